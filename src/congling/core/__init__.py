@@ -1,0 +1,1 @@
+"""The floor everything stands on; nothing here imports torch."""

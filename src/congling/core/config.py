@@ -1,0 +1,160 @@
+"""Strict TOML to frozen, typed configuration: unknown keys are errors, and the nearest right one is named."""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from congling.core.errors import UserError
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with some fields changed (nested ones given as dictionaries)."""
+        return build(type(self), _merge(self.model_dump(), changes), where=type(self).__name__)
+
+    def to_toml(self) -> str:
+        """Write the configuration as TOML; ``None`` fields are left out, since TOML has no null."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+    def fingerprint(self) -> str:
+        """Hash of the values: equal configurations have equal fingerprints, whatever file they came from."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configuration") -> C:
+    """Check ``values`` against a configuration class.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a missing key, or a wrong value.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _explained(kind, error, where) from None
+
+
+def load(kind: type[C], path: Path | str, overrides: Iterable[str] = ()) -> C:
+    """Read a TOML recipe, apply ``key=value`` overrides, and check it.
+
+    Raises:
+        UserError: the file is missing or no TOML, or its content does not fit ``kind``.
+    """
+    return build(kind, with_overrides(read_toml(path), overrides), where=path)
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UserError: the file cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError("cannot read the recipe", where=path, value=error.strerror) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"no valid TOML: {error}", where=path) from None
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Apply ``model.layers=6`` style overrides; the right-hand side is a TOML value, else a string.
+
+    >>> with_overrides({"model": {"layers": 4}}, ["model.layers=6", "out=runs/a"])
+    {'model': {'layers': 6}, 'out': 'runs/a'}
+
+    Raises:
+        UserError: an override without ``=`` or with an empty key.
+    """
+    result = json.loads(json.dumps(dict(values)))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        if not equals or not all(parts):
+            raise UserError(
+                "an override has the form key=value", value=override, hint="for example model.layers=6"
+            )
+        table = result
+        for part in parts[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"{part!r} is a value, not a table", where="override", value=override)
+        table[parts[-1]] = _toml_value(text.strip())
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change some keys of a nested table; a table whose ``kind`` changes is replaced, not merged."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        tables = isinstance(old, dict) and isinstance(value, dict)
+        same_kind = tables and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merge(old, value) if same_kind else value
+    return merged
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def _explained(kind: type[BaseModel], error: ValidationError, where: object) -> UserError:
+    """Turn the first of pydantic's complaints into one sentence with a remedy."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    place = f"{where}, key {'.'.join(path)}" if path else str(where)
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(kind, path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return UserError("unknown key", where=where, value=".".join(path), hint=hint)
+    if first["type"] == "missing":
+        return UserError("a key is missing", where=where, value=".".join(path), hint=f"add {path[-1]} = …")
+    message = first["msg"].removeprefix("Value error, ")
+    return UserError(message, where=place, value=first.get("input"))
+
+
+def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names of the table reached by ``path``; through a tagged union, those of the tagged member."""
+    kinds: list[Any] = [kind]
+    for part in path:
+        nested = [model.model_fields[part].annotation for model in kinds if part in model.model_fields]
+        if nested:
+            kinds = [model for annotation in nested for model in _models_in(annotation)]
+        else:  # pydantic names the union's tag as a step of the path
+            kinds = [model for model in kinds if _tag(model) == part] or kinds
+    return [name for model in kinds for name in model.model_fields]
+
+
+def _tag(model: type[BaseModel]) -> object:
+    return getattr(model.model_fields.get("kind"), "default", None)
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,48 @@
+"""What this machine has: processors, memory, free disk; and what this process used of it."""
+
+import os
+import platform
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its control group's limit where that is lower."""
+    total = psutil.virtual_memory().total
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def free_disk_bytes(path: Path | str) -> int:
+    """Free space of the file system that holds ``path`` (or its nearest existing parent)."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def description() -> str:
+    """One line for reports: system, processors, memory."""
+    memory = f"{memory_bytes() / 2**30:.0f} GiB"
+    return f"{platform.system()} {platform.machine()}, {cores()} cores, {memory}, Python {platform.python_version()}"

@@ -1,0 +1,80 @@
+"""Durations, sizes and counts as people write them ("15m", "2MB", "3e6"), parsed into numbers and back."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def seconds(text: str | float) -> float:
+    """Seconds from ``90``, ``"90s"``, ``"15m"``, ``"1h30m"`` or ``"2d"``.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    if isinstance(text, (int, float)):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip().lower())
+    if not parts or re.sub(r"[\d.\s]+[smhd]", "", text.strip().lower()):
+        raise ValueError(f"{text!r} is no duration; write 90s, 15m, 1h30m or 2d")
+    return sum(float(number) * _DURATIONS[unit] for number, unit in parts)
+
+
+def amount(text: str | float) -> int:
+    """A whole number from ``3000000``, ``"3e6"``, ``"3M"``, ``"2MB"`` (powers of ten, ``B`` optional).
+
+    Raises:
+        ValueError: the text is no amount.
+    """
+    if isinstance(text, (int, float)):
+        return int(text)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
+    if not found:
+        raise ValueError(f"{text!r} is no amount; write 200000, 3e6, 500k or 2MB")
+    return int(float(found[1]) * _SIZES[found[2]])
+
+
+def show_seconds(value: float) -> str:
+    """``"0.4 s"``, ``"42 s"``, ``"3 m 05 s"``, ``"2 h 10 m"``, ``"12 d 13 h"``."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def show_bytes(value: float) -> str:
+    """``"512 B"``, ``"1.8 MB"``, ``"3.2 GB"`` (powers of ten)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def show_count(value: float) -> str:
+    """``"950"``, ``"4.6 k"``, ``"7.2 M"``, ``"1.3 B"``."""
+    for unit in ("", " k", " M"):
+        if abs(value) < 1000:
+            return f"{value:.0f}" if not unit else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f} B"
+
+
+def _before(parse: Any) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+Seconds = Annotated[float, _before(seconds)]
+"""A configuration field holding seconds; accepts ``"15m"``."""
+
+Amount = Annotated[int, _before(amount)]
+"""A configuration field holding a count of bytes, tokens or characters; accepts ``"2MB"``."""

@@ -1,0 +1,47 @@
+import pytest
+
+from congling.core.units import amount, seconds, show_bytes, show_count, show_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172800), (7, 7), ("0.5h", 1800)]
+)
+def test_seconds(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "15 minutes", "3x", "1m x"])
+def test_no_duration(text):
+    with pytest.raises(ValueError, match="no duration"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3e6", 3_000_000), ("500k", 500_000), ("2MB", 2_000_000), ("1_000", 1000), (5, 5), ("1.5M", 1_500_000)],
+)
+def test_amount(text, value):
+    assert amount(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "MB", "2 apples", "-3"])
+def test_no_amount(text):
+    with pytest.raises(ValueError, match="no amount"):
+        amount(text)
+
+
+def test_shown():
+    assert [show_seconds(value) for value in (0.44, 42, 185, 7800, 1_083_600)] == [
+        "0.4 s",
+        "42 s",
+        "3 m 05 s",
+        "2 h 10 m",
+        "12 d 13 h",
+    ]
+    assert [show_bytes(value) for value in (512, 1_800_000, 3.2e9, 2e12)] == [
+        "512 B",
+        "1.8 MB",
+        "3.2 GB",
+        "2.0 TB",
+    ]
+    assert [show_count(value) for value in (950, 4600, 7.2e6, 1.3e9)] == ["950", "4.6 k", "7.2 M", "1.3 B"]
