@@ -108,9 +108,13 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        tables = isinstance(old, dict) and isinstance(value, dict)
-        same_kind = tables and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _merge(old, value) if same_kind else value
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            value = _merge(old, value)
+        merged[key] = value
     return merged
 
 

@@ -45,4 +45,5 @@ def peak_memory_bytes() -> int:
 def description() -> str:
     """One line for reports: system, processors, memory."""
     memory = f"{memory_bytes() / 2**30:.0f} GiB"
-    return f"{platform.system()} {platform.machine()}, {cores()} cores, {memory}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{system}, {cores()} cores, {memory}, Python {platform.python_version()}"
