@@ -1,52 +1,57 @@
 """The command line: one verb per file in ``stages/``, found by name and imported only when it is called."""
 
 import ast
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from congling.core.errors import Interrupted, UserError
 
 _STAGES = Path(__file__).parent / "stages"
+_OPTIONS: dict[str, Any] = {"no_args_is_help": True}
 
 
-class _Verbs(TyperGroup):
-    """Lists the files of ``stages/`` as commands; their help line is the first line of their docstring."""
+def application(arguments: Sequence[str] | None) -> typer.Typer:
+    """Build the program for one command line; ``None`` builds every verb in full.
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        names = sorted(file.stem for file in _STAGES.glob("[a-z]*.py"))
-        return [name.replace("_", "-") for name in names]
+    Only the verb that is called is imported: listing the others takes no more than the first line of their
+    files, so that ``congling --help`` answers at once. Shell completion needs them all.
+    """
+    app = typer.Typer(
+        pretty_exceptions_enable=False,
+        help="congling 从零: train a small language model from scratch, and take it anywhere.",
+        **_OPTIONS,
+    )
+    app.callback()(_about)
+    called = None if arguments is None else next((word for word in arguments if not word.startswith("-")), "")
+    for file in sorted(_STAGES.glob("[a-z]*.py")):
+        name = file.stem.replace("_", "-")
+        if called is None or called == name:
+            _add(app, name, import_module(f"congling.stages.{file.stem}"))
+        else:
+            app.command(name, help=_summary(file))(_about)
+    return app
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        file = _STAGES / f"{name.replace('-', '_')}.py"
-        if not file.is_file():
-            return None
-        if ctx.resilient_parsing is False and _only_listing(ctx):
-            return click.Command(name, short_help=_summary(file), help=_summary(file))
-        return _built(name, file)
+
+def _about() -> None:
+    pass
 
 
-def _only_listing(ctx: click.Context) -> bool:
-    """Whether the verbs are being listed for ``congling --help`` rather than run."""
-    return not ctx.protected_args and not getattr(ctx, "_protected_args", None) and not ctx.args
-
-
-def _built(name: str, file: Path) -> click.Command:
-    """Turn a stage's ``command`` (or its ``commands`` by sub-verb) into a click command."""
-    module: Any = import_module(f"congling.stages.{file.stem}")
-    app = typer.Typer(help=_summary(file), pretty_exceptions_enable=False, no_args_is_help=True)
-    if hasattr(module, "commands"):
-        app.callback()(lambda: None)
-        for sub, function in module.commands.items():
-            app.command(sub, no_args_is_help=True)(function)
-    else:
-        app.command(name, no_args_is_help=True)(module.command)
-    return typer.main.get_command(app)
+def _add(app: typer.Typer, name: str, stage: Any) -> None:
+    """Add a stage's ``command``, or its ``commands`` by sub-verb."""
+    summary = (stage.__doc__ or "").split("\n")[0]
+    if not hasattr(stage, "commands"):
+        app.command(name, short_help=summary, **_OPTIONS)(stage.command)
+        return
+    group = typer.Typer(**_OPTIONS)
+    for sub, function in stage.commands.items():
+        group.command(sub, **_OPTIONS)(function)
+    app.add_typer(group, name=name, help=summary)
 
 
 def _summary(file: Path) -> str:
@@ -54,23 +59,10 @@ def _summary(file: Path) -> str:
     return docstring.split("\n")[0]
 
 
-app = typer.Typer(
-    cls=_Verbs,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="congling 从零: train a small language model from scratch, and take it anywhere.",
-)
-
-
-@app.callback()
-def _root() -> None:
-    pass
-
-
 def main() -> None:
     """Entry point of the ``congling`` program: errors a person can mend are one message, exit status 1."""
     try:
-        app()
+        application(None if "_CONGLING_COMPLETE" in os.environ else sys.argv[1:])()
     except UserError as error:
         print(f"congling: {error}", file=sys.stderr)
         sys.exit(1)
