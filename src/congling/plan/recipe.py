@@ -1,0 +1,104 @@
+"""A recipe: one TOML file from text to trained model; whatever it leaves out, the plan chooses and explains.
+
+::
+
+    budget = "15m"                      # wall-clock time of the training run
+    samples = ["却说宝玉", "林黛玉"]       # prompts continued during training
+
+    [data]                              # congling.data.config.DataConfig
+    sources = ["book.txt"]
+
+    [tokenizer]                         # congling.tokenizer.config.TokenizerConfig
+    kind = "bpe"
+
+    [model]                             # ModelRecipe: absent = chosen for the budget and the corpus
+    family = "qwen3"
+
+    [train]                             # any key of congling.train.config.TrainConfig; absent = chosen
+    rows = 16
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from congling.core.config import Config, build, load, with_overrides
+from congling.core.errors import UserError
+from congling.core.units import Seconds
+from congling.data.config import DataConfig
+from congling.tokenizer.config import TokenizerConfig
+from congling.train.config import TrainConfig
+
+
+class ModelRecipe(Config):
+    """The model as a person asks for it; ``None`` means: choose."""
+
+    family: str = "qwen3"
+    """A key of ``congling.model.families.FAMILIES``."""
+    preset: str | None = None
+    """A named size of ``congling.model.presets``; the fields below override its values."""
+    layers: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
+    kv_heads: int | None = Field(default=None, ge=1)
+    hidden: int | None = Field(default=None, ge=1)
+    context: int | None = Field(default=None, ge=1)
+    """Longest sequence in tokens the model is made for."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    tied: bool | None = None
+    """Whether the output head shares the embedding's weights."""
+    options: dict[str, Any] = {}
+    """Further arguments of the family's function, such as the number of experts."""
+
+    def given(self) -> dict[str, Any]:
+        """Only what was asked for, as arguments of the family's function."""
+        fields = self.model_dump(exclude={"family", "preset", "options"})
+        return {key: value for key, value in fields.items() if value is not None} | dict(self.options)
+
+
+class Recipe(Config):
+    """From text to trained model; every part but the data may be left to the plan."""
+
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelRecipe = ModelRecipe()
+    train: dict[str, Any] = {}
+    """Values for keys of :class:`~congling.train.config.TrainConfig`, laid over the chosen ones."""
+    budget: Seconds | None = Field(default=None, gt=0)
+    """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""
+    samples: tuple[str, ...] = ()
+    """Prompts continued during training; empty = the beginnings of held-out documents."""
+
+    @field_validator("train")
+    @classmethod
+    def _known_keys(cls, table: dict[str, Any]) -> dict[str, Any]:
+        known = TrainConfig.model_fields
+        for key in table:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+                raise ValueError(f"unknown key in [train]: {key!r}; {hint}")
+        return table
+
+
+def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:
+    """Make a recipe from what stands on the command line: one ``.toml`` file, or text files and folders.
+
+    Raises:
+        UserError: no input, a missing file, several recipes, or a recipe that does not fit :class:`Recipe`.
+    """
+    if not inputs:
+        raise UserError("nothing to train on", hint="name a text file, a folder, or a recipe (.toml)")
+    recipes = [path for path in inputs if Path(path).suffix == ".toml"]
+    if recipes and len(inputs) > 1:
+        raise UserError("a recipe names its own texts; give it alone", value=[str(path) for path in inputs])
+    if recipes:
+        return load(Recipe, recipes[0], overrides)
+    missing = [str(path) for path in inputs if not Path(path).exists()]
+    if missing:
+        raise UserError("no such file or folder", value=missing[0])
+    values = with_overrides({"data": {"sources": [str(path) for path in inputs]}}, overrides)
+    return build(Recipe, values, where="command line")
