@@ -1,0 +1,1 @@
+"""Where a step runs: one process, or several that share the gradients."""

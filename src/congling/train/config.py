@@ -1,0 +1,133 @@
+"""What a training run does, step by step: sizes, optimizer, schedule, precision, and when to save and look.
+
+Imports no torch, so that ``plan`` and ``--help`` stay quick. Every stage that learns takes this same table.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from congling.core.config import Config
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdamWConfig(Config):
+    """AdamW (Loshchilov & Hutter 2019) for every parameter; only matrices are decayed, never norms, biases, embeddings."""
+
+    kind: Literal["adamw"] = "adamw"
+    rate: PositiveFloat = 1e-3
+    """Peak learning rate. 3e-4 to 2e-3 for 1-100 M parameters from random weights; 1e-5 is a fine-tuning rate."""
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.1
+
+
+class MuonConfig(Config):
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW with its own rates for the rest.
+
+    The update of a matrix is its momentum made orthogonal, so a rate means "how far every direction moves" and
+    hardly depends on the size of the model. Embeddings and the head are tables of vectors, not maps: AdamW.
+    """
+
+    kind: Literal["muon"] = "muon"
+    rate: PositiveFloat = 0.02
+    """Peak rate of the block matrices."""
+    embedding_rate: PositiveFloat = 0.05
+    head_rate: PositiveFloat = 0.004
+    """Peak rate of the output matrix; also of the one matrix that is both, when embeddings are tied."""
+    scalar_rate: PositiveFloat = 0.01
+    """Peak rate of norm gains and biases."""
+    scale: Literal["spectral", "rms"] = "spectral"
+    """Size of an (R, C) update: ``spectral`` sqrt(max(1, R/C)); ``rms`` 0.2 sqrt(max(R, C)), which matches
+    AdamW's typical update so that AdamW rates can be reused (Liu et al. 2025)."""
+    momentum: Momentum = 0.95
+    momentum_start: Momentum = 0.85
+    momentum_warmup: NonNegativeInt = 300
+    """Steps over which momentum grows from start to its final value: early gradients go stale quickly."""
+    iterations: PositiveInt = 5
+    """Newton-Schulz iterations."""
+    weight_decay: NonNegativeFloat = 0.05
+    """Decoupled decay of the block matrices, times the rate; embeddings and head have ``table_decay``."""
+    table_decay: NonNegativeFloat = 0.0
+    betas: tuple[Momentum, Momentum] = (0.8, 0.95)
+    epsilon: PositiveFloat = 1e-10
+
+
+class WSDConfig(Config):
+    """Warm-up, stable, decay (Hu et al. 2024): the plateau may be cut anywhere, so a run can be made longer."""
+
+    kind: Literal["wsd"] = "wsd"
+    warmup: Share = 0.02
+    """Share of all steps spent rising from zero."""
+    decay: Share = 0.5
+    """Share of all steps spent falling to the floor, at the end."""
+    shape: Literal["linear", "1-sqrt"] = "linear"
+    floor: Share = 0.0
+    """Final rate as a share of the peak."""
+
+
+class CosineConfig(Config):
+    """Warm-up, then half a cosine down to the floor (Loshchilov & Hutter 2017)."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup: Share = 0.02
+    floor: Share = 0.1
+
+
+OptimizerConfig = Annotated[MuonConfig | AdamWConfig, Field(discriminator="kind")]
+ScheduleConfig = Annotated[WSDConfig | CosineConfig, Field(discriminator="kind")]
+
+
+class TrainConfig(Config):
+    """The ``[train]`` table: what the loop does, for whatever model, batches and objective it is given."""
+
+    steps: PositiveInt
+    context: PositiveInt
+    """Tokens in one row (T)."""
+    rows: PositiveInt = 16
+    """Rows in one micro-batch (B)."""
+    accumulation: PositiveInt = 1
+    """Micro-batches in one step, over all processes; the gradient is that of all their targets together."""
+    optimizer: OptimizerConfig = MuonConfig()
+    schedule: ScheduleConfig = WSDConfig()
+    clip: PositiveFloat | None = 1.0
+    """Largest global gradient norm."""
+    ema: Momentum | None = None
+    """Decay of an average over the weights; the average is then what is evaluated, sampled and handed on."""
+    document_mask: bool = False
+    """Attention stays inside documents that share a row."""
+    seed: NonNegativeInt = 0
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto`` is bf16 autocast on a GPU that has it and fp32 elsewhere (bf16 is emulated on many CPUs)."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """``auto`` compiles on a GPU; on a CPU the plan turns it on where the run is long enough to pay for it."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more work."""
+    save_every: PositiveInt | None = None
+    """Steps between checkpoints; twenty in a run when not given."""
+    keep: PositiveInt = 2
+    """How many checkpoints stay on disk besides the best one; two leave one to fall back on."""
+    evaluate_every: PositiveInt | None = None
+    """Steps between held-out losses; twenty in a run when not given."""
+    sample_every: PositiveInt | None = None
+    """Steps between samples; six times in a run when not given."""
+    sample_prompts: tuple[str, ...] = ()
+    sample_tokens: PositiveInt = 64
+    log_every: PositiveInt | None = None
+    """Steps between reads of the metrics from the device; 1 on a CPU and 10 on a GPU when not given."""
+    max_skipped: PositiveInt = 10
+    """Consecutive steps without a finite gradient after which the run gives up."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of one step when every position counts."""
+        return self.rows * self.context * self.accumulation
+
+    def interval(self, name: Literal["save", "evaluate", "sample"]) -> int:
+        """Steps between saves, evaluations or samples, with the default filled in."""
+        given = {"save": self.save_every, "evaluate": self.evaluate_every, "sample": self.sample_every}[name]
+        return given or max(1, self.steps // (6 if name == "sample" else 20))
