@@ -1,1 +1,1 @@
-""""""
+"""The model: parts chosen by a configuration, assembled in ``transformer.py`` (read that file first)."""

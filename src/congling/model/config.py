@@ -1,0 +1,260 @@
+"""What a model is made of: every part is chosen here by a tagged union, and counted here exactly, without torch.
+
+::
+
+    ModelConfig
+    ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, bias
+    ├── mlp         gated (SwiGLU) │ plain (GELU) │ moe (routed + shared experts)
+    ├── norm        rms │ layer
+    ├── positions   rope │ learned
+    └── initial     zero-output │ scaled-normal
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from congling.core.config import Config
+
+
+class RMSNormConfig(Config):
+    """Root mean square normalisation with a learned scale (Zhang & Sennrich 2019)."""
+
+    kind: Literal["rms"] = "rms"
+    epsilon: PositiveFloat = 1e-6
+
+
+class LayerNormConfig(Config):
+    """Layer normalisation with learned scale and shift (Ba et al. 2016)."""
+
+    kind: Literal["layer"] = "layer"
+    epsilon: PositiveFloat = 1e-5
+
+
+class RotaryConfig(Config):
+    """Rotary positions (Su et al. 2021), half-split as in Llama and Qwen: channel ``i`` turns with ``i + D/2``."""
+
+    kind: Literal["rope"] = "rope"
+    base: PositiveFloat = 10_000.0
+
+
+class LearnedPositionsConfig(Config):
+    """One learned vector a position, added to the token embedding (GPT-2)."""
+
+    kind: Literal["learned"] = "learned"
+
+
+class AttentionConfig(Config):
+    """Causal self-attention in which ``heads / kv_heads`` query heads share one key/value head (GQA)."""
+
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_width: PositiveInt
+    """Channels of one head; ``heads * head_width`` need not equal the model's width."""
+    qk_norm: bool = False
+    """Normalise queries and keys of each head before they are rotated (Qwen3): bounds the attention logits."""
+    bias: bool = False
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+    @property
+    def rows(self) -> tuple[int, int, int]:
+        """Output channels of the query, key and value projection."""
+        return self.heads * self.head_width, self.kv_heads * self.head_width, self.kv_heads * self.head_width
+
+
+class GatedMLPConfig(Config):
+    """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020)."""
+
+    kind: Literal["gated"] = "gated"
+    hidden: PositiveInt
+
+
+class PlainMLPConfig(Config):
+    """Two biased layers with GELU (tanh form) between them: GPT-2."""
+
+    kind: Literal["plain"] = "plain"
+    hidden: PositiveInt
+
+
+class SoftmaxRouterConfig(Config):
+    """Top-k of a softmax, balanced by an auxiliary loss (Switch Transformer; Qwen3-MoE)."""
+
+    kind: Literal["softmax"] = "softmax"
+    balance: float = Field(default=0.001, ge=0)
+    """Weight of the load-balancing loss that training adds."""
+
+
+class SigmoidRouterConfig(Config):
+    """Top-k of a sigmoid plus a bias that only steers the choice: balance without a loss (DeepSeek-V3)."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    scale: PositiveFloat = 1.0
+    """Factor on the mixed output of the routed experts."""
+    bias_rate: float = Field(default=0.001, ge=0)
+    """How far an expert's bias moves at each step, up when it got less than its share, down when more."""
+
+
+class MoEConfig(Config):
+    """Mixture of SwiGLU experts: each token uses ``active`` of ``experts``, and all ``shared`` ones."""
+
+    kind: Literal["moe"] = "moe"
+    experts: PositiveInt
+    active: PositiveInt
+    hidden: PositiveInt
+    """Hidden width of one expert."""
+    shared: int = Field(default=0, ge=0)
+    """Experts that every token uses; stored as one MLP of ``shared * hidden`` channels."""
+    dense_layers: int = Field(default=0, ge=0)
+    """The first so many blocks keep one dense SwiGLU of ``dense_hidden`` channels (DeepSeek)."""
+    dense_hidden: PositiveInt | None = None
+    router: Annotated[SoftmaxRouterConfig | SigmoidRouterConfig, Field(discriminator="kind")] = SoftmaxRouterConfig()
+
+    @model_validator(mode="after")
+    def _choice_is_possible(self) -> Self:
+        if self.active > self.experts:
+            raise ValueError(f"active ({self.active}) exceeds experts ({self.experts})")
+        if self.dense_layers and self.dense_hidden is None:
+            raise ValueError("dense_layers needs dense_hidden, the hidden width of those blocks")
+        return self
+
+
+class ZeroOutputConfig(Config):
+    """Blocks start as the identity: their output projections are zero, other matrices have std ``gain/√inputs``."""
+
+    kind: Literal["zero-output"] = "zero-output"
+    embedding_std: PositiveFloat = 0.02
+    gain: PositiveFloat = 1.0
+
+
+class ScaledNormalConfig(Config):
+    """GPT-2: std everywhere, output projections divided by ``√(2 · layers)`` so the residual stream keeps its size."""
+
+    kind: Literal["scaled-normal"] = "scaled-normal"
+    std: PositiveFloat = 0.02
+
+
+Norm = Annotated[RMSNormConfig | LayerNormConfig, Field(discriminator="kind")]
+Positions = Annotated[RotaryConfig | LearnedPositionsConfig, Field(discriminator="kind")]
+DenseMLP = GatedMLPConfig | PlainMLPConfig
+MLP = Annotated[DenseMLP | MoEConfig, Field(discriminator="kind")]
+Initial = Annotated[ZeroOutputConfig | ScaledNormalConfig, Field(discriminator="kind")]
+
+
+class ModelConfig(Config):
+    """A decoder-only language model; ``families.py`` fills it in for the known families."""
+
+    vocab_size: PositiveInt
+    context: PositiveInt
+    """Longest sequence in tokens."""
+    layers: PositiveInt
+    width: PositiveInt
+    """Channels of the residual stream."""
+    attention: AttentionConfig
+    mlp: MLP
+    norm: Norm = RMSNormConfig()
+    positions: Positions = RotaryConfig()
+    initial: Initial = ZeroOutputConfig()
+    tied: bool = True
+    """The output layer is the embedding matrix itself: saves ``vocab_size * width`` parameters."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """On the embedding and on what each sublayer adds; never inside attention, where it would forbid fast kernels."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.positions.kind == "rope" and self.attention.head_width % 2:
+            raise ValueError(f"rotary positions need an even head_width, not {self.attention.head_width}")
+        if self.mlp.kind == "moe" and self.mlp.dense_layers > self.layers:
+            raise ValueError(f"mlp.dense_layers ({self.mlp.dense_layers}) exceeds layers ({self.layers})")
+        return self
+
+    @property
+    def k_quant_safe(self) -> bool:
+        """Whether every matrix row is a multiple of 256 values, as GGUF's k-quants need."""
+        inputs = {self.width, self.attention.heads * self.attention.head_width, *self._hidden_widths()}
+        return all(size % 256 == 0 for size in inputs)
+
+    def mlp_of(self, layer: int) -> DenseMLP | MoEConfig:
+        """The MLP of one block: the first ``dense_layers`` of a mixture of experts are dense."""
+        if self.mlp.kind == "moe" and layer < self.mlp.dense_layers and self.mlp.dense_hidden is not None:
+            return GatedMLPConfig(hidden=self.mlp.dense_hidden)
+        return self.mlp
+
+    def _hidden_widths(self) -> set[int]:
+        widths = {self.mlp_of(layer).hidden for layer in range(self.layers)}
+        if self.mlp.kind == "moe" and self.mlp.shared:
+            widths.add(self.mlp.shared * self.mlp.hidden)
+        return widths
+
+
+def parameter_table(config: ModelConfig) -> dict[str, int]:
+    """Parameters by part; the values add up to the model's size exactly.
+
+    ``head`` is 0 with tied embeddings, ``positions`` is 0 unless they are learned.
+    """
+    layers = range(config.layers)
+    norm = config.width * (2 if config.norm.kind == "layer" else 1)
+    qk_norms = 2 * config.attention.head_width * (2 if config.norm.kind == "layer" else 1)
+    return {
+        "embedding": config.vocab_size * config.width,
+        "positions": config.context * config.width if config.positions.kind == "learned" else 0,
+        "attention": config.layers * _attention_parameters(config.attention, config.width),
+        "mlp": sum(_mlp_parameters(config, layer, all_experts=True) for layer in layers),
+        "norms": norm + config.layers * (2 * norm + (qk_norms if config.attention.qk_norm else 0)),
+        "head": 0 if config.tied else config.vocab_size * config.width,
+    }
+
+
+def parameters(config: ModelConfig) -> int:
+    """Number of trained values."""
+    return sum(parameter_table(config).values())
+
+
+def active_parameters(config: ModelConfig) -> int:
+    """Parameters one token uses: all of them, less the routed experts it is not sent to."""
+    idle = sum(
+        _mlp_parameters(config, layer, all_experts=True) - _mlp_parameters(config, layer, all_experts=False)
+        for layer in range(config.layers)
+    )
+    return parameters(config) - idle
+
+
+def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
+    """Floating-point operations of training on one token, forward and backward.
+
+    The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published ones:
+    6 for each parameter in a matrix product (the output layer counts even when tied, looking up an embedding does
+    not, idle experts do not), plus ``12 · layers · heads · head_width · context`` for attention, without a discount
+    for the causal half that kernels may skip.
+    """
+    attention = config.attention
+    in_products = config.layers * _attention_parameters(attention, config.width) + config.vocab_size * config.width
+    in_products += sum(_mlp_parameters(config, layer, all_experts=False) for layer in range(config.layers))
+    mixing = 12 * config.layers * attention.heads * attention.head_width * (context or config.context)
+    return 6 * in_products + mixing
+
+
+def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4) -> int:
+    """Memory of the keys and values of ``tokens`` tokens (rows times length)."""
+    values = 2 * config.layers * config.attention.kv_heads * config.attention.head_width
+    return values * tokens * bytes_per_value
+
+
+def _attention_parameters(attention: AttentionConfig, width: int) -> int:
+    queries, keys, values = attention.rows
+    biases = queries + keys + values + width if attention.bias else 0
+    return (queries + keys + values) * width + queries * width + biases
+
+
+def _mlp_parameters(config: ModelConfig, layer: int, *, all_experts: bool) -> int:
+    mlp, width = config.mlp_of(layer), config.width
+    if isinstance(mlp, MoEConfig):
+        used = (mlp.experts if all_experts else mlp.active) + mlp.shared
+        return mlp.experts * width + used * 3 * width * mlp.hidden  # the router scores every expert
+    if mlp.kind == "plain":
+        return 2 * width * mlp.hidden + mlp.hidden + width
+    return 3 * width * mlp.hidden

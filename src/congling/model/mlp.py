@@ -1,0 +1,48 @@
+"""The per-token half of a block: a gated or a plain feed-forward layer."""
+
+# W width, F hidden width
+
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from congling.model.config import DenseMLP
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU (Shazeer 2020): ``down(silu(gate(x)) * up(x))``.
+
+    One matrix makes gate and up: its first F rows are the gate's, the next F those of up.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., W) -> (..., W)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(silu(gate) * up)
+
+
+class PlainMLP(nn.Module):
+    """Two biased layers with GELU, in its tanh form, between them (GPT-2)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.activation = nn.GELU(approximate="tanh")
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., W) -> (..., W)."""
+        return self.down(self.activation(self.up(x)))
+
+
+def build_mlp(config: DenseMLP, width: int) -> nn.Module:
+    """The dense feed-forward layer of this kind."""
+    match config.kind:
+        case "gated":
+            return GatedMLP(width, config.hidden)
+        case "plain":
+            return PlainMLP(width, config.hidden)

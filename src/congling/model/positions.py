@@ -1,0 +1,88 @@
+"""How a model knows the order of its tokens: rotary angles inside attention, or a learned vector at the start.
+
+Both kinds have the same two methods, so that the transformer need not know which one it holds:
+``add`` changes the embedded tokens, ``angles`` gives attention what it rotates queries and keys by.
+"""
+
+# B batch, T time, W width, H heads, D head width, C context
+
+import torch
+from torch import Tensor, nn
+
+from congling.model.config import ModelConfig
+
+Angles = tuple[Tensor, Tensor]
+"""Cosines and signed sines, each broadcastable to (B, H, T, D)."""
+
+
+class RotaryPositions(nn.Module):
+    """Rotary positions (Su et al. 2021): channel pair ``i`` of a head turns by ``position / base^(2i/D)``.
+
+    Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen, so exported weights need no permutation.
+    """
+
+    cosines: Tensor
+    sines: Tensor
+
+    def __init__(self, head_width: int, context: int, base: float) -> None:
+        super().__init__()
+        self.head_width, self.base = head_width, base
+        cosines, sines = self._table(context)
+        # Not saved: the two tables follow from the configuration.
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+
+    def _table(self, context: int) -> Angles:
+        frequency = self.base ** (-torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width)
+        angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (C, D/2)
+        cosine, sine = angle.cos(), angle.sin()
+        # The sign of the rotation matrix lives in the table, so that `rotate` is two products and a roll.
+        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+
+    def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
+        """Leave the embedded tokens as they are."""
+        return hidden
+
+    def angles(self, positions: Tensor | slice) -> Angles:
+        """Tables for these positions: (T, D) for a slice, (B, 1, T, D) for positions (B, T)."""
+        cosines, sines = self.cosines[positions], self.sines[positions]
+        if isinstance(positions, Tensor):
+            cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
+        return cosines, sines
+
+
+class LearnedPositions(nn.Module):
+    """A table of one vector a position, added to the token embedding (GPT-2)."""
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(context, width))
+
+    def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
+        """Add the position vectors: (B, T, W) -> (B, T, W)."""
+        return hidden + self.weight[positions]
+
+    def angles(self, positions: Tensor | slice) -> None:
+        """Nothing to rotate by."""
+        return None
+
+
+def rotate(x: Tensor, angles: Angles) -> Tensor:
+    """Turn every channel pair of each head by its position's angle: (B, H, T, D) -> (B, H, T, D)."""
+    cosines, sines = angles
+    # roll by D/2 swaps the halves: each channel meets its partner, with the sign kept in `sines`.
+    return torch.addcmul(x * cosines, x.roll(x.shape[-1] // 2, -1), sines)
+
+
+def keep(x: Tensor, angles: Angles | None) -> Tensor:
+    """Stand in for ``rotate`` where positions are not rotary."""
+    return x
+
+
+def build_positions(config: ModelConfig) -> RotaryPositions | LearnedPositions:
+    """The positions part that the configuration asks for."""
+    match config.positions.kind:
+        case "rope":
+            return RotaryPositions(config.attention.head_width, config.context, config.positions.base)
+        case "learned":
+            return LearnedPositions(config.width, config.context)

@@ -1,0 +1,140 @@
+"""READ ME FIRST: the whole language model. Tokens go in, hidden states come out, ``logits`` turns those into scores.
+
+::
+
+    tokens ─embedding─(+ positions)─┬──────────────┬─ … blocks … ─norm─ hidden ─output weight─ logits
+                                    └norm─attention┴+┬──────┐
+                                                     └norm─mlp┴+
+
+Each part is chosen once, when the model is built, by the tagged unions of ``config.py``; a forward pass never asks what
+kind of model it is in. A residual stream of ``width`` channels runs through; blocks read it normalised and add to it.
+"""
+
+# B batch, T time, W width, V vocabulary
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+from congling.model.attention import Attention, Sight, visibility
+from congling.model.cache import KVCache, LayerCache
+from congling.model.config import ModelConfig
+from congling.model.initial import initialise
+from congling.model.mlp import build_mlp
+from congling.model.moe import MixtureOfExperts
+from congling.model.norm import build_norm
+from congling.model.positions import build_positions
+
+
+class Block(nn.Module):
+    """Attention, then an MLP; both read the normalised stream and add to it (pre-norm)."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        mlp = config.mlp_of(layer)
+        self.attention_norm = build_norm(config.norm, config.width)
+        self.attention = Attention(config)
+        self.mlp_norm = build_norm(config.norm, config.width)
+        self.mlp = MixtureOfExperts(mlp, config.width) if mlp.kind == "moe" else build_mlp(mlp, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, W) -> (B, T, W)."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), sight, cache))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class Transformer(nn.Module):
+    """A decoder-only language model built from its configuration, with weights drawn for seed 0.
+
+    Attributes:
+        config: what it was built from.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.positions = build_positions(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = build_norm(config.norm, config.width)
+        # Tied: there is no second matrix, so neither a checkpoint nor an optimizer can hold it twice.
+        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self._run: Callable[..., Tensor] = _call
+        self.initialise(0)
+
+    def forward(
+        self, tokens: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Hidden states after the last normalisation: tokens (B, T) -> (B, T, W).
+
+        Args:
+            tokens: ids, at most ``config.context`` a row.
+            positions: (B, T), where each token stands in its text; by default 0, 1, 2 … (or on from the cache).
+            documents: (B, T), a number for each text packed into a row; attention stays inside a text.
+            cache: what was read before; these tokens are appended to it. Excludes ``documents``.
+        """
+        time = tokens.shape[1]
+        place = positions if positions is not None else cache.positions(time) if cache is not None else slice(0, time)
+        sight = Sight(self.positions.angles(place), *visibility(tokens, documents, cache))
+        x = self.dropout(self.positions.add(self.embedding(tokens), place))
+        for i, block in enumerate(self.blocks):
+            x = self._run(block, x, sight, None if cache is None else cache.layers[i])
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next token: (..., W) -> (..., V)."""
+        return linear(hidden, self.output_weight())
+
+    def output_weight(self) -> Tensor:
+        """The matrix (V, W) behind ``logits``, for losses that multiply by it piece by piece."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def initialise(self, seed: int) -> None:
+        """Draw all weights anew by ``config.initial``: the same seed gives the same weights on every device."""
+        initialise(self, seed)
+
+    def checkpoint_blocks(self, on: bool = True) -> None:
+        """Keep only the input of each block and compute the rest again in the backward pass: less memory, ~1/3 slower."""
+        self._run = partial(checkpoint, use_reentrant=False) if on else _call
+
+    def fused_rows(self) -> dict[str, tuple[int, ...]]:
+        """Row counts of the matrices that are stored as one, by parameter name (rows are the next to last dimension).
+
+        Queries, keys and values share a matrix, and so do gate and up: for exporters, and for optimizers that treat a
+        matrix as a whole.
+        """
+        rows: dict[str, tuple[int, ...]] = {}
+        for name, parameter in self.named_parameters():
+            if name.endswith("attention.qkv.weight"):
+                rows[name] = self.config.attention.rows
+            elif name.endswith(("gate_up", "gate_up.weight")):
+                rows[name] = (parameter.shape[-2] // 2,) * 2
+        return rows
+
+    def balance_loss(self) -> Tensor:
+        """Load-balancing loss of the last forward pass, summed over its tokens; 0 for a dense model.
+
+        Add it to a summed loss before dividing by the count of targets.
+        """
+        losses = [mixture.balance_loss() for mixture in self._mixtures()]
+        return torch.stack(losses).sum() if losses else self.embedding.weight.new_zeros(())
+
+    def update_balance(self) -> None:
+        """Move the routing biases of loss-free balancing; called once after each optimizer step."""
+        for mixture in self._mixtures():
+            mixture.update_balance()
+
+    def _mixtures(self) -> list[MixtureOfExperts]:
+        return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
+
+
+def _call(block: nn.Module, *inputs: Any) -> Tensor:
+    return block(*inputs)
