@@ -1,0 +1,55 @@
+"""From a configuration to documents: document ``i`` depends on the seed and ``i`` alone.
+
+So any worker can write any part of the corpus, and a larger corpus begins with the smaller one of the same seed.
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate, count
+from math import log2
+from random import Random
+
+from congling.data.document import Document
+from congling.data.smallworld.config import KINDS, Kind, SmallWorldConfig
+from congling.data.smallworld.world import world
+
+
+class Generator:
+    """Writes the documents of one world; ``document(i)`` may be asked for in any order."""
+
+    def __init__(self, config: SmallWorldConfig) -> None:
+        self.world = world(config.script)
+        self._seed = config.seed
+        weights = [config.mix.get(kind, 0.0) for kind in KINDS]
+        total = sum(weights)
+        # Thresholds instead of a weighted draw, for speed; the last one is exactly 1 whatever the rounding.
+        ends = [end / total for end in accumulate(weights)]
+        last = max(k for k, weight in enumerate(weights) if weight > 0)
+        self._kinds: list[tuple[float, Kind, float]] = [
+            (1.0 if k == last else ends[k], kind, -log2(weights[k] / total))
+            for k, kind in enumerate(KINDS)
+            if weights[k] > 0
+        ]
+        self._random = Random()
+
+    def document(self, index: int) -> Document:
+        """Document number ``index`` (from 0), with its ``kind`` and its information in ``bits`` as meta data."""
+        random = self._random
+        random.seed(self._seed << 64 | index)  # Random.random() after an integer seed is the same in all versions
+        draw = random.random()
+        for end, kind, bits in self._kinds:
+            if draw < end:
+                break
+        text, more = self.world.grammars[kind].write(random.random)
+        return Document(text, f"{kind}-{index:06d}", {"kind": kind, "bits": bits + more})
+
+
+def generate(config: SmallWorldConfig) -> Iterator[Document]:
+    """Yield documents until their text reaches ``config.size`` bytes of UTF-8; memory stays constant."""
+    generator = Generator(config)
+    size = 0
+    for index in count():
+        document = generator.document(index)
+        yield document
+        size += len(document.text.encode())
+        if size >= config.size:
+            return

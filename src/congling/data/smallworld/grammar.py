@@ -1,0 +1,217 @@
+"""The world's grammar: what a sentence pattern is, and how a sequence of them is written by drawing choices.
+
+A grammar is a nested structure of plain Python values, easy to read beside the text it makes::
+
+    [                                              a list: one after the other
+        "{time}，{who}来到{place}。",              a string: a sentence with slots
+        ("{who.he}笑了。", "天黑了。", ""),        a tuple: one of these, each as likely; "" is nothing
+    ]
+
+A slot named for the first time is *drawn* from its category, uniformly, and different from every other slot of
+that category; named again it shows what was drawn. ``{who.he}`` shows an attribute of the entry, ``{n+m}`` a number
+computed from two. What follows `` | `` in a pattern says what the sentence means (see ``facts.py``).
+
+Every choice is thus uniform over a known number of possibilities, and shows in the text as soon as it is made:
+that makes the probability of a text exact, and reading it back a matter of looking one pattern ahead (``reading.py``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import log2
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from congling.data.smallworld.lexicon import NUMBERS, Category
+
+Source = str | list["Source"] | tuple["Source", ...]
+"""What a grammar is written in: a pattern, a sequence, or a choice."""
+
+_SLOT = re.compile(r"\{(\w+?)(?:([+*])(\w+?))?(?:\.(\w+))?\}")
+
+
+class Slot(NamedTuple):
+    """A gap of a pattern: which variable it shows, and how."""
+
+    variable: str
+    category: Category
+    attribute: int
+    bound: bool
+    """Whether the variable has its value before this pattern begins, or is computed."""
+
+
+class Draw(NamedTuple):
+    """A uniform draw of an entry into ``values[start:stop]``, different from the entries at ``others``."""
+
+    start: int
+    stop: int
+    entries: tuple[tuple[Any, ...], ...]
+    count: int
+    others: tuple[int, ...]
+
+
+class Computed(NamedTuple):
+    """The number at ``left`` plus or times the number at ``right``, kept at ``start``."""
+
+    start: int
+    left: int
+    right: int
+    product: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """A compiled sentence pattern."""
+
+    tokens: tuple[str | Slot, ...]
+    layout: str
+    """A %-format of the text."""
+    show: Callable[[list[Any]], Any] | None
+    """Takes what the format needs out of the values."""
+    draws: tuple[Draw, ...]
+    computed: tuple[Computed, ...]
+    bits: float
+    """Information in the draws: the sum of log2(possibilities)."""
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """One of several sequences, each as likely."""
+
+    alternatives: tuple[tuple["Pattern | Choice", ...], ...]
+    count: int
+    bits: float
+
+
+Node = Pattern | Choice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grammar:
+    """A compiled grammar: its sequence, and where each variable lives in the list of values."""
+
+    nodes: tuple[Node, ...]
+    places: Mapping[str, int]
+    width: int
+
+    def write(self, random: Callable[[], float]) -> tuple[str, float]:
+        """Write one document with a source of uniform numbers in [0, 1); returns it and its information in bits."""
+        pieces: list[str] = []
+        bits = _write(self.nodes, [None] * self.width, random, pieces)
+        return "".join(pieces), bits
+
+
+def _write(
+    nodes: tuple[Node, ...], values: list[Any], random: Callable[[], float], pieces: list[str]
+) -> float:
+    bits = 0.0
+    for node in nodes:
+        bits += node.bits
+        if node.__class__ is Choice:
+            bits += _write(node.alternatives[int(random() * node.count)], values, random, pieces)
+            continue
+        for start, stop, entries, count, others in node.draws:
+            entry = entries[int(random() * count)]
+            while others and any(values[other] == entry[0] for other in others):
+                entry = entries[int(random() * count)]  # drawing again leaves the rest uniform
+            values[start:stop] = entry
+        for start, left, right, product in node.computed:
+            a, b = values[left + 3], values[right + 3]
+            values[start : start + 4] = NUMBERS[a * b if product else a + b]
+        pieces.append(node.layout if node.show is None else node.layout % node.show(values))
+    return bits
+
+
+def compile_grammar(source: Source, categories: Mapping[str, Category], aliases: Mapping[str, str]) -> Grammar:
+    """Compile a grammar; ``aliases`` names the category of variables that are not called after theirs.
+
+    Raises:
+        ValueError: an unknown category or attribute, a slot whose text would not tell what was drawn, or a variable
+            that only some ways to get here have given a value.
+    """
+    compiler = _Compiler(categories, aliases)
+    nodes, _ = compiler.sequence(source, frozenset())
+    return Grammar(nodes, compiler.places, compiler.width)
+
+
+class _Compiler:
+    def __init__(self, categories: Mapping[str, Category], aliases: Mapping[str, str]) -> None:
+        self.categories, self.aliases = categories, aliases
+        self.places: dict[str, int] = {}
+        self.width = 0
+        self.uncertain: set[str] = set()
+
+    def sequence(self, source: Source, bound: frozenset[str]) -> tuple[tuple[Node, ...], frozenset[str]]:
+        nodes: list[Node] = []
+        for item in source if isinstance(source, list) else [source]:
+            if isinstance(item, str):
+                if item:
+                    node, bound = self.pattern(item, bound)
+                    nodes.append(node)
+            elif isinstance(item, list):
+                inner, bound = self.sequence(item, bound)
+                nodes += inner
+            else:
+                # the empty alternative comes last, so that a reader tries it last
+                ordered = sorted(item, key=lambda alternative: alternative == "")
+                compiled = [self.sequence(alternative, bound) for alternative in ordered]
+                nodes.append(Choice(tuple(nodes for nodes, _ in compiled), len(compiled), log2(len(compiled))))
+                after = [names for _, names in compiled]
+                bound = frozenset.intersection(*after)
+                self.uncertain |= frozenset.union(*after) - bound
+        return tuple(nodes), bound
+
+    def pattern(self, source: str, bound: frozenset[str]) -> tuple[Pattern, frozenset[str]]:
+        text, _, meaning = source.partition(" | ")
+        tokens: list[str | Slot] = []
+        draws: list[Draw] = []
+        computed: list[Computed] = []
+        shown: list[int] = []
+        after, position = bound, 0
+        for found in _SLOT.finditer(text):
+            tokens += [text[position : found.start()]] if found.start() > position else []
+            position = found.end()
+            slot = self.slot(found, bound)
+            tokens.append(slot)
+            if found[2]:
+                left, right = (self.places[found[k]] for k in (1, 3))
+                computed.append(Computed(self.place(slot), left, right, found[2] == "*"))
+            elif slot.variable not in after:
+                draws.append(self.draw(slot, after, source))
+            after |= {slot.variable}
+            shown.append(self.place(slot) + slot.attribute)
+        tokens += [text[position:]] if position < len(text) else []
+        layout = "".join(token if isinstance(token, str) else "%s" for token in tokens)
+        bits = sum(log2(draw.count - len(draw.others)) for draw in draws)
+        show = itemgetter(*shown) if shown else None
+        return Pattern(tuple(tokens), layout, show, tuple(draws), tuple(computed), bits, meaning), after
+
+    def slot(self, found: re.Match[str], bound: frozenset[str]) -> Slot:
+        variable, operator, _, attribute = found.groups()
+        if operator:
+            variable = found[0].strip("{}").partition(".")[0]
+        name = "number" if operator else self.aliases.get(variable, variable.rstrip("0123456789"))
+        category = self.categories.get(name)
+        if category is None or (attribute and attribute not in category.attributes):
+            raise ValueError(f"no such category or attribute: {found[0]}")
+        index = category.attributes.index(attribute) if attribute else 0
+        return Slot(variable, category, index, bool(operator) or variable in bound)
+
+    def place(self, slot: Slot) -> int:
+        if slot.variable not in self.places:
+            self.places[slot.variable] = self.width
+            self.width += len(slot.category.attributes) + slot.category.numeric
+        return self.places[slot.variable]
+
+    def draw(self, slot: Slot, bound: frozenset[str], source: str) -> Draw:
+        category = slot.category
+        if slot.variable in self.uncertain:
+            raise ValueError(f"{slot.variable!r} has a value only sometimes before {source!r}")
+        if not category.identifies(slot.attribute):
+            raise ValueError(f"{source!r} does not show which {slot.variable!r} was drawn")
+        same = (n for n in sorted(bound) if self.aliases.get(n, n.rstrip("0123456789")) == category.name)
+        others = () if category.numeric else tuple(self.places[name] for name in same)
+        start = self.place(slot)
+        width = len(category.attributes) + category.numeric
+        return Draw(start, start + width, category.entries, len(category.entries), others)
