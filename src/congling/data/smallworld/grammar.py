@@ -135,6 +135,18 @@ def compile_grammar(source: Source, categories: Mapping[str, Category], aliases:
     return Grammar(nodes, compiler.places, compiler.width)
 
 
+def numbered(source: Source, number: int) -> Source:
+    """The same grammar with variables of its own: ``{who}`` becomes ``{who2}``; for saying a thing again, of others."""
+    if isinstance(source, str):
+        text, bar, meaning = source.partition(" | ")
+        text = _SLOT.sub(lambda slot: re.sub(r"(\{\w+|[+*]\w+)", rf"\g<1>{number}", slot[0]), text)
+        words = meaning.split(" ")
+        names = {found[k] for found in _SLOT.finditer(source) for k in (1, 3)}
+        return text + bar + " ".join(f"{word}{number}" if word in names else word for word in words)
+    parts = [numbered(item, number) for item in source]
+    return parts if isinstance(source, list) else tuple(parts)
+
+
 class _Compiler:
     def __init__(self, categories: Mapping[str, Category], aliases: Mapping[str, str]) -> None:
         self.categories, self.aliases = categories, aliases
@@ -191,12 +203,15 @@ class _Compiler:
         variable, operator, _, attribute = found.groups()
         if operator:
             variable = found[0].strip("{}").partition(".")[0]
-        name = "number" if operator else self.aliases.get(variable, variable.rstrip("0123456789"))
-        category = self.categories.get(name)
+        category = self.categories.get("number" if operator else self.category_name(variable))
         if category is None or (attribute and attribute not in category.attributes):
             raise ValueError(f"no such category or attribute: {found[0]}")
         index = category.attributes.index(attribute) if attribute else 0
         return Slot(variable, category, index, bool(operator) or variable in bound)
+
+    def category_name(self, variable: str) -> str:
+        bare = variable.rstrip("0123456789")
+        return self.aliases.get(bare, bare)
 
     def place(self, slot: Slot) -> int:
         if slot.variable not in self.places:
@@ -210,7 +225,7 @@ class _Compiler:
             raise ValueError(f"{slot.variable!r} has a value only sometimes before {source!r}")
         if not category.identifies(slot.attribute):
             raise ValueError(f"{source!r} does not show which {slot.variable!r} was drawn")
-        same = (n for n in sorted(bound) if self.aliases.get(n, n.rstrip("0123456789")) == category.name)
+        same = (name for name in sorted(bound) if self.category_name(name) == category.name)
         others = () if category.numeric else tuple(self.places[name] for name in same)
         start = self.place(slot)
         width = len(category.attributes) + category.numeric
