@@ -1,0 +1,159 @@
+"""Batches of token windows: the only place that shuffles, and a pure function of (step, rank, world)."""
+
+# B rows of a micro-batch, T context (targets a row)
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from congling.core.errors import UserError
+from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
+from congling.data.shards import TokenSplit
+
+Batches = Callable[[int, int, int], "list[Batch]"]
+"""(step, rank, world) to this rank's micro-batches of the step."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch; numpy until a backend places it on a device."""
+
+    tokens: np.ndarray
+    """(B, T) int64 inputs."""
+    targets: np.ndarray
+    """(B, T) int64, the token after each input."""
+    weights: np.ndarray | None = None
+    """(B, T) float32, how much each target counts; None means one each."""
+    positions: np.ndarray | None = None
+    """(B, T) int64, restarting at each document; None means 0 … T-1."""
+    documents: np.ndarray | None = None
+    """(B, T) int64, equal within a document; attention stays inside. None means one document a row."""
+    count: float = 0.0
+    """Sum of the weights: what a summed loss is divided by, once, over the whole step."""
+
+
+class CorpusBatches:
+    """Training batches over one split, without end: epoch after epoch, each in its own order.
+
+    A step takes the next ``rows * accumulation`` windows of the global order, whatever the number of ranks, and deals
+    them out: with ``accumulation`` divisible by ``world`` every rank gets whole micro-batches of ``rows`` rows,
+    otherwise equally many, slightly smaller ones.
+
+    Args:
+        split: the tokens.
+        context: T, tokens predicted a row.
+        rows: B, rows of a micro-batch.
+        accumulation: micro-batches of a step, over all ranks together.
+        seed: of all shuffling.
+        document_mask: give positions and document numbers, so that attention stays inside a document.
+
+    Raises:
+        UserError: the split is empty.
+    """
+
+    def __init__(
+        self, split: TokenSplit, *, context: int, rows: int, accumulation: int = 1, seed: int = 0, document_mask: bool = False
+    ) -> None:
+        if not len(split.tokens):
+            raise UserError("this split of the shards holds no tokens")
+        if min(context, rows, accumulation) < 1:
+            raise ValueError("context, rows and accumulation are at least 1")
+        self.split, self.context, self.rows, self.accumulation = split, context, rows, accumulation
+        self.seed, self.document_mask = seed, document_mask
+        self.windows = windows_per_epoch(len(split.tokens), context)
+        self._layouts: OrderedDict[int, Epoch] = OrderedDict()
+
+    @property
+    def rows_per_step(self) -> int:
+        """Windows a step takes, over all ranks."""
+        return self.rows * self.accumulation
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of a step, over all ranks."""
+        return self.rows_per_step * self.context
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps one pass over the split takes; below 1 when a step is larger than the corpus."""
+        return self.windows / self.rows_per_step
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[Batch]:
+        """Micro-batches of one rank for one step; equally many on every rank.
+
+        Raises:
+            UserError: a step has too few rows for this number of ranks.
+        """
+        parts = -(-self.rows_per_step // (world * self.rows))  # the same for all ranks, or gradient exchange would hang
+        if self.rows_per_step // world < parts:
+            raise UserError(
+                "the rows of a step cannot be shared out",
+                value=f"{self.rows_per_step} rows, {world} processes",
+                hint="make rows * accumulation a multiple of the number of processes",
+            )
+        mine = np.array_split(np.arange(self.rows_per_step), world)[rank]
+        return [self._batch(step * self.rows_per_step + rows) for rows in np.array_split(mine, parts)]
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        """Rows by their place in the global order, which runs through the epochs; (B,) to one batch."""
+        places = np.empty((len(rows), self.context + 1), np.int64)
+        begins = np.empty_like(places)
+        epochs, within = np.divmod(rows, self.windows)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            places[chosen], begins[chosen] = gather(self._layout(int(epoch)), self.split.ends, within[chosen], self.context)
+        window = self.split.tokens[places].astype(np.int64)
+        positions, documents = restarts(begins[:, 1:]) if self.document_mask else (None, None)
+        return Batch(window[:, :-1], window[:, 1:], None, positions, documents, float(window[:, 1:].size))
+
+    def _layout(self, epoch: int) -> Epoch:
+        """Layout of an epoch; two are kept, for the batch that lies across the end of one."""
+        if epoch not in self._layouts:
+            self._layouts[epoch] = epoch_layout(self.split.ends, context=self.context, seed=self.seed, epoch=epoch)
+            if len(self._layouts) > 2:
+                self._layouts.popitem(last=False)
+        return self._layouts[epoch]
+
+
+def evaluation_windows(
+    split: TokenSplit,
+    *,
+    context: int,
+    rows: int,
+    overlap: int = 0,
+    limit_tokens: int | None = None,
+    document_mask: bool = False,
+) -> Iterator[Batch]:
+    """Cut a split into windows, in order, so that every token is scored exactly once.
+
+    Windows are ``context - overlap`` apart; the first ``overlap`` targets of all but the first window were scored
+    before and weigh 0: they are there as context only. The first token of a document, that of the split included, is
+    predicted from the end-of-text id before it. The last window is filled up with end-of-text ids of weight 0.
+
+    With ``limit_tokens`` only ``split.head(limit_tokens)`` is scored: take characters and bytes from there as well.
+
+    Raises:
+        ValueError: ``overlap`` is not between 0 and ``context - 1``.
+    """
+    if not 0 <= overlap < context:
+        raise ValueError(f"overlap {overlap} must be at least 0 and below the context {context}")
+    split = split if limit_tokens is None else split.head(limit_tokens)
+    total, stride = len(split.tokens), context - overlap
+    starts = np.arange(0, max(1, total - overlap), stride) if total else np.empty(0, np.int64)
+    for first in range(0, len(starts), rows):
+        yield _evaluation_batch(split, starts[first : first + rows], context, overlap, document_mask)
+
+
+def _evaluation_batch(split: TokenSplit, starts: np.ndarray, context: int, overlap: int, document_mask: bool) -> Batch:
+    total = len(split.tokens)
+    places = starts[:, None] + np.arange(context)  # of the targets; an input is one place earlier
+    inside = np.minimum(places, total - 1)
+    targets = np.where(places < total, split.tokens[inside], split.eos_id).astype(np.int64)
+    before = np.where(places > 0, split.tokens[np.minimum(np.maximum(places - 1, 0), total - 1)], split.eos_id)
+    tokens = np.where(places <= total, before, split.eos_id).astype(np.int64)
+    fresh = (np.arange(context) >= overlap) | (starts[:, None] == 0)
+    weights = (fresh & (places < total)).astype(np.float32)
+    positions, documents = restarts(np.searchsorted(split.ends, inside, side="right")) if document_mask else (None, None)
+    return Batch(tokens, targets, weights, positions, documents, float(weights.sum()))

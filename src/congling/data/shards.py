@@ -1,0 +1,251 @@
+"""Documents as token files: written once, opened as memory maps, shared by every run.
+
+::
+
+    shards/
+    ├── train.bin  validation.bin                    token ids, headerless, little-endian uint16 or uint32
+    ├── train.ends.npy  validation.ends.npy          int64, where each document ends (cumulative tokens)
+    ├── train.characters.npy  train.bytes.npy …      int64, size of each document's text
+    ├── shards.json                                  vocabulary size, type, tokenizer fingerprint, counts, reference lines
+    └── MANIFEST.json
+
+Every document is its ids followed by one end-of-text id. Counts of characters and bytes are those of the text alone,
+so bits per character compare across tokenizers.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from congling.core import artifact
+from congling.core.artifact import Artifact
+from congling.core.errors import UserError
+from congling.core.progress import track
+from congling.data.document import Document
+from congling.tokenizer import store
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.split import safe_chunks
+
+SPLITS = ("train", "validation")
+BATCH_CHARACTERS = 2**20  # text encoded at a time: enough for every core, and a few hundred MB at the worst
+CHUNK_CHARACTERS = 2**16  # a longer document is encoded in chunks, cut where no token can span
+
+
+@dataclass(frozen=True)
+class TokenSplit:
+    """The tokens of one split and where its documents lie."""
+
+    tokens: np.ndarray
+    """All ids, documents one after another, each followed by ``eos_id``; a read-only memory map, shape (tokens,)."""
+    ends: np.ndarray
+    """int64 (documents,): the end of each document, its end-of-text id included."""
+    characters: np.ndarray
+    """int64 (documents,): characters of each document's text."""
+    bytes: np.ndarray
+    """int64 (documents,): UTF-8 bytes of each document's text."""
+    eos_id: int
+    vocab_size: int
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.ends)
+
+    def document(self, index: int) -> np.ndarray:
+        """Ids of one document, its end-of-text id included."""
+        start = int(self.ends[index - 1]) if index else 0
+        return self.tokens[start : int(self.ends[index])]
+
+    def head(self, limit_tokens: int) -> "TokenSplit":
+        """The first documents that fit into ``limit_tokens``, with their sizes: a cheaper split for frequent evaluation.
+
+        When not even the first document fits, its beginning is taken, and its characters and bytes are scaled by the
+        share of its tokens: an estimate, exact within the variation of characters per token.
+        """
+        if len(self.tokens) <= limit_tokens:
+            return self
+        count = int(np.searchsorted(self.ends, limit_tokens, side="right"))
+        if count:
+            parts = self.ends[:count], self.characters[:count], self.bytes[:count]
+            return TokenSplit(self.tokens[: int(self.ends[count - 1])], *parts, self.eos_id, self.vocab_size)
+        share = limit_tokens / int(self.ends[0])
+        sizes = (np.array([max(1, round(int(size[0]) * share))]) for size in (self.characters, self.bytes))
+        return TokenSplit(self.tokens[:limit_tokens], np.array([limit_tokens]), *sizes, self.eos_id, self.vocab_size)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A finished shards directory, opened."""
+
+    artifact: Artifact
+    splits: dict[str, TokenSplit]
+    vocab_size: int
+    tokenizer_fingerprint: str
+    summary: dict[str, Any]
+    """Content of ``shards.json``: counts per split, and what the documents' summary says of their entropy."""
+
+    def __getitem__(self, split: str) -> TokenSplit:
+        return self.splits[split]
+
+    @property
+    def reference_lines(self) -> dict[str, Any] | None:
+        """Entropy of the validation text under simple models (bits per character), where the documents state it."""
+        return self.summary.get("reference_lines")
+
+    @property
+    def entropy_floor(self) -> Any:
+        """Exact entropy of the source, known for generated corpora only."""
+        return self.summary.get("entropy_floor")
+
+
+def write(documents: Path | str, tokenizer: Path | str, out: Path | str, *, overwrite: bool = False) -> Artifact:
+    """Encode a documents directory with a tokenizer directory into a shards directory.
+
+    Memory stays bounded whatever the corpus: about one million characters are encoded at a time, on all cores.
+
+    Raises:
+        UserError: an input directory is missing or damaged, or a split holds no documents at all.
+    """
+    from congling.data.corpus import documents as read
+
+    parents = {"documents": artifact.opened(documents, "documents"), "tokenizer": artifact.opened(tokenizer, "tokenizer")}
+    encoder = store.load(tokenizer)
+    summary = _read_json(parents["documents"].path / "summary.json")
+    facts: dict[str, Any] = {}
+    with artifact.writing(out, "shards", parents=parents, facts=facts, overwrite=overwrite) as folder:
+        counts = {split: write_split(read(documents, split), encoder, folder, split) for split in SPLITS}
+        if not counts["train"]["tokens"]:
+            raise UserError("the documents hold no training text", where=documents)
+        content = {
+            "vocab_size": encoder.vocab_size,
+            "eos_id": encoder.eos_id,
+            "dtype": dtype_for(encoder.vocab_size),
+            "tokenizer": parents["tokenizer"].fingerprint,
+            "splits": counts,
+        } | {key: summary[key] for key in ("reference_lines", "entropy_floor") if summary.get(key) is not None}
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        (folder / "shards.json").write_text(text, encoding="utf-8")
+        facts.update(vocab_size=encoder.vocab_size, train_tokens=counts["train"]["tokens"])
+    return artifact.opened(out, "shards")
+
+
+def dtype_for(vocab_size: int) -> str:
+    """Name of the smallest token type that holds every id: ``"uint16"`` up to 65,536 ids, else ``"uint32"``."""
+    return "uint16" if vocab_size <= 2**16 else "uint32"
+
+
+def write_split(documents: Iterable[Document], tokenizer: Tokenizer, folder: Path, split: str) -> dict[str, int]:
+    """Write one split's files into ``folder``; returns its counts of documents, tokens, characters and bytes."""
+    lengths: list[int] = []
+    characters: list[int] = []
+    sizes: list[int] = []
+    dtype = np.dtype(dtype_for(tokenizer.vocab_size)).newbyteorder("<")
+    with (folder / f"{split}.bin").open("wb") as stream:
+        for batch in track(_batches(documents), f"tokenizing {split}"):
+            lengths += _write_batch(batch, tokenizer, stream, dtype)
+            characters += [len(document.text) for document in batch]
+            sizes += [len(document.text.encode()) for document in batch]
+    ends = np.fromiter(accumulate(lengths), np.int64, len(lengths))
+    for name, values in (("ends", ends), ("characters", characters), ("bytes", sizes)):
+        np.save(folder / f"{split}.{name}.npy", np.asarray(values, np.int64), allow_pickle=False)
+    totals = {"tokens": sum(lengths), "characters": sum(characters), "bytes": sum(sizes)}
+    return {"documents": len(lengths)} | totals
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Group documents until they hold about ``BATCH_CHARACTERS``."""
+    batch: list[Document] = []
+    held = 0
+    for document in documents:
+        batch.append(document)
+        held += len(document.text) + 1  # one more, so that a flood of empty documents is bounded as well
+        if held >= BATCH_CHARACTERS:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _write_batch(batch: list[Document], tokenizer: Tokenizer, stream: BinaryIO, dtype: np.dtype) -> list[int]:
+    """Encode and append some documents; returns their lengths in tokens."""
+    chunks = [(index, chunk) for index, document in enumerate(batch) for chunk in safe_chunks(document.text, CHUNK_CHARACTERS)]
+    lengths = [1] * len(batch)
+    pieces: list[list[np.ndarray]] = [[] for _ in batch]
+    step = max(1, BATCH_CHARACTERS // CHUNK_CHARACTERS) if any(len(text) > 2**12 for _, text in chunks) else len(chunks)
+    for start in range(0, len(chunks), max(1, step)):
+        part = chunks[start : start + step]
+        for (index, _), ids in zip(part, tokenizer.encode_batch([text for _, text in part]), strict=True):
+            pieces[index].append(np.asarray(ids, dtype))
+            lengths[index] += len(ids)
+    eos = np.array([tokenizer.eos_id], dtype)
+    stream.write(np.concatenate([array for document in pieces for array in (*document, eos)]).tobytes())
+    return lengths
+
+
+def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify: bool = False) -> Shards:
+    """Open a shards directory; sizes and the range of every id are checked, with ``verify`` the checksums too.
+
+    Raises:
+        UserError: the directory is missing or damaged, or was made with a tokenizer other than ``tokenizer``.
+    """
+    found = artifact.opened(path, "shards", verify=verify)
+    summary = _read_json(found.path / "shards.json")
+    try:
+        vocab_size, eos_id, dtype = int(summary["vocab_size"]), int(summary["eos_id"]), str(summary["dtype"])
+        fingerprint = str(summary["tokenizer"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError("the description of the shards is damaged", where=found.path / "shards.json") from None
+    if dtype not in ("uint16", "uint32"):
+        raise UserError("unknown token type", where=found.path / "shards.json", value=dtype)
+    if tokenizer is not None and tokenizer.fingerprint != fingerprint:
+        hint = "tokenize the documents again with this tokenizer, or use the one they were made with"
+        raise UserError("these shards were made with another tokenizer", where=path, value=fingerprint[:12], hint=hint)
+    splits = {name: _open_split(found.path, name, np.dtype(dtype).newbyteorder("<"), eos_id, vocab_size) for name in SPLITS}
+    return Shards(found, splits, vocab_size, fingerprint, summary)
+
+
+def _open_split(folder: Path, name: str, dtype: np.dtype, eos_id: int, vocab_size: int) -> TokenSplit:
+    ends, characters, sizes = (_read_array(folder / f"{name}.{part}.npy") for part in ("ends", "characters", "bytes"))
+    lengths = np.diff(ends, prepend=0)
+    if len({len(ends), len(characters), len(sizes)}) != 1 or (lengths < 1).any():
+        raise UserError("the document index is damaged", where=folder / f"{name}.ends.npy")
+    file = folder / f"{name}.bin"
+    total = int(ends[-1]) if len(ends) else 0
+    size = file.stat().st_size if file.is_file() else -1
+    if size != total * dtype.itemsize:
+        raise UserError(f"the token file should have {total * dtype.itemsize} bytes", where=file, value=size,
+                        hint="it is cut off or damaged: tokenize again")
+    tokens = np.memmap(file, dtype, mode="r") if total else np.empty(0, dtype)
+    for start in range(0, total, 2**22):
+        largest = int(tokens[start : start + 2**22].max())
+        if largest >= vocab_size:
+            raise UserError(f"a token id is beyond the vocabulary of {vocab_size}", where=file, value=largest,
+                            hint="the file is damaged: tokenize again")
+    if total and (tokens[ends - 1] != eos_id).any():
+        raise UserError("a document does not end with the end-of-text id", where=file, hint="the file is damaged: tokenize again")
+    return TokenSplit(tokens, ends, characters, sizes, eos_id, vocab_size)
+
+
+def _read_array(file: Path) -> np.ndarray:
+    try:
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError("cannot read this part of the shards", where=file, value=str(error)) from None
+    if values.dtype != np.int64 or values.ndim != 1:
+        raise UserError("this part of the shards has a wrong type", where=file, value=f"{values.dtype}, {values.ndim}-d")
+    return np.asarray(values)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read this description ({type(error).__name__})", where=file) from None
+    if not isinstance(content, dict):
+        raise UserError("this description is no table", where=file)
+    return content

@@ -1,0 +1,190 @@
+"""Byte-level BPE, learnt on characters and written out over bytes.
+
+Pieces are merged from characters, never from halves of two neighbours, and every character frequent enough is one
+token; the result is a byte-level BPE in the format of GPT-2 and Qwen, which ``tokenizers``, ``transformers`` and
+llama.cpp read as it is. Each kept character is built from its bytes by merges that come before all others::
+
+    E4 + BB → E4BB      E4BB + 96 → 他      他 + 们 → 他们
+
+A character that is not kept costs two or three tokens and is never lost.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+
+from congling.core.errors import UserError
+from congling.tokenizer import split
+from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Tokenizer
+
+FILE = "tokenizer.json"
+Merge = tuple[bytes, bytes]
+_TRIAL_CHARACTERS = 500_000  # text on which the number of characters to keep is tried out
+
+
+class BytePairTokenizer(Tokenizer):
+    """Byte-level BPE run by the ``tokenizers`` library."""
+
+    kind = "bpe"
+
+    def __init__(
+        self, inner: tokenizers.Tokenizer, special: Mapping[str, int], chat_template: str = CHATML, fingerprint: str = ""
+    ) -> None:
+        super().__init__(special, chat_template, fingerprint)
+        self._inner = inner
+        self._inner.encode_special_tokens = True  # "<|im_end|>" in a text is text
+        symbols = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        vocabulary = inner.get_vocab(with_added_tokens=False)
+        self._pieces = [b""] * inner.get_vocab_size()
+        for token, index in vocabulary.items():
+            if index not in self._special_bytes:
+                self._pieces[index] = bytes(symbols[symbol] for symbol in token)
+
+    @classmethod
+    def load(cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str) -> "BytePairTokenizer":
+        """Read ``tokenizer.json``.
+
+        Raises:
+            UserError: the file is missing, or no byte-level BPE.
+        """
+        file = folder / FILE
+        try:
+            inner = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+            return cls(inner, special, chat_template, fingerprint)
+        except OSError as error:
+            raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
+        except Exception as error:  # the library raises no narrower class
+            raise UserError("this is no byte-level BPE", where=file, value=str(error)) from None
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json``."""
+        (folder / FILE).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included."""
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; special tokens are neither added nor recognised."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of several texts, on all cores."""
+        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def piece(self, index: int) -> bytes:
+        """UTF-8 bytes of an ordinary id."""
+        if index < 0:
+            raise IndexError(index)
+        return self._pieces[index]
+
+    def is_byte(self, index: int) -> bool:
+        """Whether the id stands for a part of a character."""
+        try:
+            self.piece(index).decode()
+        except UnicodeDecodeError:
+            return True
+        return False
+
+
+def byte_symbols() -> list[str]:
+    """The character that stands for each of the 256 bytes in a byte-level vocabulary (GPT-2's table)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    shifted = iter(range(0x100, 0x200))
+    return [chr(byte if byte in plain else next(shifted)) for byte in range(256)]
+
+
+def train(
+    texts: Iterable[str], *, vocab_size: int, characters: Mapping[str, int], digits: int, longest_token: int
+) -> BytePairTokenizer:
+    """Learn a byte-level BPE.
+
+    ``characters`` counts the characters of the sample. How many of them become tokens, and how much of the vocabulary is
+    left to longer pieces, is tried out: of several thresholds the one that encodes the beginning of the sample in the
+    fewest tokens wins. The vocabulary ends up smaller than ``vocab_size`` when the text offers no more pairs.
+    """
+    trial: list[str] = []
+    merges = _learn(_keeping(texts, trial), vocab_size, len(characters), digits, longest_token)
+    best: tuple[int, tokenizers.Tokenizer] | None = None
+    seen: set[int] = set()
+    for threshold in (1, 2, 4, 8, 16, 32, 64, 128, 2**62):
+        kept = [symbol for symbol, count in sorted(characters.items(), key=lambda item: (-item[1], item[0])) if count >= threshold]
+        table = _byte_merges(kept, merges, vocab_size - FIRST_PIECE)
+        candidate = _assemble(table)
+        if len(kept) in seen:
+            continue
+        seen.add(len(kept))
+        cost = sum(len(found) for found in candidate.encode_batch_fast(trial, add_special_tokens=False))
+        if best is None or cost < best[0]:
+            best = cost, candidate
+    assert best is not None
+    return BytePairTokenizer(best[1], SPECIAL)
+
+
+def _keeping(texts: Iterable[str], trial: list[str]) -> Iterator[str]:
+    """Pass texts on, keeping the first ones for the trial."""
+    held = 0
+    for text in texts:
+        if held < _TRIAL_CHARACTERS:
+            trial.append(text[: _TRIAL_CHARACTERS - held])
+            held += len(text)
+        yield text
+
+
+def _learn(texts: Iterable[str], vocab_size: int, distinct: int, digits: int, longest_token: int) -> list[tuple[str, str]]:
+    """Merges over characters, the most frequent pair first."""
+    learner = tokenizers.Tokenizer(models.BPE())
+    learner.pre_tokenizer = _splitter(split.learning(digits))
+    trainer = trainers.BpeTrainer(
+        vocab_size=distinct + vocab_size, min_frequency=2, max_token_length=longest_token, show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
+
+
+def _byte_merges(kept: Sequence[str], merges: Iterable[tuple[str, str]], room: int) -> list[Merge]:
+    """Merges over bytes that build the kept characters, then as many of the longer pieces as fit into ``room`` tokens."""
+    table: list[Merge] = []
+    known = {bytes([byte]) for byte in range(256)}
+    for symbol in kept:
+        encoded = symbol.encode()
+        chain = [(encoded[:end], encoded[end : end + 1]) for end in range(1, len(encoded)) if encoded[: end + 1] not in known]
+        if len(table) + len(chain) > room:
+            continue
+        table += chain
+        known.update(left + right for left, right in chain)
+    for pair in merges:
+        left, right = pair[0].encode(), pair[1].encode()
+        if len(table) >= room:
+            break
+        if left in known and right in known and left + right not in known:
+            table.append((left, right))
+            known.add(left + right)
+    return table
+
+
+def _assemble(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
+    """A ``tokenizers`` tokenizer: special tokens, bytes, then one token a merge."""
+    symbols = byte_symbols()
+
+    def shown(piece: bytes) -> str:
+        return "".join(symbols[byte] for byte in piece)
+
+    vocabulary = {**SPECIAL, **{symbol: FIRST_BYTE + byte for byte, symbol in enumerate(symbols)}}
+    vocabulary |= {shown(left + right): FIRST_PIECE + rank for rank, (left, right) in enumerate(merges)}
+    inner = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[(shown(left), shown(right)) for left, right in merges]))
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([_splitter(split.ENCODING), bytes_of])
+    inner.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+    return inner
+
+
+def _splitter(expressions: Iterable[str]) -> Any:
+    splits = [pre_tokenizers.Split(Regex(expression), behavior="isolated") for expression in expressions]
+    return pre_tokenizers.Sequence(splits)

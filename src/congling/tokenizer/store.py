@@ -1,0 +1,64 @@
+"""Tokenizer directories.
+
+::
+
+    tokenizer/
+    ├── tokenizer.json        bpe: format of Hugging Face tokenizers; character: our own
+    ├── tokenizer.model       unigram: sentencepiece
+    ├── congling.json         kind, vocabulary size, special ids, roles, chat template, name of the split in llama.cpp
+    ├── report.json           what the vocabulary does to its corpus
+    └── MANIFEST.json
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Tokenizer
+from congling.tokenizer.bpe import BytePairTokenizer
+from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.split import PRE_TOKENIZER
+from congling.tokenizer.unigram import UnigramTokenizer
+
+FILE = "congling.json"
+KINDS = {kind.kind: kind for kind in (BytePairTokenizer, UnigramTokenizer, CharacterTokenizer)}
+
+
+def load(path: Path | str) -> Tokenizer:
+    """Open a tokenizer directory, checking its files.
+
+    Raises:
+        UserError: it is missing, damaged or inconsistent.
+    """
+    found = artifact.opened(path, "tokenizer", verify=True)
+    file = found.path / FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kind = KINDS[content["kind"]]
+        special = {str(text): int(index) for text, index in content["special"].items()}
+        template, size = str(content["chat_template"]), int(content["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the description of the tokenizer is damaged ({type(error).__name__})", where=file) from None
+    tokenizer = kind.load(found.path, special, template, found.fingerprint)
+    if tokenizer.vocab_size != size or not {END_OF_TEXT, IM_START, IM_END} <= special.keys():
+        raise UserError("the tokenizer does not fit its description", where=file, value=f"{tokenizer.vocab_size} ids")
+    if any(not 0 <= index < size for index in special.values()):
+        raise UserError("a special token has an id outside the vocabulary", where=file)
+    return tokenizer
+
+
+def save(tokenizer: BytePairTokenizer | UnigramTokenizer | CharacterTokenizer, folder: Path) -> None:
+    """Write a tokenizer's files into a directory that ``artifact.writing`` then seals."""
+    tokenizer.save(folder)
+    content: dict[str, Any] = {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "special": dict(tokenizer.special),
+        "roles": {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id},
+        "chat_template": tokenizer.chat_template,
+    }
+    if tokenizer.kind == "bpe":
+        content["pre_tokenizer"] = PRE_TOKENIZER
+    (folder / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
