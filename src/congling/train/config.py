@@ -14,11 +14,11 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamWConfig(Config):
-    """AdamW (Loshchilov & Hutter 2019) for every parameter; only matrices are decayed, never norms, biases, embeddings."""
+    """AdamW (Loshchilov & Hutter 2019); matrices are decayed, norms, biases and embeddings are not."""
 
     kind: Literal["adamw"] = "adamw"
     rate: PositiveFloat = 1e-3
-    """Peak learning rate. 3e-4 to 2e-3 for 1-100 M parameters from random weights; 1e-5 is a fine-tuning rate."""
+    """Peak learning rate: 3e-4 to 2e-3 for 1-100 M random weights; 1e-5 is for fine-tuning."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     epsilon: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.1
@@ -27,7 +27,7 @@ class AdamWConfig(Config):
 class MuonConfig(Config):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW with its own rates for the rest.
 
-    The update of a matrix is its momentum made orthogonal, so a rate means "how far every direction moves" and
+    The update of a matrix is its momentum made orthogonal, so a rate says how far every direction moves, and
     hardly depends on the size of the model. Embeddings and the head are tables of vectors, not maps: AdamW.
     """
 
@@ -56,7 +56,7 @@ class MuonConfig(Config):
 
 
 class WSDConfig(Config):
-    """Warm-up, stable, decay (Hu et al. 2024): the plateau may be cut anywhere, so a run can be made longer."""
+    """Warm-up, stable, decay (Hu et al. 2024): a plateau may be cut anywhere, so runs can be extended."""
 
     kind: Literal["wsd"] = "wsd"
     warmup: Share = 0.02
@@ -104,7 +104,7 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto`` is bf16 autocast on a GPU that has it and fp32 elsewhere (bf16 is emulated on many CPUs)."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """``auto`` compiles on a GPU; on a CPU the plan turns it on where the run is long enough to pay for it."""
+    """``auto`` compiles on a GPU; on a CPU the plan turns it on where the run is long enough."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
     save_every: PositiveInt | None = None

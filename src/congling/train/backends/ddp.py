@@ -1,0 +1,66 @@
+"""Several processes, each with the whole model and a part of every step (``torchrun -m congling …``).
+
+Gradients are summed over the processes while the backward pass still runs. Since the loss is divided by the count of
+targets of *all* processes, the result is that of one process with the whole step, up to the order of additions.
+"""
+
+import contextlib
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from congling.train.backends.single import Single
+from congling.train.config import TrainConfig
+
+
+class DDP(Single):
+    """One of ``world`` processes started by torchrun; NCCL between GPUs, Gloo between CPUs."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+
+    def wrap(self, step: nn.Module) -> nn.Module:
+        """Exchange gradients, then compile: torch splits the graph where buckets of gradients are ready."""
+        wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True)
+        return torch.compile(wrapped) if self.compile else wrapped  # type: ignore[return-value]
+
+    def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Keep gradients to ourselves until the last micro-batch."""
+        wrapped = getattr(module, "_orig_mod", module)  # torch.compile's wrapper has no no_sync of its own
+        return contextlib.nullcontext() if last else wrapped.no_sync()
+
+    def backward(self, loss: Tensor) -> None:
+        """DDP averages over processes; our loss is a part of a sum, so undo the division."""
+        (loss * self.world).backward()
+
+    def sum(self, value: Any) -> Tensor:
+        """Sum over all processes, as a tensor on the device: nobody waits for the number."""
+        total = torch.as_tensor(value, dtype=torch.float64, device=self.device).clone()
+        dist.all_reduce(total)
+        return total
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says yes; waits for the answer."""
+        return bool(self.sum(float(flag)).item())
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        dist.barrier()
+
+    def close(self) -> None:
+        """Leave the process group."""
+        dist.destroy_process_group()
+
+
+def build_backend(config: TrainConfig) -> Single:
+    """DDP when torchrun started this process, else a single process."""
+    return DDP(config) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Single(config)

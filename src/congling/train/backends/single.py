@@ -1,0 +1,97 @@
+"""One process on one device; what other backends change is the sum over processes."""
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from congling.core.errors import UserError
+from congling.train.config import TrainConfig
+
+
+class Single:
+    """One process: its device, its precision, and how batches get there."""
+
+    rank, world = 0, 1
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.device = choose_device(config.device)
+        self.dtype = choose_precision(config.precision, self.device)
+        self.compile = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        # Values below 1e-38, common in saturated softmax, take a CPU up to 100 times as long as others.
+        torch.set_flush_denormal(True)
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+
+    def wrap(self, step: nn.Module) -> nn.Module:
+        """Prepare model and objective, as one module, for training."""
+        return torch.compile(step) if self.compile else step  # type: ignore[return-value]
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context of the forward pass."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def place(self, batch: Any) -> Any:
+        """Turn the numpy arrays of a batch (any dataclass, nested or not) into tensors on the device."""
+        changes = {}
+        for field in dataclasses.fields(batch):
+            value = getattr(batch, field.name)
+            if isinstance(value, np.ndarray):
+                changes[field.name] = self._tensor(value)
+            elif dataclasses.is_dataclass(value):
+                changes[field.name] = self.place(value)
+        return dataclasses.replace(batch, **changes)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        # Pinned memory is what lets the copy run beside the computation.
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Context of one micro-batch; gradients are exchanged in the last one only."""
+        return contextlib.nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of this process's part of the loss."""
+        loss.backward()
+
+    def sum(self, value: Any) -> Any:
+        """Sum of a number or tensor over all processes."""
+        return value
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says yes."""
+        return flag
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError("no such device", value=name, hint="write auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise UserError("this device is not available here", value=name, hint="write auto or cpu")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: bf16 on a GPU with bf16 units, fp32 elsewhere. Weights and optimizer stay fp32 in any case."""
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return torch.bfloat16 if name == "bf16" else torch.float32

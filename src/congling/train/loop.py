@@ -1,0 +1,141 @@
+"""READ ME SECOND: the training loop, the only one. Batches, an objective and a model go in; the weights change.
+
+::
+
+    batches(step) ─ micro-batches ─┬─ Step.forward ─ total / count ─ backward ─┐
+                                   └──────────── gradients add up ─────────────┘
+    gradients ─ norm, clip ─ finite? ─ optimizers at rate(step) ─ average ─ hooks
+
+Pretraining, fine-tuning, preferences and reinforcement differ in batches and objective, never here.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from congling.data.prefetch import prefetch
+from congling.train.backends.single import Single
+from congling.train.config import TrainConfig
+from congling.train.ema import EMA
+from congling.train.objectives.loss import Loss
+from congling.train.optim.build import build_optimizers
+from congling.train.schedule import learning_rate_factor
+
+Objective = Callable[[Any, Any], Loss]
+"""(model, batch) to sums over the batch's targets."""
+Batches = Callable[[int, int, int], Sequence[Any]]
+"""(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure function
+(rollouts, which also depend on the weights, aside): to resume is to know the step."""
+Hook = Callable[["Trainer"], None]
+"""Called after every step."""
+
+
+class Step(nn.Module):
+    """Model and objective as one module, so that DDP and compile wrap a single forward."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Any) -> Loss:
+        """Sums over one micro-batch."""
+        return self.objective(self.model, batch)
+
+
+class Trainer:
+    """Everything that changes during a run.
+
+    Attributes:
+        step: updates done (or skipped) so far.
+        tokens: targets seen so far, over all processes.
+        row: what the last step measured, still on the device.
+        best: lowest held-out loss and its step, kept by the evaluation hook.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, backend: Single, *,
+        after_update: Callable[[], None] | None = None, ahead: int = 2,
+    ) -> None:  # fmt: skip
+        """Set up; ``after_update`` follows each update, ``ahead`` is how many steps' batches are made in advance."""
+        self.model, self.config, self.backend = model.to(backend.device), config, backend
+        self.batches, self.ahead, self.after_update = batches, ahead, after_update
+        self.optimizers = build_optimizers(self.model, config.optimizer)
+        self.ema = EMA(self.model, config.ema) if config.ema is not None else None
+        self.module = backend.wrap(Step(self.model, objective))
+        self.step, self.tokens = 0, 0.0
+        self.row: dict[str, Any] = {}
+        self.best: dict[str, float] | None = None
+
+    def run(self, hooks: Sequence[Hook] = ()) -> None:
+        """Train from ``step`` to the end; a hook ends it sooner by raising."""
+        with self._stream() as stream:
+            for micro in stream:
+                self.row = self.train_step(micro)
+                for hook in hooks:
+                    hook(self)
+
+    def train_step(self, micro: Sequence[Any]) -> dict[str, Any]:
+        """One update from the micro-batches of one step; returns what to log, without waiting for the device."""
+        self.model.train()
+        # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
+        torch.manual_seed(_mix(self.config.seed, self.step, self.backend.rank))
+        count = self.backend.sum(float(sum(batch.count for batch in micro)))  # targets in the whole step, all ranks
+        sums: dict[str, Tensor] = {}
+        for i, batch in enumerate(micro):
+            with self.backend.gradient_sync(self.module, last=i == len(micro) - 1):
+                with self.backend.autocast():
+                    loss = self.module(self.backend.place(batch))
+                self.backend.backward(loss.total / count)
+            for name, value in loss.metrics.items():
+                sums[name] = sums.get(name, 0.0) + value
+        factor = learning_rate_factor(self.config.schedule, self.step, self.config.steps)
+        norm, skipped = self._update(factor)
+        self.step, self.tokens = self.step + 1, self.tokens + count
+        means = {name: self.backend.sum(value) / count for name, value in sums.items()}
+        return {"step": self.step, "tokens": self.tokens} | means | {"gradient_norm": norm, "rate": factor, "skipped": skipped}
+
+    def _update(self, factor: float) -> tuple[Tensor, Tensor]:
+        """Clip and apply the gradients; gives their norm, and 1 where it was not finite and nothing was changed."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        skip = (~norm.isfinite()).float()
+        for optimizer in self.optimizers:
+            optimizer.step(self.step, factor, skip)
+        for parameter in parameters:
+            parameter.grad = None
+        if self.after_update is not None:
+            self.after_update()
+        if self.ema is not None:
+            self.ema.update(self.step)
+        return norm, skip
+
+    @contextlib.contextmanager
+    def evaluated_model(self) -> Iterator[nn.Module]:
+        """The model as it would be handed on: averaged weights where there are any, no dropout."""
+        self.model.eval()
+        with self.ema.in_place() if self.ema is not None else contextlib.nullcontext():
+            yield self.model
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[Iterator[Sequence[Any]]]:
+        """This process's batches from here to the end of the run."""
+        place = (self.backend.rank, self.backend.world)
+        if not self.ahead:
+            yield (self.batches(step, *place) for step in range(self.step, self.config.steps))
+            return
+        with prefetch(
+            self.batches, self.step, self.config.steps, rank=place[0], world=place[1], depth=self.ahead
+        ) as stream:
+            yield stream
+
+
+def _mix(*numbers: int) -> int:
+    """A seed that differs wherever any of the numbers does."""
+    digest = hashlib.blake2b("/".join(map(str, numbers)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

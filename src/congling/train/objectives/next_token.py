@@ -1,0 +1,36 @@
+"""Predict the next token: the objective of pretraining and, with a mask for weights, of supervised fine-tuning."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from congling.train.objectives.cross_entropy import cross_entropy_sum
+from congling.train.objectives.loss import Loss
+
+
+class LanguageModel(Protocol):
+    """What the objective needs of a model; :class:`congling.model.transformer.Transformer` is one."""
+
+    def __call__(self, tokens: Tensor, *, positions: Tensor | None, documents: Tensor | None) -> Tensor:
+        """(B, T) -> hidden states (B, T, W)."""
+        ...
+
+    def output_weight(self) -> Tensor:
+        """(V, W)."""
+        ...
+
+    def balance_loss(self) -> Tensor:
+        """Summed over the tokens of the last forward pass; 0 for a dense model."""
+        ...
+
+
+def next_token(model: LanguageModel, batch: Any) -> Loss:
+    """Cross-entropy of each target, weighted and summed, plus the load-balancing loss of a mixture of experts.
+
+    Args:
+        model: gives hidden states.
+        batch: :class:`congling.data.batches.Batch` with its arrays as tensors.
+    """
+    hidden = model(batch.tokens, positions=batch.positions, documents=batch.documents)
+    nats = cross_entropy_sum(hidden, model.output_weight(), batch.targets, batch.weights)
+    return Loss(nats + model.balance_loss(), {"loss": nats.detach()})

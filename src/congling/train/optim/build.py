@@ -1,0 +1,50 @@
+"""From configuration to optimizers: which parameter goes where, at which rate."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from congling.train.config import AdamWConfig, MuonConfig
+from congling.train.optim.adamw import AdamW, Group
+from congling.train.optim.muon import Muon
+from congling.train.optim.roles import Role, fused_rows, roles
+
+
+class Optimizer(Protocol):
+    """What the loop asks of an optimizer; it never waits for the device."""
+
+    def step(self, step: int, factor: float, skip: Tensor) -> None:
+        """Apply the gradients of ``step`` at ``factor`` times the peak rates, or nothing where ``skip`` is 1."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state, by name."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore the state."""
+        ...
+
+
+def build_optimizers(model: nn.Module, config: AdamWConfig | MuonConfig) -> list[Optimizer]:
+    """One or two optimizers that together move every trainable parameter once."""
+    parameters, found = dict(model.named_parameters()), roles(model)
+
+    def group(rate: float, decay: float, *wanted: Role) -> Group:
+        return Group({name: parameters[name] for name, role in found.items() if role in wanted}, rate, decay)
+
+    if isinstance(config, AdamWConfig):
+        decayed = group(config.rate, config.weight_decay, "matrix", "head")
+        plain = group(config.rate, 0.0, "embedding", "scalar")
+        return [AdamW([decayed, plain], betas=config.betas, epsilon=config.epsilon)]
+    rest = AdamW(
+        [
+            group(config.embedding_rate, config.table_decay, "embedding"),
+            group(config.head_rate, config.table_decay, "head"),
+            group(config.scalar_rate, 0.0, "scalar"),
+        ],
+        betas=config.betas,
+        epsilon=config.epsilon,
+    )
+    return [Muon(group(config.rate, config.weight_decay, "matrix").parameters, config, fused_rows(model)), rest]

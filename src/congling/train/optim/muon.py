@@ -1,0 +1,121 @@
+"""Muon: momentum, made orthogonal (Jordan et al. 2024), for all matrices of one shape at once.
+
+A gradient matrix is usually dominated by a few directions. Replacing its singular values by about 1 moves all
+directions alike, which needs far fewer steps. Newton-Schulz iterations do that with matrix products alone; stacking
+the matrices of equal shape turns hundreds of small products into a few batched ones.
+"""
+
+# N matrices of one shape, R rows (outputs), C columns (inputs)
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from congling.train.config import MuonConfig
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x³, x⁵: steepest at 0 among those that keep singular values within about [0.7, 1.2]."""
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Move the singular values of each matrix towards 1: (N, R, C) -> (N, R, C); a zero matrix stays zero.
+
+    In bf16 on a GPU, whose errors the next step corrects; in fp32 on a CPU, where bf16 products are slower.
+    """
+    dtype = torch.bfloat16 if matrices.device.type == "cuda" else matrices.dtype
+    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    tall = x.shape[1] > x.shape[2]
+    if tall:  # the Gram matrix of the shorter side is smaller
+        x = x.mT
+    a, b, c = QUINTIC
+    for _ in range(iterations):
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+@dataclass
+class _Stack:
+    """All matrices of one shape, with the momentum they share a tensor for."""
+
+    places: list[tuple[nn.Parameter, int, slice]]
+    """Parameter, number of the matrix within it (experts), rows within that (fused projections)."""
+    momentum: Tensor
+
+    def gradients(self) -> Tensor:
+        """(N, R, C)."""
+        return torch.stack([_matrices(_gradient(parameter))[i, rows] for parameter, i, rows in self.places])
+
+    def weights(self) -> list[Tensor]:
+        """N views (R, C) into the parameters."""
+        return [_matrices(parameter.data)[i, rows] for parameter, i, rows in self.places]
+
+
+class Muon:
+    """Muon for the matrices given by name; ``fused`` names those stored as one, which are orthogonalised apart."""
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], config: MuonConfig, fused: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self.config = config
+        places: dict[tuple[int, int], list[tuple[nn.Parameter, int, slice]]] = {}
+        for name, parameter in parameters.items():
+            count, rows, columns = _matrices(parameter).shape
+            for i in range(count):
+                start = 0
+                for height in fused.get(name, (rows,)):
+                    places.setdefault((height, columns), []).append((parameter, i, slice(start, start + height)))
+                    start += height
+        self.stacks = [
+            _Stack(found, torch.zeros(len(found), *shape, device=found[0][0].device)) for shape, found in places.items()
+        ]
+
+    @torch.no_grad()
+    def step(self, step: int, factor: float, skip: Tensor) -> None:
+        """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and momentum as they are."""
+        config, rate = self.config, self.config.rate * factor
+        momentum = _warmed_up(config, step)
+        go = 1 - skip
+        for stack in self.stacks:
+            gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
+            stack.momentum.lerp_(gradients, (1 - momentum) * go)
+            update = orthogonalise(gradients.lerp_(stack.momentum, momentum), config.iterations)  # Nesterov
+            update.mul_(go * (-rate * _scale(config, *update.shape[1:])))
+            weights = stack.weights()
+            torch._foreach_mul_(weights, 1 - go * (rate * config.weight_decay))
+            torch._foreach_add_(weights, list(update.unbind(0)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State by name, for a checkpoint: one stack for each shape."""
+        return {_stack_name(stack): stack.momentum for stack in self.stacks}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what ``tensors`` gave."""
+        for stack in self.stacks:
+            stack.momentum.copy_(tensors[_stack_name(stack)])
+
+
+def _warmed_up(config: MuonConfig, step: int) -> float:
+    done = min(1.0, step / config.momentum_warmup) if config.momentum_warmup else 1.0
+    return config.momentum_start + done * (config.momentum - config.momentum_start)
+
+
+def _scale(config: MuonConfig, rows: int, columns: int) -> float:
+    return math.sqrt(max(1, rows / columns)) if config.scale == "spectral" else 0.2 * math.sqrt(max(rows, columns))
+
+
+def _matrices(tensor: Tensor) -> Tensor:
+    """(…, R, C) -> (count, R, C), a view."""
+    return tensor.view(-1, *tensor.shape[-2:])
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _stack_name(stack: _Stack) -> str:
+    return "muon." + "x".join(str(size) for size in stack.momentum.shape[1:])

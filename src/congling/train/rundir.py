@@ -1,0 +1,124 @@
+"""The directory of a run, for whoever writes or reads one; no torch.
+
+::
+
+    runs/book/
+    ├── config.toml               what was asked for; the same command must ask for the same
+    ├── metrics.jsonl             one row a step, held-out rows between them; the same bits whenever it is run again
+    ├── timing.jsonl              tokens/s and utilisation: differs from run to run
+    ├── samples.jsonl  events.jsonl
+    ├── checkpoints/
+    │   ├── step-00000200/        model.safetensors, model.json, tokenizer/, state/, MANIFEST.json
+    │   └── step-00000400/
+    └── LATEST  BEST              names of two of them
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from congling.core import artifact
+from congling.core.errors import UserError
+
+LOGS = ("metrics", "timing", "samples")
+"""Logs that a resumed run cuts back to its checkpoint; ``events`` is a history and only grows."""
+
+
+class JsonLines:
+    """A growing file of one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Write rows at the end, in one piece."""
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+
+    def size(self) -> int:
+        """Bytes, once they are safely on the disk."""
+        with self.path.open("ab") as stream:
+            os.fsync(stream.fileno())
+            return stream.tell()
+
+    def truncate(self, size: int) -> None:
+        """Forget what was written after the first ``size`` bytes.
+
+        Raises:
+            UserError: the file is shorter than that: it was edited or lost.
+        """
+        with self.path.open("ab") as stream:
+            if stream.tell() < size:
+                raise UserError(
+                    "the log is shorter than its checkpoint says", where=self.path, hint="restore it, or start a new run"
+                )
+            stream.truncate(size)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Read the rows; a last line cut off by a kill is left out."""
+        if not self.path.is_file():
+            return
+        with self.path.open(encoding="utf-8") as stream:
+            for line in stream:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of things in a run's directory."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """``config.toml``."""
+        return self.path / "config.toml"
+
+    def log(self, name: str) -> JsonLines:
+        """``metrics``, ``timing``, ``samples`` or ``events``."""
+        return JsonLines(self.path / f"{name}.jsonl")
+
+    def event(self, event: str, **values: Any) -> None:
+        """Add to the history of the run."""
+        self.log("events").append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **values})
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint after ``step`` steps is."""
+        return self.path / "checkpoints" / f"step-{step:08d}"
+
+    def checkpoints(self) -> list[Path]:
+        """Finished checkpoints, newest first."""
+        return sorted((p for p in self.path.glob("checkpoints/step-" + "[0-9]" * 8) if artifact.exists(p)), reverse=True)
+
+    def point(self, name: str, checkpoint: Path) -> None:
+        """Let ``LATEST`` or ``BEST`` name a checkpoint."""
+        artifact.write_text(self.path / name, checkpoint.name + "\n")
+
+    def pointed(self, name: str) -> Path | None:
+        """The checkpoint that ``LATEST`` or ``BEST`` names, if it is there."""
+        file = self.path / name
+        target = self.path / "checkpoints" / Path(file.read_text(encoding="utf-8").strip()).name if file.is_file() else None
+        return target if target is not None and artifact.exists(target) else None
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """The checkpoint a person means: ``path`` itself, or the best (else the latest) of the run at ``path``.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path)
+    if (path / "model.json").is_file():
+        return path
+    run = RunDirectory(path)
+    found = run.pointed("BEST") or run.pointed("LATEST") or next(iter(run.checkpoints()), None)
+    if found is None:
+        state = "holds no finished checkpoint" if path.is_dir() else "does not exist"
+        raise UserError(f"the run directory {state}", value=str(path), hint="train first, or name another directory")
+    return found
