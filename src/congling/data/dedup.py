@@ -1,0 +1,82 @@
+"""Equal documents, and training documents that give away what a validation document says.
+
+Near copies are found by common 13-character sequences, the unit in which overlap of training and evaluation data
+is usually reported since GPT-3 (Brown et al. 2020, appendix C). Memory grows with the validation side alone.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+GRAM = 13
+_LEAST = 8  # common sequences below which two short texts are not called near copies
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication permutes 64-bit numbers
+_FILTER_BITS = 22
+
+
+def content_hash(text: str) -> int:
+    """64-bit hash of a text without its white space: documents that differ in layout alone are equal."""
+    plain = "".join(text.split()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
+
+
+def grams(text: str) -> NDArray[np.uint64]:
+    """Sorted distinct hashes of the 13-character sequences of a text without white space and punctuation."""
+    plain = "".join(character for character in text.casefold() if character.isalnum())
+    codes = np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+    count = len(codes) - GRAM + 1
+    if count < 1:
+        return np.empty(0, np.uint64)
+    hashes = np.zeros(count, np.uint64)
+    for offset in range(GRAM):
+        hashes = hashes * _BASE + codes[offset : offset + count]
+    hashes ^= hashes >> np.uint64(29)  # the low bits of a product depend on the low bits of its factors alone
+    return np.unique(hashes * _BASE)
+
+
+class Overlap:
+    """The 13-character sequences of the validation documents, asked about one training document at a time."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._ids: list[str] = []
+        self._sizes: list[int] = []
+        self._parts: list[NDArray[np.uint64]] = []
+        self._hashes = np.empty(0, np.uint64)
+        self._owners = np.empty(0, np.int32)
+        self._filter = np.zeros(1 << _FILTER_BITS, bool)
+
+    def add(self, text: str, name: str) -> None:
+        """Remember a validation document."""
+        found = grams(text)
+        self._ids.append(name)
+        self._sizes.append(len(found))
+        self._parts.append(found)
+
+    def ready(self) -> None:
+        """Sort what was added; call once before the first question."""
+        owners = np.repeat(np.arange(len(self._parts), dtype=np.int32), self._sizes)
+        hashes = np.concatenate([*self._parts, np.empty(0, np.uint64)])
+        order = np.argsort(hashes, kind="stable")
+        self._hashes, self._owners, self._parts = hashes[order], owners[order], []
+        self._filter[hashes >> np.uint64(64 - _FILTER_BITS)] = True
+
+    def near_copy(self, text: str) -> tuple[str, float] | None:
+        """The validation document that shares most with ``text``, and the share, if it reaches the limit.
+
+        The share is of the shorter one's sequences: a training document that holds a whole validation document
+        gives it away as much as one that is part of it.
+        """
+        asked = grams(text)
+        asked_count = len(asked)
+        asked = asked[self._filter[asked >> np.uint64(64 - _FILTER_BITS)]]
+        first, last = np.searchsorted(self._hashes, asked, "left"), np.searchsorted(self._hashes, asked, "right")
+        hit = last > first
+        if int(hit.sum()) < _LEAST:
+            return None
+        owners = np.concatenate([self._owners[a:b] for a, b in zip(first[hit], last[hit], strict=True)])
+        common = np.bincount(owners, minlength=len(self._sizes))
+        share = np.where(common >= _LEAST, common / np.maximum(np.minimum(self._sizes, asked_count), 1), 0.0)
+        best = int(share.argmax())
+        return (self._ids[best], float(share[best])) if share[best] >= self._share else None

@@ -1,0 +1,139 @@
+"""Which encoding a text file has: marks first, then strict UTF-8, then whichever reading looks most like language.
+
+GB18030 and Big5 accept nearly every byte pair, so that decoding without an error proves nothing: a text of one read
+as the other becomes rare characters. The most frequent characters of written Chinese make up a third of any text,
+and hardly ever appear by accident, which tells the two apart from a few dozen characters on.
+"""
+
+import codecs
+from dataclasses import dataclass
+
+import charset_normalizer
+
+from congling.core.errors import UserError
+
+SAMPLE = 1 << 18  # bytes looked at
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_FREQUENT = frozenset(
+    "的一是不了在人有我他这上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学"
+    "之都好看起发当没成只如事把还用第样道想作种开美总从无情己面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因"
+    "這們來時為說國著裡後會過對於學發當沒還樣種開總從無現經長兒愛與書見點東車馬門間問題體關個實義會請話給麼"
+    "，。、！？：；「」“”《》（）『』…—　"
+)
+_HINT = "save the file as UTF-8 text, or name its encoding, for example encoding=gb18030"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A codec name, how many bytes of mark to skip, and on what grounds."""
+
+    codec: str
+    mark: int
+    why: str
+
+    @property
+    def by_lines(self) -> bool:
+        """Whether byte 0x0A is always a line feed, so that a damaged line cannot spoil the next."""
+        return not self.codec.startswith(("utf-16", "utf-32"))
+
+
+def named(name: str) -> Encoding:
+    """The encoding a person named.
+
+    Raises:
+        UserError: there is no such text encoding.
+    """
+    try:
+        "".encode(name)
+        codec = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        hint = "for example utf-8, gb18030, big5hkscs or utf-16-le"
+        raise UserError("there is no such text encoding", value=name, hint=hint) from None
+    return Encoding(codec, 0, "as configured")
+
+
+def detect(sample: bytes, *, where: object) -> Encoding:
+    """Tell the encoding of a file from its first bytes (up to ``SAMPLE``).
+
+    Raises:
+        UserError: the bytes are no text, or no reading of them is convincing.
+    """
+    for mark, codec in _MARKS:
+        if sample.startswith(mark):
+            return Encoding(codec, len(mark), "byte order mark")
+    wide = _wide_by_zeros(sample)
+    if wide:
+        return Encoding(wide, 0, "zero bytes at every other place")
+    _refuse_binary(sample, where)
+    if sample.isascii():
+        return Encoding("utf-8", 0, "ASCII only")
+    good, bad = _utf8_sequences(sample)
+    if not bad:
+        return Encoding("utf-8", 0, "valid UTF-8")
+    if good > 10 * bad:  # a few damaged places in UTF-8; any other encoding yields far more errors than characters
+        return Encoding("utf-8", 0, f"UTF-8 with {bad} damaged places in the first {len(sample)} bytes")
+    return _most_plausible(sample, where)
+
+
+def _wide_by_zeros(sample: bytes) -> str | None:
+    """UTF-16 without a mark, told by the zero halves of its ASCII characters (line feeds, digits, Latin text)."""
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if max(even, odd) < 2 or max(even, odd) < 20 * min(even, odd):
+        return None
+    codec = "utf-16-be" if even > odd else "utf-16-le"
+    text, errors = _read(sample, codec)
+    return codec if not errors and sum(map(_ordinary, text)) > 0.9 * len(text) else None
+
+
+def _ordinary(character: str) -> bool:
+    code = ord(character)
+    return character in "\n\r\t" or 0x20 <= code < 0x250 or 0x3000 <= code < 0xA000 or 0x2000 <= code < 0x2070 or code >= 0xFF00
+
+
+def _refuse_binary(sample: bytes, where: object) -> None:
+    control = sum(sample.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\v\x1a\x1b\x00")
+    if sample.count(0) > max(8, len(sample) // 50) or control > max(8, len(sample) // 50):
+        hint = "give a text, JSON, CSV or Parquet file; export other documents as UTF-8 text first"
+        raise UserError("this file is not text", where=where, value=bytes(sample[:16]), hint=hint)
+
+
+def _utf8_sequences(sample: bytes) -> tuple[int, int]:
+    """Numbers of whole multi-byte characters and of damaged places; a character cut by the sample's end is neither."""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(sample, final=False)
+    bad = text.count("\ufffd")
+    return sum(1 for character in text if ord(character) > 127) - bad, bad
+
+
+def _most_plausible(sample: bytes, where: object) -> Encoding:
+    """Choose between the encodings of Chinese by frequent characters; else ask charset-normalizer."""
+    ranked = sorted(((_plausibility(sample, codec), codec) for codec in ("gb18030", "big5hkscs", "utf-16-le", "utf-16-be")))
+    (second, _), (best, codec) = ranked[-2:]
+    if best >= 0.12 and best >= 2 * second:
+        return Encoding(codec, 0, f"frequent characters are {best:.0%} of it")
+    match = charset_normalizer.from_bytes(sample[: 1 << 16]).best()
+    if match is not None:
+        return Encoding(match.encoding, 0, "guess from character statistics")
+    if sum(byte > 127 for byte in sample) < len(sample) // 10:
+        return Encoding("cp1252", 0, "mostly ASCII; the rest guessed to be Western European")
+    raise UserError("cannot tell the encoding of this file", where=where, value=bytes(sample[:16]), hint=_HINT)
+
+
+def _plausibility(sample: bytes, codec: str) -> float:
+    """Share of frequent characters among the non-ASCII ones (0 when over 1 % of them cannot be decoded)."""
+    text, errors = _read(sample, codec)
+    beyond = [character for character in text if ord(character) > 127]
+    if not beyond or errors > len(beyond) // 100:
+        return 0.0
+    return sum(character in _FREQUENT for character in beyond) / len(beyond)
+
+
+def _read(sample: bytes, codec: str) -> tuple[str, int]:
+    text = codecs.getincrementaldecoder(codec)("replace").decode(sample, final=False)
+    return text, text.count("\ufffd")

@@ -1,0 +1,71 @@
+"""What reading a corpus brought to light: its files, how each was understood, and every problem with its place."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EXAMPLES = 20
+FILES = 1000  # files described one by one; a folder of a million only counts the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that was skipped or repaired."""
+
+    kind: str
+    """Short name under which problems are counted, such as ``broken record``."""
+    file: str
+    line: int | None
+    """Line (from 1), or row of a table; ``None`` when it concerns the file."""
+    reason: str
+
+
+@dataclass(slots=True)
+class FileNote:
+    """How one file was read."""
+
+    file: str
+    bytes: int
+    format: str
+    encoding: str = ""
+    choice: str = ""
+    """What became a document: ``chapter``, ``line``, ``field 'text'`` …"""
+    why: str = ""
+    documents: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects notes and problems while documents stream past; its size is bounded."""
+
+    files: list[FileNote] = field(default_factory=list)
+    files_beyond: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Whole sentences a person should read."""
+
+    def problem(self, kind: str, file: str, line: int | None, reason: str) -> None:
+        """Count one problem; the first ones, and the first of every kind, are kept as examples."""
+        self.counts[kind] += 1
+        if len(self.examples) < EXAMPLES or (self.counts[kind] == 1 and len(self.examples) < 2 * EXAMPLES):
+            self.examples.append(Problem(kind, file, line, reason))
+
+    def file(self, name: str, size: int, kind: str) -> FileNote:
+        """Open the note of a file that is about to be read."""
+        note = FileNote(name, size, kind)
+        if len(self.files) < FILES:
+            self.files.append(note)
+        else:
+            self.files_beyond += 1
+        return note
+
+    def as_json(self) -> dict[str, Any]:
+        """The findings as plain JSON values, for ``summary.json``."""
+        return {
+            "files": [asdict(note) for note in self.files],
+            "files_beyond": self.files_beyond,
+            "encodings": dict(Counter(note.encoding for note in self.files if note.encoding)),
+            "problems": {"counts": dict(self.counts), "examples": [asdict(example) for example in self.examples]},
+            "notes": self.notes,
+        }

@@ -1,0 +1,123 @@
+"""One entry to all readers: from sources as a person names them to documents.
+
+::
+
+    source ─ file ──┬─ plain     .txt .md (and whatever proves to be text)
+           ├ folder ┤  jsonl     .jsonl .ndjson
+           │        ├─ json      .json
+           │        ├─ table     .csv .tsv
+           │        └─ columnar  .parquet .arrow .feather
+           └ smallworld          the embedded corpus
+
+``.gz`` and ``.zst`` may follow any of the text formats.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from congling.core.errors import UserError
+from congling.core.progress import track
+from congling.data.config import SMALL_WORLD, DataConfig
+from congling.data.document import Document
+from congling.data.findings import FileNote, Findings
+from congling.data.smallworld.config import SmallWorldConfig
+from congling.data.sources import columnar, json_file, jsonl, plain, table
+
+Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
+
+READERS: dict[str, Reader] = {
+    "txt": plain.read,
+    "text": plain.read,
+    "md": plain.read,
+    "markdown": plain.read,
+    "jsonl": jsonl.read,
+    "ndjson": jsonl.read,
+    "json": json_file.read,
+    "csv": table.read,
+    "tsv": table.read,
+    "parquet": columnar.read,
+    "arrow": columnar.read,
+    "feather": columnar.read,
+}
+_COMPRESSED = {".gz", ".zst"}
+
+
+def read(paths: Sequence[str | Path], config: DataConfig, findings: Findings) -> Iterator[Document]:
+    """Yield the documents of files, folders (sorted, recursive) and the embedded corpus, in a fixed order.
+
+    What had to be skipped or repaired is told to ``findings``; memory stays bounded whatever the files hold.
+
+    Raises:
+        UserError: a source does not exist, a folder holds nothing readable, or a named file cannot be read.
+    """
+    for source in paths:
+        if str(source) == SMALL_WORLD and not Path(source).exists():
+            yield from _small_world(config, findings)
+    files = _files([Path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings)
+    for path, name, alone in track(files, "reading", total=len(files)):
+        note = findings.file(name, path.stat().st_size, _format(path))
+        try:
+            for document in READERS.get(note.format, plain.read)(path, note, config, findings):
+                note.documents += 1
+                yield document
+        except UserError as error:
+            if alone:
+                raise
+            findings.problem("unreadable file", name, None, f"{error.what}; {error.hint or 'skipped'}")
+
+
+def _format(path: Path) -> str:
+    """The suffix without its dot, looking through ``.gz`` and ``.zst``."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1].removeprefix(".") if suffixes else ""
+
+
+def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str, bool]]:
+    """Every file with its short name, and whether a person named it (so that failing to read it is an error)."""
+    found: list[tuple[Path, str, bool]] = []
+    for source in sources:
+        if source.is_dir():
+            found += _inside(source, findings)
+        elif source.exists():
+            found.append((source, source.name, True))
+        else:
+            hint = "give a text, JSON, CSV or Parquet file, a folder of them, or 'smallworld'"
+            raise UserError("this source does not exist", value=str(source), hint=hint)
+    names = Counter(name for _, name, _ in found)
+    return [(path, name if names[name] == 1 else path.as_posix(), alone) for path, name, alone in found]
+
+
+def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
+    """The readable files below a folder, in the order a person would expect: ``chapter2`` before ``chapter10``."""
+    files = []
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: _natural(path, folder)):
+        inner = path.relative_to(folder)
+        if any(part.startswith(".") for part in inner.parts):
+            continue
+        if _format(path) in READERS:
+            files.append((path, inner.as_posix(), False))
+        else:
+            findings.problem("other file", inner.as_posix(), None, "not a kind of file that is read from folders; name it to try")
+    if not files:
+        hint = f"known kinds: {', '.join('.' + name for name in READERS)} (also with .gz or .zst)"
+        raise UserError("this folder holds no readable file", value=str(folder), hint=hint)
+    return files
+
+
+def _natural(path: Path, folder: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", path.relative_to(folder).as_posix())
+    return [(0, int(part[:18]), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def _small_world(config: DataConfig, findings: Findings) -> Iterator[Document]:
+    from congling.data import smallworld
+
+    note = findings.file(SMALL_WORLD, 0, "generated")
+    note.choice, note.why = "generated", "the embedded corpus makes whole documents"
+    for document in smallworld.generate(config.smallworld or SmallWorldConfig()):
+        note.documents += 1
+        yield document

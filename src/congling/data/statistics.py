@@ -1,0 +1,167 @@
+"""What a corpus is made of, and the reference lines a language model's loss is read against.
+
+All reference lines are cross-entropies of the validation text, in bits per character, under models fitted to the
+training text alone. The end of a document is one more symbol to predict; denominators count characters only.
+
+uniform   every known symbol is equally likely
+unigram   characters by their frequency
+bigram    interpolated absolute discounting (Ney, Essen & Kneser 1994): what is taken off every seen pair goes to the
+          unigram; the discount n1 / (n1 + 2 n2) follows from the counts, so that nothing is tuned on held-out text
+
+Every distribution sums to 1 over all of Unicode: the discount of the unigram model (and one symbol's share of the
+uniform one) is spread evenly over all code points, so that a character never seen costs about 20 bits more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+END = 0x110000  # the end of a document, beside the code points 0 … 0x10FFFF
+SYMBOLS = END + 1
+_SHIFT = np.uint64(21)  # 2**21 > SYMBOLS
+_LARGEST_PENDING = 1 << 21  # characters gathered before pairs are counted together
+LARGEST_TABLE = 6_000_000  # distinct pairs held; 16 bytes each
+
+
+def codes(text: str) -> NDArray[np.int64]:
+    """Code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
+
+
+class CharacterCounts:
+    """Counts of characters and of pairs of neighbours, gathered document by document within bounded memory."""
+
+    def __init__(self, *, pairs: bool = True) -> None:
+        self.counts = np.zeros(SYMBOLS, np.int64)
+        self.bytes = 0
+        self.pair_characters = 0
+        """Characters whose pairs were counted; stops growing when the table is full."""
+        self._pairs = pairs
+        self._pending: list[NDArray[np.int64]] = []
+        self._pending_size = 0
+        self._keys, self._values = np.empty(0, np.uint64), np.empty(0, np.int64)
+
+    @property
+    def characters(self) -> int:
+        """Characters of all documents, without their ends."""
+        return int(self.counts[:END].sum()) + sum(len(part) - 1 for part in self._pending)
+
+    def add(self, text: str) -> None:
+        """Count one document and its end."""
+        self.bytes += len(text.encode("utf-8", "surrogatepass"))
+        self._pending.append(np.append(codes(text), END))
+        self._pending_size += len(text) + 1
+        if self._pending_size >= _LARGEST_PENDING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Move what is pending into the tables; call before reading them."""
+        if not self._pending:
+            return
+        symbols = np.concatenate(self._pending)
+        self._pending, self._pending_size = [], 0
+        np.add(self.counts, np.bincount(symbols, minlength=SYMBOLS), out=self.counts)
+        if self._pairs and len(self._keys) < LARGEST_TABLE:
+            keys, values = np.unique(_pairs(symbols), return_counts=True)
+            self._keys, self._values = _merged(self._keys, self._values, keys, values)
+            self.pair_characters += int((symbols != END).sum())
+
+    def pairs(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Sorted keys (first symbol shifted by 21 bits, second symbol) and their counts."""
+        self.settle()
+        return self._keys, self._values
+
+
+def _pairs(symbols: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Pair keys of concatenated documents; the first character of each follows ``END``."""
+    before = np.concatenate([np.array([END]), symbols[:-1]]).astype(np.uint64)
+    return (before << _SHIFT) | symbols.astype(np.uint64)
+
+
+def _merged(
+    keys: NDArray[np.uint64], values: NDArray[np.int64], more: NDArray[np.uint64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    if not len(keys):
+        return more, counts.astype(np.int64)
+    together, inverse = np.unique(np.concatenate([keys, more]), return_inverse=True)
+    totals = np.zeros(len(together), np.int64)
+    np.add.at(totals, inverse, np.concatenate([values, counts]))
+    return together, totals
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLines:
+    """Bits per character of the validation text under the simplest models of the training text."""
+
+    uniform: float
+    unigram: float
+    bigram: float
+    validation_characters: int
+    unseen: float
+    """Share of the validation characters that never occur in the training text."""
+    bigram_characters: int
+    """Training characters behind the bigram line: all of them, unless the table of pairs was full before."""
+    unit: str = "bits/character"
+
+    def as_json(self) -> dict[str, float | int | str]:
+        """The values as plain JSON."""
+        return asdict(self)
+
+
+def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> ReferenceLines | None:
+    """Measure validation texts with models of the training counts; ``None`` without characters on either side."""
+    train.settle()
+    if not train.characters:
+        return None
+    model = _Bigram(train)
+    known = train.counts > 0
+    uniform_bits = np.log2(known.sum() + 1)
+    bits = np.zeros(3)
+    characters = unseen = 0
+    for text in validation:
+        symbols = np.append(codes(text), END)
+        strange = int((~known[symbols]).sum())
+        bits[0] += len(symbols) * uniform_bits + strange * np.log2(SYMBOLS)
+        unigram, bigram = model.bits(symbols)
+        bits[1:] += unigram, bigram
+        characters += len(text)
+        unseen += strange
+    if not characters:
+        return None
+    values = [round(float(value), 4) for value in bits / characters]
+    return ReferenceLines(values[0], values[1], values[2], characters, round(unseen / characters, 6), train.pair_characters)
+
+
+class _Bigram:
+    """P(c | p) = max(n(p,c) - d, 0) / n(p) + d · types(p) / n(p) · P(c), and P(c) likewise over a uniform."""
+
+    def __init__(self, train: CharacterCounts) -> None:
+        total, kinds = train.counts.sum(), int((train.counts > 0).sum())
+        discount = _discount(train.counts[train.counts > 0])
+        self._unigram = np.maximum(train.counts - discount, 0) / total + discount * kinds / total / SYMBOLS
+        self._keys, self._values = train.pairs()
+        self._pair_discount = _discount(self._values)
+        before = (self._keys >> _SHIFT).astype(np.int64)
+        self._contexts = np.bincount(before, weights=self._values, minlength=SYMBOLS)
+        self._types = np.bincount(before, minlength=SYMBOLS)
+
+    def bits(self, symbols: NDArray[np.int64]) -> tuple[float, float]:
+        """Code lengths of one document (ending in ``END``) under the unigram and the bigram model."""
+        unigram = self._unigram[symbols]
+        keys = _pairs(symbols)
+        place = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
+        counts = np.where(self._keys[place] == keys, self._values[place], 0)
+        before = (keys >> _SHIFT).astype(np.int64)
+        seen = self._contexts[before]
+        context = np.maximum(seen, 1)
+        left = np.where(seen > 0, self._pair_discount * self._types[before] / context, 1.0)
+        bigram = np.maximum(counts - self._pair_discount, 0) / context + left * unigram
+        return float(-np.log2(unigram).sum()), float(-np.log2(bigram).sum())
+
+
+def _discount(counts: NDArray[np.int64]) -> float:
+    """Ney's estimate n1 / (n1 + 2 n2), kept off 0 and 1 for tables without rare or without common entries."""
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    return min(max(once / (once + 2 * twice), 0.05), 0.95) if once else 0.05
