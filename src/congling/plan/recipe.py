@@ -36,8 +36,8 @@ from congling.train.config import TrainConfig
 class ModelRecipe(Config):
     """The model as a person asks for it; ``None`` means: choose."""
 
-    family: str = "qwen3"
-    """A key of ``congling.model.families.FAMILIES``."""
+    family: str | None = None
+    """A key of ``congling.model.families.FAMILIES``; ``None`` is the preset's, else ``qwen3``."""
     preset: str | None = None
     """A named size of ``congling.model.presets``; the fields below override its values."""
     layers: int | None = Field(default=None, ge=1)

@@ -1,0 +1,247 @@
+"""Choose everything a recipe leaves open, and say why: the model, the batch, the rates, the horizon.
+
+The arithmetic behind it: time = tokens · FLOPs per token ÷ (utilisation · peak), less start-up, compiling, held-out
+losses and samples. When the budget affords fewer than about four passes over the data, compute is the limit and the
+model is sized for the compute; beyond, the data are, and regularisation is chosen for the number of passes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.core.units import show_count, show_seconds
+from congling.model.config import ModelConfig, flops_per_token, parameters
+from congling.model.families import FAMILIES
+from congling.model.presets import PRESETS
+from congling.plan import tables
+from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.recipe import Recipe
+from congling.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value and where it comes from."""
+
+    key: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A complete configuration, with a reason for every choice."""
+
+    model: ModelConfig
+    train: TrainConfig
+    choices: tuple[Choice, ...]
+    budget: float
+    """Wall-clock seconds the advice was made for."""
+
+
+class _Choices:
+    """Collects choices; a value the recipe gives wins over the advised one and is reported as given."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given, self.made = given, []
+
+    def pick(self, key: str, advised: Any, why: str) -> Any:
+        value = self.given.get(key, advised)
+        self.made.append(Choice(key, _shown(value), "given in the recipe" if key in self.given else why))
+        return value
+
+
+def advise(
+    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
+) -> Advice:
+    """Complete a recipe for this corpus and machine.
+
+    ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
+
+    Raises:
+        UserError: an unknown family or preset, or values that contradict each other.
+    """
+    budget = recipe.budget or tables.DEFAULT_BUDGET
+    model_choices = _Choices(_model_given(recipe))
+    train_choices = _Choices(dict(recipe.train))
+    context, size, room = _sizes(recipe, corpus, machine, budget)
+    model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
+    train = _batch(train_choices, model, corpus, size, machine, budget)
+    steps = _affordable_steps(model, train, machine, corpus, room, seconds_per_step)
+    steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
+    train["steps"] = train_choices.pick("steps", steps, why)
+    passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
+    rules = tables.regularisation_for(passes)
+    model_choices.made.clear()
+    model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
+    train |= _rates(train_choices, model, train["steps"], rules, passes)
+    train |= _looks(train_choices, recipe, train, corpus)
+    rest = {key: value for key, value in recipe.train.items() if key not in train}
+    config = build(TrainConfig, train | rest, where="[train]")
+    return Advice(model, config, tuple(model_choices.made + train_choices.made), budget)
+
+
+def _model_given(recipe: Recipe) -> dict[str, Any]:
+    """What the preset and the recipe fix, the recipe above the preset; with the family under ``family``."""
+    name = recipe.model.preset
+    if name is not None and name not in PRESETS:
+        raise UserError("unknown preset", value=name, hint=f"one of {', '.join(PRESETS)}")
+    named = dict(PRESETS[name]) if name is not None else {}
+    given = {"family": "qwen3"} | named | recipe.model.given()
+    if recipe.model.family is not None:
+        given["family"] = recipe.model.family
+    if given["family"] not in FAMILIES:
+        raise UserError("unknown model family", value=given["family"], hint=f"one of {', '.join(FAMILIES)}")
+    return given
+
+
+def training_seconds(budget: float, *, compiled: bool) -> float:
+    """Part of a budget left for training steps."""
+    fixed = tables.STARTUP_SECONDS + (tables.COMPILE_SECONDS if compiled else 0)
+    return max(0.3 * budget, (budget - fixed) * (1 - tables.OVERHEAD))
+
+
+def compile_pays(budget: float, machine: MachineFacts) -> bool:
+    """Whether compiling saves more than it costs within this budget."""
+    gpu = machine.accelerator is not None
+    return budget >= (tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM)
+
+
+def _sizes(
+    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, budget: float
+) -> tuple[int, tables.Size, float]:
+    """Context, table row and training seconds: as large as compute, text and documents allow."""
+    compiled = compile_pays(budget, machine)
+    room = training_seconds(budget, compiled=compiled)
+    share = tables.utilisation(192, compiled=compiled, gpu=machine.accelerator is not None)
+    size = tables.size_for(room * share * machine.peak)
+    limit = tables.PARAMETERS_PER_CHARACTER * corpus.characters
+    smaller = [row for row in tables.SIZES if row.compute <= size.compute and 12 * row.layers * row.width**2 <= limit]
+    size = smaller[-1] if smaller else tables.SIZES[0]
+    longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
+    return min(size.context, longest), size, room
+
+
+def _model(
+    recipe: Recipe, choices: _Choices, corpus: CorpusFacts, size: tables.Size, context: int, *, dropout: float,
+    passes: float = 0.0,
+) -> ModelConfig:  # fmt: skip
+    context = int(recipe.train.get("context", context))
+    tiny = corpus.tokens < tables.TINY_TOKENS
+    reason = (
+        f"{show_count(corpus.characters)} characters of text can fill no larger model; it will learn them by heart"
+        if tiny
+        else "the size that reaches the lowest loss for this much computing time"
+    )
+    arguments: dict[str, Any] = {
+        "layers": choices.pick("layers", size.layers, reason),
+        "width": choices.pick("width", size.width, reason),
+        "context": choices.pick("context", context, f"the median document has {corpus.median_tokens} tokens, and "
+                                "short rows make cheap attention and more updates"),
+        "tied": choices.pick("tied", size.width >= 512, "a shared embedding saves memory in large models; in small "
+                             "ones a head of its own, with its own rate, learns faster"),
+        "dropout": choices.pick("dropout", dropout, f"the text is read {passes:.1f} times" + (
+            ": nothing to hold back yet" if dropout == 0 else ", so the model must be kept from memorising it")),
+    }  # fmt: skip
+    family = choices.given["family"]
+    rest = {key: value for key, value in choices.given.items() if key not in arguments and key != "family"}
+    for key, value in rest.items():
+        choices.made.append(Choice(key, _shown(value), "given in the recipe"))
+    try:
+        return FAMILIES[family](vocab_size=corpus.vocab_size, **arguments, **rest)
+    except TypeError as error:
+        raise UserError(f"the family {family} has no such option ({error})", where="[model.options]") from None
+    except ValueError as error:
+        raise UserError(f"this model cannot be built: {error}", where="[model]") from None
+
+
+def _batch(
+    choices: _Choices, model: ModelConfig, corpus: CorpusFacts, size: tables.Size, machine: MachineFacts, budget: float
+) -> dict[str, Any]:
+    context = int(choices.given.get("context", model.context))
+    rows = size.rows * max(1, size.context // context // 2)
+    most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
+    rows = max(1, min(rows, 2 ** int(math.log2(most))))
+    pays = compile_pays(budget, machine)
+    return {
+        "context": choices.pick("context", context, "as long as the model's"),
+        "rows": choices.pick("rows", rows, "few tokens a step give many updates in a short run" if budget <= 3600
+                             else "larger batches use the machine better over a long run"),
+        "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
+        "compile": choices.pick("compile", "on" if pays else "off",
+                                f"saves about 40 % of a step, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
+                                + ("worth it" if pays else "not worth it") + f" in {show_seconds(budget)}"),
+    }  # fmt: skip
+
+
+def _affordable_steps(
+    model: ModelConfig, train: dict[str, Any], machine: MachineFacts, corpus: CorpusFacts, room: float,
+    seconds_per_step: float | None,
+) -> int:  # fmt: skip
+    if seconds_per_step is None:
+        share = tables.utilisation(model.width, compiled=train["compile"] == "on", gpu=machine.accelerator is not None)
+        tokens = train["context"] * train["rows"] * train["accumulation"]
+        seconds_per_step = flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
+    return max(20, int(room / seconds_per_step))
+
+
+def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: float) -> tuple[int, str]:
+    """Limit the steps by the passes that still teach something."""
+    most = tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
+    limit = max(20, math.ceil(most * corpus.tokens / tokens_per_step))
+    if limit < steps:
+        return limit, f"{most} passes over the text; the time of {show_seconds(budget)} would allow more, but they only overfit"
+    return steps, f"what fits into {show_seconds(budget)}"
+
+
+def _rates(
+    choices: _Choices, model: ModelConfig, steps: int, rules: tables.Regularisation, passes: float
+) -> dict[str, Any]:
+    adamw = round(tables.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5)
+    given = choices.given.get("optimizer", {})
+    if isinstance(given, dict) and given.get("kind") == "adamw":
+        advised: dict[str, Any] = {"kind": "adamw", "rate": adamw, "weight_decay": max(0.1, rules.weight_decay)}
+    else:
+        advised = {"kind": "muon", "rate": tables.MUON_RATE, "embedding_rate": tables.EMBEDDING_RATE,
+                   "head_rate": tables.HEAD_RATE, "weight_decay": rules.weight_decay,
+                   "momentum_warmup": min(300, max(1, steps // 10))}  # fmt: skip
+    optimizer = advised | given if isinstance(given, dict) else given
+    why = "given in the recipe, completed" if given else (
+        "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on small Chinese corpora; "
+        f"weight decay for {passes:.1f} passes"
+    )  # fmt: skip
+    choices.made.append(Choice("optimizer", _shown(optimizer), why))
+    schedule = choices.pick("schedule", {"kind": "wsd", "warmup": 0.02, "decay": 0.5, "shape": "linear"},
+                            "a short warm-up for random weights, then a fall to zero over the last half")  # fmt: skip
+    average = round(max(0.9, 1 - 1 / (0.02 * steps + 1)), 4)
+    ema = choices.pick("ema", average if rules.ema else None,
+                       "averages the last fiftieth of the run, which generalises better when data repeat" if rules.ema
+                       else "the falling rate already averages; worth its memory only when data repeat")  # fmt: skip
+    return {"optimizer": optimizer, "schedule": schedule, "ema": ema}
+
+
+def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
+    """How often to evaluate: often enough to see the curve, within a tenth of the training time."""
+    tokens = train["steps"] * train["context"] * train["rows"] * train["accumulation"]
+    affordable = max(2, int(0.08 * tokens * 3 / max(1, corpus.validation_tokens)))
+    looks = min(20, affordable)
+    every = max(1, train["steps"] // looks)
+    result = {"evaluate_every": choices.pick("evaluate_every", every, f"{looks} held-out losses, at most a tenth of the time")}
+    if recipe.samples:
+        result["sample_prompts"] = recipe.samples
+    return result
+
+
+def summary(advice: Advice) -> str:
+    """One sentence about the chosen model."""
+    model = advice.model
+    return f"{model.layers} layers × {model.width}, {show_count(parameters(model))} parameters, context {model.context}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        kind = value.get("kind", "")
+        return f"{kind} " + ", ".join(f"{key} {_shown(item)}" for key, item in value.items() if key != "kind")
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

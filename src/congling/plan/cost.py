@@ -1,0 +1,176 @@
+"""What a run will cost before it starts: parameters, tokens, passes over the data, time, memory, disk."""
+
+# B rows, T context, W width, V vocabulary
+
+from dataclasses import dataclass
+
+from congling.model.config import MLP, ModelConfig, flops_per_token, parameter_table
+from congling.plan import tables
+from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.train.config import TrainConfig
+
+_FLOAT = 4
+RUNTIME_BYTES = 330e6
+"""Resident memory of a process that has imported torch, read its configuration and opened the shards (measured)."""
+SLACK = 1.08
+"""Allocator overhead on what autograd keeps (measured)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Everything counted or estimated about one run; bytes, seconds, FLOPs."""
+
+    parameters: dict[str, int]
+    tokens_per_step: int
+    tokens: int
+    """Targets over the whole run."""
+    passes: float
+    """Times the training part is read."""
+    flops: float
+    seconds_per_step: float
+    utilisation: float
+    """Share of the machine's matmul peak."""
+    time: dict[str, float]
+    """Seconds by activity."""
+    memory: dict[str, float]
+    """Bytes at the peak, by what holds them."""
+    disk: dict[str, float]
+    """Bytes on disk at the fullest moment, by what they hold."""
+
+    @property
+    def total_parameters(self) -> int:
+        """All trained values."""
+        return sum(self.parameters.values())
+
+    @property
+    def embedding_share(self) -> float:
+        """Share of the parameters in the embedding and the head."""
+        return (self.parameters["embedding"] + self.parameters["head"]) / self.total_parameters
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run."""
+        return sum(self.time.values())
+
+    @property
+    def peak_memory(self) -> float:
+        """Bytes at the peak."""
+        return sum(self.memory.values())
+
+    @property
+    def disk_bytes(self) -> float:
+        """Bytes on disk at the fullest moment."""
+        return sum(self.disk.values())
+
+
+def estimate(
+    model: ModelConfig, train: TrainConfig, corpus: CorpusFacts, machine: MachineFacts, *,
+    seconds_per_step: float | None = None,
+) -> Cost:  # fmt: skip
+    """Cost of training ``model`` as ``train`` says; ``seconds_per_step`` is a measured time where there is one."""
+    per_step = train.tokens_per_step
+    flops_per_step = flops_per_token(model, train.context) * per_step
+    if seconds_per_step is None:
+        share = tables.utilisation(model.width, compiled=train.compile == "on", gpu=machine.accelerator is not None)
+        seconds_per_step = flops_per_step / (share * machine.peak)
+    tokens = train.steps * per_step
+    return Cost(
+        parameters=parameter_table(model),
+        tokens_per_step=per_step,
+        tokens=tokens,
+        passes=tokens / max(1, corpus.tokens),
+        flops=float(flops_per_step * train.steps),
+        seconds_per_step=seconds_per_step,
+        utilisation=flops_per_step / seconds_per_step / machine.peak,
+        time=_time(train, corpus, seconds_per_step),
+        memory=memory(model, train, gpu=machine.accelerator is not None),
+        disk=_disk(model, train, corpus),
+    )
+
+
+def evaluated_tokens(train: TrainConfig, corpus: CorpusFacts) -> int:
+    """Held-out tokens scored over the whole run."""
+    return (train.steps // train.interval("evaluate") + 1) * corpus.validation_tokens
+
+
+def _time(train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float) -> dict[str, float]:
+    forward = seconds_per_step / train.tokens_per_step / 3  # a forward pass is a third of a training step
+    sampled = (train.steps // train.interval("sample") + 1) * max(1, len(train.sample_prompts)) * train.sample_tokens
+    return {
+        "start": tables.STARTUP_SECONDS,
+        "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,
+        "steps": train.steps * seconds_per_step,
+        "held-out loss": evaluated_tokens(train, corpus) * forward,
+        "samples": sampled * 0.004,  # one token at a time is bound by latency, not by arithmetic
+        "checkpoints": (train.steps // train.interval("save") + 1) * 0.15,
+    }
+
+
+def optimizer_values(model: ModelConfig, train: TrainConfig) -> int:
+    """Numbers the optimizer keeps: two a parameter for AdamW, one for the matrices that Muon moves."""
+    table = parameter_table(model)
+    if train.optimizer.kind == "adamw":
+        return 2 * sum(table.values())
+    matrices = table["attention"] + table["mlp"]
+    return matrices + 2 * (sum(table.values()) - matrices)
+
+
+def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, float]:
+    """Bytes held at the peak of a training step, by what holds them.
+
+    Parameters, gradients and optimizer state are exact; activations are what autograd keeps for the backward pass
+    (counted part by part from the model's forward, checked against saved-tensor hooks); the loss works in chunks.
+    """
+    half = train.precision == "bf16" or (train.precision == "auto" and gpu)
+    values = sum(parameter_table(model).values())
+    per_value = 2 if half else _FLOAT
+    positions = train.rows * train.context
+    layers = [layer_activations(model, layer) for layer in range(model.layers)]
+    if train.checkpointing:
+        kept = model.layers * model.width + max(layers)
+    else:
+        kept = sum(layers)
+    table = model.vocab_size * model.width
+    chunk = min(positions * model.vocab_size, LOSS_CHUNK_GPU if gpu else LOSS_CHUNK)
+    return {
+        "runtime": 0.0 if gpu else RUNTIME_BYTES,
+        "parameters": float(values * _FLOAT),
+        "gradients": float(values * _FLOAT),
+        "optimizer": float(optimizer_values(model, train) * _FLOAT),
+        "average of weights": float(values * _FLOAT if train.ema is not None else 0),
+        "activations": float((kept + 4 * model.width) * positions * per_value * SLACK),
+        "loss": float((3 * chunk + table + 2 * positions * model.width) * _FLOAT),
+    }
+
+
+LOSS_CHUNK, LOSS_CHUNK_GPU = 2**20, 2**27
+"""Logits that exist at a time (the loss multiplies by the head piece by piece)."""
+
+
+def layer_activations(model: ModelConfig, layer: int) -> float:
+    """Values autograd keeps for one token in one block."""
+    queries, keys, values = model.attention.rows
+    rms, rope = model.norm.kind == "rms", model.positions.kind == "rope"
+    # Each of the two norms keeps its input and output, and RMSNorm also the input scaled but without its gain.
+    stream = 2 * (3 if rms else 2) * model.width
+    masks = 2 * model.width if model.dropout > 0 else 0
+    attention = queries + keys + values + queries  # projections and mixed values
+    attention += (queries + keys if rope else 0) + (2 * queries + keys if model.attention.qk_norm else 0)
+    return stream + masks + attention + _mlp_activations(model.mlp_of(layer), model.width)
+
+
+def _mlp_activations(mlp: MLP, width: int) -> float:
+    if mlp.kind == "moe":
+        return mlp.active * (4 * mlp.hidden + 2 * width) + 4 * mlp.shared * mlp.hidden + 2 * mlp.experts
+    return (4 if mlp.kind == "gated" else 2) * mlp.hidden
+
+
+def _disk(model: ModelConfig, train: TrainConfig, corpus: CorpusFacts) -> dict[str, float]:
+    values = sum(parameter_table(model).values())
+    copies = values * (2 if train.ema is not None else 1) + optimizer_values(model, train)
+    one = copies * _FLOAT + 2e6  # and its tokenizer and manifests
+    return {
+        "checkpoints": one * (train.keep + 2),  # the kept ones, the best, and the one being written
+        "shards": float(corpus.stored_bytes or corpus.tokens * 2),
+        "report and logs": 2e6,
+    }

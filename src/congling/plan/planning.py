@@ -1,0 +1,178 @@
+"""A plan: the advice, what it costs, and what is wrong with it, as one value that can be shown, stored and compared.
+
+::
+
+    recipe + corpus facts + machine facts ─advise→ model, train ─estimate→ cost ─check→ findings
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.data.document import Document
+from congling.data.shards import Shards
+from congling.model.config import ModelConfig
+from congling.plan.advise import Advice, advise
+from congling.plan.checks import Situation, check
+from congling.plan.cost import Cost, estimate
+from congling.plan.facts import CorpusFacts, MachineFacts, to_json
+from congling.plan.findings import Finding
+from congling.plan.recipe import Recipe
+from congling.train.config import TrainConfig
+from congling.train.schedule import learning_rate_factor
+
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run, what it will cost, and what to know before."""
+
+    advice: Advice
+    corpus: CorpusFacts
+    machine: MachineFacts
+    cost: Cost
+    findings: tuple[Finding, ...]
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model to train."""
+        return self.advice.model
+
+    @property
+    def train(self) -> TrainConfig:
+        """How to train it."""
+        return self.advice.train
+
+    def learning_rates(self, points: int = 60) -> list[float]:
+        """Share of the peak rate at evenly spaced steps."""
+        steps = self.train.steps
+        places = [round(i * (steps - 1) / max(1, points - 1)) for i in range(points)]
+        return [learning_rate_factor(self.train.schedule, step, steps) for step in places]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        cost = self.cost
+        return {
+            "budget": self.advice.budget,
+            "model": self.model.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json"),
+            "choices": [{"key": one.key, "value": one.value, "why": one.why} for one in self.advice.choices],
+            "corpus": to_json(self.corpus),
+            "machine": to_json(self.machine),
+            "cost": {
+                "parameters": cost.parameters,
+                "total_parameters": cost.total_parameters,
+                "embedding_share": cost.embedding_share,
+                "tokens_per_step": cost.tokens_per_step,
+                "tokens": cost.tokens,
+                "passes": cost.passes,
+                "flops": cost.flops,
+                "seconds_per_step": cost.seconds_per_step,
+                "utilisation": cost.utilisation,
+                "time": cost.time,
+                "seconds": cost.seconds,
+                "memory": cost.memory,
+                "peak_memory": cost.peak_memory,
+                "disk": cost.disk,
+                "disk_bytes": cost.disk_bytes,
+            },
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def make(
+    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
+) -> Plan:
+    """Plan a recipe for a corpus and a machine.
+
+    ``seconds_per_step`` is a time measured with the plan's own model and batch (plan once, measure, plan again).
+
+    Raises:
+        UserError: the recipe contradicts itself.
+    """
+    advice = _fitted(advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine)
+    cost = estimate(advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step)
+    situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget)
+    return Plan(advice, corpus, machine, cost, tuple(check(situation)))
+
+
+def write(plan: Plan, folder: Path | str) -> Path:
+    """Store a plan as ``plan.json`` in a run directory; returns the file."""
+    file = Path(folder) / PLAN_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    artifact.write_text(file, json.dumps(plan.to_json(), ensure_ascii=False, indent=1) + "\n")
+    return file
+
+
+def require_sound(findings: Iterable[Finding]) -> None:
+    """Stop at the first error among findings.
+
+    Raises:
+        UserError: there is one.
+    """
+    for finding in findings:
+        if finding.severity == "error":
+            raise UserError(f"the plan has an error: {finding.what}; {finding.why}",
+                            hint=f"{finding.remedy}; --force runs it all the same")
+
+
+def facts_of_shards(shards: Shards) -> CorpusFacts:
+    """Corpus facts of a shards directory."""
+    train, validation = shards["train"], shards["validation"]
+    lengths = [end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)]
+    return CorpusFacts(
+        characters=int(train.characters.sum()),
+        tokens=len(train.tokens),
+        documents=train.documents,
+        median_tokens=int(statistics.median(lengths)) if lengths else 0,
+        vocab_size=shards.vocab_size,
+        validation_tokens=len(validation.tokens),
+        validation_documents=validation.documents,
+        stored_bytes=train.tokens.nbytes + validation.tokens.nbytes,
+    )
+
+
+def facts_of_text(documents: Iterable[Document], *, vocab_size: int, characters_per_token: float,
+                  validation: float) -> CorpusFacts:
+    """Corpus facts guessed from text that is not tokenized yet; ``validation`` is a share, or a number of documents."""
+    lengths = [len(document.text) for document in documents]
+    share = validation if validation < 1 else validation / max(1, len(lengths))
+    total, held_out = sum(lengths), round(share * len(lengths))
+    tokens = round(total / characters_per_token) + len(lengths)
+    return CorpusFacts(
+        characters=round(total * (1 - share)),
+        tokens=max(1, round(tokens * (1 - share))),
+        documents=len(lengths) - held_out,
+        median_tokens=round(_median(lengths) / characters_per_token) + 1,
+        vocab_size=vocab_size,
+        validation_tokens=round(tokens * share),
+        validation_documents=held_out,
+        estimated=True,
+    )
+
+
+def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts) -> Advice:
+    """Make the step fit into four fifths of the memory where the recipe leaves rows and accumulation open."""
+    train, changed = advice.train, False
+    if {"rows", "accumulation"} & recipe.train.keys():
+        return advice
+    while train.rows > 1 and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory:
+        train, changed = train.replace(rows=train.rows // 2, accumulation=train.accumulation * 2), True
+    if not changed:
+        return advice
+    why = {"rows": "what fits into memory at once", "accumulation": "the same step in several parts, to fit into memory"}
+    values = {"rows": train.rows, "accumulation": train.accumulation}
+    choices = tuple(
+        replace(one, value=str(values[one.key]), why=why[one.key]) if one.key in why else one for one in advice.choices
+    )
+    return replace(advice, train=train, choices=choices)
+
+
+def _median(lengths: Sequence[int]) -> float:
+    return statistics.median(lengths) if lengths else 0.0

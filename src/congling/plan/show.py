@@ -1,0 +1,105 @@
+"""A plan on the terminal: tables, the learning-rate curve, and the findings with their remedies."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from congling.core.units import show_bytes, show_count, show_seconds
+from congling.plan.findings import Finding
+from congling.plan.planning import Plan
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print the whole plan."""
+    console.print(_corpus_line(plan))
+    console.print(_choices(plan))
+    console.print(_side_by_side(_parameters(plan), _costs(plan)))
+    console.print(_rates(plan))
+    for finding in plan.findings:
+        console.print(finding_text(finding))
+    if not plan.findings:
+        console.print("[green]nothing to warn about[/]")
+
+
+def curve(values: Sequence[float], height: int = 4) -> list[str]:
+    """Draw values in 0..1 as ``height`` lines of block characters, the highest first.
+
+    >>> curve([0.0, 0.5, 1.0], height=1)
+    [' ▄█']
+    """
+    eighths = [round(max(0.0, min(1.0, value)) * 8 * height) for value in values]
+    return ["".join(_BARS[max(0, min(8, value - 8 * row))] for value in eighths) for row in reversed(range(height))]
+
+
+def finding_text(finding: Finding) -> Text:
+    """Render one finding: what, why, and what to do."""
+    text = Text()
+    text.append(f"{finding.severity}: ", style=_STYLES[finding.severity])
+    text.append(f"{finding.what}\n", style="bold")
+    text.append(f"  why: {finding.why}\n  do:  {finding.remedy}")
+    return text
+
+
+def _corpus_line(plan: Plan) -> str:
+    corpus, machine = plan.corpus, plan.machine
+    guess = " (estimated before tokenizing)" if corpus.estimated else ""
+    where = machine.accelerator or f"{machine.cores} cores"
+    rate = f"{machine.peak / 1e9:,.0f} GFLOP/s {'measured' if machine.measured else 'assumed'}"
+    return (
+        f"[bold]corpus[/]   {show_count(corpus.characters)} characters, {show_count(corpus.tokens)} tokens, "
+        f"{corpus.documents:,} documents, vocabulary {corpus.vocab_size:,}{guess}\n"
+        f"[bold]machine[/]  {escape(where)}, {show_bytes(machine.memory)} memory, {rate}"
+    )
+
+
+def _choices(plan: Plan) -> Table:
+    table = Table("choice", "value", "why", title="configuration", title_justify="left", show_lines=False)
+    for choice in plan.advice.choices:
+        table.add_row(choice.key, escape(choice.value), escape(choice.why))
+    return table
+
+
+def _parameters(plan: Plan) -> Table:
+    table = Table("part", "parameters", "share", title="model", title_justify="left")
+    total = plan.cost.total_parameters
+    for part, count in plan.cost.parameters.items():
+        if count:
+            table.add_row(part, f"{count:,}", f"{count / total:.1%}")
+    table.add_row("total", f"{total:,}", "", style="bold")
+    table.add_row("embedding and head", "", f"{plan.cost.embedding_share:.1%}", style="dim")
+    return table
+
+
+def _costs(plan: Plan) -> Table:
+    cost = plan.cost
+    table = Table("what", "how much", "of which", title="cost", title_justify="left")
+    speed = f"{show_count(cost.tokens_per_step / cost.seconds_per_step)} tokens/s, {cost.utilisation:.0%} of the matmul peak"
+    table.add_row("steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {speed}")
+    table.add_row("tokens", show_count(cost.tokens), f"{cost.passes:.1f} passes over the text")
+    table.add_row("time", show_seconds(cost.seconds), _largest(cost.time, show_seconds))
+    table.add_row("memory", show_bytes(cost.peak_memory), _largest(cost.memory, show_bytes))
+    table.add_row("disk", show_bytes(cost.disk_bytes), _largest(cost.disk, show_bytes))
+    return table
+
+
+def _largest(parts: Mapping[str, float], shown: Callable[[float], str]) -> str:
+    order = sorted((part for part in parts if parts[part] > 0), key=lambda part: -parts[part])
+    return ", ".join(f"{part} {shown(parts[part])}" for part in order[:3])
+
+
+def _rates(plan: Plan) -> RenderableType:
+    peak = plan.train.optimizer.rate
+    lines = [f"[bold]learning rate[/], {plan.train.optimizer.kind}, peak {peak:g}, over {plan.train.steps:,} steps"]
+    return Group(*lines, *(Text("  " + line, style="green") for line in curve(plan.learning_rates())), Text(""))
+
+
+def _side_by_side(*tables: Table) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(*tables)
+    return grid

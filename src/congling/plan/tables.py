@@ -1,0 +1,111 @@
+"""The numbers the advice rests on, in one place so that a new measurement changes one line.
+
+Each row says where it comes from. ``docs/log/`` holds the sweeps.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model size and batch that did best for about this much compute."""
+
+    compute: float
+    """Training FLOPs from which this row is chosen."""
+    layers: int
+    width: int
+    context: int
+    rows: int
+
+
+# Up to 1e14: 红楼梦 (0.8 M characters) on two CPU cores, 10 s to 15 minutes. Small runs make few updates, so they want
+# few tokens a step and a model narrow enough to be fast; depth beyond 4 pays from a few minutes on. Above: sizes
+# from published runs at equal compute (Kaplan et al. 2020, Hoffmann et al. 2022), with batches grown as compute**0.3.
+SIZES = (
+    Size(0.0, 2, 64, 64, 8),
+    Size(1e11, 2, 128, 64, 8),
+    Size(1e12, 4, 128, 128, 16),
+    Size(1e13, 4, 192, 128, 16),
+    Size(4e13, 6, 256, 256, 16),
+    Size(2e14, 8, 384, 256, 16),
+    Size(1e15, 8, 512, 512, 16),
+    Size(1e16, 12, 640, 512, 32),
+    Size(1e17, 12, 768, 1024, 32),
+    Size(1e18, 16, 1024, 1024, 64),
+    Size(1e19, 20, 1280, 2048, 128),
+)
+
+PARAMETERS_PER_CHARACTER = 30
+"""Block parameters a training character can occupy: past it, a larger model only memorises sooner."""
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What to do against overfitting when the data are read this many times."""
+
+    passes: float
+    """Passes over the data from which this row is chosen."""
+    dropout: float
+    weight_decay: float
+    """Decoupled decay for Muon (times its rate of 0.02); AdamW uses the same figure, at least 0.1."""
+    ema: bool
+
+
+# Up to four passes a repeated token is worth nearly as much as a new one (Muennighoff et al. 2023): nothing to do.
+# Beyond, dropout, strong decay and an average of the weights win in that order (红楼梦, 声律启蒙).
+REGULARISATION = (
+    Regularisation(0, 0.0, 0.05, ema=False),
+    Regularisation(4, 0.1, 0.1, ema=True),
+    Regularisation(10, 0.2, 0.2, ema=True),
+    Regularisation(30, 0.3, 0.3, ema=True),
+)
+
+MOST_PASSES = 60
+"""Passes after which more time only overfits, for a corpus that can be learnt from (10,000 tokens or more)."""
+MOST_PASSES_TINY = 300
+"""The same below 10,000 tokens, where reciting the text is all that can be had."""
+TINY_TOKENS = 10_000
+
+# Share of the matmul peak that training reaches, by model width: (width, eager on a CPU, compiled on a CPU, on a GPU).
+UTILISATION = (
+    (64, 0.15, 0.25, 0.03),
+    (128, 0.28, 0.45, 0.06),
+    (192, 0.35, 0.52, 0.10),
+    (256, 0.42, 0.60, 0.15),
+    (384, 0.50, 0.68, 0.22),
+    (512, 0.55, 0.70, 0.30),
+    (768, 0.60, 0.70, 0.42),
+    (1024, 0.60, 0.72, 0.50),
+)
+COMPILE_SECONDS = 80.0
+"""What compiling costs before the first step, on two cores with nothing cached."""
+COMPILE_PAYS_FROM = 600.0
+"""Budget in seconds from which compiling is worth its start on a CPU."""
+COMPILE_PAYS_FROM_GPU = 180.0
+STARTUP_SECONDS = 6.0
+"""Importing, reading the data, building the model and the optimizer."""
+OVERHEAD = 0.10
+"""Share of a budget kept for held-out losses, samples, checkpoints and the report."""
+
+MUON_RATE, EMBEDDING_RATE, HEAD_RATE = 0.02, 0.05, 0.004
+"""Peak rates of the mixed Muon/AdamW optimizer (红楼梦, 1-13 minutes); flat within a factor of 1.5 either way."""
+ADAMW_RATE = 3e-3
+"""Peak AdamW rate at width 128; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
+DEFAULT_BUDGET = 900.0
+"""Seconds when a recipe gives no budget."""
+
+
+def size_for(compute: float) -> Size:
+    """Largest row whose compute is covered."""
+    return [row for row in SIZES if row.compute <= compute][-1]
+
+
+def regularisation_for(passes: float) -> Regularisation:
+    """Row for a number of passes over the data."""
+    return [row for row in REGULARISATION if row.passes <= passes][-1]
+
+
+def utilisation(width: int, *, compiled: bool, gpu: bool) -> float:
+    """Expected share of the matmul peak for a model this wide."""
+    row = [row for row in UTILISATION if row[0] <= width or row[0] == UTILISATION[0][0]][-1]
+    return row[3] if gpu else row[2] if compiled else row[1]
