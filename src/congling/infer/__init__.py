@@ -1,1 +1,1 @@
-""""""
+"""From a trained model to text: sampling, batched generation with a cache, chat."""

@@ -1,6 +1,7 @@
 """Grouped-query causal self-attention, and what all blocks of one forward pass share."""
 
-# B batch, T time, S keys in sight (T, or more with a cache), W width, H heads, K key/value heads, D head width
+# B batch, T time, S keys in sight (T, or more with a cache), W width
+# H heads, K key/value heads, D head width
 
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from congling.model.positions import Angles, keep, rotate
 
 
 class Sight(NamedTuple):
-    """Where the tokens of one forward pass stand and which others they see; computed once, used by every block."""
+    """Where the tokens of a forward pass stand and which others they see; computed once, used by every block."""
 
     angles: Angles | None
     mask: Tensor | None
@@ -26,18 +27,20 @@ class Sight(NamedTuple):
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023), optionally with normalised queries and keys (Qwen3).
 
-    One matrix projects to queries, keys and values: its rows are those of the three, one after the other
-    (``config.attention.rows``), so that an exporter can cut them apart.
+    Three projections instead of one fused: measured equally fast here, and exporters, adapters and optimizers that
+    treat a matrix as a whole see queries, keys and values as what they are.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        attention = config.attention
+        attention, width = config.attention, config.width
+        queries, keys, values = attention.rows
         self.head_width = attention.head_width
-        self.heads = (attention.heads, attention.kv_heads, attention.kv_heads)
         self.grouped = attention.heads != attention.kv_heads
-        self.qkv = nn.Linear(config.width, sum(attention.rows), bias=attention.bias)
-        self.output = nn.Linear(attention.rows[0], config.width, bias=attention.bias)
+        self.query = nn.Linear(width, queries, bias=attention.bias)
+        self.key = nn.Linear(width, keys, bias=attention.bias)
+        self.value = nn.Linear(width, values, bias=attention.bias)
+        self.output = nn.Linear(queries, width, bias=attention.bias)
         self.query_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.key_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.rotate = rotate if config.positions.kind == "rope" else keep
@@ -45,10 +48,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
-        heads = self.qkv(x).view(batch, time, -1, self.head_width).transpose(1, 2)
-        query, key, value = heads.split(self.heads, dim=1)  # (B, H, T, D), twice (B, K, T, D)
-        query = self.rotate(self.query_norm(query), sight.angles)
-        key = self.rotate(self.key_norm(key), sight.angles)
+        split = (batch, time, -1, self.head_width)
+        # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the kernel, which
+        # takes any strides: a quarter off the time of compiled attention on a CPU.
+        query = self.rotate(self.query_norm(self.query(x).view(split)), sight.angles).transpose(1, 2)
+        key = self.rotate(self.key_norm(self.key(x).view(split)), sight.angles).transpose(1, 2)
+        value = self.value(x).view(split).transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             key, value = cache.extend(key, value)
         mixed = scaled_dot_product_attention(

@@ -1,7 +1,7 @@
 """Keys and values of the tokens already read, so that generating one token costs one token.
 
-Memory is taken once; all rows move in step. Prompts of unequal length are padded on the left, and ``start`` says where
-each row's text begins::
+Memory is taken once; all rows move in step. Prompts of unequal length are padded on the left, and ``start`` says
+where each row's text begins::
 
     slot      0   1   2   3   4   5        length = 4: slots 0-3 are filled
     row 0    ·   ·   从  零              start = 2, positions of 从 零 are 0 1
@@ -50,8 +50,7 @@ class KVCache:
                             hint=f"the model reads at most {config.context} tokens")  # fmt: skip
         shape = (rows, config.attention.kv_heads, capacity, config.attention.head_width)
         self.layers = [
-            LayerCache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
-            for _ in range(config.layers)
+            LayerCache(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))) for _ in range(config.layers)
         ]
         self.capacity, self.start = capacity, start
 
@@ -61,16 +60,16 @@ class KVCache:
         return self.layers[0].length
 
     def positions(self, tokens: int) -> Tensor | slice:
-        """Positions of the next ``tokens`` slots: one slice for all rows, or (B, T) when rows start unequally."""
+        """Positions of the next ``tokens``: one slice for all rows, or (B, T) when rows start unequally."""
         if self.start is None:
             return slice(self.length, self.length + tokens)
         slots = torch.arange(self.length, self.length + tokens, device=self.start.device)
         return (slots - self.start[:, None]).clamp_min(0)
 
     def visible(self, tokens: int, device: torch.device) -> tuple[Tensor | None, bool]:
-        """What the next ``tokens`` may see: a mask (B or 1, 1, T, S) or None, and then whether to look back only."""
+        """The mask (B or 1, 1, T, S) and the causal flag of ``attention.Sight`` for the next ``tokens``."""
         if self.start is None and (self.length == 0 or tokens == 1):
-            return None, self.length == 0  # a first reading is plainly causal; a single next token sees everything
+            return None, self.length == 0  # a first reading is plainly causal; a single new token sees everything
         query = torch.arange(self.length, self.length + tokens, device=device)[:, None]  # (T, 1)
         slot = torch.arange(self.length + tokens, device=device)  # (S,)
         visible = slot <= query

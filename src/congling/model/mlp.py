@@ -11,18 +11,18 @@ from congling.model.config import DenseMLP
 class GatedMLP(nn.Module):
     """SwiGLU (Shazeer 2020): ``down(silu(gate(x)) * up(x))``.
 
-    One matrix makes gate and up: its first F rows are the gate's, the next F those of up.
+    Gate and up are two matrices: one fused matrix was measured slightly slower, since its gradient is a concatenation.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., W)."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(silu(gate) * up)
+        return self.down(silu(self.gate(x)) * self.up(x))
 
 
 class PlainMLP(nn.Module):

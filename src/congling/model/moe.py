@@ -3,9 +3,11 @@
 ::
 
     tokens ─router─ choice (N, k), share (N, k)
-       └─ sort by expert ─ 0 0 0 │ 1 │ 3 3 ─ one product an expert that has tokens ─ sort back ─ sum by share ─ + shared MLP
+       │
+       ├─ sort by expert: 0 0 0 │ 1 │ 3 3 ─ one MLP for each group ─ sort back ─ sum by share ─┐
+       └─ shared MLP ──────────────────────────────────────────────────────────────────────────┴─ +
 
-Balance, without which few experts would get all tokens, comes from the router: a loss (softmax) or a bias (sigmoid).
+Balance, without which few experts would get all tokens, is the router's: by a loss (softmax) or a bias (sigmoid).
 """
 
 # N tokens (batch times time), k experts a token, E experts, W width, F hidden width of one expert
@@ -32,7 +34,7 @@ class Routing(NamedTuple):
 
 
 class SoftmaxRouter(nn.Module):
-    """Top-k of a softmax, shares renormalised to 1; balanced by the loss of the Switch Transformer (Fedus et al. 2021)."""
+    """Top-k of a softmax, shares renormalised to 1; balanced by the loss of Switch (Fedus et al. 2021)."""
 
     def __init__(self, config: SoftmaxRouterConfig, width: int, experts: int, active: int) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class SoftmaxRouter(nn.Module):
         scores = linear(x.float(), self.weight.float()).softmax(-1)  # (N, E)
         share, choice = scores.topk(self.active, dim=-1)
         load = _load(choice, len(self.weight))
-        # E · Σ f·p: least when both the share of tokens f and the mean score p are uniform. Times N: losses are summed.
+        # E · Σ f·p, least when the share of tokens f and the mean score p are uniform; times N, as losses are summed.
         self.loss = self.balance * len(self.weight) * (load / len(x) * scores.sum(0)).sum()
         return Routing(choice, share / share.sum(-1, keepdim=True), load)
 
@@ -92,17 +94,18 @@ class SigmoidRouter(nn.Module):
 
 
 class Experts(nn.Module):
-    """``experts`` SwiGLU MLPs in two stacked matrices; rows of ``gate_up`` are gate first, then up."""
+    """SwiGLU MLPs whose matrices are stacked, (E, F, W) and (E, W, F)."""
 
     def __init__(self, width: int, hidden: int, experts: int) -> None:
         super().__init__()
-        self.gate_up = nn.Parameter(torch.empty(experts, 2 * hidden, width))
+        self.gate = nn.Parameter(torch.empty(experts, hidden, width))
+        self.up = nn.Parameter(torch.empty(experts, hidden, width))
         self.down = nn.Parameter(torch.empty(experts, width, hidden))
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Sum of the chosen experts by share: (N, W) -> (N, W)."""
         active = routing.choice.shape[-1]
-        order = routing.choice.flatten().argsort(stable=True)  # (N·k): the tokens of expert 0 first, then those of 1 …
+        order = routing.choice.flatten().argsort(stable=True)  # (N·k): expert 0's tokens first, then 1's …
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         parts = self._each(x[order // active], routing.load)
         chosen = parts[back].view(-1, active, x.shape[-1])  # (N, k, W)
@@ -115,8 +118,8 @@ class Experts(nn.Module):
         parts = []
         for expert, rows in enumerate(x.split(sizes)):
             if sizes[expert]:
-                gate, up = linear(rows, self.gate_up[expert]).chunk(2, dim=-1)
-                parts.append(linear(silu(gate) * up, self.down[expert]))
+                hidden = silu(linear(rows, self.gate[expert])) * linear(rows, self.up[expert])
+                parts.append(linear(hidden, self.down[expert]))
         return torch.cat(parts)
 
 

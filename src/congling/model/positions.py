@@ -1,4 +1,4 @@
-"""How a model knows the order of its tokens: rotary angles inside attention, or a learned vector at the start.
+"""How a model knows the order of its tokens: rotary angles inside attention, or a learned vector before it.
 
 Both kinds have the same two methods, so that the transformer need not know which one it holds:
 ``add`` changes the embedded tokens, ``angles`` gives attention what it rotates queries and keys by.
@@ -9,16 +9,16 @@ Both kinds have the same two methods, so that the transformer need not know whic
 import torch
 from torch import Tensor, nn
 
-from congling.model.config import ModelConfig
+from congling.model.config import LearnedPositionsConfig, ModelConfig, RotaryConfig
 
 Angles = tuple[Tensor, Tensor]
-"""Cosines and signed sines, each broadcastable to (B, H, T, D)."""
+"""Cosines and signed sines, each broadcastable to (B, T, H, D)."""
 
 
 class RotaryPositions(nn.Module):
     """Rotary positions (Su et al. 2021): channel pair ``i`` of a head turns by ``position / base^(2i/D)``.
 
-    Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen, so exported weights need no permutation.
+    Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen: exported weights need no permutation.
     """
 
     cosines: Tensor
@@ -36,7 +36,7 @@ class RotaryPositions(nn.Module):
         frequency = self.base ** (-torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width)
         angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (C, D/2)
         cosine, sine = angle.cos(), angle.sin()
-        # The sign of the rotation matrix lives in the table, so that `rotate` is two products and a roll.
+        # The sign of the rotation matrix lives in the table: `rotate` then works on whole heads, not on halves.
         return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
     def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
@@ -44,11 +44,8 @@ class RotaryPositions(nn.Module):
         return hidden
 
     def angles(self, positions: Tensor | slice) -> Angles:
-        """Tables for these positions: (T, D) for a slice, (B, 1, T, D) for positions (B, T)."""
-        cosines, sines = self.cosines[positions], self.sines[positions]
-        if isinstance(positions, Tensor):
-            cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
-        return cosines, sines
+        """Tables for these positions: (T, 1, D) for a slice, (B, T, 1, D) for positions (B, T)."""
+        return self.cosines[positions].unsqueeze(-2), self.sines[positions].unsqueeze(-2)
 
 
 class LearnedPositions(nn.Module):
@@ -67,11 +64,13 @@ class LearnedPositions(nn.Module):
         return None
 
 
-def rotate(x: Tensor, angles: Angles) -> Tensor:
-    """Turn every channel pair of each head by its position's angle: (B, H, T, D) -> (B, H, T, D)."""
+def rotate(x: Tensor, angles: Angles | None) -> Tensor:
+    """Turn every channel pair of each head by its position's angle: (B, T, H, D) -> (B, T, H, D)."""
+    assert angles is not None
     cosines, sines = angles
-    # roll by D/2 swaps the halves: each channel meets its partner, with the sign kept in `sines`.
-    return torch.addcmul(x * cosines, x.roll(x.shape[-1] // 2, -1), sines)
+    first, second = x.chunk(2, dim=-1)
+    # Each channel meets its partner; the sign of the rotation matrix is in `sines`.
+    return x * cosines + torch.cat((second, first), dim=-1) * sines
 
 
 def keep(x: Tensor, angles: Angles | None) -> Tensor:
@@ -81,8 +80,8 @@ def keep(x: Tensor, angles: Angles | None) -> Tensor:
 
 def build_positions(config: ModelConfig) -> RotaryPositions | LearnedPositions:
     """The positions part that the configuration asks for."""
-    match config.positions.kind:
-        case "rope":
+    match config.positions:
+        case RotaryConfig():
             return RotaryPositions(config.attention.head_width, config.context, config.positions.base)
-        case "learned":
+        case LearnedPositionsConfig():
             return LearnedPositions(config.width, config.context)

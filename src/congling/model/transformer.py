@@ -1,4 +1,4 @@
-"""READ ME FIRST: the whole language model. Tokens go in, hidden states come out, ``logits`` turns those into scores.
+"""READ ME FIRST: the whole language model. Tokens go in, hidden states come out, ``logits`` scores the next token.
 
 ::
 
@@ -6,8 +6,9 @@
                                     └norm─attention┴+┬──────┐
                                                      └norm─mlp┴+
 
-Each part is chosen once, when the model is built, by the tagged unions of ``config.py``; a forward pass never asks what
-kind of model it is in. A residual stream of ``width`` channels runs through; blocks read it normalised and add to it.
+Each part is chosen once, when the model is built, by the tagged unions of ``config.py``; a forward pass never asks
+what kind of model it is in. A residual stream of ``width`` channels runs through: blocks read it normalised and add
+to it.
 """
 
 # B batch, T time, W width, V vocabulary
@@ -77,12 +78,12 @@ class Transformer(nn.Module):
 
         Args:
             tokens: ids, at most ``config.context`` a row.
-            positions: (B, T), where each token stands in its text; by default 0, 1, 2 … (or on from the cache).
+            positions: (B, T), where each token stands in its text; by default 0, 1, 2 … or on from the cache.
             documents: (B, T), a number for each text packed into a row; attention stays inside a text.
             cache: what was read before; these tokens are appended to it. Excludes ``documents``.
         """
         time = tokens.shape[1]
-        place = positions if positions is not None else cache.positions(time) if cache is not None else slice(0, time)
+        place = positions if positions is not None else slice(0, time) if cache is None else cache.positions(time)
         sight = Sight(self.positions.angles(place), *visibility(tokens, documents, cache))
         x = self.dropout(self.positions.add(self.embedding(tokens), place))
         for i, block in enumerate(self.blocks):
@@ -98,26 +99,12 @@ class Transformer(nn.Module):
         return self.embedding.weight if self.head is None else self.head.weight
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights anew by ``config.initial``: the same seed gives the same weights on every device."""
+        """Draw all weights anew by ``config.initial``; a seed gives the same weights on every device."""
         initialise(self, seed)
 
     def checkpoint_blocks(self, on: bool = True) -> None:
-        """Keep only the input of each block and compute the rest again in the backward pass: less memory, ~1/3 slower."""
+        """Keep only each block's input and compute the rest again in the backward pass: less memory, ~1/3 slower."""
         self._run = partial(checkpoint, use_reentrant=False) if on else _call
-
-    def fused_rows(self) -> dict[str, tuple[int, ...]]:
-        """Row counts of the matrices that are stored as one, by parameter name (rows are the next to last dimension).
-
-        Queries, keys and values share a matrix, and so do gate and up: for exporters, and for optimizers that treat a
-        matrix as a whole.
-        """
-        rows: dict[str, tuple[int, ...]] = {}
-        for name, parameter in self.named_parameters():
-            if name.endswith("attention.qkv.weight"):
-                rows[name] = self.config.attention.rows
-            elif name.endswith(("gate_up", "gate_up.weight")):
-                rows[name] = (parameter.shape[-2] // 2,) * 2
-        return rows
 
     def balance_loss(self) -> Tensor:
         """Load-balancing loss of the last forward pass, summed over its tokens; 0 for a dense model.

@@ -1,0 +1,57 @@
+"""Choosing the next token from its scores: pure functions of the logits and a seeded generator."""
+
+# B batch, V vocabulary
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from congling.core.config import Config
+
+
+class SamplingConfig(Config):
+    """How to choose the next token; filters apply in the order of the fields."""
+
+    repetition_penalty: PositiveFloat = 1.0
+    """Divide positive and multiply negative logits of tokens already in the text (Keskar et al. 2019); 1 = off."""
+    temperature: NonNegativeFloat = 0.8
+    """Divide the logits; 0 = always the likeliest token."""
+    top_k: PositiveInt | None = None
+    """Keep the k likeliest tokens."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Keep the fewest tokens whose probabilities reach p (nucleus sampling, Holtzman et al. 2020)."""
+    min_p: float = Field(default=0.0, ge=0, lt=1)
+    """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024)."""
+    seed: int = 0
+
+
+def sample(logits: Tensor, config: SamplingConfig, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:
+    """Choose one token a row: logits (B, V) -> ids (B,).
+
+    ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. The
+    generator must live on the device of the logits.
+    """
+    logits = logits.float()
+    if seen is not None:
+        penalised = torch.where(logits > 0, logits / config.repetition_penalty, logits * config.repetition_penalty)
+        logits = torch.where(seen, penalised, logits)
+    if config.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = filtered(logits / config.temperature, config)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+
+def filtered(logits: Tensor, config: SamplingConfig) -> Tensor:
+    """Probabilities (B, V) after top-k, top-p and min-p; the likeliest token always stays."""
+    if config.top_k is not None and config.top_k < logits.shape[-1]:
+        least = logits.topk(config.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = logits.softmax(-1)
+    if config.top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        # A token goes when those before it already reach p, so the one that crosses the line stays.
+        beyond = ordered.cumsum(-1) - ordered >= config.top_p
+        probabilities = probabilities.masked_fill(beyond.scatter(-1, order, beyond), 0)
+    if config.min_p > 0:
+        probabilities = probabilities.masked_fill(probabilities < config.min_p * probabilities.amax(-1, keepdim=True), 0)
+    return probabilities / probabilities.sum(-1, keepdim=True)

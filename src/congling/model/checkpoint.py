@@ -1,0 +1,106 @@
+"""A model on the disk: ``model.safetensors`` (weights) and ``model.json`` (configuration), and nothing that executes.
+
+Tied matrices are stored once, tables that follow from the configuration not at all.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.model.config import ModelConfig
+from congling.model.transformer import Transformer
+
+WEIGHTS = "model.safetensors"
+CONFIG = "model.json"
+_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def save_model(model: Transformer, directory: Path | str) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into an existing directory."""
+    directory = Path(directory)
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Transformer:
+    """Build the model that a directory describes and fill in its weights (in evaluation mode).
+
+    Raises:
+        UserError: a file is missing, unreadable or cut short; tensors are missing, unknown, of another shape or not
+            floating point.
+    """
+    directory = Path(directory)
+    path = directory / WEIGHTS
+    config = load_config(directory)
+    # Names and shapes are compared with a skeleton that takes no memory, before anything is allocated: a hostile
+    # configuration of a billion layers fails here against what the file really holds.
+    with _opened(path) as stored:
+        found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
+        expected = _expected(config, len(found), directory / CONFIG)
+        _compare(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
+        tensors = {name: stored.get_tensor(name) for name in found}
+    odd = next((name for name, tensor in tensors.items() if tensor.dtype not in _PRECISIONS), None)
+    if odd is not None:
+        raise UserError("a tensor of a type no model has", where=path, value=f"{odd}: {tensors[odd].dtype}")
+    model = Transformer(config)
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def load_config(directory: Path | str) -> ModelConfig:
+    """Read the configuration of a stored model.
+
+    Raises:
+        UserError: ``model.json`` is missing, is no JSON, or does not describe a model.
+    """
+    path = Path(directory) / CONFIG
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no model here: a file is missing", where=directory, value=CONFIG) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=path) from None
+    if not isinstance(values, dict):
+        raise UserError("a model is described by an object, not by this", where=path, value=values)
+    return build(ModelConfig, values, where=path)
+
+
+def _opened(path: Path) -> Any:
+    """Open a safetensors file, which checks its header against its length."""
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise UserError("no model here: a file is missing", where=path.parent, value=path.name) from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"damaged or no safetensors file: {error}", where=path,
+                        hint="restore the file, or go back to an earlier checkpoint") from None  # fmt: skip
+
+
+def _expected(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors the configuration asks for, from a skeleton without memory."""
+    if config.layers > stored:  # every block has several tensors; without this a huge number would take forever
+        raise UserError("more layers than the weights hold tensors", where=where, value=config.layers)
+    with torch.device("meta"):
+        skeleton = Transformer(config)
+    return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+
+
+def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path) -> None:
+    """Name the first difference between the tensors a configuration asks for and those of the file."""
+    hint = "the weights belong to another model.json"
+    if missing := sorted(expected.keys() - found.keys()):
+        raise UserError(f"{len(missing)} tensors are missing, the first", where=path, value=missing[0], hint=hint)
+    if unknown := sorted(found.keys() - expected.keys()):
+        raise UserError(f"{len(unknown)} unknown tensors, the first", where=path, value=unknown[0], hint=hint)
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise UserError(f"{name} has the wrong shape, {shape} is needed", where=path, value=found[name], hint=hint)
