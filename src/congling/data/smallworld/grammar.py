@@ -22,12 +22,12 @@ from math import log2
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from congling.data.smallworld.lexicon import NUMBERS, Category
+from congling.data.smallworld.lexicon import Category
 
 Source = str | list["Source"] | tuple["Source", ...]
 """What a grammar is written in: a pattern, a sequence, or a choice."""
 
-_SLOT = re.compile(r"\{(\w+?)(?:([+*])(\w+?))?(?:\.(\w+))?\}")
+_SLOT = re.compile(r"\{(\w+?)(?:([-+*])(\w+?))?(?:\.(\w+))?\}")
 
 
 class Slot(NamedTuple):
@@ -51,12 +51,13 @@ class Draw(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """The number at ``left`` plus or times the number at ``right``, kept at ``start``."""
+    """A number computed from those at ``left`` and ``right``, kept at ``start``; ``numbers`` holds its forms."""
 
     start: int
     left: int
     right: int
-    product: bool
+    operator: str
+    numbers: tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,22 +117,33 @@ def _write(
             while others and any(values[other] == entry[0] for other in others):
                 entry = entries[int(random() * count)]  # drawing again leaves the rest uniform
             values[start:stop] = entry
-        for start, left, right, product in node.computed:
-            a, b = values[left + 3], values[right + 3]
-            values[start : start + 4] = NUMBERS[a * b if product else a + b]
+        for start, left, right, operator, numbers in node.computed:
+            values[start : start + 4] = numbers[compute(values[left + 3], operator, values[right + 3])]
         pieces.append(node.layout if node.show is None else node.layout % node.show(values))
     return bits
 
 
-def compile_grammar(source: Source, categories: Mapping[str, Category], aliases: Mapping[str, str]) -> Grammar:
-    """Compile a grammar; ``aliases`` names the category of variables that are not called after theirs.
+def compute(left: int, operator: str, right: int) -> int:
+    """``left + right``, ``left - right`` or ``left * right``."""
+    return left + right if operator == "+" else left - right if operator == "-" else left * right
+
+
+def compile_grammar(
+    source: Source,
+    categories: Mapping[str, Category],
+    aliases: Mapping[str, str],
+    translate: Callable[[str], str] = str,
+) -> Grammar:
+    """Compile a grammar, its literal text passed through ``translate``.
+
+    ``aliases`` names the category of variables that are not called after theirs.
 
     Raises:
         ValueError: an unknown category or attribute, a slot whose text would not tell what was drawn, or a variable
             that only some ways to get here have given a value.
     """
-    compiler = _Compiler(categories, aliases)
-    nodes, _ = compiler.sequence(source, frozenset())
+    compiler = _Compiler(categories, aliases, translate)
+    nodes, _ = compiler.sequence(source, _Known(frozenset(), frozenset()))
     return Grammar(nodes, compiler.places, compiler.width)
 
 
@@ -139,7 +151,7 @@ def numbered(source: Source, number: int) -> Source:
     """The same grammar with variables of its own: ``{who}`` becomes ``{who2}``; for saying a thing again, of others."""
     if isinstance(source, str):
         text, bar, meaning = source.partition(" | ")
-        text = _SLOT.sub(lambda slot: re.sub(r"(\{\w+|[+*]\w+)", rf"\g<1>{number}", slot[0]), text)
+        text = _SLOT.sub(lambda slot: re.sub(r"(\{\w+|[-+*]\w+)", rf"\g<1>{number}", slot[0]), text)
         words = meaning.split(" ")
         names = {found[k] for found in _SLOT.finditer(source) for k in (1, 3)}
         return text + bar + " ".join(f"{word}{number}" if word in names else word for word in words)
@@ -147,57 +159,71 @@ def numbered(source: Source, number: int) -> Source:
     return parts if isinstance(source, list) else tuple(parts)
 
 
+class _Known(NamedTuple):
+    """Variables at some point of a grammar: those that have a value for sure, and those that may have one."""
+
+    bound: frozenset[str]
+    uncertain: frozenset[str]
+
+
 class _Compiler:
-    def __init__(self, categories: Mapping[str, Category], aliases: Mapping[str, str]) -> None:
-        self.categories, self.aliases = categories, aliases
+    def __init__(
+        self, categories: Mapping[str, Category], aliases: Mapping[str, str], translate: Callable[[str], str]
+    ) -> None:
+        self.categories, self.aliases, self.translate = categories, aliases, translate
         self.places: dict[str, int] = {}
         self.width = 0
-        self.uncertain: set[str] = set()
 
-    def sequence(self, source: Source, bound: frozenset[str]) -> tuple[tuple[Node, ...], frozenset[str]]:
+    def sequence(self, source: Source, known: _Known) -> tuple[tuple[Node, ...], _Known]:
         nodes: list[Node] = []
         for item in source if isinstance(source, list) else [source]:
             if isinstance(item, str):
                 if item:
-                    node, bound = self.pattern(item, bound)
+                    node, known = self.pattern(item, known)
                     nodes.append(node)
             elif isinstance(item, list):
-                inner, bound = self.sequence(item, bound)
+                inner, known = self.sequence(item, known)
                 nodes += inner
             else:
                 # the empty alternative comes last, so that a reader tries it last
                 ordered = sorted(item, key=lambda alternative: alternative == "")
-                compiled = [self.sequence(alternative, bound) for alternative in ordered]
+                compiled = [self.sequence(alternative, known) for alternative in ordered]
                 nodes.append(Choice(tuple(nodes for nodes, _ in compiled), len(compiled), log2(len(compiled))))
-                after = [names for _, names in compiled]
-                bound = frozenset.intersection(*after)
-                self.uncertain |= frozenset.union(*after) - bound
-        return tuple(nodes), bound
+                bound = frozenset.intersection(*(after.bound for _, after in compiled))
+                seen = frozenset.union(*(after.bound | after.uncertain for _, after in compiled))
+                known = _Known(bound, seen - bound)
+        return tuple(nodes), known
 
-    def pattern(self, source: str, bound: frozenset[str]) -> tuple[Pattern, frozenset[str]]:
+    def pattern(self, source: str, known: _Known) -> tuple[Pattern, _Known]:
         text, _, meaning = source.partition(" | ")
         tokens: list[str | Slot] = []
         draws: list[Draw] = []
         computed: list[Computed] = []
         shown: list[int] = []
-        after, position = bound, 0
+        after, position = known.bound, 0
         for found in _SLOT.finditer(text):
-            tokens += [text[position : found.start()]] if found.start() > position else []
+            tokens += [self.translate(text[position : found.start()])] if found.start() > position else []
             position = found.end()
-            slot = self.slot(found, bound)
+            slot = self.slot(found, known.bound)
             tokens.append(slot)
             if found[2]:
                 left, right = (self.places[found[k]] for k in (1, 3))
-                computed.append(Computed(self.place(slot), left, right, found[2] == "*"))
+                computed.append(Computed(self.place(slot), left, right, found[2], self.categories["number"].entries))
+            elif slot.variable in known.uncertain:
+                raise ValueError(f"{slot.variable!r} has a value only sometimes before {source!r}")
             elif slot.variable not in after:
-                draws.append(self.draw(slot, after, source))
+                draws.append(self.draw(slot, after))
             after |= {slot.variable}
             shown.append(self.place(slot) + slot.attribute)
-        tokens += [text[position:]] if position < len(text) else []
+        tokens += [self.translate(text[position:])] if position < len(text) else []
+        for name in after - known.bound:
+            slots = [token for token in tokens if isinstance(token, Slot) and token.variable == name]
+            if not any(slot.bound or slot.category.identifies(slot.attribute) for slot in slots):
+                raise ValueError(f"{source!r} does not show which {name!r} was drawn")
         layout = "".join(token if isinstance(token, str) else "%s" for token in tokens)
         bits = sum(log2(draw.count - len(draw.others)) for draw in draws)
         show = itemgetter(*shown) if shown else None
-        return Pattern(tuple(tokens), layout, show, tuple(draws), tuple(computed), bits, meaning), after
+        return Pattern(tuple(tokens), layout, show, tuple(draws), tuple(computed), bits, meaning), known._replace(bound=after)
 
     def slot(self, found: re.Match[str], bound: frozenset[str]) -> Slot:
         variable, operator, _, attribute = found.groups()
@@ -219,12 +245,8 @@ class _Compiler:
             self.width += len(slot.category.attributes) + slot.category.numeric
         return self.places[slot.variable]
 
-    def draw(self, slot: Slot, bound: frozenset[str], source: str) -> Draw:
+    def draw(self, slot: Slot, bound: frozenset[str]) -> Draw:
         category = slot.category
-        if slot.variable in self.uncertain:
-            raise ValueError(f"{slot.variable!r} has a value only sometimes before {source!r}")
-        if not category.identifies(slot.attribute):
-            raise ValueError(f"{source!r} does not show which {slot.variable!r} was drawn")
         same = (name for name in sorted(bound) if self.category_name(name) == category.name)
         others = () if category.numeric else tuple(self.places[name] for name in same)
         start = self.place(slot)

@@ -4,9 +4,14 @@ An entry is written ``name/attribute/attribute``. Within a category no form is t
 text can be read back in one way only (``entropy.ambiguities`` proves it).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+from congling.data.smallworld.couplet_words import COUPLET_WORDS
+from congling.data.smallworld.ontology import ONTOLOGY
+from congling.data.smallworld.script import to_traditional
 
 LARGEST = 400
 """Numbers from 0 to this one have a name."""
@@ -27,14 +32,20 @@ class Category:
     """For each attribute: the lengths of its forms in characters."""
 
     def __post_init__(self) -> None:
-        entries = NUMBERS if self.numeric else self.entries
-        forms = tuple({entry[k]: entry for entry in reversed(entries)} for k in range(len(self.attributes)))
+        forms = tuple({entry[k]: entry for entry in reversed(self.entries)} for k in range(len(self.attributes)))
         object.__setattr__(self, "forms", forms)
         object.__setattr__(self, "lengths", tuple(tuple(sorted({len(form) for form in table})) for table in forms))
 
     def identifies(self, attribute: int) -> bool:
         """Whether the form of this attribute tells the entry."""
         return len({entry[attribute] for entry in self.entries}) == len(self.entries)
+
+    def translated(self, translate: Callable[[str], str]) -> "Category":
+        """The same category with every form passed through ``translate``."""
+        entries = tuple(
+            tuple(translate(form) if isinstance(form, str) else form for form in entry) for entry in self.entries
+        )
+        return Category(self.name, self.attributes, entries, self.numeric)
 
 
 def number_word(value: int) -> str:
@@ -74,14 +85,63 @@ def _words(name: str, attributes: str, text: str) -> Category:
     return Category(name, tuple(attributes.split()), entries)
 
 
+PEOPLE = """
+小满/她 小荷/她 阿梅/她 春杏/她 小棠/她 阿兰/她 小月/她 秋燕/她 小蝶/她 阿秀/她 巧云/她 小禾/她 采薇/她 明珠/她 小芸/她 冬青/她
+小虎/他 阿松/他 大牛/他 阿福/他 小龙/他 阿强/他 铁柱/他 小舟/他 阿山/他 大川/他 长生/他 阿明/他 小武/他 家宝/他 小海/他 木生/他
+"""
+ELDERS = "爷爷/他 奶奶/她 爸爸/他 妈妈/她 外公/他 外婆/她 叔叔/他 姑姑/她"
+SELLERS = "老伯/他 大婶/她 大叔/他 老奶奶/她 掌柜/他 姑娘/她"
+
+PLACES = """
+河边/河边 湖边/湖边 海边/海边 山坡/山坡上 竹林/竹林里 果园/果园里 菜园/菜园里 学校/学校里 集市/集市上 公园/公园里 茶馆/茶馆里
+书店/书店里 码头/码头上 桥头/桥头 村口/村口 花园/花园里 草地/草地上 田野/田野里 树林/树林里 广场/广场上 操场/操场上 戏台/戏台前
+"""
+SPOTS = "大树下 石桌旁 草丛里 长椅上 台阶上 小路边 墙角 水井边 大门口 屋檐下 石桥下 花坛边 窗台上 柴堆后 篱笆旁 石缝里"
+
+THINGS = """
+风筝/只 书包/个 帽子/顶 雨伞/把 铅笔/支 灯笼/个 皮球/个 围巾/条 木船/只 盒子/个 布娃娃/个 折扇/把 手帕/块 铃铛/个 镜子/面 剪刀/把
+哨子/个 陀螺/个 毽子/个 钥匙/把 梳子/把 茶杯/个 花瓶/个 笛子/支 画册/本 日记本/个 斗笠/顶 水壶/个 香囊/个 小鼓/面
+"""
+FRUITS = "苹果/个 桃子/个 橘子/个 李子/个 杏子/个 柿子/个 草莓/颗 栗子/颗 核桃/个 红枣/颗 石榴/个 枇杷/颗"
+SNACKS = "月饼/块 饼干/块 糖果/颗 鸡蛋/个 包子/个 豆糕/块 烧饼/个 粽子/个 汤圆/个 麻花/根"
+PETS = "小猫/只 小狗/只 白鹅/只 小羊/只 兔子/只 鸽子/只 鹦鹉/只 鸭子/只 母鸡/只 小牛/头 乌龟/只 松鼠/只"
+TREES = "桃树 柳树 枣树 桂树 松树 梅树 梨树 石榴树 槐树 樱桃树"
+
+GAMES = "跑步 爬坡 踢球 跳绳 背诗 钓鱼 写字 画画 游泳 划船 唱歌 射箭"
+SKILLS = "下棋 剪纸 包饺子 弹琴 织布 编竹篮 吹口琴 做木马 骑马 刻印章 养蚕 酿蜜"
+
 _CATEGORIES = (
     _numbers("number", 0, LARGEST),
-    _numbers("few", 2, 9),
+    _numbers("few", 2, 5),
+    _numbers("many", 6, 15),
     _numbers("digit", 1, 9),
     _numbers("ten", 1, 20),
     _numbers("hundred", 1, 100),
+    _words("person", "name he", PEOPLE),
+    _words("elder", "name he", ELDERS),
+    _words("seller", "name he", SELLERS),
+    _words("bond", "name", "邻居 同学 同桌 好朋友 队友"),
+    _words("place", "name at", PLACES),
+    _words("spot", "name", SPOTS),
+    _words("time", "name", "清晨 早上 上午 中午 午后 下午 傍晚 黄昏"),
+    _words("season", "name", "春天 夏天 秋天 冬天"),
+    _words("weather", "name", "阳光很好 下着小雨 刮着大风 起了大雾 天气很凉快 天上没有一朵云 云压得很低 空气很清新"),
+    _words("thing", "name measure", THINGS),
+    _words("colour", "name", "红 蓝 黄 绿 白 紫 粉 黑 金 银 橙 灰"),
+    _words("fruit", "name measure", FRUITS),
+    _words("snack", "name measure", SNACKS),
+    _words("pet", "name measure", PETS),
+    _words("tree", "name", TREES),
+    _words("game", "name", GAMES),
+    _words("skill", "name", SKILLS),
+    *(_words(name, "name", text) for name, text in COUPLET_WORDS.items()),
+    *(_words(name, attributes, text) for name, (attributes, text) in ONTOLOGY.items()),
 )
 
 
-def categories(script: str) -> dict[str, Category]:
-    return {c.name: c for c in _CATEGORIES}
+@cache
+def categories(script: str) -> Mapping[str, Category]:
+    """All categories by name, in Simplified (``hans``) or Traditional (``hant``) characters."""
+    if script == "hans":
+        return {category.name: category for category in _CATEGORIES}
+    return {category.name: category.translated(to_traditional) for category in _CATEGORIES}

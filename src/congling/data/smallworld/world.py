@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from congling.data.smallworld import arithmetic
+from congling.data.smallworld import arithmetic, couplets, dictionary, stories
 from congling.data.smallworld.config import Kind
-from congling.data.smallworld.grammar import Grammar, compile_grammar
+from congling.data.smallworld.grammar import Grammar, Source, compile_grammar
 from congling.data.smallworld.lexicon import Category, categories
+from congling.data.smallworld.script import to_traditional
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,13 @@ class World:
 def world(script: Literal["hans", "hant"]) -> World:
     """Compile the world in Simplified or Traditional characters."""
     words = categories(script)
-    g = compile_grammar(arithmetic.ARITHMETIC, words, arithmetic.ALIASES)
-    return World(script, words, {"story": g, "questions": g, "couplets": g, "dictionary": g, "arithmetic": g})
+    sources: dict[Kind, tuple[Source, Mapping[str, str]]] = {
+        "story": (stories.STORIES, stories.ALIASES),
+        "questions": (stories.QUESTIONS, stories.ALIASES),
+        "couplets": (couplets.COUPLETS, couplets.ALIASES),
+        "dictionary": (dictionary.DICTIONARY, dictionary.ALIASES),
+        "arithmetic": (arithmetic.ARITHMETIC, arithmetic.ALIASES),
+    }
+    translate = to_traditional if script == "hant" else str
+    grammars = {kind: compile_grammar(source, words, aliases, translate) for kind, (source, aliases) in sources.items()}
+    return World(script, words, grammars)

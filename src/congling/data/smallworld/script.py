@@ -1,0 +1,3 @@
+PAIRS = """
+"""
+def to_traditional(t): return t

@@ -1,0 +1,49 @@
+"""Short stories, and the same stories followed by questions and answers."""
+
+from congling.data.smallworld import plots_people, plots_things
+from congling.data.smallworld.grammar import Source
+from congling.data.smallworld.plot import Plot
+
+ALIASES = {"who": "person", "friend": "person", "third": "person"}
+
+PLOTS = plots_things.PLOTS + plots_people.PLOTS
+
+OPENING: Source = [
+    (
+        "{time}，{who}来到{place}。 | when who = time ; goes who = place",
+        "那天{time}{weather}，{who}一个人去了{place}。 | when who = time ; goes who = place",
+        "{season}的一个{time}，{who}到{place}去玩。 | when who = time ; goes who = place",
+    ),
+    (
+        "四周很安静。",
+        "风轻轻地吹着。",
+        "远处传来几声鸟叫。",
+        "空气里有泥土的香味。",
+        "一只蝴蝶飞了过去。",
+        "",
+    ),
+]
+
+ENDING: Source = (
+    "回家的路上，{who}一直在笑。",
+    "{who}和{friend}成了更好的朋友。",
+    "晚上，{who}把这件事讲给{elder0}听，{elder0}点点头。",
+    "这件事，{friend}记了很久。",
+    "天快黑了，他们一起回家。",
+    "",
+)
+
+
+def _questions(patterns: tuple[str, ...], number: int) -> Source:
+    """``number`` different questions in any order."""
+    if number == 1:
+        return patterns
+    return tuple([first, _questions(tuple(p for p in patterns if p != first), number - 1)] for first in patterns)
+
+
+def _story(plot: Plot) -> list[Source]:
+    return [plot.body, ENDING]
+
+
+STORIES: Source = [OPENING, tuple(_story(plot) for plot in PLOTS)]
+QUESTIONS: Source = [OPENING, tuple([*_story(plot), _questions(plot.questions, 2)] for plot in PLOTS)]
