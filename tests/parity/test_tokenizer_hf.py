@@ -12,7 +12,23 @@ from congling.tokenizer.training import train
 def test_same_ids_as_transformers(tmp_path):
     transformers = pytest.importorskip("transformers")
     draw = random.Random(5)
-    words = ["天气", "很好", "，", "。", "“", "”", " we", " have", "don't", "2026", "年", "\n", "　　", "！", "end.Next"]
+    words = [
+        "天气",
+        "很好",
+        "，",
+        "。",
+        "“",
+        "”",
+        " we",
+        " have",
+        "don't",
+        "2026",
+        "年",
+        "\n",
+        "　　",
+        "！",
+        "end.Next",
+    ]
     texts = ["".join(draw.choices(words, k=60)) for _ in range(300)]
     train(TokenizerConfig(vocab_size=420), lambda: iter(texts), tmp_path / "out")
     ours = store.load(tmp_path / "out")

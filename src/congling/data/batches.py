@@ -37,9 +37,9 @@ class Batch:
 class CorpusBatches:
     """Training batches over one split, without end: epoch after epoch, each in its own order.
 
-    A step takes the next ``rows * accumulation`` windows of the global order, whatever the number of ranks, and deals
-    them out: with ``accumulation`` divisible by ``world`` every rank gets whole micro-batches of ``rows`` rows,
-    otherwise equally many, slightly smaller ones.
+    A step takes the next ``rows * accumulation`` windows of the global order, whatever the number of ranks,
+    and deals them out: with ``accumulation`` divisible by ``world`` every rank gets whole micro-batches of
+    ``rows`` rows, otherwise equally many, slightly smaller ones.
 
     Args:
         split: the tokens.
@@ -54,7 +54,14 @@ class CorpusBatches:
     """
 
     def __init__(
-        self, split: TokenSplit, *, context: int, rows: int, accumulation: int = 1, seed: int = 0, document_mask: bool = False
+        self,
+        split: TokenSplit,
+        *,
+        context: int,
+        rows: int,
+        accumulation: int = 1,
+        seed: int = 0,
+        document_mask: bool = False,
     ) -> None:
         if not len(split.tokens):
             raise UserError("this split of the shards holds no tokens")
@@ -86,7 +93,9 @@ class CorpusBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        parts = -(-self.rows_per_step // (world * self.rows))  # the same for all ranks, or gradient exchange would hang
+        parts = -(
+            -self.rows_per_step // (world * self.rows)
+        )  # the same for all ranks, or gradient exchange would hang
         if self.rows_per_step // world < parts:
             raise UserError(
                 "the rows of a step cannot be shared out",
@@ -103,7 +112,9 @@ class CorpusBatches:
         epochs, within = np.divmod(rows, self.windows)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            places[chosen], begins[chosen] = gather(self._layout(int(epoch)), self.split.ends, within[chosen], self.context)
+            places[chosen], begins[chosen] = gather(
+                self._layout(int(epoch)), self.split.ends, within[chosen], self.context
+            )
         window = self.split.tokens[places].astype(np.int64)
         positions, documents = restarts(begins[:, 1:]) if self.document_mask else (None, None)
         return Batch(window[:, :-1], window[:, 1:], None, positions, documents, float(window[:, 1:].size))
@@ -111,7 +122,9 @@ class CorpusBatches:
     def _layout(self, epoch: int) -> Epoch:
         """Layout of an epoch; two are kept, for the batch that lies across the end of one."""
         if epoch not in self._layouts:
-            self._layouts[epoch] = epoch_layout(self.split.ends, context=self.context, seed=self.seed, epoch=epoch)
+            self._layouts[epoch] = epoch_layout(
+                self.split.ends, context=self.context, seed=self.seed, epoch=epoch
+            )
             if len(self._layouts) > 2:
                 self._layouts.popitem(last=False)
         return self._layouts[epoch]
@@ -128,11 +141,13 @@ def evaluation_windows(
 ) -> Iterator[Batch]:
     """Cut a split into windows, in order, so that every token is scored exactly once.
 
-    Windows are ``context - overlap`` apart; the first ``overlap`` targets of all but the first window were scored
-    before and weigh 0: they are there as context only. The first token of a document, that of the split included, is
-    predicted from the end-of-text id before it. The last window is filled up with end-of-text ids of weight 0.
+    Windows are ``context - overlap`` apart; the first ``overlap`` targets of all but the first window were
+    scored before and weigh 0: they are there as context only. The first token of a document, that of the
+    split included, is predicted from the end-of-text id before it. The last window is filled up with
+    end-of-text ids of weight 0.
 
-    With ``limit_tokens`` only ``split.head(limit_tokens)`` is scored: take characters and bytes from there as well.
+    With ``limit_tokens`` only ``split.head(limit_tokens)`` is scored: take characters and bytes from there
+    as well.
 
     Raises:
         ValueError: ``overlap`` is not between 0 and ``context - 1``.
@@ -146,14 +161,20 @@ def evaluation_windows(
         yield _evaluation_batch(split, starts[first : first + rows], context, overlap, document_mask)
 
 
-def _evaluation_batch(split: TokenSplit, starts: np.ndarray, context: int, overlap: int, document_mask: bool) -> Batch:
+def _evaluation_batch(
+    split: TokenSplit, starts: np.ndarray, context: int, overlap: int, document_mask: bool
+) -> Batch:
     total = len(split.tokens)
     places = starts[:, None] + np.arange(context)  # of the targets; an input is one place earlier
     inside = np.minimum(places, total - 1)
     targets = np.where(places < total, split.tokens[inside], split.eos_id).astype(np.int64)
-    before = np.where(places > 0, split.tokens[np.minimum(np.maximum(places - 1, 0), total - 1)], split.eos_id)
+    before = np.where(
+        places > 0, split.tokens[np.minimum(np.maximum(places - 1, 0), total - 1)], split.eos_id
+    )
     tokens = np.where(places <= total, before, split.eos_id).astype(np.int64)
     fresh = (np.arange(context) >= overlap) | (starts[:, None] == 0)
     weights = (fresh & (places < total)).astype(np.float32)
-    positions, documents = restarts(np.searchsorted(split.ends, inside, side="right")) if document_mask else (None, None)
+    positions, documents = (
+        restarts(np.searchsorted(split.ends, inside, side="right")) if document_mask else (None, None)
+    )
     return Batch(tokens, targets, weights, positions, documents, float(weights.sum()))

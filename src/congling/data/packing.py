@@ -7,8 +7,8 @@
     random offset, cut            |eos a a eos|c c c c c …             windows of T + 1 tokens, T apart
     windows permuted        each token but the remainder (< T) is a target exactly once an epoch
 
-The ring has no seam: the token before any document is always an end-of-text id, which is what a first token is
-predicted from. A corpus shorter than one window goes round the ring more than once.
+The ring has no seam: the token before any document is always an end-of-text id, which is what a first token
+is predicted from. A corpus shorter than one window goes round the ring more than once.
 """
 
 # T context (tokens a row predicts), N tokens of the split, D documents, W windows an epoch
@@ -62,7 +62,7 @@ def gather(layout: Epoch, ends: np.ndarray, rows: np.ndarray, context: int) -> t
         context: T.
 
     Returns:
-        Two (B, T + 1) int64 arrays: index of each token in the file, and the place on the ring where its document
+        Two (B, T + 1) int64 arrays: index of each token in the file, and the place on the ring where its text
         begins. A repeated visit of a short corpus counts as another document.
     """
     total = int(ends[-1])
@@ -78,14 +78,16 @@ def gather(layout: Epoch, ends: np.ndarray, rows: np.ndarray, context: int) -> t
 def restarts(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions and document numbers within rows, from where each *target's* document begins.
 
-    An input token belongs to the document of its target: the end-of-text id that precedes a document opens it, so its
-    first token never sees the document before, exactly as when generating from a lone end-of-text id.
+    An input token belongs to the document of its target: the end-of-text id that precedes a document opens
+    it, so its first token never sees the document before, exactly as when generating from a lone
+    end-of-text id.
 
     Args:
         begins: (B, T), equal within a document and different between neighbours.
 
     Returns:
-        positions (B, T), from 0 at each opening or at the row's start, always below T; documents (B, T), from 0 in each row.
+        positions (B, T), from 0 at each opening and at the row's start, so always below T;
+        documents (B, T), from 0 in each row.
     """
     opening = np.zeros(begins.shape, bool)
     opening[:, 1:] = begins[:, 1:] != begins[:, :-1]

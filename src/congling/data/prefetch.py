@@ -12,13 +12,15 @@ _POLL = 0.1  # seconds after which a waiting thread looks whether it should end
 
 
 class Prefetcher:
-    """Iterator over ``batches(step, rank, world)`` for step = start, start + 1, …, made ``depth`` steps ahead.
+    """Iterator over ``batches(step, rank, world)`` for step = start, start + 1, …, made ahead of time.
 
-    What it gives is what calling ``batches`` gives; an exception in the thread is raised where the batch is asked for.
-    Use it in a ``with`` block, or ``close()`` it: the thread then ends.
+    What it gives is what calling ``batches`` gives; an exception in the thread is raised where the batch is
+    asked for. Use it in a ``with`` block, or ``close()`` it: the thread then ends.
     """
 
-    def __init__(self, batches: Batches, start: int, stop: int | None, rank: int, world: int, depth: int) -> None:
+    def __init__(
+        self, batches: Batches, start: int, stop: int | None, rank: int, world: int, depth: int
+    ) -> None:
         self._queue: queue.Queue[list[Batch] | BaseException | None] = queue.Queue(max(1, depth))
         self._closing = threading.Event()
         self._ended = False
@@ -65,12 +67,20 @@ class Prefetcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def prefetch(
-    batches: Batches, start_step: int, stop_step: int | None = None, *, rank: int = 0, world: int = 1, depth: int = 2
+    batches: Batches,
+    start_step: int,
+    stop_step: int | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    depth: int = 2,
 ) -> Prefetcher:
     """Start making the batches of ``start_step``, ``start_step + 1``, … ahead of their use."""
     return Prefetcher(batches, start_step, stop_step, rank, world, depth)

@@ -6,11 +6,11 @@
     ├── train.bin  validation.bin                    token ids, headerless, little-endian uint16 or uint32
     ├── train.ends.npy  validation.ends.npy          int64, where each document ends (cumulative tokens)
     ├── train.characters.npy  train.bytes.npy …      int64, size of each document's text
-    ├── shards.json                                  vocabulary size, type, tokenizer fingerprint, counts, reference lines
+    ├── shards.json                                  vocabulary size, token type, tokenizer, counts …
     └── MANIFEST.json
 
-Every document is its ids followed by one end-of-text id. Counts of characters and bytes are those of the text alone,
-so bits per character compare across tokenizers.
+Every document is its ids followed by one end-of-text id. Counts of characters and bytes are those of the
+text alone, so bits per character compare across tokenizers.
 """
 
 import json
@@ -32,8 +32,11 @@ from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.split import safe_chunks
 
 SPLITS = ("train", "validation")
-BATCH_CHARACTERS = 2**20  # text encoded at a time: enough for every core, and a few hundred MB at the worst
-CHUNK_CHARACTERS = 2**16  # a longer document is encoded in chunks, cut where no token can span
+BATCH_CHARACTERS = 2**20  # text held at a time, a longer document excepted
+CHUNK_CHARACTERS = (
+    2**12
+)  # documents are encoded in chunks cut where no token spans: twice as fast, and bounded
+CHUNKS_AT_ONCE = 2**10  # enough work for every core; ids as Python integers are large
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class TokenSplit:
     """The tokens of one split and where its documents lie."""
 
     tokens: np.ndarray
-    """All ids, documents one after another, each followed by ``eos_id``; a read-only memory map, shape (tokens,)."""
+    """(tokens,) ids, one document after another, each followed by ``eos_id``; a read-only memory map."""
     ends: np.ndarray
     """int64 (documents,): the end of each document, its end-of-text id included."""
     characters: np.ndarray
@@ -62,10 +65,10 @@ class TokenSplit:
         return self.tokens[start : int(self.ends[index])]
 
     def head(self, limit_tokens: int) -> "TokenSplit":
-        """The first documents that fit into ``limit_tokens``, with their sizes: a cheaper split for frequent evaluation.
+        """The first documents that fit into ``limit_tokens``, with their sizes: cheaper to evaluate.
 
-        When not even the first document fits, its beginning is taken, and its characters and bytes are scaled by the
-        share of its tokens: an estimate, exact within the variation of characters per token.
+        When not even the first document fits, its beginning is taken, and its characters and bytes are
+        scaled by the share of its tokens: an estimate, exact within the variation of characters per token.
         """
         if len(self.tokens) <= limit_tokens:
             return self
@@ -74,8 +77,17 @@ class TokenSplit:
             parts = self.ends[:count], self.characters[:count], self.bytes[:count]
             return TokenSplit(self.tokens[: int(self.ends[count - 1])], *parts, self.eos_id, self.vocab_size)
         share = limit_tokens / int(self.ends[0])
-        sizes = (np.array([max(1, round(int(size[0]) * share))]) for size in (self.characters, self.bytes))
-        return TokenSplit(self.tokens[:limit_tokens], np.array([limit_tokens]), *sizes, self.eos_id, self.vocab_size)
+        characters, sizes = (
+            np.array([max(1, round(int(size[0]) * share))]) for size in (self.characters, self.bytes)
+        )
+        return TokenSplit(
+            self.tokens[:limit_tokens],
+            np.array([limit_tokens]),
+            characters,
+            sizes,
+            self.eos_id,
+            self.vocab_size,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ class Shards:
 
     @property
     def reference_lines(self) -> dict[str, Any] | None:
-        """Entropy of the validation text under simple models (bits per character), where the documents state it."""
+        """Entropy of the validation text under simple models, in bits per character, if known."""
         return self.summary.get("reference_lines")
 
     @property
@@ -103,17 +115,23 @@ class Shards:
         return self.summary.get("entropy_floor")
 
 
-def write(documents: Path | str, tokenizer: Path | str, out: Path | str, *, overwrite: bool = False) -> Artifact:
+def write(
+    documents: Path | str, tokenizer: Path | str, out: Path | str, *, overwrite: bool = False
+) -> Artifact:
     """Encode a documents directory with a tokenizer directory into a shards directory.
 
-    Memory stays bounded whatever the corpus: about one million characters are encoded at a time, on all cores.
+    Memory stays bounded whatever the corpus: about one million characters are encoded at a time, on all
+    cores.
 
     Raises:
         UserError: an input directory is missing or damaged, or a split holds no documents at all.
     """
     from congling.data.corpus import documents as read
 
-    parents = {"documents": artifact.opened(documents, "documents"), "tokenizer": artifact.opened(tokenizer, "tokenizer")}
+    parents = {
+        "documents": artifact.opened(documents, "documents"),
+        "tokenizer": artifact.opened(tokenizer, "tokenizer"),
+    }
     encoder = store.load(tokenizer)
     summary = _read_json(parents["documents"].path / "summary.json")
     facts: dict[str, Any] = {}
@@ -127,7 +145,9 @@ def write(documents: Path | str, tokenizer: Path | str, out: Path | str, *, over
             "dtype": dtype_for(encoder.vocab_size),
             "tokenizer": parents["tokenizer"].fingerprint,
             "splits": counts,
-        } | {key: summary[key] for key in ("reference_lines", "entropy_floor") if summary.get(key) is not None}
+        } | {
+            key: summary[key] for key in ("reference_lines", "entropy_floor") if summary.get(key) is not None
+        }
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         (folder / "shards.json").write_text(text, encoding="utf-8")
         facts.update(vocab_size=encoder.vocab_size, train_tokens=counts["train"]["tokens"])
@@ -135,12 +155,14 @@ def write(documents: Path | str, tokenizer: Path | str, out: Path | str, *, over
 
 
 def dtype_for(vocab_size: int) -> str:
-    """Name of the smallest token type that holds every id: ``"uint16"`` up to 65,536 ids, else ``"uint32"``."""
+    """Name of the smallest token type for all ids: ``"uint16"`` up to 65,536 of them, else ``"uint32"``."""
     return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
-def write_split(documents: Iterable[Document], tokenizer: Tokenizer, folder: Path, split: str) -> dict[str, int]:
-    """Write one split's files into ``folder``; returns its counts of documents, tokens, characters and bytes."""
+def write_split(
+    documents: Iterable[Document], tokenizer: Tokenizer, folder: Path, split: str
+) -> dict[str, int]:
+    """Write one split's files into ``folder``; returns how many documents, tokens, characters, bytes."""
     lengths: list[int] = []
     characters: list[int] = []
     sizes: list[int] = []
@@ -173,12 +195,15 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 def _write_batch(batch: list[Document], tokenizer: Tokenizer, stream: BinaryIO, dtype: np.dtype) -> list[int]:
     """Encode and append some documents; returns their lengths in tokens."""
-    chunks = [(index, chunk) for index, document in enumerate(batch) for chunk in safe_chunks(document.text, CHUNK_CHARACTERS)]
+    chunks = [
+        (index, chunk)
+        for index, document in enumerate(batch)
+        for chunk in safe_chunks(document.text, CHUNK_CHARACTERS)
+    ]
     lengths = [1] * len(batch)
     pieces: list[list[np.ndarray]] = [[] for _ in batch]
-    step = max(1, BATCH_CHARACTERS // CHUNK_CHARACTERS) if any(len(text) > 2**12 for _, text in chunks) else len(chunks)
-    for start in range(0, len(chunks), max(1, step)):
-        part = chunks[start : start + step]
+    for start in range(0, len(chunks), CHUNKS_AT_ONCE):
+        part = chunks[start : start + CHUNKS_AT_ONCE]
         for (index, _), ids in zip(part, tokenizer.encode_batch([text for _, text in part]), strict=True):
             pieces[index].append(np.asarray(ids, dtype))
             lengths[index] += len(ids)
@@ -188,7 +213,7 @@ def _write_batch(batch: list[Document], tokenizer: Tokenizer, stream: BinaryIO, 
 
 
 def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify: bool = False) -> Shards:
-    """Open a shards directory; sizes and the range of every id are checked, with ``verify`` the checksums too.
+    """Open a shards directory; sizes and every id's range are checked, with ``verify`` the checksums too.
 
     Raises:
         UserError: the directory is missing or damaged, or was made with a tokenizer other than ``tokenizer``.
@@ -199,18 +224,27 @@ def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify:
         vocab_size, eos_id, dtype = int(summary["vocab_size"]), int(summary["eos_id"]), str(summary["dtype"])
         fingerprint = str(summary["tokenizer"])
     except (KeyError, TypeError, ValueError):
-        raise UserError("the description of the shards is damaged", where=found.path / "shards.json") from None
+        raise UserError(
+            "the description of the shards is damaged", where=found.path / "shards.json"
+        ) from None
     if dtype not in ("uint16", "uint32"):
         raise UserError("unknown token type", where=found.path / "shards.json", value=dtype)
     if tokenizer is not None and tokenizer.fingerprint != fingerprint:
         hint = "tokenize the documents again with this tokenizer, or use the one they were made with"
-        raise UserError("these shards were made with another tokenizer", where=path, value=fingerprint[:12], hint=hint)
-    splits = {name: _open_split(found.path, name, np.dtype(dtype).newbyteorder("<"), eos_id, vocab_size) for name in SPLITS}
+        raise UserError(
+            "these shards were made with another tokenizer", where=path, value=fingerprint[:12], hint=hint
+        )
+    splits = {
+        name: _open_split(found.path, name, np.dtype(dtype).newbyteorder("<"), eos_id, vocab_size)
+        for name in SPLITS
+    }
     return Shards(found, splits, vocab_size, fingerprint, summary)
 
 
 def _open_split(folder: Path, name: str, dtype: np.dtype, eos_id: int, vocab_size: int) -> TokenSplit:
-    ends, characters, sizes = (_read_array(folder / f"{name}.{part}.npy") for part in ("ends", "characters", "bytes"))
+    ends, characters, sizes = (
+        _read_array(folder / f"{name}.{part}.npy") for part in ("ends", "characters", "bytes")
+    )
     lengths = np.diff(ends, prepend=0)
     if len({len(ends), len(characters), len(sizes)}) != 1 or (lengths < 1).any():
         raise UserError("the document index is damaged", where=folder / f"{name}.ends.npy")
@@ -218,16 +252,28 @@ def _open_split(folder: Path, name: str, dtype: np.dtype, eos_id: int, vocab_siz
     total = int(ends[-1]) if len(ends) else 0
     size = file.stat().st_size if file.is_file() else -1
     if size != total * dtype.itemsize:
-        raise UserError(f"the token file should have {total * dtype.itemsize} bytes", where=file, value=size,
-                        hint="it is cut off or damaged: tokenize again")
+        raise UserError(
+            f"the token file should have {total * dtype.itemsize} bytes",
+            where=file,
+            value=size,
+            hint="it is cut off or damaged: tokenize again",
+        )
     tokens = np.memmap(file, dtype, mode="r") if total else np.empty(0, dtype)
     for start in range(0, total, 2**22):
         largest = int(tokens[start : start + 2**22].max())
         if largest >= vocab_size:
-            raise UserError(f"a token id is beyond the vocabulary of {vocab_size}", where=file, value=largest,
-                            hint="the file is damaged: tokenize again")
+            raise UserError(
+                f"a token id is beyond the vocabulary of {vocab_size}",
+                where=file,
+                value=largest,
+                hint="the file is damaged: tokenize again",
+            )
     if total and (tokens[ends - 1] != eos_id).any():
-        raise UserError("a document does not end with the end-of-text id", where=file, hint="the file is damaged: tokenize again")
+        raise UserError(
+            "a document does not end with the end-of-text id",
+            where=file,
+            hint="the file is damaged: tokenize again",
+        )
     return TokenSplit(tokens, ends, characters, sizes, eos_id, vocab_size)
 
 
@@ -237,7 +283,9 @@ def _read_array(file: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise UserError("cannot read this part of the shards", where=file, value=str(error)) from None
     if values.dtype != np.int64 or values.ndim != 1:
-        raise UserError("this part of the shards has a wrong type", where=file, value=f"{values.dtype}, {values.ndim}-d")
+        raise UserError(
+            "this part of the shards has a wrong type", where=file, value=f"{values.dtype}, {values.ndim}-d"
+        )
     return np.asarray(values)
 
 

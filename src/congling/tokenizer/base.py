@@ -1,11 +1,11 @@
-"""What every tokenizer is: text to ids and back without loss, special ids that no text can produce, a chat template.
+"""What every tokenizer is: text to ids and back without loss, special ids that text cannot reach, a chat template.
 
-All kinds share the first ids, so that files which fix them (llama2.c: 1 begins and ends a text, 2 ends a turn, byte
-``b`` is ``3 + b``) can be written from a ``bpe`` or ``character`` tokenizer as it is::
+All kinds share the first ids, so that files which fix them (llama2.c: 1 begins and ends a text, 2 ends a
+turn, byte ``b`` is ``3 + b``) can be written from a ``bpe`` or ``character`` tokenizer as it is::
 
     0 <|im_start|>   1 <|endoftext|>   2 <|im_end|>   3 … 258 the bytes 0x00 … 0xFF   259 … pieces of text
 
-``unigram`` has sentencepiece's order instead: 0 ``<unk>``, 1 ``<|endoftext|>``, 2 ``<|im_end|>``, 3 ``<|im_start|>``,
+``unigram`` has sentencepiece's order: 0 ``<unk>``, 1 ``<|endoftext|>``, 2 ``<|im_end|>``, 3 ``<|im_start|>``,
 bytes or pieces from 4.
 """
 
@@ -21,7 +21,8 @@ FIRST_BYTE = 3
 FIRST_PIECE = FIRST_BYTE + 256
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """Jinja source of the ChatML format, understood by transformers, llama.cpp and vLLM alike."""
@@ -30,9 +31,9 @@ CHATML = (
 class Tokenizer(ABC):
     """Text to ids and back.
 
-    ``decode(encode(text)) == text`` for every string of valid Unicode. Special tokens are never the result of
-    encoding text: ``"<|im_end|>"`` in a document is eleven ordinary characters. Whoever needs the special id takes it
-    from ``special``.
+    ``decode(encode(text)) == text`` for every string of valid Unicode. Special tokens are never the result
+    of encoding text: ``"<|im_end|>"`` in a document is ten ordinary characters. Whoever needs the special id
+    takes it from ``special``.
     """
 
     kind: ClassVar[str]
@@ -43,7 +44,9 @@ class Tokenizer(ABC):
     fingerprint: str
     """Hash of the tokenizer's directory: what shards and checkpoints are checked against."""
 
-    def __init__(self, special: Mapping[str, int], chat_template: str = CHATML, fingerprint: str = "") -> None:
+    def __init__(
+        self, special: Mapping[str, int], chat_template: str = CHATML, fingerprint: str = ""
+    ) -> None:
         self.special, self.chat_template, self.fingerprint = dict(special), chat_template, fingerprint
         self._special_bytes = {index: text.encode() for text, index in self.special.items()}
 
@@ -85,7 +88,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def is_byte(self, index: int) -> bool:
-        """Whether the id stands for part of a character or a single fallback byte, not for whole characters."""
+        """Whether the id stands for a part of a character, not for whole ones."""
 
     def token_bytes(self, index: int) -> bytes:
         """UTF-8 bytes of any id, a special one giving its text.

@@ -1,8 +1,9 @@
 """Byte-level BPE, learnt on characters and written out over bytes.
 
-Pieces are merged from characters, never from halves of two neighbours, and every character frequent enough is one
-token; the result is a byte-level BPE in the format of GPT-2 and Qwen, which ``tokenizers``, ``transformers`` and
-llama.cpp read as it is. Each kept character is built from its bytes by merges that come before all others::
+Pieces are merged from characters, never from halves of two neighbours, and every character frequent enough
+is one token; the result is a byte-level BPE in the format of GPT-2 and Qwen, which ``tokenizers``,
+``transformers`` and llama.cpp read as it is. Each kept character is built from its bytes by merges that
+come before all others::
 
     E4 + BB → E4BB      E4BB + 96 → 他      他 + 们 → 他们
 
@@ -23,7 +24,8 @@ from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, To
 
 FILE = "tokenizer.json"
 Merge = tuple[bytes, bytes]
-_TRIAL_CHARACTERS = 500_000  # text on which the number of characters to keep is tried out
+_THRESHOLDS = (1, 3, 8, 16, 32, 64, 2**62)  # occurrences that make a character a token; the last keeps none
+_TRIAL_CHARACTERS = 300_000  # text on which the number of characters to keep is tried out
 
 
 class BytePairTokenizer(Tokenizer):
@@ -32,7 +34,11 @@ class BytePairTokenizer(Tokenizer):
     kind = "bpe"
 
     def __init__(
-        self, inner: tokenizers.Tokenizer, special: Mapping[str, int], chat_template: str = CHATML, fingerprint: str = ""
+        self,
+        inner: tokenizers.Tokenizer,
+        special: Mapping[str, int],
+        chat_template: str = CHATML,
+        fingerprint: str = "",
     ) -> None:
         super().__init__(special, chat_template, fingerprint)
         self._inner = inner
@@ -45,7 +51,9 @@ class BytePairTokenizer(Tokenizer):
                 self._pieces[index] = bytes(symbols[symbol] for symbol in token)
 
     @classmethod
-    def load(cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str) -> "BytePairTokenizer":
+    def load(
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+    ) -> "BytePairTokenizer":
         """Read ``tokenizer.json``.
 
         Raises:
@@ -104,21 +112,18 @@ def train(
 ) -> BytePairTokenizer:
     """Learn a byte-level BPE.
 
-    ``characters`` counts the characters of the sample. How many of them become tokens, and how much of the vocabulary is
-    left to longer pieces, is tried out: of several thresholds the one that encodes the beginning of the sample in the
-    fewest tokens wins. The vocabulary ends up smaller than ``vocab_size`` when the text offers no more pairs.
+    ``characters`` counts the characters of the sample. How many of them become tokens, and how much of the
+    vocabulary is left to longer pieces, is tried out: of several thresholds the one that encodes the
+    beginning of the sample in the fewest tokens wins. The vocabulary ends up smaller than ``vocab_size``
+    when the text offers no more pairs.
     """
     trial: list[str] = []
     merges = _learn(_keeping(texts, trial), vocab_size, len(characters), digits, longest_token)
     best: tuple[int, tokenizers.Tokenizer] | None = None
-    seen: set[int] = set()
-    for threshold in (1, 2, 4, 8, 16, 32, 64, 128, 2**62):
-        kept = [symbol for symbol, count in sorted(characters.items(), key=lambda item: (-item[1], item[0])) if count >= threshold]
-        table = _byte_merges(kept, merges, vocab_size - FIRST_PIECE)
-        candidate = _assemble(table)
-        if len(kept) in seen:
-            continue
-        seen.add(len(kept))
+    ranked = sorted(characters, key=lambda symbol: (-characters[symbol], symbol))
+    for threshold in _THRESHOLDS:
+        kept = [symbol for symbol in ranked if characters[symbol] >= threshold]
+        candidate = _assemble(_byte_merges(kept, merges, vocab_size - FIRST_PIECE))
         cost = sum(len(found) for found in candidate.encode_batch_fast(trial, add_special_tokens=False))
         if best is None or cost < best[0]:
             best = cost, candidate
@@ -131,12 +136,14 @@ def _keeping(texts: Iterable[str], trial: list[str]) -> Iterator[str]:
     held = 0
     for text in texts:
         if held < _TRIAL_CHARACTERS:
-            trial.append(text[: _TRIAL_CHARACTERS - held])
+            trial += split.safe_chunks(text[: _TRIAL_CHARACTERS - held], 2**12)
             held += len(text)
         yield text
 
 
-def _learn(texts: Iterable[str], vocab_size: int, distinct: int, digits: int, longest_token: int) -> list[tuple[str, str]]:
+def _learn(
+    texts: Iterable[str], vocab_size: int, distinct: int, digits: int, longest_token: int
+) -> list[tuple[str, str]]:
     """Merges over characters, the most frequent pair first."""
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = _splitter(split.learning(digits))
@@ -148,12 +155,16 @@ def _learn(texts: Iterable[str], vocab_size: int, distinct: int, digits: int, lo
 
 
 def _byte_merges(kept: Sequence[str], merges: Iterable[tuple[str, str]], room: int) -> list[Merge]:
-    """Merges over bytes that build the kept characters, then as many of the longer pieces as fit into ``room`` tokens."""
+    """Merges over bytes: first those of the kept characters, then longer pieces, ``room`` tokens at most."""
     table: list[Merge] = []
     known = {bytes([byte]) for byte in range(256)}
     for symbol in kept:
         encoded = symbol.encode()
-        chain = [(encoded[:end], encoded[end : end + 1]) for end in range(1, len(encoded)) if encoded[: end + 1] not in known]
+        chain = [
+            (encoded[:end], encoded[end : end + 1])
+            for end in range(1, len(encoded))
+            if encoded[: end + 1] not in known
+        ]
         if len(table) + len(chain) > room:
             continue
         table += chain
@@ -177,7 +188,9 @@ def _assemble(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
 
     vocabulary = {**SPECIAL, **{symbol: FIRST_BYTE + byte for byte, symbol in enumerate(symbols)}}
     vocabulary |= {shown(left + right): FIRST_PIECE + rank for rank, (left, right) in enumerate(merges)}
-    inner = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[(shown(left), shown(right)) for left, right in merges]))
+    inner = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=[(shown(left), shown(right)) for left, right in merges])
+    )
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence([_splitter(split.ENCODING), bytes_of])
     inner.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -15,14 +15,18 @@ FILE = "tokenizer.json"
 class CharacterTokenizer(Tokenizer):
     """Character level: the smallest vocabulary, the easiest to look at, the longest sequences.
 
-    ``tokenizer.json`` holds ``{"kind": "character", "characters": "的了一…"}``: the character at place ``i`` has id
-    ``259 + i``, after the special tokens and the 256 bytes.
+    ``tokenizer.json`` holds ``{"kind": "character", "characters": "的了一…"}``: the character at place ``i``
+    has id ``259 + i``, after the special tokens and the 256 bytes.
     """
 
     kind = "character"
 
     def __init__(
-        self, characters: str, special: Mapping[str, int] = SPECIAL, chat_template: str = CHATML, fingerprint: str = ""
+        self,
+        characters: str,
+        special: Mapping[str, int] = SPECIAL,
+        chat_template: str = CHATML,
+        fingerprint: str = "",
     ) -> None:
         super().__init__(special, chat_template, fingerprint)
         self.characters = characters
@@ -30,7 +34,9 @@ class CharacterTokenizer(Tokenizer):
         self._ids[_code_points(characters)] = FIRST_PIECE + np.arange(len(characters))
 
     @classmethod
-    def load(cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str) -> "CharacterTokenizer":
+    def load(
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+    ) -> "CharacterTokenizer":
         """Read ``tokenizer.json``.
 
         Raises:

@@ -11,10 +11,10 @@ SMALLEST_VOCABULARY = 320  # 256 bytes, the special tokens, and a few pieces
 
 
 class TokenizerConfig(Config):
-    """Settings of the ``tokenizer`` stage; keys are written ``tokenizer.vocab_size=4096`` on the command line."""
+    """Settings of the ``tokenizer`` stage, written ``tokenizer.vocab_size=4096`` on the command line."""
 
     kind: Literal["bpe", "unigram", "character"] = "bpe"
-    """``bpe``: byte-level BPE, the default. ``unigram``: sentencepiece. ``character``: a token a character."""
+    """``bpe``: byte-level BPE. ``unigram``: sentencepiece. ``character``: a token for each character."""
     vocab_size: int | None = Field(default=None, ge=SMALLEST_VOCABULARY, le=2**20)
     """Number of ids at most; None takes what ``advice.advise_vocab`` says of the corpus."""
     digits: int = Field(default=1, ge=1, le=3)

@@ -2,14 +2,16 @@ r"""Where a token may end: how text is split before pieces are learnt, and how i
 
 Two splits, on purpose:
 
-* **Encoding** uses the expressions published with DeepSeek-V3, which llama.cpp knows under the name ``deepseek-v3``
-  (``tokenizer.ggml.pre``), so that an exported vocabulary tokenises there as it does here. They separate digits, runs of
-  Han and kana, words with the space before them, punctuation, and white space.
-* **Learning** splits finer: single digits (or ``digits`` of them), Latin words without punctuation before them, and
+* **Encoding** uses the expressions published with DeepSeek-V3, which llama.cpp knows under the name
+  ``deepseek-v3``
+  (``tokenizer.ggml.pre``), so that an exported vocabulary tokenises there as it does here. They separate
+  digits, runs of Han and kana, words with the space before them, punctuation, and white space.
+* **Learning** splits finer: single digits (or ``digits`` of them), Latin words without punctuation before
+  them, and
   punctuation so that a token never goes on beyond a sentence mark, closing quotation marks excepted.
 
-A token is always a part of one piece seen in learning, so the finer rules hold for every token; and as no merge exists
-across the finer borders, encoding gives the same ids whether or not they are drawn.
+A token is always a part of one piece seen in learning, so the finer rules hold for every token; and as no
+merge exists across the finer borders, encoding gives the same ids whether or not they are drawn.
 """
 
 import re
@@ -21,8 +23,8 @@ PRE_TOKENIZER = "deepseek-v3"
 ENCODING = (
     r"\p{N}{1,3}",
     r"[一-龥぀-ゟ゠-ヿ]+",
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
 """Expressions applied one after another; what they match and what lies between are the pieces."""
 
@@ -38,11 +40,15 @@ def learning(digits: int) -> tuple[str, ...]:
     """Expressions of the finer split that pieces are learnt from; ``digits`` is the most a token may hold."""
     words = r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{L}\p{M}]+"
     other = rf" ?(?:(?![{re.escape(SENTENCE_MARKS)}])[\p{{P}}\p{{S}}])+"
-    return rf"\p{{N}}{{1,{digits}}}", r"[一-龥぀-ゟ゠-ヿ]+", rf"{words}| ?{_END}|{other}|[\r\n]+|[^\S\r\n]+(?!\S)|\s+"
+    return (
+        rf"\p{{N}}{{1,{digits}}}",
+        r"[一-龥぀-ゟ゠-ヿ]+",
+        rf"{words}| ?{_END}|{other}|[\r\n]+|[^\S\r\n]+(?!\S)|\s+",
+    )
 
 
 def crosses_sentence(token: str) -> bool:
-    """Whether a token holds text on both sides of a sentence mark (closing quotation marks belong to the sentence).
+    """Whether a token joins a sentence mark to other text than further marks and closing quotation marks.
 
     >>> [crosses_sentence(token) for token in ("。”", "…", "好。", "。他", "：“", "。“")]
     [False, False, True, True, False, True]
@@ -54,14 +60,17 @@ def crosses_sentence(token: str) -> bool:
 def safe_chunks(text: str, limit: int) -> Iterator[str]:
     """Cut a long text into chunks of about ``limit`` characters, each encoding as it would within the whole.
 
-    The cut is made after a newline before visible text, else after a Chinese mark before a Han character: no token
-    spans either. Text that offers neither for ``4 * limit`` characters is cut anyway; it still decodes exactly.
+    The cut is made after a newline before visible text, else after a Chinese mark before a Han character:
+    no token spans either. Text that offers neither for ``4 * limit`` characters is cut anyway; it still
+    decodes exactly.
     """
     start = 0
     while len(text) - start > limit:
-        place = next((found for pattern in (_NEWLINE, _AFTER_MARK) if (found := pattern.search(text, start + limit - 1, start + 4 * limit))), None)
+        window = start + limit - 1, start + 4 * limit
+        place = _NEWLINE.search(text, *window) or _AFTER_MARK.search(text, *window)
+        if place is None and window[1] >= len(text):
+            break  # no border up to the end: the rest stays whole
         end = place.end() if place else start + limit
         yield text[start:end]
         start = end
-    if start < len(text) or not text:
-        yield text[start:]
+    yield text[start:]

@@ -5,7 +5,7 @@
     tokenizer/
     ├── tokenizer.json        bpe: format of Hugging Face tokenizers; character: our own
     ├── tokenizer.model       unigram: sentencepiece
-    ├── congling.json         kind, vocabulary size, special ids, roles, chat template, name of the split in llama.cpp
+    ├── congling.json         kind, vocabulary size, special ids, roles, chat template, name of the split
     ├── report.json           what the vocabulary does to its corpus
     └── MANIFEST.json
 """
@@ -40,10 +40,14 @@ def load(path: Path | str) -> Tokenizer:
         special = {str(text): int(index) for text, index in content["special"].items()}
         template, size = str(content["chat_template"]), int(content["vocab_size"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"the description of the tokenizer is damaged ({type(error).__name__})", where=file) from None
+        raise UserError(
+            f"the description of the tokenizer is damaged ({type(error).__name__})", where=file
+        ) from None
     tokenizer = kind.load(found.path, special, template, found.fingerprint)
     if tokenizer.vocab_size != size or not {END_OF_TEXT, IM_START, IM_END} <= special.keys():
-        raise UserError("the tokenizer does not fit its description", where=file, value=f"{tokenizer.vocab_size} ids")
+        raise UserError(
+            "the tokenizer does not fit its description", where=file, value=f"{tokenizer.vocab_size} ids"
+        )
     if any(not 0 <= index < size for index in special.values()):
         raise UserError("a special token has an id outside the vocabulary", where=file)
     return tokenizer

@@ -14,7 +14,9 @@ from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 FILE = "tokenizer.model"
 _SPECIAL = {END_OF_TEXT: 1, IM_END: 2, IM_START: 3}
 _FIXED = 4 + 256 + 1  # special tokens with <unk>, bytes, newline
-_SPACE = "▁"  # sentencepiece writes a space so; the character itself needs care, or it would come back as a space
+_SPACE = (
+    "▁"  # sentencepiece writes a space so; the character itself needs care, or it would come back as a space
+)
 _BORDER = "\x1f"  # the delimiter no learnt piece may span; an ASCII separator that text does not use
 _END = re.compile(rf"([{re.escape(SENTENCE_MARKS)}]+[{re.escape(CLOSING)}]*)")
 _LONGEST_SENTENCE = 4000  # characters handed to the trainer at a time; its own limit is in bytes
@@ -26,7 +28,11 @@ class UnigramTokenizer(Tokenizer):
     kind = "unigram"
 
     def __init__(
-        self, model: bytes, special: Mapping[str, int] = _SPECIAL, chat_template: str = CHATML, fingerprint: str = ""
+        self,
+        model: bytes,
+        special: Mapping[str, int] = _SPECIAL,
+        chat_template: str = CHATML,
+        fingerprint: str = "",
     ) -> None:
         super().__init__(special, chat_template, fingerprint)
         self.model = model
@@ -36,7 +42,9 @@ class UnigramTokenizer(Tokenizer):
         self._space_ids = [self._byte_ids[byte] for byte in _SPACE.encode()]
 
     @classmethod
-    def load(cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str) -> "UnigramTokenizer":
+    def load(
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+    ) -> "UnigramTokenizer":
         """Read ``tokenizer.model``.
 
         Raises:
@@ -96,14 +104,16 @@ def train(
 ) -> UnigramTokenizer:
     """Learn a unigram vocabulary.
 
-    ``characters`` counts the characters of the sample; at most half of the vocabulary goes to single ones, the rest of
-    them are spelt in bytes. Numbers are spelt digit by digit. A vocabulary beyond what the text offers is reduced to the
-    most it does.
+    ``characters`` counts the characters of the sample; at most half of the vocabulary goes to single ones,
+    the rest of them are spelt in bytes. Numbers are spelt digit by digit. A vocabulary beyond what the text
+    offers is reduced to the most it does.
 
     Raises:
         UserError: sentencepiece cannot learn from this text at all.
     """
-    counts = sorted((count for character, count in characters.items() if character not in "\n" + _SPACE), reverse=True)
+    counts = sorted(
+        (count for character, count in characters.items() if character not in "\n" + _SPACE), reverse=True
+    )
     kept = sum(counts[: max(1, (vocab_size - _FIXED) // 2)])
     coverage = max(0.9, kept / max(1, sum(counts)))
     sentences = [sentence for text in texts for sentence in _sentences(text)]
@@ -117,11 +127,17 @@ def train(
         except RuntimeError as error:
             largest = re.search(r"value <= (\d+)", str(error))
             if largest is None or int(largest[1]) >= size:
-                raise UserError("sentencepiece cannot learn this vocabulary", value=str(error).strip().split("\n")[-1]) from None
+                raise UserError(
+                    "sentencepiece cannot learn this vocabulary", value=str(error).strip().split("\n")[-1]
+                ) from None
             size = int(largest[1])
             continue
         return UnigramTokenizer(model.getvalue())
-    raise UserError("the text is too small for a unigram vocabulary", value=vocab_size, hint="use tokenizer.kind=character")
+    raise UserError(
+        "the text is too small for a unigram vocabulary",
+        value=vocab_size,
+        hint="use tokenizer.kind=character",
+    )
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -1,0 +1,71 @@
+"""Learn a vocabulary from documents: byte-level BPE, unigram pieces or characters.
+
+Reads a documents directory, writes a tokenizer directory::
+
+    congling tokenizer runs/book/documents --out runs/book/tokenizer tokenizer.kind=bpe
+    tokenizer.vocab_size=4096
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from congling.core import artifact
+from congling.core.config import build, with_overrides
+from congling.core.errors import UserError
+from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.training import Trained, train_and_report
+
+
+def command(
+    documents: Annotated[Path, typer.Argument(help="A documents directory.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings such as tokenizer.vocab_size=4096.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The tokenizer directory to write.")] = Path("tokenizer"),
+    overwrite: Annotated[bool, typer.Option(help="Replace a directory that exists.")] = False,
+) -> None:
+    """Learn a vocabulary from documents, and report what it does to them."""
+    values = with_overrides({"tokenizer": {}}, overrides or [])
+    if unknown := set(values) - {"tokenizer"}:
+        raise UserError("settings of this verb begin with 'tokenizer.'", value=sorted(unknown)[0])
+    config = build(TokenizerConfig, values["tokenizer"], where="tokenizer settings")
+    show(run(documents, out, config, overwrite=overwrite), Console())
+
+
+def run(
+    documents: Path | str, out: Path | str, config: TokenizerConfig | None = None, *, overwrite: bool = False
+) -> Trained:
+    """Learn a tokenizer from the training documents and measure it on the held-out ones.
+
+    Raises:
+        UserError: the documents are missing or hold no text, or ``out`` exists.
+    """
+    from congling.data.corpus import documents as read
+
+    parent = artifact.opened(documents, "documents")
+
+    def training() -> Iterator[str]:
+        return (document.text for document in read(documents, "train"))
+
+    def held_out() -> Iterator[str]:
+        return (document.text for document in read(documents, "validation"))
+
+    config = config or TokenizerConfig()
+    return train_and_report(
+        config, training, out, parents={"documents": parent}, held_out=held_out, overwrite=overwrite
+    )
+
+
+def show(trained: Trained, console: Console) -> None:
+    """Print the report as a table, with the reasons for the size."""
+    table = Table(title=f"tokenizer {trained.artifact.path}", show_header=False, title_justify="left")
+    for name, value in trained.report.lines():
+        table.add_row(name, value)
+    console.print(table)
+    for sentence in (*(trained.advice.reasons if trained.advice else ()), *trained.notes):
+        console.print(f"  {sentence}", highlight=False)

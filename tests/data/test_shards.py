@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.data import shards
+from congling.data.document import Document, DocumentWriter
+from congling.tokenizer import store
+from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.training import train
+
+TRAIN = ["天地玄黄，宇宙洪荒。\n日月盈昃，辰宿列张。", "", "寒来暑往\n", "云腾致雨，露结为霜。" * 2000]
+HELD_OUT = ["闰余成岁，律吕调阳。", "A😀"]
+LINES = {"uniform": 11.5, "unigram": 8.8, "bigram": 6.9}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A documents directory and a tokenizer directory."""
+    root = tmp_path_factory.mktemp("inputs")
+    with artifact.writing(root / "documents", "documents") as folder:
+        for split, texts in (("train", TRAIN), ("validation", HELD_OUT)):
+            with DocumentWriter(folder / f"{split}.jsonl.zst") as writer:
+                for number, text in enumerate(texts):
+                    writer.write(Document(text, f"{split}:{number}"))
+        (folder / "summary.json").write_text(json.dumps({"reference_lines": LINES}), encoding="utf-8")
+    for name, size in (("tokenizer", 340), ("other", 330)):
+        train(TokenizerConfig(vocab_size=size), lambda: iter(TRAIN), root / name)
+    return root
+
+
+@pytest.fixture
+def written(inputs, tmp_path):
+    shards.write(inputs / "documents", inputs / "tokenizer", tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def test_documents_come_back(inputs, written):
+    tokenizer = store.load(inputs / "tokenizer")
+    opened = shards.open_shards(written, tokenizer=tokenizer, verify=True)
+    for name, texts in (("train", TRAIN), ("validation", HELD_OUT)):
+        split = opened[name]
+        assert split.documents == len(texts)
+        assert split.characters.tolist() == [len(text) for text in texts]
+        assert split.bytes.tolist() == [len(text.encode()) for text in texts]
+        for index, text in enumerate(texts):
+            ids = split.document(index)
+            assert ids.tolist() == [*tokenizer.encode(text), tokenizer.eos_id]
+            assert tokenizer.decode(ids, skip_special=True) == text
+    assert opened["train"].tokens.dtype == np.uint16
+    assert opened.vocab_size == tokenizer.vocab_size
+    assert opened.reference_lines == LINES
+    assert opened.entropy_floor is None
+    assert opened.summary["splits"]["train"]["tokens"] == len(opened["train"].tokens)
+
+
+def test_small_batches_write_the_same_files(inputs, written, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BATCH_CHARACTERS", 8)
+    monkeypatch.setattr(shards, "CHUNK_CHARACTERS", 16)
+    monkeypatch.setattr(shards, "CHUNKS_AT_ONCE", 3)
+    again = shards.write(inputs / "documents", inputs / "tokenizer", tmp_path / "again")
+    assert again.files["train.bin"] == artifact.opened(written, "shards").files["train.bin"]
+    assert again.fingerprint == artifact.opened(written, "shards").fingerprint
+
+
+def test_token_types():
+    assert shards.dtype_for(65_536) == "uint16"
+    assert shards.dtype_for(65_537) == "uint32"
+
+
+def test_another_tokenizer_is_refused(inputs, written):
+    with pytest.raises(UserError, match="another tokenizer"):
+        shards.open_shards(written, tokenizer=store.load(inputs / "other"))
+
+
+def test_no_training_text_is_an_error(inputs, tmp_path):
+    with artifact.writing(tmp_path / "empty", "documents") as folder:
+        for split in ("train", "validation"):
+            with DocumentWriter(folder / f"{split}.jsonl.zst"):
+                pass
+        (folder / "summary.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="no training text"):
+        shards.write(tmp_path / "empty", inputs / "tokenizer", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def cut(folder):
+    file = folder / "train.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def beyond(folder):
+    tokens = np.fromfile(folder / "train.bin", "<u2")
+    tokens[5] = 60_000
+    tokens.tofile(folder / "train.bin")
+
+
+def lost_end(folder):
+    tokens = np.fromfile(folder / "validation.bin", "<u2")
+    tokens[-1] = 7
+    tokens.tofile(folder / "validation.bin")
+
+
+def wrong_index(folder):
+    ends = np.load(folder / "train.ends.npy")
+    np.save(folder / "train.ends.npy", ends[::-1])
+
+
+def no_array(folder):
+    (folder / "train.characters.npy").write_bytes(b"\x80\x04not an array")
+
+
+def wrong_type(folder):
+    np.save(folder / "train.bytes.npy", np.array([1.5, 2.5, 3.5, 4.5]))
+
+
+def no_description(folder):
+    (folder / "shards.json").write_text("[]", encoding="utf-8")
+
+
+DAMAGES = {
+    cut: "should have", beyond: "beyond the vocabulary", lost_end: "end-of-text", wrong_index: "index is damaged",
+    no_array: "cannot read", wrong_type: "wrong type", no_description: "no table",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_found(written, damage):
+    damage(written)
+    with pytest.raises(UserError, match=DAMAGES[damage]):
+        shards.open_shards(written)
+    with pytest.raises(UserError, match="checksum"):
+        shards.open_shards(written, verify=True)
