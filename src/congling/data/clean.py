@@ -1,7 +1,8 @@
 """Cleaning one text: what can be seen stays, what only disturbs goes.
 
-Normalisation is NFC, not NFKC: full-width punctuation and compatibility forms are ordinary Chinese text. Text that
-looks like a special token (``<|im_end|>``) is text, and stays: tokenizers here never parse special tokens in a corpus.
+Normalisation is NFC, not NFKC: full-width punctuation and compatibility forms are ordinary Chinese text.
+Text that looks like a special token (``<|im_end|>``) is text, and stays: tokenizers here never parse special
+tokens in a corpus.
 """
 
 import re
@@ -12,14 +13,15 @@ from congling.data.config import DataConfig
 _BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f"  # control characters but tab and breaks
-    "\xad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"  # zero-width, direction, marks
-    "\ud800-\udfff\ufdd0-\ufdef\ufffd\ufffe\uffff]"  # lone surrogates, noncharacters, the trace of a decoding error
+    "\xad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"  # zero-width, direction
+    "\ud800-\udfff\ufdd0-\ufdef\ufffd\ufffe\uffff]"  # surrogates, noncharacters, traces of bad bytes
     # Joiners mean something inside emoji and in Arabic and Indic scripts, elsewhere nothing.
     "|(?<![\u0600-\u0fff\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]"
 )
 _TRAILING = re.compile(r"[ \t\u3000\xa0]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n{3,}")
-_RUBY = re.compile("&&([^&\n]{1,4}?)[\u3105-\u312f\u02c7\u02ca\u02cb\u02d9\u31a0-\u31bf ]+&&")
+# Neighbouring readings share their marks: &&浮ㄈㄨˊ&&在ㄗㄞˋ&&
+_RUBY = re.compile("&&([^&\n]{1,4}?)[\u3105-\u312f\u02c7\u02ca\u02cb\u02d9\u31a0-\u31bf ]+(?=&&)")
 
 
 def clean(text: str, config: DataConfig) -> tuple[str, int]:
@@ -30,8 +32,10 @@ def clean(text: str, config: DataConfig) -> tuple[str, int]:
     """
     text = _BREAKS.sub("\n", text)
     text, removed = _INVISIBLE.subn("", text)
-    if config.ruby == "remove" or (config.ruby == "auto" and text.count("&&") >= 2):
-        text = _RUBY.sub(r"\1", text)
+    if config.ruby == "remove" and "&&" in text:
+        text, readings = _RUBY.subn(r"\1", text)
+        if readings:
+            text = text.replace("&&", "")
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
     text = _TRAILING.sub("", text)

@@ -23,7 +23,7 @@ class SplitConfig(Config):
     """``last`` holds out the end of the corpus: the last chapters of a book."""
     seed: int = 0
     largest: Annotated[Amount, Field(gt=0)] = 2_000_000
-    """A share is never more than this many characters: beyond it, a larger held-out part only costs training text."""
+    """Most characters a share may hold out: beyond, a larger part only costs training text."""
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitConfig":
@@ -44,11 +44,11 @@ class DataConfig(Config):
     documents: DocumentChoice = "auto"
     """What one document of a plain text file is; ``auto`` looks at the file and says why."""
     text: str | None = None
-    """For records: a field name (``"text"``) or a template (``"{title}\\n{text}"``); ``None`` recognises usual layouts."""
+    """For records: a field name or a template (``"{title}\\n{text}"``); ``None`` recognises usual layouts."""
     encoding: str | None = None
     """Read every text file in this encoding instead of detecting it."""
-    ruby: Literal["auto", "keep", "remove"] = "auto"
-    """Reading marks of the form ``&&字ㄗˋ&&``: ``auto`` removes them, leaving the character."""
+    ruby: Literal["remove", "keep"] = "remove"
+    """Reading marks of the form ``&&字ㄗˋ&&``, as in dictionaries: leave the character, or the whole."""
     collapse_blank_lines: bool = True
     """Keep at most one blank line in a row."""
     piece: Annotated[Amount, Field(ge=100)] = 4000
@@ -70,5 +70,5 @@ class DataConfig(Config):
     @model_validator(mode="after")
     def _small_world(self) -> "DataConfig":
         if self.smallworld is not None and SMALL_WORLD not in self.sources:
-            raise ValueError("a [smallworld] table needs sources = [\"smallworld\"]")
+            raise ValueError('a [smallworld] table needs sources = ["smallworld"]')
         return self

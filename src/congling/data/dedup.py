@@ -1,7 +1,7 @@
 """Equal documents, and training documents that give away what a validation document says.
 
-Near copies are found by common 13-character sequences, the unit in which overlap of training and evaluation data
-is usually reported since GPT-3 (Brown et al. 2020, appendix C). Memory grows with the validation side alone.
+Near copies are found by common 13-character sequences, after the 13-grams by which GPT-3 measured the overlap of
+training and evaluation data (Brown et al. 2020, appendix C). Memory grows with the validation side alone.
 """
 
 import hashlib
@@ -65,13 +65,16 @@ class Overlap:
     def near_copy(self, text: str) -> tuple[str, float] | None:
         """The validation document that shares most with ``text``, and the share, if it reaches the limit.
 
-        The share is of the shorter one's sequences: a training document that holds a whole validation document
-        gives it away as much as one that is part of it.
+        The share is of the shorter one's sequences: a training document that holds a whole validation
+        document gives it away as much as one that is part of it.
         """
         asked = grams(text)
         asked_count = len(asked)
         asked = asked[self._filter[asked >> np.uint64(64 - _FILTER_BITS)]]
-        first, last = np.searchsorted(self._hashes, asked, "left"), np.searchsorted(self._hashes, asked, "right")
+        first, last = (
+            np.searchsorted(self._hashes, asked, "left"),
+            np.searchsorted(self._hashes, asked, "right"),
+        )
         hit = last > first
         if int(hit.sum()) < _LEAST:
             return None

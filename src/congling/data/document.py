@@ -1,4 +1,4 @@
-"""The one record that flows through the data side, and how it is stored: a line of JSON in a .jsonl.zst file."""
+"""The one record that flows through the data side, stored as a line of JSON in a .jsonl.zst file."""
 
 import io
 import json
@@ -31,8 +31,8 @@ class DocumentWriter(AbstractContextManager["DocumentWriter"]):
     """Write documents (with extra keys, such as the reason of a drop) as compressed JSON lines."""
 
     def __init__(self, path: Path | str) -> None:
-        self._file = Path(path).open("wb")
-        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(self._file, closefd=True)
+        file = Path(path).open("wb")  # noqa: SIM115  closed with the stream, by __exit__
+        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=True)
         self.count = 0
 
     def write(self, document: Document, **extra: Any) -> None:

@@ -1,8 +1,8 @@
-"""Which encoding a text file has: marks first, then strict UTF-8, then whichever reading looks most like language.
+"""Which encoding a text file has: marks first, then strict UTF-8, then the reading most like language.
 
-GB18030 and Big5 accept nearly every byte pair, so that decoding without an error proves nothing: a text of one read
-as the other becomes rare characters. The most frequent characters of written Chinese make up a third of any text,
-and hardly ever appear by accident, which tells the two apart from a few dozen characters on.
+GB18030 and Big5 accept nearly every byte pair, so that decoding without an error proves nothing: a text of one
+read as the other becomes rare characters. The most frequent characters of written Chinese make up a third of any
+text, and hardly ever appear by accident, which tells the two apart from a few dozen characters on.
 """
 
 import codecs
@@ -77,13 +77,15 @@ def detect(sample: bytes, *, where: object) -> Encoding:
     good, bad = _utf8_sequences(sample)
     if not bad:
         return Encoding("utf-8", 0, "valid UTF-8")
-    if good > 10 * bad:  # a few damaged places in UTF-8; any other encoding yields far more errors than characters
-        return Encoding("utf-8", 0, f"UTF-8 with {bad} damaged places in the first {len(sample)} bytes")
+    if (
+        good > 10 * bad
+    ):  # a few damaged places in UTF-8; any other encoding yields far more errors than characters
+        return Encoding("utf-8", 0, "UTF-8 with damaged places")
     return _most_plausible(sample, where)
 
 
 def _wide_by_zeros(sample: bytes) -> str | None:
-    """UTF-16 without a mark, told by the zero halves of its ASCII characters (line feeds, digits, Latin text)."""
+    """UTF-16 without a mark, told by the zero halves of its ASCII characters (line feeds, digits, letters)."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     if max(even, odd) < 2 or max(even, odd) < 20 * min(even, odd):
         return None
@@ -94,7 +96,13 @@ def _wide_by_zeros(sample: bytes) -> str | None:
 
 def _ordinary(character: str) -> bool:
     code = ord(character)
-    return character in "\n\r\t" or 0x20 <= code < 0x250 or 0x3000 <= code < 0xA000 or 0x2000 <= code < 0x2070 or code >= 0xFF00
+    return (
+        character in "\n\r\t"
+        or 0x20 <= code < 0x250
+        or 0x3000 <= code < 0xA000
+        or 0x2000 <= code < 0x2070
+        or code >= 0xFF00
+    )
 
 
 def _refuse_binary(sample: bytes, where: object) -> None:
@@ -105,15 +113,17 @@ def _refuse_binary(sample: bytes, where: object) -> None:
 
 
 def _utf8_sequences(sample: bytes) -> tuple[int, int]:
-    """Numbers of whole multi-byte characters and of damaged places; a character cut by the sample's end is neither."""
+    """Numbers of whole multi-byte characters and of damaged places; one cut by the sample's end is neither."""
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(sample, final=False)
-    bad = text.count("\ufffd")
+    bad = text.count("\ufffd") - sample.count("\ufffd".encode())  # U+FFFD may stand in valid text too
     return sum(1 for character in text if ord(character) > 127) - bad, bad
 
 
 def _most_plausible(sample: bytes, where: object) -> Encoding:
     """Choose between the encodings of Chinese by frequent characters; else ask charset-normalizer."""
-    ranked = sorted(((_plausibility(sample, codec), codec) for codec in ("gb18030", "big5hkscs", "utf-16-le", "utf-16-be")))
+    ranked = sorted(
+        (_plausibility(sample, codec), codec) for codec in ("gb18030", "big5hkscs", "utf-16-le", "utf-16-be")
+    )
     (second, _), (best, codec) = ranked[-2:]
     if best >= 0.12 and best >= 2 * second:
         return Encoding(codec, 0, f"frequent characters are {best:.0%} of it")
@@ -122,7 +132,9 @@ def _most_plausible(sample: bytes, where: object) -> Encoding:
         return Encoding(match.encoding, 0, "guess from character statistics")
     if sum(byte > 127 for byte in sample) < len(sample) // 10:
         return Encoding("cp1252", 0, "mostly ASCII; the rest guessed to be Western European")
-    raise UserError("cannot tell the encoding of this file", where=where, value=bytes(sample[:16]), hint=_HINT)
+    raise UserError(
+        "cannot tell the encoding of this file", where=where, value=bytes(sample[:16]), hint=_HINT
+    )
 
 
 def _plausibility(sample: bytes, codec: str) -> float:

@@ -1,10 +1,12 @@
-"""What reading a corpus brought to light: its files, how each was understood, and every problem with its place."""
+"""What reading a corpus brought to light: how each file was understood, and every problem with its place."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 EXAMPLES = 20
+OF_A_KIND = 5  # examples of one kind, so that a frequent problem does not hide the others
 FILES = 1000  # files described one by one; a folder of a million only counts the rest
 
 
@@ -28,6 +30,7 @@ class FileNote:
     bytes: int
     format: str
     encoding: str = ""
+    encoding_why: str = ""
     choice: str = ""
     """What became a document: ``chapter``, ``line``, ``field 'text'`` …"""
     why: str = ""
@@ -44,12 +47,17 @@ class Findings:
     examples: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Whole sentences a person should read."""
+    sink: Callable[[Problem], None] | None = None
+    """Told every problem, whatever their number."""
 
     def problem(self, kind: str, file: str, line: int | None, reason: str) -> None:
-        """Count one problem; the first ones, and the first of every kind, are kept as examples."""
+        """Count one problem, tell it to the sink, and keep it as an example if there are few of its kind."""
         self.counts[kind] += 1
-        if len(self.examples) < EXAMPLES or (self.counts[kind] == 1 and len(self.examples) < 2 * EXAMPLES):
-            self.examples.append(Problem(kind, file, line, reason))
+        found = Problem(kind, file, line, reason)
+        if self.sink is not None:
+            self.sink(found)
+        if self.counts[kind] <= OF_A_KIND and len(self.examples) < EXAMPLES:
+            self.examples.append(found)
 
     def file(self, name: str, size: int, kind: str) -> FileNote:
         """Open the note of a file that is about to be read."""
@@ -66,6 +74,9 @@ class Findings:
             "files": [asdict(note) for note in self.files],
             "files_beyond": self.files_beyond,
             "encodings": dict(Counter(note.encoding for note in self.files if note.encoding)),
-            "problems": {"counts": dict(self.counts), "examples": [asdict(example) for example in self.examples]},
+            "problems": {
+                "counts": dict(self.counts),
+                "examples": [asdict(example) for example in self.examples],
+            },
             "notes": self.notes,
         }

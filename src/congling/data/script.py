@@ -1,7 +1,7 @@
 """Which script a text is in, from counts of its characters.
 
-The national standards of the two regions differ where the scripts differ: a character in GB 2312 but not in Big5 is a
-simplified form, one in Big5 but not in GB 2312 a traditional (or rare) one. No list has to be kept.
+The national standards of the two regions differ where the scripts differ: a character in GB 2312 but not in Big5
+is a simplified form, one in Big5 but not in GB 2312 a traditional (or rare) one. No list has to be kept.
 """
 
 from functools import cache
@@ -44,9 +44,9 @@ def describe(counts: NDArray[np.int64]) -> dict[str, float | str]:
     latin = int(counts[0x41:0x5B].sum() + counts[0x61:0x7B].sum() + counts[0xC0:0x250].sum())
     if han < 0.1 * max(han + latin, 1):
         guess = "latin" if latin > 0.2 * total else "other"
-    elif latin > 2 * han:  # a letter says about a fifth of what a Han character says
-        guess = "mixed"
-    elif min(hans, hant) > 0.1 * max(hans + hant, 1):
+    elif latin > 2 * han or min(hans, hant) > 0.1 * max(
+        hans + hant, 1
+    ):  # a letter says about a fifth of what a Han character says
         guess = "mixed"
     else:
         guess = "hans" if hans >= hant else "hant"

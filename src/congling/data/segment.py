@@ -11,16 +11,23 @@ from dataclasses import dataclass, field
 from congling.data.config import DataConfig
 
 _NUMBER = r"[〇零一二三四五六七八九十百千两廿卅\d０-９]"
+_COUNT = r"(?:[IVXLCDMivxlcdm]+|\d+|[A-Z][a-z]+)"
 _TITLE = r"(?:[\s　:：.、·].{0,40}|[^。！？；，,“”]{0,30})"
-_HEADINGS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("第…回/章", re.compile(rf"(?:正文)?[\s　]*第[\s　]*{_NUMBER}[{_NUMBER[1:-1]}\s　]{{0,8}}[回章]{_TITLE}")),
-    ("第…节/卷/部", re.compile(rf"第[\s　]*{_NUMBER}[{_NUMBER[1:-1]}\s　]{{0,8}}[节節卷部篇集幕折出]{_TITLE}")),
-    ("Chapter/Act N", re.compile(r"(?i:chapter|act|scene|book|part|canto|letter|volume)\s+(?:[IVXLCDMivxlcdm]+|\d+|[A-Z][a-z]+)\b.{0,60}")),
-    ("title (N)", re.compile(rf"[^。！？；，“”]{{1,20}}[（(]{_NUMBER}{{1,4}}[）)]")),
-    ("numbered headings", re.compile(rf"(?:{_NUMBER}{{1,4}}[\s　、．.]+[^\s。！？；，：“”]{{1,12}}|[IVXLC]{{1,8}}\.?)")),
-    ("Markdown headings", re.compile(r"#{1,2}\s+\S.{0,80}")),
+_HEADINGS = (  # by preference: a book whose chapters have sections is divided by chapters
+    ("第…回/章", rf"(?:正文)?[\s　]*第[\s　]*{_NUMBER}[{_NUMBER[1:-1]}\s　]{{0,8}}[回章]{_TITLE}"),
+    ("第…节/卷/部", rf"第[\s　]*{_NUMBER}[{_NUMBER[1:-1]}\s　]{{0,8}}[节節卷部篇集幕折出]{_TITLE}"),
+    ("Chapter N", rf"(?i:chapter|act|scene|book|part|canto|letter|volume)\s+{_COUNT}\b.{{0,60}}"),
+    ("title (N)", rf"[^。！？；，“”]{{1,20}}[（(]{_NUMBER}{{1,4}}[）)]"),
+    ("numbered headings", rf"{_NUMBER}{{1,4}}[\s　、．.]+[^\s。！？；，：“”]{{1,12}}|[IVXLC]{{1,8}}\.?"),
+    ("Markdown headings", r"#{1,2}\s+\S.{0,80}"),
 )
-_UNNUMBERED = re.compile(r"(?:楔子|序|序章|序言|序幕|引子|引言|尾声|尾聲|后记|後記|前言|附录|附錄|跋|prologue|epilogue|preface)(?:[\s　:：].{0,40})?", re.I)
+_ENUMERATED = re.compile(_HEADINGS[3][1])
+_ANY_HEADING = re.compile("|".join(f"(?P<s{i}>{rule})" for i, (_, rule) in enumerate(_HEADINGS) if i != 3))
+_UNNUMBERED = re.compile(
+    r"(?:楔子|序[章言幕]?|引[子言]|尾[声聲]|[后後][记記]|前言|附[录錄]|跋|prologue|epilogue|preface)"
+    r"(?:[\s　:：].{0,40})?",
+    re.I,
+)
 _BORDERS = re.compile(r"[\n\r]+|[。！？!?…；;]+[”’」』）)\"']*|(?<=[a-z])\.\s")
 _LONGEST_HEADING = 80
 _SHORTEST_CHAPTER = 60  # average characters; below, the "headings" are a list, not a structure
@@ -97,7 +104,9 @@ def choose(seen: Survey, config: DataConfig) -> Choice:
         return Choice("paragraph", f"blocks of about {block} lines, set apart by blank lines")
     if seen.characters <= config.piece:
         return Choice("file", f"no visible structure, and only {seen.characters} characters")
-    return Choice("pieces", f"no headings or blocks found; cut at paragraph borders near {config.piece} characters")
+    return Choice(
+        "pieces", f"no headings or blocks found; cut at paragraph borders near {config.piece} characters"
+    )
 
 
 def _structure(seen: Survey) -> str | None:
@@ -105,7 +114,12 @@ def _structure(seen: Survey) -> str | None:
     for sort, _ in _HEADINGS:
         count = seen.headings[sort]
         inside = seen.characters - seen.before.get(sort, seen.characters)
-        if count >= 2 and inside >= seen.characters / 2 and inside / count >= _SHORTEST_CHAPTER and count * 3 <= seen.lines:
+        if (
+            count >= 2
+            and inside >= seen.characters / 2
+            and inside / count >= _SHORTEST_CHAPTER
+            and count * 3 <= seen.lines
+        ):
             return sort
     return None
 
@@ -117,7 +131,7 @@ def segments(lines: Iterable[tuple[int, str]], choice: Choice, config: DataConfi
             yield Segment(number, "", line)
         return
     buffer, title, shortest = _Buffer(), "", _SHORTEST_CHAPTER
-    for number, line in lines:
+    for number, line in _cut_lines(lines, config.piece if choice.kind == "pieces" else config.longest):
         heading = line.strip() if choice.kind == "chapter" and _starts_chapter(line, choice.heading) else ""
         # A title page, or an entry of a table of contents, is no document: it stays with what follows.
         if (heading and buffer.size - len(title) > shortest) or _full(buffer, line, choice.kind, config):
@@ -129,19 +143,29 @@ def segments(lines: Iterable[tuple[int, str]], choice: Choice, config: DataConfi
         yield buffer.take(title)
 
 
+def _cut_lines(lines: Iterable[tuple[int, str]], longest: int) -> Iterator[tuple[int, str]]:
+    for number, line in lines:
+        for piece in cut(line, longest):
+            yield number, piece
+
+
 class _Buffer:
     """Lines of the document being gathered."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.first, self.size = 0, 0
+        self.first, self.last, self.size = 0, 0, 0
 
     def add(self, number: int, line: str) -> None:
         if line.strip() and not self.size:
             self.first = number
-        if line.strip() or self.size:
+        if not line.strip() and not self.size:
+            return
+        if number == self.last and self.lines:  # parts of one line stay one line
+            self.lines[-1] += line
+        else:
             self.lines.append(line)
-            self.size += len(line.strip())
+        self.last, self.size = number, self.size + len(line.strip())
 
     def take(self, title: str) -> Segment:
         segment = Segment(self.first, title, "\n".join(self.lines).strip("\n"))
@@ -157,21 +181,28 @@ def _full(buffer: _Buffer, line: str, kind: str, config: DataConfig) -> bool:
     if kind == "paragraph" and blank:
         return True
     if kind == "pieces":
-        return buffer.size >= config.piece * (0.75 if blank else 1.25) or buffer.size + len(line) > 2 * config.piece
+        return (
+            buffer.size >= config.piece * (0.75 if blank else 1.25)
+            or buffer.size + len(line) > 1.5 * config.piece
+        )
     return buffer.size + len(line) > config.longest
 
 
 def _heading(line: str) -> str:
-    if len(line) <= _LONGEST_HEADING:
-        for sort, pattern in _HEADINGS:
-            if pattern.fullmatch(line):
-                return sort
-    return ""
+    """The sort of heading a stripped line is, or nothing; called for every line, so cheap tests come first."""
+    if len(line) > _LONGEST_HEADING:
+        return ""
+    if line[-1] in "）)" and _ENUMERATED.fullmatch(line):
+        return "title (N)"
+    found = _ANY_HEADING.fullmatch(line)
+    return _HEADINGS[int((found.lastgroup or "s0")[1:])][0] if found else ""
 
 
 def _starts_chapter(line: str, sort: str) -> bool:
     line = line.strip()
-    return len(line) <= _LONGEST_HEADING and bool(line) and (_heading(line) == sort or _UNNUMBERED.fullmatch(line) is not None)
+    if not line or len(line) > _LONGEST_HEADING:
+        return False
+    return _heading(line) == sort or _UNNUMBERED.fullmatch(line) is not None
 
 
 def cut(text: str, longest: int) -> Iterator[str]:

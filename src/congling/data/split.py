@@ -22,8 +22,8 @@ class HeldOut:
 def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> HeldOut:
     """Choose validation documents; at least one, and at least one is left for training.
 
-    ``hashes`` are :func:`congling.data.dedup.content_hash` values: the choice depends on the texts and the seed,
-    not on file names or on what else is in the corpus. ``lengths`` are in characters.
+    ``hashes`` are :func:`congling.data.dedup.content_hash` values: the choice depends on the texts and the
+    seed, not on file names. ``lengths`` are in characters.
     """
     total = len(hashes)
     flags = np.zeros(total, bool)
@@ -33,7 +33,7 @@ def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig)
     wanted = max(1, round(config.validation * total)) if share else int(config.validation)
     note = ""
     if wanted > total // 2:
-        note = f"validation = {config.validation} asks for {wanted} of {total} documents; {total // 2} are held out"
+        note = f"validation = {config.validation} asks for {wanted} of {total} documents; {total // 2} are"
         wanted = total // 2
     order = range(total - 1, -1, -1) if config.order == "last" else _shuffled(hashes, config.seed)
     characters = 0

@@ -1,15 +1,15 @@
 """What a corpus is made of, and the reference lines a language model's loss is read against.
 
-All reference lines are cross-entropies of the validation text, in bits per character, under models fitted to the
-training text alone. The end of a document is one more symbol to predict; denominators count characters only.
+All reference lines are cross-entropies of the validation text, in bits per character, under models fitted to
+the training text alone. The end of a document is one more symbol to predict; denominators count characters only.
 
 uniform   every known symbol is equally likely
 unigram   characters by their frequency
-bigram    interpolated absolute discounting (Ney, Essen & Kneser 1994): what is taken off every seen pair goes to the
-          unigram; the discount n1 / (n1 + 2 n2) follows from the counts, so that nothing is tuned on held-out text
+bigram    interpolated absolute discounting (Ney, Essen & Kneser 1994): what is taken off every seen pair goes
+          to the unigram; the discount n1 / (n1 + 2 n2) follows from the counts, nothing is tuned on held-out text
 
-Every distribution sums to 1 over all of Unicode: the discount of the unigram model (and one symbol's share of the
-uniform one) is spread evenly over all code points, so that a character never seen costs about 20 bits more.
+Every distribution sums to 1 over all of Unicode: the discount of the unigram model (and one symbol's share of
+the uniform one) is spread evenly over all code points, so that a character never seen costs about 20 bits more.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def codes(text: str) -> NDArray[np.int64]:
 
 
 class CharacterCounts:
-    """Counts of characters and of pairs of neighbours, gathered document by document within bounded memory."""
+    """Counts of characters and of pairs of neighbours, gathered by document within bounded memory."""
 
     def __init__(self, *, pairs: bool = True) -> None:
         self.counts = np.zeros(SYMBOLS, np.int64)
@@ -111,7 +111,7 @@ class ReferenceLines:
 
 
 def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> ReferenceLines | None:
-    """Measure validation texts with models of the training counts; ``None`` without characters on either side."""
+    """Measure validation texts with models of the training counts; ``None`` when either side is empty."""
     train.settle()
     if not train.characters:
         return None
@@ -131,7 +131,9 @@ def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> Refere
     if not characters:
         return None
     values = [round(float(value), 4) for value in bits / characters]
-    return ReferenceLines(values[0], values[1], values[2], characters, round(unseen / characters, 6), train.pair_characters)
+    return ReferenceLines(
+        values[0], values[1], values[2], characters, round(unseen / characters, 6), train.pair_characters
+    )
 
 
 class _Bigram:

@@ -36,7 +36,9 @@ def _records(path: Path, note: FileNote) -> Iterator[rows.Record]:
                 yield rows.Record(number, value)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).split("\n")[0][:120]
-        raise UserError(f"the file is damaged after row {number}: {reason}", where=note.file, hint="get the file again") from None
+        raise UserError(
+            f"the file is damaged after row {number}: {reason}", where=note.file, hint="get the file again"
+        ) from None
 
 
 def _batches(path: Path, kind: str) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from congling.data.findings import FileNote, Findings
 from congling.data.sources import jsonl, rows, stream
 
 LARGEST_OBJECT = 64_000_000  # characters of a JSON document that is no array, which has to be held at once
-_DECODER = json.JSONDecoder(parse_constant=jsonl._refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=jsonl.refuse_constant)
 _SPACE = " \t\n\r"
 
 
@@ -25,7 +25,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         UserError: the file is no JSON from its first record on, or an object too large to hold.
     """
     found = stream.encoding_of(path, note.file, config.encoding)
-    note.encoding, note.why = found.codec, f"encoding: {found.why}"
+    note.encoding, note.encoding_why = found.codec, found.why
     text = _Text(path, note.file, found, findings)
     if not text.more():
         findings.problem("empty file", note.file, None, "nothing in it")
@@ -95,22 +95,22 @@ def _array(text: _Text, file: str, config: DataConfig, findings: Findings) -> It
     number = 0
     while text.more() and text.peek() != "]":
         number += 1
-        problem = None
         try:
             value = _next_value(text, config.largest_record)
         except (ValueError, RecursionError) as error:
             problem = f"{jsonl.why_invalid(error)}; the rest of the file is not read"
-        if problem:
             if number == 1:
                 hint = "one record a line? then name it .jsonl"
-                raise UserError(f"not a JSON array: {problem}", where=file, hint=hint)
+                raise UserError(f"not a JSON array: {problem}", where=file, hint=hint) from None
             findings.problem("broken record", file, number, problem)
             return
         yield rows.Record(number, value)
         if text.more() and text.peek() == ",":
             text.take(1)
         elif text.window and text.peek() != "]":
-            findings.problem("broken record", file, number, "no comma after it; the rest of the file is not read")
+            findings.problem(
+                "broken record", file, number, "no comma after it; the rest of the file is not read"
+            )
             return
     if not text.window:
         findings.problem("broken record", file, number, "the file ends inside the array")
@@ -127,7 +127,9 @@ def _next_value(text: _Text, largest: int) -> Any:
             if whole:
                 raise
             if size > largest:
-                raise ValueError(f"a record over {largest} characters, or a syntax error ({error.msg})") from None
+                raise ValueError(
+                    f"a record over {largest} characters, or a syntax error ({error.msg})"
+                ) from None
             size *= 2
             continue
         if end == len(text.window) and not whole:  # a number may go on in the next part
@@ -140,11 +142,17 @@ def _next_value(text: _Text, largest: int) -> Any:
 def _object(text: _Text, file: str) -> Iterator[rows.Record]:
     """The records inside an object: its longest list, its entries when all are strings, or itself."""
     if text.grow(LARGEST_OBJECT):
-        raise UserError("this JSON object is too large to read at once", where=file, hint="convert it to JSON lines")
+        raise UserError(
+            "this JSON object is too large to read at once", where=file, hint="convert it to JSON lines"
+        )
     try:
         value = jsonl.loads(text.window)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"not a JSON file: {jsonl.why_invalid(error)}", where=file, hint="one record a line? then name it .jsonl") from None
+        raise UserError(
+            f"not a JSON file: {jsonl.why_invalid(error)}",
+            where=file,
+            hint="one record a line? then name it .jsonl",
+        ) from None
     if not isinstance(value, dict):
         raise UserError("a JSON file holds an array or an object of records", where=file)
     lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]

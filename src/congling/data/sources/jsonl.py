@@ -14,14 +14,14 @@ from congling.data.sources import rows, stream
 def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
     """Yield the documents of a JSON lines file.
 
-    A mark (BOM) or white space around a record is harmless and accepted; NaN, comments, trailing commas, single
-    quotes and several records on a line are no JSON, and are skipped.
+    A mark (BOM) or white space around a record is harmless and accepted; NaN, comments, trailing commas,
+    single quotes and several records on a line are no JSON, and are skipped.
 
     Raises:
         UserError: the file is no text, or the layout of its records is unknown.
     """
     found = stream.encoding_of(path, note.file, config.encoding)
-    note.encoding, note.why = found.codec, f"encoding: {found.why}"
+    note.encoding, note.encoding_why = found.codec, found.why
     codec = stream.codec_of_lines(found)
     skipping = 0
 
@@ -69,15 +69,16 @@ def loads(text: str) -> Any:
         ValueError: it is no JSON.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(text, parse_constant=refuse_constant)
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Reject NaN and the infinities, which Python's parser would take."""
     raise ValueError(f"{name} is no JSON value")
 
 
 def why_invalid(error: Exception) -> str:
     """One short reason for a person."""
     if isinstance(error, json.JSONDecodeError):
-        return f"no valid JSON: {error.msg} at character {error.colno}"
+        return f"no valid JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error).split(":")[0]

@@ -21,13 +21,15 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         UserError: the file is no text, or its encoding cannot be told.
     """
     found = stream.encoding_of(path, note.file, config.encoding)
-    note.encoding, note.why = found.codec, f"encoding: {found.why}"
+    note.encoding, note.encoding_why = found.codec, found.why
     seen = segment.survey(_lines(path, note.file, found, Findings()))
     if not seen.characters:
-        findings.problem("empty file", note.file, None, "no text in it" if note.bytes else "the file has no bytes")
+        findings.problem(
+            "empty file", note.file, None, "no text in it" if note.bytes else "the file has no bytes"
+        )
         return
     choice = segment.choose(seen, config)
-    note.choice, note.why = choice.kind, f"{choice.why}; encoding: {found.why}"
+    note.choice, note.why = choice.kind, choice.why
     for part in segment.segments(_lines(path, note.file, found, findings), choice, config):
         yield Document(part.text, f"{note.file}:{part.line}", {"title": part.title} if part.title else {})
 
@@ -45,7 +47,9 @@ def _lines(path: Path, name: str, found: Encoding, findings: Findings) -> Iterat
             yield line.number, text.removesuffix("\r")
             continue
         if line.number != reported:
-            findings.problem("long line", name, line.number, f"over {LONGEST_LINE} bytes; cut at sentence borders")
+            findings.problem(
+                "long line", name, line.number, f"over {LONGEST_LINE} bytes; cut at sentence borders"
+            )
             reported = line.number
         text = carried + decoder.decode(line.data, final=line.ends)
         *whole, carried = segment.cut(text, LONGEST_LINE // 4)

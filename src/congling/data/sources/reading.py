@@ -55,7 +55,9 @@ def read(paths: Sequence[str | Path], config: DataConfig, findings: Findings) ->
     for source in paths:
         if str(source) == SMALL_WORLD and not Path(source).exists():
             yield from _small_world(config, findings)
-    files = _files([Path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings)
+    files = _files(
+        [Path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings
+    )
     for path, name, alone in track(files, "reading", total=len(files)):
         note = findings.file(name, path.stat().st_size, _format(path))
         try:
@@ -77,7 +79,7 @@ def _format(path: Path) -> str:
 
 
 def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str, bool]]:
-    """Every file with its short name, and whether a person named it (so that failing to read it is an error)."""
+    """Every file with its short name, and whether a person named it (failing to read it is an error then)."""
     found: list[tuple[Path, str, bool]] = []
     for source in sources:
         if source.is_dir():
@@ -92,16 +94,23 @@ def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str,
 
 
 def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
-    """The readable files below a folder, in the order a person would expect: ``chapter2`` before ``chapter10``."""
+    """The readable files below a folder, in a person's order: ``chapter2`` before ``chapter10``."""
     files = []
-    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: _natural(path, folder)):
+    for path in sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: _natural(path, folder)
+    ):
         inner = path.relative_to(folder)
         if any(part.startswith(".") for part in inner.parts):
             continue
         if _format(path) in READERS:
             files.append((path, inner.as_posix(), False))
         else:
-            findings.problem("other file", inner.as_posix(), None, "not a kind of file that is read from folders; name it to try")
+            findings.problem(
+                "other file",
+                inner.as_posix(),
+                None,
+                "not a kind of file that is read from folders; name it to try",
+            )
     if not files:
         hint = f"known kinds: {', '.join('.' + name for name in READERS)} (also with .gz or .zst)"
         raise UserError("this folder holds no readable file", value=str(folder), hint=hint)

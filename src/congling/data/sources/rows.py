@@ -1,6 +1,7 @@
-"""From a record (JSON object, table row) to text: one layout for a whole file, recognised from its first records.
+"""From a record (JSON object, table row) to text: one layout for a whole file, told by its first records.
 
-A layout is fixed once for a file, so that a record which lacks the field is named instead of being read some other way.
+A layout is fixed once for a file, so that a record which lacks the field is named instead of being read some
+other way.
 """
 
 import re
@@ -23,12 +24,23 @@ _TEXT = ("text", "content", "completion", "body", "article", "passage", "文本"
 _LISTS = ("paragraphs", "lines", "sentences", "段落")
 _TITLE = ("title", "headword", "word", "词条", "标题", "題", "title_zh")
 _MEANING = ("definition", "definitions", "explanation", "meaning", "释义", "解释")
-_ASK = ("instruction", "prompt", "question", "query", "problem", "title", "ask", "问题")
-_ANSWER = ("output", "response", "answer", "answers", "completion", "solution", "target", "chosen", "答案", "回答")
+_ASK = ("instruction", "prompt", "question", "query", "problem", "ask", "问题")
+_ANSWER = (
+    "output",
+    "response",
+    "answer",
+    "answers",
+    "completion",
+    "solution",
+    "target",
+    "chosen",
+    "答案",
+    "回答",
+)
 _TALK = ("messages", "conversations", "conversation", "dialogue", "turns")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
-Render = Callable[[Mapping[str, Any]], str]
+Render = Callable[[Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,9 @@ class Layout:
     """Raises ``ValueError``, with the reason, for a record that does not fit."""
 
 
-def documents(records: Iterable[Record], note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
+def documents(
+    records: Iterable[Record], note: FileNote, config: DataConfig, findings: Findings
+) -> Iterator[Document]:
     """Turn the records of one file into documents; those without text are named and counted.
 
     Raises:
@@ -60,13 +74,16 @@ def documents(records: Iterable[Record], note: FileNote, config: DataConfig, fin
     if not first:
         findings.problem("empty file", note.file, None, "no record in it")
         return
-    layout = _configured(config.text) if config.text else _recognised([record.value for record in first], note.file)
+    layout = (
+        _configured(config.text)
+        if config.text
+        else _recognised([record.value for record in first], note.file)
+    )
     note.choice = layout.name
-    reason = "as configured" if config.text else "recognised from its first records"
-    note.why = f"{reason}; {note.why}" if note.why else reason
+    note.why = "as configured" if config.text else "recognised from its first records"
     for record in chain(first, stream):
         try:
-            text = layout.render(record.value if isinstance(record.value, Mapping) else {"text": record.value})
+            text = layout.render(record.value)
             if not text.strip():
                 raise ValueError("its text is empty")
         except ValueError as error:
@@ -97,7 +114,11 @@ def _configured(template: str) -> Layout:
     names = _PLACE.findall(template)
     if not names:
         if "{" in template or "}" in template:
-            raise UserError("braces do not match in the text template", value=template, hint="for example text = \"{title}\\n{text}\"")
+            raise UserError(
+                "braces do not match in the text template",
+                value=template,
+                hint='for example text = "{title}\\n{text}"',
+            )
         return Layout(f"field {template!r}", lambda record: _string(record, template))
 
     def fill(record: Mapping[str, Any]) -> str:
@@ -123,39 +144,51 @@ def _recognised(values: Sequence[Any], file: str) -> Layout:
 
 
 def _layout_of(value: Any) -> tuple[str, ...] | None:
-    """Kind and fields of the layout one record has; the more telling field sets come first."""
+    """Kind and fields of the layout one record has, or ``None``."""
     if isinstance(value, str):
-        return ("field", "text")
+        return ("string",)
     if not isinstance(value, Mapping):
         return None
+    return next((found for rule in (_asked, _told, _explained) if (found := rule(value))), None)
+
+
+def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Conversations, questions with answers, instructions: told by their pair of fields."""
     talk = _first(value, _TALK, list)
     if talk:
         return ("talk", talk)
-    text, lists, title = _first(value, _TEXT, str), _first(value, _LISTS, list), _first(value, _TITLE, str)
-    ask, answer = _first(value, _ASK, (str,)), _first(value, _ANSWER, (str, list))
     if all(isinstance(value.get(key), str) for key in ("question", "A", "B")):
         return ("choice", "question")
     if "premise" in value and "choice1" in value:
         return ("premise", "premise")
-    if ask and answer and ask != "title" and not (text and text not in (answer, "content")):
-        return ("pair", ask, answer)
+    ask, answer = _first(value, _ASK, str), _first(value, _ANSWER, (str, list))
+    text = _first(value, _TEXT, str)
+    return ("pair", ask, answer) if ask and answer and text in ("", answer, "content") else None
+
+
+def _told(value: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """A text, as one field or as a list of lines."""
+    text, lines = _first(value, _TEXT, str), _first(value, _LISTS, list)
     if text:
         return ("field", text)
-    if lists:
-        return ("titled", title or "", lists)
-    meaning = _first(value, _MEANING, (str, list))
+    return ("titled", _first(value, _TITLE, str), lines) if lines else None
+
+
+def _explained(value: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """A dictionary entry; or a prompt without an answer."""
+    meaning, ask = _first(value, _MEANING, (str, list)), _first(value, _ASK, str)
     if meaning:
-        return ("entry", title or "", meaning)
-    if ask and ask != "title":
-        return ("field", ask)
-    return None
+        return ("entry", _first(value, _TITLE, str), meaning)
+    return ("field", ask) if ask else None
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str], kind: type | tuple[type, ...]) -> str:
     return next((name for name in names if isinstance(record.get(name), kind)), "")
 
 
-def _string(record: Mapping[str, Any], field: str) -> str:
+def _string(record: Any, field: str) -> str:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"the record is {_kind_of(record)}, not an object")
     if field not in record:
         raise ValueError(f"no field {field!r} (it has {', '.join(map(str, list(record)[:6])) or 'none'})")
     value = record[field]
@@ -166,7 +199,7 @@ def _string(record: Mapping[str, Any], field: str) -> str:
 
 def _joined(record: Mapping[str, Any], field: str) -> str:
     """A string, number, or list of strings joined by line feeds."""
-    value = record.get(field)
+    value = record.get(field) if isinstance(record, Mapping) else None
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "\n".join(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -175,8 +208,26 @@ def _joined(record: Mapping[str, Any], field: str) -> str:
 
 
 def _kind_of(value: Any) -> str:
-    names = {dict: "an object", list: "a list", type(None): "null", bool: "true or false", bytes: "bytes"}
+    names = {
+        str: "text",
+        dict: "an object",
+        list: "a list",
+        type(None): "null",
+        bool: "true or false",
+        bytes: "bytes",
+    }
     return names.get(type(value), "a number")
+
+
+def _bare() -> Layout:
+    """Records that are strings themselves."""
+
+    def render(record: Any) -> str:
+        if not isinstance(record, str):
+            raise ValueError(f"the record is {_kind_of(record)}, not text")
+        return record
+
+    return Layout("strings", render)
 
 
 def _field(field: str) -> Layout:
@@ -198,14 +249,16 @@ def _entry(title: str, meaning: str) -> Layout:
 
     def render(record: Mapping[str, Any]) -> str:
         explained = _joined(record, meaning)
-        head = " ".join(record[key] for key in (title, "bopomofo", "pinyin") if isinstance(record.get(key), str))
+        head = " ".join(
+            record[key] for key in (title, "bopomofo", "pinyin") if isinstance(record.get(key), str)
+        )
         return f"{head}\n{explained}" if explained.strip() else ""
 
     return Layout(f"dictionary row: {title!r}, {meaning!r}", render)
 
 
 def _pair(ask: str, answer: str) -> Layout:
-    """Instruction and answer as paragraphs of plain text; ``context`` or ``input`` stands where a person would read it."""
+    """Instruction and answer as paragraphs; ``context`` or ``input`` stands where a person would read it."""
 
     def render(record: Mapping[str, Any]) -> str:
         parts = [record.get("context"), _string(record, ask), record.get("input"), _answered(record, answer)]
@@ -229,9 +282,13 @@ def _choice(question: str) -> Layout:
     """A multiple-choice question with its options and the letter of the right one."""
 
     def render(record: Mapping[str, Any]) -> str:
-        options = [f"{letter}. {record[letter]}" for letter in "ABCDEFGH" if isinstance(record.get(letter), str)]
+        options = [
+            f"{letter}. {record[letter]}" for letter in "ABCDEFGH" if isinstance(record.get(letter), str)
+        ]
         answer = record.get("answer")
-        return "\n".join([_string(record, question), *options, *([f"答案：{answer}"] if isinstance(answer, str) else [])])
+        return "\n".join(
+            [_string(record, question), *options, *([f"答案：{answer}"] if isinstance(answer, str) else [])]
+        )
 
     return Layout("multiple-choice questions", render)
 
@@ -248,7 +305,7 @@ def _premise(premise: str) -> Layout:
 
 
 def _talk(field: str) -> Layout:
-    """A conversation as plain text, one turn a paragraph; a preferred answer (``chosen``) is its last turn."""
+    """A conversation, one turn a paragraph; a preferred answer (``chosen``) is its last turn."""
 
     def render(record: Mapping[str, Any]) -> str:
         turns = record.get(field)
@@ -275,6 +332,7 @@ def _turn(turn: Any) -> str:
 
 
 _LAYOUTS: dict[str, Callable[..., Layout]] = {
+    "string": _bare,
     "field": _field,
     "titled": _titled,
     "entry": _entry,

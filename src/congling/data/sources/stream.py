@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import zstandard
 
@@ -29,7 +29,11 @@ CHUNK = 1 << 18  # bytes read at a time
 
 _FOREIGN = (
     (b"%PDF", "a PDF", "export it as text first"),
-    (b"PK\x03\x04", "a ZIP archive (or a Word, EPUB or PyTorch file)", "unpack it, or export the document as text"),
+    (
+        b"PK\x03\x04",
+        "a ZIP archive (or a Word, EPUB or PyTorch file)",
+        "unpack it, or export the document as text",
+    ),
     (b"\xd0\xcf\x11\xe0", "an old Office document", "export it as text first"),
     (b"GGUF", "a GGUF model", "give text files as sources"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
@@ -59,7 +63,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacking gzip and Zstandard on the fly (told by its first bytes, not its name).
 
     Raises:
-        UserError: the file cannot be opened, is of a kind that holds no plain text, or its compression is damaged.
+        UserError: the file cannot be opened, or is of a kind that holds no plain text.
     """
     try:
         with path.open("rb") as file:
@@ -67,7 +71,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             file.seek(0)
             _refuse_foreign(head, path)
             if head.startswith(b"\x1f\x8b"):
-                yield gzip.GzipFile(fileobj=file)
+                yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
             elif head.startswith(b"\x28\xb5\x2f\xfd"):
                 decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
                 yield decompressor.stream_reader(file, read_across_frames=True)
@@ -81,7 +85,12 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
     for magic, name, hint in _FOREIGN:
         if head.startswith(magic):
             raise UserError(f"this is {name}, not text", where=path, hint=hint)
-    if len(head) > 2 and head[0] == 0x80 and head[1] in range(2, 6) and head[2:3] in (b"\x95", b"}", b"]", b"c", b"(", b"X", b"\x8a"):
+    if (
+        len(head) > 2
+        and head[0] == 0x80
+        and head[1] in range(2, 6)
+        and head[2:3] in (b"\x95", b"}", b"]", b"c", b"(", b"X", b"\x8a")
+    ):
         hint = "congling never opens pickles, since they can run code; save the data as JSON lines"
         raise UserError("this is a Python pickle, not text", where=path, hint=hint)
 
@@ -125,12 +134,16 @@ def encoding_of(path: Path, name: str, configured: str | None) -> Encoding:
     if configured is None:
         return encoding.detect(head, where=name)
     chosen = encoding.named(configured)
-    found = encoding.detect(head, where=name) if head.startswith((codecs.BOM_UTF8, b"\xff\xfe", b"\xfe\xff")) else chosen
+    found = (
+        encoding.detect(head, where=name)
+        if head.startswith((codecs.BOM_UTF8, b"\xff\xfe", b"\xfe\xff"))
+        else chosen
+    )
     return Encoding(chosen.codec, found.mark if found.codec == chosen.codec else 0, chosen.why)
 
 
 def lines(path: Path, name: str, found: Encoding, findings: Findings, *, longest: int) -> Iterator[Line]:
-    """Yield the lines of a file as bytes of its encoding (UTF-8 for UTF-16/32), in parts of at most ~``longest`` bytes."""
+    """Yield lines as bytes of the file's encoding (UTF-8 for UTF-16/32), in parts of about ``longest`` at most."""
     with opened(path) as stream:
         parts = chunks(stream, name, findings)
         parts = itertools.chain((next(parts, b"")[found.mark :],), parts)
@@ -161,7 +174,12 @@ def _as_utf8(parts: Iterator[bytes], found: Encoding, name: str, findings: Findi
 
 def _checked(text: str, name: str, findings: Findings) -> bytes:
     if "\ufffd" in text:
-        findings.problem("invalid bytes", name, None, f"{text.count(chr(0xFFFD))} invalid UTF-16/32 units replaced by U+FFFD")
+        findings.problem(
+            "invalid bytes",
+            name,
+            None,
+            f"{text.count(chr(0xFFFD))} invalid UTF-16/32 units replaced by U+FFFD",
+        )
     return text.encode("utf-8", "replace")
 
 
@@ -171,7 +189,7 @@ def codec_of_lines(found: Encoding) -> str:
 
 
 def decoded(data: bytes, codec: str) -> tuple[str, str | None]:
-    """Decode one line: its text with U+FFFD for what is invalid, and the reason (with the byte offset) or ``None``."""
+    """Decode one line: its text with U+FFFD for what is invalid, and the reason (byte offset) or ``None``."""
     try:
         return data.decode(codec), None
     except UnicodeDecodeError as error:

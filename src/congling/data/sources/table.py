@@ -18,8 +18,10 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         UserError: the file is no text, or its columns are unknown.
     """
     found = stream.encoding_of(path, note.file, config.encoding)
-    note.encoding, note.why = found.codec, f"encoding: {found.why}"
-    yield from rows.documents(_records(_Lines(path, note, config, findings), note, config, findings), note, config, findings)
+    note.encoding, note.encoding_why = found.codec, found.why
+    yield from rows.documents(
+        _records(_Lines(path, note, config, findings), note, config, findings), note, config, findings
+    )
 
 
 class _Lines:
@@ -47,15 +49,21 @@ class _Lines:
 
 
 def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[rows.Record]:
-    csv.field_size_limit(config.largest_record)  # against a quote that is never closed; the default is too small for text
+    csv.field_size_limit(
+        config.largest_record
+    )  # against a quote that is never closed; the default is too small for text
     header_line = next(lines, "").strip("\r\n\ufeff")
     delimiter = "\t" if note.format == "tsv" else max(",;\t|", key=header_line.count)
     header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
     if not header:
         return
     if len(set(header)) != len(header) or not all(header):
-        raise UserError("the first row does not name the columns", where=note.file, value=header_line[:80],
-                        hint="add a row of distinct column names, or convert the file to plain text")
+        raise UserError(
+            "the first row does not name the columns",
+            where=note.file,
+            value=header_line[:80],
+            hint="add a row of distinct column names, or convert the file to plain text",
+        )
     while True:
         start = lines.number + 1
         try:
@@ -63,7 +71,9 @@ def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findin
                 if len(row) == len(header):
                     yield rows.Record(start, dict(zip(header, row, strict=True)))
                 elif row:
-                    findings.problem("broken record", note.file, start, f"{len(row)} columns instead of {len(header)}")
+                    findings.problem(
+                        "broken record", note.file, start, f"{len(row)} columns instead of {len(header)}"
+                    )
                 start = lines.number + 1
             return
         except csv.Error as error:

@@ -1,0 +1,154 @@
+"""Turn text files, tables or the embedded small world into clean documents with a held-out part.
+
+::
+
+    congling data inspect book.txt
+    congling data make book.txt data.split.validation=8 data.split.order=last --out runs/book/documents
+    congling data make smallworld data.smallworld.size=2MB --out runs/world/documents
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from congling.core.artifact import Artifact
+from congling.core.config import build, with_overrides
+from congling.core.errors import UserError
+from congling.core.units import show_bytes
+from congling.data import corpus, inspection
+from congling.data.config import DataConfig
+from congling.data.inspection import Inspection
+
+FILES = 12  # files listed one by one
+EXCERPT = 60  # characters
+
+_Sources = Annotated[
+    list[str],
+    typer.Argument(help="Files, folders or 'smallworld', and settings such as data.split.validation=8."),
+]
+
+
+def make(
+    sources: _Sources,
+    out: Annotated[Path, typer.Option(help="The documents directory to write.")] = Path("documents"),
+    overwrite: Annotated[bool, typer.Option(help="Replace a directory that exists.")] = False,
+) -> None:
+    """Read, clean, deduplicate and split a corpus into a documents directory."""
+    made = run(configured(sources), out, overwrite=overwrite)
+    console = Console()
+    show_result(corpus.summary(made.path), console)
+    say(console, f"wrote {made.path}")
+
+
+def inspect(sources: _Sources) -> None:
+    """Show what a corpus holds and how it would be read, without writing anything."""
+    show(inspection.inspect(configured(sources)), Console())
+
+
+commands: dict[str, Callable[..., None]] = {"make": make, "inspect": inspect}
+
+
+def run(config: DataConfig, out: Path | str, *, overwrite: bool = False) -> Artifact:
+    """Make a documents directory; see :func:`congling.data.corpus.make`.
+
+    Raises:
+        UserError: a source cannot be read, or holds no text; or ``out`` exists and is not to be replaced.
+    """
+    return corpus.make(config, out, overwrite=overwrite)
+
+
+def configured(arguments: Sequence[str]) -> DataConfig:
+    """Sources and ``data.…=…`` settings, as they stand on a command line.
+
+    Raises:
+        UserError: an unknown setting, or a wrong value.
+    """
+    settings = [text for text in arguments if text.startswith("data.") and "=" in text]
+    sources = [text for text in arguments if text not in settings]
+    values = with_overrides({"data": {"sources": sources}}, settings)["data"]
+    if not values["sources"]:
+        raise UserError("no source is given", hint="name files or folders, or 'smallworld'")
+    return build(DataConfig, values, where="data settings")
+
+
+def show(found: Inspection, console: Console) -> None:
+    """Print an inspection for a person."""
+    show_files(found.summary, console)
+    show_result(found.summary, console)
+    say(console, "first documents:")
+    for document in found.first:
+        say(console, f"  {document.id} ({len(document.text):,} characters)  {_excerpt(document.text)}")
+    show_problems(found, console)
+
+
+def show_files(summary: dict[str, Any], console: Console) -> None:
+    """Print for every file: size, encoding, what became a document, and why."""
+    notes = summary["files"]
+    for note in notes[:FILES]:
+        encoding = f", {note['encoding']} ({note['encoding_why']})" if note["encoding"] else ""
+        say(console, f"{note['file']}: {show_bytes(note['bytes'])} {note['format']}{encoding}")
+        if note["choice"]:
+            say(console, f"  {note['documents']:,} documents by {note['choice']}: {note['why']}")
+    beyond = len(notes) - FILES + summary["files_beyond"]
+    if beyond > 0:
+        say(console, f"… and {beyond:,} more files")
+    console.print()
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print one plain line: no markup in file names or data, no colouring, no breaking at the window."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_result(summary: dict[str, Any], console: Console) -> None:
+    """Print the counts of both splits, the reference lines, what was dropped, and every note."""
+    headings = ("split", "documents", "characters", "bytes", "distinct", "median", "longest", "script")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("split", "script") else "right", no_wrap=True)
+    for name, split in summary["splits"].items():
+        keys = ("distinct_characters", "median_characters", "longest_characters")
+        counts = (f"{split['documents']:,}", f"{split['characters']:,}", show_bytes(split["bytes"]))
+        table.add_row(name, *counts, *(f"{split[key]:,}" for key in keys), split["script"]["guess"])
+    console.print(table)
+    lines = summary["reference_lines"]
+    if lines:
+        values = ", ".join(f"{name} {lines[name]:.2f}" for name in ("uniform", "unigram", "bigram"))
+        floor = summary.get("entropy_floor")
+        known = f", the generator's own entropy {floor['bits_per_character']:.2f}" if floor else ""
+        say(console, f"bits/character of the validation text: {values}{known}")
+    for reason, count in summary["dropped"].items():
+        say(console, f"dropped {count:,}: {reason}")
+    counts = summary["problems"]["counts"]
+    if counts:
+        listed = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+        say(console, f"skipped or repaired: {listed}", "yellow")
+    for note in summary["notes"]:
+        say(console, f"note: {note}", "yellow")
+    console.print()
+
+
+def show_problems(found: Inspection, console: Console) -> None:
+    """Print the first problems with their places, and the first documents left out."""
+    problems = found.summary["problems"]
+    if problems["examples"]:
+        say(console, "\nproblems:")
+    for problem in problems["examples"]:
+        place = problem["file"] + (f":{problem['line']}" if problem["line"] else "")
+        say(console, f"  {place}  {problem['kind']}: {problem['reason']}")
+    beyond = sum(problems["counts"].values()) - len(problems["examples"])
+    if beyond > 0:
+        say(console, f"  … and {beyond:,} more (`congling data make` lists all in problems.jsonl)")
+    if found.dropped:
+        say(console, "\nfirst documents left out:")
+    for row in found.dropped:
+        say(console, f"  {row['id']}  {row['reason']}: {_excerpt(str(row['text']))}")
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text[: 2 * EXCERPT].split())
+    return line if len(text) <= EXCERPT else line[:EXCERPT] + "…"
