@@ -1,6 +1,7 @@
 """What a plan starts from: facts about the corpus and about the machine, as plain numbers."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class CorpusFacts:
     validation_documents: int
     stored_bytes: int = 0
     """Size of the token files on disk."""
+    reference_lines: Mapping[str, float] = field(default_factory=dict)
+    """Bits per character of the held-out text by name: uniform, unigram, bigram, and the source's floor if known."""
     estimated: bool = False
     """True when tokens were guessed from characters because there are no shards yet."""
 
@@ -70,3 +73,10 @@ def this_machine(out: Path | str = ".", *, peak: float | None = None, accelerato
 def to_json(facts: CorpusFacts | MachineFacts) -> dict[str, Any]:
     """Return the plain fields."""
     return asdict(facts)
+
+
+def reference_lines(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Reference lines in bits per character, from the summary of a documents or shards directory."""
+    lines, floor = summary.get("reference_lines") or {}, summary.get("entropy_floor") or {}
+    found = {name: float(lines[name]) for name in ("uniform", "unigram", "bigram") if name in lines}
+    return found | ({"floor": float(floor["bits_per_character"])} if "bits_per_character" in floor else {})

@@ -20,7 +20,7 @@ from congling.model.config import ModelConfig
 from congling.plan.advise import Advice, advise
 from congling.plan.checks import Situation, check
 from congling.plan.cost import Cost, estimate
-from congling.plan.facts import CorpusFacts, MachineFacts, to_json
+from congling.plan.facts import CorpusFacts, MachineFacts, reference_lines, to_json
 from congling.plan.findings import Finding
 from congling.plan.recipe import Recipe
 from congling.train.config import TrainConfig
@@ -135,6 +135,7 @@ def facts_of_shards(shards: Shards) -> CorpusFacts:
         validation_tokens=len(validation.tokens),
         validation_documents=validation.documents,
         stored_bytes=train.tokens.nbytes + validation.tokens.nbytes,
+        reference_lines=reference_lines(shards.summary),
     )
 
 

@@ -1,0 +1,182 @@
+"""What a run left behind, read from its directory without trusting it: numbers, samples, facts; no torch.
+
+A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So a damaged or
+hand-edited run still gives a report of what is there.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from congling.core.artifact import write_text
+from congling.core.config import read_toml
+from congling.core.errors import UserError
+from congling.plan.planning import PLAN_FILE
+
+RESULTS_FILE = "results.json"
+LARGEST_FILE = 64_000_000
+LARGEST_LINE = 1_000_000
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One training step."""
+
+    step: int
+    tokens: float
+    loss: float
+    """Nats a token; NaN in a skipped step."""
+    bits_per_character: float
+    """The same loss in bits a character; NaN where the run did not know the ratio."""
+    gradient_norm: float
+    rate: float
+    """Share of the peak rate."""
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class HeldOutRow:
+    """One held-out loss during training."""
+
+    step: int
+    tokens: float
+    bits_per_character: float
+    values: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Text generated during training."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a report or an explanation needs about one run."""
+
+    path: Path
+    steps: Sequence[StepRow]
+    held_out: Sequence[HeldOutRow]
+    timing: Sequence[Mapping[str, Any]]
+    samples: Sequence[Sample]
+    events: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    """Content of ``plan.json``; empty without one."""
+    results: Mapping[str, Any]
+    """Content of ``results.json``: what stages measured after training, by name."""
+    reference_lines: Mapping[str, float]
+    """Bits per character by name: uniform, unigram, bigram, and floor where it is known."""
+
+    def seconds_at(self) -> dict[int, float]:
+        """Wall-clock seconds since the start by step, where the timing log has them."""
+        rows = ((numeric(row.get("step")), numeric(row.get("seconds"))) for row in self.timing)
+        return {int(step): seconds for step, seconds in rows if step is not None and seconds is not None}
+
+    @property
+    def best(self) -> HeldOutRow | None:
+        """The lowest held-out loss."""
+        return min(self.held_out, key=lambda row: row.bits_per_character, default=None)
+
+
+def read(path: Path | str) -> RunRecord:
+    """Read a run directory.
+
+    Raises:
+        UserError: there is no directory, or it holds no metrics.
+    """
+    path = Path(path)
+    if not (path / "metrics.jsonl").is_file():
+        state = "holds no metrics.jsonl" if path.is_dir() else "does not exist"
+        raise UserError(f"the run directory {state}", value=str(path), hint="name the directory that --out named")
+    metrics = list(_rows(path / "metrics.jsonl"))
+    plan = _json(path / PLAN_FILE)
+    steps = [row for one in metrics if (row := _step(one)) is not None]
+    tokens = {row.step: row.tokens for row in steps}
+    known = mapping(mapping(plan.get("corpus")).get("reference_lines"))
+    return RunRecord(
+        path=path,
+        steps=steps,
+        held_out=[row for one in metrics if (row := _held_out(one, tokens)) is not None],
+        timing=list(_rows(path / "timing.jsonl")),
+        samples=[row for one in _rows(path / "samples.jsonl") for row in _samples(one)],
+        events=list(_rows(path / "events.jsonl")),
+        config=read_toml(path / "config.toml") if (path / "config.toml").is_file() else {},
+        plan=plan,
+        results=_json(path / RESULTS_FILE),
+        reference_lines={name: value for name in known if (value := numeric(known[name])) is not None},
+    )
+
+
+def add_result(path: Path | str, name: str, value: Any) -> None:
+    """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
+    file = Path(path) / RESULTS_FILE
+    write_text(file, json.dumps({**_json(file), name: value}, ensure_ascii=False, indent=1) + "\n")
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """``value`` if it is a table, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def numeric(value: object) -> float | None:
+    """``value`` as a finite float, else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Objects of a JSON-lines file, up to a bound."""
+    if not file.is_file():
+        return
+    read_so_far = 0
+    with file.open("rb") as stream:
+        while (line := stream.readline(LARGEST_LINE)) and read_so_far < LARGEST_FILE:
+            read_so_far += len(line)
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    if not file.is_file() or file.stat().st_size > LARGEST_FILE:
+        return {}
+    try:
+        return mapping(json.loads(file.read_bytes()))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _step(row: Mapping[str, Any]) -> StepRow | None:
+    step, tokens = numeric(row.get("step")), numeric(row.get("tokens"))
+    skipped = row.get("skipped") is True
+    loss = numeric(row.get("loss"))
+    if step is None or tokens is None or (loss is None and not skipped):
+        return None
+    values = (numeric(row.get(name)) for name in ("bits_per_character", "gradient_norm", "rate"))
+    bits, norm, rate = (math.nan if value is None else value for value in values)
+    return StepRow(int(step), tokens, math.nan if loss is None else loss, bits, norm, rate, skipped)
+
+
+def _held_out(row: Mapping[str, Any], tokens: Mapping[int, float]) -> HeldOutRow | None:
+    step, bits = numeric(row.get("step")), numeric(row.get("validation_bits_per_character"))
+    if step is None or bits is None:
+        return None
+    values = {name.removeprefix("validation_"): value for name in row if (value := numeric(row[name])) is not None}
+    return HeldOutRow(int(step), tokens.get(int(step), 0.0), bits, values)
+
+
+def _samples(row: Mapping[str, Any]) -> Iterator[Sample]:
+    step, prompt, text = numeric(row.get("step")), row.get("prompt"), row.get("text")
+    if step is not None and isinstance(prompt, str) and isinstance(text, str):
+        yield Sample(int(step), prompt, text)

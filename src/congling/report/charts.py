@@ -1,0 +1,194 @@
+"""Line charts as SVG: readable axes, a legend, horizontal reference lines; no plotting library.
+
+Colours are CSS variables, so that a page can switch between light and dark; ``standalone`` adds a style of its own,
+for a file that is shown as a picture.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 720, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 118, 16, 44
+COLOURS = ("--c1", "--c2", "--c3", "--c4")
+_MOST_POINTS = 600
+
+_STANDALONE = """<style>
+svg{--ink:#23272f;--soft:#6b7280;--grid:#e5e7eb;--paper:#fff;--c1:#2563eb;--c2:#d9480f;--c3:#0f766e;--c4:#9333ea;background:var(--paper)}
+@media(prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#9aa3af;--grid:#2f3540;--paper:#14171c;--c1:#7aa2ff;--c2:#ff9f68;--c3:#5fd0c0;--c4:#c99bff}}
+text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC","Microsoft YaHei",sans-serif}
+</style>"""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: points in order of x; ``dots`` marks each, for few points; ``faint`` draws it thin."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    dots: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A horizontal line with a name."""
+
+    name: str
+    value: float
+
+
+def line_chart(
+    series: Sequence[Series], *, x_label: str, y_label: str, references: Sequence[Reference] = (),
+    y_range: tuple[float, float] | None = None, standalone: bool = False,
+) -> str:  # fmt: skip
+    """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
+
+    References outside the drawn range are left out too.
+    """
+    series = [Series(one.name, thinned(finite(one.points)), one.dots, one.faint) for one in series]
+    series = [one for one in series if one.points]
+    if not series:
+        return _empty(standalone)
+    xs = [x for one in series for x, _ in one.points]
+    low, high = y_range or _range([y for one in series for _, y in one.points], references)
+    x_ticks, y_ticks = ticks(min(xs), max(xs), 6), ticks(low, high, 6)
+    frame = _Frame(min(xs), max(max(xs), min(xs) + 1e-9), min(low, y_ticks[0]), max(high, y_ticks[-1]))
+    parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
+    parts += _references(frame, [line for line in references if frame.low <= line.value <= frame.high])
+    parts += [_line(frame, one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series)]
+    if len(series) > 1:
+        parts.append(_legend(series))
+    return _svg("".join(parts), f"{y_label} against {x_label}", standalone)
+
+
+def finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Leave out points with a NaN or an infinity."""
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
+    """At most ``most`` points: means of equal groups, so that a long curve is smoothed, not sampled."""
+    if len(points) <= most:
+        return list(points)
+    edges = [round(i * len(points) / most) for i in range(most + 1)]
+    groups = [points[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers from at or below ``low`` to at or above ``high``... inside x axes only those inside are drawn.
+
+    >>> ticks(0, 10, 5)
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    """
+    span = high - low
+    if span <= 0 or not math.isfinite(span):
+        return [low, low + (abs(low) or 1.0)]
+    raw = span / max(1, about)
+    magnitude = 10 ** math.floor(math.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def number(value: float) -> str:
+    """Short text of a tick: ``1.5M``, ``20k``, ``0.02``."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:g}{unit}"
+    return f"{value:g}"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Maps data to the plane of the drawing."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        return _LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - _TOP - _BOTTOM)
+
+
+def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[float, float]:
+    """Cover nearly all values (a few wild first ones may leave the picture) and references near them."""
+    order = sorted(values)
+    low, high = order[0], order[max(0, math.ceil(0.995 * len(order)) - 1)]
+    margin = 0.35 * (high - low) or 0.5
+    near = [line.value for line in references if low - 2 * margin <= line.value <= high + 2 * margin]
+    low, high = min([low, *near]), max([high, *near])
+    pad = 0.04 * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> str:
+    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    parts = []
+    for value in y_ticks:
+        y = frame.y(value)
+        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="var(--soft)">{number(value)}</text>')
+    for value in x_ticks:
+        if frame.left <= value <= frame.right:
+            x = frame.x(value)
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" stroke="var(--soft)"/>')
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="var(--soft)">{number(value)}</text>')
+    parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--soft)"/>')
+    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle" fill="var(--ink)">{escape(x_label)}</text>')
+    middle = (_TOP + bottom) / 2
+    parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" fill="var(--ink)">{escape(y_label)}</text>')
+    return "".join(parts)
+
+
+def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
+    """Dashed lines; labels at the right keep a line's height apart."""
+    parts, right = [], WIDTH - _RIGHT
+    previous = math.inf
+    for line in sorted(lines, key=lambda one: one.value):
+        y = frame.y(line.value)
+        label = min(y + 4, previous - 14)
+        previous = label
+        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)" stroke-dasharray="5 4"/>')
+        parts.append(f'<text x="{right + 6}" y="{label:.1f}" fill="var(--soft)">{escape(line.name)} {line.value:.2f}</text>')
+    return parts
+
+
+def _line(frame: _Frame, one: Series, colour: str) -> str:
+    inside = [(frame.x(x), max(_TOP - 4.0, frame.y(y))) for x, y in one.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
+    weight = 1.4 if one.faint else 2.2
+    opacity = 0.75 if one.faint else 1
+    drawn = f'<polyline points="{path}" fill="none" stroke="var({colour})" stroke-width="{weight}" opacity="{opacity}" stroke-linejoin="round"/>'
+    if one.dots:
+        drawn += "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="var({colour})"/>' for x, y in inside)
+    return drawn
+
+
+def _legend(series: Sequence[Series]) -> str:
+    parts = []
+    for i, one in enumerate(series):
+        y = _TOP + 8 + 18 * i
+        x = WIDTH - _RIGHT - 150
+        parts.append(f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({COLOURS[i % len(COLOURS)]})" stroke-width="3"/>')
+        parts.append(f'<text x="{x + 28}" y="{y + 4}" fill="var(--ink)">{escape(one.name)}</text>')
+    return "".join(parts)
+
+
+def _empty(standalone: bool) -> str:
+    return _svg(f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
+                "nothing recorded", standalone)
+
+
+def _svg(content: str, title: str, standalone: bool) -> str:
+    style = _STANDALONE if standalone else ""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"{style}{content}</svg>"
+    )

@@ -1,0 +1,70 @@
+"""Lay a report out: one self-contained HTML page, and Markdown with its pictures beside it.
+
+Samples, prompts and names come from data and models, so everything is escaped: HTML by the template engine, Markdown
+by backslashes, and longer text as a code block.
+"""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from congling.core.artifact import write_text
+from congling.plan.record import RunRecord
+from congling.report.content import Content, content
+
+HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+
+
+def write(run: RunRecord, out: Path | str) -> Path:
+    """Write ``report.html``, ``report.md`` and the charts' ``.svg`` into a folder; returns the HTML file."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = content(run)
+    write_text(folder / HTML_FILE, html(found))
+    write_text(folder / MARKDOWN_FILE, markdown(found))
+    for chart in found.charts:
+        write_text(folder / chart.file, chart.standalone + "\n")
+    return folder / HTML_FILE
+
+
+def html(found: Content) -> str:
+    """Return the page; only our own style sheet and charts enter it unescaped."""
+    environment = Environment(autoescape=True, trim_blocks=False)
+    charts = [{"title": chart.title, "svg": Markup(chart.svg)} for chart in found.charts]
+    return environment.from_string(_resource("page.html.jinja")).render(
+        vars(found) | {"charts": charts, "style": Markup(_resource("style.css"))}
+    )
+
+
+def markdown(found: Content) -> str:
+    """Return the Markdown text."""
+    environment = Environment(autoescape=False)
+    environment.filters |= {"md": markdown_line, "block": markdown_block}
+    text = environment.from_string(_resource("page.md.jinja")).render(vars(found))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def markdown_line(text: object) -> str:
+    """Escape text for one line of Markdown.
+
+    >>> markdown_line("a|b <i>")
+    'a\\\\|b &lt;i&gt;'
+    """
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#!])", r"\\\1", line)
+
+
+def markdown_block(text: object) -> str:
+    """Return a code block, fenced longer than any fence in the text."""
+    content = str(text)
+    longest = max((len(run) for run in re.findall("`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{content}\n{fence}"
+
+
+def _resource(name: str) -> str:
+    return (files("congling.report") / name).read_text(encoding="utf-8")
