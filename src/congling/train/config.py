@@ -113,6 +113,8 @@ class TrainConfig(Config):
     """How many checkpoints stay on disk besides the best one; two leave one to fall back on."""
     evaluate_every: PositiveInt | None = None
     """Steps between held-out losses; twenty in a run when not given."""
+    evaluate_tokens: PositiveInt | None = None
+    """Held-out tokens scored each time, whole documents from the beginning; all of them when not given."""
     sample_every: PositiveInt | None = None
     """Steps between samples; six times in a run when not given."""
     sample_prompts: tuple[str, ...] = ()

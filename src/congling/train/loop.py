@@ -27,7 +27,7 @@ from congling.train.schedule import learning_rate_factor
 
 Objective = Callable[[Any, Any], Loss]
 """(model, batch) to sums over the batch's targets."""
-Batches = Callable[[int, int, int], Sequence[Any]]
+Batches = Callable[[int, int, int], list[Any]]
 """(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure function
 (rollouts, which also depend on the weights, aside): to resume is to know the step."""
 Hook = Callable[["Trainer"], None]

@@ -15,13 +15,14 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from congling.core import artifact
+from congling.core.config import Config
 from congling.core.errors import UserError
 
 LOGS = ("metrics", "timing", "samples")
@@ -122,3 +123,31 @@ def find_checkpoint(path: Path | str) -> Path:
         state = "holds no finished checkpoint" if path.is_dir() else "does not exist"
         raise UserError(f"the run directory {state}", value=str(path), hint="train first, or name another directory")
     return found
+
+
+def require_same(before: Config, now: Config, *, where: Path, harmless: Collection[str] = ()) -> None:
+    """Compare the configuration a run was started with and the one it should go on with.
+
+    Raises:
+        UserError: keys other than ``harmless`` ones differ; the message names them.
+    """
+    differing = [
+        key
+        for key in _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+        if key.rpartition(".")[2] not in harmless
+    ]
+    if differing:
+        raise UserError("this directory holds a run with another configuration", where=where,
+                        value=", ".join(differing), hint="go on with the old values, or choose another --out")  # fmt: skip
+
+
+def _differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return [] if before == after else [path]
+    keys = [*before, *(key for key in after if key not in before)]
+    return [
+        name
+        for key in keys
+        for name in _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    ]

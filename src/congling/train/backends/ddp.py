@@ -30,13 +30,12 @@ class DDP(Single):
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Exchange gradients, then compile: torch splits the graph where buckets of gradients are ready."""
-        wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True)
-        return torch.compile(wrapped) if self.compile else wrapped  # type: ignore[return-value]
+        self._wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True)
+        return torch.compile(self._wrapped) if self.compile else self._wrapped  # type: ignore[return-value]
 
     def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Keep gradients to ourselves until the last micro-batch."""
-        wrapped = getattr(module, "_orig_mod", module)  # torch.compile's wrapper has no no_sync of its own
-        return contextlib.nullcontext() if last else wrapped.no_sync()
+        return contextlib.nullcontext() if last else self._wrapped.no_sync()
 
     def backward(self, loss: Tensor) -> None:
         """DDP averages over processes; our loss is a part of a sum, so undo the division."""

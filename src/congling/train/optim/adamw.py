@@ -31,7 +31,8 @@ class AdamW:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and state as they are."""
         for group, settings in zip(self.groups, self.inner.param_groups, strict=True):
             settings["lr"] = group.rate * factor
-        self.inner.found_inf, self.inner.grad_scale = skip, None  # the fused kernel's own way to skip on the device
+        # The fused kernel's own way to skip on the device, made for gradient scalers; torch reads it if it is there.
+        self.inner.__dict__.update(found_inf=skip, grad_scale=None)
         self.inner.step()
 
     def tensors(self) -> dict[str, Tensor]:

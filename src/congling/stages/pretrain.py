@@ -1,0 +1,239 @@
+"""Train a model on shards, from random weights; the same command goes on after an interruption.
+
+Reads a shards directory and the tokenizer directory it was made with, writes a run directory::
+
+    congling pretrain runs/book/shards --tokenizer runs/book/tokenizer --out runs/book/run train.steps=2000
+
+Whatever the recipe leaves open (model, batch, rates, number of steps) is planned for the corpus, machine and budget.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from congling.core import artifact
+from congling.core.config import Config, build, load, read_toml, with_overrides
+from congling.core.errors import UserError
+from congling.data.shards import Shards, open_shards
+from congling.model.config import ModelConfig, flops_per_token
+from congling.tokenizer import store
+from congling.tokenizer.base import Tokenizer
+from congling.train.config import TrainConfig
+from congling.train.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from congling.plan.planning import Plan
+    from congling.plan.recipe import Recipe
+    from congling.train.run import RunParts
+
+RECIPE_FILE = "recipe.toml"
+
+
+class PretrainConfig(Config):
+    """All that determines a pretraining run, besides its shards."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Opened shards and the tokenizer they were made with."""
+
+    shards: Shards
+    tokenizer: Tokenizer
+    tokenizer_path: Path
+
+
+def command(
+    shards: Annotated[Path, typer.Argument(help="A shards directory.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Values such as train.steps=2000 or model.layers=4.")] = None,
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer directory the shards were made with.")] = Path("tokenizer"),
+    out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
+    recipe: Annotated[Path | None, typer.Option(help="A recipe (.toml); [data] and [tokenizer] are not used.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")] = False,
+    force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+) -> None:
+    """Train on shards, or go on with the run in --out."""
+    inputs = open_inputs(shards, tokenizer)
+    asked = read_recipe(recipe, overrides or [])
+    if (out / RECIPE_FILE).is_file():
+        _require_same(asked, out)
+        run(_stored(out), inputs, out, must_resume=resume)
+        return
+    from congling.plan.planning import require_sound
+
+    planned = plan(asked, inputs.shards, out)
+    if not force:
+        require_sound(planned.findings)
+    config = PretrainConfig(model=planned.model, train=planned.train)
+    run(config, inputs, out, must_resume=resume, files=run_files(asked, planned))
+
+
+def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
+    """Open shards and tokenizer, checking that they belong together.
+
+    Raises:
+        UserError: one is missing or damaged, or they do not belong together.
+    """
+    opened = store.load(tokenizer)
+    return Inputs(open_shards(shards, tokenizer=opened, verify=True), opened, Path(tokenizer))
+
+
+def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
+    """Read a recipe for shards that exist already: its ``[data]`` says nothing any more, and may be left out.
+
+    Raises:
+        UserError: the recipe cannot be read or does not fit.
+    """
+    from congling.plan.recipe import Recipe
+
+    values = with_overrides({} if path is None else read_toml(path), overrides)
+    values.setdefault("data", {"sources": ["shards"]})
+    return build(Recipe, values, where=path or "command line")
+
+
+def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
+    """Plan the run; with a time budget, a real step of the planned model is measured and the plan made again.
+
+    Raises:
+        UserError: the recipe contradicts itself, or the model does not run here.
+    """
+    from congling.plan import planning
+    from congling.plan.facts import this_machine
+    from congling.train.calibrate import measure_apart
+
+    facts = planning.facts_of_shards(shards)
+    first = planning.make(recipe, facts, this_machine(out))
+    found = measure_apart(first.model, first.train.replace(compile="off"))
+    machine = this_machine(out, peak=found.matmul_peak)
+    return planning.make(recipe, facts, machine, seconds_per_step=None if first.train.compile == "on" else found.seconds_per_step)
+
+
+def run_files(recipe: "Recipe", planned: "Plan") -> dict[str, str]:
+    """What a run keeps of how it came about: the recipe as asked, and the plan."""
+    import json
+
+    from congling.plan.planning import PLAN_FILE
+
+    return {
+        PLAN_FILE: json.dumps(planned.to_json(), ensure_ascii=False, indent=1) + "\n",
+        RECIPE_FILE: recipe.to_toml(),
+    }
+
+
+def run(
+    config: PretrainConfig, inputs: Inputs, out: Path | str, *,
+    must_resume: bool = False, files: Mapping[str, str] | None = None,
+) -> RunDirectory:  # fmt: skip
+    """Train to the end and return the run's directory; starts from its newest checkpoint if there is one.
+
+    Args:
+        config: model and training.
+        inputs: shards and tokenizer.
+        out: the run directory.
+        must_resume: fail where there is nothing to go on from.
+        files: small texts kept in the run directory, by name.
+
+    Raises:
+        UserError: see :func:`congling.train.run.train`; or model and shards differ in vocabulary or context.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.data.batches import CorpusBatches
+    from congling.model.transformer import Transformer
+    from congling.train.backends.ddp import build_backend
+    from congling.train.loop import Trainer
+    from congling.train.objectives.next_token import next_token
+    from congling.train.run import train
+
+    model, settings = config.model, config.train
+    if model.vocab_size != inputs.shards.vocab_size:
+        raise UserError("model and shards have different vocabularies", value=(model.vocab_size, inputs.shards.vocab_size))
+    if settings.context > model.context:
+        raise UserError("train.context is longer than the model's", value=settings.context, hint=f"at most {model.context}")
+    batches = CorpusBatches(
+        inputs.shards["train"], context=settings.context, rows=settings.rows, accumulation=settings.accumulation,
+        seed=settings.seed, document_mask=settings.document_mask,
+    )  # fmt: skip
+    transformer = Transformer(model)
+    transformer.initialise(settings.seed)
+    transformer.checkpoint_blocks(settings.checkpointing)
+    backend = build_backend(settings)
+    try:
+        trainer = Trainer(
+            transformer, batches, next_token, settings, backend, after_update=transformer.update_balance
+        )
+        return train(trainer, out, _parts(config, inputs, trainer, files or {}), must_resume=must_resume)
+    finally:
+        backend.close()
+
+
+def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str]) -> "RunParts":
+    """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
+    from congling.train.calibrate import matmul_peak
+    from congling.train.metrics import Yardsticks
+    from congling.train.run import RunParts
+
+    split, settings, backend = inputs.shards["train"], config.train, trainer.backend
+    yardsticks = Yardsticks(
+        tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())),
+        flops_per_token=flops_per_token(config.model, settings.context),
+        matmul_peak=matmul_peak(backend.device, backend.dtype) if backend.rank == 0 else None,
+    )
+    return RunParts(
+        config,
+        parents={"shards": inputs.shards.artifact, "tokenizer": artifact.opened(inputs.tokenizer_path, "tokenizer")},
+        tokenizer=inputs.tokenizer_path,
+        evaluate=_evaluation(inputs, settings) if len(inputs.shards["validation"].tokens) else None,
+        sample=_sampling(inputs, settings) if settings.sample_prompts else None,
+        yardsticks=yardsticks,
+        files=files,
+    )
+
+
+def _evaluation(inputs: Inputs, settings: TrainConfig) -> Any:
+    """Held-out loss, without overlap of windows: quick, and the same text every time."""
+    from congling.evals.loss import evaluate
+
+    def held_out(model: Any) -> dict[str, float]:
+        report = evaluate(
+            model, inputs.shards["validation"], context=settings.context, rows=settings.rows, overlap=0,
+            limit_tokens=settings.evaluate_tokens, document_mask=settings.document_mask,
+        )  # fmt: skip
+        return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}
+
+    return held_out
+
+
+def _sampling(inputs: Inputs, settings: TrainConfig) -> Any:
+    """Continue the fixed prompts with a fixed seed, so that samples differ by the weights alone."""
+    from congling.infer.generate import generate
+    from congling.infer.sampler import SamplingConfig
+
+    def write(model: Any) -> list[dict[str, str]]:
+        texts = generate(
+            model, inputs.tokenizer, settings.sample_prompts, max_new_tokens=settings.sample_tokens,
+            sampling=SamplingConfig(seed=settings.seed),
+        )  # fmt: skip
+        return [{"prompt": prompt, "text": text} for prompt, text in zip(settings.sample_prompts, texts, strict=True)]
+
+    return write
+
+
+def _stored(out: Path) -> PretrainConfig:
+    """The configuration a run was started with: plans depend on measured speeds, which are never twice the same."""
+    return load(PretrainConfig, RunDirectory(out).config)
+
+
+def _require_same(asked: "Recipe", out: Path) -> None:
+    """Compare what is asked for now with what was asked for when the run began.
+
+    Raises:
+        UserError: they differ; the keys are named.
+    """
+    from congling.train.rundir import require_same
+
+    require_same(load(type(asked), out / RECIPE_FILE), asked, where=out)

@@ -1,0 +1,112 @@
+"""Measure instead of guessing: the machine's matmul peak, and time and memory of a real training step."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from congling.core import machine
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.data.batches import Batch
+from congling.model.config import ModelConfig, flops_per_token
+from congling.model.transformer import Transformer
+from congling.train.backends.single import Single
+from congling.train.config import TrainConfig
+from congling.train.loop import Trainer
+from congling.train.measurement import Calibration
+from congling.train.objectives.next_token import next_token
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.5) -> float:
+    """Floating-point operations a second of the best of many square matrix products, for about ``seconds``."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    best, end = float("inf"), time.perf_counter() + seconds
+    torch.mm(a, b, out=out)
+    while time.perf_counter() < end:
+        _wait(device)
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        _wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
+    """Train on random tokens for about ``seconds`` (two steps at least) and report the median step."""
+    backend = Single(config)
+    peak = matmul_peak(backend.device, backend.dtype)
+    transformer = Transformer(model)
+    transformer.checkpoint_blocks(config.checkpointing)
+    trainer = Trainer(transformer, _RandomBatches(model, config), next_token, config, backend, ahead=0)
+    times: list[float] = []
+    first = _timed_step(trainer)  # compiles, allocates: not part of the pace
+    while len(times) < 1 or sum(times) + first < seconds:
+        times.append(_timed_step(trainer))
+    pace = statistics.median(times)
+    used = flops_per_token(model, config.context) * config.tokens_per_step / pace / peak
+    cuda = backend.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(backend.device) if cuda else machine.peak_memory_bytes()
+    return Calibration(peak, pace, config.tokens_per_step, memory, used)
+
+
+def measure_apart(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
+    """Like ``measure``, in a process of its own: peak memory is then that of the step, not of what ran before.
+
+    Raises:
+        UserError: the process failed, most likely for lack of memory.
+    """
+    request = {"model": model.model_dump(mode="json"), "train": config.model_dump(mode="json"), "seconds": seconds}
+    done = subprocess.run(
+        [sys.executable, "-m", "congling.train.calibrate"], input=json.dumps(request), text=True, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise UserError("a trial step of this model failed here", value=reason, hint="lower train.rows, or the model's size")
+    return Calibration(**json.loads(done.stdout))
+
+
+@dataclass(frozen=True)
+class _RandomBatches:
+    """Random tokens in the shapes of training."""
+
+    model: ModelConfig
+    config: TrainConfig
+
+    def __call__(self, step: int, rank: int, world: int) -> list[Batch]:
+        shape = (self.config.rows, self.config.context + 1)
+        tokens = np.random.default_rng(step).integers(0, self.model.vocab_size, (self.config.accumulation, *shape))
+        return [Batch(row[:, :-1], row[:, 1:], count=float(row[:, 1:].size)) for row in tokens]
+
+
+def _timed_step(trainer: Trainer) -> float:
+    start = time.perf_counter()
+    trainer.train_step(trainer.batches(trainer.step, 0, 1))
+    _wait(trainer.backend.device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Read a request from standard input, measure, and print the result as JSON."""
+    request = json.load(sys.stdin)
+    found = measure(
+        build(ModelConfig, request["model"]), build(TrainConfig, request["train"]), seconds=request["seconds"]
+    )
+    print(json.dumps(found.to_json()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""What a calibration found: pure numbers, for the plan and for JSON; no torch."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Speed and memory of one training step, measured on this machine."""
+
+    matmul_peak: float
+    """Floating-point operations a second in large matrix products, in the precision of training."""
+    seconds_per_step: float
+    """Of a whole step: all micro-batches, forward, backward, update."""
+    tokens_per_step: int
+    peak_memory_bytes: int
+    """Of the measuring process (a GPU's memory where it trains on one)."""
+    utilisation: float
+    """Share of the peak that the step reaches."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Targets trained on in a second."""
+        return self.tokens_per_step / self.seconds_per_step
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)

@@ -1,0 +1,124 @@
+"""Rows of ``metrics.jsonl`` and ``timing.jsonl``; numbers are read from the device only now and then."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from congling.train.guard import SkippedSteps
+from congling.train.loop import Trainer
+from congling.train.progress import ProgressLine
+from congling.train.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """What turns raw measurements into comparable ones; each is left out where it is not known."""
+
+    tokens_per_character: float | None = None
+    """Of the training text: turns nats per token into bits per character."""
+    flops_per_token: float | None = None
+    """Of training on one token (:func:`congling.model.config.flops_per_token`)."""
+    matmul_peak: float | None = None
+    """Floating-point operations a second this machine reaches in matrix products."""
+
+    def bits_per_character(self, nats_per_token: float) -> float | None:
+        """Same loss, independent of the tokenizer."""
+        scale = self.tokens_per_character
+        return None if scale is None else nats_per_token * scale / math.log(2)
+
+    def utilisation(self, tokens_per_second: float) -> float | None:
+        """Share of the matmul peak that the whole step reaches (MFU)."""
+        if self.flops_per_token is None or self.matmul_peak is None:
+            return None
+        return tokens_per_second * self.flops_per_token / self.matmul_peak
+
+
+class Metrics:
+    """The hook that logs every step; a waiting row stays on the device until ``flush``."""
+
+    def __init__(
+        self, run: RunDirectory, yardsticks: Yardsticks, line: ProgressLine, skipped: SkippedSteps, *, every: int
+    ) -> None:
+        self.run, self.yardsticks, self.line, self.skipped, self.every = run, yardsticks, line, skipped, every
+        self._waiting: list[dict[str, Any]] = []
+        self._mark, self._tokens = time.monotonic(), None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Take the row of the step just done."""
+        self._waiting.append(trainer.row)
+        if len(self._waiting) >= self.every or trainer.step == trainer.config.steps:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the waiting rows.
+
+        Raises:
+            UserError: too many steps in a row were skipped.
+        """
+        if not self._waiting:
+            return
+        rows, self._waiting = _fetched(self._waiting), []
+        written = [self._row(row) for row in rows]
+        self.run.log("metrics").append(*written)
+        self._time(written)
+        for row in written:
+            if row.get("skipped"):
+                self.run.event("skipped step", step=row["step"], reason="the gradient is not finite")
+            self.skipped.count(row["step"], bool(row.get("skipped")))
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Write what waits, and leave the time spent in the block out of the speed."""
+        self.flush()
+        start = time.monotonic()
+        yield
+        self._mark += time.monotonic() - start
+
+    def validation(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """Write a held-out row: ``validation_loss`` and so on."""
+        place = {"step": trainer.step, "tokens": int(trainer.tokens)}
+        self.run.log("metrics").append(place | {f"validation_{name}": value for name, value in values.items()})
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Numbers as they are logged; NaN and infinity are no JSON and become null."""
+        numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
+        numbers |= {"step": int(row["step"]), "tokens": int(row["tokens"])}
+        if not numbers.pop("skipped"):
+            loss = numbers.get("loss")
+            numbers["bits_per_character"] = None if loss is None else self.yardsticks.bits_per_character(loss)
+            return {name: value for name, value in numbers.items() if value is not None}
+        return numbers | {"skipped": True}
+
+    def _time(self, rows: list[dict[str, Any]]) -> None:
+        """Speed since the last rows, for the log and the line."""
+        now, last = time.monotonic(), rows[-1]
+        tokens = last["tokens"] - (self._tokens if self._tokens is not None else 0)
+        if self._tokens is not None:
+            speed = tokens / max(1e-9, now - self._mark)
+            share = self.yardsticks.utilisation(speed)
+            timing = {"step": last["step"], "seconds": now - self.line.started, "tokens_per_second": speed}
+            self.run.log("timing").append(timing | ({} if share is None else {"utilisation": share}))
+            self.line.show(last["step"], _shown_loss(last), speed, share)
+        self._mark, self._tokens = now, last["tokens"]
+
+
+def _shown_loss(row: dict[str, Any]) -> str:
+    if row.get("bits_per_character") is not None:
+        return f"{row['bits_per_character']:.3f} bits/char"
+    return "skipped" if row.get("loss") is None else f"{row['loss']:.4f} nats/token"
+
+
+def _fetched(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """All values of all rows as numbers, in one transfer from the device."""
+    names = list(rows[0])
+    tensors = [value.detach().double().reshape(()) for row in rows for value in row.values() if isinstance(value, Tensor)]
+    numbers = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [
+        {name: next(numbers) if isinstance(row[name], Tensor) else float(row[name]) for name in names} for row in rows
+    ]

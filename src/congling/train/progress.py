@@ -1,0 +1,47 @@
+"""One line for people: where the run is, how good, how fast, and when it ends."""
+
+import shutil
+import sys
+import time
+
+from rich.cells import cell_len, set_cell_size
+
+from congling.core.units import show_count, show_seconds
+
+PLAIN_INTERVAL = 10.0  # seconds between lines where the output is no terminal
+LIVE_INTERVAL = 0.2
+
+
+class ProgressLine:
+    """A line on standard error, rewritten in place on a terminal and repeated every few seconds elsewhere."""
+
+    def __init__(self, steps: int, first: int) -> None:
+        self.steps, self.first = steps, first
+        self.live = sys.stderr.isatty()
+        self.started, self.shown = time.monotonic(), float("-inf")
+
+    def show(self, step: int, loss: str, tokens_per_second: float, utilisation: float | None) -> None:
+        """Show the state after ``step``, unless that was done a moment ago; the last step is always shown."""
+        now = time.monotonic()
+        if now - self.shown < (LIVE_INTERVAL if self.live else PLAIN_INTERVAL) and step < self.steps:
+            return
+        self.shown = now
+        left = (now - self.started) / max(1, step - self.first) * (self.steps - step)
+        parts = [f"step {step}/{self.steps}", loss, f"{show_count(tokens_per_second)} tokens/s"]
+        if utilisation is not None:
+            parts.append(f"{utilisation:.0%} of matmul peak")
+        parts.append(f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}")
+        self._write(" · ".join(parts), keep=step >= self.steps)
+
+    def note(self, text: str) -> None:
+        """Print something that stays, above the line."""
+        self._write(text, keep=True)
+
+    def _write(self, text: str, *, keep: bool) -> None:
+        if not self.live:
+            print(text, file=sys.stderr, flush=True)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        text = text if keep or cell_len(text) <= width else set_cell_size(text, width)
+        sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if keep else ""))
+        sys.stderr.flush()

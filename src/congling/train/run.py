@@ -1,0 +1,123 @@
+"""One run from start or from where it stopped: directory, resume, hooks, loop.
+
+The same command starts a run and continues it. What a stage brings is a trainer (model, batches, objective) and a few
+functions; what it gets is a directory.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from congling.core.artifact import Artifact, write_text
+from congling.core.config import Config, build, read_toml
+from congling.core.errors import UserError
+from congling.model.checkpoint import save_model
+from congling.train.guard import SkippedSteps, StopSignals, only_writer
+from congling.train.hooks import Evaluate, Sample, agreeing, evaluation, every, samples, saving, stopping
+from congling.train.loop import Hook, Trainer
+from congling.train.metrics import Metrics, Yardsticks
+from congling.train.progress import ProgressLine
+from congling.train.rundir import RunDirectory, require_same
+from congling.train.state import SaveModel, clear_leftovers, resume
+
+_HARMLESS = {"save_every", "keep", "log_every", "max_skipped", "device"}
+"""Keys of ``[train]`` that may change between stop and resume: they leave the weights as they would have been."""
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a run needs besides its trainer."""
+
+    config: Config
+    """All that determines the run; written to ``config.toml`` and compared on resume."""
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    """Inputs, by name; their fingerprints are compared on resume."""
+    tokenizer: Path | None = None
+    """Tokenizer directory, copied into every checkpoint."""
+    evaluate: Evaluate | None = None
+    sample: Sample | None = None
+    yardsticks: Yardsticks = field(default_factory=Yardsticks)
+    save_model: SaveModel = save_model
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Small texts kept beside ``config.toml``, by name, such as the plan."""
+    hooks: Sequence[Hook] = ()
+    """Called after each step, before it is saved."""
+
+
+def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bool = False) -> RunDirectory:
+    """Train to the end, from the newest whole checkpoint in ``out`` if there is one.
+
+    Raises:
+        UserError: ``out`` holds something else, a run of another configuration or other inputs, or only damaged
+            checkpoints; ``must_resume`` and there is nothing to resume; the loss stays without a finite value.
+        Interrupted: a signal came; the state is saved.
+    """
+    run, first = RunDirectory(Path(out)), trainer.backend.rank == 0
+    with contextlib.ExitStack() as stack:
+        if first:
+            open_directory(run, parts.config, parts.files, must_resume=must_resume)
+            stack.enter_context(only_writer(run.path))
+            clear_leftovers(run)
+        trainer.backend.barrier()
+        start = resume(trainer, run, parts.parents, write=first)
+        trainer.backend.barrier()
+        if first and must_resume and not start:
+            raise UserError("there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume")
+        if start >= trainer.config.steps:
+            return run
+        stop = stack.enter_context(StopSignals())
+        hooks = _hooks(trainer, run, parts, stop, start) if first else _follower_hooks(trainer, run, stop)
+        if first:
+            run.event("resumed" if start else "started", step=start)
+        trainer.run(hooks)
+        if first:
+            run.event("finished", step=trainer.step)
+    return run
+
+
+def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], *, must_resume: bool) -> None:
+    """Create the directory with its ``config.toml``, or check that it is that of the same run.
+
+    Raises:
+        UserError: it is not; the message names the keys that differ.
+    """
+    if run.config.is_file():
+        before = build(type(config), read_toml(run.config), where=run.config)
+        require_same(before, config, where=run.path, harmless=_HARMLESS)
+        return
+    if must_resume:
+        raise UserError("there is no run to resume", value=str(run.path), hint="leave out --resume to start one")
+    if run.checkpoints() or run.log("metrics").path.exists():
+        raise UserError("the directory holds a run whose config.toml is gone", value=str(run.path), hint="choose another --out")
+    (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_text(run.path / name, text)
+    write_text(run.config, config.to_toml())  # last: a directory without it was never begun
+
+
+def log_every(trainer: Trainer) -> int:
+    """Steps between reads of the metrics: reading makes a GPU wait, and costs a CPU nothing."""
+    return trainer.config.log_every or (10 if trainer.backend.device.type == "cuda" else 1)
+
+
+def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int) -> list[Hook]:
+    config, interval = trainer.config, log_every(trainer)
+    line = ProgressLine(config.steps, start)
+    metrics = Metrics(run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval)
+    hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
+    if parts.evaluate is not None:
+        hooks.append(every(config.interval("evaluate"), evaluation(parts.evaluate, metrics)))
+    if parts.sample is not None:
+        hooks.append(every(config.interval("sample"), samples(parts.sample, metrics)))
+    hooks += parts.hooks
+    return [
+        *hooks,
+        saving(metrics, parts.save_model, stop, tokenizer=parts.tokenizer, parents=parts.parents),
+        stopping(run, stop),
+    ]
+
+
+def _follower_hooks(trainer: Trainer, run: RunDirectory, stop: StopSignals) -> list[Hook]:
+    """Processes other than the first only need to stop with it."""
+    return [every(log_every(trainer), agreeing(stop)), stopping(run, stop)]

@@ -1,0 +1,141 @@
+"""Checkpoints, and going on from one as if nothing had happened.
+
+::
+
+    step-00000400/
+    ├── model.safetensors  model.json     what is handed on: the averaged weights where there is an average
+    ├── tokenizer/
+    ├── state/optimizer.safetensors       moments
+    ├── state/weights.safetensors         the weights that are trained on, only where an average is handed on instead
+    ├── state/state.json                  step, tokens, best loss, lengths of the logs
+    └── MANIFEST.json                     SHA-256 of all that
+
+Data order and dropout are functions of the step, so the step is all there is to say about them.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from congling.core import artifact
+from congling.core.artifact import Artifact
+from congling.core.errors import UserError
+from congling.train.loop import Trainer
+from congling.train.rundir import LOGS, RunDirectory
+
+SaveModel = Callable[[Any, Path], None]
+"""Writes ``model.safetensors`` (all of ``state_dict()``) and a description into a directory."""
+
+
+def save(
+    trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
+    tokenizer: Path | None, parents: Mapping[str, Artifact],
+) -> Path:  # fmt: skip
+    """Write the checkpoint of the current step, let ``LATEST`` and ``BEST`` name theirs, and remove old ones."""
+    target = run.checkpoint(trainer.step)
+    facts = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
+    with artifact.writing(target, "checkpoint", parents=parents, facts=facts, overwrite=True) as folder:
+        with trainer.evaluated_model() as model:
+            save_model(model, folder)
+        if tokenizer is not None:
+            shutil.copytree(tokenizer, folder / "tokenizer")
+        state = folder / "state"
+        state.mkdir()
+        moments = {name: value for optimizer in trainer.optimizers for name, value in optimizer.tensors().items()}
+        save_file(_portable(moments), state / "optimizer.safetensors")
+        if trainer.ema is not None:
+            save_file(_portable(trainer.model.state_dict()), state / "weights.safetensors")
+        values = {
+            "step": trainer.step,
+            "tokens": float(trainer.tokens),
+            "best": trainer.best,
+            "logs": {name: run.log(name).size() for name in LOGS},
+        }
+        (state / "state.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    run.point("LATEST", target)
+    if trainer.best is not None and trainer.best["step"] == trainer.step:
+        run.point("BEST", target)
+    _prune(run, trainer.config.keep)
+    return target
+
+
+def resume(trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True) -> int:
+    """Continue from the newest checkpoint that is whole; returns its step, 0 where there is none yet.
+
+    A damaged one is reported, set aside and the one before is used. Logs are cut back to where the checkpoint was.
+    ``write`` is false for all but the first of several processes, which leave the directory alone.
+
+    Raises:
+        UserError: all checkpoints are damaged, or they belong to other parents.
+    """
+    found = run.checkpoints()
+    for path in found:
+        try:
+            checkpoint = artifact.opened(path, "checkpoint", verify=True)
+        except UserError as error:
+            if write:
+                _set_aside(run, path, error)
+            continue
+        for name, parent in parents.items():
+            if checkpoint.parents.get(name) != parent.fingerprint:
+                raise UserError(f"this run was made from other {name}", where=path, value=str(parent.path),
+                                hint=f"give the {name} it was started with, or choose another --out")  # fmt: skip
+        _restore(trainer, run, path, write)
+        return trainer.step
+    if found:
+        raise UserError("no checkpoint of this run is whole", where=run.path, hint="remove the directory and start again")
+    if write:
+        for name in LOGS:
+            run.log(name).truncate(0)
+    return 0
+
+
+def clear_leftovers(run: RunDirectory) -> None:
+    """Remove what a killed process was writing."""
+    for leftover in run.path.glob("checkpoints/.step-*.partial-*"):
+        shutil.rmtree(leftover)
+    for old in run.path.glob("checkpoints/.step-*.old-*"):
+        place = old.with_name(old.name[1:].partition(".old-")[0])
+        shutil.rmtree(old) if place.exists() else old.rename(place)
+
+
+def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> None:
+    values = json.loads((path / "state" / "state.json").read_text(encoding="utf-8"))
+    handed_on = load_file(path / "model.safetensors")
+    if trainer.ema is not None:
+        for name, value in trainer.ema.average.items():
+            value.copy_(handed_on[name])
+        handed_on = load_file(path / "state" / "weights.safetensors")
+    trainer.model.load_state_dict(handed_on)
+    moments = load_file(path / "state" / "optimizer.safetensors")
+    for optimizer in trainer.optimizers:
+        optimizer.load(moments)
+    trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
+    if write:
+        for name, size in values["logs"].items():
+            run.log(name).truncate(int(size))
+
+
+def _set_aside(run: RunDirectory, path: Path, error: UserError) -> None:
+    aside = path.with_name(path.name + ".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    run.event("damaged checkpoint", checkpoint=path.name, reason=str(error))
+    print(f"warning: {error}\n  {path.name} is damaged and set aside; going on from the one before", file=sys.stderr)
+
+
+def _prune(run: RunDirectory, keep: int) -> None:
+    best = run.pointed("BEST")
+    for path in run.checkpoints()[keep:]:
+        if path != best:
+            shutil.rmtree(path)
+
+
+def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
