@@ -1,6 +1,6 @@
 """A mini dictionary: headword, explanation and example, all taken from the ontology."""
 
-from congling.data.smallworld.grammar import Source, numbered
+from congling.data.smallworld.grammar import Source, numbered, some_of
 
 ALIASES = {"who": "person"}
 
@@ -53,11 +53,6 @@ _SCENE: Source = [
     ("{scene.sense}，多见于{scene.when}。\n", "指{scene.sense}。{scene.when}可以见到。\n"),
     ("例：{who}指着{scene}给大家看。\n", "例：{who}第一次见到{scene}，高兴极了。\n", ""),
 ]
-ENTRY: Source = (_CREATURE, _PLANT, _TOOL, _SCENE)
-
-DICTIONARY: Source = [
-    numbered(ENTRY, 1),
-    numbered(ENTRY, 2),
-    numbered(ENTRY, 3),
-    (numbered(ENTRY, 4), ""),
-]
+DICTIONARY: Source = some_of(
+    tuple(numbered(entry, k) for k, entry in enumerate((_CREATURE, _PLANT, _TOOL, _SCENE), start=1)), 3
+)

@@ -123,6 +123,13 @@ def _write(
     return bits
 
 
+def some_of(items: tuple[Source, ...], number: int) -> Source:
+    """``number`` different items, in any order."""
+    if number == 1:
+        return items
+    return tuple([first, some_of(tuple(i for i in items if i is not first), number - 1)] for first in items)
+
+
 def compute(left: int, operator: str, right: int) -> int:
     """``left + right``, ``left - right`` or ``left * right``."""
     return left + right if operator == "+" else left - right if operator == "-" else left * right

@@ -38,14 +38,14 @@ SHARE = Plot(
 PICK = Plot(
     [
         (
-            "{who}和{friend}约好一起摘{fruit}。 | partner who = friend",
-            "{who}是来摘{fruit}的，{friend}也提着篮子来了。 | partner who = friend",
+            "{who}和{friend}约好去后山摘{fruit}。 | partner who = friend",
+            "{who}要去后山摘{fruit}，{friend}也提着篮子来了。 | partner who = friend",
         ),
         ("树上的{fruit}又大又圆。", "今年的{fruit}结得真多。", "{fruit}压弯了枝头。"),
         (
             "{who}摘了{many.count}{fruit.measure}，{friend}摘了{few.count}{fruit.measure}。"
             " | count who fruit = many ; count friend fruit = few",
-            "{friend}只顾着玩，摘了{few.count}{fruit.measure}；{who}摘了{many.count}{fruit.measure}。"
+            "{friend}光顾着玩，摘了{few.count}{fruit.measure}；{who}摘了{many.count}{fruit.measure}。"
             " | count who fruit = many ; count friend fruit = few",
         ),
         (
@@ -198,8 +198,8 @@ LEARN = Plot(
 TREE = Plot(
     [
         (
-            "{who}和{friend}在这里种下一棵{tree}。 | tree = tree",
-            "{who}扛来一棵{tree}苗，{friend}挖好了坑。 | tree = tree",
+            "{who}和{friend}在{place}旁边种下一棵{tree}。 | tree = tree",
+            "{who}扛来一棵{tree}苗，{friend}在{place}旁边挖好了坑。 | tree = tree",
         ),
         ("他们每天来浇水。", "下雨的日子，他们也来看一看。", "{friend}给它围上了篱笆。"),
         (

@@ -1,7 +1,7 @@
 """Short stories, and the same stories followed by questions and answers."""
 
 from congling.data.smallworld import plots_people, plots_things
-from congling.data.smallworld.grammar import Source
+from congling.data.smallworld.grammar import Source, some_of
 from congling.data.smallworld.plot import Plot
 
 ALIASES = {"who": "person", "friend": "person", "third": "person"}
@@ -34,16 +34,9 @@ ENDING: Source = (
 )
 
 
-def _questions(patterns: tuple[str, ...], number: int) -> Source:
-    """``number`` different questions in any order."""
-    if number == 1:
-        return patterns
-    return tuple([first, _questions(tuple(p for p in patterns if p != first), number - 1)] for first in patterns)
-
-
 def _story(plot: Plot) -> list[Source]:
     return [plot.body, ENDING]
 
 
 STORIES: Source = [OPENING, tuple(_story(plot) for plot in PLOTS)]
-QUESTIONS: Source = [OPENING, tuple([*_story(plot), _questions(plot.questions, 2)] for plot in PLOTS)]
+QUESTIONS: Source = [OPENING, tuple([*_story(plot), some_of(plot.questions, 2)] for plot in PLOTS)]
