@@ -304,5 +304,5 @@ def _summary(
     if config.sources == (SMALL_WORLD,):
         from congling.data.smallworld import entropy_floor
 
-        result["entropy_floor"] = asdict(entropy_floor(config.smallworld or SmallWorldConfig()))
+        result["entropy_floor"] = asdict(entropy_floor(config.smallworld or SmallWorldConfig.model_validate({})))
     return result

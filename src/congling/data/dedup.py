@@ -1,7 +1,8 @@
 """Equal documents, and training documents that give away what a validation document says.
 
-Near copies are found by common 13-character sequences, after the 13-grams by which GPT-3 measured the overlap of
-training and evaluation data (Brown et al. 2020, appendix C). Memory grows with the validation side alone.
+Near copies are found by common 13-character sequences, after the 13-grams by which GPT-3 measured the
+overlap of training and evaluation data (Brown et al. 2020, appendix C). Memory grows with the validation
+side alone.
 """
 
 import hashlib

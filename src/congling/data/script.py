@@ -1,7 +1,8 @@
 """Which script a text is in, from counts of its characters.
 
-The national standards of the two regions differ where the scripts differ: a character in GB 2312 but not in Big5
-is a simplified form, one in Big5 but not in GB 2312 a traditional (or rare) one. No list has to be kept.
+The national standards of the two regions differ where the scripts differ: a character in GB 2312 but not
+in Big5 is a simplified form, one in Big5 but not in GB 2312 a traditional (or rare) one. No list has to
+be kept.
 """
 
 from functools import cache

@@ -189,7 +189,7 @@ def _full(buffer: _Buffer, line: str, kind: str, config: DataConfig) -> bool:
 
 
 def _heading(line: str) -> str:
-    """The sort of heading a stripped line is, or nothing; called for every line, so cheap tests come first."""
+    """The sort of heading a stripped line is, or nothing; the cheap tests come first."""
     if len(line) > _LONGEST_HEADING:
         return ""
     if line[-1] in "）)" and _ENUMERATED.fullmatch(line):

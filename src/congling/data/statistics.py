@@ -1,15 +1,17 @@
 """What a corpus is made of, and the reference lines a language model's loss is read against.
 
-All reference lines are cross-entropies of the validation text, in bits per character, under models fitted to
-the training text alone. The end of a document is one more symbol to predict; denominators count characters only.
+All reference lines are cross-entropies of the validation text, in bits per character, under models fitted
+to the training text alone. The end of a document is one more symbol to predict; denominators count
+characters only.
 
 uniform   every known symbol is equally likely
 unigram   characters by their frequency
-bigram    interpolated absolute discounting (Ney, Essen & Kneser 1994): what is taken off every seen pair goes
-          to the unigram; the discount n1 / (n1 + 2 n2) follows from the counts, nothing is tuned on held-out text
+bigram    interpolated absolute discounting (Ney, Essen & Kneser 1994): what is taken off every pair goes
+          to the unigram; the discount n1 / (n1 + 2 n2) follows from the counts, no held-out text is used
 
-Every distribution sums to 1 over all of Unicode: the discount of the unigram model (and one symbol's share of
-the uniform one) is spread evenly over all code points, so that a character never seen costs about 20 bits more.
+Every distribution sums to 1 over all of Unicode: the discount of the unigram model (and one symbol's
+share of the uniform one) is spread evenly over all code points, so that a character never seen costs
+about 20 bits more.
 """
 
 from collections.abc import Iterable
@@ -112,7 +114,6 @@ class ReferenceLines:
 
 def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> ReferenceLines | None:
     """Measure validation texts with models of the training counts; ``None`` when either side is empty."""
-    train.settle()
     if not train.characters:
         return None
     model = _Bigram(train)
@@ -140,6 +141,7 @@ class _Bigram:
     """P(c | p) = max(n(p,c) - d, 0) / n(p) + d · types(p) / n(p) · P(c), and P(c) likewise over a uniform."""
 
     def __init__(self, train: CharacterCounts) -> None:
+        train.settle()
         total, kinds = train.counts.sum(), int((train.counts > 0).sum())
         discount = _discount(train.counts[train.counts > 0])
         self._unigram = np.maximum(train.counts - discount, 0) / total + discount * kinds / total / SYMBOLS

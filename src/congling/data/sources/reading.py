@@ -127,6 +127,6 @@ def _small_world(config: DataConfig, findings: Findings) -> Iterator[Document]:
 
     note = findings.file(SMALL_WORLD, 0, "generated")
     note.choice, note.why = "generated", "the embedded corpus makes whole documents"
-    for document in smallworld.generate(config.smallworld or SmallWorldConfig()):
+    for document in smallworld.generate(config.smallworld or SmallWorldConfig.model_validate({})):
         note.documents += 1
         yield document

@@ -143,7 +143,7 @@ def encoding_of(path: Path, name: str, configured: str | None) -> Encoding:
 
 
 def lines(path: Path, name: str, found: Encoding, findings: Findings, *, longest: int) -> Iterator[Line]:
-    """Yield lines as bytes of the file's encoding (UTF-8 for UTF-16/32), in parts of about ``longest`` at most."""
+    """Yield lines as bytes (UTF-16/32 becomes UTF-8), in parts of about ``longest`` bytes at most."""
     with opened(path) as stream:
         parts = chunks(stream, name, findings)
         parts = itertools.chain((next(parts, b"")[found.mark :],), parts)

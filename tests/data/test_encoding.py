@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.data.config import DataConfig
+from congling.data.document import Document
+from congling.data.encoding import detect, named
+from congling.data.findings import Findings
+from congling.data.sources.reading import read
+
+HANS = "原来女娲氏炼石补天之时，于大荒山无稽崖炼成高经十二丈、方经二十四丈顽石三万六千五百零一块。这是真的吗？我们都不知道。"
+HANT = "原來女媧氏煉石補天之時，於大荒山無稽崖煉成高經十二丈、方經二十四丈頑石三萬六千五百零一塊。這是真的嗎？我們都不知道。"
+
+
+@pytest.mark.parametrize(
+    "text,codec",
+    [(HANS, "gb18030"), (HANT, "gb18030"), (HANT, "big5hkscs"), (HANS, "utf-8"), (HANT, "utf-8")],
+)
+def test_a_sentence_is_enough(text: str, codec: str) -> None:
+    assert detect(text.encode(codec), where="x").codec == codec
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_told_by_its_line_feeds(codec: str) -> None:
+    assert detect("\n".join([HANS] * 5).encode(codec), where="x").codec == codec
+
+
+def test_plain_western_text_is_read() -> None:
+    assert "é" in "A café and a naïve résumé, and plain English words otherwise.".encode("cp1252").decode(
+        detect("A café and a naïve résumé, and plain English words otherwise.".encode("cp1252"), where="x").codec
+    )
+
+
+def test_binary_data_is_refused() -> None:
+    with pytest.raises(UserError, match="not text"):
+        detect(bytes(range(256)) * 20, where="x")
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(UserError, match="no such text encoding"):
+        named("klingon")
+    with pytest.raises(UserError, match="no such text encoding"):
+        named("base64")
+
+
+def texts(path: Path) -> list[Document]:
+    return list(read([path], DataConfig(sources=(str(path),), documents="line"), Findings()))
+
+
+def test_one_text_in_every_encoding_is_one_text(corpora: Path) -> None:
+    folder = corpora / "encodings"
+    hans = [document.text for document in texts(folder / "hans.utf8.txt")]
+    for name in ("utf8-bom-crlf", "utf16le-bom", "utf16be-bom", "gb18030"):
+        assert [document.text for document in texts(folder / f"hans.{name}.txt")] == hans, name
+    hant = [document.text for document in texts(folder / "hant.utf8.txt")]
+    assert [document.text for document in texts(folder / "hant.big5hkscs.txt")] == hant
+
+
+def test_a_cut_tail_costs_one_character_and_is_named(corpora: Path) -> None:
+    findings = Findings()
+    path = corpora / "encodings" / "hans.truncated-utf8.txt"
+    found = list(read([path], DataConfig(sources=(str(path),), documents="line"), findings))
+    whole = texts(corpora / "encodings" / "hans.utf8.txt")
+    assert findings.counts == {"invalid bytes": 1}
+    assert findings.examples[0].line == 12
+    assert found[-1].text.rstrip("\ufffd") == whole[-1].text[: len(found[-1].text.rstrip("\ufffd"))]
