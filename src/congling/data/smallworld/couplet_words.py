@@ -23,7 +23,7 @@ COUPLET_WORDS: dict[str, str] = {
     "weather_does": "吹 染 洗 照 拂 润 绕 催",
     "bird_does": "飞 过 归 栖 入 出 恋 掠",
     "plant_does": "含 带 迎 送 映 沐 披 凝",
-    "human": "小童 老叟 樵夫 渔翁 行人 村姑 书生 牧人",
+    "human": "小童 老叟 樵夫 渔翁 旅客 村姑 书生 牧人",
     "human_act": "吹笛 烹茶 携琴 读书 垂钓 种菊 采莲 听雨 抄经 磨墨",
     "human_faces": "归 对 向 临 倚 望",
 }

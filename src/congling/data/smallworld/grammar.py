@@ -75,6 +75,12 @@ class Pattern:
     """Information in the draws: the sum of log2(possibilities)."""
     meaning: str
 
+    def text(self, values: list[Any]) -> str:
+        """The text for values already drawn; fills in the computed ones."""
+        for start, left, right, operator, numbers in self.computed:
+            values[start : start + 4] = numbers[compute(values[left + 3], operator, values[right + 3])]
+        return self.layout if self.show is None else self.layout % self.show(values)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:

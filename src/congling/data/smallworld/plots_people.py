@@ -111,7 +111,7 @@ ERRAND = Plot(
         ),
         (
             "{who}一路小跑，把{snack}交给{elder}。",
-            "{who}提着{snack}回家，{elder}夸{who.he}能干。",
+            "{who}提着{snack}回家，{elder}夸{who.he}真棒。",
             "{elder}接过{snack}，笑得合不拢嘴。",
         ),
     ],
@@ -176,8 +176,8 @@ LEARN = Plot(
         ),
         ("开始的时候，{who}总是出错。", "“慢慢来。”{friend}说。", "{who}学得很认真，一句话也不说。"),
         (
-            "学了{many}天，{who}终于学会了。 | days skill = many",
-            "{many}天过去，{who}做得和{friend}一样好。 | days skill = many",
+            "学了{many}天，{who}终于学会了。 | days who = many",
+            "{many}天过去，{who}做得和{friend}一样好。 | days who = many",
         ),
         (
             "为了道谢，{who}送给{friend}一{thing.measure}{colour}色的{thing}。"
@@ -188,7 +188,7 @@ LEARN = Plot(
     ],
     (
         ask("谁教{who}{skill}", "{friend}", "teacher skill ? friend"),
-        ask("{who}学了几天", "学了{many}天", "days skill ? many"),
+        ask("{who}学了几天", "学了{many}天", "days who ? many"),
         ask("{who}学会了什么", "学会了{skill}", "skill_of who ? skill"),
         ask("{thing}是什么颜色的", "{colour}色", "colour thing ? colour"),
         PLACE,

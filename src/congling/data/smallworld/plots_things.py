@@ -56,9 +56,9 @@ LOST = Plot(
             "这时候{friend}路过，也弯下腰帮忙。",
         ),
         (
-            "最后，{friend}在{spot}找到了{thing}。 | finder thing = friend ; spot thing = spot ; holder thing = friend",
+            "最后，{friend}在{spot}找到了{thing}。 | finder thing = friend ; spot thing = spot ; holder thing : nobody -> friend",
             "没过多久，{friend}从{spot}拾起了{thing}。"
-            " | finder thing = friend ; spot thing = spot ; holder thing = friend",
+            " | finder thing = friend ; spot thing = spot ; holder thing : nobody -> friend",
         ),
         (
             "{friend}把{thing}还给{who}，两个人都笑了。 | holder thing : friend -> who",
@@ -88,9 +88,9 @@ GIFT = Plot(
             " | owner thing = who ; holder thing = who ; colour thing = colour",
         ),
         (
-            "{who.he}把{thing}送给了{friend}。 | giver thing = who ; holder thing : who -> friend ; owner thing = friend",
+            "{who.he}把{thing}送给了{friend}。 | giver thing = who ; holder thing : who -> friend ; owner thing : who -> friend",
             "见了面，{who.he}悄悄拿出{thing}，塞到{friend}手里。"
-            " | giver thing = who ; holder thing : who -> friend ; owner thing = friend",
+            " | giver thing = who ; holder thing : who -> friend ; owner thing : who -> friend",
         ),
         ("{friend}打开一看，眼睛都亮了。", "“真好看！”{friend}舍不得放下。", "{friend}愣了一下，马上笑了。"),
         (
@@ -120,9 +120,9 @@ LEND = Plot(
         ("{friend}用得很小心。", "{friend}走到哪里都带着它。", ""),
         (
             "{few.count}天以后，{friend}来还{thing}，还带来一{snack.measure}{snack}。"
-            " | days thing = few ; holder thing : friend -> who ; treat who = snack",
+            " | days thing = few ; holder thing : friend -> who ; brought friend = snack",
             "过了{few.count}天，{friend}把{thing}还给{who}，又送上一{snack.measure}{snack}。"
-            " | days thing = few ; holder thing : friend -> who ; treat who = snack",
+            " | days thing = few ; holder thing : friend -> who ; brought friend = snack",
         ),
     ],
     (
@@ -130,8 +130,8 @@ LEND = Plot(
         HOLDER_WHO,
         OWNER_WHO,
         PLACE,
-        ask("{friend}借了几天", "借了{few.count}天", "days thing ? few"),
-        ask("{friend}带来了什么", "带来了{snack}", "treat who ? snack"),
+        ask("{friend}借{thing}借了几天", "借了{few.count}天", "days thing ? few"),
+        ask("{friend}带来了什么", "带来了{snack}", "brought friend ? snack"),
     ),
 )
 

@@ -73,6 +73,17 @@ def information(text: str, world: World, kind: Kind) -> float | None:
     return bits if reader.position == len(text) else None
 
 
+def continuations(text: str, world: World, kind: Kind) -> tuple[list[Pattern], list[Any], Mapping[str, int]]:
+    """Patterns that may come next where a document of this kind breaks off between two, at a choice.
+
+    With the values of all variables read so far, and where each variable lives among them.
+    """
+    grammar = world.grammars[kind]
+    reader = _Reader(grammar, text, world.categories["number"])
+    reader.read(grammar.nodes)
+    return reader.next, reader.values, grammar.places
+
+
 def kind_of(text: str, world: World) -> Kind | None:
     """The kind of document ``text`` is, if the world can write it."""
     return next((kind for kind in KINDS if information(text, world, kind) is not None), None)
@@ -84,6 +95,7 @@ class _Reader:
         self.values: list[Any] = [None] * grammar.width
         self.text, self.numbers = text, numbers
         self.position = 0
+        self.next: list[Pattern] = []
 
     def read(self, nodes: tuple[Node, ...]) -> float | None:
         """Read a sequence from the present position; returns its bits, or None where it does not stand there."""
@@ -102,6 +114,8 @@ class _Reader:
             if bits is not None:
                 return node.bits + bits
             self.position = start
+        if start == len(self.text):
+            self.next = [first for first, *_ in node.alternatives if isinstance(first, Pattern)]
         return None
 
     def pattern(self, node: Pattern) -> float | None:

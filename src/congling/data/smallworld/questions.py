@@ -1,0 +1,93 @@
+"""Problems with answers that a rule can judge, taken from the documents of the world: questions, sums, couplets."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from congling.data.document import Document
+from congling.data.smallworld.config import Kind
+from congling.data.smallworld.couplet_form import couplet_fault
+from congling.data.smallworld.facts import statements
+from congling.data.smallworld.grammar import Pattern, Slot
+from congling.data.smallworld.reading import continuations
+from congling.data.smallworld.world import World
+
+_WRONG = 3
+_SUM = re.compile(r"(.*(?:=|等于|等於))(.+?)(。?)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A text to go on from, the right answer, and wrong ones of the same sort."""
+
+    kind: Kind
+    prompt: str
+    answer: str
+    wrong: tuple[str, ...]
+
+    def right(self, answer: str) -> bool:
+        """Judge an answer: a couplet by its form, anything else by being the answer, but for white space."""
+        answer = answer.strip()
+        if self.kind != "couplets":
+            return answer == self.answer
+        upper = self.prompt.removesuffix("，")
+        return couplet_fault(upper, answer.removesuffix("。")) is None
+
+
+def problems(document: Document, world: World) -> list[Problem]:
+    """Problems that a document of the world holds: all questions about a story, each sum, each line of couplets.
+
+    A dictionary has none. Wrong answers are of the same category as the right one, people of the story first.
+    """
+    kind = document.meta["kind"]
+    if kind in ("story", "questions"):
+        story = document.text.partition("\n")[0]
+        patterns, values, places = continuations(story, world, "questions")
+        return [_question(story, pattern, list(values), dict(places)) for pattern in patterns]
+    if kind == "arithmetic":
+        return list(_sums(document.text))
+    return list(_couplets(document.text)) if kind == "couplets" else []
+
+
+def _question(story: str, pattern: Pattern, values: list[Any], places: dict[str, int]) -> Problem:
+    question, answer = _split(pattern.text(values))
+    asked = statements(pattern.meaning)[0].values[0]
+    slot = next(token for token in pattern.tokens if isinstance(token, Slot) and token.variable == asked)
+    place = places[asked]
+    entry = tuple(values[place : place + len(slot.category.entries[0])])
+    entries = list(slot.category.entries)
+    index = entries.index(entry)
+    others = entries[index + 1 :] + entries[:index]
+    if slot.category.numeric:
+        others.sort(key=lambda other: abs(other[3] - entry[3]))
+    else:  # what the story mentions makes the harder wrong answers
+        others.sort(key=lambda other: str(other[0]) not in story)
+    wrong = []
+    for other in others:
+        values[place : place + len(other)] = other
+        changed = pattern.layout if pattern.show is None else pattern.layout % pattern.show(values)
+        if _split(changed)[0] == question:
+            wrong.append(_split(changed)[1])
+    return Problem("questions", f"{story}{question}", answer, tuple(wrong[:_WRONG]))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Split "問…？\\n答：…" behind 答：."""
+    at = text.index("\n答：") + len("\n答：")
+    return text[:at], text[at:]
+
+
+def _sums(text: str) -> Iterator[Problem]:
+    lines = [found for line in text.splitlines() if (found := _SUM.fullmatch(line))]
+    answers = [found[2] for found in lines]
+    for found in lines:
+        wrong = dict.fromkeys(answer for answer in answers if answer != found[2] and answer.isdigit() == found[2].isdigit())
+        yield Problem("arithmetic", found[1], found[2] + found[3], tuple(other + found[3] for other in wrong)[:_WRONG])
+
+
+def _couplets(text: str) -> Iterator[Problem]:
+    lines = [line.split("，") for line in text.splitlines() if line.count("，") == 1]
+    for upper, lower in lines:
+        wrong = [other for _, other in lines if couplet_fault(upper, other.removesuffix("。")) is not None]
+        yield Problem("couplets", f"{upper}，", lower, tuple(wrong)[:_WRONG])
