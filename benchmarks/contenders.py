@@ -1,4 +1,4 @@
-"""What runs in a contender's process: a workload trained by congling's own loop, or by ``transformers``' Trainer."""
+"""What a contender's process runs: a workload trained by congling's own loop, or by ``transformers``' Trainer."""
 
 import os
 import sys
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pacing import Pace, Workload, workload_from
 
 from congling.core.config import build
 from congling.data.shards import TokenSplit
 from congling.train.config import TrainConfig
+from pacing import Pace, Workload, workload_from
 
 FOREVER = 1_000_000  # steps; whoever measures ends the process
 
 
 def congling(workload: Workload, pace: Callable[[], None], tell: Callable[[int], None]) -> None:
-    """Train with congling's loop as ``pretrain`` does, its loader and its logging values included.
+    """Train with congling's loop as ``pretrain`` does, its loader included.
 
     ``tell`` gets the number of parameters, ``pace`` is called after every step.
     """
@@ -56,8 +56,9 @@ def split(workload: Workload) -> TokenSplit:
 
 def transformers(workload: Workload, pace: Callable[[], None], tell: Callable[[int], None]) -> None:
     """Train the peer; ``tell`` gets its number of parameters, ``pace`` is called after every step."""
-    import peers
     from transformers import TrainerCallback
+
+    import peers
 
     class Pacing(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""红楼梦 for every contender alike: chapters 1-72 to learn, 73-80 held out, one way to score, one kind of clock."""
+"""红楼梦 for every contender alike: chapters 1-72 to learn, 73-80 held out, one way to score, one clock."""
 
 import json
 import math
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from measuring import Options, circumstances
-from reporting import Skipped
 
 from congling.data.config import DataConfig
 from congling.data.shards import Shards, TokenSplit
+from measuring import Options, circumstances
+from reporting import Skipped
 
 BOOK = "hlm/hlm_001-080.txt"
 HELD_OUT = 8
@@ -52,10 +52,10 @@ def prepare(text: Path, folder: Path, kind: Literal["bpe", "character"]) -> Shar
 
 
 def bits_per_character(logits: Callable[[Any], Any], split: TokenSplit, context: int) -> float:
-    """Score held-out chapters in windows that overlap by half, so that no token has less than half a window before it.
+    """Score held-out chapters in windows that overlap by half: every token has half a window or more before it.
 
-    ``logits`` maps ids (B, T) to scores (B, T, V). All tokens count, ends of chapters included; only characters of
-    the text divide.
+    ``logits`` maps ids (B, T) to scores (B, T, V). All tokens count, ends of chapters included; only
+    characters of the text divide.
     """
     import torch
 
@@ -124,8 +124,8 @@ class Curve:
 
 
 def marks(budget: float) -> list[float]:
-    """When to score: every time the clock has grown by a quarter, and at the end."""
+    """When to score: every time the clock has grown by two fifths, and at the end."""
     found = [10.0]
-    while found[-1] * 1.25 < budget:
-        found.append(found[-1] * 1.25)
+    while found[-1] * 1.4 < budget:
+        found.append(found[-1] * 1.4)
     return [mark for mark in found if mark < budget] + [budget]

@@ -1,9 +1,9 @@
-"""What every measurement shares: the matmul peak, spreads instead of single numbers, and who measured where."""
+"""What every measurement shares: the matmul peak, spreads instead of single numbers, and the circumstances."""
 
+import os
 import platform
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Literal
 from congling.core import machine
 
 Effort = Literal["full", "quick", "tiny"]
-"""``full`` for figures to quote, ``quick`` for a first look, ``tiny`` to see that the benchmark itself works."""
+"""``full`` for figures to quote, ``quick`` for a first look, ``tiny`` to see that the benchmark works."""
 
 PACKAGES = ("congling", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy")
 
@@ -43,35 +43,24 @@ class Spread:
 
     def show(self, form: str = "{:,.0f}") -> str:
         """``"2,310 (2,250–2,340)"``."""
-        middle, low, high = (form.format(value) for value in (self.median, min(self.values), max(self.values)))
+        middle, low, high = (
+            form.format(value) for value in (self.median, min(self.values), max(self.values))
+        )
         return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """Ratios of values measured in the same round, one after the other on the same machine in the same mood."""
+    """Ratios of values measured in the same round, one right after the other."""
     return Spread(tuple(a / b for a, b in zip(ours, theirs, strict=True)))
 
 
-def matmul_peak(*, device: str = "cpu", seconds: float = 0.6) -> float:
-    """Fastest large matrix product in FLOP/s, all threads: (1024, 1024) fp32 on a CPU, (8192, 8192) bf16 on a GPU.
-
-    The best of many short repetitions within ``seconds``; the inputs stay in cache, as nothing in training does.
-    """
+def matmul_peak(device: str = "cpu") -> float:
+    """Fastest large matrix product in FLOP/s, all threads: 1024² in fp32 on a CPU, 8192² in bf16 on a GPU."""
     import torch
 
-    size, kind = (1024, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
-    left, right = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    best, end = float("inf"), time.perf_counter() + seconds
-    with torch.no_grad():
-        left @ right
-        while time.perf_counter() < end:
-            synchronize(device)
-            start = time.perf_counter()
-            for _ in range(4):
-                left @ right
-            synchronize(device)
-            best = min(best, (time.perf_counter() - start) / 4)
-    return 2 * size**3 / best
+    from congling.train.calibrate import matmul_peak as measured
+
+    return measured(torch.device(device), torch.float32 if device == "cpu" else torch.bfloat16)
 
 
 def synchronize(device: str) -> None:
@@ -116,10 +105,6 @@ def _processor() -> str:
 
 
 def _load() -> str:
-    if sys.platform == "win32":
-        return "unknown"
-    import os
-
     return f"{os.getloadavg()[0]:.1f} when started"
 
 

@@ -1,4 +1,4 @@
-"""Contenders in their own processes, run a few steps at a time by turns: noise of the machine hits all of them alike.
+"""Contenders in processes of their own, a few steps at a time by turns: noise hits all of them alike.
 
 ::
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Literal, Self
 
 import psutil
-from measuring import peak_memory, synchronize
 from pydantic import PositiveInt
 
 from congling.core.config import Config, build
 from congling.model.config import ModelConfig
+from measuring import peak_memory, synchronize
 
 
 class Workload(Config):
@@ -62,11 +62,20 @@ class Contender:
     def __enter__(self) -> Self:
         self._cache = tempfile.TemporaryDirectory(prefix="compile-cache-")
         self._errors = tempfile.TemporaryFile("w+")
-        command = [sys.executable, str(Path(__file__).with_name("contenders.py")), self.workload.model_dump_json()]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("contenders.py")),
+            self.workload.model_dump_json(),
+        ]
         # An empty cache: compile time is what a person sees the first time.
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": self._cache.name}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment,
         )
         self.ready = self._answer()
         return self
@@ -118,7 +127,10 @@ class Pace:
             return
         synchronize(self.workload.device)
         if self._started:
-            facts = {"seconds": time.perf_counter() - self._started, "peak_bytes": peak_memory(self.workload.device)}
+            facts = {
+                "seconds": time.perf_counter() - self._started,
+                "peak_bytes": peak_memory(self.workload.device),
+            }
         else:
             born = psutil.Process().create_time()
             facts = {"seconds": time.time() - born, "parameters": self.parameters}

@@ -1,7 +1,7 @@
-"""The same models in plain ``transformers``: shapes taken from our own configuration, training by its ``Trainer``.
+"""The same models in plain ``transformers``: shapes from our own configuration, training by its ``Trainer``.
 
-Nothing here is tuned against the peer: ``use_cache`` is off, attention is SDPA and the optimizer fused AdamW, which
-are its own defaults, and the data set is in memory already.
+Nothing here is tuned against the peer: ``use_cache`` is off, attention is SDPA and the optimizer fused
+AdamW, which are its own defaults, and the data set is in memory already.
 """
 
 import tempfile
@@ -114,5 +114,7 @@ def train(
             use_cpu=not torch.cuda.is_available(),
             **arguments,
         )
-        trainer = Trainer(model, settings, train_dataset=rows, callbacks=list(callbacks), optimizers=optimizers)
+        trainer = Trainer(
+            model, settings, train_dataset=rows, callbacks=list(callbacks), optimizers=optimizers
+        )
         trainer.train()

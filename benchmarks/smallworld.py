@@ -2,12 +2,11 @@
 
 import time
 
-from measuring import Options, Spread
-from reporting import Report, Table
-
 from congling.core.units import show_bytes
 from congling.data.smallworld.config import KINDS, Kind, SmallWorldConfig
 from congling.data.smallworld.generator import generate
+from measuring import Options, Spread
+from reporting import Report, Table
 
 SIZE = {"full": 20_000_000, "quick": 4_000_000, "tiny": 50_000}
 """Bytes generated a repetition, by effort."""
@@ -16,10 +15,14 @@ REPETITIONS = {"full": 5, "quick": 3, "tiny": 1}
 
 def run(options: Options) -> Report:
     """Generate the default mix, then each kind of document alone."""
-    table = Table(f"Small world, {show_bytes(SIZE[options.effort])}", ("documents", "MB/s of UTF-8", "characters/document"))
+    table = Table(
+        f"Small world, {show_bytes(SIZE[options.effort])}",
+        ("documents", "MB/s of UTF-8", "characters/document"),
+    )
     data = {}
-    mixes: dict[str, dict[Kind, float] | None] = {"default mix": None} | {kind: {kind: 1.0} for kind in KINDS}
-    for name, mix in mixes.items():
+    mixes: list[tuple[str, dict[Kind, float] | None]] = [("default mix", None)]
+    mixes += [(kind, {kind: 1.0}) for kind in KINDS]
+    for name, mix in mixes:
         size = SIZE[options.effort] // (1 if mix is None else 5)
         runs = [_generate(size, mix, seed) for seed in range(REPETITIONS[options.effort])]
         speed = Spread(tuple(megabytes / seconds for megabytes, seconds, _ in runs))
@@ -31,7 +34,11 @@ def run(options: Options) -> Report:
 
 def _generate(size: int, mix: dict[Kind, float] | None, seed: int) -> tuple[float, float, float]:
     """Megabytes, seconds, and characters a document."""
-    config = SmallWorldConfig(size=size, seed=seed) if mix is None else SmallWorldConfig(size=size, seed=seed, mix=mix)
+    config = (
+        SmallWorldConfig(size=size, seed=seed)
+        if mix is None
+        else SmallWorldConfig(size=size, seed=seed, mix=mix)
+    )
     start = time.perf_counter()
     count = characters = written = 0
     for document in generate(config):

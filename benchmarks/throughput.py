@@ -1,32 +1,42 @@
-"""Tokens per second and share of the matmul peak of whole training steps, beside the same model in transformers.
+"""Tokens/s and share of the matmul peak of whole training steps, beside the same model in transformers.
 
-A step is forward, backward, clipping and optimizer. Contenders run in processes of their own, a few steps by turns;
-before and after each turn the matmul peak is measured, and the turn's utilisation is against the mean of the two.
+A step is forward, backward, clipping and optimizer. Contenders run in processes of their own, a few steps
+by turns; before and after each turn the matmul peak is measured, and the turn's utilisation is against the
+mean of the two.
 """
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
-
-from measuring import Effort, Options, Spread, matmul_peak, ratios
-from pacing import Contender, Workload
-from reporting import Report, Table
+from typing import Any, Literal
 
 from congling.core.units import show_bytes, show_count
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.families import qwen3
 from congling.model.presets import preset
+from measuring import Effort, Options, Spread, matmul_peak, ratios
+from pacing import Contender, Workload
+from reporting import Report, Table
 
-COLUMNS = ("contender", "tokens/s", "MFU", "start to first steps", "peak memory", "to eager peer", "to compiled peer")
+COLUMNS = (
+    "contender",
+    "tokens/s",
+    "MFU",
+    "start to first steps",
+    "peak memory",
+    "to eager peer",
+    "to compiled peer",
+)
 TURNS = {"full": (7, 5), "quick": (3, 3), "tiny": (1, 1)}
 """By effort: turns of every contender, steps of a turn."""
 
 NOTES = (
     "One step = forward, backward, gradient clipping, optimizer; T tokens of a row count for everybody.",
     "FLOPs per token = 6 × parameters in matrix products (output head included, embedding lookup not) "
-    "+ 12 × layers × heads × head width × T; MFU = FLOPs/s over the matmul peak measured before and after each turn.",
+    "+ 12 × layers × heads × head width × T; MFU = FLOPs/s over the mean of the matmul peaks measured before and "
+    "after each turn.",
     "Median (lowest–highest) over turns taken in rotation. Ratios compare turns of the same round. "
-    "Start = from the start of the process to the end of its third step: imports, building, compiling with an empty cache.",
+    "Start = from the start of the process to the end of its third step: imports, building, compiling with an "
+    "empty cache.",
 )
 
 
@@ -52,14 +62,16 @@ def run(options: Options) -> Report:
 
 def contenders(model: ModelConfig, rows: int, device: str, effort: Effort) -> list[Workload]:
     """Ours by optimizer, eager and compiled, beside the peer, eager and compiled."""
-    ways = [(who, compiled, "adamw") for who in ("congling", "transformers") for compiled in (False, True)]
-    ways += [("congling", True, "muon")]
+
+    def way(
+        who: Literal["congling", "transformers"], compiled: bool, optimizer: Literal["adamw", "muon"]
+    ) -> Workload:
+        return Workload(who=who, model=model, rows=rows, compile=compiled, optimizer=optimizer, device=device)
+
     if effort == "tiny":
-        ways = [("congling", False, "muon"), ("transformers", False, "adamw")]
-    return [
-        Workload(who=who, model=model, rows=rows, compile=compiled, optimizer=optimizer, device=device)
-        for who, compiled, optimizer in ways
-    ]
+        return [way("congling", False, "muon"), way("transformers", False, "adamw")]
+    ours = [way("congling", False, "adamw"), way("congling", True, "adamw"), way("congling", True, "muon")]
+    return [*ours, way("transformers", False, "adamw"), way("transformers", True, "adamw")]
 
 
 def compare(title: str, model: ModelConfig, rows: int, device: str, effort: Effort) -> Report:
@@ -83,7 +95,9 @@ def compare(title: str, model: ModelConfig, rows: int, device: str, effort: Effo
         ]
         table.rows.append((*timing.cells(), *against))
     facts = {"model": model.model_dump(mode="json"), "rows": rows}
-    return Report([table], facts | {"contenders": {timing.workload.name: timing.facts() for timing in timings}})
+    return Report(
+        [table], facts | {"contenders": {timing.workload.name: timing.facts() for timing in timings}}
+    )
 
 
 @dataclass
@@ -118,12 +132,12 @@ def race(workloads: list[Workload], turns: int, steps: int) -> list[Timing]:
             Timing(contender.workload, contender.ready["seconds"], int(contender.ready["parameters"]))
             for contender in running
         ]
-        before = matmul_peak(device=workloads[0].device)
+        before = matmul_peak(workloads[0].device)
         for _ in range(turns):
             for contender, timing in zip(running, timings, strict=True):
                 load = contender.workload
                 result = contender.run(steps)
-                after = matmul_peak(device=load.device)
+                after = matmul_peak(load.device)
                 timing.speeds.append(steps * load.tokens_per_step / result["seconds"])
                 timing.shares.append(timing.speeds[-1] * flops_per_token(load.model) / ((before + after) / 2))
                 timing.peak_bytes, before = result["peak_bytes"], after

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from measuring import Options
-from reporting import Report, Table
-
 from congling.core import machine
 from congling.core.config import build
 from congling.core.units import show_bytes
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.smallworld.generator import generate
 from congling.tokenizer.config import TokenizerConfig
+from measuring import Options
+from reporting import Report, Table
 
 SIZES = {"full": (20_000_000, 1_000_000_000), "quick": (5_000_000,), "tiny": (100_000,)}
 """Bytes of generated text, by effort; only ``bpe`` is trained on more than 100 MB."""
@@ -41,13 +40,15 @@ def run(options: Options) -> Report:
                     result = _measured(kind, text, Path(folder) / f"{kind}-{text.stem}")
                     table.rows.append(_row(kind, text, result))
                     data.append({"kind": kind, "corpus": text.name, "bytes": text.stat().st_size} | result)
-    table.notes.append("Peak memory is that of the whole process, which starts at about 60 MB; encoding on all cores.")
+    table.notes.append(
+        "Peak memory is that of the whole process, which starts at about 60 MB; encoding on all cores."
+    )
     return Report([table], {"tokenizers": data})
 
 
 def _written(path: Path, size: int) -> Path:
     with path.open("w", encoding="utf-8") as stream:
-        for document in generate(SmallWorldConfig(size=size)):
+        for document in generate(SmallWorldConfig(size=size, seed=0)):
             stream.write(document.text + "\n\n")
     return path
 
@@ -79,7 +80,9 @@ def measure(kind: str, text: Path, out: Path) -> dict[str, float]:
             yield from stream
 
     start = time.perf_counter()
-    vocab_size = None if text.stat().st_size < LARGE and not text.stem.startswith("smallworld") else VOCABULARY
+    vocab_size = (
+        None if text.stat().st_size < LARGE and not text.stem.startswith("smallworld") else VOCABULARY
+    )
     train(build(TokenizerConfig, {"kind": kind, "vocab_size": vocab_size}), texts, out)
     training = time.perf_counter() - start
     peak = machine.peak_memory_bytes()

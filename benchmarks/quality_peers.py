@@ -1,0 +1,206 @@
+"""The other contenders for a held-out loss: ``transformers`` as usual, the same tuned, and a plain AdamW GPT.
+
+::
+
+    usual   characters, Qwen3 6 × 256, T=256, 8 rows; AdamW 5e-4, cosine, 5 % warm-up, weight decay 0.1: the
+    flags of tutorials that train from scratch (TrainingArguments' own 5e-5 is a fine-tuning rate), eager
+    tuned   our tokenizer, our plan's shape, context and batch for the budget, beta2 0.95; the rate from a
+    sweep; compiled where the budget is long enough to pay for it plain   nanoGPT's recipe: characters,
+    GPT-2 6 × 256, T=256, 8 rows, dropout 0.1, AdamW 1e-3 → 1e-4, compiled
+
+All schedules run on the clock: they end exactly with the budget, which is more than a person gets who must
+guess a number of steps. Scores are taken off the clock.
+"""
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, TrainerCallback
+
+import peers
+from congling.core.config import build
+from congling.core.units import seconds
+from congling.data.shards import Shards, TokenSplit
+from congling.model.config import ModelConfig
+from congling.model.families import gpt2, qwen3
+from congling.plan import planning
+from congling.plan.facts import this_machine
+from congling.plan.recipe import Recipe
+from heldout import Clock, Curve, bits_per_character, marks, prepare
+from measuring import matmul_peak
+
+COMPILE_PAYS_FROM = 600.0
+TUNED_RATE = 3e-3
+"""Peak rate of ``tuned`` unless another is given; see the sweep in ``docs/log/``."""
+
+
+@dataclass
+class Setting:
+    """How one contender trains."""
+
+    model: ModelConfig
+    rows: int
+    rate: float
+    warmup: float
+    """Share of the budget."""
+    floor: float
+    """Final rate as a share of the peak."""
+    compile: bool
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Of ``TrainingArguments``."""
+
+    def factor(self, done: float) -> float:
+        """Share of the peak rate when a share ``done`` of the budget has gone by."""
+        if done < self.warmup:
+            return max(1e-3, done / self.warmup)
+        place = min(1.0, (done - self.warmup) / (1 - self.warmup))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place))
+
+
+class Watch:
+    """The clock, the schedule on it, and the scores so far."""
+
+    def __init__(
+        self, clock: Clock, curve: Curve, setting: Setting, model: PreTrainedModel, split: TokenSplit
+    ) -> None:
+        self.clock, self.curve, self.setting, self.model, self.split = clock, curve, setting, model, split
+        self.marks = marks(curve.budget)
+
+    def rate(self) -> float:
+        """Learning rate of now."""
+        return self.setting.rate * self.setting.factor(self.clock.seconds() / self.curve.budget)
+
+    def step_done(self) -> bool:
+        """Score where a mark has been passed; whether the budget is used up."""
+        now = self.clock.seconds()
+        if self.marks and now >= self.marks[0]:
+            self.marks = [mark for mark in self.marks if mark > now]
+            with self.clock.stopped():
+                self.curve.points.append((now, self._score()))
+        return not self.marks
+
+    def _score(self) -> float:
+        self.model.eval()
+        with torch.compiler.set_stance(
+            "force_eager"
+        ):  # other shapes than in training: do not compile for them
+            context = self.setting.model.context
+            bits = bits_per_character(lambda tokens: self.model(input_ids=tokens).logits, self.split, context)
+        self.model.train()
+        return bits
+
+
+def train_with_trainer(watch: Watch, tokens: np.ndarray) -> None:
+    """Train in the way of ``transformers``, until the budget is used up."""
+
+    class OnTheClock(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            for group in kwargs["optimizer"].param_groups:
+                group["lr"] = watch.rate()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = watch.step_done()
+
+    setting = watch.setting
+    peers.train(
+        watch.model,
+        peers.Rows(tokens, setting.model.context),
+        batch=setting.rows,
+        callbacks=[OnTheClock()],
+        max_steps=10**6,
+        learning_rate=setting.rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.1,
+        torch_compile=setting.compile,
+        **setting.arguments,
+    )
+
+
+def train_plainly(watch: Watch, tokens: np.ndarray) -> None:
+    """nanoGPT's loop: random windows, clipping, AdamW with decay on matrices only."""
+    setting, model = watch.setting, watch.model
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=setting.rate, betas=(0.9, 0.99), fused=True)
+    forward = torch.compile(model) if setting.compile else model
+    for inputs in _random_windows(tokens, setting.model.context, setting.rows):
+        for group in optimizer.param_groups:
+            group["lr"] = watch.rate()
+        forward(input_ids=inputs, labels=inputs).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if watch.step_done():
+            return
+
+
+def _random_windows(tokens: np.ndarray, context: int, rows: int) -> Iterator[torch.Tensor]:
+    ids, random = torch.from_numpy(np.asarray(tokens, np.int64)), np.random.default_rng(0)
+    while True:
+        starts = random.integers(0, len(ids) - context, rows)
+        yield torch.stack([ids[start : start + context] for start in starts])
+
+
+def setting_for(
+    contender: str, shards: Shards, budget: float, rate: float | None, compiled: bool | None
+) -> Setting:
+    """The flags of a contender, as the head of this file describes them."""
+    vocab_size, pays = shards.vocab_size, budget >= COMPILE_PAYS_FROM
+    if contender == "plain":
+        model = gpt2(vocab_size=vocab_size, context=256, layers=6, width=256, dropout=0.1)
+        return Setting(model, 8, rate or 1e-3, 0.02, 0.1, pays if compiled is None else compiled)
+    if contender == "usual":
+        model = qwen3(vocab_size=vocab_size, context=256, layers=6, width=256)
+        return Setting(model, 8, rate or 5e-4, 0.05, 0.0, bool(compiled))
+    recipe = build(Recipe, {"data": {"sources": ["book"]}, "budget": budget})
+    plan = planning.make(recipe, planning.facts_of_shards(shards), this_machine(peak=matmul_peak()))
+    rows, use = plan.train.rows * plan.train.accumulation, pays if compiled is None else compiled
+    return Setting(plan.model, rows, rate or TUNED_RATE, 0.02, 0.0, use, {"adam_beta2": 0.95})
+
+
+def contend(
+    contender: str, text: Path, budget: float, rate: float | None = None, compiled: bool | None = None
+) -> Curve:
+    """Prepare the corpus, train for ``budget`` seconds on the clock, and return the scores."""
+    clock, curve = Clock(), Curve(contender, budget)
+    torch.manual_seed(0)
+    kind: Literal["bpe", "character"] = "bpe" if contender == "tuned" else "character"
+    with tempfile.TemporaryDirectory() as folder:
+        shards = prepare(text, Path(folder), kind)
+        setting = setting_for(contender, shards, budget, rate, compiled)
+        model = peers.build(setting.model)
+        shape = {
+            "layers": setting.model.layers,
+            "width": setting.model.width,
+            "context": setting.model.context,
+        }
+        curve.settings = shape | {
+            "parameters": model.num_parameters(), "vocab_size": shards.vocab_size, "rows": setting.rows,
+            "rate": setting.rate, "compiled": setting.compile, "optimizer": "AdamW", "tokenizer": kind,
+        }  # fmt: skip
+        watch = Watch(clock, curve, setting, model, shards["validation"])
+        train = train_plainly if contender == "plain" else train_with_trainer
+        train(watch, shards["train"].tokens)
+    return curve
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("contender", choices=("usual", "tuned", "plain"))
+    parser.add_argument("text", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--budget", type=seconds, default=180.0)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction)
+    given = parser.parse_args()
+    contend(given.contender, given.text, given.budget, given.rate, given.compile).write(given.out)
