@@ -121,9 +121,14 @@ def no_description(folder):
 
 
 DAMAGES = {
-    cut: "should have", beyond: "beyond the vocabulary", lost_end: "end-of-text", wrong_index: "index is damaged",
-    no_array: "cannot read", wrong_type: "wrong type", no_description: "no table",
-}  # fmt: skip
+    cut: "should have",
+    beyond: "beyond the vocabulary",
+    lost_end: "end-of-text",
+    wrong_index: "index is damaged",
+    no_array: "cannot read",
+    wrong_type: "wrong type",
+    no_description: "no table",
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -26,6 +26,7 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import track
+from congling.data.corpus import documents as read
 from congling.data.document import Document
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
@@ -126,8 +127,6 @@ def write(
     Raises:
         UserError: an input directory is missing or damaged, or a split holds no documents at all.
     """
-    from congling.data.corpus import documents as read
-
     parents = {
         "documents": artifact.opened(documents, "documents"),
         "tokenizer": artifact.opened(tokenizer, "tokenizer"),

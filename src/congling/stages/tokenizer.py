@@ -17,6 +17,7 @@ from rich.table import Table
 from congling.core import artifact
 from congling.core.config import build, with_overrides
 from congling.core.errors import UserError
+from congling.data.corpus import documents as read
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.training import Trained, train_and_report
 
@@ -45,8 +46,6 @@ def run(
     Raises:
         UserError: the documents are missing or hold no text, or ``out`` exists.
     """
-    from congling.data.corpus import documents as read
-
     parent = artifact.opened(documents, "documents")
 
     def training() -> Iterator[str]:

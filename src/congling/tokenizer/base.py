@@ -1,4 +1,4 @@
-"""What every tokenizer is: text to ids and back without loss, special ids that text cannot reach, a chat template.
+"""What every tokenizer is: text to ids and back without loss, special ids no text can reach, a chat template.
 
 All kinds share the first ids, so that files which fix them (llama2.c: 1 begins and ends a text, 2 ends a
 turn, byte ``b`` is ``3 + b``) can be written from a ``bpe`` or ``character`` tokenizer as it is::

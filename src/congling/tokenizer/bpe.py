@@ -11,6 +11,7 @@ A character that is not kept costs two or three tokens and is never lost.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,19 +55,22 @@ class BytePairTokenizer(Tokenizer):
     def load(
         cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
     ) -> "BytePairTokenizer":
-        """Read ``tokenizer.json``.
+        """Read ``tokenizer.json``: its merges are taken, everything else must follow from them.
 
         Raises:
-            UserError: the file is missing, or no byte-level BPE.
+            UserError: the file is missing, or no byte-level BPE of ours.
         """
         file = folder / FILE
         try:
-            inner = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-            return cls(inner, special, chat_template, fingerprint)
+            model = json.loads(file.read_text(encoding="utf-8"))["model"]
+            inner = _assemble(_merges_of(model["merges"]))
+            if inner.get_vocab(with_added_tokens=False) != model["vocab"]:
+                raise ValueError("the vocabulary does not follow from the merges")
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
-        except Exception as error:  # the library raises no narrower class
-            raise UserError("this is no byte-level BPE", where=file, value=str(error)) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError("this is no byte-level BPE of congling", where=file, value=str(error)) from None
+        return cls(inner, special, chat_template, fingerprint)
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""
@@ -148,7 +152,10 @@ def _learn(
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = _splitter(split.learning(digits))
     trainer = trainers.BpeTrainer(
-        vocab_size=distinct + vocab_size, min_frequency=2, max_token_length=longest_token, show_progress=False
+        vocab_size=distinct + vocab_size,
+        min_frequency=2,
+        max_token_length=longest_token,
+        show_progress=sys.stderr.isatty(),
     )
     learner.train_from_iterator(texts, trainer)
     return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
@@ -179,6 +186,20 @@ def _byte_merges(kept: Sequence[str], merges: Iterable[tuple[str, str]], room: i
     return table
 
 
+def _merges_of(pairs: Iterable[Sequence[str]]) -> list[Merge]:
+    """Merges over bytes from the pairs of a file; ValueError or KeyError where they make no vocabulary."""
+    values = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+    known = {bytes([byte]) for byte in range(256)}
+    table: list[Merge] = []
+    for pair in pairs:
+        left, right = (bytes(values[symbol] for symbol in part) for part in pair)
+        if not {left, right} <= known or left + right in known:
+            raise ValueError("a merge joins unknown pieces, or makes one that exists")
+        known.add(left + right)
+        table.append((left, right))
+    return table
+
+
 def _assemble(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
     """A ``tokenizers`` tokenizer: special tokens, bytes, then one token a merge."""
     symbols = byte_symbols()
@@ -193,7 +214,7 @@ def _assemble(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
     )
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence([_splitter(split.ENCODING), bytes_of])
-    inner.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     return inner
 

@@ -21,7 +21,7 @@ class TokenizerConfig(Config):
     """Digits a token may hold: with 1 every number is spelt, which small models add and compare best."""
     longest_token: int = Field(default=8, ge=1, le=64)
     """Characters a token may hold: longer ones are phrases learnt by heart, and rare."""
-    sample: Amount = Field(default=32_000_000, ge=10_000)
+    sample: Amount = Field(default=48_000_000, ge=10_000)
     """Bytes of text the vocabulary is learnt from; see ``sampling`` for the memory this takes."""
     seed: int = 0
     """Chooses the sample."""

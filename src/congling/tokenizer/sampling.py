@@ -1,8 +1,19 @@
 """A bounded, reproducible sample of a corpus to learn pieces from, and counts of all its characters.
 
 Learning keeps every distinct run of characters in memory; its cost grows with the sample, never with the
-corpus. The sample is drawn by hashing the place of each block of text, so the same corpus gives the same
-sample whatever the machine.
+corpus. Measured on Chinese prose and encyclopaedia articles, above the 35 MB of an idle process:
+
+=========  =======  ============  ==================
+kind       sample   peak memory   per MB of sample
+=========  =======  ============  ==================
+bpe        4 MB     218 MB        54 MB
+bpe        16 MB    533 MB        33 MB
+unigram    4 MB     79 MB         20 MB
+=========  =======  ============  ==================
+
+The default sample of 48 MB therefore takes about 1.5 GB, and 2.6 GB should no run of characters ever repeat:
+a corpus of any size is learnt from within 4 GB. The sample is drawn by hashing the place of each block of
+text, so the same corpus gives the same sample on every machine.
 """
 
 import hashlib
@@ -74,8 +85,8 @@ def sample(texts: Texts, *, corpus_bytes: int, limit_bytes: int, seed: int) -> I
 
 def _add(totals: np.ndarray, held: list[str]) -> None:
     points = np.frombuffer("".join(held).encode("utf-32-le"), np.uint32)
-    found, counts = np.unique(points, return_counts=True)
-    totals[found] += counts
+    counts = np.bincount(points)
+    totals[: len(counts)] += counts
 
 
 def _chance(seed: int, number: int, start: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.core.progress import track
 from congling.tokenizer import bpe, character, store, unigram
 from congling.tokenizer.advice import Advice, advise_vocab
 from congling.tokenizer.config import TokenizerConfig
@@ -72,7 +73,7 @@ def train_and_report(
     Raises:
         UserError: there is no text, or the vocabulary cannot be learnt from it.
     """
-    counts = count(texts)
+    counts = count(lambda: track(texts(), "counting characters"))
     if not counts.characters:
         raise UserError("there is no text to learn a tokenizer from")
     advice = None
@@ -105,7 +106,8 @@ def _learn(
     characters = counts.by_character
     if config.kind == "character":
         return character.train(characters, vocab_size=size)
-    chosen = sample(texts, corpus_bytes=counts.bytes, limit_bytes=config.sample, seed=config.seed)
+    found = sample(texts, corpus_bytes=counts.bytes, limit_bytes=config.sample, seed=config.seed)
+    chosen = track(found, "reading the sample")
     if config.kind == "unigram":
         return unigram.train(
             chosen, vocab_size=size, characters=characters, longest_token=config.longest_token
