@@ -9,7 +9,8 @@ on its size. Windows of ``n`` characters are compared by a rolling hash first (n
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,10 @@ class CopyReport:
     def rate(self) -> float:
         """Copied share of the characters, 0 to 1."""
         return self.copied / self.characters if self.characters else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields and the rate as plain values."""
+        return asdict(self) | {"rate": self.rate}
 
 
 def copy_report(generated: Sequence[str], training: Iterable[str], *, span: int = SPAN) -> CopyReport:

@@ -79,6 +79,7 @@ def advise(
     train |= _rates(train_choices, model, train["steps"], rules, passes)
     train |= _looks(train_choices, recipe, train, corpus)
     rest = {key: value for key, value in recipe.train.items() if key not in train}
+    train_choices.made += [Choice(key, _shown(value), "given in the recipe") for key, value in rest.items()]
     config = build(TrainConfig, train | rest, where="[train]")
     return Advice(model, config, tuple(model_choices.made + train_choices.made), budget)
 
@@ -103,17 +104,17 @@ def training_seconds(budget: float, *, compiled: bool) -> float:
     return max(0.3 * budget, (budget - fixed) * (1 - tables.OVERHEAD))
 
 
-def compile_pays(budget: float, machine: MachineFacts) -> bool:
-    """Whether compiling saves more than it costs within this budget."""
+def compile_pays(budget: float, corpus: CorpusFacts, machine: MachineFacts) -> bool:
+    """Whether compiling saves more than it costs within this budget, and there is text enough to fill it."""
     gpu = machine.accelerator is not None
-    return budget >= (tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM)
+    return corpus.tokens >= tables.TINY_TOKENS and budget >= (tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM)
 
 
 def _sizes(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, budget: float
 ) -> tuple[int, tables.Size, float]:
     """Context, table row and training seconds: as large as compute, text and documents allow."""
-    compiled = compile_pays(budget, machine)
+    compiled = compile_pays(budget, corpus, machine)
     room = training_seconds(budget, compiled=compiled)
     share = tables.utilisation(192, compiled=compiled, gpu=machine.accelerator is not None)
     size = tables.size_for(room * share * machine.peak)
@@ -164,9 +165,9 @@ def _batch(
     rows = size.rows * max(1, size.context // context // 2)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 2 ** int(math.log2(most))))
-    pays = compile_pays(budget, machine)
+    pays = compile_pays(budget, corpus, machine)
     return {
-        "context": choices.pick("context", context, "as long as the model's"),
+        "context": context,
         "rows": choices.pick("rows", rows, "few tokens a step give many updates in a short run" if budget <= 3600
                              else "larger batches use the machine better over a long run"),
         "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
@@ -223,15 +224,22 @@ def _rates(
 
 
 def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
-    """How often to evaluate: often enough to see the curve, within a tenth of the training time."""
-    tokens = train["steps"] * train["context"] * train["rows"] * train["accumulation"]
-    affordable = max(2, int(0.08 * tokens * 3 / max(1, corpus.validation_tokens)))
-    looks = min(20, affordable)
-    every = max(1, train["steps"] // looks)
-    result = {"evaluate_every": choices.pick("evaluate_every", every, f"{looks} held-out losses, at most a tenth of the time")}
+    """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the training time."""
+    looks = min(LOOKS, train["steps"])
+    budget = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / 12
+    affordable = int(budget * 3 / looks)  # scoring a token costs a third of training on it
+    result = {"evaluate_every": choices.pick("evaluate_every", max(1, train["steps"] // looks), f"{looks} points on the curve")}
+    if affordable < corpus.validation_tokens:
+        least = min(corpus.validation_tokens, max(2000, affordable))
+        result["evaluate_tokens"] = choices.pick("evaluate_tokens", least, "the part of the held-out text that a twelfth of "
+                                                 "the time can score at every point; all of it is scored at the end")  # fmt: skip
     if recipe.samples:
         result["sample_prompts"] = recipe.samples
     return result
+
+
+LOOKS = 12
+"""Held-out losses during a run."""
 
 
 def summary(advice: Advice) -> str:

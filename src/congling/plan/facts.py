@@ -1,11 +1,16 @@
 """What a plan starts from: facts about the corpus and about the machine, as plain numbers."""
 
-from collections.abc import Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from congling.core import machine
+from congling.data.document import Document
+from congling.data.shards import Shards
+from congling.tokenizer.advice import OFTEN, advise_vocab
 
 CPU_PEAK_PER_CORE = 8e10
 """fp32 matmul FLOP/s of one core when nothing was measured: a cautious figure for processors with AVX2."""
@@ -80,3 +85,52 @@ def reference_lines(summary: Mapping[str, Any]) -> dict[str, float]:
     lines, floor = summary.get("reference_lines") or {}, summary.get("entropy_floor") or {}
     found = {name: float(lines[name]) for name in ("uniform", "unigram", "bigram") if name in lines}
     return found | ({"floor": float(floor["bits_per_character"])} if "bits_per_character" in floor else {})
+
+
+def facts_of_shards(shards: Shards) -> CorpusFacts:
+    """Corpus facts of a shards directory."""
+    train, validation = shards["train"], shards["validation"]
+    lengths = [end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)]
+    return CorpusFacts(
+        characters=int(train.characters.sum()),
+        tokens=len(train.tokens),
+        documents=train.documents,
+        median_tokens=int(statistics.median(lengths)) if lengths else 0,
+        vocab_size=shards.vocab_size,
+        validation_tokens=len(validation.tokens),
+        validation_documents=validation.documents,
+        stored_bytes=train.tokens.nbytes + validation.tokens.nbytes,
+        reference_lines=reference_lines(shards.summary),
+    )
+
+
+def facts_of_text(
+    documents: Iterable[Document], *, kind: str = "bpe", vocab_size: int | None = None, validation: float = 0.1
+) -> CorpusFacts:
+    """Corpus facts guessed from text that is not tokenized yet.
+
+    ``kind`` and ``vocab_size`` are the tokenizer's, ``validation`` the share (or number) of documents held out.
+    """
+    lengths: list[int] = []
+    counts: Counter[str] = Counter()
+    for document in documents:
+        lengths.append(len(document.text))
+        counts.update(document.text)
+    total = sum(lengths)
+    frequent = sum(count >= OFTEN for count in counts.values())
+    vocab = vocab_size or advise_vocab(total, len(counts), frequent, kind=kind).vocab_size
+    wide = sum(count for character, count in counts.items() if character >= "\u2e80")
+    per_token = 1.0 if kind == "character" else 1.3 if wide > total / 2 else 3.0
+    share = validation if validation < 1 else validation / max(1, len(lengths))
+    held_out = round(share * len(lengths))
+    tokens = round(total / per_token) + len(lengths)
+    return CorpusFacts(
+        characters=round(total * (1 - share)),
+        tokens=max(1, round(tokens * (1 - share))),
+        documents=len(lengths) - held_out,
+        median_tokens=round(statistics.median(lengths) / per_token) + 1 if lengths else 0,
+        vocab_size=vocab,
+        validation_tokens=round(tokens * share),
+        validation_documents=held_out,
+        estimated=True,
+    )

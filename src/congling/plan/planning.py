@@ -6,21 +6,18 @@
 """
 
 import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.data.document import Document
-from congling.data.shards import Shards
 from congling.model.config import ModelConfig
 from congling.plan.advise import Advice, advise
 from congling.plan.checks import Situation, check
 from congling.plan.cost import Cost, estimate
-from congling.plan.facts import CorpusFacts, MachineFacts, reference_lines, to_json
+from congling.plan.facts import CorpusFacts, MachineFacts, to_json
 from congling.plan.findings import Finding
 from congling.plan.recipe import Recipe
 from congling.train.config import TrainConfig
@@ -122,42 +119,6 @@ def require_sound(findings: Iterable[Finding]) -> None:
                             hint=f"{finding.remedy}; --force runs it all the same")
 
 
-def facts_of_shards(shards: Shards) -> CorpusFacts:
-    """Corpus facts of a shards directory."""
-    train, validation = shards["train"], shards["validation"]
-    lengths = [end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)]
-    return CorpusFacts(
-        characters=int(train.characters.sum()),
-        tokens=len(train.tokens),
-        documents=train.documents,
-        median_tokens=int(statistics.median(lengths)) if lengths else 0,
-        vocab_size=shards.vocab_size,
-        validation_tokens=len(validation.tokens),
-        validation_documents=validation.documents,
-        stored_bytes=train.tokens.nbytes + validation.tokens.nbytes,
-        reference_lines=reference_lines(shards.summary),
-    )
-
-
-def facts_of_text(documents: Iterable[Document], *, vocab_size: int, characters_per_token: float,
-                  validation: float) -> CorpusFacts:
-    """Corpus facts guessed from text that is not tokenized yet; ``validation`` is a share, or a number of documents."""
-    lengths = [len(document.text) for document in documents]
-    share = validation if validation < 1 else validation / max(1, len(lengths))
-    total, held_out = sum(lengths), round(share * len(lengths))
-    tokens = round(total / characters_per_token) + len(lengths)
-    return CorpusFacts(
-        characters=round(total * (1 - share)),
-        tokens=max(1, round(tokens * (1 - share))),
-        documents=len(lengths) - held_out,
-        median_tokens=round(_median(lengths) / characters_per_token) + 1,
-        vocab_size=vocab_size,
-        validation_tokens=round(tokens * share),
-        validation_documents=held_out,
-        estimated=True,
-    )
-
-
 def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts) -> Advice:
     """Make the step fit into four fifths of the memory where the recipe leaves rows and accumulation open."""
     train, changed = advice.train, False
@@ -174,6 +135,3 @@ def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: Machin
     )
     return replace(advice, train=train, choices=choices)
 
-
-def _median(lengths: Sequence[int]) -> float:
-    return statistics.median(lengths) if lengths else 0.0

@@ -102,3 +102,18 @@ def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:
         raise UserError("no such file or folder", value=missing[0])
     values = with_overrides({"data": {"sources": [str(path) for path in inputs]}}, overrides)
     return build(Recipe, values, where="command line")
+
+
+def separate(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """Part what stands on the command line into inputs and ``key=value`` overrides.
+
+    A file whose name holds ``=`` is an input all the same.
+    """
+    inputs: list[Path] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        if "=" in argument and not Path(argument).exists():
+            overrides.append(argument)
+        else:
+            inputs.append(Path(argument))
+    return inputs, overrides

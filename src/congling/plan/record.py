@@ -114,6 +114,12 @@ def read(path: Path | str) -> RunRecord:
     )
 
 
+def locate(path: Path | str) -> Path:
+    """The run directory that ``path`` is, or that stands in it as ``run`` (what ``congling train`` writes)."""
+    path = Path(path)
+    return path / "run" if (path / "run" / "metrics.jsonl").is_file() and not (path / "metrics.jsonl").is_file() else path
+
+
 def add_result(path: Path | str, name: str, value: Any) -> None:
     """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
     file = Path(path) / RESULTS_FILE

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 720, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 118, 16, 44
+_LEFT, _TOP, _BOTTOM = 58, 16, 44
+_MARGIN, _LABELS = 18, 118  # at the right: without and with names of reference lines
 COLOURS = ("--c1", "--c2", "--c3", "--c4")
 _MOST_POINTS = 600
 
@@ -41,26 +41,27 @@ class Reference:
 
 def line_chart(
     series: Sequence[Series], *, x_label: str, y_label: str, references: Sequence[Reference] = (),
-    y_range: tuple[float, float] | None = None, standalone: bool = False,
+    y_range: tuple[float, float] | None = None, size: tuple[int, int] = (720, 320), standalone: bool = False,
 ) -> str:  # fmt: skip
     """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
 
-    References outside the drawn range are left out too.
+    References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering.
     """
     series = [Series(one.name, thinned(finite(one.points)), one.dots, one.faint) for one in series]
     series = [one for one in series if one.points]
     if not series:
-        return _empty(standalone)
+        return _empty(size, standalone)
     xs = [x for one in series for x, _ in one.points]
     low, high = y_range or _range([y for one in series for _, y in one.points], references)
-    x_ticks, y_ticks = ticks(min(xs), max(xs), 6), ticks(low, high, 6)
-    frame = _Frame(min(xs), max(max(xs), min(xs) + 1e-9), min(low, y_ticks[0]), max(high, y_ticks[-1]))
+    x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
+    frame = _Frame(min(xs), max(max(xs), min(xs) + 1e-9), min(low, y_ticks[0]), max(high, y_ticks[-1]),
+                   size[0] - (_LABELS if references else _MARGIN), size[1] - _BOTTOM)  # fmt: skip
     parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     parts += _references(frame, [line for line in references if frame.low <= line.value <= frame.high])
     parts += [_line(frame, one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series)]
     if len(series) > 1:
-        parts.append(_legend(series))
-    return _svg("".join(parts), f"{y_label} against {x_label}", standalone)
+        parts.append(_legend(frame, series))
+    return _svg("".join(parts), f"{y_label} against {x_label}", size, standalone)
 
 
 def finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -78,7 +79,7 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> 
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers from at or below ``low`` to at or above ``high``... inside x axes only those inside are drawn.
+    """Round numbers at equal distances from at or below ``low`` to at or above ``high``.
 
     >>> ticks(0, 10, 5)
     [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
@@ -109,12 +110,15 @@ class _Frame:
     right: float
     low: float
     high: float
+    end: float
+    """Right end of the plane."""
+    bottom: float
 
     def x(self, value: float) -> float:
-        return _LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (value - self.left) / (self.right - self.left) * (self.end - _LEFT)
 
     def y(self, value: float) -> float:
-        return HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - _TOP - _BOTTOM)
+        return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - _TOP)
 
 
 def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[float, float]:
@@ -129,7 +133,7 @@ def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[fl
 
 
 def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> str:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    bottom, right = frame.bottom, frame.end
     parts = []
     for value in y_ticks:
         y = frame.y(value)
@@ -141,7 +145,7 @@ def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_l
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" stroke="var(--soft)"/>')
             parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="var(--soft)">{number(value)}</text>')
     parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--soft)"/>')
-    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle" fill="var(--ink)">{escape(x_label)}</text>')
+    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle" fill="var(--ink)">{escape(x_label)}</text>')
     middle = (_TOP + bottom) / 2
     parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" fill="var(--ink)">{escape(y_label)}</text>')
     return "".join(parts)
@@ -149,7 +153,7 @@ def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_l
 
 def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
     """Dashed lines; labels at the right keep a line's height apart."""
-    parts, right = [], WIDTH - _RIGHT
+    parts, right = [], frame.end
     previous = math.inf
     for line in sorted(lines, key=lambda one: one.value):
         y = frame.y(line.value)
@@ -171,24 +175,24 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
     return drawn
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(frame: _Frame, series: Sequence[Series]) -> str:
     parts = []
     for i, one in enumerate(series):
         y = _TOP + 8 + 18 * i
-        x = WIDTH - _RIGHT - 150
+        x = frame.end - 120
         parts.append(f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({COLOURS[i % len(COLOURS)]})" stroke-width="3"/>')
         parts.append(f'<text x="{x + 28}" y="{y + 4}" fill="var(--ink)">{escape(one.name)}</text>')
     return "".join(parts)
 
 
-def _empty(standalone: bool) -> str:
-    return _svg(f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
-                "nothing recorded", standalone)
+def _empty(size: tuple[int, int], standalone: bool) -> str:
+    return _svg(f'<text x="{size[0] / 2}" y="{size[1] / 2}" text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
+                "nothing recorded", size, standalone)
 
 
-def _svg(content: str, title: str, standalone: bool) -> str:
+def _svg(content: str, title: str, size: tuple[int, int], standalone: bool) -> str:
     style = _STANDALONE if standalone else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(title)}">'
         f"{style}{content}</svg>"
     )

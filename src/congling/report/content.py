@@ -16,6 +16,8 @@ from congling.plan.record import RunRecord, Sample, mapping, numeric
 from congling.report.charts import Reference, Series, line_chart
 
 LONGEST_SAMPLE = 1500
+SMALL = (480, 270)
+"""Size of the charts that stand two in a row."""
 _NAMES = {"uniform": "uniform", "unigram": "unigram", "bigram": "bigram", "floor": "floor"}
 
 
@@ -133,13 +135,13 @@ def _charts(run: RunRecord) -> list[Chart]:
         _chart("Loss", "loss", [Series("training", train, faint=True), Series("held out", held_out, dots=True)],
                x_label="tokens seen", y_label="bits per character", references=references),
         _chart("Loss over time", "loss-time", [Series("training", minutes, faint=True), Series("held out", held_minutes, dots=True)],
-               x_label="minutes", y_label="bits per character", references=references),
+               x_label="minutes", y_label="bits per character", references=references, size=SMALL),
         _chart("Learning rate", "rate", [Series("rate", [(row.step, row.rate) for row in run.steps])],
-               x_label="step", y_label="share of the peak rate", y_range=(0.0, 1.0)),
+               x_label="step", y_label="share of the peak rate", y_range=(0.0, 1.0), size=SMALL),
         _chart("Gradient norm", "gradient", [Series("norm", [(row.step, row.gradient_norm) for row in run.steps], faint=True)],
-               x_label="step", y_label="norm before clipping"),
+               x_label="step", y_label="norm before clipping", size=SMALL),
         _chart("Speed", "speed", [Series("tokens/s", _points(run, "step", "tokens_per_second"), faint=True)],
-               x_label="step", y_label="tokens per second"),
+               x_label="step", y_label="tokens per second", size=SMALL),
     ]  # fmt: skip
     return charts
 

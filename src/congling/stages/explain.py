@@ -1,0 +1,47 @@
+"""Say what a finished run means: symptom, cause and cure, from what it recorded.
+
+Reads a run directory, writes nothing::
+
+    congling explain runs/book/run
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from congling.plan.findings import Finding
+
+
+def command(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Explain a finished run: symptom, cause, cure."""
+    from rich.console import Console
+
+    from congling.plan.show import finding_text
+
+    found = run(run_directory)
+    if as_json:
+        print(json.dumps([finding.to_json() for finding in found], ensure_ascii=False, indent=1))
+        return
+    console = Console()
+    for finding in found:
+        console.print(finding_text(finding))
+    if not found:
+        console.print("nothing stands out")
+
+
+def run(path: Path | str) -> "list[Finding]":
+    """Findings about the run at ``path``, the worst first.
+
+    Raises:
+        UserError: there is no run there.
+    """
+    from congling.plan import record
+    from congling.plan.explain import explain
+
+    return explain(record.read(record.locate(path)))

@@ -1,0 +1,89 @@
+"""Show what a run will be and cost before anything is trained: sizes, time, memory, disk, and warnings.
+
+Reads a recipe or texts (tokens are then estimated), or shards; writes nothing::
+
+    congling plan book.txt budget=15m
+    congling plan examples/hlm.toml --shards runs/hlm/shards --json
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from congling.core.errors import UserError
+
+if TYPE_CHECKING:
+    from congling.plan import facts
+    from congling.plan.planning import Plan
+    from congling.plan.recipe import Recipe
+
+
+def command(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="A recipe (.toml), or text files and folders; and key=value overrides.")
+    ] = None,
+    shards: Annotated[Path | None, typer.Option(help="A shards directory: exact token counts.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the run will be written: its free disk counts.")] = Path("."),
+    measure: Annotated[bool, typer.Option(help="Time some real steps of the model on this machine.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show the plan of a run: what is chosen and why, what it costs, what to beware of."""
+    from rich.console import Console
+
+    from congling.plan.recipe import separate
+    from congling.plan.show import show
+
+    inputs, overrides = separate(arguments or [])
+    found = run(inputs, overrides, shards=shards, out=out, measure=measure)
+    if as_json:
+        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+    else:
+        show(found, Console())
+
+
+def run(
+    inputs: Sequence[Path | str], overrides: Sequence[str] = (), *, shards: Path | str | None = None,
+    out: Path | str = ".", measure: bool = True,
+) -> "Plan":  # fmt: skip
+    """Plan a recipe (or texts, or shards alone) for this machine; trains at most a few seconds to measure its speed.
+
+    Raises:
+        UserError: nothing to plan, or a recipe that contradicts itself.
+    """
+    from congling.core.config import build, with_overrides
+    from congling.data.shards import open_shards
+    from congling.plan import facts, planning, recipe
+
+    if shards is not None and not inputs:
+        asked = build(recipe.Recipe, with_overrides({"data": {"sources": [str(shards)]}}, overrides))
+    else:
+        asked = recipe.read(inputs, overrides)
+    corpus = facts.facts_of_shards(open_shards(shards)) if shards is not None else _guess(asked)
+    plan = planning.make(asked, corpus, facts.this_machine(out))
+    if not measure:
+        return plan
+    from congling.train.calibrate import measure_apart
+
+    found = measure_apart(plan.model, plan.train.replace(compile="off"))
+    machine = facts.this_machine(out, peak=found.matmul_peak)
+    compiled = plan.train.compile == "on"  # compiling would take longer than the measurement is worth
+    return planning.make(asked, corpus, machine, seconds_per_step=None if compiled else found.seconds_per_step)
+
+
+def _guess(recipe: "Recipe") -> "facts.CorpusFacts":
+    """Corpus facts from the texts of a recipe, read once."""
+    from congling.data.corpus import prepared
+    from congling.data.findings import Findings
+    from congling.plan import facts
+
+    documents = (document for document, _ in prepared(recipe.data, Findings(), lambda document, reason: None))
+    found = facts.facts_of_text(
+        documents, kind=recipe.tokenizer.kind, vocab_size=recipe.tokenizer.vocab_size,
+        validation=recipe.data.split.validation,
+    )  # fmt: skip
+    if not found.characters:
+        raise UserError("the texts hold no characters to train on", value=list(recipe.data.sources))
+    return found

@@ -1,0 +1,32 @@
+"""Write the report of a run: one self-contained HTML page, and Markdown with its pictures.
+
+Reads a run directory, writes into it (or into --out)::
+
+    congling report runs/book/run
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/report.")] = None,
+) -> None:
+    """Write a report page of a run."""
+    print(run(run_directory, out))
+
+
+def run(path: Path | str, out: Path | str | None = None) -> Path:
+    """Write ``report.html``, ``report.md`` and charts; returns the HTML file.
+
+    Raises:
+        UserError: there is no run at ``path``.
+    """
+    from congling.plan import record
+    from congling.report import pages
+
+    place = record.locate(path)
+    return pages.write(record.read(place), place / "report" if out is None else out)
