@@ -1,7 +1,8 @@
 """Continuing texts: many at once with a cache of keys and values, or one as a stream of characters.
 
-A text longer than the model's context slides: when the cache is full, the last half of the context is read anew and
-generation goes on, so that a reading of ``context / 2`` tokens is paid once in ``context / 2`` new ones.
+A text longer than the model's context slides: when the cache is full, the last half of the context is read
+anew and generation goes on, so that a reading of ``context / 2`` tokens is paid once in ``context / 2`` new
+ones.
 """
 
 # B batch, T time, V vocabulary
@@ -28,8 +29,8 @@ def generate(
 ) -> list[str]:  # fmt: skip
     """Continue every prompt; returns the new text of each, without the prompt and without what ended it.
 
-    A text ends at a special token, before a string of ``stop``, or after ``max_new_tokens``. Prompts may differ in
-    length: they share one cache, padded on the left.
+    A text ends at a special token, before a string of ``stop``, or after ``max_new_tokens``. Prompts may
+    differ in length: they share one cache, padded on the left.
 
     Raises:
         UserError: the model and the tokenizer do not fit.
@@ -60,7 +61,8 @@ def stream(
     _check_fit(model, tokenizer)
     text = TextStream(stop)
     prompts = [_ids(tokenizer, prompt)]
-    for (index,) in tokens(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig()):
+    sampling = sampling or SamplingConfig()
+    for (index,) in tokens(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling):
         if piece := _advance(text, tokenizer, index):
             yield piece
         if text.done:
@@ -96,8 +98,9 @@ def tokens(
 
 @torch.inference_mode()
 def _choose(
-    model: Transformer, hidden: Tensor, sampling: SamplingConfig, generator: torch.Generator, seen: Tensor | None
-) -> Tensor:
+    model: Transformer, hidden: Tensor, sampling: SamplingConfig, generator: torch.Generator,
+    seen: Tensor | None,
+) -> Tensor:  # fmt: skip
     chosen = sample(model.logits(hidden[:, -1]), sampling, generator, seen)
     if seen is not None:
         seen.scatter_(1, chosen[:, None], True)
@@ -105,7 +108,7 @@ def _choose(
 
 
 def _read(model: Transformer, texts: list[list[int]], new: int) -> tuple[KVCache, Tensor]:
-    """Read the ends of all texts into a new cache with room for ``new`` tokens, or for half a context of them."""
+    """Read the ends of all texts into a cache with room for ``new`` more tokens, at most half a context."""
     context, device = model.config.context, model.embedding.weight.device
     room = min(new, max(1, context // 2))
     rows = [text[-max(1, context - room) :] for text in texts]
@@ -145,7 +148,8 @@ def _ids(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
 
 
 def _seen(model: Transformer, texts: list[list[int]]) -> Tensor:
-    seen = torch.zeros(len(texts), model.config.vocab_size, dtype=torch.bool, device=model.embedding.weight.device)
+    shape, device = (len(texts), model.config.vocab_size), model.embedding.weight.device
+    seen = torch.zeros(shape, dtype=torch.bool, device=device)
     for row, text in enumerate(texts):
         seen[row, text] = True
     return seen
@@ -153,5 +157,5 @@ def _seen(model: Transformer, texts: list[list[int]]) -> Tensor:
 
 def _check_fit(model: Transformer, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size > model.config.vocab_size:
-        raise UserError("the tokenizer has more ids than the model", value=tokenizer.vocab_size,
-                        hint=f"the model knows {model.config.vocab_size}; use the tokenizer it was trained with")  # fmt: skip
+        hint = f"the model knows {model.config.vocab_size}; use the tokenizer it was trained with"
+        raise UserError("the tokenizer has more ids than the model", value=tokenizer.vocab_size, hint=hint)

@@ -13,7 +13,7 @@ class SamplingConfig(Config):
     """How to choose the next token; filters apply in the order of the fields."""
 
     repetition_penalty: PositiveFloat = 1.0
-    """Divide positive and multiply negative logits of tokens already in the text (Keskar et al. 2019); 1 = off."""
+    """Divide positive and multiply negative logits of tokens already in the text (Keskar et al. 2019)."""
     temperature: NonNegativeFloat = 0.8
     """Divide the logits; 0 = always the likeliest token."""
     top_k: PositiveInt | None = None
@@ -25,7 +25,9 @@ class SamplingConfig(Config):
     seed: int = 0
 
 
-def sample(logits: Tensor, config: SamplingConfig, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:
+def sample(
+    logits: Tensor, config: SamplingConfig, generator: torch.Generator, seen: Tensor | None = None
+) -> Tensor:
     """Choose one token a row: logits (B, V) -> ids (B,).
 
     ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. The
@@ -33,8 +35,8 @@ def sample(logits: Tensor, config: SamplingConfig, generator: torch.Generator, s
     """
     logits = logits.float()
     if seen is not None:
-        penalised = torch.where(logits > 0, logits / config.repetition_penalty, logits * config.repetition_penalty)
-        logits = torch.where(seen, penalised, logits)
+        penalty = config.repetition_penalty
+        logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
     if config.temperature == 0:
         return logits.argmax(-1)
     probabilities = filtered(logits / config.temperature, config)
@@ -53,5 +55,6 @@ def filtered(logits: Tensor, config: SamplingConfig) -> Tensor:
         beyond = ordered.cumsum(-1) - ordered >= config.top_p
         probabilities = probabilities.masked_fill(beyond.scatter(-1, order, beyond), 0)
     if config.min_p > 0:
-        probabilities = probabilities.masked_fill(probabilities < config.min_p * probabilities.amax(-1, keepdim=True), 0)
+        least = config.min_p * probabilities.amax(-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < least, 0)
     return probabilities / probabilities.sum(-1, keepdim=True)

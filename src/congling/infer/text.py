@@ -7,8 +7,8 @@ from collections.abc import Sequence
 class TextStream:
     """Collects the bytes of tokens and gives out the text that can no longer change.
 
-    A Chinese character may be spread over three byte tokens, and a stop string over several tokens; what could still
-    become one of them is held back.
+    A Chinese character may be spread over three byte tokens, and a stop string over several tokens; what
+    could still become one of them is held back.
 
     >>> stream = TextStream(stop=["。"])
     >>> stream.feed(b"\\xe4\\xbb"), stream.feed(b"\\x8e"), stream.feed("零。".encode()), stream.done
@@ -47,4 +47,5 @@ class TextStream:
 
 def _overlap(text: str, stop: str) -> int:
     """Length of the longest end of ``text`` that begins ``stop``."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+    sizes = range(min(len(stop) - 1, len(text)), 0, -1)
+    return next((size for size in sizes if text.endswith(stop[:size])), 0)

@@ -15,7 +15,7 @@ from congling.model.positions import Angles, keep, rotate
 
 
 class Sight(NamedTuple):
-    """Where the tokens of a forward pass stand and which others they see; computed once, used by every block."""
+    """Where the tokens stand and which others they see: computed once, used by every block."""
 
     angles: Angles | None
     mask: Tensor | None
@@ -27,8 +27,8 @@ class Sight(NamedTuple):
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023), optionally with normalised queries and keys (Qwen3).
 
-    Three projections instead of one fused: measured equally fast here, and exporters, adapters and optimizers that
-    treat a matrix as a whole see queries, keys and values as what they are.
+    Three projections instead of one fused: measured equally fast here, and exporters, adapters and optimizers
+    that treat a matrix as a whole see queries, keys and values as what they are.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -49,8 +49,8 @@ class Attention(nn.Module):
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
         split = (batch, time, -1, self.head_width)
-        # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the kernel, which
-        # takes any strides: a quarter off the time of compiled attention on a CPU.
+        # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the
+        # kernel, which takes any strides: a quarter off the time of compiled attention on a CPU.
         query = self.rotate(self.query_norm(self.query(x).view(split)), sight.angles).transpose(1, 2)
         key = self.rotate(self.key_norm(self.key(x).view(split)), sight.angles).transpose(1, 2)
         value = self.value(x).view(split).transpose(1, 2)  # (B, K, T, D)

@@ -1,7 +1,7 @@
 """Keys and values of the tokens already read, so that generating one token costs one token.
 
-Memory is taken once; all rows move in step. Prompts of unequal length are padded on the left, and ``start`` says
-where each row's text begins::
+Memory is taken once; all rows move in step. Prompts of unequal length are padded on the left, and ``start``
+says where each row's text begins::
 
     slot      0   1   2   3   4   5        length = 4: slots 0-3 are filled
     row 0    ·   ·   从  零              start = 2, positions of 从 零 are 0 1
@@ -20,8 +20,10 @@ from congling.model.config import ModelConfig
 class LayerCache:
     """One block's keys and values, (B, K, S, D) each."""
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.keys, self.values, self.length = keys, values, 0
+    def __init__(self, shape: tuple[int, int, int, int], device: torch.device | str, dtype: torch.dtype) -> None:
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.length = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append (B, K, T, D) and return all keys and values so far."""
@@ -49,9 +51,7 @@ class KVCache:
             raise UserError("the cache is longer than the model's context", value=capacity,
                             hint=f"the model reads at most {config.context} tokens")  # fmt: skip
         shape = (rows, config.attention.kv_heads, capacity, config.attention.head_width)
-        self.layers = [
-            LayerCache(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))) for _ in range(config.layers)
-        ]
+        self.layers = [LayerCache(shape, device, dtype) for _ in range(config.layers)]
         self.capacity, self.start = capacity, start
 
     @property
@@ -69,7 +69,8 @@ class KVCache:
     def visible(self, tokens: int, device: torch.device) -> tuple[Tensor | None, bool]:
         """The mask (B or 1, 1, T, S) and the causal flag of ``attention.Sight`` for the next ``tokens``."""
         if self.start is None and (self.length == 0 or tokens == 1):
-            return None, self.length == 0  # a first reading is plainly causal; a single new token sees everything
+            # A first reading is plainly causal; a single new token sees everything.
+            return None, self.length == 0
         query = torch.arange(self.length, self.length + tokens, device=device)[:, None]  # (T, 1)
         slot = torch.arange(self.length + tokens, device=device)  # (S,)
         visible = slot <= query

@@ -1,4 +1,4 @@
-"""A model on the disk: ``model.safetensors`` (weights) and ``model.json`` (configuration), and nothing that executes.
+"""A model on the disk: ``model.safetensors`` (weights) and ``model.json`` (configuration), no code.
 
 Tied matrices are stored once, tables that follow from the configuration not at all.
 """
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-
 
 from congling.core.config import build
 from congling.core.errors import UserError
@@ -35,14 +34,14 @@ def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Tra
     """Build the model that a directory describes and fill in its weights (in evaluation mode).
 
     Raises:
-        UserError: a file is missing, unreadable or cut short; tensors are missing, unknown, of another shape or not
-            floating point.
+        UserError: a file is missing, unreadable or cut short; tensors are missing, unknown, of another shape
+            or not floating point.
     """
     directory = Path(directory)
     path = directory / WEIGHTS
     config = load_config(directory)
-    # Names and shapes are compared with a skeleton that takes no memory, before anything is allocated: a hostile
-    # configuration of a billion layers fails here against what the file really holds.
+    # Names and shapes are compared with a skeleton that takes no memory before anything is allocated: a hostile
+    # configuration of a billion layers fails here, against what the file really holds.
     with _opened(path) as stored:
         found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
         expected = _expected(config, len(found), directory / CONFIG)
@@ -87,7 +86,7 @@ def _opened(path: Path) -> Any:
 
 def _expected(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors the configuration asks for, from a skeleton without memory."""
-    if config.layers > stored:  # every block has several tensors; without this a huge number would take forever
+    if config.layers > stored:  # a block has several tensors; a huge number would take forever to build
         raise UserError("more layers than the weights hold tensors", where=where, value=config.layers)
     with torch.device("meta"):
         skeleton = Transformer(config)
@@ -98,9 +97,12 @@ def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, .
     """Name the first difference between the tensors a configuration asks for and those of the file."""
     hint = "the weights belong to another model.json"
     if missing := sorted(expected.keys() - found.keys()):
-        raise UserError(f"{len(missing)} tensors are missing, the first", where=path, value=missing[0], hint=hint)
+        what = f"{len(missing)} tensors are missing, the first"
+        raise UserError(what, where=path, value=missing[0], hint=hint)
     if unknown := sorted(found.keys() - expected.keys()):
-        raise UserError(f"{len(unknown)} unknown tensors, the first", where=path, value=unknown[0], hint=hint)
+        what = f"{len(unknown)} unknown tensors, the first"
+        raise UserError(what, where=path, value=unknown[0], hint=hint)
     for name, shape in expected.items():
         if found[name] != shape:
-            raise UserError(f"{name} has the wrong shape, {shape} is needed", where=path, value=found[name], hint=hint)
+            what = f"{name} has the wrong shape, {shape} is needed"
+            raise UserError(what, where=path, value=found[name], hint=hint)

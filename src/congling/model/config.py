@@ -1,4 +1,4 @@
-"""What a model is made of: every part is chosen here by a tagged union, and counted here exactly, without torch.
+"""What a model is made of: every part is chosen by a tagged union and counted exactly, without torch.
 
 ::
 
@@ -32,7 +32,7 @@ class LayerNormConfig(Config):
 
 
 class RotaryConfig(Config):
-    """Rotary positions (Su et al. 2021), half-split as in Llama and Qwen: channel ``i`` turns with ``i + D/2``."""
+    """Rotary positions (Su et al. 2021), half-split as in Llama: channel ``i`` turns with ``i + D/2``."""
 
     kind: Literal["rope"] = "rope"
     base: PositiveFloat = 10_000.0
@@ -52,7 +52,7 @@ class AttentionConfig(Config):
     head_width: PositiveInt
     """Channels of one head; ``heads * head_width`` need not equal the model's width."""
     qk_norm: bool = False
-    """Normalise queries and keys of each head before they are rotated (Qwen3): bounds the attention logits."""
+    """Normalise each head's queries and keys before they are rotated (Qwen3): bounds attention logits."""
     bias: bool = False
 
     @model_validator(mode="after")
@@ -99,6 +99,9 @@ class SigmoidRouterConfig(Config):
     """How far an expert's bias moves at each step, up when it got less than its share, down when more."""
 
 
+Router = Annotated[SoftmaxRouterConfig | SigmoidRouterConfig, Field(discriminator="kind")]
+
+
 class MoEConfig(Config):
     """Mixture of SwiGLU experts: each token uses ``active`` of ``experts``, and all ``shared`` ones."""
 
@@ -112,7 +115,7 @@ class MoEConfig(Config):
     dense_layers: int = Field(default=0, ge=0)
     """The first so many blocks keep one dense SwiGLU of ``dense_hidden`` channels (DeepSeek)."""
     dense_hidden: PositiveInt | None = None
-    router: Annotated[SoftmaxRouterConfig | SigmoidRouterConfig, Field(discriminator="kind")] = SoftmaxRouterConfig()
+    router: Router = SoftmaxRouterConfig()
 
     @model_validator(mode="after")
     def _choice_is_possible(self) -> Self:
@@ -124,7 +127,7 @@ class MoEConfig(Config):
 
 
 class ZeroOutputConfig(Config):
-    """Blocks start as the identity: their output projections are zero, other matrices have std ``gain/√inputs``."""
+    """Blocks start as the identity: output projections are zero, other matrices have std ``gain/√inputs``."""
 
     kind: Literal["zero-output"] = "zero-output"
     embedding_std: PositiveFloat = 0.02
@@ -132,7 +135,7 @@ class ZeroOutputConfig(Config):
 
 
 class ScaledNormalConfig(Config):
-    """GPT-2: std everywhere, output projections divided by ``√(2 · layers)`` so the residual stream keeps its size."""
+    """GPT-2: one std, divided by ``√(2 · layers)`` for the output projections."""
 
     kind: Literal["scaled-normal"] = "scaled-normal"
     std: PositiveFloat = 0.02
@@ -162,7 +165,7 @@ class ModelConfig(Config):
     tied: bool = True
     """The output layer is the embedding matrix itself: saves ``vocab_size * width`` parameters."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """On the embedding and on what each sublayer adds; never inside attention, where it would forbid fast kernels."""
+    """On the embedding and what each sublayer adds; inside attention it would forbid fast kernels."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -226,13 +229,14 @@ def active_parameters(config: ModelConfig) -> int:
 def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
     """Floating-point operations of training on one token, forward and backward.
 
-    The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published ones:
-    6 for each parameter in a matrix product (the output layer counts even when tied, looking up an embedding does
-    not, idle experts do not), plus ``12 · layers · heads · head_width · context`` for attention, without a discount
-    for the causal half that kernels may skip.
+    The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published
+    ones: 6 for each parameter in a matrix product (the output layer counts even when tied; looking up an
+    embedding and idle experts do not), plus ``12 · layers · heads · head_width · context`` for attention,
+    without a discount for the causal half that kernels may skip.
     """
     attention = config.attention
-    in_products = config.layers * _attention_parameters(attention, config.width) + config.vocab_size * config.width
+    in_products = config.vocab_size * config.width
+    in_products += config.layers * _attention_parameters(attention, config.width)
     in_products += sum(_mlp_parameters(config, layer, all_experts=False) for layer in range(config.layers))
     mixing = 12 * config.layers * attention.heads * attention.head_width * (context or config.context)
     return 6 * in_products + mixing

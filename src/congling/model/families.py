@@ -27,11 +27,16 @@ def qwen3(
     dropout: float = 0.0, tied: bool = True,
     rope_base: float = 10_000.0,
 ) -> ModelConfig:
-    """The default: RMSNorm, SwiGLU of 3 × width, RoPE, two query heads a key/value head, QK-norm (Yang et al. 2025)."""
+    """The default: RMSNorm, SwiGLU of 3 × width, RoPE, two query heads a key/value head, QK-norm.
+
+    Source: Qwen3 technical report (Yang et al. 2025).
+    """
     heads, head_width = _heads(width, heads, head_width)
     return ModelConfig(
         vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
-        attention=AttentionConfig(heads=heads, kv_heads=kv_heads or _shared(heads), head_width=head_width, qk_norm=True),
+        attention=AttentionConfig(
+            heads=heads, kv_heads=kv_heads or _shared(heads), head_width=head_width, qk_norm=True
+        ),
         mlp=GatedMLPConfig(hidden=hidden or 3 * width),
         norm=RMSNormConfig(),
         positions=RotaryConfig(base=rope_base),
@@ -44,7 +49,7 @@ def llama(
     dropout: float = 0.0, tied: bool = True,
     rope_base: float = 10_000.0,
 ) -> ModelConfig:
-    """RMSNorm, SwiGLU of 8/3 × width rounded up, RoPE; GQA only when ``kv_heads`` says so (Touvron et al. 2023)."""
+    """RMSNorm, SwiGLU of 8/3 × width rounded up, RoPE; GQA only by ``kv_heads`` (Touvron et al. 2023)."""
     heads, head_width = _heads(width, heads, head_width)
     step = 256 if width % 256 == 0 else 64
     return ModelConfig(
@@ -61,7 +66,7 @@ def gpt2(
     kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
     dropout: float = 0.0, tied: bool = True,
 ) -> ModelConfig:
-    """LayerNorm with shift, GELU MLP of 4 × width, learned positions, biases everywhere (Radford et al. 2019)."""
+    """LayerNorm, GELU MLP of 4 × width, learned positions, biases everywhere (Radford et al. 2019)."""
     heads, head_width = _heads(width, heads, head_width)
     return ModelConfig(
         vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
@@ -79,7 +84,7 @@ def qwen3_moe(
     dropout: float = 0.0, tied: bool = True,
     rope_base: float = 10_000.0, experts: int = 8, active: int = 2, balance: float = 0.001,
 ) -> ModelConfig:
-    """Qwen3 whose MLPs are ``experts`` smaller ones behind a softmax router; ``hidden`` is that of one expert."""
+    """Qwen3 whose MLPs are ``experts`` smaller ones behind a softmax router; ``hidden`` is one expert's."""
     dense = qwen3(
         vocab_size=vocab_size, context=context, layers=layers, width=width, heads=heads, kv_heads=kv_heads,
         head_width=head_width, dropout=dropout, tied=tied, rope_base=rope_base,
@@ -97,9 +102,10 @@ def deepseek_moe(
     rope_base: float = 10_000.0, experts: int = 16, active: int = 3, shared: int = 1, dense_layers: int = 1,
     dense_hidden: int | None = None, scale: float = 1.0, bias_rate: float = 0.001,
 ) -> ModelConfig:
-    """Shared and many fine-grained routed experts, balanced without a loss (DeepSeekMoE, Dai et al. 2024; V3).
+    """Shared and many fine-grained routed experts, balanced without a loss (DeepSeekMoE, Dai et al. 2024).
 
-    Attention is Qwen3's, as in dots.llm1; multi-head latent attention is another part. ``hidden`` is that of one expert.
+    Attention is Qwen3's, as in dots.llm1; multi-head latent attention is another part. ``hidden`` is that of
+    one expert.
     """
     dense = qwen3(
         vocab_size=vocab_size, context=context, layers=layers, width=width, heads=heads, kv_heads=kv_heads,
@@ -124,7 +130,7 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
 
 
 def _heads(width: int, heads: int | None, head_width: int | None) -> tuple[int, int]:
-    """Number and width of heads: 64 channels each from width 256 on, 32 below, so that a narrow model has several."""
+    """Number and width of heads: 64 channels from width 256 on, 32 below: narrow models have several too."""
     if heads is None:
         head_width = head_width or (64 if width >= 256 else 32)
         return max(1, width // head_width), head_width

@@ -1,4 +1,4 @@
-"""The weights before the first step, one function a scheme; deterministic by seed, the same on every device."""
+"""The weights before the first step, one function a scheme: a seed gives the same on every device."""
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ _OUTPUTS = ("attention.output.weight", "down.weight", "experts.down")
 def initialise(model: nn.Module, seed: int) -> None:
     """Draw every parameter of a transformer by the scheme of its configuration.
 
-    Scales are 1 and shifts 0 in every scheme. Random numbers come from one generator on the CPU, in the order of the
-    parameters, so that a seed means the same weights wherever the model lives.
+    Scales are 1 and shifts 0 in every scheme. Random numbers come from one generator on the CPU, in the order
+    of the parameters, so that a seed means the same weights wherever the model lives.
     """
     config: ModelConfig = model.config  # pyright: ignore[reportAssignmentType]
     if next(model.parameters()).is_meta:
@@ -43,8 +43,8 @@ def zero_output(scheme: ZeroOutputConfig, name: str, parameter: Tensor) -> float
     """Standard deviation of a parameter when blocks start as the identity.
 
     Zero output projections keep the first gradients clean at any depth (Fixup, Zhang et al. 2019); the other
-    matrices keep the variance of a normalised input. An untied output layer starts near zero, so that the first loss
-    is that of a uniform guess.
+    matrices keep the variance of a normalised input. An untied output layer starts near zero, so that the
+    first loss is that of a uniform guess.
     """
     if name.endswith(_OUTPUTS):
         return 0.0
@@ -58,8 +58,8 @@ def zero_output(scheme: ZeroOutputConfig, name: str, parameter: Tensor) -> float
 def scaled_normal(scheme: ScaledNormalConfig, name: str, layers: int) -> float:
     """Standard deviation of a parameter in GPT-2 (Radford et al. 2019, section 2.3).
 
-    Each of the ``2 · layers`` sublayers adds to the stream; dividing their outputs by the root of that count keeps
-    its size. Position vectors are half as large as token vectors, as in the released code.
+    Each of the ``2 · layers`` sublayers adds to the stream; dividing their outputs by the root of that count
+    keeps its size. Position vectors are half as large as token vectors, as in the released code.
     """
     if name.endswith(_OUTPUTS):
         return scheme.std / (2 * layers) ** 0.5

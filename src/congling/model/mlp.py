@@ -11,7 +11,8 @@ from congling.model.config import DenseMLP
 class GatedMLP(nn.Module):
     """SwiGLU (Shazeer 2020): ``down(silu(gate(x)) * up(x))``.
 
-    Gate and up are two matrices: one fused matrix was measured slightly slower, since its gradient is a concatenation.
+    Gate and up are two matrices: one fused matrix was measured slightly slower, since its gradient is a
+    concatenation.
     """
 
     def __init__(self, width: int, hidden: int) -> None:

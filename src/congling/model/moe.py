@@ -7,7 +7,8 @@
        ├─ sort by expert: 0 0 0 │ 1 │ 3 3 ─ one MLP for each group ─ sort back ─ sum by share ─┐
        └─ shared MLP ──────────────────────────────────────────────────────────────────────────┴─ +
 
-Balance, without which few experts would get all tokens, is the router's: by a loss (softmax) or a bias (sigmoid).
+Balance, without which few experts would get all tokens, is the router's: by a loss (softmax) or a bias
+(sigmoid).
 """
 
 # N tokens (batch times time), k experts a token, E experts, W width, F hidden width of one expert
@@ -48,7 +49,8 @@ class SoftmaxRouter(nn.Module):
         scores = linear(x.float(), self.weight.float()).softmax(-1)  # (N, E)
         share, choice = scores.topk(self.active, dim=-1)
         load = _load(choice, len(self.weight))
-        # E · Σ f·p, least when the share of tokens f and the mean score p are uniform; times N, as losses are summed.
+        # E · Σ f·p, least when the share of tokens f and the mean score p are uniform; times N, as losses are
+        # summed.
         self.loss = self.balance * len(self.weight) * (load / len(x) * scores.sum(0)).sum()
         return Routing(choice, share / share.sum(-1, keepdim=True), load)
 
@@ -107,20 +109,10 @@ class Experts(nn.Module):
         active = routing.choice.shape[-1]
         order = routing.choice.flatten().argsort(stable=True)  # (N·k): expert 0's tokens first, then 1's …
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        parts = self._each(x[order // active], routing.load)
+        rows = x[order // active]
+        parts = _each_expert(rows, routing.load, self.gate, self.up, self.down)  # pyright: ignore[reportCallIssue]
         chosen = parts[back].view(-1, active, x.shape[-1])  # (N, k, W)
         return (routing.share.to(x.dtype).unsqueeze(1) @ chosen).squeeze(1)
-
-    @torch.compiler.disable  # the number of tokens an expert gets is known only at run time
-    def _each(self, x: Tensor, load: Tensor) -> Tensor:
-        """Run each expert on its consecutive rows of x (N·k, W), skipping those without any."""
-        sizes = load.tolist()
-        parts = []
-        for expert, rows in enumerate(x.split(sizes)):
-            if sizes[expert]:
-                hidden = silu(linear(rows, self.gate[expert])) * linear(rows, self.up[expert])
-                parts.append(linear(hidden, self.down[expert]))
-        return torch.cat(parts)
 
 
 class MixtureOfExperts(nn.Module):
@@ -160,6 +152,16 @@ def build_router(config: MoEConfig, width: int) -> SoftmaxRouter | SigmoidRouter
             return SoftmaxRouter(config.router, width, config.experts, config.active)
         case SigmoidRouterConfig():
             return SigmoidRouter(config.router, width, config.experts, config.active)
+
+
+@torch.compiler.disable  # how many tokens an expert gets is known only at run time
+def _each_expert(x: Tensor, load: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """Run each expert on its consecutive rows of x (N·k, W), skipping those without any."""
+    parts = []
+    for expert, rows in enumerate(x.split(load.tolist())):
+        if len(rows):
+            parts.append(linear(silu(linear(rows, gate[expert])) * linear(rows, up[expert]), down[expert]))
+    return torch.cat(parts)
 
 
 def _load(choice: Tensor, experts: int) -> Tensor:

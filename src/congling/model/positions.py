@@ -18,7 +18,8 @@ Angles = tuple[Tensor, Tensor]
 class RotaryPositions(nn.Module):
     """Rotary positions (Su et al. 2021): channel pair ``i`` of a head turns by ``position / base^(2i/D)``.
 
-    Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen: exported weights need no permutation.
+    Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen: exported weights need no
+    permutation.
     """
 
     cosines: Tensor
@@ -36,7 +37,8 @@ class RotaryPositions(nn.Module):
         frequency = self.base ** (-torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width)
         angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (C, D/2)
         cosine, sine = angle.cos(), angle.sin()
-        # The sign of the rotation matrix lives in the table: `rotate` then works on whole heads, not on halves.
+        # The sign of the rotation matrix lives in the table: `rotate` then works on whole heads, not on
+        # halves.
         return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
     def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
@@ -48,12 +50,11 @@ class RotaryPositions(nn.Module):
         return self.cosines[positions].unsqueeze(-2), self.sines[positions].unsqueeze(-2)
 
 
-class LearnedPositions(nn.Module):
-    """A table of one vector a position, added to the token embedding (GPT-2)."""
+class LearnedPositions(nn.Embedding):
+    """A table of one learned vector a position, added to the token embedding (GPT-2)."""
 
     def __init__(self, width: int, context: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(context, width))
+        super().__init__(context, width)
 
     def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
         """Add the position vectors: (B, T, W) -> (B, T, W)."""

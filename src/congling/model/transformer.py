@@ -1,4 +1,5 @@
-"""READ ME FIRST: the whole language model. Tokens go in, hidden states come out, ``logits`` scores the next token.
+"""READ ME FIRST: the whole language model. Tokens go in, hidden states come out, ``logits`` scores the next
+token.
 
 ::
 
@@ -6,9 +7,9 @@
                                     └norm─attention┴+┬──────┐
                                                      └norm─mlp┴+
 
-Each part is chosen once, when the model is built, by the tagged unions of ``config.py``; a forward pass never asks
-what kind of model it is in. A residual stream of ``width`` channels runs through: blocks read it normalised and add
-to it.
+Each part is chosen once, when the model is built, by the tagged unions of ``config.py``; a forward pass never
+asks what kind of model it is in. A residual stream of ``width`` channels runs through: blocks read it
+normalised and add to it.
 """
 
 # B batch, T time, W width, V vocabulary
@@ -83,7 +84,9 @@ class Transformer(nn.Module):
             cache: what was read before; these tokens are appended to it. Excludes ``documents``.
         """
         time = tokens.shape[1]
-        place = positions if positions is not None else slice(0, time) if cache is None else cache.positions(time)
+        place = positions
+        if place is None:
+            place = slice(0, time) if cache is None else cache.positions(time)
         sight = Sight(self.positions.angles(place), *visibility(tokens, documents, cache))
         x = self.dropout(self.positions.add(self.embedding(tokens), place))
         for i, block in enumerate(self.blocks):
@@ -103,7 +106,7 @@ class Transformer(nn.Module):
         initialise(self, seed)
 
     def checkpoint_blocks(self, on: bool = True) -> None:
-        """Keep only each block's input and compute the rest again in the backward pass: less memory, ~1/3 slower."""
+        """Keep only each block's input and compute the rest again backward: less memory, ~1/3 slower."""
         self._run = partial(checkpoint, use_reentrant=False) if on else _call
 
     def balance_loss(self) -> Tensor:

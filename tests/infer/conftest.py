@@ -1,0 +1,52 @@
+"""A tokenizer of bytes and a few characters, and a tiny model for it."""
+
+from pathlib import Path
+
+import pytest
+
+from congling.core import artifact
+from congling.infer.checkpoints import Loaded, load_checkpoint
+from congling.model.checkpoint import save_model
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.tokenizer import store, training
+from congling.tokenizer.config import TokenizerConfig
+
+TEXT = "从零开始学写字。学而时习之，不亦说乎？\n" * 20
+
+
+def write_checkpoint(folder: Path, tokenizer: Path, model: Transformer, **facts: object) -> None:
+    """A checkpoint directory as training writes it."""
+    with artifact.writing(folder, "checkpoint", facts=facts) as path:
+        save_model(model, path)
+        (path / "tokenizer").mkdir()
+        for file in tokenizer.iterdir():
+            (path / "tokenizer" / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("infer") / "tokenizer"
+    training.train(TokenizerConfig(kind="character"), lambda: iter([TEXT]), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, tokenizer_path: Path) -> Path:
+    """A run with two checkpoints; the later one is the best."""
+    path = tmp_path_factory.mktemp("infer") / "run"
+    size = store.load(tokenizer_path).vocab_size
+    for step in (1, 2):
+        model = Transformer(FAMILIES["qwen3"](vocab_size=size, context=32, layers=2, width=64))
+        model.initialise(step)
+        for parameter in model.parameters():
+            parameter.data.mul_(8)  # decided enough that greedy choices are no near ties
+        write_checkpoint(path / f"checkpoints/step-{step:08d}", tokenizer_path, model, step=step)
+    (path / "LATEST").write_text("step-00000001\n")
+    (path / "BEST").write_text("step-00000002\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def loaded(run: Path) -> Loaded:
+    return load_checkpoint(run)

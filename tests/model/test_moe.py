@@ -1,0 +1,74 @@
+"""Mixtures of experts: the grouped computation equals the plain one, and balance is kept."""
+
+import pytest
+import torch
+from torch.nn.functional import silu
+
+from congling.model.config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
+from congling.model.moe import MixtureOfExperts
+
+WIDTH = 32
+
+
+def built(router: SoftmaxRouterConfig | SigmoidRouterConfig, **changes: int) -> MixtureOfExperts:
+    config = MoEConfig(**{"experts": 5, "active": 2, "hidden": 16, **changes}, router=router)
+    mixture = MixtureOfExperts(config, WIDTH)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in mixture.parameters():
+            parameter.normal_(std=0.3)
+    return mixture
+
+
+@pytest.mark.parametrize("router", [SoftmaxRouterConfig(), SigmoidRouterConfig(scale=2.5)])
+@pytest.mark.parametrize("shared", [0, 2])
+def test_grouped_experts_equal_one_token_at_a_time(router: SoftmaxRouterConfig | SigmoidRouterConfig, shared: int):
+    mixture, x = built(router, shared=shared), torch.randn(2, 7, WIDTH)
+    flat = x.flatten(0, 1)
+    routing, experts = mixture.router(flat), mixture.experts
+    expected = torch.zeros_like(flat)
+    for n, token in enumerate(flat):
+        for expert, share in zip(routing.choice[n].tolist(), routing.share[n], strict=True):
+            hidden = silu(experts.gate[expert] @ token) * (experts.up[expert] @ token)
+            expected[n] += share * (experts.down[expert] @ hidden)
+    torch.testing.assert_close(mixture(x), expected.view_as(x) + mixture.shared(x), atol=1e-5, rtol=1e-5)
+    assert routing.load.tolist() == [int((routing.choice == expert).sum()) for expert in range(5)]
+    torch.testing.assert_close(routing.share.sum(-1), torch.full((14,), getattr(router, "scale", 1.0)))
+
+
+def test_the_loss_is_least_when_tokens_spread_evenly():
+    mixture = built(SoftmaxRouterConfig(balance=1.0), experts=4, active=1)
+    x = torch.eye(4, WIDTH)
+    with torch.no_grad():
+        mixture.router.weight.copy_(torch.eye(4, WIDTH) * 50)
+        mixture(x)
+        even = mixture.balance_loss()
+        mixture.router.weight.copy_(torch.ones(4, WIDTH) * torch.tensor([[50.0], [0], [0], [0]]))
+        mixture(x)
+    assert even.item() == pytest.approx(4.0, rel=1e-3)  # 1 a token
+    assert mixture.balance_loss().item() == pytest.approx(16.0, rel=1e-3)  # all to one of four: 4 a token
+
+
+def test_biases_even_out_a_lopsided_router():
+    mixture = built(SigmoidRouterConfig(bias_rate=0.02), experts=4, active=1).train()
+    x = torch.randn(400, WIDTH) + 0.5
+    with torch.no_grad():
+        mixture.router.weight[0] += 0.3  # tokens lean one way, and expert 0 with them
+
+    def busiest() -> float:
+        load = mixture.router(x).load
+        return (load.max() / load.sum()).item()
+
+    before = busiest()
+    for _ in range(100):
+        mixture.update_balance()
+        mixture.router(x)
+    assert before > 0.6 and busiest() < 0.35
+
+
+def test_biases_steer_the_choice_but_not_the_shares():
+    mixture = built(SigmoidRouterConfig(), active=5).eval()
+    x = torch.randn(6, WIDTH)
+    before = mixture(x)
+    mixture.router.bias += torch.tensor([3.0, 0, 0, -3, 0])
+    torch.testing.assert_close(mixture(x), before, atol=1e-5, rtol=1e-5)
