@@ -103,10 +103,10 @@ def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
         UserError: the recipe contradicts itself, or the model does not run here.
     """
     from congling.plan import planning
-    from congling.plan.facts import this_machine
+    from congling.plan.facts import facts_of_shards, this_machine
     from congling.train.calibrate import measure_apart
 
-    facts = planning.facts_of_shards(shards)
+    facts = facts_of_shards(shards)
     first = planning.make(recipe, facts, this_machine(out))
     found = measure_apart(first.model, first.train.replace(compile="off"))
     machine = this_machine(out, peak=found.matmul_peak)
