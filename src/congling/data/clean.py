@@ -21,7 +21,8 @@ _INVISIBLE = re.compile(
 _TRAILING = re.compile(r"[ \t\u3000\xa0]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n{3,}")
 # Neighbouring readings share their marks: &&浮ㄈㄨˊ&&在ㄗㄞˋ&&
-_RUBY = re.compile("&&([^&\n]{1,4}?)[\u3105-\u312f\u02c7\u02ca\u02cb\u02d9\u31a0-\u31bf ]+(?=&&)")
+_READING = "\u3105-\u312f\u02c7\u02ca\u02cb\u02d9\u31a0-\u31bf"
+_RUBY = re.compile(f"&&([^&\n]{{1,4}}?)[{_READING}][{_READING} ]*(?=&&)")
 
 
 def clean(text: str, config: DataConfig) -> tuple[str, int]:

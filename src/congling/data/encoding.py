@@ -39,6 +39,8 @@ class Encoding:
     codec: str
     mark: int
     why: str
+    guess: bool = False
+    """Told by neither a mark, validity nor frequent characters."""
 
     @property
     def by_lines(self) -> bool:
@@ -129,10 +131,10 @@ def _most_plausible(sample: bytes, where: object) -> Encoding:
     if best >= _PLAUSIBLE and best >= 2 * second:
         return Encoding(codec, 0, f"frequent characters are {best:.0%} of it")
     if sum(byte > 127 for byte in sample) < len(sample) // 10:
-        return Encoding("cp1252", 0, "mostly ASCII; the rest guessed to be Western European")
+        return Encoding("cp1252", 0, "mostly ASCII; the rest guessed to be Western European", True)
     match = charset_normalizer.from_bytes(sample[: 1 << 16]).best()
     if match is not None:
-        return Encoding(match.encoding, 0, "guess from character statistics")
+        return Encoding(match.encoding, 0, "guess from character statistics", True)
     raise UserError(
         "cannot tell the encoding of this file", where=where, value=bytes(sample[:16]), hint=_HINT
     )

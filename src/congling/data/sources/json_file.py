@@ -24,7 +24,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     Raises:
         UserError: the file is no JSON from its first record on, or an object too large to hold.
     """
-    found = stream.encoding_of(path, note.file, config.encoding)
+    found = stream.encoding_of(path, note.file, config.encoding, json=True)
     note.encoding, note.encoding_why = found.codec, found.why
     text = _Text(path, note.file, found, findings)
     if not text.more():

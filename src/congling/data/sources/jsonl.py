@@ -20,7 +20,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     Raises:
         UserError: the file is no text, or the layout of its records is unknown.
     """
-    found = stream.encoding_of(path, note.file, config.encoding)
+    found = stream.encoding_of(path, note.file, config.encoding, json=True)
     note.encoding, note.encoding_why = found.codec, found.why
     codec = stream.codec_of_lines(found)
     skipping = 0

@@ -124,15 +124,16 @@ def head_of(path: Path, name: str) -> bytes:
         return first
 
 
-def encoding_of(path: Path, name: str, configured: str | None) -> Encoding:
-    """The configured encoding, or the one the file seems to have.
+def encoding_of(path: Path, name: str, configured: str | None, *, json: bool = False) -> Encoding:
+    """The configured encoding, or the one the file seems to have; JSON is UTF-8 rather than a mere guess.
 
     Raises:
         UserError: see :func:`congling.data.encoding.detect`.
     """
     head = head_of(path, name)
     if configured is None:
-        return encoding.detect(head, where=name)
+        found = encoding.detect(head, where=name)
+        return Encoding("utf-8", 0, "usual for JSON") if json and found.guess else found
     chosen = encoding.named(configured)
     found = (
         encoding.detect(head, where=name)
