@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from congling.train.config import AdamWConfig, MuonConfig
 from congling.train.optim.adamw import AdamW, Group
 from congling.train.optim.muon import Muon
-from congling.train.optim.roles import Role, fused_rows, roles
+from congling.train.optim.roles import Role, roles
 
 
 class Optimizer(Protocol):
@@ -35,16 +35,21 @@ def build_optimizers(model: nn.Module, config: AdamWConfig | MuonConfig) -> list
         return Group({name: parameters[name] for name, role in found.items() if role in wanted}, rate, decay)
 
     if isinstance(config, AdamWConfig):
-        decayed = group(config.rate, config.weight_decay, "matrix", "head")
-        plain = group(config.rate, 0.0, "embedding", "scalar")
-        return [AdamW([decayed, plain], betas=config.betas, epsilon=config.epsilon)]
-    rest = AdamW(
-        [
+        groups = [
+            group(config.rate, config.weight_decay, "matrix", "head"),
+            group(config.rate, 0.0, "embedding", "scalar"),
+        ]
+        matrices = {}
+    else:
+        groups = [
             group(config.embedding_rate, config.table_decay, "embedding"),
             group(config.head_rate, config.table_decay, "head"),
             group(config.scalar_rate, 0.0, "scalar"),
-        ],
-        betas=config.betas,
-        epsilon=config.epsilon,
-    )
-    return [Muon(group(config.rate, config.weight_decay, "matrix").parameters, config, fused_rows(model)), rest]
+        ]
+        matrices = group(config.rate, config.weight_decay, "matrix").parameters
+    optimizers: list[Optimizer] = []
+    if matrices and isinstance(config, MuonConfig):
+        optimizers.append(Muon(matrices.values(), config))
+    if any(one.parameters for one in groups):
+        optimizers.append(AdamW(groups, betas=config.betas, epsilon=config.epsilon))
+    return optimizers

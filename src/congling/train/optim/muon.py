@@ -8,7 +8,7 @@ the matrices of equal shape turns hundreds of small products into a few batched 
 # N matrices of one shape, R rows (outputs), C columns (inputs)
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,36 +42,31 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class _Stack:
     """All matrices of one shape, with the momentum they share a tensor for."""
 
-    places: list[tuple[nn.Parameter, int, slice]]
-    """Parameter, number of the matrix within it (experts), rows within that (fused projections)."""
+    parameters: list[nn.Parameter]
+    """Each one matrix, or a pile of them (experts)."""
     momentum: Tensor
+    """(N, R, C)."""
 
     def gradients(self) -> Tensor:
-        """(N, R, C)."""
-        return torch.stack([_matrices(_gradient(parameter))[i, rows] for parameter, i, rows in self.places])
+        """(N, R, C), a copy."""
+        return torch.cat([_matrices(_gradient(parameter)) for parameter in self.parameters])
 
     def weights(self) -> list[Tensor]:
         """N views (R, C) into the parameters."""
-        return [_matrices(parameter.data)[i, rows] for parameter, i, rows in self.places]
+        return [matrix for parameter in self.parameters for matrix in _matrices(parameter.data)]
 
 
 class Muon:
-    """Muon for the matrices given by name; ``fused`` names those stored as one, which are orthogonalised apart."""
+    """Muon for parameters of two dimensions, or of more, which are piles of matrices."""
 
-    def __init__(
-        self, parameters: Mapping[str, nn.Parameter], config: MuonConfig, fused: Mapping[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], config: MuonConfig) -> None:
         self.config = config
-        places: dict[tuple[int, int], list[tuple[nn.Parameter, int, slice]]] = {}
-        for name, parameter in parameters.items():
-            count, rows, columns = _matrices(parameter).shape
-            for i in range(count):
-                start = 0
-                for height in fused.get(name, (rows,)):
-                    places.setdefault((height, columns), []).append((parameter, i, slice(start, start + height)))
-                    start += height
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            alike.setdefault(parameter.shape[-2:], []).append(parameter)
         self.stacks = [
-            _Stack(found, torch.zeros(len(found), *shape, device=found[0][0].device)) for shape, found in places.items()
+            _Stack(found, torch.cat([torch.zeros_like(_matrices(parameter.data)) for parameter in found]))
+            for found in alike.values()
         ]
 
     @torch.no_grad()

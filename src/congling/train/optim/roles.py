@@ -1,6 +1,5 @@
 """What each parameter is to an optimizer, by name: a block matrix, a table of embeddings, the head, or a scalar."""
 
-from collections.abc import Callable, Mapping
 from typing import Literal
 
 from torch import nn
@@ -28,9 +27,3 @@ def roles(model: nn.Module) -> dict[str, Role]:
         else:
             found[name] = "matrix" if parameter.ndim >= 2 else "scalar"
     return found
-
-
-def fused_rows(model: nn.Module) -> Mapping[str, tuple[int, ...]]:
-    """Row counts of matrices stored as one (queries, keys and values; gate and up), by parameter name."""
-    declared: Callable[[], Mapping[str, tuple[int, ...]]] | None = getattr(model, "fused_rows", None)
-    return {} if declared is None else declared()

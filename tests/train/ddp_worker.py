@@ -1,0 +1,20 @@
+"""Program of one process of the DDP test: train a few steps, and let the first process write the weights."""
+
+import sys
+
+from training_doubles import settings, trainer
+from safetensors.torch import save_file
+
+from congling.train.backends.ddp import build_backend
+
+if __name__ == "__main__":
+    config = settings(steps=4)
+    backend = build_backend(config)
+    assert backend.world == 2
+    found = trainer(config, backend=backend)
+    rows = []
+    found.run([lambda one: rows.append(one.row)])
+    if backend.rank == 0:
+        tensors = {name: value.detach() for name, value in found.model.state_dict().items()}
+        save_file(tensors | {"loss": rows[-1]["loss"].float(), "tokens": found.tokens.float()}, sys.argv[1])
+    backend.close()

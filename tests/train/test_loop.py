@@ -1,0 +1,132 @@
+"""The loop: the same gradients however a step is cut, skipped steps, averages, several processes."""
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_doubles import SplitBatches, settings, small_model, trainer
+from safetensors.torch import load_file
+
+from congling.train.config import AdamWConfig, MuonConfig
+from congling.train.objectives.loss import Loss
+from congling.train.objectives.next_token import next_token
+
+
+def weights(found):
+    return {name: value.detach().clone() for name, value in found.model.state_dict().items()}
+
+
+def largest_difference(one, other):
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize("optimizer", [AdamWConfig(), MuonConfig()], ids=["adamw", "muon"])
+def test_accumulation_equals_one_large_batch(rows, optimizer):
+    config = settings(steps=3, optimizer=optimizer)
+    whole, cut = trainer(config, rows=8), trainer(config, rows=rows)
+    whole.run(), cut.run()
+    assert largest_difference(weights(whole), weights(cut)) <= 2e-6
+    assert cut.row["loss"].item() == pytest.approx(whole.row["loss"].item(), rel=1e-6)
+    assert whole.tokens == cut.tokens
+
+
+def test_the_logged_loss_is_nats_a_target_of_plain_cross_entropy():
+    found = trainer(settings(steps=1), model=small_model())
+    (batch,) = SplitBatches(8)(0, 0, 1)
+    model = small_model().eval()
+    logits = model.logits(model(torch.from_numpy(batch.tokens))).flatten(0, 1)
+    losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets).flatten(), reduction="none")
+    expected = (losses * torch.from_numpy(batch.weights).flatten()).sum() / batch.count
+    found.run()
+    assert found.row["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_balance_loss_is_added_to_the_total_but_not_to_the_loss():
+    model = small_model("qwen3-moe", experts=4, active=2).train()
+    batch = dataclasses.replace(SplitBatches(8)(0, 0, 1)[0])
+    tensors = {f.name: torch.from_numpy(v) if (v := getattr(batch, f.name)) is not None and f.name != "count" else v
+               for f in dataclasses.fields(batch)}  # fmt: skip
+    loss = next_token(model, dataclasses.replace(batch, **tensors))
+    assert loss.total.item() - loss.metrics["loss"].item() == pytest.approx(model.balance_loss().item(), rel=1e-3)
+    assert model.balance_loss().item() > 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_without_finite_gradient_changes_nothing(bad):
+    seen = []
+
+    def sometimes_bad(model, batch):
+        loss = next_token(model, batch)
+        return Loss(loss.total * bad, loss.metrics) if len(seen) == 2 else loss
+
+    found = trainer(settings(steps=4, ema=0.5), objective=sometimes_bad)
+    found.run([lambda one: seen.append((weights(one), one.row["skipped"].item()))])
+    assert [skipped for _, skipped in seen] == [0, 0, 1, 0]
+    assert largest_difference(seen[1][0], seen[2][0]) == 0
+    assert largest_difference(seen[2][0], seen[3][0]) > 0
+
+
+def test_training_repeats_bit_for_bit_with_dropout():
+    runs = [trainer(settings(), model=small_model(dropout=0.2)) for _ in range(2)]
+    for one in runs:
+        one.run()
+    assert largest_difference(weights(runs[0]), weights(runs[1])) == 0
+    other = trainer(settings(seed=5), model=small_model(dropout=0.2))
+    other.run()
+    assert largest_difference(weights(runs[0]), weights(other)) > 0
+
+
+def test_the_average_follows_its_formula_and_is_what_is_evaluated():
+    found = trainer(settings(steps=3, ema=0.9))
+    history = [weights(found)]
+    found.run([lambda one: history.append(weights(one))])
+    name = next(name for name in history[0] if name.endswith("query.weight"))
+    expected = history[0][name]
+    for step, value in enumerate(history[1:]):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value[name]
+    with found.evaluated_model() as model:
+        assert not model.training
+        assert torch.allclose(model.state_dict()[name], expected, atol=1e-7)
+    assert torch.equal(found.model.state_dict()[name], history[-1][name])
+
+
+def test_activation_checkpointing_gives_the_same_weights():
+    plain, saving = trainer(settings(steps=2)), trainer(settings(steps=2))
+    saving.model.checkpoint_blocks()
+    plain.run(), saving.run()
+    assert largest_difference(weights(plain), weights(saving)) <= 1e-7
+
+
+def test_batches_are_made_in_the_loop_when_nothing_is_made_ahead():
+    ahead, now = trainer(settings(steps=3)), trainer(settings(steps=3))
+    now.ahead = 0
+    ahead.run(), now.run()
+    assert largest_difference(weights(ahead), weights(now)) == 0
+
+
+def test_two_processes_train_the_weights_of_one(tmp_path):
+    here = Path(__file__).parent
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    together = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, str(here / "ddp_worker.py"), str(tmp_path / "weights.safetensors")]
+    processes = [subprocess.Popen(command, env=together | {"RANK": str(rank)}) for rank in range(2)]
+    try:
+        assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    shared = load_file(tmp_path / "weights.safetensors")
+    alone = trainer(settings(steps=4))
+    alone.run()
+    assert shared.pop("loss").item() == pytest.approx(alone.row["loss"].item(), rel=1e-5)
+    assert shared.pop("tokens").item() == alone.tokens
+    assert largest_difference(weights(alone), shared) <= 1e-5
