@@ -196,15 +196,13 @@ def test_empty_text_is_an_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_tiny_texts_train(tmp_path):
+def test_tiny_texts_stay_near_character_level(tmp_path):
+    text = "云对雨，雪对风，晚照对晴空。\n来鸿对去燕，宿鸟对鸣虫。\n三尺剑，六钧弓，岭北对江东。"
     for kind in KINDS:
-        train(
-            TokenizerConfig(kind=kind),
-            lambda: iter(["云对雨，雪对风，晚照对晴空。\n来鸿对去燕，宿鸟对鸣虫。"]),
-            tmp_path / kind,
-        )
+        train(TokenizerConfig(kind=kind), lambda: iter([text]), tmp_path / kind)
         tokenizer = store.load(tmp_path / kind)
         assert tokenizer.decode(tokenizer.encode("云对雨，他们")) == "云对雨，他们"
+        assert kind == "unigram" or len(tokenizer.encode(text)) <= len(text)
 
 
 def test_bytes_have_the_ids_that_llama2c_expects(tmp_path):

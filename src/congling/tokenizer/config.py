@@ -19,8 +19,8 @@ class TokenizerConfig(Config):
     """Number of ids at most; None takes what ``advice.advise_vocab`` says of the corpus."""
     digits: int = Field(default=1, ge=1, le=3)
     """Digits a token may hold: with 1 every number is spelt, which small models add and compare best."""
-    longest_token: int = Field(default=8, ge=1, le=64)
-    """Characters a token may hold: longer ones are phrases learnt by heart, and rare."""
+    longest_token: int = Field(default=16, ge=1, le=64)
+    """Characters a token may hold: enough for a long word; longer ones are phrases learnt by heart."""
     sample: Amount = Field(default=48_000_000, ge=10_000)
     """Bytes of text the vocabulary is learnt from; see ``sampling`` for the memory this takes."""
     seed: int = 0

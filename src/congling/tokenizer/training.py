@@ -10,7 +10,7 @@ from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import track
 from congling.tokenizer import bpe, character, store, unigram
-from congling.tokenizer.advice import Advice, advise_vocab
+from congling.tokenizer.advice import Advice, advise_vocab, often
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.report import Report, report, usage
 from congling.tokenizer.sampling import Counts, Texts, count, sample
@@ -78,7 +78,7 @@ def train_and_report(
         raise UserError("there is no text to learn a tokenizer from")
     advice = None
     if config.vocab_size is None:
-        frequent = counts.frequent(8)
+        frequent = counts.frequent(often(counts.characters))
         advice = advise_vocab(counts.characters, len(counts.by_character), frequent, kind=config.kind)
     asked = advice.vocab_size if advice else config.vocab_size or 0
     facts: dict[str, object] = {"kind": config.kind}
