@@ -3,7 +3,7 @@
 from congling.data.smallworld.grammar import Source, numbered
 
 ALIASES = {
-    **{"a": "hundred", "b": "hundred", "c": "ten", "d": "ten", "e": "digit", "f": "digit", "g": "few", "h": "few"},
+    **{"a": "hundred", "b": "hundred", "c": "ten", "d": "ten", "e": "digit", "f": "digit", "g": "few"},
     **{"who": "person", "friend": "person"},
 }
 

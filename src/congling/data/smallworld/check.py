@@ -1,4 +1,4 @@
-"""Score any text by the rules of the world: a share of recognised text, facts that hold, couplets that match, sums."""
+"""Score any text by the rules of the world: recognised text, facts that hold, couplets that match, sums."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ _NUMBERING = re.compile(r"\d")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules say of a text; every score is between 0 and 1, and None where there was nothing to judge."""
+    """What the rules say of a text; every score is from 0 to 1, and None where there was nothing to judge."""
 
     kind: Kind | None
     """The kind of document most of the recognised text belongs to."""
@@ -37,7 +37,7 @@ class Verdict:
 
     @property
     def score(self) -> float:
-        """Product of all that could be judged: 1 for a faultless text, 0 for one without a sentence of the world."""
+        """Product of all that could be judged: 1 is faultless, 0 has not one sentence of the world."""
         score = self.grammar
         for part in (self.facts, self.couplets, self.sums):
             score *= 1.0 if part is None else part

@@ -30,10 +30,11 @@ class SmallWorldConfig(Config):
     """Simplified or Traditional characters."""
 
     mix: dict[Kind, float] = Field(default_factory=DEFAULT_MIX.copy)
-    """Share of the *documents* of each kind; weights need not add up to 1, and a kind left out does not occur."""
+    """Share of the *documents* of each kind; weights need not add up to 1. A kind left out is not made."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if any(not 0 <= weight < float("inf") for weight in self.mix.values()) or not sum(self.mix.values()) > 0:
+        weights = self.mix.values()
+        if min(weights, default=0) < 0 or not 0 < sum(weights) < float("inf"):
             raise ValueError("the weights of the mix must be finite, not negative, and not all zero")
         return self

@@ -10,7 +10,8 @@ from congling.data.smallworld.script import to_traditional
 def couplet_faults(text: str) -> list[str | None]:
     """One entry for every pair of sides in the lines of couplets of a text: None, or what is wrong with it.
 
-    A line of couplets is one that holds nothing but sides, written as ``云对雨，花对柳。`` or ``上联，下联。``
+    A line of couplets is one that holds nothing but sides, written as ``云对雨，花对柳。`` or
+    ``上联，下联。``
     """
     faults: list[str | None] = []
     for line in text.splitlines():
@@ -50,7 +51,7 @@ def couplet_fault(upper: str, lower: str) -> str | None:
 
 @cache
 def _known() -> Mapping[str, frozenset[str]]:
-    """Categories of every character of the couplets, of both scripts; words of two are known at each place."""
+    """Categories of every character of the couplets, in both scripts; words of two count place by place."""
     known: dict[str, set[str]] = {}
     for name, text in COUPLET_WORDS.items():
         bare = name.removesuffix("_level").removesuffix("_oblique")

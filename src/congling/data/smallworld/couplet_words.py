@@ -1,4 +1,4 @@
-"""Single characters for couplets, by category and by tone: 平 level (modern tones 1 and 2), 仄 oblique (3 and 4)."""
+"""Words for couplets, by category and tone: 平 level (modern tones 1 and 2), 仄 oblique (3 and 4)."""
 
 _BY_TONE = {
     "sky": ("云 风 霜 烟 霞 星 虹", "雨 雪 月 日 露 雾 电"),

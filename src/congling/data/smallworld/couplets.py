@@ -1,9 +1,9 @@
 """Couplets 对子: two sides of equal length whose characters answer each other category by category.
 
-The form is that of the classical primers: pairs of single words (云对雨) and of two characters, then lines of three,
-five and seven. Whatever stands at one place above stands, as the same category, at the same place below, never the
-same word; a place marked ``+`` or ``-`` also changes its tone (平 above and 仄 below, or the reverse), and lines end
-仄 above, 平 below.
+The form is that of the classical primers: pairs of single words (云对雨) and of two characters, then lines
+of three, five and seven. Whatever stands at one place above stands, as the same category, at the same place
+below, never the same word; a place marked ``+`` or ``-`` also changes its tone (平 above and 仄 below, or
+the reverse), and lines end 仄 above, 平 below.
 """
 
 from congling.data.smallworld.couplet_words import TONED

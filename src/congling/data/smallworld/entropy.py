@@ -1,8 +1,8 @@
 """How many bits a character of the small world holds: the loss no model can get below."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from collections.abc import Mapping
 
 from congling.data.smallworld.config import KINDS, SmallWorldConfig
 from congling.data.smallworld.generator import Generator
@@ -37,7 +37,7 @@ def entropy_floor(config: SmallWorldConfig, documents: int = 2000) -> EntropyFlo
 
 
 def _ratio(rows: list[tuple[float, int]]) -> tuple[float, float, int, int]:
-    """The ratio of two sums, with its standard error by linearisation: (ratio, error, documents, characters)."""
+    """Ratio of two sums with its standard error by linearisation: (ratio, error, documents, characters)."""
     characters = sum(length for _, length in rows)
     ratio = sum(bits for bits, _ in rows) / characters
     squares = sum((bits - ratio * length) ** 2 for bits, length in rows)

@@ -66,16 +66,18 @@ class Facts:
     def value(self, key: Key) -> str | int | None:
         """A fact; ``("sum", thing)`` adds up what everybody has of it."""
         if key[0] == "sum":
-            return sum(v for k, v in self.told.items() if k[0] == "count" and k[2:] == key[1:] and isinstance(v, int))
+            counts = [v for k, v in self.told.items() if k[0] == "count" and k[2:] == key[1:]]
+            return sum(count for count in counts if isinstance(count, int))
         return self.told.get(key)
 
     def _values(self, found: Match) -> dict[str, str | int]:
-        """Variables of a pattern by what its slots show; attributes that do not belong together contradict."""
+        """Variables of a pattern by what its slots show; attributes that do not go together contradict."""
         entries: dict[str, tuple[Any, ...]] = {}
         for slot, _, entry in found.forms:
-            if slot.category.numeric or slot.category.identifies(slot.attribute):
-                if entries.setdefault(slot.variable, entry)[0] != entry[0]:
-                    self._contradict(f"{entries[slot.variable][0]} or {entry[0]}?")
+            if not slot.category.numeric and not slot.category.identifies(slot.attribute):
+                continue
+            if entries.setdefault(slot.variable, entry)[0] != entry[0]:
+                self._contradict(f"{entries[slot.variable][0]} or {entry[0]}?")
         for slot, form, _ in found.forms:
             entry = entries.get(slot.variable)
             if entry is None and slot.category.attributes[slot.attribute] == "he":
@@ -85,13 +87,15 @@ class Facts:
             elif entry is not None and entry[slot.attribute] != form:
                 self._contradict(f"{entry[0]} does not go with {form}")
         self._remember_subject(found)
-        return {name: entry[3] if len(entry) == 4 and isinstance(entry[3], int) else entry[0] for name, entry in entries.items()}
+        return {name: entry[-1] if isinstance(entry[-1], int) else entry[0] for name, entry in
+        entries.items()}
 
     def _remember_subject(self, found: Match) -> None:
-        person = next((entry for slot, _, entry in found.forms if slot.category.attributes == ("name", "he")), None)
-        named = person is not None and any(form == person[0] for _, form, _ in found.forms)
-        if person is not None and named:
-            self._subject[person[1]] = person[0]
+        """The person a pattern names first is whom a pronoun means from then on."""
+        for slot, form, entry in found.forms:
+            if slot.category.attributes == ("name", "he") and form == entry[0]:
+                self._subject[entry[1]] = form
+                return
 
     def _sums(self, found: Match) -> None:
         for slot, _, entry in found.forms:

@@ -1,6 +1,7 @@
 """From a configuration to documents: document ``i`` depends on the seed and ``i`` alone.
 
-So any worker can write any part of the corpus, and a larger corpus begins with the smaller one of the same seed.
+So any worker can write any part of the corpus, and a larger corpus begins with the smaller one of the same
+seed.
 """
 
 from collections.abc import Iterator
@@ -32,13 +33,12 @@ class Generator:
         self._random = Random()
 
     def document(self, index: int) -> Document:
-        """Document number ``index`` (from 0), with its ``kind`` and its information in ``bits`` as meta data."""
+        """Document number ``index`` (from 0), with its ``kind`` and its information ``bits`` as meta data."""
         random = self._random
-        random.seed(self._seed << 64 | index)  # Random.random() after an integer seed is the same in all versions
+        # Random.random() after an integer seed gives the same numbers in all versions of Python
+        random.seed(self._seed << 64 | index)
         draw = random.random()
-        for end, kind, bits in self._kinds:
-            if draw < end:
-                break
+        _, kind, bits = next(row for row in self._kinds if draw < row[0])
         text, more = self.world.grammars[kind].write(random.random)
         return Document(text, f"{kind}-{index:06d}", {"kind": kind, "bits": bits + more})
 

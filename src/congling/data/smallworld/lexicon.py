@@ -1,7 +1,8 @@
+# ruff: noqa: E501 - a Chinese character counts as two columns
 """Words of the small world: categories of entries, each with its forms, and the numbers.
 
-An entry is written ``name/attribute/attribute``. Within a category no form is the beginning of another, so that a
-text can be read back in one way only (``entropy.ambiguities`` proves it).
+An entry is written ``name/attribute/attribute``. Within a category no form is the beginning of another, so
+that a text can be read back in one way only (``entropy.ambiguities`` proves it).
 """
 
 from collections.abc import Callable, Mapping

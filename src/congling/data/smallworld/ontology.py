@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a Chinese character counts as two columns
 """What there is in the small world, as the dictionary knows it: things with their attributes."""
 
 CREATURES = """

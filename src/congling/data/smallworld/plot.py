@@ -8,8 +8,8 @@ from congling.data.smallworld.grammar import Source
 class Plot(NamedTuple):
     """What happens in a story, as a grammar.
 
-    ``who`` is the hero, ``friend`` another child; ``{who.he}`` is used only where the hero was the last subject.
-    What follows `` | `` in a sentence is its meaning, in the notation of ``facts.py``.
+    ``who`` is the hero, ``friend`` another child; ``{who.he}`` is used only where the hero was the last
+    subject. What follows `` | `` in a sentence is its meaning, in the notation of ``facts.py``.
     """
 
     body: Source

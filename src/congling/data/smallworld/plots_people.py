@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a Chinese character counts as two columns
 """Plots about people: sharing, helping, playing, learning."""
 
 from congling.data.smallworld.plot import PLACE, TIME, Plot, ask
@@ -104,9 +105,9 @@ ERRAND = Plot(
             "{friend}听说了，也要跟着去。 | partner who = friend",
         ),
         (
-            "卖{snack}的{seller}夸{who.he}懂事，多送了{few2.count}{snack.measure}。"
+            "卖{snack}的{seller}夸{who}懂事，多送了{few2.count}{snack.measure}。"
             " | seller snack = seller ; count who snack += few2",
-            "卖{snack}的{seller}心情好，多给了{few2.count}{snack.measure}。"
+            "卖{snack}的{seller}心情好，多给了{who}{few2.count}{snack.measure}。"
             " | seller snack = seller ; count who snack += few2",
         ),
         (

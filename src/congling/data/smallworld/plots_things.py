@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a Chinese character counts as two columns
 """Plots about a thing: who has it, finds it, loses it, gives it away."""
 
 from congling.data.smallworld.plot import PLACE, TIME, Plot, ask

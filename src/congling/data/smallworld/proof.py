@@ -1,21 +1,23 @@
 """Proof that the world's grammar is unambiguous: two different ways to choose never write the same text.
 
-It is enough that (1) no form of a category is the beginning of another form, (2) a number is never followed by a
-character that could belong to it, and (3) at every choice the patterns that may come next differ in the text they
-begin with, whatever is drawn. Then a reader who sees the text from the left always knows which choice was made.
+It is enough that (1) no form of a category is the beginning of another form, (2) a number is never followed
+by a character that could belong to it, and (3) at every choice the patterns that may come next differ in
+the text they begin with, whatever is drawn. Then a reader who sees the text from the left always knows
+which choice was made.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
-from congling.data.smallworld.grammar import Choice, Grammar, Node, Pattern, Slot
+from congling.data.smallworld.grammar import Grammar, Node, Pattern, Slot
 from congling.data.smallworld.lexicon import Category
 from congling.data.smallworld.reading import DIGITS, NUMERALS
 
-_END: tuple[str | Slot, ...] = ("\0",)  # stands for the end of the document, which is a choice of the reader's too
+_END: tuple[str | Slot, ...] = ("\0",)  # stands for the end of the document, which has to be told apart too
 
 
 def ambiguities(grammar: Grammar) -> Iterator[str]:
-    """Yield a description of every place where the proof fails; nothing means that the grammar is unambiguous."""
+    """Yield every place where the proof fails; nothing means that the grammar is unambiguous."""
     yield from _sequence(grammar.nodes, [_END])
 
 
@@ -79,7 +81,9 @@ def _apart(x: str | Slot, y: str | Slot) -> bool:
 def _texts(token: str | Slot) -> tuple[str, ...]:
     if isinstance(token, str):
         return (token,)
-    return tuple(NUMERALS | DIGITS) if token.category.numeric else tuple(token.category.forms[token.attribute])
+    if token.category.numeric:
+        return tuple(NUMERALS | DIGITS)
+    return tuple(token.category.forms[token.attribute])
 
 
 def _numbers_end(pattern: Pattern, after: list[tuple[str | Slot, ...]]) -> Iterator[str]:
@@ -94,13 +98,15 @@ def _numbers_end(pattern: Pattern, after: list[tuple[str | Slot, ...]]) -> Itera
 
 def _forms_end(pattern: Pattern) -> Iterator[str]:
     for token in pattern.tokens:
-        if isinstance(token, Slot) and not token.category.numeric and not _prefix_free(token.category, token.attribute):
+        if not isinstance(token, Slot) or token.category.numeric:
+            continue
+        if not _prefix_free(token.category, token.attribute):
             yield f"one form of {token.category.name!r} is the beginning of another"
 
 
 def _prefix_free(category: Category, attribute: int) -> bool:
     forms = sorted(category.forms[attribute])
-    return not any(later.startswith(form) for form, later in zip(forms, forms[1:], strict=False))
+    return not any(later.startswith(form) for form, later in pairwise(forms))
 
 
 def _show(tokens: tuple[str | Slot, ...]) -> str:

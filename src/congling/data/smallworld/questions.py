@@ -1,4 +1,4 @@
-"""Problems with answers that a rule can judge, taken from the documents of the world: questions, sums, couplets."""
+"""Problems with answers that a rule can judge, taken from documents: questions, sums, couplets."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,8 @@ class Problem:
 
 
 def problems(document: Document, world: World) -> list[Problem]:
-    """Problems that a document of the world holds: all questions about a story, each sum, each line of couplets.
+    """Problems that a document of the world holds: all questions about a story, each sum, each line of
+    couplets.
 
     A dictionary has none. Wrong answers are of the same category as the right one, people of the story first.
     """
@@ -82,8 +83,9 @@ def _sums(text: str) -> Iterator[Problem]:
     lines = [found for line in text.splitlines() if (found := _SUM.fullmatch(line))]
     answers = [found[2] for found in lines]
     for found in lines:
-        wrong = dict.fromkeys(answer for answer in answers if answer != found[2] and answer.isdigit() == found[2].isdigit())
-        yield Problem("arithmetic", found[1], found[2] + found[3], tuple(other + found[3] for other in wrong)[:_WRONG])
+        alike = [other for other in answers if other != found[2] and other.isdigit() == found[2].isdigit()]
+        wrong = tuple(other + found[3] for other in dict.fromkeys(alike))
+        yield Problem("arithmetic", found[1], found[2] + found[3], wrong[:_WRONG])
 
 
 def _couplets(text: str) -> Iterator[Problem]:

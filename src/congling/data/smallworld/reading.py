@@ -1,7 +1,8 @@
 """Reading text back: which pattern stands here, and which choices made a whole document.
 
-The grammar is unambiguous one pattern ahead (``proof.py`` shows it), so reading is linear in the length of the text:
-at every choice at most one alternative fits, and the text of a document gives back its choices and its probability.
+The grammar is unambiguous one pattern ahead (``proof.py`` shows it), so reading is linear in the length of
+the text: at every choice at most one alternative fits, and the text of a document gives back its choices
+and its probability.
 """
 
 from collections.abc import Mapping
@@ -63,9 +64,9 @@ def _number_at(text: str, position: int) -> str:
 
 
 def information(text: str, world: World, kind: Kind) -> float | None:
-    """Bits of the choices that write ``text`` as a document of this kind, or None where the world cannot write it.
+    """Bits of the choices that write ``text`` as a document of this kind: −log2 P(text | kind).
 
-    Without the choice of the kind itself: −log2 P(text | kind).
+    None where the world cannot write it. The choice of the kind itself is not counted.
     """
     grammar = world.grammars[kind]
     reader = _Reader(grammar, text, world.categories["number"])
@@ -98,7 +99,7 @@ class _Reader:
         self.next: list[Pattern] = []
 
     def read(self, nodes: tuple[Node, ...]) -> float | None:
-        """Read a sequence from the present position; returns its bits, or None where it does not stand there."""
+        """Read a sequence from the present position: its bits, or None where it does not stand there."""
         total = 0.0
         for node in nodes:
             bits = self.choice(node) if isinstance(node, Choice) else self.pattern(node)
@@ -123,7 +124,7 @@ class _Reader:
         if found is None or not self._bind(node, found) or not self._agrees(node, found):
             return None
         self.position = found.end
-        return sum(log2(draw.count - len(draw.others)) for draw in node.draws)
+        return sum(log2(draw.size - len(draw.others)) for draw in node.draws)
 
     def _bind(self, node: Pattern, found: Match) -> bool:
         """Give the variables drawn here the entries read; False where such a draw is impossible."""
@@ -144,4 +145,5 @@ class _Reader:
 
     def _agrees(self, node: Pattern, found: Match) -> bool:
         """Whether every slot shows what its variable holds."""
-        return all(self.values[self.places[slot.variable] + slot.attribute] == form for slot, form, _ in found.forms)
+        held = (self.values[self.places[slot.variable] + slot.attribute] for slot, _, _ in found.forms)
+        return all(value == form for value, (_, form, _) in zip(held, found.forms, strict=True))

@@ -6,8 +6,9 @@ from functools import cache
 from typing import Literal
 
 from congling.data.smallworld import arithmetic, couplets, dictionary, stories
+from congling.data.smallworld.compiler import compile_grammar
 from congling.data.smallworld.config import Kind
-from congling.data.smallworld.grammar import Grammar, Source, compile_grammar
+from congling.data.smallworld.grammar import Grammar, Source
 from congling.data.smallworld.lexicon import Category, categories
 from congling.data.smallworld.script import to_traditional
 
@@ -33,5 +34,7 @@ def world(script: Literal["hans", "hant"]) -> World:
         "arithmetic": (arithmetic.ARITHMETIC, arithmetic.ALIASES),
     }
     translate = to_traditional if script == "hant" else str
-    grammars = {kind: compile_grammar(source, words, aliases, translate) for kind, (source, aliases) in sources.items()}
+    grammars: dict[Kind, Grammar] = {}
+    for kind, (source, aliases) in sources.items():
+        grammars[kind] = compile_grammar(source, words, aliases, translate)
     return World(script, words, grammars)
