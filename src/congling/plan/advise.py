@@ -216,7 +216,7 @@ def _rates(
     choices.made.append(Choice("optimizer", _shown(optimizer), why))
     schedule = choices.pick("schedule", {"kind": "wsd", "warmup": 0.02, "decay": 0.5, "shape": "linear"},
                             "a short warm-up for random weights, then a fall to zero over the last half")  # fmt: skip
-    average = round(max(0.9, 1 - 1 / (0.02 * steps + 1)), 4)
+    average = round(min(0.999, max(0.9, 1 - 1 / (0.02 * steps + 1))), 4)
     ema = choices.pick("ema", average if rules.ema else None,
                        "averages the last fiftieth of the run, which generalises better when data repeat" if rules.ema
                        else "the falling rate already averages; worth its memory only when data repeat")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from congling.core import machine
 from congling.data.document import Document
 from congling.data.shards import Shards
-from congling.tokenizer.advice import OFTEN, advise_vocab
+from congling.tokenizer.advice import advise_vocab, often
 
 CPU_PEAK_PER_CORE = 8e10
 """fp32 matmul FLOP/s of one core when nothing was measured: a cautious figure for processors with AVX2."""
@@ -117,7 +117,7 @@ def facts_of_text(
         lengths.append(len(document.text))
         counts.update(document.text)
     total = sum(lengths)
-    frequent = sum(count >= OFTEN for count in counts.values())
+    frequent = sum(count >= often(total) for count in counts.values())
     vocab = vocab_size or advise_vocab(total, len(counts), frequent, kind=kind).vocab_size
     wide = sum(count for character, count in counts.items() if character >= "\u2e80")
     per_token = 1.0 if kind == "character" else 1.3 if wide > total / 2 else 3.0

@@ -19,7 +19,9 @@ def show(plan: Plan, console: Console) -> None:
     """Print the whole plan."""
     console.print(_corpus_line(plan))
     console.print(_choices(plan))
-    console.print(_side_by_side(_parameters(plan), _costs(plan)))
+    tables = (_parameters(plan), _costs(plan))
+    for shown in (_side_by_side(*tables),) if console.width >= 130 else tables:
+        console.print(shown)
     console.print(_rates(plan))
     for finding in plan.findings:
         console.print(finding_text(finding))

@@ -1,0 +1,74 @@
+"""The advice follows corpus, machine and budget, explains itself, and leaves what is given alone."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.model.config import parameters
+
+sys.path.insert(0, str(Path(__file__).parent))
+from situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
+
+
+@pytest.mark.parametrize("corpus", [HLM, SLQM, DICTIONARY, WEB])
+@pytest.mark.parametrize("budget", ["30s", "3m", "15m", "5h"])
+def test_every_plan_is_sound_and_keeps_its_budget(corpus, budget):
+    found = plan(corpus, budget)
+    assert "error" not in codes(found).values()
+    assert found.cost.seconds < 1.35 * found.advice.budget
+    assert found.cost.peak_memory < LAPTOP.memory
+    assert all(len(choice.why) > 10 for choice in found.advice.choices)
+
+
+def test_more_time_and_more_text_make_larger_models():
+    sizes = [parameters(plan(HLM, budget).model) for budget in ("20s", "3m", "1h")]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+    assert parameters(plan(SLQM, "1h").model) < parameters(plan(WEB, "1h").model)
+    assert parameters(plan(WEB, "1h", GPU).model) > parameters(plan(WEB, "1h").model)
+
+
+def test_a_tiny_text_gets_a_tiny_model_and_is_told_so():
+    found = plan(SLQM)
+    assert parameters(found.model) < 500_000
+    assert found.cost.tokens_per_step < SLQM.tokens / 4
+    assert codes(found)["will-memorise"] == "note"
+    assert found.train.compile == "off"
+
+
+def test_rereading_brings_regularisation():
+    once, often = plan(WEB, "5m"), plan(HLM, "6h")
+    assert once.model.dropout == 0 and once.train.ema is None
+    assert often.cost.passes > 4
+    assert often.model.dropout > 0 and often.train.ema is not None
+    assert often.train.optimizer.weight_decay > once.train.optimizer.weight_decay
+
+
+def test_what_is_given_stays():
+    found = plan(HLM, model__layers=3, model__width=160, train__rows=5, train__optimizer={"kind": "adamw", "rate": 5e-4}, train__clip=0.5)
+    assert (found.model.layers, found.model.width, found.train.rows, found.train.clip) == (3, 160, 5, 0.5)
+    assert found.train.optimizer.kind == "adamw" and found.train.optimizer.rate == 5e-4
+    assert {choice.key: choice.why for choice in found.advice.choices}["layers"] == "given in the recipe"
+
+
+def test_presets_and_families():
+    classic = plan(HLM, model__preset="classic").model
+    assert (classic.layers, classic.width, classic.attention.heads) == (16, 256, 8)
+    assert plan(HLM, model__family="gpt2").model.positions.kind == "learned"
+    assert plan(HLM, model__family="qwen3-moe", model__options={"experts": 4}).model.mlp.experts == 4
+    for wrong in ({"model__family": "gtp2"}, {"model__preset": "huge"}, {"model__options": {"expert": 4}}):
+        with pytest.raises(UserError):
+            plan(HLM, **wrong)
+
+
+def test_context_follows_the_documents():
+    assert plan(DICTIONARY, "5h").train.context <= 128
+    assert plan(WEB, "5h").train.context > 128
+
+
+def test_a_small_memory_splits_the_batch():
+    small = type(LAPTOP)(2, 8 * 10**8, 50 * 10**9, 2e11, None, True)
+    found, roomy = plan(HLM, "1h", small), plan(HLM, "1h")
+    assert found.cost.tokens_per_step == roomy.cost.tokens_per_step
+    assert found.train.accumulation > 1 and found.cost.peak_memory < roomy.cost.peak_memory

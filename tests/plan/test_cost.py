@@ -1,0 +1,71 @@
+"""The cost model: exact where it counts, checked against autograd where it estimates."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from congling.model.config import parameters
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.plan.cost import layer_activations, memory, optimizer_values
+from congling.train.config import TrainConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
+from situations import HLM, plan
+
+
+def kept(family: str, layers: int, **options) -> float:
+    """Values that autograd really keeps for one token."""
+    config = FAMILIES[family](vocab_size=64, context=32, layers=layers, width=128, **options)
+    model = Transformer(config).train()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    sizes: dict[int, int] = {}
+    alive = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(torch.zeros(4, 32, dtype=torch.long))
+    return sum(sizes.values()) / 4 / (4 * 32)
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("qwen3", {}), ("qwen3", {"dropout": 0.1}), ("qwen3", {"kv_heads": 1}), ("llama", {}), ("gpt2", {}), ("gpt2", {"dropout": 0.1}),
+     ("qwen3-moe", {}), ("deepseek-moe", {"dense_layers": 0})],
+)  # fmt: skip
+def test_activations_of_a_block_are_those_autograd_keeps(family, options):
+    config = FAMILIES[family](vocab_size=64, context=32, layers=2, width=128, **options)
+    measured = (kept(family, 3, **options) - kept(family, 1, **options)) / 2
+    assert layer_activations(config, 1) == pytest.approx(measured, rel=0.04)
+
+
+def test_optimizer_state_is_counted_as_built():
+    config = FAMILIES["qwen3"](vocab_size=64, context=32, layers=2, width=64)
+    adamw = TrainConfig(steps=1, context=32, optimizer={"kind": "adamw"})
+    muon = TrainConfig(steps=1, context=32)
+    assert optimizer_values(config, adamw) == 2 * parameters(config)
+    assert parameters(config) < optimizer_values(config, muon) < 2 * parameters(config)
+
+
+def test_memory_falls_with_checkpointing_and_rises_with_an_average():
+    config = FAMILIES["qwen3"](vocab_size=512, context=64, layers=8, width=128)
+    base = TrainConfig(steps=1, context=64)
+    checkpointed = memory(config, base.replace(checkpointing=True), gpu=False)
+    assert checkpointed["activations"] < memory(config, base, gpu=False)["activations"] / 3
+    assert memory(config, base.replace(ema=0.99), gpu=False)["average of weights"] == 4 * parameters(config)
+
+
+def test_tokens_passes_and_time_hang_together():
+    cost = plan(HLM, train__steps=500, train__rows=8).cost
+    assert cost.tokens == 500 * cost.tokens_per_step
+    assert cost.passes == pytest.approx(cost.tokens / HLM.tokens)
+    assert cost.time["steps"] == pytest.approx(500 * cost.seconds_per_step)
+    assert sum(cost.parameters.values()) == cost.total_parameters

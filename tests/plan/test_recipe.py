@@ -1,0 +1,53 @@
+"""Recipes: from TOML, from the command line, with overrides and helpful refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.plan import recipe
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    file = tmp_path / "book.toml"
+    file.write_text('budget = "15m"\nsamples = ["却说"]\n[data]\nsources = ["book.txt"]\n[train]\nrows = 8\n', encoding="utf-8")
+    return file
+
+
+def test_a_recipe_file_with_overrides(toml):
+    found = recipe.read([toml], ["train.rows=4", "model.layers=3", "budget=90s"])
+    assert (found.budget, found.train, found.model.layers) == (90.0, {"rows": 4}, 3)
+    assert found.samples == ("却说",)
+    assert found.model.given() == {"layers": 3}
+
+
+def test_texts_make_a_recipe(tmp_path):
+    text = tmp_path / "book.txt"
+    text.write_text("却说", encoding="utf-8")
+    assert recipe.read([text]).data.sources == (str(text),)
+
+
+def test_unknown_keys_name_the_nearest(toml):
+    with pytest.raises(UserError, match="rows"):
+        recipe.read([toml], ["train.rosw=4"])
+    with pytest.raises(UserError, match="layers"):
+        recipe.read([toml], ["model.layrs=4"])
+
+
+@pytest.mark.parametrize("inputs", [[], ["missing.txt"], ["a.toml", "b.toml"]])
+def test_inputs_that_make_no_recipe(inputs):
+    with pytest.raises(UserError):
+        recipe.read(inputs)
+
+
+def test_arguments_are_parted(tmp_path):
+    odd = tmp_path / "a=b.txt"
+    odd.touch()
+    assert recipe.separate(["x.txt", "train.rows=4", str(odd)]) == ([Path("x.txt"), odd], ["train.rows=4"])
+
+
+def test_the_examples_are_recipes():
+    folder = Path(__file__).parents[2] / "examples"
+    for file in sorted(folder.glob("*.toml")):
+        assert recipe.read([file]).data.sources

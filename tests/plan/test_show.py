@@ -1,0 +1,36 @@
+"""The plan on the terminal and as JSON."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from congling.plan import planning
+from congling.plan.show import curve, show
+
+sys.path.insert(0, str(Path(__file__).parent))
+from situations import HLM, SLQM, plan
+
+
+def test_everything_is_shown():
+    out = io.StringIO()
+    show(plan(SLQM), Console(file=out, width=140))
+    text = out.getvalue()
+    for part in ("corpus", "embedding", "passes over the text", "memory", "disk", "learning rate", "learn it by heart", "do:"):
+        assert part in text
+
+
+def test_the_curve_rises_and_falls():
+    rows = curve(plan(HLM).learning_rates(40), height=3)
+    assert len(rows) == 3 and {len(row) for row in rows} == {40}
+    assert rows[0][20] == "█" and rows[0][-1] == " "
+
+
+def test_json_round_trip(tmp_path):
+    found = plan(HLM)
+    stored = json.loads(planning.write(found, tmp_path).read_text(encoding="utf-8"))
+    assert stored["cost"]["passes"] == found.cost.passes
+    assert stored["train"]["steps"] == found.train.steps
+    assert stored["cost"]["peak_memory"] == sum(stored["cost"]["memory"].values())
