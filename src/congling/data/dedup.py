@@ -6,6 +6,7 @@ side alone.
 """
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +23,30 @@ def content_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
 
 
-def grams(text: str) -> NDArray[np.uint64]:
-    """Sorted distinct hashes of the 13-character sequences of a text without white space and punctuation."""
-    plain = "".join(character for character in text.casefold() if character.isalnum())
-    codes = np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+@cache
+def _letters() -> NDArray[np.bool_]:
+    """Which code points are letters or digits of any script."""
+    return np.fromiter((chr(code).isalnum() for code in range(0x110000)), bool, 0x110000)
+
+
+def _hashes(text: str) -> NDArray[np.uint64]:
+    """Hashes of the 13-character sequences of a text without white space and punctuation, in order."""
+    codes = np.frombuffer(text.casefold().encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    codes = codes[_letters()[codes]].astype(np.uint64)
     count = len(codes) - GRAM + 1
     if count < 1:
         return np.empty(0, np.uint64)
     hashes = np.zeros(count, np.uint64)
     for offset in range(GRAM):
-        hashes = hashes * _BASE + codes[offset : offset + count]
+        hashes *= _BASE
+        hashes += codes[offset : offset + count]
     hashes ^= hashes >> np.uint64(29)  # the low bits of a product depend on the low bits of its factors alone
-    return np.unique(hashes * _BASE)
+    return hashes * _BASE
+
+
+def grams(text: str) -> NDArray[np.uint64]:
+    """Sorted distinct hashes of the 13-character sequences of a text."""
+    return np.unique(_hashes(text))
 
 
 class Overlap:
@@ -69,18 +82,20 @@ class Overlap:
         The share is of the shorter one's sequences: a training document that holds a whole validation
         document gives it away as much as one that is part of it.
         """
-        asked = grams(text)
-        asked_count = len(asked)
+        asked = _hashes(text)
         asked = asked[self._filter[asked >> np.uint64(64 - _FILTER_BITS)]]
-        first, last = (
-            np.searchsorted(self._hashes, asked, "left"),
-            np.searchsorted(self._hashes, asked, "right"),
-        )
-        hit = last > first
+        if len(asked) < _LEAST:  # most documents end here
+            return None
+        asked = np.unique(asked)
+        first = np.searchsorted(self._hashes, asked)
+        hit = self._hashes[np.minimum(first, len(self._hashes) - 1)] == asked
         if int(hit.sum()) < _LEAST:
             return None
-        owners = np.concatenate([self._owners[a:b] for a, b in zip(first[hit], last[hit], strict=True)])
-        common = np.bincount(owners, minlength=len(self._sizes))
-        share = np.where(common >= _LEAST, common / np.maximum(np.minimum(self._sizes, asked_count), 1), 0.0)
+        first, last = first[hit], np.searchsorted(self._hashes, asked[hit], "right")
+        runs = last - first  # a sequence may belong to several validation documents
+        places = np.arange(int(runs.sum())) + np.repeat(first - np.cumsum(runs) + runs, runs)
+        common = np.bincount(self._owners[places], minlength=len(self._sizes))
+        shorter = np.maximum(np.minimum(self._sizes, len(grams(text))), 1)
+        share = np.where(common >= _LEAST, common / shorter, 0.0)
         best = int(share.argmax())
         return (self._ids[best], float(share[best])) if share[best] >= self._share else None

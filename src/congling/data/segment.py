@@ -67,10 +67,13 @@ class Segment:
 
 def survey(lines: Iterable[tuple[int, str]]) -> Survey:
     """Look at every ``(number, text)`` line once."""
-    seen, block = Survey(), 0
-    for _, raw in lines:
+    seen, block, last = Survey(), 0, 0
+    for number, raw in lines:
         line = raw.strip()
         seen.characters += len(line)
+        if number == last:  # the next part of a very long line
+            continue
+        last = number
         if not line:
             seen.blank += 1
             if block:

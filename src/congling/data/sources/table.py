@@ -41,6 +41,8 @@ class _Lines:
         line = next(self._lines)
         self.number = line.number
         if not line.ends:
+            while not next(self._lines).ends:
+                pass
             raise csv.Error("a line over the limit (largest_record)")
         text, reason = stream.decoded(line.data, self._codec)
         if reason:
