@@ -56,9 +56,10 @@ def test_special_tokens_end_a_text(loaded: Loaded):
 
 
 def test_stop_strings_end_a_text_before_them(loaded: Loaded):
-    (whole,) = generate(loaded.model, loaded.tokenizer, ["从"], max_new_tokens=40, sampling=GREEDY)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    (whole,) = generate(model, tokenizer, ["从"], max_new_tokens=40, sampling=GREEDY)
     stop = whole[4:6]
-    (text,) = generate(loaded.model, loaded.tokenizer, ["从"], max_new_tokens=40, sampling=GREEDY, stop=[stop])
+    (text,) = generate(model, tokenizer, ["从"], max_new_tokens=40, sampling=GREEDY, stop=[stop])
     assert text == whole[: whole.find(stop)]
 
 

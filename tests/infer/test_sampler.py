@@ -34,9 +34,8 @@ def test_zero_temperature_is_greedy_and_needs_no_luck():
 
 def test_samples_follow_the_probabilities_and_the_seed():
     config = SamplingConfig(temperature=1)
-    draws = [
-        sample(LOGITS[:1].expand(20_000, 4), config, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    ]
+    logits = LOGITS[:1].expand(20_000, 4)
+    draws = [sample(logits, config, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     shares = draws[0].bincount(minlength=4) / 20_000
     torch.testing.assert_close(shares, PROBABILITIES[0], atol=0.015, rtol=0)
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])

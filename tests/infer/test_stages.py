@@ -48,18 +48,20 @@ def test_chat_ends_with_its_input(run: Path):
     assert called(chat_stage.command, str(run)).endswith("> \n")
 
 
-def test_ctrl_c_stops_an_answer_and_then_the_chat(loaded: Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_ctrl_c_stops_an_answer_and_then_the_chat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     class Stubborn:
         def answer(self, line: str):
             yield "开头"
             raise KeyboardInterrupt
 
-    lines = iter(["学"])
+    lines = ["学"]
+
     def typed(prompt: str) -> str:
-        try:
-            return next(lines)
-        except StopIteration:
-            raise KeyboardInterrupt from None
+        if not lines:
+            raise KeyboardInterrupt
+        return lines.pop()
 
     monkeypatch.setattr("builtins.input", typed)
     chat_stage.run(Stubborn())  # pyright: ignore[reportArgumentType]

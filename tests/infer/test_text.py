@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from congling.infer.text import TextStream
 
 
-@given(st.text(alphabet="从零。ab😀\n", max_size=20), st.lists(st.text(alphabet="零。ab", max_size=3), max_size=2))
+@given(
+    st.text(alphabet="从零。ab😀\n", max_size=20),
+    st.lists(st.text(alphabet="零。ab", max_size=3), max_size=2),
+)
 def test_cutting_bytes_anywhere_changes_nothing(text: str, stop: list[str]):
     stream = TextStream(stop)
     pieces = [stream.feed(bytes([byte])) for byte in text.encode()] + [stream.close()]

@@ -69,7 +69,8 @@ DAMAGE: dict[str, tuple[Any, str]] = {
         lambda folder: change_weights(folder, lambda t: t.update({"norm.weight": torch.ones(65)})), "65",
     ),
     "whole numbers": (
-        lambda folder: change_weights(folder, lambda t: t.update({"norm.weight": torch.ones(64).long()})), "int64",
+        lambda folder: change_weights(folder, lambda t: t.update({"norm.weight": torch.ones(64).long()})),
+        "int64",
     ),
 }  # fmt: skip
 

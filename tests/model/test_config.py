@@ -84,7 +84,7 @@ def test_presets_keep_exportable_shapes_and_grow():
     ({"attention": {"head_width": 31}}, "even head_width"),
     ({"layers": 0}, "greater than 0"),
     ({"mlp": {"kind": "moe", "experts": 2, "active": 3, "hidden": 64}}, "exceeds experts"),
-    ({"mlp": {"kind": "moe", "experts": 2, "active": 1, "hidden": 64, "dense_layers": 1}}, "needs dense_hidden"),
+    ({"mlp": {"kind": "moe", "experts": 2, "active": 1, "hidden": 64, "dense_layers": 1}}, "dense_hidden"),
     ({"mlp": {"kind": "gatde", "hidden": 64}}, "gatde"),
 ])  # fmt: skip
 def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str):

@@ -22,7 +22,9 @@ def built(router: SoftmaxRouterConfig | SigmoidRouterConfig, **changes: int) -> 
 
 @pytest.mark.parametrize("router", [SoftmaxRouterConfig(), SigmoidRouterConfig(scale=2.5)])
 @pytest.mark.parametrize("shared", [0, 2])
-def test_grouped_experts_equal_one_token_at_a_time(router: SoftmaxRouterConfig | SigmoidRouterConfig, shared: int):
+def test_grouped_experts_equal_one_token_at_a_time(
+    router: SoftmaxRouterConfig | SigmoidRouterConfig, shared: int
+):
     mixture, x = built(router, shared=shared), torch.randn(2, 7, WIDTH)
     flat = x.flatten(0, 1)
     routing, experts = mixture.router(flat), mixture.experts

@@ -59,7 +59,7 @@ def test_rows_of_unequal_length_share_a_cache(family: str):
     model, ids = built(family), tokens(rows=1, time=10)
     padded = torch.cat((torch.cat((torch.zeros(1, 3, dtype=torch.long), ids[:, :7]), 1), ids), 0)
     cache = KVCache(model.config, 2, 10, start=torch.tensor([3, 0]))
-    together = torch.cat([model(part, cache=cache) for part in (padded[:, :6], padded[:, 6:9], padded[:, 9:])], 1)
+    together = torch.cat([model(part, cache=cache) for part in padded.split((6, 3, 1), dim=1)], 1)
     torch.testing.assert_close(together[0, 3:], model(ids[:, :7])[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(together[1], model(ids)[0], atol=1e-5, rtol=1e-5)
     assert together.isfinite().all()

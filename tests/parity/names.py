@@ -1,7 +1,7 @@
 """Tensor names of our models and of ``transformers``, one table a family, ``{}`` standing for the layer.
 
-A value that is a list names tensors that transformers keeps as one, stacked along the first matrix dimension; names
-ending in ``^T`` are stored transposed (GPT-2's ``Conv1D``).
+A list names tensors that transformers keeps as one, stacked along the rows; GPT-2's ``c_…`` matrices are
+stored transposed.
 """
 
 import re
@@ -59,7 +59,7 @@ NAMES: dict[str, dict[str, str | list[str]]] = {
 
 
 def translated(family: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under the names, and in the arrangement, of a transformers model with tensors ``theirs``."""
+    """Our tensors under the names and in the arrangement of a transformers model with tensors ``theirs``."""
     result = {}
     for name, like in theirs.items():
         layer = next(iter(re.findall(r"\.(\d+)\.", name)), "")

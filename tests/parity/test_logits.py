@@ -56,25 +56,27 @@ def original(family: str, config: ModelConfig) -> Any:
     attention, mlp = config.attention, config.mlp
     if family == "gpt2":
         return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-            vocab_size=config.vocab_size, n_positions=config.context, n_layer=config.layers, n_embd=config.width,
-            n_head=attention.heads, n_inner=mlp.hidden,
+            vocab_size=config.vocab_size, n_positions=config.context, n_layer=config.layers,
+            n_embd=config.width, n_head=attention.heads, n_inner=mlp.hidden,
         )).eval()  # fmt: skip
     assert config.positions.kind == "rope"
     values: dict[str, Any] = {
-        "vocab_size": config.vocab_size, "max_position_embeddings": config.context, "hidden_size": config.width,
-        "num_hidden_layers": config.layers, "num_attention_heads": attention.heads,
+        "vocab_size": config.vocab_size, "max_position_embeddings": config.context,
+        "hidden_size": config.width, "num_hidden_layers": config.layers,
+        "num_attention_heads": attention.heads,
         "num_key_value_heads": attention.kv_heads, "head_dim": attention.head_width,
         "intermediate_size": mlp.hidden, "rms_norm_eps": 1e-6, "tie_word_embeddings": config.tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.positions.base},
     }  # fmt: skip
     if mlp.kind == "moe":
-        values |= {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden, "norm_topk_prob": True}
+        values |= {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden}
+        values |= {"norm_topk_prob": True}
     if family == "deepseek-moe":
         assert mlp.kind == "moe" and mlp.router.kind == "sigmoid"
         return transformers.Dots1ForCausalLM(transformers.Dots1Config(**values | {
-            "n_routed_experts": mlp.experts, "n_shared_experts": mlp.shared, "intermediate_size": mlp.dense_hidden,
-            "first_k_dense_replace": mlp.dense_layers, "routed_scaling_factor": mlp.router.scale,
-            "sliding_window": None,
+            "n_routed_experts": mlp.experts, "n_shared_experts": mlp.shared,
+            "intermediate_size": mlp.dense_hidden, "first_k_dense_replace": mlp.dense_layers,
+            "routed_scaling_factor": mlp.router.scale, "sliding_window": None,
         })).eval()  # fmt: skip
     if family == "qwen3-moe":
         assert mlp.kind == "moe"
@@ -109,7 +111,8 @@ def test_logits_of_left_padded_rows_agree(pair: Pair):
     positions = (visible.cumsum(-1) - 1).clamp_min(0)
     expected = pair.theirs(pair.tokens, attention_mask=visible, position_ids=positions).logits
     cache = KVCache(pair.ours.config, 2, 24, start=padding)
-    found = torch.cat([pair.ours.logits(pair.ours(step, cache=cache)) for step in pair.tokens.split(12, 1)], dim=1)
+    parts = pair.tokens.split(12, dim=1)
+    found = torch.cat([pair.ours.logits(pair.ours(part, cache=cache)) for part in parts], dim=1)
     kept = visible.bool()
     torch.testing.assert_close(found[kept], expected[kept], atol=1e-4, rtol=0)
 

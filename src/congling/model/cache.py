@@ -20,7 +20,9 @@ from congling.model.config import ModelConfig
 class LayerCache:
     """One block's keys and values, (B, K, S, D) each."""
 
-    def __init__(self, shape: tuple[int, int, int, int], device: torch.device | str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int, int], device: torch.device | str, dtype: torch.dtype
+    ) -> None:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.length = 0

@@ -40,8 +40,8 @@ def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Tra
     directory = Path(directory)
     path = directory / WEIGHTS
     config = load_config(directory)
-    # Names and shapes are compared with a skeleton that takes no memory before anything is allocated: a hostile
-    # configuration of a billion layers fails here, against what the file really holds.
+    # Names and shapes are compared with a skeleton that takes no memory before anything is allocated: a
+    # hostile configuration of a billion layers fails here, against what the file really holds.
     with _opened(path) as stored:
         found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
         expected = _expected(config, len(found), directory / CONFIG)
