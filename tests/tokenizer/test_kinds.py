@@ -132,6 +132,15 @@ def test_a_vocabulary_beyond_the_corpus_is_reduced(trained, tmp_path):
     )
 
 
+def test_a_vocabulary_smaller_than_the_alphabet_spells_the_rest_in_bytes(trained, tmp_path):
+    train(TokenizerConfig(kind=trained[0].kind, vocab_size=320), corpus, tmp_path / "small")
+    tokenizer = store.load(tmp_path / "small")
+    ids = tokenizer.encode(CORPUS[0])
+    assert tokenizer.vocab_size <= 320
+    assert tokenizer.decode(ids) == CORPUS[0]
+    assert any(tokenizer.is_byte(index) for index in ids)
+
+
 def test_long_texts_are_cut_where_ids_do_not_change(trained):
     tokenizer, _ = trained
     text = "\n".join(CORPUS)

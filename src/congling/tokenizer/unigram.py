@@ -1,4 +1,8 @@
-"""Unigram pieces by sentencepiece, with byte fallback and nothing changed in the text."""
+"""Unigram pieces by sentencepiece, with byte fallback and nothing changed in the text.
+
+The model file is plain sentencepiece. llama.cpp runs unigram vocabularies (its ``t5`` kind) without byte
+fallback: where an export must tokenise every text alike, take ``bpe``.
+"""
 
 import io
 import re
@@ -8,6 +12,7 @@ from pathlib import Path
 import sentencepiece
 
 from congling.core.errors import UserError
+from congling.tokenizer.advice import often
 from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Tokenizer
 from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 
@@ -104,26 +109,26 @@ def train(
 ) -> UnigramTokenizer:
     """Learn a unigram vocabulary.
 
-    ``characters`` counts the characters of the sample; at most half of the vocabulary goes to single ones,
-    the rest of them are spelt in bytes. Numbers are spelt digit by digit. A vocabulary beyond what the text
-    offers is reduced to the most it does.
+    ``characters`` counts the characters of the corpus. Those seen often become pieces, as far as three
+    quarters of the vocabulary go; the others are spelt in bytes. Numbers are spelt digit by digit. A
+    vocabulary beyond what the text offers is reduced to the most it does.
 
     Raises:
         UserError: sentencepiece cannot learn from this text at all.
     """
-    counts = sorted(
-        (count for character, count in characters.items() if character not in "\n" + _SPACE), reverse=True
-    )
-    kept = sum(counts[: max(1, (vocab_size - _FIXED) // 2)])
-    coverage = max(0.9, kept / max(1, sum(counts)))
-    sentences = [sentence for text in texts for sentence in _sentences(text)]
+    least = often(sum(characters.values()))
+    ranked = sorted(characters, key=lambda character: (-characters[character], character))
+    room = 3 * (vocab_size - _FIXED) // 4
+    kept = {character for character in ranked[:room] if characters[character] >= least} | {"\n"}
+    dropped = str.maketrans({character: _BORDER for character in characters if character not in kept})
+    sentences = [sentence for text in texts for sentence in _sentences(text.translate(dropped))]
     if not sentences:
         raise UserError("there is no text to learn a tokenizer from")
     size = vocab_size
     for _ in range(3):
         model = io.BytesIO()
         try:
-            _run(sentences, model, size, coverage, longest_token)
+            _run(sentences, model, size, longest_token)
         except RuntimeError as error:
             largest = re.search(r"value <= (\d+)", str(error))
             if largest is None or int(largest[1]) >= size:
@@ -142,19 +147,20 @@ def train(
 
 def _sentences(text: str) -> Iterator[str]:
     """Lines with borders around sentence marks, cut to what the trainer accepts."""
-    for line in text.replace(_BORDER, "").replace("\0", "").split("\n"):
+    for line in text.replace("\0", _BORDER).split("\n"):
         for start in range(0, len(line), _LONGEST_SENTENCE):
-            if part := line[start : start + _LONGEST_SENTENCE]:
+            part = line[start : start + _LONGEST_SENTENCE]
+            if part.strip(_BORDER):
                 yield _END.sub(rf"{_BORDER}\1{_BORDER}", part)
 
 
-def _run(sentences: list[str], model: io.BytesIO, size: int, coverage: float, longest_token: int) -> None:
+def _run(sentences: list[str], model: io.BytesIO, size: int, longest_token: int) -> None:
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(sentences),
         model_writer=model,
         model_type="unigram",
         vocab_size=size,
-        character_coverage=coverage,
+        character_coverage=1.0,
         byte_fallback=True,
         split_digits=True,
         max_sentencepiece_length=longest_token,
