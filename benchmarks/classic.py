@@ -12,7 +12,7 @@ from reporting import Report, Table
 from throughput import TURNS, race
 
 QUOTED = 41.0
-"""Tokens/s of train-text-from-scratch on this shape, 2 cores of this kind: an outside figure, not measured."""
+"""Tokens/s of train-text-from-scratch on this shape, 2 such cores: an outside figure, not measured."""
 
 
 def run(options: Options) -> Report:

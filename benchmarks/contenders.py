@@ -1,4 +1,4 @@
-"""What a contender's process runs: a workload trained by congling's own loop, or by ``transformers``' Trainer."""
+"""What a contender's process runs: a workload trained by congling's loop or ``transformers``' Trainer."""
 
 import os
 import sys

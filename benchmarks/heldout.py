@@ -52,7 +52,7 @@ def prepare(text: Path, folder: Path, kind: Literal["bpe", "character"]) -> Shar
 
 
 def bits_per_character(logits: Callable[[Any], Any], split: TokenSplit, context: int) -> float:
-    """Score held-out chapters in windows that overlap by half: every token has half a window or more before it.
+    """Score held-out chapters in windows that overlap by half: each token has half a window before it.
 
     ``logits`` maps ids (B, T) to scores (B, T, V). All tokens count, ends of chapters included; only
     characters of the text divide.

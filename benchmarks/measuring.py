@@ -1,4 +1,4 @@
-"""What every measurement shares: the matmul peak, spreads instead of single numbers, and the circumstances."""
+"""What every measurement shares: the matmul peak, spreads instead of single numbers, circumstances."""
 
 import os
 import platform

@@ -58,8 +58,8 @@ def run(options: Options) -> Report:
         )
         data.append({"model": name, "workload": load.name, "planned": planned, "measured": measured})
     table.notes.append(
-        "Memory is the peak of the training process. The planned step time rests on the matmul peak measured just "
-        "before, not on a calibration with the model itself, which `congling train` adds."
+        "Memory is the peak of the training process. The planned step time rests on the matmul peak measured "
+        "just before, not on a calibration with the model itself, which `congling train` adds."
     )
     return Report([table], {"shapes": data})
 

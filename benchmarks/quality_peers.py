@@ -1,22 +1,12 @@
-"""The other contenders for a held-out loss: ``transformers`` as usual, the same tuned, and a plain AdamW GPT.
+"""One contender for a held-out loss in a process of its own: ``transformers``' Trainer, or a plain loop.
 
-::
-
-    usual   characters, Qwen3 6 × 256, T=256, 8 rows; AdamW 5e-4, cosine, 5 % warm-up, weight decay 0.1: the
-    flags of tutorials that train from scratch (TrainingArguments' own 5e-5 is a fine-tuning rate), eager
-    tuned   our tokenizer, our plan's shape, context and batch for the budget, beta2 0.95; the rate from a
-    sweep; compiled where the budget is long enough to pay for it plain   nanoGPT's recipe: characters,
-    GPT-2 6 × 256, T=256, 8 rows, dropout 0.1, AdamW 1e-3 → 1e-4, compiled
-
-All schedules run on the clock: they end exactly with the budget, which is more than a person gets who must
-guess a number of steps. Scores are taken off the clock.
+Schedules run on the clock and end exactly with the budget, which is more than a person gets who must guess a
+number of steps. Scores are taken off the clock.
 """
 
 import argparse
-import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,43 +15,10 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback
 
 import peers
-from congling.core.config import build
 from congling.core.units import seconds
-from congling.data.shards import Shards, TokenSplit
-from congling.model.config import ModelConfig
-from congling.model.families import gpt2, qwen3
-from congling.plan import planning
-from congling.plan.facts import this_machine
-from congling.plan.recipe import Recipe
+from congling.data.shards import TokenSplit
 from heldout import Clock, Curve, bits_per_character, marks, prepare
-from measuring import matmul_peak
-
-COMPILE_PAYS_FROM = 600.0
-TUNED_RATE = 3e-3
-"""Peak rate of ``tuned`` unless another is given; see the sweep in ``docs/log/``."""
-
-
-@dataclass
-class Setting:
-    """How one contender trains."""
-
-    model: ModelConfig
-    rows: int
-    rate: float
-    warmup: float
-    """Share of the budget."""
-    floor: float
-    """Final rate as a share of the peak."""
-    compile: bool
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """Of ``TrainingArguments``."""
-
-    def factor(self, done: float) -> float:
-        """Share of the peak rate when a share ``done`` of the budget has gone by."""
-        if done < self.warmup:
-            return max(1e-3, done / self.warmup)
-        place = min(1.0, (done - self.warmup) / (1 - self.warmup))
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place))
+from peer_settings import Setting, setting_for
 
 
 class Watch:
@@ -149,28 +106,17 @@ def _random_windows(tokens: np.ndarray, context: int, rows: int) -> Iterator[tor
         yield torch.stack([ids[start : start + context] for start in starts])
 
 
-def setting_for(
-    contender: str, shards: Shards, budget: float, rate: float | None, compiled: bool | None
-) -> Setting:
-    """The flags of a contender, as the head of this file describes them."""
-    vocab_size, pays = shards.vocab_size, budget >= COMPILE_PAYS_FROM
-    if contender == "plain":
-        model = gpt2(vocab_size=vocab_size, context=256, layers=6, width=256, dropout=0.1)
-        return Setting(model, 8, rate or 1e-3, 0.02, 0.1, pays if compiled is None else compiled)
-    if contender == "usual":
-        model = qwen3(vocab_size=vocab_size, context=256, layers=6, width=256)
-        return Setting(model, 8, rate or 5e-4, 0.05, 0.0, bool(compiled))
-    recipe = build(Recipe, {"data": {"sources": ["book"]}, "budget": budget})
-    plan = planning.make(recipe, planning.facts_of_shards(shards), this_machine(peak=matmul_peak()))
-    rows, use = plan.train.rows * plan.train.accumulation, pays if compiled is None else compiled
-    return Setting(plan.model, rows, rate or TUNED_RATE, 0.02, 0.0, use, {"adam_beta2": 0.95})
-
-
 def contend(
-    contender: str, text: Path, budget: float, rate: float | None = None, compiled: bool | None = None
+    contender: str,
+    text: Path,
+    budget: float,
+    *,
+    rate: float | None = None,
+    compiled: bool | None = None,
+    clock: Clock | None = None,
 ) -> Curve:
     """Prepare the corpus, train for ``budget`` seconds on the clock, and return the scores."""
-    clock, curve = Clock(), Curve(contender, budget)
+    clock, curve = clock or Clock(), Curve(contender, budget)
     torch.manual_seed(0)
     kind: Literal["bpe", "character"] = "bpe" if contender == "tuned" else "character"
     with tempfile.TemporaryDirectory() as folder:
@@ -193,9 +139,7 @@ def contend(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("contender", choices=("usual", "tuned", "plain"))
     parser.add_argument("text", type=Path)
     parser.add_argument("out", type=Path)
@@ -203,4 +147,5 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction)
     given = parser.parse_args()
-    contend(given.contender, given.text, given.budget, given.rate, given.compile).write(given.out)
+    result = contend(given.contender, given.text, given.budget, rate=given.rate, compiled=given.compile)
+    result.write(given.out)

@@ -48,7 +48,7 @@ class Skipped(Exception):
 
 
 def write(path: Path, reports: Mapping[str, Report | str], facts: Mapping[str, str]) -> None:
-    """Write ``path`` (JSON) and a Markdown page beside it; a string instead of a report says why there is none."""
+    """Write ``path`` (JSON) and a Markdown page beside it; a string for a report says why it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"circumstances": dict(facts)}
     page = [*(f"- {name}: {value}" for name, value in facts.items()), ""]

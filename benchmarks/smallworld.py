@@ -20,9 +20,8 @@ def run(options: Options) -> Report:
         ("documents", "MB/s of UTF-8", "characters/document"),
     )
     data = {}
-    mixes: list[tuple[str, dict[Kind, float] | None]] = [("default mix", None)]
-    mixes += [(kind, {kind: 1.0}) for kind in KINDS]
-    for name, mix in mixes:
+    for name in ("default mix", *KINDS):
+        mix: dict[Kind, float] | None = None if name == "default mix" else {name: 1.0}
         size = SIZE[options.effort] // (1 if mix is None else 5)
         runs = [_generate(size, mix, seed) for seed in range(REPETITIONS[options.effort])]
         speed = Spread(tuple(megabytes / seconds for megabytes, seconds, _ in runs))

@@ -32,11 +32,11 @@ TURNS = {"full": (7, 5), "quick": (3, 3), "tiny": (1, 1)}
 NOTES = (
     "One step = forward, backward, gradient clipping, optimizer; T tokens of a row count for everybody.",
     "FLOPs per token = 6 × parameters in matrix products (output head included, embedding lookup not) "
-    "+ 12 × layers × heads × head width × T; MFU = FLOPs/s over the mean of the matmul peaks measured before and "
-    "after each turn.",
+    "+ 12 × layers × heads × head width × T; MFU = FLOPs/s over the mean of the matmul peaks "
+    "measured before and after each turn.",
     "Median (lowest–highest) over turns taken in rotation. Ratios compare turns of the same round. "
-    "Start = from the start of the process to the end of its third step: imports, building, compiling with an "
-    "empty cache.",
+    "Start = from the start of the process to the end of its third step: imports, building, compiling with "
+    "an empty cache.",
 )
 
 

@@ -6,7 +6,7 @@ benchmarks/time_to_quality.py tuned --budget 3m``.
 
 congling is ``congling train book.txt --budget …`` as a person calls it. Its clock is the whole process:
 start-up, reading, tokenizer, planning, compiling, its own held-out losses, samples, report. Scored is what
-it hands on, once, at the end: one point a budget. The others are described in ``quality_peers.py``.
+it hands on, once, at the end: one point a budget. The others are described in ``peer_settings.py``.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from pathlib import Path
 from congling.core.units import seconds, show_seconds
 from heldout import OVERRIDES, Curve, bits_per_character, book
 from measuring import Options
+from quality_tables import picture, scores, speedups
 from reporting import Report, Table
 
-TARGETS = (6.6, 6.2, 6.0, 5.8)
 RUNS: dict[str, tuple[tuple[str, float], ...]] = {
     "full": (
         ("congling", 60), ("congling", 180), ("congling", 780),
@@ -48,7 +48,9 @@ def run(options: Options) -> Report:
         if not file.is_file():
             compete(contender, text, budget, file)
     curves = [Curve.read(file) for file in sorted(folder.glob("*s.json"))]
-    return Report([_table(curves), _speedups(curves)], {"curves": [vars(curve) for curve in curves]})
+    if curves:
+        (folder / "curves.svg").write_text(picture(curves), encoding="utf-8")
+    return Report([scores(curves), speedups(curves)], {"curves": [vars(curve) for curve in curves]})
 
 
 def compete(contender: str, text: Path, budget: float, out: Path, *flags: str) -> None:
@@ -114,63 +116,6 @@ def sweep(text: Path, folder: Path) -> Table:
             compete("tuned", text, SWEEP_BUDGET, file, f"--rate={rate}")
         table.rows.append((f"{rate:g}", f"{Curve.read(file).points[-1][1]:.3f}"))
     return table
-
-
-def _table(curves: list[Curve]) -> Table:
-    columns = (
-        "contender",
-        "budget",
-        "parameters",
-        "clock at the end",
-        "bits/character",
-        *(f"to {target}" for target in TARGETS),
-    )
-    table = Table("Held-out bits/character of 红楼梦 73-80", columns)
-    for curve in sorted(curves, key=lambda curve: (curve.contender, curve.budget)):
-        end, bits = curve.points[-1]
-        reached = [_shown(curve.seconds_to(target)) for target in TARGETS]
-        size = f"{curve.settings['parameters'] / 1e6:.1f} M"
-        table.rows.append(
-            (curve.contender, show_seconds(curve.budget), size, show_seconds(end), f"{bits:.3f}", *reached)
-        )
-    table.notes += [
-        "The clock starts with the process: imports, tokenizer and compiling count. Held-out scores are off the "
-        "clock, but those that congling takes during its run are on it.",
-        "All are scored alike: every token of the held-out chapters once, in windows of the model's context that "
-        "overlap by half; ends of chapters count as tokens, only characters divide.",
-        "congling has one point a budget, its end; elsewhere times are interpolated between scores.",
-    ]
-    return table
-
-
-def _speedups(curves: list[Curve]) -> Table:
-    """How many times sooner congling is at each target; by each contender's best run."""
-    names = sorted({curve.contender for curve in curves} - {"congling"})
-    table = Table(
-        "Time to the same bits/character, as a multiple of congling's", ("contender", *map(str, TARGETS))
-    )
-    ours = {target: _first([c for c in curves if c.contender == "congling"], target) for target in TARGETS}
-    for name in names:
-        theirs = [curve for curve in curves if curve.contender == name]
-        longest = max(curve.points[-1][0] for curve in theirs)
-        cells = []
-        for target in TARGETS:
-            mine, other = ours[target], _first(theirs, target)
-            cells.append(
-                "–" if mine is None else f"{other / mine:.1f}×" if other else f"> {longest / mine:.1f}×"
-            )
-        table.rows.append((name, *cells))
-    table.notes.append("“>”: not reached within the contender's longest run. “–”: congling did not reach it.")
-    return table
-
-
-def _first(curves: list[Curve], target: float) -> float | None:
-    times = [found for curve in curves if (found := curve.seconds_to(target)) is not None]
-    return min(times, default=None)
-
-
-def _shown(value: float | None) -> str:
-    return "not reached" if value is None else show_seconds(value)
 
 
 def main() -> None:
