@@ -92,8 +92,8 @@ class TrainConfig(Config):
     """Micro-batches in one step, over all processes; the gradient is that of all their targets together."""
     optimizer: OptimizerConfig = MuonConfig()
     schedule: ScheduleConfig = WSDConfig()
-    clip: PositiveFloat | None = 1.0
-    """Largest global gradient norm."""
+    clip: NonNegativeFloat = 1.0
+    """Largest global gradient norm; 0 leaves gradients as they are."""
     ema: Momentum | None = None
     """Decay of an average over the weights; the average is then what is evaluated, sampled and handed on."""
     document_mask: bool = False

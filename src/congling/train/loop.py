@@ -102,7 +102,7 @@ class Trainer:
         """Clip and apply the gradients; gives their norm, and 1 where it was not finite and nothing was changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip is not None:
+        if self.config.clip:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
         skip = (~norm.isfinite()).float()
         for optimizer in self.optimizers:

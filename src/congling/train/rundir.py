@@ -25,8 +25,8 @@ from congling.core import artifact
 from congling.core.config import Config
 from congling.core.errors import UserError
 
-LOGS = ("metrics", "timing", "samples")
-"""Logs that a resumed run cuts back to its checkpoint; ``events`` is a history and only grows."""
+LOGS = ("metrics", "samples")
+"""Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` are a history and only grow."""
 
 
 class JsonLines:

@@ -1,0 +1,30 @@
+"""A pretraining run as a program, to be killed: shards, tokenizer and output directory are its arguments."""
+
+import sys
+
+from congling.core.errors import Interrupted
+from congling.model.families import FAMILIES
+from congling.stages.pretrain import PretrainConfig, open_inputs, run
+from congling.train.config import TrainConfig
+
+STEPS = 60
+
+
+def configuration(vocabulary: int) -> PretrainConfig:
+    """Everything that could go wrong on resume: dropout, an average, accumulation, document masks, samples."""
+    return PretrainConfig(
+        model=FAMILIES["qwen3"](vocab_size=vocabulary, context=16, layers=2, width=32, dropout=0.1),
+        train=TrainConfig(
+            steps=STEPS, context=16, rows=4, accumulation=2, ema=0.9, document_mask=True, device="cpu", save_every=5,
+            evaluate_every=13, evaluate_tokens=200, sample_every=20, sample_prompts=("天地",), sample_tokens=4,
+        ),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    shards, tokenizer, out = sys.argv[1:]
+    inputs = open_inputs(shards, tokenizer)
+    try:
+        run(configuration(inputs.shards.vocab_size), inputs, out)
+    except Interrupted as stopped:
+        sys.exit(f"interrupted: {stopped}")
