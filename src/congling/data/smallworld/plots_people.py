@@ -158,7 +158,7 @@ HIDE = Plot(
             "原来，{friend}躲在{spot2}，忍不住笑出了声。 | hides friend = spot2",
             "最后，{who}发现{friend}躲在{spot2}。 | hides friend = spot2",
         ),
-        ("接着轮到{friend}来找。", "“再来一次！”{friend}不服气。", "他们一直玩到天黑。"),
+        ("接着轮到{friend}来找。", "“再来一次！”{friend}不服气。", "他们玩得满头大汗。"),
     ],
     (
         ask("{friend}躲在哪里", "躲在{spot2}", "hides friend ? spot2"),

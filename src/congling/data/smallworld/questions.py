@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from congling.data.document import Document
 from congling.data.smallworld.config import Kind
@@ -11,7 +11,7 @@ from congling.data.smallworld.couplet_form import couplet_fault
 from congling.data.smallworld.facts import statements
 from congling.data.smallworld.grammar import Pattern, Slot
 from congling.data.smallworld.reading import continuations
-from congling.data.smallworld.world import World
+from congling.data.smallworld.world import world
 
 _WRONG = 3
 _SUM = re.compile(r"(.*(?:=|等于|等於))(.+?)(。?)")
@@ -35,7 +35,7 @@ class Problem:
         return couplet_fault(upper, answer.removesuffix("。")) is None
 
 
-def problems(document: Document, world: World) -> list[Problem]:
+def problems(document: Document, script: Literal["hans", "hant"] = "hans") -> list[Problem]:
     """Problems that a document of the world holds: all questions about a story, each sum, each line of
     couplets.
 
@@ -44,7 +44,7 @@ def problems(document: Document, world: World) -> list[Problem]:
     kind = document.meta["kind"]
     if kind in ("story", "questions"):
         story = document.text.partition("\n")[0]
-        patterns, values, places = continuations(story, world, "questions")
+        patterns, values, places = continuations(story, world(script), "questions")
         return [_question(story, pattern, list(values), dict(places)) for pattern in patterns]
     if kind == "arithmetic":
         return list(_sums(document.text))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import log2
 from typing import Any, NamedTuple
 
-from congling.data.smallworld.config import KINDS, Kind
+from congling.data.smallworld.config import Kind
 from congling.data.smallworld.grammar import Choice, Grammar, Node, Pattern, Slot, compute
 from congling.data.smallworld.lexicon import Category
 from congling.data.smallworld.world import World
@@ -83,11 +83,6 @@ def continuations(text: str, world: World, kind: Kind) -> tuple[list[Pattern], l
     reader = _Reader(grammar, text, world.categories["number"])
     reader.read(grammar.nodes)
     return reader.next, reader.values, grammar.places
-
-
-def kind_of(text: str, world: World) -> Kind | None:
-    """The kind of document ``text`` is, if the world can write it."""
-    return next((kind for kind in KINDS if information(text, world, kind) is not None), None)
 
 
 class _Reader:
