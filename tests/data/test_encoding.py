@@ -28,7 +28,9 @@ def test_utf16_without_a_mark_is_told_by_its_line_feeds(codec: str) -> None:
 
 def test_plain_western_text_is_read() -> None:
     assert "é" in "A café and a naïve résumé, and plain English words otherwise.".encode("cp1252").decode(
-        detect("A café and a naïve résumé, and plain English words otherwise.".encode("cp1252"), where="x").codec
+        detect(
+            "A café and a naïve résumé, and plain English words otherwise.".encode("cp1252"), where="x"
+        ).codec
     )
 
 

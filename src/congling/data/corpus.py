@@ -241,7 +241,8 @@ def _divide(
         for document, flag in zip(read_documents(spool), held.flags, strict=True):
             if flag:
                 validation.take(document)
-                overlap.add(document.text, document.id)
+                if _compared(document, config):
+                    overlap.add(document.text, document.id)
         overlap.ready()
         rest = (
             document for document, flag in zip(read_documents(spool), held.flags, strict=True) if not flag
@@ -304,5 +305,7 @@ def _summary(
     if config.sources == (SMALL_WORLD,):
         from congling.data.smallworld import entropy_floor
 
-        result["entropy_floor"] = asdict(entropy_floor(config.smallworld or SmallWorldConfig.model_validate({})))
+        result["entropy_floor"] = asdict(
+            entropy_floor(config.smallworld or SmallWorldConfig.model_validate({}))
+        )
     return result

@@ -15,6 +15,7 @@ GRAM = 13
 _LEAST = 8  # common sequences below which two short texts are not called near copies
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication permutes 64-bit numbers
 _FILTER_BITS = 22
+_LAST_LETTER = 0x32400  # CJK extension H ends below; beyond are no letters
 
 
 def content_hash(text: str) -> int:
@@ -26,7 +27,9 @@ def content_hash(text: str) -> int:
 @cache
 def _letters() -> NDArray[np.bool_]:
     """Which code points are letters or digits of any script."""
-    return np.fromiter((chr(code).isalnum() for code in range(0x110000)), bool, 0x110000)
+    table = np.zeros(0x110000, bool)
+    table[:_LAST_LETTER] = [chr(code).isalnum() for code in range(_LAST_LETTER)]
+    return table
 
 
 def _hashes(text: str) -> NDArray[np.uint64]:

@@ -216,11 +216,17 @@ def cut(text: str, longest: int) -> Iterator[str]:
     """
     start = 0
     while len(text) - start > longest:
-        window = text[start : start + longest]
-        ends = [found.end() for found in _BORDERS.finditer(window) if found.end() > longest // 2]
-        start, piece = start + (ends[-1] if ends else longest), window[: ends[-1] if ends else longest]
-        yield piece
+        limit = start + longest
+        near = _last_border(text, limit, min(longest // 2, 500))  # nearly always enough
+        end = near or _last_border(text, limit, longest // 2) or limit
+        yield text[start:end]
+        start = end
     yield text[start:]
+
+
+def _last_border(text: str, end: int, back: int) -> int:
+    """The last line or sentence end among the ``back`` characters before ``end``; 0 without one."""
+    return max((found.end() for found in _BORDERS.finditer(text, end - back, end)), default=0)
 
 
 def _median(histogram: Counter[int]) -> int:

@@ -1,0 +1,80 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from congling.core.errors import UserError
+from congling.data import corpus, inspection
+from congling.data.config import DataConfig
+from congling.stages import data
+
+
+def chapter(number: int) -> str:
+    own = "".join(chr(0x4E00 + 97 * number + 13 * i) for i in range(80))
+    return f"第{'一二三四五'[number]}回 题\n却说那日天气晴和，众人在园中闲坐说话。\n{own}\n"
+
+
+BODY = "\n".join(map(chapter, range(5)))
+
+
+def printed(found: inspection.Inspection) -> str:
+    console = Console(record=True, width=80, file=io.StringIO())
+    data.show(found, console)
+    return console.export_text()
+
+
+def test_inspect_tells_a_person_what_would_happen(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_bytes(BODY.encode("gb18030"))
+    (tmp_path / "rows.jsonl").write_text('{"text": "甲"}\nbroken\n', encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    text = printed(inspection.inspect(data.configured([str(tmp_path)])))
+    assert "book.txt: " in text
+    assert "gb18030 (frequent characters" in text
+    assert "5 documents by chapter: 5 headings" in text
+    assert "rows.jsonl:2  broken record: no valid JSON" in text
+    assert "bits/character of the validation text: uniform" in text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_file_names_and_texts_are_no_markup(tmp_path: Path) -> None:
+    (tmp_path / "[red]x[bold].txt").write_text("[/bold] 文[blink]", encoding="utf-8")
+    text = printed(inspection.inspect(data.configured([str(tmp_path)])))
+    assert "[red]x[bold].txt" in text
+    assert "[/bold] 文[blink]" in text
+
+
+def test_a_finished_directory_can_be_inspected(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(BODY, encoding="utf-8")
+    data.run(DataConfig(sources=(str(tmp_path / "book.txt"),)), tmp_path / "out")
+    found = inspection.inspect(data.configured([str(tmp_path / "out")]))
+    assert found.summary == corpus.summary(tmp_path / "out")
+    assert found.first[0].id == "book.txt:1"
+
+
+def test_settings_of_the_command_line(tmp_path: Path) -> None:
+    config = data.configured(["a.txt", "data.split.validation=8", "data.split.order=last", "b=c.txt"])
+    assert config.sources == ("a.txt", "b=c.txt")
+    assert (config.split.validation, config.split.order) == (8, "last")
+    with pytest.raises(UserError, match="did you mean 'split'"):
+        data.configured(["a.txt", "data.splt.validation=8"])
+    with pytest.raises(UserError, match="no source"):
+        data.configured(["data.split.validation=8"])
+
+
+def test_looking_at_a_large_corpus_stops_early(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(BODY, encoding="utf-8")
+    found = inspection.inspect(DataConfig(sources=(str(tmp_path / "book.txt"),)), at_most=150)
+    assert sum(split["documents"] for split in found.summary["splits"].values()) == 2
+    assert "were looked at" in found.summary["notes"][0]
+
+
+def test_every_real_file_can_be_inspected(corpora: Path) -> None:
+    pytest.importorskip("pyarrow")
+    refused = []
+    for path in sorted(path for path in corpora.rglob("*") if path.is_file()):
+        try:
+            assert printed(inspection.inspect(DataConfig(sources=(str(path),)), at_most=20_000))
+        except UserError:
+            refused.append(path.name)
+    assert refused == ["blank_lines.txt", "broken.expected.json", "empty.txt"]
