@@ -26,10 +26,10 @@ class RMSNorm(nn.Module):
 
 
 class _EagerRMSNorm(torch.autograd.Function):
-    """The same for uncompiled steps on a CPU, where torch has a kernel for LayerNorm but a chain for RMSNorm.
+    """The same for uncompiled steps on a CPU, where torch has no kernel for RMSNorm but one for LayerNorm.
 
-    The gradient of LayerNorm at mean 0 is that of RMSNorm less ``scale * mean(gradient * weight)``: one kernel
-    and a correction instead of ten passes over memory. A whole step of a 5 M model gets 9 % shorter.
+    The gradient of LayerNorm at mean 0 is that of RMSNorm less ``scale * mean(gradient * weight)``: one
+    kernel and a correction instead of ten passes over memory. A whole step of a 5 M model gets 9 % shorter.
     """
 
     @staticmethod
@@ -41,9 +41,11 @@ class _EagerRMSNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - wrapped by the decorator
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
+        gradient = gradient.contiguous()
         for_x, for_weight, _ = torch.ops.aten.native_layer_norm_backward(
             gradient, x, weight.shape, torch.zeros_like(scale), scale, weight, None, [True, True, False]
         )
