@@ -9,8 +9,8 @@ from congling.data.encoding import detect, named
 from congling.data.findings import Findings
 from congling.data.sources.reading import read
 
-HANS = "原来女娲氏炼石补天之时，于大荒山无稽崖炼成高经十二丈、方经二十四丈顽石三万六千五百零一块。这是真的吗？我们都不知道。"
-HANT = "原來女媧氏煉石補天之時，於大荒山無稽崖煉成高經十二丈、方經二十四丈頑石三萬六千五百零一塊。這是真的嗎？我們都不知道。"
+HANS = "原来女娲氏炼石补天之时，于大荒山无稽崖炼成高经十二丈、方经二十四丈顽石三万六千五百零一块。这是真的吗？我们都不知道。"  # noqa: E501
+HANT = "原來女媧氏煉石補天之時，於大荒山無稽崖煉成高經十二丈、方經二十四丈頑石三萬六千五百零一塊。這是真的嗎？我們都不知道。"  # noqa: E501
 
 
 @pytest.mark.parametrize(

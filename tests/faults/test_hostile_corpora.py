@@ -1,4 +1,4 @@
-"""Files made to break a reader: whatever the bytes, documents come out, or one clear error, within bounded memory."""
+"""Files made to break a reader: documents come out, or one clear error, within bounded memory."""
 
 import gzip
 import json
@@ -118,7 +118,8 @@ path = folder / name
 opener = gzip.open if name.endswith("gz") else open
 with opener(path, "wb") as file:
     if "json" in name:
-        file.write(b'{"text": "first"}\\n{"text": "' if "jsonl" in name else b'[{"text": "first"}, {"text": "')
+        lines = "jsonl" in name
+        file.write(b'{"text": "first"}\\n{"text": "' if lines else b'[{"text": "first"}, {"text": "')
     if name.endswith("csv"):
         file.write(b'id,text\\n1,first\\n2,"')
     for i in range(350):

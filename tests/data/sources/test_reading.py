@@ -61,7 +61,7 @@ def test_all_formats_of_the_real_records(corpora: Path) -> None:
 def test_broken_lines(corpora: Path) -> None:
     documents, findings = found(corpora / "messy" / "broken.jsonl")
     kinds = json.loads((corpora / "messy" / "broken.expected.json").read_text("utf-8"))
-    # Beyond the plainly valid ones: a mark at the line's start, and text with a lone surrogate, which cleaning removes.
+    # Accepted beyond these: a mark at the line's start, and a lone surrogate, which cleaning removes.
     accepted = kinds["plainly_valid_records_with_nonempty_string_text"]
     assert (
         len(documents)
@@ -81,7 +81,7 @@ def test_broken_lines(corpora: Path) -> None:
 def test_a_problem_says_where_and_why(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(
-        b'{"text": "one"}\n{"text": 2}\n{"txt": "three"}\n{"text": "\xff"}\n{"text": "five",}\n{"text": NaN}\n'
+        b'{"text": "one"}\n{"text": 2}\n{"txt": "three"}\n{"text": "\xff"}\n{"text": "5",}\n{"text": NaN}\n'
     )
     documents, findings = found(path)
     assert [document.id for document in documents] == ["a.jsonl:1"]
@@ -139,14 +139,13 @@ def test_other_kinds_of_files_are_errors_that_help(
 
 
 def test_damaged_compression_keeps_what_came_before(tmp_path: Path) -> None:
-    lines = "".join(json.dumps({"text": f"{i} {hash(str(i))}"}) + "\n" for i in range(30000)).encode()
+    lines = "".join(json.dumps({"text": f"{i} {i * 7919 % 10007}"}) + "\n" for i in range(30000)).encode()
     for name, packed in (("a.jsonl.gz", gzip.compress(lines)), ("a.jsonl.zst", zstandard.compress(lines))):
         (tmp_path / name).write_bytes(packed[: len(packed) // 2])
         documents, findings = found(tmp_path / name)
         assert 0 < len(documents) < 30000
-        assert findings.counts["damaged compression"] == (1 if name.endswith("gz") else 0) or name.endswith(
-            "zst"
-        )
+        # A cut Zstandard frame ends like a file; its last, incomplete record is what shows.
+        assert findings.counts == {"damaged compression": 1} or findings.counts["broken record"] == 1
 
 
 def test_a_json_array_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
