@@ -45,7 +45,11 @@ class Verdict:
 
 
 def check(text: str) -> Verdict:
-    """Judge a text in either script; never raises, and takes time linear in its length."""
+    """Judge one document in either script; never raises, and takes time linear in its length.
+
+    Facts hold within a document: two stories in one text may contradict each other. Only the first 100,000
+    characters are looked at.
+    """
     text = text[:_LIMIT]
     verdicts = (_recognised(text, _Patterns.of(script)) for script in ("hans", "hant"))
     return max(verdicts, key=lambda verdict: verdict.grammar)

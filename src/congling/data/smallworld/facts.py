@@ -87,8 +87,8 @@ class Facts:
             elif entry is not None and entry[slot.attribute] != form:
                 self._contradict(f"{entry[0]} does not go with {form}")
         self._remember_subject(found)
-        return {name: entry[-1] if isinstance(entry[-1], int) else entry[0] for name, entry in
-        entries.items()}
+        # a number carries its value last; anything else is known by its first form
+        return {name: e[-1] if isinstance(e[-1], int) else e[0] for name, e in entries.items()}
 
     def _remember_subject(self, found: Match) -> None:
         """The person a pattern names first is whom a pronoun means from then on."""

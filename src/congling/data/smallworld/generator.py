@@ -1,7 +1,7 @@
 """From a configuration to documents: document ``i`` depends on the seed and ``i`` alone.
 
 So any worker can write any part of the corpus, and a larger corpus begins with the smaller one of the same
-seed.
+seed. Facts and answers are not stored beside the text: the text tells them (``facts.py``, ``questions.py``).
 """
 
 from collections.abc import Iterator

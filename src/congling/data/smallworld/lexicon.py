@@ -130,7 +130,6 @@ _CATEGORIES = (
     _words("person", "name he", PEOPLE),
     _words("elder", "name he", ELDERS),
     _words("seller", "name he", SELLERS),
-    _words("bond", "name", "邻居 同学 同桌 好朋友 队友"),
     _words("place", "name at", PLACES),
     _words("spot", "name", SPOTS),
     _words("time", "name", "清晨 早上 上午 中午 午后 下午 傍晚 黄昏"),
