@@ -1,4 +1,4 @@
-"""Kill a training process anywhere, run the same command again: the result is that of a run left alone, bit for bit."""
+"""Kill a training process anywhere, run the same command again: it ends with the bytes of one left alone."""
 
 import importlib.util
 import json
@@ -31,7 +31,10 @@ def made(tmp_path_factory):
     """A tiny corpus, its tokenizer and its shards; and a run of it that nobody disturbed."""
     root = tmp_path_factory.mktemp("kill")
     draw = random.Random(0)
-    lines = ["".join(draw.choice("天地山水花鸟风月日春秋人家国") for _ in range(draw.randint(10, 60))) for _ in range(50)]
+    lines = [
+        "".join(draw.choice("天地山水花鸟风月日春秋人家国") for _ in range(draw.randint(10, 60)))
+        for _ in range(50)
+    ]
     (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     corpus.make(DataConfig(sources=(str(root / "text.txt"),), documents="line"), root / "documents")
 
@@ -79,7 +82,9 @@ def contents(out):
 
 
 def events(out):
-    return [json.loads(line)["event"] for line in (out / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)["event"] for line in (out / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_a_run_killed_at_random_points_ends_with_the_same_bytes(made):
@@ -88,7 +93,7 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bytes(made):
     for at_a_checkpoint in (False, True):
         process = started(made, out)
         reached += draw.randint(8, 20)
-        assert wait_for(process, lambda: rows(out) >= reached)
+        assert wait_for(process, lambda least=reached: rows(out) >= least)
         if at_a_checkpoint:
             assert wait_for(process, lambda: any(out.glob("checkpoints/.step-*")))
         else:
@@ -164,4 +169,6 @@ def test_other_shards_are_refused(made, tmp_path):
 def test_there_must_be_something_to_resume_when_asked_to(made, tmp_path):
     inputs = pretrain.open_inputs(made / "shards", made / "tokenizer")
     with pytest.raises(UserError, match="there is no run to resume"):
-        pretrain.run(program.configuration(inputs.shards.vocab_size), inputs, tmp_path / "none", must_resume=True)
+        pretrain.run(
+            program.configuration(inputs.shards.vocab_size), inputs, tmp_path / "none", must_resume=True
+        )

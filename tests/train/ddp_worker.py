@@ -2,8 +2,8 @@
 
 import sys
 
-from training_doubles import settings, trainer
 from safetensors.torch import save_file
+from training_doubles import settings, trainer
 
 from congling.train.backends.ddp import build_backend
 

@@ -1,6 +1,5 @@
 """The loop: the same gradients however a step is cut, skipped steps, averages, several processes."""
 
-import dataclasses
 import os
 import socket
 import subprocess
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_doubles import SplitBatches, settings, small_model, trainer
 from safetensors.torch import load_file
+from training_doubles import SplitBatches, settings, small_model, trainer
 
+from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig, MuonConfig
 from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import next_token
@@ -41,7 +41,9 @@ def test_the_logged_loss_is_nats_a_target_of_plain_cross_entropy():
     (batch,) = SplitBatches(8)(0, 0, 1)
     model = small_model().eval()
     logits = model.logits(model(torch.from_numpy(batch.tokens))).flatten(0, 1)
-    losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets).flatten(), reduction="none")
+    losses = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(batch.targets).flatten(), reduction="none"
+    )
     expected = (losses * torch.from_numpy(batch.weights).flatten()).sum() / batch.count
     found.run()
     assert found.row["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
@@ -49,11 +51,11 @@ def test_the_logged_loss_is_nats_a_target_of_plain_cross_entropy():
 
 def test_a_balance_loss_is_added_to_the_total_but_not_to_the_loss():
     model = small_model("qwen3-moe", experts=4, active=2).train()
-    batch = dataclasses.replace(SplitBatches(8)(0, 0, 1)[0])
-    tensors = {f.name: torch.from_numpy(v) if (v := getattr(batch, f.name)) is not None and f.name != "count" else v
-               for f in dataclasses.fields(batch)}  # fmt: skip
-    loss = next_token(model, dataclasses.replace(batch, **tensors))
-    assert loss.total.item() - loss.metrics["loss"].item() == pytest.approx(model.balance_loss().item(), rel=1e-3)
+    (batch,) = SplitBatches(8)(0, 0, 1)
+    loss = next_token(model, Single(settings()).place(batch))
+    assert loss.total.item() - loss.metrics["loss"].item() == pytest.approx(
+        model.balance_loss().item(), rel=1e-3
+    )
     assert model.balance_loss().item() > 0
 
 

@@ -43,14 +43,16 @@ def snapshot(model, optimizers):
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 8, 32), (3, 40, 10)])
 def test_orthogonalise_moves_all_singular_values_near_one(shape):
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(1)), 8))
+    values = torch.linalg.svdvals(
+        orthogonalise(torch.randn(shape, generator=torch.Generator().manual_seed(1)), 8)
+    )
     assert values.min() > 0.6
     assert values.max() < 1.3
 
 
 def test_orthogonalise_keeps_singular_vectors_and_zero():
     matrix = torch.randn(1, 6, 9, generator=torch.Generator().manual_seed(2))
-    u, s, v = torch.linalg.svd(matrix[0], full_matrices=False)
+    u, _, v = torch.linalg.svd(matrix[0], full_matrices=False)
     rotated = u.T @ orthogonalise(matrix)[0] @ v.T
     assert (rotated - torch.diag(rotated.diagonal())).abs().max() < 1e-4
     assert torch.equal(orthogonalise(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
@@ -58,15 +60,22 @@ def test_orthogonalise_keeps_singular_vectors_and_zero():
 
 def test_roles_cover_every_parameter_once():
     assert roles(Tiny()) == {
-        "embedding.weight": "embedding", "up.weight": "matrix", "gate.weight": "matrix", "experts": "matrix", "norm.weight": "scalar",
-        "norm.bias": "scalar", "head.weight": "head",
-    }  # fmt: skip
+        "embedding.weight": "embedding",
+        "up.weight": "matrix",
+        "gate.weight": "matrix",
+        "experts": "matrix",
+        "norm.weight": "scalar",
+        "norm.bias": "scalar",
+        "head.weight": "head",
+    }
 
 
 def test_matrices_of_one_shape_share_a_stack_but_not_an_update():
     model = filled(Tiny())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    muon = Muon([model.up.weight, model.experts, model.gate.weight], MuonConfig(weight_decay=0, momentum_start=0))
+    muon = Muon(
+        [model.up.weight, model.experts, model.gate.weight], MuonConfig(weight_decay=0, momentum_start=0)
+    )
     assert sorted(muon.tensors()) == ["muon.16x8", "muon.8x12"]
     muon.step(0, 1.0, GO)
     for name, scale in (("up.weight", 2**0.5), ("gate.weight", 2**0.5)):
@@ -77,7 +86,9 @@ def test_matrices_of_one_shape_share_a_stack_but_not_an_update():
     assert torch.allclose(before["experts"] - model.experts.detach(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [AdamWConfig(), MuonConfig(), MuonConfig(scale="rms")], ids=["adamw", "muon", "rms"])
+@pytest.mark.parametrize(
+    "config", [AdamWConfig(), MuonConfig(), MuonConfig(scale="rms")], ids=["adamw", "muon", "rms"]
+)
 def test_a_skipped_step_changes_neither_weights_nor_state(config):
     model = filled(Tiny())
     optimizers = build_optimizers(model, config)

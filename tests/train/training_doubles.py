@@ -45,4 +45,11 @@ class SplitBatches:
 
 def trainer(config, rows=2, model=None, objective=next_token, backend=None):
     model = small_model() if model is None else model
-    return Trainer(model, SplitBatches(rows), objective, config, backend or Single(config), after_update=model.update_balance)
+    return Trainer(
+        model,
+        SplitBatches(rows),
+        objective,
+        config,
+        backend or Single(config),
+        after_update=model.update_balance,
+    )

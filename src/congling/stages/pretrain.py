@@ -4,7 +4,8 @@ Reads a shards directory and the tokenizer directory it was made with, writes a 
 
     congling pretrain runs/book/shards --tokenizer runs/book/tokenizer --out runs/book/run train.steps=2000
 
-Whatever the recipe leaves open (model, batch, rates, number of steps) is planned for the corpus, machine and budget.
+Whatever the recipe leaves open (model, batch, rates, number of steps) is planned for the corpus, machine and
+budget.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,11 +51,19 @@ class Inputs:
 
 def command(
     shards: Annotated[Path, typer.Argument(help="A shards directory.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Values such as train.steps=2000 or model.layers=4.")] = None,
-    tokenizer: Annotated[Path, typer.Option(help="The tokenizer directory the shards were made with.")] = Path("tokenizer"),
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Values such as train.steps=2000 or model.layers=4.")
+    ] = None,
+    tokenizer: Annotated[
+        Path, typer.Option(help="The tokenizer directory the shards were made with.")
+    ] = Path("tokenizer"),
     out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
-    recipe: Annotated[Path | None, typer.Option(help="A recipe (.toml); [data] and [tokenizer] are not used.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")] = False,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe (.toml); [data] and [tokenizer] are not used.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
 ) -> None:
     """Train on shards, or go on with the run in --out."""
@@ -110,7 +119,12 @@ def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
     first = planning.make(recipe, facts, this_machine(out))
     found = measure_apart(first.model, first.train.replace(compile="off"))
     machine = this_machine(out, peak=found.matmul_peak)
-    return planning.make(recipe, facts, machine, seconds_per_step=None if first.train.compile == "on" else found.seconds_per_step)
+    return planning.make(
+        recipe,
+        facts,
+        machine,
+        seconds_per_step=None if first.train.compile == "on" else found.seconds_per_step,
+    )
 
 
 def run_files(recipe: "Recipe", planned: "Plan") -> dict[str, str]:
@@ -151,13 +165,23 @@ def run(
 
     model, settings = config.model, config.train
     if model.vocab_size != inputs.shards.vocab_size:
-        raise UserError("model and shards have different vocabularies", value=(model.vocab_size, inputs.shards.vocab_size))
+        raise UserError(
+            "model and shards have different vocabularies", value=(model.vocab_size, inputs.shards.vocab_size)
+        )
     if settings.context > model.context:
-        raise UserError("train.context is longer than the model's", value=settings.context, hint=f"at most {model.context}")
+        raise UserError(
+            "train.context is longer than the model's",
+            value=settings.context,
+            hint=f"at most {model.context}",
+        )
     batches = CorpusBatches(
-        inputs.shards["train"], context=settings.context, rows=settings.rows, accumulation=settings.accumulation,
-        seed=settings.seed, document_mask=settings.document_mask,
-    )  # fmt: skip
+        inputs.shards["train"],
+        context=settings.context,
+        rows=settings.rows,
+        accumulation=settings.accumulation,
+        seed=settings.seed,
+        document_mask=settings.document_mask,
+    )
     transformer = Transformer(model)
     transformer.initialise(settings.seed)
     transformer.checkpoint_blocks(settings.checkpointing)
@@ -185,7 +209,10 @@ def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[
     )
     return RunParts(
         config,
-        parents={"shards": inputs.shards.artifact, "tokenizer": artifact.opened(inputs.tokenizer_path, "tokenizer")},
+        parents={
+            "shards": inputs.shards.artifact,
+            "tokenizer": artifact.opened(inputs.tokenizer_path, "tokenizer"),
+        },
         tokenizer=inputs.tokenizer_path,
         evaluate=_evaluation(inputs, settings) if len(inputs.shards["validation"].tokens) else None,
         sample=_sampling(inputs, settings) if settings.sample_prompts else None,
@@ -218,13 +245,16 @@ def _sampling(inputs: Inputs, settings: TrainConfig) -> Any:
             model, inputs.tokenizer, settings.sample_prompts, max_new_tokens=settings.sample_tokens,
             sampling=SamplingConfig(seed=settings.seed),
         )  # fmt: skip
-        return [{"prompt": prompt, "text": text} for prompt, text in zip(settings.sample_prompts, texts, strict=True)]
+        return [
+            {"prompt": prompt, "text": text}
+            for prompt, text in zip(settings.sample_prompts, texts, strict=True)
+        ]
 
     return write
 
 
 def _stored(out: Path) -> PretrainConfig:
-    """The configuration a run was started with: plans depend on measured speeds, which are never twice the same."""
+    """The configuration a run was started with; planned again, it would differ with the measured speed."""
     return load(PretrainConfig, RunDirectory(out).config)
 
 

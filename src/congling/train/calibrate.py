@@ -24,7 +24,7 @@ from congling.train.objectives.next_token import next_token
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.5) -> float:
-    """Floating-point operations a second of the best of many square matrix products, for about ``seconds``."""
+    """FLOP/s of the best of many square matrix products, tried for about ``seconds``."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     out = torch.empty_like(a)
@@ -58,19 +58,30 @@ def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) ->
 
 
 def measure_apart(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
-    """Like ``measure``, in a process of its own: peak memory is then that of the step, not of what ran before.
+    """Like ``measure``, in a process of its own, whose peak memory is that of the step alone.
 
     Raises:
         UserError: the process failed, most likely for lack of memory.
     """
-    request = {"model": model.model_dump(mode="json"), "train": config.model_dump(mode="json"), "seconds": seconds}
+    request = {
+        "model": model.model_dump(mode="json"),
+        "train": config.model_dump(mode="json"),
+        "seconds": seconds,
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "congling.train.calibrate"], input=json.dumps(request), text=True, capture_output=True,
+        [sys.executable, "-m", "congling.train.calibrate"],
+        input=json.dumps(request),
+        text=True,
+        capture_output=True,
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise UserError("a trial step of this model failed here", value=reason, hint="lower train.rows, or the model's size")
+        raise UserError(
+            "a trial step of this model failed here",
+            value=reason,
+            hint="lower train.rows, or the model's size",
+        )
     return Calibration(**json.loads(done.stdout))
 
 
@@ -83,7 +94,9 @@ class _RandomBatches:
 
     def __call__(self, step: int, rank: int, world: int) -> list[Batch]:
         shape = (self.config.rows, self.config.context + 1)
-        tokens = np.random.default_rng(step).integers(0, self.model.vocab_size, (self.config.accumulation, *shape))
+        tokens = np.random.default_rng(step).integers(
+            0, self.model.vocab_size, (self.config.accumulation, *shape)
+        )
         return [Batch(row[:, :-1], row[:, 1:], count=float(row[:, 1:].size)) for row in tokens]
 
 

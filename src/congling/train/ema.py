@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Average of the trainable weights of ``model``; early on it forgets faster, so that it is not the random start."""
+    """Average of the trainable weights of ``model``; early on it forgets faster, to lose the random start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay

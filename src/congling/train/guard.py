@@ -49,7 +49,7 @@ class SkippedSteps:
         """Take note of one step.
 
         Raises:
-            UserError: ``limit`` steps in a row were skipped; more of the same batches will not mend the weights.
+            UserError: ``limit`` steps in a row were skipped; more batches will not mend the weights.
         """
         self.consecutive = self.consecutive + 1 if skipped else 0
         self.total += skipped
@@ -57,7 +57,7 @@ class SkippedSteps:
             raise UserError(
                 f"{self.limit} steps in a row had a loss or gradient that is not a finite number",
                 where=f"step {step}",
-                hint="halve the learning rate (train.optimizer), lengthen train.schedule.warmup, use precision fp32; "
+                hint="halve the learning rate (train.optimizer), lengthen train.schedule.warmup or use fp32; "
                 "then start a new run, or go back to an earlier checkpoint",
             )
 

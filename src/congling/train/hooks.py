@@ -57,7 +57,12 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
 
 
 def saving(
-    metrics: Metrics, save_model: SaveModel, stop: StopSignals, *, tokenizer: Path | None, parents: Mapping[str, Artifact]
+    metrics: Metrics,
+    save_model: SaveModel,
+    stop: StopSignals,
+    *,
+    tokenizer: Path | None,
+    parents: Mapping[str, Artifact],
 ) -> Hook:
     """Write a checkpoint when one is due, when the model is the best so far, and before stopping."""
 

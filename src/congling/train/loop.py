@@ -1,4 +1,4 @@
-"""READ ME SECOND: the training loop, the only one. Batches, an objective and a model go in; the weights change.
+"""READ ME SECOND: the only training loop. Batches, an objective and a model go in; the weights change.
 
 ::
 
@@ -28,8 +28,8 @@ from congling.train.schedule import learning_rate_factor
 Objective = Callable[[Any, Any], Loss]
 """(model, batch) to sums over the batch's targets."""
 Batches = Callable[[int, int, int], list[Any]]
-"""(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure function
-(rollouts, which also depend on the weights, aside): to resume is to know the step."""
+"""(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure
+function (rollouts, which also depend on the weights, aside): to resume is to know the step."""
 Hook = Callable[["Trainer"], None]
 """Called after every step."""
 
@@ -57,10 +57,17 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, backend: Single, *,
-        after_update: Callable[[], None] | None = None, ahead: int = 2,
-    ) -> None:  # fmt: skip
-        """Set up; ``after_update`` follows each update, ``ahead`` is how many steps' batches are made in advance."""
+        self,
+        model: nn.Module,
+        batches: Batches,
+        objective: Objective,
+        config: TrainConfig,
+        backend: Single,
+        *,
+        after_update: Callable[[], None] | None = None,
+        ahead: int = 2,
+    ) -> None:
+        """Set up; ``after_update`` follows each update, batches are made ``ahead`` steps in advance."""
         self.model, self.config, self.backend = model.to(backend.device), config, backend
         self.batches, self.ahead, self.after_update = batches, ahead, after_update
         self.optimizers = build_optimizers(self.model, config.optimizer)
@@ -79,11 +86,11 @@ class Trainer:
                     hook(self)
 
     def train_step(self, micro: Sequence[Any]) -> dict[str, Any]:
-        """One update from the micro-batches of one step; returns what to log, without waiting for the device."""
+        """One update from the micro-batches of one step; returns what to log, still on the device."""
         self.model.train()
         # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
         torch.manual_seed(_mix(self.config.seed, self.step, self.backend.rank))
-        count = self.backend.sum(float(sum(batch.count for batch in micro)))  # targets in the whole step, all ranks
+        count = self.backend.sum(float(sum(batch.count for batch in micro)))  # of the whole step, all ranks
         sums: dict[str, Tensor] = {}
         for i, batch in enumerate(micro):
             with self.backend.gradient_sync(self.module, last=i == len(micro) - 1):
@@ -96,10 +103,11 @@ class Trainer:
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
         means = {name: self.backend.sum(value) / count for name, value in sums.items()}
-        return {"step": self.step, "tokens": self.tokens} | means | {"gradient_norm": norm, "rate": factor, "skipped": skipped}
+        place = {"step": self.step, "tokens": self.tokens}
+        return place | means | {"gradient_norm": norm, "rate": factor, "skipped": skipped}
 
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
-        """Clip and apply the gradients; gives their norm, and 1 where it was not finite and nothing was changed."""
+        """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.config.clip:

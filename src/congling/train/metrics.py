@@ -43,7 +43,13 @@ class Metrics:
     """The hook that logs every step; a waiting row stays on the device until ``flush``."""
 
     def __init__(
-        self, run: RunDirectory, yardsticks: Yardsticks, line: ProgressLine, skipped: SkippedSteps, *, every: int
+        self,
+        run: RunDirectory,
+        yardsticks: Yardsticks,
+        line: ProgressLine,
+        skipped: SkippedSteps,
+        *,
+        every: int,
     ) -> None:
         self.run, self.yardsticks, self.line, self.skipped, self.every = run, yardsticks, line, skipped, every
         self._waiting: list[dict[str, Any]] = []
@@ -83,7 +89,9 @@ class Metrics:
     def validation(self, trainer: Trainer, values: dict[str, float]) -> None:
         """Write a held-out row: ``validation_loss`` and so on."""
         place = {"step": trainer.step, "tokens": int(trainer.tokens)}
-        self.run.log("metrics").append(place | {f"validation_{name}": value for name, value in values.items()})
+        self.run.log("metrics").append(
+            place | {f"validation_{name}": value for name, value in values.items()}
+        )
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         """Numbers as they are logged; NaN and infinity are no JSON and become null."""
@@ -117,8 +125,14 @@ def _shown_loss(row: dict[str, Any]) -> str:
 def _fetched(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """All values of all rows as numbers, in one transfer from the device."""
     names = list(rows[0])
-    tensors = [value.detach().double().reshape(()) for row in rows for value in row.values() if isinstance(value, Tensor)]
+    tensors = [
+        value.detach().double().reshape(())
+        for row in rows
+        for value in row.values()
+        if isinstance(value, Tensor)
+    ]
     numbers = iter(torch.stack(tensors).tolist() if tensors else [])
     return [
-        {name: next(numbers) if isinstance(row[name], Tensor) else float(row[name]) for name in names} for row in rows
+        {name: next(numbers) if isinstance(row[name], Tensor) else float(row[name]) for name in names}
+        for row in rows
     ]

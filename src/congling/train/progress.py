@@ -30,7 +30,9 @@ class ProgressLine:
         parts = [f"step {step}/{self.steps}", loss, f"{show_count(tokens_per_second)} tokens/s"]
         if utilisation is not None:
             parts.append(f"{utilisation:.0%} of matmul peak")
-        parts.append(f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}")
+        parts.append(
+            f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}"
+        )
         self._write(" · ".join(parts), keep=step >= self.steps)
 
     def note(self, text: str) -> None:

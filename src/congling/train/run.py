@@ -1,7 +1,7 @@
 """One run from start or from where it stopped: directory, resume, hooks, loop.
 
-The same command starts a run and continues it. What a stage brings is a trainer (model, batches, objective) and a few
-functions; what it gets is a directory.
+The same command starts a run and continues it. What a stage brings is a trainer (model, batches, objective)
+and a few functions; what it gets is a directory.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from congling.train.rundir import RunDirectory, require_same
 from congling.train.state import SaveModel, clear_leftovers, resume
 
 _HARMLESS = {"save_every", "keep", "log_every", "max_skipped", "device"}
-"""Keys of ``[train]`` that may change between stop and resume: they leave the weights as they would have been."""
+"""Keys of ``[train]`` that may change between stop and resume: they do not touch the weights."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
     """Train to the end, from the newest whole checkpoint in ``out`` if there is one.
 
     Raises:
-        UserError: ``out`` holds something else, a run of another configuration or other inputs, or only damaged
-            checkpoints; ``must_resume`` and there is nothing to resume; the loss stays without a finite value.
+        UserError: ``out`` holds a run of another configuration or other inputs, or only damaged checkpoints;
+            ``must_resume`` and there is nothing to resume; the loss stays without a finite value.
         Interrupted: a signal came; the state is saved.
     """
     run, first = RunDirectory(Path(out)), trainer.backend.rank == 0
@@ -63,7 +63,9 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
         start = resume(trainer, run, parts.parents, write=first)
         trainer.backend.barrier()
         if first and must_resume and not start:
-            raise UserError("there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume")
+            raise UserError(
+                "there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume"
+            )
         if start >= trainer.config.steps:
             return run
         stop = stack.enter_context(StopSignals())
@@ -87,9 +89,15 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
         require_same(before, config, where=run.path, harmless=_HARMLESS)
         return
     if must_resume:
-        raise UserError("there is no run to resume", value=str(run.path), hint="leave out --resume to start one")
+        raise UserError(
+            "there is no run to resume", value=str(run.path), hint="leave out --resume to start one"
+        )
     if run.checkpoints() or run.log("metrics").path.exists():
-        raise UserError("the directory holds a run whose config.toml is gone", value=str(run.path), hint="choose another --out")
+        raise UserError(
+            "the directory holds a run whose config.toml is gone",
+            value=str(run.path),
+            hint="choose another --out",
+        )
     (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         write_text(run.path / name, text)

@@ -4,7 +4,7 @@
 
     runs/book/
     ├── config.toml               what was asked for; the same command must ask for the same
-    ├── metrics.jsonl             one row a step, held-out rows between them; the same bits whenever it is run again
+    ├── metrics.jsonl             a row a step, held-out rows between; the same bits in every run
     ├── timing.jsonl              tokens/s and utilisation: differs from run to run
     ├── samples.jsonl  events.jsonl
     ├── checkpoints/
@@ -26,7 +26,7 @@ from congling.core.config import Config
 from congling.core.errors import UserError
 
 LOGS = ("metrics", "samples")
-"""Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` are a history and only grow."""
+"""Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` only grow."""
 
 
 class JsonLines:
@@ -56,7 +56,9 @@ class JsonLines:
         with self.path.open("ab") as stream:
             if stream.tell() < size:
                 raise UserError(
-                    "the log is shorter than its checkpoint says", where=self.path, hint="restore it, or start a new run"
+                    "the log is shorter than its checkpoint says",
+                    where=self.path,
+                    hint="restore it, or start a new run",
                 )
             stream.truncate(size)
 
@@ -87,7 +89,9 @@ class RunDirectory:
 
     def event(self, event: str, **values: Any) -> None:
         """Add to the history of the run."""
-        self.log("events").append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **values})
+        self.log("events").append(
+            {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **values}
+        )
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint after ``step`` steps is."""
@@ -95,7 +99,9 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Finished checkpoints, newest first."""
-        return sorted((p for p in self.path.glob("checkpoints/step-" + "[0-9]" * 8) if artifact.exists(p)), reverse=True)
+        return sorted(
+            (p for p in self.path.glob("checkpoints/step-" + "[0-9]" * 8) if artifact.exists(p)), reverse=True
+        )
 
     def point(self, name: str, checkpoint: Path) -> None:
         """Let ``LATEST`` or ``BEST`` name a checkpoint."""
@@ -104,7 +110,11 @@ class RunDirectory:
     def pointed(self, name: str) -> Path | None:
         """The checkpoint that ``LATEST`` or ``BEST`` names, if it is there."""
         file = self.path / name
-        target = self.path / "checkpoints" / Path(file.read_text(encoding="utf-8").strip()).name if file.is_file() else None
+        target = (
+            self.path / "checkpoints" / Path(file.read_text(encoding="utf-8").strip()).name
+            if file.is_file()
+            else None
+        )
         return target if target is not None and artifact.exists(target) else None
 
 
@@ -121,7 +131,9 @@ def find_checkpoint(path: Path | str) -> Path:
     found = run.pointed("BEST") or run.pointed("LATEST") or next(iter(run.checkpoints()), None)
     if found is None:
         state = "holds no finished checkpoint" if path.is_dir() else "does not exist"
-        raise UserError(f"the run directory {state}", value=str(path), hint="train first, or name another directory")
+        raise UserError(
+            f"the run directory {state}", value=str(path), hint="train first, or name another directory"
+        )
     return found
 
 
@@ -137,8 +149,12 @@ def require_same(before: Config, now: Config, *, where: Path, harmless: Collecti
         if key.rpartition(".")[2] not in harmless
     ]
     if differing:
-        raise UserError("this directory holds a run with another configuration", where=where,
-                        value=", ".join(differing), hint="go on with the old values, or choose another --out")  # fmt: skip
+        raise UserError(
+            "this directory holds a run with another configuration",
+            where=where,
+            value=", ".join(differing),
+            hint="go on with the old values, or choose another --out",
+        )
 
 
 def _differences(before: Any, after: Any, path: str = "") -> list[str]:

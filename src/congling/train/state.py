@@ -6,7 +6,7 @@
     ├── model.safetensors  model.json     what is handed on: the averaged weights where there is an average
     ├── tokenizer/
     ├── state/optimizer.safetensors       moments
-    ├── state/weights.safetensors         the weights that are trained on, only where an average is handed on instead
+    ├── state/weights.safetensors         the weights trained on, where an average is handed on
     ├── state/state.json                  step, tokens, best loss, lengths of the logs
     └── MANIFEST.json                     SHA-256 of all that
 
@@ -37,7 +37,7 @@ def save(
     trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
     tokenizer: Path | None, parents: Mapping[str, Artifact],
 ) -> Path:  # fmt: skip
-    """Write the checkpoint of the current step, let ``LATEST`` and ``BEST`` name theirs, and remove old ones."""
+    """Write the current step's checkpoint, let ``LATEST`` and ``BEST`` name theirs, remove old ones."""
     target = run.checkpoint(trainer.step)
     facts = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
     with artifact.writing(target, "checkpoint", parents=parents, facts=facts, overwrite=True) as folder:
@@ -47,7 +47,9 @@ def save(
             shutil.copytree(tokenizer, folder / "tokenizer")
         state = folder / "state"
         state.mkdir()
-        moments = {name: value for optimizer in trainer.optimizers for name, value in optimizer.tensors().items()}
+        moments = {
+            name: value for optimizer in trainer.optimizers for name, value in optimizer.tensors().items()
+        }
         save_file(_portable(moments), state / "optimizer.safetensors")
         if trainer.ema is not None:
             save_file(_portable(trainer.model.state_dict()), state / "weights.safetensors")
@@ -65,10 +67,13 @@ def save(
     return target
 
 
-def resume(trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True) -> int:
+def resume(
+    trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True
+) -> int:
     """Continue from the newest checkpoint that is whole; returns its step, 0 where there is none yet.
 
-    A damaged one is reported, set aside and the one before is used. Logs are cut back to where the checkpoint was.
+    A damaged one is reported, set aside and the one before is used. Logs are cut back to where the checkpoint
+    was.
     ``write`` is false for all but the first of several processes, which leave the directory alone.
 
     Raises:
@@ -84,12 +89,18 @@ def resume(trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact],
             continue
         for name, parent in parents.items():
             if checkpoint.parents.get(name) != parent.fingerprint:
-                raise UserError(f"this run was made from other {name}", where=path, value=str(parent.path),
-                                hint=f"give the {name} it was started with, or choose another --out")  # fmt: skip
+                raise UserError(
+                    f"this run was made from other {name}",
+                    where=path,
+                    value=str(parent.path),
+                    hint=f"give the {name} it was started with, or choose another --out",
+                )
         _restore(trainer, run, path, write)
         return trainer.step
     if found:
-        raise UserError("no checkpoint of this run is whole", where=run.path, hint="remove the directory and start again")
+        raise UserError(
+            "no checkpoint of this run is whole", where=run.path, hint="remove the directory and start again"
+        )
     if write:
         for name in LOGS:
             run.log(name).truncate(0)
@@ -127,7 +138,10 @@ def _set_aside(run: RunDirectory, path: Path, error: UserError) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     path.rename(aside)
     run.event("damaged checkpoint", checkpoint=path.name, reason=str(error))
-    print(f"warning: {error}\n  {path.name} is damaged and set aside; going on from the one before", file=sys.stderr)
+    print(
+        f"warning: {error}\n  {path.name} is damaged and set aside; going on from the one before",
+        file=sys.stderr,
+    )
 
 
 def _prune(run: RunDirectory, keep: int) -> None:

@@ -1,7 +1,7 @@
 """Several processes, each with the whole model and a part of every step (``torchrun -m congling …``).
 
-Gradients are summed over the processes while the backward pass still runs. Since the loss is divided by the count of
-targets of *all* processes, the result is that of one process with the whole step, up to the order of additions.
+Gradients are summed over the processes while the backward pass still runs. The loss is divided by the count
+of targets of *all* processes, so the result is that of one process with the whole step, up to rounding.
 """
 
 import contextlib

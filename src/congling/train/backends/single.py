@@ -48,7 +48,8 @@ class Single:
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         # Pinned memory is what lets the copy run beside the computation.
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        cuda = self.device.type == "cuda"
+        return tensor.pin_memory().to(self.device, non_blocking=True) if cuda else tensor
 
     def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Context of one micro-batch; gradients are exchanged in the last one only."""
@@ -91,7 +92,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bf16 on a GPU with bf16 units, fp32 elsewhere. Weights and optimizer stay fp32 in any case."""
+    """``auto``: bf16 on a GPU with units for it, else fp32. Weights and optimizer stay fp32 in any case."""
     if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bf16" if units else "fp32"
     return torch.bfloat16 if name == "bf16" else torch.float32

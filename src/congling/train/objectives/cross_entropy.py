@@ -1,9 +1,9 @@
 """Linear layer and cross-entropy in one, chunk by chunk, so that all logits never exist at once.
 
-Logits are the largest tensor of a small model: 4096 positions times 32,000 pieces are half a gigabyte, and as much
-again for their gradient. The gradient of a cross-entropy needs nothing from later in the graph but one factor, so each
-chunk's is computed right after its logits, while these are still in the cache, and only the small gradients of the
-hidden states and of the weight are kept (as in Liger-Kernel, Hsu et al. 2024).
+Logits are the largest tensor of a small model: 4096 positions times 32,000 pieces are half a gigabyte, and as
+much again for their gradient. The gradient of a cross-entropy needs nothing from later in the graph but one
+factor, so each chunk's is computed right after its logits, while these are still in the cache, and only the
+small gradients of the hidden states and of the weight are kept (as in Liger-Kernel, Hsu et al. 2024).
 """
 
 # N positions, W width, V vocabulary
@@ -17,7 +17,9 @@ CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 """Logits in one chunk: about a CPU's second-level cache; large enough to fill a GPU."""
 
 
-def cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy_sum(
+    hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Sum over positions of ``weights · -log softmax(hidden @ weight.T)[targets]``, in nats.
 
     Args:
@@ -27,9 +29,10 @@ def cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, weights: 
         weights: (...) or None for one each; positions of weight 0 have no influence.
     """
     flat = hidden.reshape(-1, hidden.shape[-1])
-    compute = torch.get_autocast_dtype(flat.device.type) if torch.is_autocast_enabled(flat.device.type) else flat.dtype
-    each = None if weights is None else weights.reshape(-1)
-    return _LinearCrossEntropy.apply(flat, weight, targets.reshape(-1), each, compute, torch.is_grad_enabled())
+    kind = flat.device.type
+    compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else flat.dtype
+    each, learn = None if weights is None else weights.reshape(-1), torch.is_grad_enabled()
+    return _LinearCrossEntropy.apply(flat, weight, targets.reshape(-1), each, compute, learn)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -37,7 +40,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, compute: torch.dtype, learn: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        compute: torch.dtype,
+        learn: bool,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             total, grad_hidden, grad_weight = _chunked(hidden, weight.to(compute), targets, weights, learn)
@@ -50,15 +59,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         hidden_dtype, weight_dtype = ctx.dtypes
-        return (grad_hidden * grads[0]).to(hidden_dtype), (grad_weight * grads[0]).to(weight_dtype), None, None, None, None
+        wanted = (grad_hidden * grads[0]).to(hidden_dtype), (grad_weight * grads[0]).to(weight_dtype)
+        return *wanted, None, None, None, None
 
 
 def _chunked(
     hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, learn: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Total (scalar), gradient of hidden (N, W) and of weight (V, W); the gradients stay empty unless ``learn``."""
+    """Total (scalar), gradient of hidden (N, W) and of weight (V, W); these are empty unless ``learn``."""
     size = max(16, CHUNK_VALUES.get(hidden.device.type, 2**24) // weight.shape[0])
-    exact = torch.promote_types(weight.dtype, torch.float32)  # sums in at least fp32, in fp64 for gradient checks
+    exact = torch.promote_types(weight.dtype, torch.float32)  # fp64 where gradients are checked in it
     grad_hidden = torch.empty_like(hidden, dtype=weight.dtype) if learn else weight.new_empty(0)
     grad_weight = torch.zeros_like(weight, dtype=exact) if learn else weight.new_empty(0)
     total = torch.zeros((), dtype=exact, device=hidden.device)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass
 class Loss:
-    """Sums over the targets of one micro-batch, never averages: the loop divides once, by the count of the whole step.
+    """Sums over the targets of one micro-batch, never averages: the loop divides once, by the step's count.
 
     Averages of averages are wrong as soon as micro-batches hold different numbers of targets.
     """

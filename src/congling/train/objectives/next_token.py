@@ -1,4 +1,4 @@
-"""Predict the next token: the objective of pretraining and, with a mask for weights, of supervised fine-tuning."""
+"""Predict the next token: the objective of pretraining and, with a mask for weights, of fine-tuning."""
 
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class LanguageModel(Protocol):
 
 
 def next_token(model: LanguageModel, batch: Any) -> Loss:
-    """Cross-entropy of each target, weighted and summed, plus the load-balancing loss of a mixture of experts.
+    """Cross-entropy of each target, weighted and summed, plus a mixture of experts' load-balancing loss.
 
     Args:
         model: gives hidden states.

@@ -31,7 +31,7 @@ class AdamW:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and state as they are."""
         for group, settings in zip(self.groups, self.inner.param_groups, strict=True):
             settings["lr"] = group.rate * factor
-        # The fused kernel's own way to skip on the device, made for gradient scalers; torch reads it if it is there.
+        # The fused kernel's own way to skip on the device, made for gradient scalers.
         self.inner.__dict__.update(found_inf=skip, grad_scale=None)
         self.inner.step()
 
@@ -49,6 +49,7 @@ class AdamW:
         for group in self.groups:
             for name, parameter in group.parameters.items():
                 keys = ("step", "exp_avg", "exp_avg_sq")
-                stored = {key: tensors[f"adamw.{name}.{key}"] for key in keys if f"adamw.{name}.{key}" in tensors}
-                if stored:
-                    self.inner.state[parameter] = {key: value.to(parameter.device) for key, value in stored.items()}
+                stored = {key: tensors.get(f"adamw.{name}.{key}") for key in keys}
+                self.inner.state[parameter] = {
+                    key: value.to(parameter.device) for key, value in stored.items() if value is not None
+                }

@@ -15,7 +15,7 @@ class Optimizer(Protocol):
     """What the loop asks of an optimizer; it never waits for the device."""
 
     def step(self, step: int, factor: float, skip: Tensor) -> None:
-        """Apply the gradients of ``step`` at ``factor`` times the peak rates, or nothing where ``skip`` is 1."""
+        """Apply the gradients at ``factor`` times the peak rates, or nothing where ``skip`` is 1."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:

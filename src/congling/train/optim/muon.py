@@ -1,8 +1,8 @@
 """Muon: momentum, made orthogonal (Jordan et al. 2024), for all matrices of one shape at once.
 
 A gradient matrix is usually dominated by a few directions. Replacing its singular values by about 1 moves all
-directions alike, which needs far fewer steps. Newton-Schulz iterations do that with matrix products alone; stacking
-the matrices of equal shape turns hundreds of small products into a few batched ones.
+directions alike, which needs far fewer steps. Newton-Schulz iterations do that with matrix products alone;
+stacking the matrices of equal shape turns hundreds of small products into a few batched ones.
 """
 
 # N matrices of one shape, R rows (outputs), C columns (inputs)
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from congling.train.config import MuonConfig
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x, x³, x⁵: steepest at 0 among those that keep singular values within about [0.7, 1.2]."""
+"""Coefficients of x, x³, x⁵: steep at 0, and keeping singular values within about [0.7, 1.2]."""
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -100,7 +100,9 @@ def _warmed_up(config: MuonConfig, step: int) -> float:
 
 
 def _scale(config: MuonConfig, rows: int, columns: int) -> float:
-    return math.sqrt(max(1, rows / columns)) if config.scale == "spectral" else 0.2 * math.sqrt(max(rows, columns))
+    if config.scale == "spectral":
+        return math.sqrt(max(1, rows / columns))
+    return 0.2 * math.sqrt(max(rows, columns))
 
 
 def _matrices(tensor: Tensor) -> Tensor:

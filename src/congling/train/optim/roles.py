@@ -1,4 +1,4 @@
-"""What each parameter is to an optimizer, by name: a block matrix, a table of embeddings, the head, or a scalar."""
+"""What each parameter is to an optimizer: a block matrix, a table of embeddings, the head, or a scalar."""
 
 from typing import Literal
 
@@ -10,8 +10,8 @@ Role = Literal["matrix", "embedding", "head", "scalar"]
 def roles(model: nn.Module) -> dict[str, Role]:
     """Role of every trainable parameter.
 
-    Rows of embeddings are vectors that a rare token moves alone; the matrix behind ``output_weight()`` is the head,
-    tied or not, since every token moves all of it; parameters of one dimension (norm gains, biases) are scalars.
+    Rows of embeddings are vectors that a rare token moves alone; the matrix behind ``output_weight()`` is the
+    head, tied or not, since every token moves all of it; norm gains and biases are scalars.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     output = getattr(model, "output_weight", None)
