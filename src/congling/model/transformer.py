@@ -14,10 +14,6 @@ normalised and add to it.
 
 # B batch, T time, W width, V vocabulary
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -68,7 +64,7 @@ class Transformer(nn.Module):
         self.norm = build_norm(config.norm, config.width)
         # Tied: there is no second matrix, so neither a checkpoint nor an optimizer can hold it twice.
         self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
-        self._run: Callable[..., Tensor] = _call
+        self.recompute = False  # set by `checkpoint_blocks`
         self.initialise(0)
 
     def forward(
@@ -90,7 +86,11 @@ class Transformer(nn.Module):
         sight = Sight(self.positions.angles(place), *visibility(tokens, documents, cache))
         x = self.dropout(self.positions.add(self.embedding(tokens), place))
         for i, block in enumerate(self.blocks):
-            x = self._run(block, x, sight, None if cache is None else cache.layers[i])
+            memory = None if cache is None else cache.layers[i]
+            if self.recompute:
+                x = checkpoint(block, x, sight, memory, use_reentrant=False)
+            else:
+                x = block(x, sight, memory)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Transformer(nn.Module):
 
     def checkpoint_blocks(self, on: bool = True) -> None:
         """Keep only each block's input and compute the rest again backward: less memory, ~1/3 slower."""
-        self._run = partial(checkpoint, use_reentrant=False) if on else _call
+        self.recompute = on
 
     def balance_loss(self) -> Tensor:
         """Load-balancing loss of the last forward pass, summed over its tokens; 0 for a dense model.
@@ -124,7 +124,3 @@ class Transformer(nn.Module):
 
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
-
-
-def _call(block: nn.Module, *inputs: Any) -> Tensor:
-    return block(*inputs)
