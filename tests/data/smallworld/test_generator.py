@@ -11,7 +11,7 @@ from congling.data.smallworld.generator import Generator
 from congling.data.smallworld.script import PAIRS, to_traditional
 
 # Of the first 100 kB with seed 7; changes only when the world itself does.
-PINNED = "8e2d0eac8d0032accde3dba44d301b45106dc1147b6cc60d21a3fcf08e56d5e4"
+PINNED = "a472971e4ed9116a4d9b40ffc3ac612c525cee817130c561a90e6b518f4c160b"
 
 DIGEST = """
 import hashlib
