@@ -27,7 +27,9 @@ def model() -> Transformer:
     built = Transformer(FAMILIES["qwen3"](vocab_size=32, context=16, layers=1, width=32))
     with torch.no_grad():
         for parameter in built.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
     return built
 
 
@@ -63,7 +65,9 @@ def test_training_mode_is_restored_and_limits_hold(model):
     assert model.training and report.tokens == 100 and report.characters == 60
     with pytest.raises(UserError):
         evaluate(model, split(), context=17)
-    empty = TokenSplit(np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), EOS, 32)
+    empty = TokenSplit(
+        np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), EOS, 32
+    )
     with pytest.raises(UserError):
         evaluate(model, empty)
 

@@ -16,13 +16,17 @@ DICTIONARY = CorpusFacts(3_400_000, 2_700_000, 21_000, 110, 9000, 300_000, 2300)
 WEB = CorpusFacts(3_000_000_000, 2_000_000_000, 900_000, 900, 32_000, 2_000_000, 800)
 
 
-def plan(corpus: CorpusFacts, budget: str | None = "15m", machine: MachineFacts = LAPTOP, **values: Any) -> Plan:
+def plan(
+    corpus: CorpusFacts, budget: str | None = "15m", machine: MachineFacts = LAPTOP, **values: Any
+) -> Plan:
     """Plan a recipe of dotted ``model__layers=4`` values."""
     recipe: dict[str, Any] = {"data": {"sources": ["book.txt"]}, "budget": budget}
     for key, value in values.items():
         table, _, name = key.partition("__")
         recipe.setdefault(table, {})[name] = value
-    return planning.make(build(Recipe, {key: value for key, value in recipe.items() if value is not None}), corpus, machine)
+    return planning.make(
+        build(Recipe, {key: value for key, value in recipe.items() if value is not None}), corpus, machine
+    )
 
 
 def codes(found: Plan) -> dict[str, str]:

@@ -46,7 +46,14 @@ def test_rereading_brings_regularisation():
 
 
 def test_what_is_given_stays():
-    found = plan(HLM, model__layers=3, model__width=160, train__rows=5, train__optimizer={"kind": "adamw", "rate": 5e-4}, train__clip=0.5)
+    found = plan(
+        HLM,
+        model__layers=3,
+        model__width=160,
+        train__rows=5,
+        train__optimizer={"kind": "adamw", "rate": 5e-4},
+        train__clip=0.5,
+    )
     assert (found.model.layers, found.model.width, found.train.rows, found.train.clip) == (3, 160, 5, 0.5)
     assert found.train.optimizer.kind == "adamw" and found.train.optimizer.rate == 5e-4
     assert {choice.key: choice.why for choice in found.advice.choices}["layers"] == "given in the recipe"

@@ -18,19 +18,22 @@ MISTAKES = {
     "table-rate-too-high": ({"train__optimizer": {"kind": "muon", "embedding_rate": 3.0}}, "warning"),
     "no-warmup": ({"train__schedule": {"kind": "cosine", "warmup": 0.0}}, "warning"),
     "no-dropout": ({"train__steps": 9000, "model__dropout": 0.0}, "warning"),
-    "tiny-weight-decay": ({"train__steps": 9000, "train__optimizer": {"kind": "adamw", "weight_decay": 1e-4}}, "warning"),
+    "tiny-weight-decay": (
+        {"train__steps": 9000, "train__optimizer": {"kind": "adamw", "weight_decay": 1e-4}},
+        "warning",
+    ),
     "many-passes": ({"train__steps": 90_000}, "warning"),
     "over-budget": ({"train__steps": 90_000}, "warning"),
     "very-long": ({"train__steps": 1_000_000}, "error"),
-    "batch-too-big": ({"train__rows": 2048}, "warning"),
+    "batch-too-big": ({"train__rows": 64, "train__accumulation": 64}, "warning"),
     "few-steps": ({"train__steps": 10}, "note"),
     "context-beyond-model": ({"model__context": 64, "train__context": 128}, "error"),
     "memory": ({"model__layers": 48, "model__width": 2048, "train__rows": 64}, "error"),
-    "width-not-64": ({"model__width": 100, "model__heads": 4}, "note"),
+    "width-not-64": ({"model__width": 96, "model__heads": 4}, "note"),
     "odd-head-width": ({"model__width": 72, "model__heads": 6}, "warning"),
     "bf16-on-cpu": ({"train__precision": "bf16"}, "warning"),
     "little-data": ({"model__layers": 16, "model__width": 768}, "warning"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("code", MISTAKES)
@@ -47,7 +50,10 @@ def test_nothing_is_wrong_with_the_advice_itself():
 def test_mistakes_of_corpus_and_machine():
     assert codes(plan(replace(HLM, vocab_size=64_000)))["vocabulary-too-big"] == "warning"
     assert "embedding-heavy" in codes(plan(replace(HLM, vocab_size=64_000)))
-    assert codes(plan(replace(HLM, median_tokens=20), train__context=256))["context-beyond-documents"] == "warning"
+    assert (
+        codes(plan(replace(HLM, median_tokens=20), train__context=256))["context-beyond-documents"]
+        == "warning"
+    )
     assert codes(plan(replace(HLM, validation_tokens=0)))["no-validation"] == "warning"
     assert codes(plan(SLQM))["small-validation"] == "note"
     assert codes(plan(HLM, machine=replace(LAPTOP, free_disk=10**6)))["disk"] == "error"

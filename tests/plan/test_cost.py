@@ -38,9 +38,17 @@ def kept(family: str, layers: int, **options) -> float:
 
 @pytest.mark.parametrize(
     ("family", "options"),
-    [("qwen3", {}), ("qwen3", {"dropout": 0.1}), ("qwen3", {"kv_heads": 1}), ("llama", {}), ("gpt2", {}), ("gpt2", {"dropout": 0.1}),
-     ("qwen3-moe", {}), ("deepseek-moe", {"dense_layers": 0})],
-)  # fmt: skip
+    [
+        ("qwen3", {}),
+        ("qwen3", {"dropout": 0.1}),
+        ("qwen3", {"kv_heads": 1}),
+        ("llama", {}),
+        ("gpt2", {}),
+        ("gpt2", {"dropout": 0.1}),
+        ("qwen3-moe", {}),
+        ("deepseek-moe", {"dense_layers": 0}),
+    ],
+)
 def test_activations_of_a_block_are_those_autograd_keeps(family, options):
     config = FAMILIES[family](vocab_size=64, context=32, layers=2, width=128, **options)
     measured = (kept(family, 3, **options) - kept(family, 1, **options)) / 2

@@ -11,21 +11,48 @@ from congling.plan.explain import explain, repeats
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}
 
 
-def run(tmp_path, *, held_out, loss=lambda step: 10 / step, rate=lambda step: 1 - step / 101, skipped=(), samples=(), lines=LINES):
+def run(
+    tmp_path,
+    *,
+    held_out,
+    loss=lambda step: 10 / step,
+    rate=lambda step: 1 - step / 101,
+    skipped=(),
+    samples=(),
+    lines=LINES,
+):
     metrics = []
     for step in range(1, 101):
-        row = {"step": step, "tokens": step * 100, "loss": loss(step), "gradient_norm": 1.0, "rate": rate(step)}
-        metrics.append(row if step not in skipped else row | {"loss": None, "gradient_norm": None, "skipped": True})
+        row = {
+            "step": step,
+            "tokens": step * 100,
+            "loss": loss(step),
+            "gradient_norm": 1.0,
+            "rate": rate(step),
+        }
+        metrics.append(
+            row if step not in skipped else row | {"loss": None, "gradient_norm": None, "skipped": True}
+        )
         if step % 20 == 0:
-            metrics.append({"step": step, "validation_loss": 1.0, "validation_bits_per_character": held_out[step // 20 - 1]})
+            metrics.append(
+                {
+                    "step": step,
+                    "validation_loss": 1.0,
+                    "validation_bits_per_character": held_out[step // 20 - 1],
+                }
+            )
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
-    (tmp_path / "samples.jsonl").write_text("".join(json.dumps({"step": 100, "prompt": "", "text": text}) + "\n" for text in samples))
+    (tmp_path / "samples.jsonl").write_text(
+        "".join(json.dumps({"step": 100, "prompt": "", "text": text}) + "\n" for text in samples)
+    )
     (tmp_path / "plan.json").write_text(json.dumps({"corpus": {"reference_lines": lines}}))
     return {finding.code: finding.severity for finding in explain(record.read(tmp_path))}
 
 
 def test_a_healthy_run(tmp_path):
-    assert run(tmp_path, held_out=[7, 6.5, 6.3, 6.21, 6.2], samples=["众人都笑道：这是谁说的？"]) == {"below-bigram": "note"}
+    assert run(tmp_path, held_out=[7, 6.5, 6.3, 6.21, 6.2], samples=["众人都笑道：这是谁说的？"]) == {
+        "below-bigram": "note"
+    }
 
 
 def test_a_run_that_learnt_nothing(tmp_path):
@@ -48,14 +75,28 @@ def test_steps_that_were_skipped(tmp_path):
 
 
 def test_samples_that_repeat(tmp_path):
-    assert run(tmp_path, held_out=[7, 6.5, 6.3, 6.2, 6.2], samples=["却说" + "“" * 30])["repeating-samples"] == "warning"
+    assert (
+        run(tmp_path, held_out=[7, 6.5, 6.3, 6.2, 6.2], samples=["却说" + "“" * 30])["repeating-samples"]
+        == "warning"
+    )
 
 
 def test_below_the_floor_is_a_leak(tmp_path):
-    assert run(tmp_path, held_out=[3, 2, 1.5, 1.2, 1.1], lines=LINES | {"floor": 1.6})["below-floor"] == "error"
+    assert (
+        run(tmp_path, held_out=[3, 2, 1.5, 1.2, 1.1], lines=LINES | {"floor": 1.6})["below-floor"] == "error"
+    )
 
 
-@pytest.mark.parametrize(("text", "loops"), [("“" * 20, True), ("说道，" * 8, True), ("却说宝玉听了，忙问道：这是谁说的？", False), ("", False), ("。。。", False)])
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("“" * 20, True),
+        ("说道，" * 8, True),
+        ("却说宝玉听了，忙问道：这是谁说的？", False),
+        ("", False),
+        ("。。。", False),
+    ],
+)
 def test_repeats(text, loops):
     assert repeats(text) is loops
 
@@ -64,7 +105,14 @@ def test_damaged_logs_are_read_as_far_as_they_go(tmp_path):
     with pytest.raises(UserError):
         record.read(tmp_path)
     good = {"step": 1, "tokens": 10, "loss": 2.0}
-    lines = [json.dumps(good), "[[[", '{"step": "x"}', '{"step": 2, "tokens": 1e999, "loss": 1}', "[" * 100_000, '{"step": 3, "tok']
+    lines = [
+        json.dumps(good),
+        "[[[",
+        '{"step": "x"}',
+        '{"step": 2, "tokens": 1e999, "loss": 1}',
+        "[" * 100_000,
+        '{"step": 3, "tok',
+    ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     (tmp_path / "plan.json").write_text("[1, 2")
     found = record.read(tmp_path)

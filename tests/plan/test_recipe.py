@@ -11,7 +11,10 @@ from congling.plan import recipe
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
     file = tmp_path / "book.toml"
-    file.write_text('budget = "15m"\nsamples = ["却说"]\n[data]\nsources = ["book.txt"]\n[train]\nrows = 8\n', encoding="utf-8")
+    file.write_text(
+        'budget = "15m"\nsamples = ["却说"]\n[data]\nsources = ["book.txt"]\n[train]\nrows = 8\n',
+        encoding="utf-8",
+    )
     return file
 
 

@@ -28,7 +28,9 @@ def test_points_that_are_not_finite_are_left_out():
     assert "nothing recorded" in chart([(0, math.nan)])
 
 
-@pytest.mark.parametrize("points", [[(5, 2.0)], [(0, 0.0), (1, 0.0)], [(0, 1e-9), (1, 1e9)], [(0, -3), (1e12, 4)]])
+@pytest.mark.parametrize(
+    "points", [[(5, 2.0)], [(0, 0.0), (1, 0.0)], [(0, 1e-9), (1, 1e9)], [(0, -3), (1e12, 4)]]
+)
 def test_odd_ranges_still_draw(points):
     ElementTree.fromstring(chart(points))
 

@@ -1,10 +1,13 @@
 """How much of a generated text is copied from the training text: the other half of every sample's story.
 
-A small model that has seen a small book many times recites it. The copy rate is the share of generated characters
-that lie inside a verbatim span of at least ``n`` characters of the training text; the same number for held-out text
+A small model that has seen a small book many times recites it. The copy rate is the share of generated
+characters
+that lie inside a verbatim span of at least ``n`` characters of the training text; the same number for
+held-out text
 says how much of it is ordinary (set phrases, chapter headings).
 
-The generated text is small and is indexed; the training text only streams past in blocks, so memory does not depend
+The generated text is small and is indexed; the training text only streams past in blocks, so memory does
+not depend
 on its size. Windows of ``n`` characters are compared by a rolling hash first (numpy) and then exactly.
 """
 
@@ -80,7 +83,8 @@ def copy_report(generated: Sequence[str], training: Iterable[str], *, span: int 
 
 
 def _blocks(texts: Iterable[str], overlap: int) -> Iterator[str]:
-    """Join texts into blocks of bounded size; a text cut by a block's end is repeated by ``overlap`` characters."""
+    """Join texts into blocks of bounded size; a text cut by a block's end is repeated by ``overlap``
+    characters."""
     held = ""
     for text in texts:
         text = text.replace(_GAP, "\ufffd")
@@ -115,7 +119,8 @@ def _table(places: Iterable[str], span: int) -> np.ndarray:
 
 
 def _hits(block: str, table: np.ndarray, places: dict[str, list[tuple[int, int]]], span: int) -> list[int]:
-    """Starts of the windows of ``block`` that stand in the generated text: likely ones by hash, then exactly."""
+    """Starts of the windows of ``block`` that stand in the generated text: likely ones by hash, then
+    exactly."""
     likely = np.flatnonzero(table[_window_hashes(block, span)])
     return [start for start in likely.tolist() if block[start : start + span] in places]
 
@@ -137,7 +142,9 @@ def _longest_common(run: str, generated: Sequence[str], best: str, span: int) ->
     """Longest substring of ``run`` found in a generated text, if longer than ``best`` (two moving ends)."""
     length = max(len(best), span - 1)
     for start in range(len(run)):
-        while start + length < len(run) and any(run[start : start + length + 1] in text for text in generated):
+        while start + length < len(run) and any(
+            run[start : start + length + 1] in text for text in generated
+        ):
             length += 1
             best = run[start : start + length]
     return best

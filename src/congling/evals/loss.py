@@ -19,7 +19,8 @@ _CHUNK_VALUES = 2**22  # logits computed at a time: 16 MB, whatever the vocabula
 class LossReport:
     """Mean negative log-probability of a text, and how much text it was.
 
-    An end-of-text id is predicted like any token and its cost belongs to the text; the denominators count the text
+    An end-of-text id is predicted like any token and its cost belongs to the text; the denominators
+    count the text
     alone, so that values compare across tokenizers and with the reference lines.
     """
 
@@ -57,9 +58,15 @@ class LossReport:
 
 @torch.inference_mode()
 def evaluate(
-    model: Transformer, split: TokenSplit, *, context: int | None = None, rows: int = 16, overlap: int | None = None,
-    limit_tokens: int | None = None, document_mask: bool = False,
-) -> LossReport:  # fmt: skip
+    model: Transformer,
+    split: TokenSplit,
+    *,
+    context: int | None = None,
+    rows: int = 16,
+    overlap: int | None = None,
+    limit_tokens: int | None = None,
+    document_mask: bool = False,
+) -> LossReport:
     """Score every token of a split exactly once.
 
     Args:
@@ -67,7 +74,8 @@ def evaluate(
         split: tokens with the sizes of their documents.
         context: window in tokens; the model's by default.
         rows: windows scored together.
-        overlap: tokens of each window that only give context; half a window by default. 0 is fastest and counts the
+        overlap: tokens of each window that only give context; half a window by default. 0 is fastest and
+        counts the
             first tokens of every window as if nothing stood before them.
         limit_tokens: score only the beginning of the split.
         document_mask: attention stays inside a document.
@@ -77,35 +85,55 @@ def evaluate(
     """
     context = context or model.config.context
     if context > model.config.context:
-        raise UserError("the window is longer than the model's context", value=context, hint=f"at most {model.config.context}")
+        raise UserError(
+            "the window is longer than the model's context",
+            value=context,
+            hint=f"at most {model.config.context}",
+        )
     part = split if limit_tokens is None else split.head(limit_tokens)
     if not len(part.tokens):
-        raise UserError("there is no held-out text to score", hint="hold out documents: data.split.validation")
+        raise UserError(
+            "there is no held-out text to score", hint="hold out documents: data.split.validation"
+        )
     overlap = context // 2 if overlap is None else overlap
-    windows = evaluation_windows(part, context=context, rows=rows, overlap=overlap, document_mask=document_mask)
+    windows = evaluation_windows(
+        part, context=context, rows=rows, overlap=overlap, document_mask=document_mask
+    )
     count = math.ceil(max(1, len(part.tokens) - overlap) / (context - overlap) / rows)
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     nats = 0.0
     try:
         for batch in track(windows, "held-out loss", total=count):
-            places = (None if array is None else torch.from_numpy(array).to(device) for array in (batch.positions, batch.documents))
+            places = (
+                None if array is None else torch.from_numpy(array).to(device)
+                for array in (batch.positions, batch.documents)
+            )
             positions, documents = places
-            hidden = model(torch.from_numpy(batch.tokens).to(device), positions=positions, documents=documents)
+            hidden = model(
+                torch.from_numpy(batch.tokens).to(device), positions=positions, documents=documents
+            )
             assert batch.weights is not None
-            targets, weights = torch.from_numpy(batch.targets).to(device), torch.from_numpy(batch.weights).to(device)
+            targets, weights = (
+                torch.from_numpy(batch.targets).to(device),
+                torch.from_numpy(batch.weights).to(device),
+            )
             nats += _weighted_nats(model, hidden.flatten(0, 1), targets.flatten(), weights.flatten())
     finally:
         model.train(was_training)
     return LossReport(nats, len(part.tokens), int(part.characters.sum()), int(part.bytes.sum()))
 
 
-def _weighted_nats(model: Transformer, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> float:
+def _weighted_nats(
+    model: Transformer, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> float:
     """Sum of weights · -log p over positions: hidden (N, W), targets and weights (N,); logits in chunks."""
     chunk = max(1, _CHUNK_VALUES // model.config.vocab_size)
     total = torch.zeros((), dtype=torch.float64, device="cpu")
     for start in range(0, len(hidden), chunk):
         part = slice(start, start + chunk)
-        losses = torch.nn.functional.cross_entropy(model.logits(hidden[part]).float(), targets[part], reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            model.logits(hidden[part]).float(), targets[part], reduction="none"
+        )
         total += (losses * weights[part]).double().sum().cpu()
     return float(total)

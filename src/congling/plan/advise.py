@@ -1,7 +1,9 @@
 """Choose everything a recipe leaves open, and say why: the model, the batch, the rates, the horizon.
 
-The arithmetic behind it: time = tokens · FLOPs per token ÷ (utilisation · peak), less start-up, compiling, held-out
-losses and samples. When the budget affords fewer than about four passes over the data, compute is the limit and the
+The arithmetic behind it: time = tokens · FLOPs per token ÷ (utilisation · peak), less start-up,
+compiling, held-out
+losses and samples. When the budget affords fewer than about four passes over the data, compute is the
+limit and the
 model is sized for the compute; beyond, the data are, and regularisation is chosen for the number of passes.
 """
 
@@ -9,10 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.units import show_count, show_seconds
-from congling.model.config import ModelConfig, flops_per_token, parameters
+from congling.model.config import ModelConfig, flops_per_token
 from congling.model.families import FAMILIES
 from congling.model.presets import PRESETS
 from congling.plan import tables
@@ -63,7 +67,7 @@ def advise(
     Raises:
         UserError: an unknown family or preset, or values that contradict each other.
     """
-    budget = recipe.budget or tables.DEFAULT_BUDGET
+    budget = float(recipe.budget or tables.DEFAULT_BUDGET)
     model_choices = _Choices(_model_given(recipe))
     train_choices = _Choices(dict(recipe.train))
     context, size, room = _sizes(recipe, corpus, machine, budget)
@@ -107,7 +111,9 @@ def training_seconds(budget: float, *, compiled: bool) -> float:
 def compile_pays(budget: float, corpus: CorpusFacts, machine: MachineFacts) -> bool:
     """Whether compiling saves more than it costs within this budget, and there is text enough to fill it."""
     gpu = machine.accelerator is not None
-    return corpus.tokens >= tables.TINY_TOKENS and budget >= (tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM)
+    return corpus.tokens >= tables.TINY_TOKENS and budget >= (
+        tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM
+    )
 
 
 def _sizes(
@@ -119,33 +125,58 @@ def _sizes(
     share = tables.utilisation(192, compiled=compiled, gpu=machine.accelerator is not None)
     size = tables.size_for(room * share * machine.peak)
     limit = tables.PARAMETERS_PER_CHARACTER * corpus.characters
-    smaller = [row for row in tables.SIZES if row.compute <= size.compute and 12 * row.layers * row.width**2 <= limit]
+    smaller = [
+        row for row in tables.SIZES if row.compute <= size.compute and 12 * row.layers * row.width**2 <= limit
+    ]
     size = smaller[-1] if smaller else tables.SIZES[0]
     longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
     return min(size.context, longest), size, room
 
 
 def _model(
-    recipe: Recipe, choices: _Choices, corpus: CorpusFacts, size: tables.Size, context: int, *, dropout: float,
+    recipe: Recipe,
+    choices: _Choices,
+    corpus: CorpusFacts,
+    size: tables.Size,
+    context: int,
+    *,
+    dropout: float,
     passes: float = 0.0,
-) -> ModelConfig:  # fmt: skip
+) -> ModelConfig:
     context = int(recipe.train.get("context", context))
     tiny = corpus.tokens < tables.TINY_TOKENS
     reason = (
-        f"{show_count(corpus.characters)} characters of text can fill no larger model; it will learn them by heart"
+        f"{show_count(corpus.characters)} characters of text can fill no larger model; it will learn "
+        "them by heart"
         if tiny
         else "the size that reaches the lowest loss for this much computing time"
     )
     arguments: dict[str, Any] = {
         "layers": choices.pick("layers", size.layers, reason),
         "width": choices.pick("width", size.width, reason),
-        "context": choices.pick("context", context, f"the median document has {corpus.median_tokens} tokens, and "
-                                "short rows make cheap attention and more updates"),
-        "tied": choices.pick("tied", size.width >= 512, "a shared embedding saves memory in large models; in small "
-                             "ones a head of its own, with its own rate, learns faster"),
-        "dropout": choices.pick("dropout", dropout, f"the text is read {passes:.1f} times" + (
-            ": nothing to hold back yet" if dropout == 0 else ", so the model must be kept from memorising it")),
-    }  # fmt: skip
+        "context": choices.pick(
+            "context",
+            context,
+            f"the median document has {corpus.median_tokens} tokens, and "
+            "short rows make cheap attention and more updates",
+        ),
+        "tied": choices.pick(
+            "tied",
+            size.width >= 512,
+            "a shared embedding saves memory in large models; in small "
+            "ones a head of its own, with its own rate, learns faster",
+        ),
+        "dropout": choices.pick(
+            "dropout",
+            dropout,
+            f"the text is read {passes:.1f} times"
+            + (
+                ": nothing to hold back yet"
+                if dropout == 0
+                else ", so the model must be kept from memorising it"
+            ),
+        ),
+    }
     family = choices.given["family"]
     rest = {key: value for key, value in choices.given.items() if key not in arguments and key != "family"}
     for key, value in rest.items():
@@ -153,38 +184,61 @@ def _model(
     try:
         return FAMILIES[family](vocab_size=corpus.vocab_size, **arguments, **rest)
     except TypeError as error:
-        raise UserError(f"the family {family} has no such option ({error})", where="[model.options]") from None
-    except ValueError as error:
-        raise UserError(f"this model cannot be built: {error}", where="[model]") from None
+        raise UserError(
+            f"the family {family} has no such option ({error})", where="[model.options]"
+        ) from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"this model cannot be built: {reason}", where="[model]") from None
 
 
 def _batch(
-    choices: _Choices, model: ModelConfig, corpus: CorpusFacts, size: tables.Size, machine: MachineFacts, budget: float
+    choices: _Choices,
+    model: ModelConfig,
+    corpus: CorpusFacts,
+    size: tables.Size,
+    machine: MachineFacts,
+    budget: float,
 ) -> dict[str, Any]:
     context = int(choices.given.get("context", model.context))
     rows = size.rows * max(1, size.context // context // 2)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
-    rows = max(1, min(rows, 2 ** int(math.log2(most))))
+    rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
     pays = compile_pays(budget, corpus, machine)
     return {
         "context": context,
-        "rows": choices.pick("rows", rows, "few tokens a step give many updates in a short run" if budget <= 3600
-                             else "larger batches use the machine better over a long run"),
+        "rows": choices.pick(
+            "rows",
+            rows,
+            "few tokens a step give many updates in a short run"
+            if budget <= 3600
+            else "larger batches use the machine better over a long run",
+        ),
         "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
-        "compile": choices.pick("compile", "on" if pays else "off",
-                                f"saves about 40 % of a step, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
-                                + ("worth it" if pays else "not worth it") + f" in {show_seconds(budget)}"),
-    }  # fmt: skip
+        "compile": choices.pick(
+            "compile",
+            "on" if pays else "off",
+            f"saves about 40 % of a step, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
+            + ("worth it" if pays else "not worth it")
+            + f" in {show_seconds(budget)}",
+        ),
+    }
 
 
 def _affordable_steps(
-    model: ModelConfig, train: dict[str, Any], machine: MachineFacts, corpus: CorpusFacts, room: float,
+    model: ModelConfig,
+    train: dict[str, Any],
+    machine: MachineFacts,
+    corpus: CorpusFacts,
+    room: float,
     seconds_per_step: float | None,
-) -> int:  # fmt: skip
+) -> int:
     if seconds_per_step is None:
-        share = tables.utilisation(model.width, compiled=train["compile"] == "on", gpu=machine.accelerator is not None)
+        share = tables.utilisation(
+            model.width, compiled=train["compile"] == "on", gpu=machine.accelerator is not None
+        )
         tokens = train["context"] * train["rows"] * train["accumulation"]
-        seconds_per_step = flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
+        return max(20, int(room * share * machine.peak / (flops_per_token(model, train["context"]) * tokens)))
     return max(20, int(room / seconds_per_step))
 
 
@@ -193,7 +247,11 @@ def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: floa
     most = tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
     limit = max(20, math.ceil(most * corpus.tokens / tokens_per_step))
     if limit < steps:
-        return limit, f"{most} passes over the text; the time of {show_seconds(budget)} would allow more, but they only overfit"
+        return (
+            limit,
+            f"{most} passes over the text; the time of {show_seconds(budget)} would allow more, but "
+            "they only overfit",
+        )
     return steps, f"what fits into {show_seconds(budget)}"
 
 
@@ -203,36 +261,66 @@ def _rates(
     adamw = round(tables.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5)
     given = choices.given.get("optimizer", {})
     if isinstance(given, dict) and given.get("kind") == "adamw":
-        advised: dict[str, Any] = {"kind": "adamw", "rate": adamw, "weight_decay": max(0.1, rules.weight_decay)}
+        advised: dict[str, Any] = {
+            "kind": "adamw",
+            "rate": adamw,
+            "weight_decay": max(0.1, rules.weight_decay),
+        }
     else:
-        advised = {"kind": "muon", "rate": tables.MUON_RATE, "embedding_rate": tables.EMBEDDING_RATE,
-                   "head_rate": tables.HEAD_RATE, "weight_decay": rules.weight_decay,
-                   "momentum_warmup": min(300, max(1, steps // 10))}  # fmt: skip
+        advised = {
+            "kind": "muon",
+            "rate": tables.MUON_RATE,
+            "embedding_rate": tables.EMBEDDING_RATE,
+            "head_rate": tables.HEAD_RATE,
+            "weight_decay": rules.weight_decay,
+            "momentum_warmup": min(300, max(1, steps // 10)),
+        }
     optimizer = advised | given if isinstance(given, dict) else given
-    why = "given in the recipe, completed" if given else (
-        "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on small Chinese corpora; "
-        f"weight decay for {passes:.1f} passes"
-    )  # fmt: skip
+    why = (
+        "given in the recipe, completed"
+        if given
+        else (
+            "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on "
+            "small Chinese corpora; "
+            f"weight decay for {passes:.1f} passes"
+        )
+    )
     choices.made.append(Choice("optimizer", _shown(optimizer), why))
-    schedule = choices.pick("schedule", {"kind": "wsd", "warmup": 0.02, "decay": 0.5, "shape": "linear"},
-                            "a short warm-up for random weights, then a fall to zero over the last half")  # fmt: skip
+    schedule = choices.pick(
+        "schedule",
+        {"kind": "wsd", "warmup": 0.02, "decay": 0.5, "shape": "linear"},
+        "a short warm-up for random weights, then a fall to zero over the last half",
+    )
     average = round(min(0.999, max(0.9, 1 - 1 / (0.02 * steps + 1))), 4)
-    ema = choices.pick("ema", average if rules.ema else None,
-                       "averages the last fiftieth of the run, which generalises better when data repeat" if rules.ema
-                       else "the falling rate already averages; worth its memory only when data repeat")  # fmt: skip
+    ema = choices.pick(
+        "ema",
+        average if rules.ema else None,
+        "averages the last fiftieth of the run, which generalises better when data repeat"
+        if rules.ema
+        else "the falling rate already averages; worth its memory only when data repeat",
+    )
     return {"optimizer": optimizer, "schedule": schedule, "ema": ema}
 
 
 def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
-    """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the training time."""
+    """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the
+    training time."""
     looks = min(LOOKS, train["steps"])
     budget = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / 12
     affordable = int(budget * 3 / looks)  # scoring a token costs a third of training on it
-    result = {"evaluate_every": choices.pick("evaluate_every", max(1, train["steps"] // looks), f"{looks} points on the curve")}
+    result = {
+        "evaluate_every": choices.pick(
+            "evaluate_every", max(1, train["steps"] // looks), f"{looks} points on the curve"
+        )
+    }
     if affordable < corpus.validation_tokens:
         least = min(corpus.validation_tokens, max(2000, affordable))
-        result["evaluate_tokens"] = choices.pick("evaluate_tokens", least, "the part of the held-out text that a twelfth of "
-                                                 "the time can score at every point; all of it is scored at the end")  # fmt: skip
+        result["evaluate_tokens"] = choices.pick(
+            "evaluate_tokens",
+            least,
+            "the part of the held-out text that a twelfth of "
+            "the time can score at every point; all of it is scored at the end",
+        )
     if recipe.samples:
         result["sample_prompts"] = recipe.samples
     return result
@@ -240,12 +328,6 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
 
 LOOKS = 12
 """Held-out losses during a run."""
-
-
-def summary(advice: Advice) -> str:
-    """One sentence about the chosen model."""
-    model = advice.model
-    return f"{model.layers} layers × {model.width}, {show_count(parameters(model))} parameters, context {model.context}"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""Find the classic mistakes before they cost an evening: each check looks at one thing and says why and what to do."""
+"""Find the classic mistakes before they cost an evening: each check looks at one thing and says why and
+what to do."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,16 +43,30 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
     low, high, usual = (2e-3, 0.1, tables.MUON_RATE) if muon else (1e-4, 1e-2, tables.ADAMW_RATE)
     if s.fresh and optimizer.rate < low:
         severity = "error" if optimizer.rate < low / 3 else "warning"
-        yield Finding(severity, "fine-tuning-rate", f"the learning rate {optimizer.rate:g} is a fine-tuning rate",
-                      "from random weights the model must move far: at this rate it stays near the unigram line for the whole run",
-                      f"use about {usual:g} for {optimizer.kind}, or leave the rate out")  # fmt: skip
+        yield Finding(
+            severity,
+            "fine-tuning-rate",
+            f"the learning rate {optimizer.rate:g} is a fine-tuning rate",
+            "from random weights the model must move far: at this rate it stays near the unigram "
+            "line for the whole run",
+            f"use about {usual:g} for {optimizer.kind}, or leave the rate out",
+        )
     if optimizer.rate > high:
-        yield Finding("error" if optimizer.rate > 5 * high else "warning", "rate-too-high",
-                      f"the learning rate {optimizer.rate:g} is far above what {optimizer.kind} bears",
-                      "the loss jumps or becomes NaN within a few dozen steps", f"use about {usual:g}")  # fmt: skip
+        yield Finding(
+            "error" if optimizer.rate > 5 * high else "warning",
+            "rate-too-high",
+            f"the learning rate {optimizer.rate:g} is far above what {optimizer.kind} bears",
+            "the loss jumps or becomes NaN within a few dozen steps",
+            f"use about {usual:g}",
+        )
     if optimizer.kind == "muon" and max(optimizer.embedding_rate, optimizer.head_rate) > 0.5:
-        yield Finding("warning", "table-rate-too-high", "the rate of the embedding or the head is above 0.5",
-                      "AdamW moves every value by about its rate at each step", "use about 0.05 and 0.004")  # fmt: skip
+        yield Finding(
+            "warning",
+            "table-rate-too-high",
+            "the rate of the embedding or the head is above 0.5",
+            "AdamW moves every value by about its rate at each step",
+            "use about 0.05 and 0.004",
+        )
 
 
 def warmup(s: Situation) -> Iterator[Finding]:
@@ -59,9 +74,14 @@ def warmup(s: Situation) -> Iterator[Finding]:
     steps = round(s.train.schedule.warmup * s.train.steps)
     if s.fresh and steps < 2:
         severity = "note" if s.train.steps < 100 else "warning"
-        yield Finding(severity, "no-warmup", f"the rate is at its peak after {steps} step(s)",
-                      "AdamW's averages are empty and early gradients are large: full steps throw the weights off, sometimes for good",
-                      "set schedule.warmup to 0.02 or more")  # fmt: skip
+        yield Finding(
+            severity,
+            "no-warmup",
+            f"the rate is at its peak after {steps} step(s)",
+            "AdamW's averages are empty and early gradients are large: full steps throw the weights "
+            "off, sometimes for good",
+            "set schedule.warmup to 0.02 or more",
+        )
 
 
 def passes(s: Situation) -> Iterator[Finding]:
@@ -69,49 +89,82 @@ def passes(s: Situation) -> Iterator[Finding]:
     count = s.cost.passes
     tiny = s.corpus.tokens < tables.TINY_TOKENS
     if tiny:
-        yield Finding("note", "will-memorise", f"{show_count(s.corpus.characters)} characters are too few to learn a language from",
-                      f"the text is read {count:.0f} times: the model will learn it by heart and continue it, not write new text",
-                      "fine for a first try; add text for anything more")  # fmt: skip
+        yield Finding(
+            "note",
+            "will-memorise",
+            f"{show_count(s.corpus.characters)} characters are too few to learn a language from",
+            f"the text is read {count:.0f} times: the model will learn it by heart and continue it, "
+            "not write new text",
+            "fine for a first try; add text for anything more",
+        )
     if count > 4 and s.model.dropout == 0:
-        yield Finding("warning", "no-dropout", f"no dropout, but {count:.1f} passes over the text",
-                      "from about the fourth pass on a model without noise memorises: held-out loss rises while training loss falls",
-                      f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer steps")  # fmt: skip
+        yield Finding(
+            "warning",
+            "no-dropout",
+            f"no dropout, but {count:.1f} passes over the text",
+            "from about the fourth pass on a model without noise memorises: held-out loss rises "
+            "while training loss falls",
+            f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer steps",
+        )
     advised = tables.regularisation_for(count).weight_decay
     if count > 4 and s.train.optimizer.weight_decay < advised / 3:
-        yield Finding("warning", "tiny-weight-decay", f"weight decay {s.train.optimizer.weight_decay:g} for {count:.1f} passes",
-                      "decay is what keeps weights from growing to fit single sentences when they come again and again",
-                      f"set optimizer.weight_decay to about {advised:g}")  # fmt: skip
+        yield Finding(
+            "warning",
+            "tiny-weight-decay",
+            f"weight decay {s.train.optimizer.weight_decay:g} for {count:.1f} passes",
+            "decay is what keeps weights from growing to fit single sentences when they come again and again",
+            f"set optimizer.weight_decay to about {advised:g}",
+        )
     if count > 2 * tables.MOST_PASSES and not tiny:
-        yield Finding("warning", "many-passes", f"{count:.0f} passes over the text",
-                      f"after about {tables.MOST_PASSES} passes held-out loss no longer falls",
-                      "train for fewer steps, or add text")  # fmt: skip
+        yield Finding(
+            "warning",
+            "many-passes",
+            f"{count:.0f} passes over the text",
+            f"after about {tables.MOST_PASSES} passes held-out loss no longer falls",
+            "train for fewer steps, or add text",
+        )
 
 
 def context(s: Situation) -> Iterator[Finding]:
     """Rows longer than the documents teach to look at unrelated text."""
     if s.train.context > s.model.context:
-        yield Finding("error", "context-beyond-model", f"rows of {s.train.context} tokens for a model made for {s.model.context}",
-                      "positions past the model's context do not exist", "set train.context to the model's, or enlarge the model's")  # fmt: skip
+        yield Finding(
+            "error",
+            "context-beyond-model",
+            f"rows of {s.train.context} tokens for a model made for {s.model.context}",
+            "positions past the model's context do not exist",
+            "set train.context to the model's, or enlarge the model's",
+        )
     if s.train.context > 2 * s.corpus.median_tokens and not s.train.document_mask:
-        yield Finding("warning", "context-beyond-documents",
-                      f"rows of {s.train.context} tokens, but the median document has {s.corpus.median_tokens}",
-                      "most of a row is other, unrelated documents: attention and time are spent on noise",
-                      f"set train.context to about {max(32, s.corpus.median_tokens)}, or train.document_mask = true")  # fmt: skip
+        yield Finding(
+            "warning",
+            "context-beyond-documents",
+            f"rows of {s.train.context} tokens, but the median document has {s.corpus.median_tokens}",
+            "most of a row is other, unrelated documents: attention and time are spent on noise",
+            f"set train.context to about {max(32, s.corpus.median_tokens)}, or train.document_mask = true",
+        )
 
 
 def vocabulary(s: Situation) -> Iterator[Finding]:
     """Pieces that hardly occur are never learnt, yet they fill the model."""
     seen = s.corpus.tokens / s.corpus.vocab_size
     if seen < 20:
-        yield Finding("warning", "vocabulary-too-big",
-                      f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: {seen:.1f} occurrences each on average",
-                      "rare pieces keep their random vectors; a smaller vocabulary shares what is learnt",
-                      f"train a tokenizer of about {max(256, s.corpus.tokens // 100)} pieces, or of kind character")  # fmt: skip
+        yield Finding(
+            "warning",
+            "vocabulary-too-big",
+            f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: "
+            f"{seen:.1f} occurrences each on average",
+            "rare pieces keep their random vectors; a smaller vocabulary shares what is learnt",
+            f"train a tokenizer of about {max(256, s.corpus.tokens // 100)} pieces, or of kind character",
+        )
     if s.cost.embedding_share > 0.7 and s.cost.total_parameters > 200_000:
-        yield Finding("warning" if s.cost.embedding_share > 0.85 else "note", "embedding-heavy",
-                      f"{s.cost.embedding_share:.0%} of the parameters are the embedding and the head",
-                      "they are looked up, not computed with: the model is smaller than its size suggests",
-                      "use a smaller vocabulary, or set model.tied = true")  # fmt: skip
+        yield Finding(
+            "warning" if s.cost.embedding_share > 0.85 else "note",
+            "embedding-heavy",
+            f"{s.cost.embedding_share:.0%} of the parameters are the embedding and the head",
+            "they are looked up, not computed with: the model is smaller than its size suggests",
+            "use a smaller vocabulary, or set model.tied = true",
+        )
 
 
 def time(s: Situation) -> Iterator[Finding]:
@@ -119,13 +172,22 @@ def time(s: Situation) -> Iterator[Finding]:
     hours = s.cost.seconds / 3600
     epoch = s.cost.seconds / max(s.cost.passes, 1e-9) / 3600
     if s.budget and s.cost.seconds > 1.5 * s.budget:
-        yield Finding("warning", "over-budget", f"takes about {show_seconds(s.cost.seconds)}, asked for {show_seconds(s.budget)}",
-                      "the recipe fixes more work than fits", "lower train.steps, or leave sizes to the plan")  # fmt: skip
+        yield Finding(
+            "warning",
+            "over-budget",
+            f"takes about {show_seconds(s.cost.seconds)}, asked for {show_seconds(s.budget)}",
+            "the recipe fixes more work than fits",
+            "lower train.steps, or leave sizes to the plan",
+        )
     if hours > 24 and (s.budget is None or s.cost.seconds > 1.5 * s.budget):
-        yield Finding("error" if hours > 100 else "warning", "very-long",
-                      f"takes about {show_seconds(s.cost.seconds)} ({show_seconds(epoch * 3600)} a pass over the text)",
-                      f"{show_count(s.cost.tokens)} tokens at {show_count(s.cost.tokens_per_step / s.cost.seconds_per_step)} tokens/s",
-                      "use a smaller model, fewer steps, or a faster machine; or say --budget")  # fmt: skip
+        yield Finding(
+            "error" if hours > 100 else "warning",
+            "very-long",
+            f"takes about {show_seconds(s.cost.seconds)} ({show_seconds(epoch * 3600)} a pass over the text)",
+            f"{show_count(s.cost.tokens)} tokens at "
+            f"{show_count(s.cost.tokens_per_step / s.cost.seconds_per_step)} tokens/s",
+            "use a smaller model, fewer steps, or a faster machine; or say --budget",
+        )
 
 
 def memory(s: Situation) -> Iterator[Finding]:
@@ -133,78 +195,149 @@ def memory(s: Situation) -> Iterator[Finding]:
     need, have = s.cost.peak_memory, s.machine.memory
     if need > 0.9 * have:
         largest = max(s.cost.memory, key=lambda part: s.cost.memory[part])
-        remedy = ("halve train.rows and double train.accumulation (the same step), or set train.checkpointing = true"
-                  if largest == "activations" else "use a smaller model or vocabulary")  # fmt: skip
-        yield Finding("error" if need > have else "warning", "memory",
-                      f"needs about {show_bytes(need)} of {show_bytes(have)}",
-                      f"{show_bytes(s.cost.memory[largest])} of it for {largest}", remedy)  # fmt: skip
+        remedy = (
+            "halve train.rows and double train.accumulation (the same step), or set "
+            "train.checkpointing = true"
+            if largest == "activations"
+            else "use a smaller model or vocabulary"
+        )
+        yield Finding(
+            "error" if need > have else "warning",
+            "memory",
+            f"needs about {show_bytes(need)} of {show_bytes(have)}",
+            f"{show_bytes(s.cost.memory[largest])} of it for {largest}",
+            remedy,
+        )
 
 
 def disk(s: Situation) -> Iterator[Finding]:
     """A full disk loses the checkpoint it was about to write."""
     if s.cost.disk_bytes > 0.9 * s.machine.free_disk:
         severity = "error" if s.cost.disk_bytes > s.machine.free_disk else "warning"
-        yield Finding(severity, "disk", f"writes about {show_bytes(s.cost.disk_bytes)}; {show_bytes(s.machine.free_disk)} are free",
-                      f"checkpoints of {show_bytes(s.cost.disk['checkpoints'])} in all", "free some space, or lower train.keep")  # fmt: skip
+        yield Finding(
+            severity,
+            "disk",
+            f"writes about {show_bytes(s.cost.disk_bytes)}; {show_bytes(s.machine.free_disk)} are free",
+            f"checkpoints of {show_bytes(s.cost.disk['checkpoints'])} in all",
+            "free some space, or lower train.keep",
+        )
 
 
 def data_for_model(s: Situation) -> Iterator[Finding]:
     """A model with far more parameters than text can only store it."""
     parameters = s.cost.total_parameters
     if s.corpus.tokens >= tables.TINY_TOKENS and s.corpus.tokens * 50 < parameters:
-        yield Finding("warning", "little-data", f"{show_count(parameters)} parameters for {show_count(s.corpus.tokens)} different tokens",
-                      "it has room to store the text many times over, and will", "use a smaller model, or add text")  # fmt: skip
+        yield Finding(
+            "warning",
+            "little-data",
+            f"{show_count(parameters)} parameters for {show_count(s.corpus.tokens)} different tokens",
+            "it has room to store the text many times over, and will",
+            "use a smaller model, or add text",
+        )
     if s.cost.tokens < parameters / 10:
-        yield Finding("note", "few-tokens-seen", f"sees {show_count(s.cost.tokens)} tokens, a tenth of its parameters or fewer",
-                      "a smaller model would get further in this time", "leave layers and width to the plan, or train longer")  # fmt: skip
+        yield Finding(
+            "note",
+            "few-tokens-seen",
+            f"sees {show_count(s.cost.tokens)} tokens, a tenth of its parameters or fewer",
+            "a smaller model would get further in this time",
+            "leave layers and width to the plan, or train longer",
+        )
 
 
 def validation(s: Situation) -> Iterator[Finding]:
     """A held-out loss over a page moves by chance."""
     if s.corpus.validation_tokens == 0:
-        yield Finding("warning", "no-validation", "no text is held out", "overfitting cannot be seen without it",
-                      "set data.split.validation = 0.1")  # fmt: skip
+        yield Finding(
+            "warning",
+            "no-validation",
+            "no text is held out",
+            "overfitting cannot be seen without it",
+            "set data.split.validation = 0.1",
+        )
     elif s.corpus.validation_tokens < 2000:
-        yield Finding("note", "small-validation", f"only {s.corpus.validation_tokens} held-out tokens",
-                      "their loss differs by several percent from that of other held-out text",
-                      "read small differences as chance; hold out more if there is more")  # fmt: skip
+        yield Finding(
+            "note",
+            "small-validation",
+            f"only {s.corpus.validation_tokens} held-out tokens",
+            "their loss differs by several percent from that of other held-out text",
+            "read small differences as chance; hold out more if there is more",
+        )
 
 
 def batch(s: Situation) -> Iterator[Finding]:
     """Too much text in a step, or too few steps."""
     if s.cost.tokens_per_step > s.corpus.tokens / 2:
-        yield Finding("warning", "batch-too-big", f"a step takes {show_count(s.cost.tokens_per_step)} tokens of {show_count(s.corpus.tokens)}",
-                      "every step sees most of the text: few updates, and no benefit from different batches",
-                      "lower train.rows, train.context or train.accumulation")  # fmt: skip
+        yield Finding(
+            "warning",
+            "batch-too-big",
+            f"a step takes {show_count(s.cost.tokens_per_step)} tokens of {show_count(s.corpus.tokens)}",
+            "every step sees most of the text: few updates, and no benefit from different batches",
+            "lower train.rows, train.context or train.accumulation",
+        )
     if s.train.steps < 100 and s.fresh:
-        yield Finding("note", "few-steps", f"only {s.train.steps} steps",
-                      "a model needs some hundred updates to get past the frequencies of single pieces",
-                      "give a longer budget, or smaller batches")  # fmt: skip
+        yield Finding(
+            "note",
+            "few-steps",
+            f"only {s.train.steps} steps",
+            "a model needs some hundred updates to get past the frequencies of single pieces",
+            "give a longer budget, or smaller batches",
+        )
 
 
 def shape(s: Situation) -> Iterator[Finding]:
     """Widths that kernels and file formats dislike."""
     if s.model.width % 64:
-        yield Finding("note", "width-not-64", f"width {s.model.width} is no multiple of 64",
-                      "matrix kernels are slower on ragged sizes and some formats refuse them", "use a multiple of 64")  # fmt: skip
+        yield Finding(
+            "note",
+            "width-not-64",
+            f"width {s.model.width} is no multiple of 64",
+            "matrix kernels are slower on ragged sizes and some formats refuse them",
+            "use a multiple of 64",
+        )
     elif not s.model.k_quant_safe and s.model.width >= 512:
-        yield Finding("note", "no-k-quants", "not every row of the matrices is a multiple of 256",
-                      "GGUF's k-quants store blocks of 256 values; such a model can still be stored in Q8_0 and Q4_0",
-                      "use a width and hidden size that are multiples of 256")  # fmt: skip
+        yield Finding(
+            "note",
+            "no-k-quants",
+            "not every row of the matrices is a multiple of 256",
+            "GGUF's k-quants store blocks of 256 values; such a model can still be stored in Q8_0 and Q4_0",
+            "use a width and hidden size that are multiples of 256",
+        )
     head = s.model.attention.head_width
     if head % 8 or not 16 <= head <= 256:
-        yield Finding("warning", "odd-head-width", f"attention heads are {head} channels wide",
-                      "fast attention kernels need a multiple of 8 between 16 and 256", "use heads of 32, 64 or 128 channels")  # fmt: skip
+        yield Finding(
+            "warning",
+            "odd-head-width",
+            f"attention heads are {head} channels wide",
+            "fast attention kernels need a multiple of 8 between 16 and 256",
+            "use heads of 32, 64 or 128 channels",
+        )
 
 
 def precision(s: Situation) -> Iterator[Finding]:
     """Half precision is slower where the processor emulates it."""
     if s.train.precision == "bf16" and s.machine.accelerator is None:
-        yield Finding("warning", "bf16-on-cpu", "bf16 on a processor", "most processors emulate it: about four times slower than fp32",
-                      "set train.precision to fp32, or leave it out")  # fmt: skip
+        yield Finding(
+            "warning",
+            "bf16-on-cpu",
+            "bf16 on a processor",
+            "most processors emulate it: about four times slower than fp32",
+            "set train.precision to fp32, or leave it out",
+        )
 
 
 CHECKS: tuple[Check, ...] = (
-    learning_rate, warmup, passes, context, vocabulary, time, memory, disk, data_for_model, validation, batch, shape, precision,
-)  # fmt: skip
+    learning_rate,
+    warmup,
+    passes,
+    context,
+    vocabulary,
+    time,
+    memory,
+    disk,
+    data_for_model,
+    validation,
+    batch,
+    shape,
+    precision,
+)
 """Every check, in the order of their findings within one severity."""

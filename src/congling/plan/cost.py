@@ -11,7 +11,8 @@ from congling.train.config import TrainConfig
 
 _FLOAT = 4
 RUNTIME_BYTES = 355e6
-"""Resident memory of a process that has imported torch, read its configuration and opened the shards (measured)."""
+"""Resident memory of a process that has imported torch, read its configuration and opened the shards
+(measured)."""
 SLACK = 1.16
 """Allocator overhead on what autograd keeps (measured)."""
 
@@ -64,14 +65,21 @@ class Cost:
 
 
 def estimate(
-    model: ModelConfig, train: TrainConfig, corpus: CorpusFacts, machine: MachineFacts, *,
+    model: ModelConfig,
+    train: TrainConfig,
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    *,
     seconds_per_step: float | None = None,
-) -> Cost:  # fmt: skip
-    """Cost of training ``model`` as ``train`` says; ``seconds_per_step`` is a measured time where there is one."""
+) -> Cost:
+    """Cost of training ``model`` as ``train`` says; ``seconds_per_step`` is a measured time where there
+    is one."""
     per_step = train.tokens_per_step
     flops_per_step = flops_per_token(model, train.context) * per_step
     if seconds_per_step is None:
-        share = tables.utilisation(model.width, compiled=train.compile == "on", gpu=machine.accelerator is not None)
+        share = tables.utilisation(
+            model.width, compiled=train.compile == "on", gpu=machine.accelerator is not None
+        )
         seconds_per_step = flops_per_step / (share * machine.peak)
     tokens = train.steps * per_step
     return Cost(
@@ -96,7 +104,11 @@ def evaluated_tokens(train: TrainConfig, corpus: CorpusFacts) -> int:
 
 def _time(train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float) -> dict[str, float]:
     forward = seconds_per_step / train.tokens_per_step / 3  # a forward pass is a third of a training step
-    sampled = (train.steps // train.interval("sample") + 1) * max(1, len(train.sample_prompts)) * train.sample_tokens
+    sampled = (
+        (train.steps // train.interval("sample") + 1)
+        * max(1, len(train.sample_prompts))
+        * train.sample_tokens
+    )
     return {
         "start": tables.STARTUP_SECONDS,
         "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,
@@ -119,8 +131,10 @@ def optimizer_values(model: ModelConfig, train: TrainConfig) -> int:
 def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, float]:
     """Bytes held at the peak of a training step, by what holds them.
 
-    Parameters, gradients and optimizer state are exact; activations are what autograd keeps for the backward pass
-    (counted part by part from the model's forward, checked against saved-tensor hooks); the loss works in chunks.
+    Parameters, gradients and optimizer state are exact; activations are what autograd keeps for the
+    backward pass
+    (counted part by part from the model's forward, checked against saved-tensor hooks); the loss works
+    in chunks.
     """
     half = train.precision == "bf16" or (train.precision == "auto" and gpu)
     values = sum(parameter_table(model).values())
@@ -151,12 +165,11 @@ LOSS_CHUNK, LOSS_CHUNK_GPU = 2**20, 2**27
 def layer_activations(model: ModelConfig, layer: int) -> float:
     """Values autograd keeps for one token in one block."""
     queries, keys, values = model.attention.rows
-    # Each of the two norms keeps its input and output, and RMSNorm also the input scaled but without its gain.
-    stream = 2 * (3 if model.norm.kind == "rms" else 2) * model.width
+    stream = 4 * model.width  # the input and the output of each of the two norms
     masks = 2 * model.width if model.dropout > 0 else 0
     attention = queries + keys + values + queries  # what the kernel reads, and the mixed values
     if model.attention.qk_norm:
-        attention += 2 * (queries + keys)
+        attention += queries + keys
     return stream + masks + attention + _mlp_activations(model.mlp_of(layer), model.width)
 
 

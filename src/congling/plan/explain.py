@@ -22,20 +22,40 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
         return
     bits = best.bits_per_character
     if bits > 0.97 * lines["unigram"]:
-        yield Finding("error", "at-unigram", f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies ({lines['unigram']:.2f})",
-                      "the model learnt which characters are common and nothing else: too few updates, or a learning rate far too small or too large",
-                      "check the rate (about 0.02 for Muon, 1e-3 to 3e-3 for AdamW), and train for some hundred steps at least")  # fmt: skip
+        yield Finding(
+            "error",
+            "at-unigram",
+            f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies "
+            f"({lines['unigram']:.2f})",
+            "the model learnt which characters are common and nothing else: too few updates, or a "
+            "learning rate far too small or too large",
+            "check the rate (about 0.02 for Muon, 1e-3 to 3e-3 for AdamW), and train for some "
+            "hundred steps at least",
+        )
     elif "bigram" in lines and bits > lines["bigram"]:
-        yield Finding("warning", "above-bigram", f"held-out loss {bits:.2f} bits/character is above the bigram line ({lines['bigram']:.2f})",
-                      "a table of character pairs predicts this text better: the run ended early in learning",
-                      "train longer, or with smaller batches and more updates")  # fmt: skip
+        yield Finding(
+            "warning",
+            "above-bigram",
+            f"held-out loss {bits:.2f} bits/character is above the bigram line ({lines['bigram']:.2f})",
+            "a table of character pairs predicts this text better: the run ended early in learning",
+            "train longer, or with smaller batches and more updates",
+        )
     elif "bigram" in lines:
-        yield Finding("note", "below-bigram", f"held-out loss {bits:.2f} bits/character is {lines['bigram'] - bits:.2f} below the bigram line",
-                      "the model uses more than the preceding character", "nothing to do")  # fmt: skip
+        yield Finding(
+            "note",
+            "below-bigram",
+            f"held-out loss {bits:.2f} bits/character is {lines['bigram'] - bits:.2f} below the bigram line",
+            "the model uses more than the preceding character",
+            "nothing to do",
+        )
     if "floor" in lines and bits < 0.98 * lines["floor"]:
-        yield Finding("error", "below-floor", f"held-out loss {bits:.2f} is below the source's entropy of {lines['floor']:.2f}",
-                      "no model can be: held-out text is in the training text, or counts of characters are wrong",
-                      "make the documents again and look at what was dropped as duplicate")  # fmt: skip
+        yield Finding(
+            "error",
+            "below-floor",
+            f"held-out loss {bits:.2f} is below the source's entropy of {lines['floor']:.2f}",
+            "no model can be: held-out text is in the training text, or counts of characters are wrong",
+            "make the documents again and look at what was dropped as duplicate",
+        )
 
 
 def overfitting(run: RunRecord) -> Iterator[Finding]:
@@ -45,15 +65,22 @@ def overfitting(run: RunRecord) -> Iterator[Finding]:
         return
     last = run.held_out[-1]
     after = [row.loss for row in run.steps if row.step > best.step and not row.skipped]
-    before = [row.loss for row in run.steps if row.step <= best.step and not row.skipped][-max(1, len(after)) :]
+    before = [row.loss for row in run.steps if row.step <= best.step and not row.skipped][
+        -max(1, len(after)) :
+    ]
     if last.bits_per_character < 1.02 * best.bits_per_character or not after or not before:
         return
     tail = after[-max(1, len(after) // 3) :]
     if statistics.fmean(tail) < statistics.fmean(before):
-        yield Finding("warning", "overfitting",
-                      f"held-out loss was lowest at step {best.step:,} ({best.bits_per_character:.2f}) and rose to {last.bits_per_character:.2f} while training loss kept falling",
-                      "from there on the model memorised the training text",
-                      "the best checkpoint was kept and is the one to use; next time more dropout and weight decay, a smaller model, fewer steps, or more text")  # fmt: skip
+        yield Finding(
+            "warning",
+            "overfitting",
+            f"held-out loss was lowest at step {best.step:,} ({best.bits_per_character:.2f}) and rose "
+            f"to {last.bits_per_character:.2f} while training loss kept falling",
+            "from there on the model memorised the training text",
+            "the best checkpoint was kept and is the one to use; next time more dropout and weight "
+            "decay, a smaller model, fewer steps, or more text",
+        )
 
 
 def not_finite(run: RunRecord) -> Iterator[Finding]:
@@ -61,18 +88,32 @@ def not_finite(run: RunRecord) -> Iterator[Finding]:
     skipped = sum(row.skipped for row in run.steps)
     if skipped:
         share = skipped / len(run.steps)
-        yield Finding("error" if share > 0.01 else "warning", "skipped-steps", f"{skipped} of {len(run.steps):,} steps had no finite gradient and were skipped",
-                      "the rate is too high for the weights or the precision, or a batch is degenerate",
-                      "lower the rate by half, lengthen the warm-up, and on bf16 compare with fp32")  # fmt: skip
+        yield Finding(
+            "error" if share > 0.01 else "warning",
+            "skipped-steps",
+            f"{skipped} of {len(run.steps):,} steps had no finite gradient and were skipped",
+            "the rate is too high for the weights or the precision, or a batch is degenerate",
+            "lower the rate by half, lengthen the warm-up, and on bf16 compare with fp32",
+        )
 
 
 def spikes(run: RunRecord) -> Iterator[Finding]:
     """Gradient norms far above the usual after the warm-up."""
-    norms = [row.gradient_norm for row in run.steps[len(run.steps) // 10 :] if row.gradient_norm == row.gradient_norm]
+    norms = [
+        row.gradient_norm
+        for row in run.steps[len(run.steps) // 10 :]
+        if row.gradient_norm == row.gradient_norm
+    ]
     if len(norms) >= 20 and max(norms) > 20 * statistics.median(norms):
-        yield Finding("warning", "gradient-spikes", f"the gradient norm reached {max(norms):.2g}, {max(norms) / statistics.median(norms):.0f} times its median",
-                      "single batches throw the weights about; clipping limits the damage but each spike costs some progress",
-                      "lower the rate a little, or look at the text around that step for garbage")  # fmt: skip
+        yield Finding(
+            "warning",
+            "gradient-spikes",
+            f"the gradient norm reached {max(norms):.2g}, {max(norms) / statistics.median(norms):.0f} "
+            "times its median",
+            "single batches throw the weights about; clipping limits the damage but each spike costs "
+            "some progress",
+            "lower the rate a little, or look at the text around that step for garbage",
+        )
 
 
 def still_falling(run: RunRecord) -> Iterator[Finding]:
@@ -83,12 +124,21 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
     rate = run.steps[-1].rate
     fell = 1 - last.bits_per_character / first.bits_per_character
     if fell > 0.01 and rate > 0.3:
-        yield Finding("note", "rate-not-lowered", "the run ended with the learning rate still high",
-                      "lowering it to zero over the last part of a run usually gains several percent",
-                      "use the schedule wsd with a decay of 0.2 to 0.5")  # fmt: skip
+        yield Finding(
+            "note",
+            "rate-not-lowered",
+            "the run ended with the learning rate still high",
+            "lowering it to zero over the last part of a run usually gains several percent",
+            "use the schedule wsd with a decay of 0.2 to 0.5",
+        )
     elif fell > 0.02:
-        yield Finding("note", "still-falling", f"held-out loss fell by {fell:.1%} over the last stretch",
-                      "the model had not finished learning", "a longer budget will give a better model")  # fmt: skip
+        yield Finding(
+            "note",
+            "still-falling",
+            f"held-out loss fell by {fell:.1%} over the last stretch",
+            "the model had not finished learning",
+            "a longer budget will give a better model",
+        )
 
 
 def repetition(run: RunRecord) -> Iterator[Finding]:
@@ -99,9 +149,14 @@ def repetition(run: RunRecord) -> Iterator[Finding]:
     final = [sample for sample in run.samples if sample.step == last]
     looping = [sample for sample in final if repeats(sample.text)]
     if looping:
-        yield Finding("warning", "repeating-samples", f"{len(looping)} of {len(final)} last samples repeat themselves: {looping[0].text[-24:]!r}",
-                      "a model that knows little puts most probability on one frequent piece, and greedy or cold sampling falls into its loop",
-                      "train further; sample with temperature 0.8 and top-p 0.9, or a repetition penalty of 1.1")  # fmt: skip
+        yield Finding(
+            "warning",
+            "repeating-samples",
+            f"{len(looping)} of {len(final)} last samples repeat themselves: {looping[0].text[-24:]!r}",
+            "a model that knows little puts most probability on one frequent piece, and greedy or "
+            "cold sampling falls into its loop",
+            "train further; sample with temperature 0.8 and top-p 0.9, or a repetition penalty of 1.1",
+        )
 
 
 def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
@@ -109,9 +164,13 @@ def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
     planned = numeric(mapping(run.plan.get("cost")).get("seconds_per_step"))
     measured = seconds_per_step(run)
     if planned and measured and measured > 1.5 * planned:
-        yield Finding("note", "slower-than-planned", f"a step took {show_seconds(measured)}, planned were {show_seconds(planned)}",
-                      "other programs used the machine, or it slows down when warm",
-                      "plan again on the idle machine; set OMP_NUM_THREADS to the cores that are free")  # fmt: skip
+        yield Finding(
+            "note",
+            "slower-than-planned",
+            f"a step took {show_seconds(measured)}, planned were {show_seconds(planned)}",
+            "other programs used the machine, or it slows down when warm",
+            "plan again on the idle machine; set OMP_NUM_THREADS to the cores that are free",
+        )
 
 
 def seconds_per_step(run: RunRecord) -> float | None:
@@ -124,17 +183,26 @@ def seconds_per_step(run: RunRecord) -> float | None:
 
 
 def repeats(text: str) -> bool:
-    """Whether the end of a text is one piece of up to 8 characters over and over, for 16 characters or more."""
+    """Whether the end of a text is one piece of up to 8 characters over and over, for 16 characters or
+    more."""
     tail = text.rstrip()[-48:]
-    for size in range(1, 9):
+    for size in range(1, min(8, len(tail)) + 1):
         piece = tail[-size:]
-        count = 0
+        count = 1
         while tail.endswith(piece * (count + 1)):
             count += 1
-        if piece and count >= 3 and count * size >= 16:
+        if count >= 3 and count * size >= 16:
             return True
     return False
 
 
-RULES: tuple[Rule, ...] = (stuck, overfitting, not_finite, spikes, still_falling, repetition, slower_than_planned)
+RULES: tuple[Rule, ...] = (
+    stuck,
+    overfitting,
+    not_finite,
+    spikes,
+    still_falling,
+    repetition,
+    slower_than_planned,
+)
 """Every rule, in the order of their findings within one severity."""

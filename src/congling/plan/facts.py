@@ -34,7 +34,8 @@ class CorpusFacts:
     stored_bytes: int = 0
     """Size of the token files on disk."""
     reference_lines: Mapping[str, float] = field(default_factory=dict)
-    """Bits per character of the held-out text by name: uniform, unigram, bigram, and the source's floor if known."""
+    """Bits per character of the held-out text by name: uniform, unigram, bigram, and the source's floor
+    if known."""
     estimated: bool = False
     """True when tokens were guessed from characters because there are no shards yet."""
 
@@ -61,8 +62,13 @@ class MachineFacts:
     """Whether ``peak`` was measured or is the cautious default."""
 
 
-def this_machine(out: Path | str = ".", *, peak: float | None = None, accelerator: str | None = None,
-                 accelerator_memory: int | None = None) -> MachineFacts:
+def this_machine(
+    out: Path | str = ".",
+    *,
+    peak: float | None = None,
+    accelerator: str | None = None,
+    accelerator_memory: int | None = None,
+) -> MachineFacts:
     """Facts about this machine; ``peak`` is a measured matmul rate (FLOP/s) where there is one."""
     cores = machine.cores()
     return MachineFacts(
@@ -72,7 +78,7 @@ def this_machine(out: Path | str = ".", *, peak: float | None = None, accelerato
         peak=peak or cores * CPU_PEAK_PER_CORE,
         accelerator=accelerator,
         measured=peak is not None,
-    )  # fmt: skip
+    )
 
 
 def to_json(facts: CorpusFacts | MachineFacts) -> dict[str, Any]:
@@ -90,7 +96,9 @@ def reference_lines(summary: Mapping[str, Any]) -> dict[str, float]:
 def facts_of_shards(shards: Shards) -> CorpusFacts:
     """Corpus facts of a shards directory."""
     train, validation = shards["train"], shards["validation"]
-    lengths = [end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)]
+    lengths = [
+        end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)
+    ]
     return CorpusFacts(
         characters=int(train.characters.sum()),
         tokens=len(train.tokens),
@@ -105,11 +113,16 @@ def facts_of_shards(shards: Shards) -> CorpusFacts:
 
 
 def facts_of_text(
-    documents: Iterable[Document], *, kind: str = "bpe", vocab_size: int | None = None, validation: float = 0.1
+    documents: Iterable[Document],
+    *,
+    kind: str = "bpe",
+    vocab_size: int | None = None,
+    validation: float = 0.1,
 ) -> CorpusFacts:
     """Corpus facts guessed from text that is not tokenized yet.
 
-    ``kind`` and ``vocab_size`` are the tokenizer's, ``validation`` the share (or number) of documents held out.
+    ``kind`` and ``vocab_size`` are the tokenizer's, ``validation`` the share (or number) of documents
+    held out.
     """
     lengths: list[int] = []
     counts: Counter[str] = Counter()

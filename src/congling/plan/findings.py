@@ -13,7 +13,8 @@ class Finding:
     """Something a person should know, with its reason and its remedy."""
 
     severity: Severity
-    """``error`` stops a run unless it is forced; ``warning`` likely costs quality or time; ``note`` is good to know."""
+    """``error`` stops a run unless it is forced; ``warning`` likely costs quality or time; ``note`` is
+    good to know."""
     code: str
     """Short stable name, for programs and tests."""
     what: str

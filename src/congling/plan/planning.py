@@ -1,4 +1,5 @@
-"""A plan: the advice, what it costs, and what is wrong with it, as one value that can be shown, stored and compared.
+"""A plan: the advice, what it costs, and what is wrong with it, as one value that can be shown, stored
+and compared.
 
 ::
 
@@ -88,12 +89,15 @@ def make(
 ) -> Plan:
     """Plan a recipe for a corpus and a machine.
 
-    ``seconds_per_step`` is a time measured with the plan's own model and batch (plan once, measure, plan again).
+    ``seconds_per_step`` is a time measured with the plan's own model and batch (plan once, measure, plan
+    again).
 
     Raises:
         UserError: the recipe contradicts itself.
     """
-    advice = _fitted(advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine)
+    advice = _fitted(
+        advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine
+    )
     cost = estimate(advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step)
     situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget)
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
@@ -115,8 +119,10 @@ def require_sound(findings: Iterable[Finding]) -> None:
     """
     for finding in findings:
         if finding.severity == "error":
-            raise UserError(f"the plan has an error: {finding.what}; {finding.why}",
-                            hint=f"{finding.remedy}; --force runs it all the same")
+            raise UserError(
+                f"the plan has an error: {finding.what}; {finding.why}",
+                hint=f"{finding.remedy}; --force runs it all the same",
+            )
 
 
 def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts) -> Advice:
@@ -124,14 +130,19 @@ def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: Machin
     train, changed = advice.train, False
     if {"rows", "accumulation"} & recipe.train.keys():
         return advice
-    while train.rows > 1 and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory:
+    while (
+        train.rows > 1 and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory
+    ):
         train, changed = train.replace(rows=train.rows // 2, accumulation=train.accumulation * 2), True
     if not changed:
         return advice
-    why = {"rows": "what fits into memory at once", "accumulation": "the same step in several parts, to fit into memory"}
+    why = {
+        "rows": "what fits into memory at once",
+        "accumulation": "the same step in several parts, to fit into memory",
+    }
     values = {"rows": train.rows, "accumulation": train.accumulation}
     choices = tuple(
-        replace(one, value=str(values[one.key]), why=why[one.key]) if one.key in why else one for one in advice.choices
+        replace(one, value=str(values[one.key]), why=why[one.key]) if one.key in why else one
+        for one in advice.choices
     )
     return replace(advice, train=train, choices=choices)
-

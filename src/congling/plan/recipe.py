@@ -50,7 +50,7 @@ class ModelRecipe(Config):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     tied: bool | None = None
     """Whether the output head shares the embedding's weights."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the family's function, such as the number of experts."""
 
     def given(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Recipe(Config):
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelRecipe = ModelRecipe()
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field(default_factory=dict)
     """Values for keys of :class:`~congling.train.config.TrainConfig`, laid over the chosen ones."""
     budget: Seconds | None = Field(default=None, gt=0)
     """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""

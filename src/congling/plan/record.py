@@ -1,6 +1,7 @@
 """What a run left behind, read from its directory without trusting it: numbers, samples, facts; no torch.
 
-A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So a damaged or
+A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So
+a damaged or
 hand-edited run still gives a report of what is there.
 """
 
@@ -94,7 +95,9 @@ def read(path: Path | str) -> RunRecord:
     path = Path(path)
     if not (path / "metrics.jsonl").is_file():
         state = "holds no metrics.jsonl" if path.is_dir() else "does not exist"
-        raise UserError(f"the run directory {state}", value=str(path), hint="name the directory that --out named")
+        raise UserError(
+            f"the run directory {state}", value=str(path), hint="name the directory that --out named"
+        )
     metrics = list(_rows(path / "metrics.jsonl"))
     plan = _json(path / PLAN_FILE)
     steps = [row for one in metrics if (row := _step(one)) is not None]
@@ -115,9 +118,14 @@ def read(path: Path | str) -> RunRecord:
 
 
 def locate(path: Path | str) -> Path:
-    """The run directory that ``path`` is, or that stands in it as ``run`` (what ``congling train`` writes)."""
+    """The run directory that ``path`` is, or that stands in it as ``run`` (what ``congling train``
+    writes)."""
     path = Path(path)
-    return path / "run" if (path / "run" / "metrics.jsonl").is_file() and not (path / "metrics.jsonl").is_file() else path
+    return (
+        path / "run"
+        if (path / "run" / "metrics.jsonl").is_file() and not (path / "metrics.jsonl").is_file()
+        else path
+    )
 
 
 def add_result(path: Path | str, name: str, value: Any) -> None:
@@ -178,7 +186,9 @@ def _held_out(row: Mapping[str, Any], tokens: Mapping[int, float]) -> HeldOutRow
     step, bits = numeric(row.get("step")), numeric(row.get("validation_bits_per_character"))
     if step is None or bits is None:
         return None
-    values = {name.removeprefix("validation_"): value for name in row if (value := numeric(row[name])) is not None}
+    values = {
+        name.removeprefix("validation_"): value for name in row if (value := numeric(row[name])) is not None
+    }
     return HeldOutRow(int(step), tokens.get(int(step), 0.0), bits, values)
 
 

@@ -36,7 +36,10 @@ def curve(values: Sequence[float], height: int = 4) -> list[str]:
     [' ▄█']
     """
     eighths = [round(max(0.0, min(1.0, value)) * 8 * height) for value in values]
-    return ["".join(_BARS[max(0, min(8, value - 8 * row))] for value in eighths) for row in reversed(range(height))]
+    return [
+        "".join(_BARS[max(0, min(8, value - 8 * row))] for value in eighths)
+        for row in reversed(range(height))
+    ]
 
 
 def finding_text(finding: Finding) -> Text:
@@ -81,8 +84,11 @@ def _parameters(plan: Plan) -> Table:
 def _costs(plan: Plan) -> Table:
     cost = plan.cost
     table = Table("what", "how much", "of which", title="cost", title_justify="left")
-    speed = f"{show_count(cost.tokens_per_step / cost.seconds_per_step)} tokens/s, {cost.utilisation:.0%} of the matmul peak"
-    table.add_row("steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {speed}")
+    pace = show_count(cost.tokens_per_step / cost.seconds_per_step)
+    speed = f"{pace} tokens/s, {cost.utilisation:.0%} of the matmul peak"
+    table.add_row(
+        "steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {speed}"
+    )
     table.add_row("tokens", show_count(cost.tokens), f"{cost.passes:.1f} passes over the text")
     table.add_row("time", show_seconds(cost.seconds), _largest(cost.time, show_seconds))
     table.add_row("memory", show_bytes(cost.peak_memory), _largest(cost.memory, show_bytes))
@@ -97,8 +103,12 @@ def _largest(parts: Mapping[str, float], shown: Callable[[float], str]) -> str:
 
 def _rates(plan: Plan) -> RenderableType:
     peak = plan.train.optimizer.rate
-    lines = [f"[bold]learning rate[/], {plan.train.optimizer.kind}, peak {peak:g}, over {plan.train.steps:,} steps"]
-    return Group(*lines, *(Text("  " + line, style="green") for line in curve(plan.learning_rates())), Text(""))
+    lines = [
+        f"[bold]learning rate[/], {plan.train.optimizer.kind}, peak {peak:g}, over {plan.train.steps:,} steps"
+    ]
+    return Group(
+        *lines, *(Text("  " + line, style="green") for line in curve(plan.learning_rates())), Text("")
+    )
 
 
 def _side_by_side(*tables: Table) -> Table:

@@ -18,9 +18,12 @@ class Size:
     rows: int
 
 
-# Up to 1e14: 红楼梦 (0.8 M characters) on two CPU cores, 10 s to 15 minutes. Small runs make few updates, so they want
-# few tokens a step and a model narrow enough to be fast; depth beyond 4 pays from a few minutes on. Above: sizes
-# from published runs at equal compute (Kaplan et al. 2020, Hoffmann et al. 2022), with batches grown as compute**0.3.
+# Up to 1e14: 红楼梦 (0.8 M characters) on two CPU cores, 10 s to 15 minutes. Small runs make few
+# updates, so they want
+# few tokens a step and a model narrow enough to be fast; depth beyond 4 pays from a few minutes on.
+# Above: sizes
+# from published runs at equal compute (Kaplan et al. 2020, Hoffmann et al. 2022), with batches grown as
+# compute**0.3.
 SIZES = (
     Size(0.0, 2, 64, 64, 8),
     Size(1e11, 2, 128, 64, 8),
@@ -51,7 +54,8 @@ class Regularisation:
     ema: bool
 
 
-# Up to four passes a repeated token is worth nearly as much as a new one (Muennighoff et al. 2023): nothing to do.
+# Up to four passes a repeated token is worth nearly as much as a new one (Muennighoff et al. 2023):
+# nothing to do.
 # Beyond, dropout, strong decay and an average of the weights win in that order (红楼梦, 声律启蒙).
 REGULARISATION = (
     Regularisation(0, 0.0, 0.05, ema=False),
@@ -61,12 +65,14 @@ REGULARISATION = (
 )
 
 MOST_PASSES = 60
-"""Passes after which more time only overfits, for a corpus that can be learnt from (10,000 tokens or more)."""
+"""Passes after which more time only overfits, for a corpus that can be learnt from (10,000 tokens or
+more)."""
 MOST_PASSES_TINY = 300
 """The same below 10,000 tokens, where reciting the text is all that can be had."""
 TINY_TOKENS = 10_000
 
-# Share of the matmul peak that training reaches, by model width: (width, eager on a CPU, compiled on a CPU, on a GPU).
+# Share of the matmul peak that training reaches, by model width: (width, eager on a CPU, compiled on a
+# CPU, on a GPU).
 UTILISATION = (
     (64, 0.15, 0.25, 0.03),
     (128, 0.28, 0.45, 0.06),
@@ -88,7 +94,8 @@ OVERHEAD = 0.10
 """Share of a budget kept for held-out losses, samples, checkpoints and the report."""
 
 MUON_RATE, EMBEDDING_RATE, HEAD_RATE = 0.02, 0.05, 0.004
-"""Peak rates of the mixed Muon/AdamW optimizer (红楼梦, 1-13 minutes); flat within a factor of 1.5 either way."""
+"""Peak rates of the mixed Muon/AdamW optimizer (红楼梦, 1-13 minutes); flat within a factor of 1.5
+either way."""
 ADAMW_RATE = 3e-3
 """Peak AdamW rate at width 128; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
 DEFAULT_BUDGET = 900.0

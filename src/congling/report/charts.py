@@ -1,9 +1,10 @@
 """Line charts as SVG: readable axes, a legend, horizontal reference lines; no plotting library.
 
-Colours are CSS variables, so that a page can switch between light and dark; ``standalone`` adds a style of its own,
-for a file that is shown as a picture.
+Colours are CSS variables, so that a page can switch between light and dark; ``standalone`` adds a
+style of its own, for a file that is shown as a picture.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ _MOST_POINTS = 600
 _STANDALONE = """<style>
 svg{--ink:#23272f;--soft:#6b7280;--grid:#e5e7eb;--paper:#fff;--c1:#2563eb;--c2:#d9480f;--c3:#0f766e;--c4:#9333ea;background:var(--paper)}
 @media(prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#9aa3af;--grid:#2f3540;--paper:#14171c;--c1:#7aa2ff;--c2:#ff9f68;--c3:#5fd0c0;--c4:#c99bff}}
-text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC","Microsoft YaHei",sans-serif}
+text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC","Microsoft
+YaHei",sans-serif}
 </style>"""
 
 
@@ -40,9 +42,15 @@ class Reference:
 
 
 def line_chart(
-    series: Sequence[Series], *, x_label: str, y_label: str, references: Sequence[Reference] = (),
-    y_range: tuple[float, float] | None = None, size: tuple[int, int] = (720, 320), standalone: bool = False,
-) -> str:  # fmt: skip
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    references: Sequence[Reference] = (),
+    y_range: tuple[float, float] | None = None,
+    size: tuple[int, int] = (720, 320),
+    standalone: bool = False,
+) -> str:
     """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
 
     References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering.
@@ -54,8 +62,14 @@ def line_chart(
     xs = [x for one in series for x, _ in one.points]
     low, high = y_range or _range([y for one in series for _, y in one.points], references)
     x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
-    frame = _Frame(min(xs), max(max(xs), min(xs) + 1e-9), min(low, y_ticks[0]), max(high, y_ticks[-1]),
-                   size[0] - (_LABELS if references else _MARGIN), size[1] - _BOTTOM)  # fmt: skip
+    frame = _Frame(
+        min(xs),
+        max(max(xs), min(xs) + 1e-9),
+        min(low, y_ticks[0]),
+        max(high, y_ticks[-1]),
+        size[0] - (_LABELS if references else _MARGIN),
+        size[1] - _BOTTOM,
+    )
     parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     parts += _references(frame, [line for line in references if frame.low <= line.value <= frame.high])
     parts += [_line(frame, one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series)]
@@ -74,8 +88,10 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> 
     if len(points) <= most:
         return list(points)
     edges = [round(i * len(points) / most) for i in range(most + 1)]
-    groups = [points[start:end] for start, end in zip(edges, edges[1:], strict=False)]
-    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+    groups = [points[start:end] for start, end in itertools.pairwise(edges)]
+    return [
+        (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups
+    ]
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
@@ -132,22 +148,38 @@ def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[fl
     return low - pad, high + pad
 
 
-def _axes(frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> str:
+def _axes(
+    frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str
+) -> str:
     bottom, right = frame.bottom, frame.end
     parts = []
     for value in y_ticks:
         y = frame.y(value)
         parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="var(--soft)">{number(value)}</text>')
+        parts.append(
+            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" '
+            f'fill="var(--soft)">{number(value)}</text>'
+        )
     for value in x_ticks:
         if frame.left <= value <= frame.right:
             x = frame.x(value)
-            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" stroke="var(--soft)"/>')
-            parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="var(--soft)">{number(value)}</text>')
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" stroke="var(--soft)"/>'
+            )
+            parts.append(
+                f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" '
+                f'fill="var(--soft)">{number(value)}</text>'
+            )
     parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--soft)"/>')
-    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle" fill="var(--ink)">{escape(x_label)}</text>')
+    parts.append(
+        f'<text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle" '
+        f'fill="var(--ink)">{escape(x_label)}</text>'
+    )
     middle = (_TOP + bottom) / 2
-    parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" fill="var(--ink)">{escape(y_label)}</text>')
+    parts.append(
+        f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" '
+        f'fill="var(--ink)">{escape(y_label)}</text>'
+    )
     return "".join(parts)
 
 
@@ -159,8 +191,14 @@ def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
         y = frame.y(line.value)
         label = min(y + 4, previous - 14)
         previous = label
-        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)" stroke-dasharray="5 4"/>')
-        parts.append(f'<text x="{right + 6}" y="{label:.1f}" fill="var(--soft)">{escape(line.name)} {line.value:.2f}</text>')
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)" '
+            f'stroke-dasharray="5 4"/>'
+        )
+        parts.append(
+            f'<text x="{right + 6}" y="{label:.1f}" fill="var(--soft)">{escape(line.name)} '
+            f"{line.value:.2f}</text>"
+        )
     return parts
 
 
@@ -169,9 +207,12 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
     weight = 1.4 if one.faint else 2.2
     opacity = 0.75 if one.faint else 1
-    drawn = f'<polyline points="{path}" fill="none" stroke="var({colour})" stroke-width="{weight}" opacity="{opacity}" stroke-linejoin="round"/>'
+    style = f'stroke="var({colour})" stroke-width="{weight}" opacity="{opacity}" stroke-linejoin="round"'
+    drawn = f'<polyline points="{path}" fill="none" {style}/>'
     if one.dots:
-        drawn += "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="var({colour})"/>' for x, y in inside)
+        drawn += "".join(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="var({colour})"/>' for x, y in inside
+        )
     return drawn
 
 
@@ -180,19 +221,28 @@ def _legend(frame: _Frame, series: Sequence[Series]) -> str:
     for i, one in enumerate(series):
         y = _TOP + 8 + 18 * i
         x = frame.end - 120
-        parts.append(f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({COLOURS[i % len(COLOURS)]})" stroke-width="3"/>')
+        parts.append(
+            f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({COLOURS[i % len(COLOURS)]})" '
+            f'stroke-width="3"/>'
+        )
         parts.append(f'<text x="{x + 28}" y="{y + 4}" fill="var(--ink)">{escape(one.name)}</text>')
     return "".join(parts)
 
 
 def _empty(size: tuple[int, int], standalone: bool) -> str:
-    return _svg(f'<text x="{size[0] / 2}" y="{size[1] / 2}" text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
-                "nothing recorded", size, standalone)
+    return _svg(
+        f'<text x="{size[0] / 2}" y="{size[1] / 2}" '
+        'text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
+        "nothing recorded",
+        size,
+        standalone,
+    )
 
 
 def _svg(content: str, title: str, size: tuple[int, int], standalone: bool) -> str:
     style = _STANDALONE if standalone else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(title)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" role="img" '
+        f'aria-label="{escape(title)}">'
         f"{style}{content}</svg>"
     )

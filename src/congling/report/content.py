@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from congling.core import machine
 import tomli_w
+
+from congling.core import machine
 from congling.core.units import show_bytes, show_count, show_seconds
 from congling.plan.explain import explain, seconds_per_step
 from congling.plan.findings import Finding
@@ -68,7 +69,14 @@ class Content:
 
 def content(run: RunRecord) -> Content:
     """Gather everything a report of ``run`` says; what was not recorded is left out."""
-    tables = (_loss_table(run), _copy_table(run), _plan_table(run), _model_table(run), _corpus_table(run), _choice_table(run))
+    tables = (
+        _loss_table(run),
+        _copy_table(run),
+        _plan_table(run),
+        _model_table(run),
+        _corpus_table(run),
+        _choice_table(run),
+    )
     planned = [Finding(**one) for one in _planned_findings(run)]
     return Content(
         title=run.path.resolve().name,
@@ -107,14 +115,20 @@ def _tiles(run: RunRecord) -> list[Tile]:
         tiles.append(Tile(f"{rate:.0%}", "of generated text copied verbatim"))
     if run.steps:
         passes = numeric(mapping(run.plan.get("cost")).get("passes"))
-        tiles.append(Tile(show_count(run.steps[-1].tokens), "tokens seen" + (f", {passes:.1f} passes" if passes else "")))
+        tiles.append(
+            Tile(
+                show_count(run.steps[-1].tokens), "tokens seen" + (f", {passes:.1f} passes" if passes else "")
+            )
+        )
     seconds = total_seconds(run)
     if seconds:
         tiles.append(Tile(show_seconds(seconds), "training time"))
     speed = _median(run, "tokens_per_second")
     if speed:
         share = _median(run, "utilisation")
-        tiles.append(Tile(f"{show_count(speed)}", "tokens/s" + (f", {share:.0%} of the matmul peak" if share else "")))
+        tiles.append(
+            Tile(f"{show_count(speed)}", "tokens/s" + (f", {share:.0%} of the matmul peak" if share else ""))
+        )
     return tiles
 
 
@@ -125,86 +139,187 @@ def total_seconds(run: RunRecord) -> float | None:
 
 
 def _charts(run: RunRecord) -> list[Chart]:
-    references = [Reference(name, run.reference_lines[key]) for key, name in _NAMES.items() if key in run.reference_lines]
+    references = [
+        Reference(name, run.reference_lines[key])
+        for key, name in _NAMES.items()
+        if key in run.reference_lines
+    ]
     train = [(row.tokens, row.bits_per_character) for row in run.steps]
     held_out = [(row.tokens, row.bits_per_character) for row in run.held_out]
     at = run.seconds_at()
     minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.steps if row.step in at]
     held_minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.held_out if row.step in at]
     charts = [
-        _chart("Loss", "loss", [Series("training", train, faint=True), Series("held out", held_out, dots=True)],
-               x_label="tokens seen", y_label="bits per character", references=references),
-        _chart("Loss over time", "loss-time", [Series("training", minutes, faint=True), Series("held out", held_minutes, dots=True)],
-               x_label="minutes", y_label="bits per character", references=references, size=SMALL),
-        _chart("Learning rate", "rate", [Series("rate", [(row.step, row.rate) for row in run.steps])],
-               x_label="step", y_label="share of the peak rate", y_range=(0.0, 1.0), size=SMALL),
-        _chart("Gradient norm", "gradient", [Series("norm", [(row.step, row.gradient_norm) for row in run.steps], faint=True)],
-               x_label="step", y_label="norm before clipping", size=SMALL),
-        _chart("Speed", "speed", [Series("tokens/s", _points(run, "step", "tokens_per_second"), faint=True)],
-               x_label="step", y_label="tokens per second", size=SMALL),
-    ]  # fmt: skip
+        _chart(
+            "Loss",
+            "loss",
+            [Series("training", train, faint=True), Series("held out", held_out, dots=True)],
+            x_label="tokens seen",
+            y_label="bits per character",
+            references=references,
+        ),
+        _chart(
+            "Loss over time",
+            "loss-time",
+            [Series("training", minutes, faint=True), Series("held out", held_minutes, dots=True)],
+            x_label="minutes",
+            y_label="bits per character",
+            references=references,
+            size=SMALL,
+        ),
+        _chart(
+            "Learning rate",
+            "rate",
+            [Series("rate", [(row.step, row.rate) for row in run.steps])],
+            x_label="step",
+            y_label="share of the peak rate",
+            y_range=(0.0, 1.0),
+            size=SMALL,
+        ),
+        _chart(
+            "Gradient norm",
+            "gradient",
+            [Series("norm", [(row.step, row.gradient_norm) for row in run.steps], faint=True)],
+            x_label="step",
+            y_label="norm before clipping",
+            size=SMALL,
+        ),
+        _chart(
+            "Speed",
+            "speed",
+            [Series("tokens/s", _points(run, "step", "tokens_per_second"), faint=True)],
+            x_label="step",
+            y_label="tokens per second",
+            size=SMALL,
+        ),
+    ]
     return charts
 
 
 def _chart(title: str, name: str, series: Sequence[Series], **options: Any) -> Chart:
-    return Chart(title, f"{name}.svg", line_chart(series, **options), line_chart(series, standalone=True, **options))
+    return Chart(
+        title, f"{name}.svg", line_chart(series, **options), line_chart(series, standalone=True, **options)
+    )
 
 
 def _loss_table(run: RunRecord) -> Table:
     held_out = mapping(run.results.get("held_out"))
-    rows = [(f"{name} (reference)", f"{run.reference_lines[name]:.3f}", "", "", "") for name in _NAMES if name in run.reference_lines]
+    rows: list[tuple[str, ...]] = [
+        (f"{name} (reference)", f"{run.reference_lines[name]:.3f}", "", "", "")
+        for name in _NAMES
+        if name in run.reference_lines
+    ]
     if run.best is not None:
-        rows.append((f"best during training, step {run.best.step:,}", f"{run.best.bits_per_character:.3f}",
-                     *(_number(run.best.values.get(name)) for name in ("bits_per_byte", "loss", "perplexity"))))  # fmt: skip
+        rows.append(
+            (
+                f"best during training, step {run.best.step:,}",
+                f"{run.best.bits_per_character:.3f}",
+                *(_number(run.best.values.get(name)) for name in ("bits_per_byte", "loss", "perplexity")),
+            )
+        )
     if held_out:
-        rows.append(("this model, every held-out token", *(_number(held_out.get(name)) for name in
-                     ("bits_per_character", "bits_per_byte", "nats_per_token", "perplexity"))))  # fmt: skip
+        rows.append(
+            (
+                "this model, every held-out token",
+                *(
+                    _number(held_out.get(name))
+                    for name in ("bits_per_character", "bits_per_byte", "nats_per_token", "perplexity")
+                ),
+            )
+        )
     tokens, characters = numeric(held_out.get("tokens")), numeric(held_out.get("characters"))
-    note = f"{tokens:,.0f} held-out tokens, {characters:,.0f} characters, never trained on." if tokens and characters else ""
-    return Table("Held-out loss", ("model", "bits/character", "bits/byte", "nats/token", "perplexity"), tuple(rows),
-                 frozenset({1, 2, 3, 4}), note)  # fmt: skip
+    note = (
+        f"{tokens:,.0f} held-out tokens, {characters:,.0f} characters, never trained on."
+        if tokens and characters
+        else ""
+    )
+    return Table(
+        "Held-out loss",
+        ("model", "bits/character", "bits/byte", "nats/token", "perplexity"),
+        tuple(rows),
+        frozenset({1, 2, 3, 4}),
+        note,
+    )
 
 
 def _copy_table(run: RunRecord) -> Table | None:
     found = mapping(run.results.get("copying"))
     if not found:
         return None
-    rows = [("generated text inside copied spans", f"{numeric(found.get('rate')) or 0:.1%}"),
-            ("longest copied span", f"{found.get('longest', 0)} characters")]  # fmt: skip
+    rows = [
+        ("generated text inside copied spans", f"{numeric(found.get('rate')) or 0:.1%}"),
+        ("longest copied span", f"{found.get('longest', 0)} characters"),
+    ]
     if found.get("longest_text"):
         rows.append(("that span", str(found["longest_text"])[:200]))
-    return Table("Copied from the training text", ("what", "how much"), tuple(rows),
-                 note=f"A span counts from {found.get('span', 20)} characters on that stand verbatim in the training text.")
+    return Table(
+        "Copied from the training text",
+        ("what", "how much"),
+        tuple(rows),
+        note=f"A span counts from {found.get('span', 20)} characters on that stand verbatim in the "
+        "training text.",
+    )
 
 
 def _plan_table(run: RunRecord) -> Table | None:
     cost = mapping(run.plan.get("cost"))
     pairs = (
         ("time", numeric(cost.get("seconds")), total_seconds(run), show_seconds),
-        ("a step", numeric(cost.get("seconds_per_step")), seconds_per_step(run), lambda value: f"{1000 * value:,.0f} ms"),
-        ("peak memory", numeric(cost.get("peak_memory")), numeric(run.results.get("peak_memory")), show_bytes),
+        (
+            "a step",
+            numeric(cost.get("seconds_per_step")),
+            seconds_per_step(run),
+            lambda value: f"{1000 * value:,.0f} ms",
+        ),
+        (
+            "peak memory",
+            numeric(cost.get("peak_memory")),
+            numeric(run.results.get("peak_memory")),
+            show_bytes,
+        ),
     )
     rows = tuple(
         (name, show(planned), show(measured), f"{measured / planned - 1:+.0%}")
         for name, planned, measured, show in pairs
         if planned and measured
     )
-    return Table("Plan and measurement", ("what", "planned", "measured", "difference"), rows, frozenset({1, 2, 3}))
+    return Table(
+        "Plan and measurement", ("what", "planned", "measured", "difference"), rows, frozenset({1, 2, 3})
+    )
 
 
 def _model_table(run: RunRecord) -> Table:
-    parts = {part: count for part, value in mapping(mapping(run.plan.get("cost")).get("parameters")).items() if (count := numeric(value))}
+    parts = {
+        part: count
+        for part, value in mapping(mapping(run.plan.get("cost")).get("parameters")).items()
+        if (count := numeric(value))
+    }
     total = sum(parts.values())
     rows = [(part, f"{count:,.0f}", f"{count / total:.1%}") for part, count in parts.items()]
-    return Table("Model", ("part", "parameters", "share"), (*rows, ("total", f"{total:,.0f}", "")) if rows else (), frozenset({1, 2}))
+    return Table(
+        "Model",
+        ("part", "parameters", "share"),
+        (*rows, ("total", f"{total:,.0f}", "")) if rows else (),
+        frozenset({1, 2}),
+    )
 
 
 def _corpus_table(run: RunRecord) -> Table:
     corpus = mapping(run.plan.get("corpus"))
-    names = {"characters": "training characters", "tokens": "training tokens", "documents": "training documents",
-             "median_tokens": "tokens of the median document", "vocab_size": "vocabulary", "validation_tokens": "held-out tokens",
-             "validation_documents": "held-out documents"}  # fmt: skip
-    rows = [(label, f"{value:,.0f}") for key, label in names.items() if (value := numeric(corpus.get(key))) is not None]
+    names = {
+        "characters": "training characters",
+        "tokens": "training tokens",
+        "documents": "training documents",
+        "median_tokens": "tokens of the median document",
+        "vocab_size": "vocabulary",
+        "validation_tokens": "held-out tokens",
+        "validation_documents": "held-out documents",
+    }
+    rows = [
+        (label, f"{value:,.0f}")
+        for key, label in names.items()
+        if (value := numeric(corpus.get(key))) is not None
+    ]
     characters, tokens = numeric(corpus.get("characters")), numeric(corpus.get("tokens"))
     if characters and tokens:
         rows.append(("characters a token", f"{characters / tokens:.2f}"))
@@ -213,8 +328,15 @@ def _corpus_table(run: RunRecord) -> Table:
 
 def _choice_table(run: RunRecord) -> Table:
     choices = run.plan.get("choices")
-    rows = [tuple(str(one.get(key, "")) for key in ("key", "value", "why")) for one in choices if isinstance(one, Mapping)] \
-        if isinstance(choices, list) else []  # fmt: skip
+    rows = (
+        [
+            tuple(str(one.get(key, "")) for key in ("key", "value", "why"))
+            for one in choices
+            if isinstance(one, Mapping)
+        ]
+        if isinstance(choices, list)
+        else []
+    )
     return Table("Why these settings", ("choice", "value", "why"), tuple(rows))
 
 
@@ -222,15 +344,25 @@ def _samples(run: RunRecord) -> list[tuple[str, tuple[Sample, ...]]]:
     """Samples by prompt, in order of steps, each cut to a readable length."""
     prompts = dict.fromkeys(sample.prompt for sample in run.samples)
     cut = [Sample(sample.step, sample.prompt, sample.text[:LONGEST_SAMPLE]) for sample in run.samples]
-    return [(prompt, tuple(sample for sample in cut if sample.prompt == prompt)) for prompt in list(prompts)[:8]]
+    return [
+        (prompt, tuple(sample for sample in cut if sample.prompt == prompt)) for prompt in list(prompts)[:8]
+    ]
 
 
 def _planned_findings(run: RunRecord) -> list[Mapping[str, Any]]:
     """Warnings the plan gave before the run."""
     found = run.plan.get("findings")
     keys = {"severity", "code", "what", "why", "remedy"}
-    rows = [one for one in found if isinstance(one, Mapping) and one.keys() == keys] if isinstance(found, list) else []
-    return [one for one in rows if one["severity"] in ("error", "warning", "note") and all(isinstance(one[key], str) for key in keys)]
+    rows = (
+        [one for one in found if isinstance(one, Mapping) and one.keys() == keys]
+        if isinstance(found, list)
+        else []
+    )
+    return [
+        one
+        for one in rows
+        if one["severity"] in ("error", "warning", "note") and all(isinstance(one[key], str) for key in keys)
+    ]
 
 
 def _reproduce(run: RunRecord) -> str:

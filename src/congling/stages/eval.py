@@ -31,28 +31,53 @@ class Evaluation:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="A run, a checkpoint, or what `congling train` wrote.")],
-    shards: Annotated[Path | None, typer.Option(help="Shards to score on; by default those beside the run.")] = None,
-    documents: Annotated[Path | None, typer.Option(help="Documents, to measure copying; by default beside the run.")] = None,
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run, a checkpoint, or what `congling train` wrote.")
+    ],
+    shards: Annotated[
+        Path | None, typer.Option(help="Shards to score on; by default those beside the run.")
+    ] = None,
+    documents: Annotated[
+        Path | None, typer.Option(help="Documents, to measure copying; by default beside the run.")
+    ] = None,
     split: Annotated[str, typer.Option(help="validation or train.")] = "validation",
-    context: Annotated[int | None, typer.Option(help="Window in tokens; by default the model's context.")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Window in tokens; by default the model's context.")
+    ] = None,
     limit_tokens: Annotated[int | None, typer.Option(help="Score only so many tokens.")] = None,
-    copying: Annotated[bool, typer.Option(help="Also generate text and measure how much of it is copied.")] = True,
+    copying: Annotated[
+        bool, typer.Option(help="Also generate text and measure how much of it is copied.")
+    ] = True,
 ) -> None:
     """Score a model on held-out text."""
     from rich.console import Console
 
-    found = run(model, shards, documents=documents, split=split, context=context, limit_tokens=limit_tokens, copying=copying)
+    found = run(
+        model,
+        shards,
+        documents=documents,
+        split=split,
+        context=context,
+        limit_tokens=limit_tokens,
+        copying=copying,
+    )
     Console().print(_table(found, split))
 
 
 def run(
-    model: Path | str, shards: Path | str | None = None, *, documents: Path | str | None = None, split: str = "validation",
-    context: int | None = None, limit_tokens: int | None = None, copying: bool = True,
-) -> Evaluation:  # fmt: skip
+    model: Path | str,
+    shards: Path | str | None = None,
+    *,
+    documents: Path | str | None = None,
+    split: str = "validation",
+    context: int | None = None,
+    limit_tokens: int | None = None,
+    copying: bool = True,
+) -> Evaluation:
     """Score one split; a whole validation split of a run is remembered in its ``results.json``.
 
-    ``shards`` and ``documents`` are looked for beside the run when not given. Without documents, or where they do not
+    ``shards`` and ``documents`` are looked for beside the run when not given. Without documents, or
+    where they do not
     belong to the shards, copying is not measured.
 
     Raises:
@@ -83,7 +108,9 @@ def run(
     return Evaluation(loss, lines, copied)
 
 
-def _copying(loaded: Any, shards: Any, documents: Path | str, *, samples: int = 4, tokens: int = 200) -> "CopyReport":
+def _copying(
+    loaded: Any, shards: Any, documents: Path | str, *, samples: int = 4, tokens: int = 200
+) -> "CopyReport":
     """Continue the beginnings of held-out documents, and look for what was written in the training text."""
     from congling.data.corpus import documents as read
     from congling.evals.copying import copy_report
@@ -94,9 +121,15 @@ def _copying(loaded: Any, shards: Any, documents: Path | str, *, samples: int = 
         return (document.text for document in read(documents, "train"))
 
     split = shards["validation"] if shards["validation"].documents else shards["train"]
-    prompts = [loaded.tokenizer.decode(split.document(i)[:8].tolist()) for i in range(min(samples, split.documents))]
+    prompts = [
+        loaded.tokenizer.decode(split.document(i)[:8].tolist()) for i in range(min(samples, split.documents))
+    ]
     texts = generate(
-        loaded.model, loaded.tokenizer, prompts, max_new_tokens=tokens, sampling=SamplingConfig(temperature=0.8, seed=0)
+        loaded.model,
+        loaded.tokenizer,
+        prompts,
+        max_new_tokens=tokens,
+        sampling=SamplingConfig(temperature=0.8, seed=0),
     )
     return copy_report(texts, training())
 
@@ -113,14 +146,23 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
 def _table(found: Evaluation, split: str) -> Any:
     from rich.table import Table
 
-    table = Table("model", "bits/character", "bits/byte", "nats/token", "perplexity", title=f"loss on {split} text")
+    table = Table(
+        "model", "bits/character", "bits/byte", "nats/token", "perplexity", title=f"loss on {split} text"
+    )
     for name, value in found.lines.items():
         table.add_row(f"{name} (reference)", f"{value:.3f}", "", "", "", style="dim")
     loss = found.loss
-    table.add_row("this model", f"{loss.bits_per_character:.3f}", f"{loss.bits_per_byte:.3f}", f"{loss.nats_per_token:.4f}",
-                  f"{loss.perplexity:.1f}", style="bold")  # fmt: skip
+    table.add_row(
+        "this model",
+        f"{loss.bits_per_character:.3f}",
+        f"{loss.bits_per_byte:.3f}",
+        f"{loss.nats_per_token:.4f}",
+        f"{loss.perplexity:.1f}",
+        style="bold",
+    )
     caption = f"{loss.tokens:,} tokens, {loss.characters:,} characters"
     if found.copying is not None:
-        caption += f"; {found.copying.rate:.1%} of generated text copied from training text, longest {found.copying.longest} characters"
+        caption += f"; {found.copying.rate:.1%} of generated text copied from training text"
+        caption += f", longest {found.copying.longest} characters"
     table.caption = caption
     return table

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")],
+    run_directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Explain a finished run: symptom, cause, cure."""

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 def command(
     arguments: Annotated[
-        list[str] | None, typer.Argument(help="A recipe (.toml), or text files and folders; and key=value overrides.")
+        list[str] | None,
+        typer.Argument(help="A recipe (.toml), or text files and folders; and key=value overrides."),
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="A shards directory: exact token counts.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the run will be written: its free disk counts.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="Where the run will be written: its free disk counts.")] = Path(),
     measure: Annotated[bool, typer.Option(help="Time some real steps of the model on this machine.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
@@ -45,10 +46,15 @@ def command(
 
 
 def run(
-    inputs: Sequence[Path | str], overrides: Sequence[str] = (), *, shards: Path | str | None = None,
-    out: Path | str = ".", measure: bool = True,
-) -> "Plan":  # fmt: skip
-    """Plan a recipe (or texts, or shards alone) for this machine; trains at most a few seconds to measure its speed.
+    inputs: Sequence[Path | str],
+    overrides: Sequence[str] = (),
+    *,
+    shards: Path | str | None = None,
+    out: Path | str = ".",
+    measure: bool = True,
+) -> "Plan":
+    """Plan a recipe (or texts, or shards alone) for this machine; trains at most a few seconds to
+    measure its speed.
 
     Raises:
         UserError: nothing to plan, or a recipe that contradicts itself.
@@ -70,7 +76,9 @@ def run(
     found = measure_apart(plan.model, plan.train.replace(compile="off"))
     machine = facts.this_machine(out, peak=found.matmul_peak)
     compiled = plan.train.compile == "on"  # compiling would take longer than the measurement is worth
-    return planning.make(asked, corpus, machine, seconds_per_step=None if compiled else found.seconds_per_step)
+    return planning.make(
+        asked, corpus, machine, seconds_per_step=None if compiled else found.seconds_per_step
+    )
 
 
 def _guess(recipe: "Recipe") -> "facts.CorpusFacts":
@@ -81,9 +89,11 @@ def _guess(recipe: "Recipe") -> "facts.CorpusFacts":
 
     documents = (document for document, _ in prepared(recipe.data, Findings(), lambda document, reason: None))
     found = facts.facts_of_text(
-        documents, kind=recipe.tokenizer.kind, vocab_size=recipe.tokenizer.vocab_size,
+        documents,
+        kind=recipe.tokenizer.kind,
+        vocab_size=recipe.tokenizer.vocab_size,
         validation=recipe.data.split.validation,
-    )  # fmt: skip
+    )
     if not found.characters:
         raise UserError("the texts hold no characters to train on", value=list(recipe.data.sources))
     return found

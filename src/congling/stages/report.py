@@ -12,7 +12,9 @@ import typer
 
 
 def command(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")],
+    run_directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/report.")] = None,
 ) -> None:
     """Write a report page of a run."""
