@@ -61,7 +61,7 @@ def command(
         limit_tokens=limit_tokens,
         copying=copying,
     )
-    Console().print(_table(found, split))
+    Console().print(table(found, split))
 
 
 def run(
@@ -143,7 +143,8 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
     return next((place for place in places if artifact.exists(place)), None)
 
 
-def _table(found: Evaluation, split: str) -> Any:
+def table(found: Evaluation, split: str) -> Any:
+    """The loss beside the reference lines, as a table for the terminal."""
     from rich.table import Table
 
     table = Table(

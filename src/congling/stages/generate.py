@@ -50,8 +50,12 @@ def command(
     for start in prompts:
         print(start, end="", flush=True)
         pieces = generate.stream(
-            loaded.model, loaded.tokenizer, start, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop
-            or ()
+            loaded.model,
+            loaded.tokenizer,
+            start,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop=stop or (),
         )
         for piece in pieces:
             print(piece, end="", flush=True)

@@ -8,7 +8,7 @@ Whatever the recipe leaves open (model, batch, rates, number of steps) is planne
 budget.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,7 @@ from congling.model.config import ModelConfig, flops_per_token
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.train.config import TrainConfig
-from congling.train.rundir import RunDirectory
+from congling.train.rundir import RunDirectory, require_same
 
 if TYPE_CHECKING:
     from congling.plan.planning import Plan
@@ -68,18 +68,40 @@ def command(
 ) -> None:
     """Train on shards, or go on with the run in --out."""
     inputs = open_inputs(shards, tokenizer)
-    asked = read_recipe(recipe, overrides or [])
+    begin_or_go_on(read_recipe(recipe, overrides or []), inputs, out, must_resume=resume, force=force)
+
+
+def begin_or_go_on(
+    recipe: "Recipe", inputs: Inputs, out: Path, *, seconds: float | None = None, must_resume: bool = False,
+    force: bool = False, show: "Callable[[Plan], None] | None" = None,
+) -> RunDirectory:  # fmt: skip
+    """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
+
+    Args:
+        recipe: what is asked for; of a run begun before, the same must be asked.
+        inputs: shards and tokenizer.
+        out: the run directory.
+        seconds: time to plan for, where it is not the recipe's whole budget.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though the plan has an error.
+        show: called with the plan before it is carried out.
+
+    Raises:
+        UserError: the plan has an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
     if (out / RECIPE_FILE).is_file():
-        _require_same(asked, out)
-        run(_stored(out), inputs, out, must_resume=resume)
-        return
+        _require_same(recipe, out)
+        return run(_stored(out), inputs, out, must_resume=must_resume)
     from congling.plan.planning import require_sound
 
-    planned = plan(asked, inputs.shards, out)
+    planned = plan(recipe if seconds is None else recipe.replace(budget=seconds), inputs.shards, out)
+    if show is not None:
+        show(planned)
     if not force:
         require_sound(planned.findings)
     config = PretrainConfig(model=planned.model, train=planned.train)
-    run(config, inputs, out, must_resume=resume, files=run_files(asked, planned))
+    return run(config, inputs, out, must_resume=must_resume, files=run_files(recipe, planned))
 
 
 def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
@@ -106,7 +128,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
 
 
 def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
-    """Plan the run; with a time budget, a real step of the planned model is measured and the plan made again.
+    """Plan the run, measure a real step of the planned model, and plan again with its speed.
 
     Raises:
         UserError: the recipe contradicts itself, or the model does not run here.
@@ -117,13 +139,16 @@ def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
 
     facts = facts_of_shards(shards)
     first = planning.make(recipe, facts, this_machine(out))
-    found = measure_apart(first.model, first.train.replace(compile="off"))
-    machine = this_machine(out, peak=found.matmul_peak)
+    compiled = first.train.compile == "on"  # too slow to try out: its speed is estimated from the peak
+    found = measure_apart(first.model, first.train.replace(compile="off") if compiled else first.train)
+    machine = this_machine(
+        out,
+        peak=found.matmul_peak,
+        accelerator=found.accelerator,
+        accelerator_memory=found.accelerator_memory,
+    )
     return planning.make(
-        recipe,
-        facts,
-        machine,
-        seconds_per_step=None if first.train.compile == "on" else found.seconds_per_step,
+        recipe, facts, machine, seconds_per_step=None if compiled else found.seconds_per_step
     )
 
 
@@ -262,8 +287,12 @@ def _require_same(asked: "Recipe", out: Path) -> None:
     """Compare what is asked for now with what was asked for when the run began.
 
     Raises:
-        UserError: they differ; the keys are named.
+        UserError: they differ; the keys are named. Or the run was begun without a recipe, by :func:`run`.
     """
-    from congling.train.rundir import require_same
-
+    if not (out / RECIPE_FILE).is_file():
+        raise UserError(
+            "this run was begun by a program, not from a recipe",
+            where=out,
+            hint="go on with that program, or choose another --out",
+        )
     require_same(load(type(asked), out / RECIPE_FILE), asked, where=out)

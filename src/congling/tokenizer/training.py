@@ -81,7 +81,7 @@ def train_and_report(
         frequent = counts.frequent(often(counts.characters))
         advice = advise_vocab(counts.characters, len(counts.by_character), frequent, kind=config.kind)
     asked = advice.vocab_size if advice else config.vocab_size or 0
-    facts: dict[str, object] = {"kind": config.kind}
+    facts: dict[str, object] = {"kind": config.kind, "config": config.model_dump(mode="json")}
     with artifact.writing(out, "tokenizer", parents=parents, facts=facts, overwrite=overwrite) as folder:
         tokenizer = _learn(config, texts, counts, asked)
         store.save(tokenizer, folder)

@@ -1,0 +1,141 @@
+"""From text files (or a recipe) to a trained model with a report, in one command; run again, it goes on.
+
+::
+
+    texts ─documents─tokenizer─shards─plan─run─report→ one directory
+    congling train book.txt --budget 15m --out runs/book
+    congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.layers=6 --out runs/hlm
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from congling.core import artifact
+from congling.core.config import Config, build
+from congling.core.units import show_seconds
+from congling.data import corpus
+from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
+from congling.stages import eval as evaluation
+from congling.train.rundir import require_same
+
+if TYPE_CHECKING:
+    from congling.plan.recipe import Recipe
+    from congling.stages.eval import Evaluation
+
+LEAST_SHARE = 0.5
+"""Part of a budget that training gets even where preparing the text took more than the rest."""
+SAMPLE_TOKENS = 160
+"""Length of the text shown at the end."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it."""
+
+    out: Path
+    evaluation: "Evaluation"
+    report: Path
+    """The HTML page."""
+
+
+def command(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(help="Texts and folders, or one recipe (.toml); and values like model.layers=6."),
+    ],
+    out: Annotated[Path, typer.Option(help="The directory to write, or to go on with.")],
+    budget: Annotated[str | None, typer.Option(help="Time for everything, such as 90s, 15m or 2h.")] = None,
+    force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+) -> None:
+    """Train a model from text files or a recipe, and report."""
+    from congling.plan.recipe import read, separate
+
+    started = time.monotonic()
+    inputs, overrides = separate(arguments)
+    if budget is not None:
+        overrides.append(f'budget="{budget}"')
+    recipe, console = read(inputs, overrides), Console()
+    made = run(recipe, out, console=console, force=force, started=started)
+    _show_end(made, recipe, console, time.monotonic() - started)
+
+
+def run(
+    recipe: "Recipe", out: Path | str, *, console: Console | None = None, force: bool = False,
+    started: float | None = None,
+) -> Trained:  # fmt: skip
+    """Do every step that is not done yet.
+
+    Args:
+        recipe: what to do; whatever it leaves open is chosen.
+        out: where the directories of all steps go.
+        console: where to show what happens; ``None`` is quiet.
+        force: train even though the plan has an error.
+        started: ``time.monotonic()`` from which the budget counts; by default now.
+
+    Raises:
+        UserError: the recipe, its texts or an existing ``out`` do not allow it.
+        Interrupted: Ctrl-C during training; calling again goes on.
+    """
+    from congling.plan.show import show
+
+    out, console = Path(out), console or Console(quiet=True)
+    started = time.monotonic() if started is None else started
+    _prepare(recipe, out, console)
+    inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
+    left = None
+    if recipe.budget is not None:
+        left = max(LEAST_SHARE * recipe.budget, recipe.budget - (time.monotonic() - started))
+    pretrain.begin_or_go_on(
+        recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show(plan, console)
+    )
+    return Trained(out, evaluation.run(out), report.run(out))
+
+
+def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
+    """Make documents, tokenizer and shards, each unless it is there already.
+
+    Raises:
+        UserError: what is there was made with other settings.
+    """
+    documents, vocabulary, shards = (out / name for name in ("documents", "tokenizer", "shards"))
+    if not _made(documents, "documents", recipe.data):
+        data.run(recipe.data, documents)
+        data.show_result(corpus.summary(documents), console)
+    if not _made(vocabulary, "tokenizer", recipe.tokenizer):
+        tokenizer.show(tokenizer.run(documents, vocabulary, recipe.tokenizer), console)
+    if not artifact.exists(shards):
+        tokenize.show(tokenize.run(documents, vocabulary, shards), console)
+
+
+def _made(place: Path, kind: str, config: Config) -> bool:
+    """Whether a step was done before, and with the same settings.
+
+    Raises:
+        UserError: it was done with others; the keys are named.
+    """
+    if not artifact.exists(place):
+        return False
+    before = build(type(config), artifact.opened(place, kind).facts["config"], where=place)
+    require_same(before, config, where=place)
+    return True
+
+
+def _show_end(made: Trained, recipe: "Recipe", console: Console, elapsed: float) -> None:
+    """Print the loss, a text, and what to do next."""
+    console.print(evaluation.table(made.evaluation, "validation"))
+    prompt = recipe.samples[0] if recipe.samples else ""
+    text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
+    console.print(f"\n[bold]{'a sample' if not prompt else 'it continues'}[/]")
+    console.print(prompt + text + "\n", markup=False, highlight=False)
+    console.print(
+        f"done in {show_seconds(elapsed)}; the report is {made.report}", markup=False, highlight=False
+    )
+    shown = f' --prompt "{prompt}"'.replace("\n", "") if prompt else ""
+    console.print(
+        f"  congling generate {made.out}{shown}\n  congling chat {made.out}", markup=False, highlight=False
+    )
