@@ -11,6 +11,7 @@ from congling.train.objectives.cross_entropy import cross_entropy_sum
 @pytest.fixture(autouse=True)
 def several_chunks(monkeypatch):
     monkeypatch.setitem(chunked.CHUNK_VALUES, "cpu", 16 * 50)
+    monkeypatch.setattr(chunked, "LEAST_ROWS", 16)
 
 
 def case(dtype=torch.float32):

@@ -52,9 +52,10 @@ def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) ->
         times.append(_timed_step(trainer))
     pace = statistics.median(times)
     used = flops_per_token(model, config.context) * config.tokens_per_step / pace / peak
-    cuda = backend.device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(backend.device) if cuda else machine.peak_memory_bytes()
-    return Calibration(peak, pace, config.tokens_per_step, memory, used)
+    if backend.device.type == "cuda":
+        gpu, memory = torch.cuda.get_device_properties(backend.device), torch.cuda.max_memory_allocated()
+        return Calibration(peak, pace, config.tokens_per_step, memory, used, gpu.name, gpu.total_memory)
+    return Calibration(peak, pace, config.tokens_per_step, machine.peak_memory_bytes(), used)
 
 
 def measure_apart(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:

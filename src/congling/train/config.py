@@ -115,6 +115,9 @@ class TrainConfig(Config):
     """Steps between held-out losses; twenty in a run when not given."""
     evaluate_tokens: PositiveInt | None = None
     """Held-out tokens scored each time, whole documents from the beginning; all of them when not given."""
+    hand_on: Literal["best", "last"] = "best"
+    """Which weights the run gives away: those of the lowest held-out loss, or, where the text is to be learnt by
+    heart and held-out text says nothing, the last."""
     sample_every: PositiveInt | None = None
     """Steps between samples; six times in a run when not given."""
     sample_prompts: tuple[str, ...] = ()

@@ -35,7 +35,8 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
         with metrics.pause(), trainer.evaluated_model() as model:
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
-        if trainer.best is None or values["loss"] < trainer.best["loss"]:
+        better = trainer.best is None or values["loss"] < trainer.best["loss"]
+        if better and trainer.config.hand_on == "best":
             trainer.best = {"step": trainer.step, "loss": values["loss"]}
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")

@@ -17,6 +17,10 @@ class Calibration:
     """Of the measuring process (a GPU's memory where it trains on one)."""
     utilisation: float
     """Share of the peak that the step reaches."""
+    accelerator: str | None = None
+    """Name of the GPU it ran on."""
+    accelerator_memory: int | None = None
+    """Bytes of that GPU."""
 
     @property
     def tokens_per_second(self) -> float:

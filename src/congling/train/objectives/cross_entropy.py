@@ -15,6 +15,8 @@ from torch import Tensor
 
 CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 """Logits in one chunk: about a CPU's second-level cache; large enough to fill a GPU."""
+LEAST_ROWS = 256
+"""Positions in one chunk at least: each chunk passes over the whole gradient of the weight."""
 
 
 def cross_entropy_sum(
@@ -67,7 +69,7 @@ def _chunked(
     hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, learn: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Total (scalar), gradient of hidden (N, W) and of weight (V, W); these are empty unless ``learn``."""
-    size = max(16, CHUNK_VALUES.get(hidden.device.type, 2**24) // weight.shape[0])
+    size = max(LEAST_ROWS, CHUNK_VALUES.get(hidden.device.type, 2**24) // weight.shape[0])
     exact = torch.promote_types(weight.dtype, torch.float32)  # fp64 where gradients are checked in it
     grad_hidden = torch.empty_like(hidden, dtype=weight.dtype) if learn else weight.new_empty(0)
     grad_weight = torch.zeros_like(weight, dtype=exact) if learn else weight.new_empty(0)

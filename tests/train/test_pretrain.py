@@ -1,0 +1,66 @@
+"""The pretraining stage from a recipe: it plans, trains, and goes on only with the same recipe."""
+
+import random
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.data import corpus, shards
+from congling.data.config import DataConfig
+from congling.stages import pretrain
+from congling.tokenizer import training
+from congling.tokenizer.config import TokenizerConfig
+from congling.train.rundir import find_checkpoint
+
+TINY = (
+    "train.steps=4",
+    "train.context=16",
+    "train.rows=2",
+    "train.compile='off'",
+    "model.layers=1",
+    "model.width=64",
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    root, draw = tmp_path_factory.mktemp("pretrain"), random.Random(0)
+    lines = ["".join(draw.choice("天地山水花鸟风月") for _ in range(40)) for _ in range(30)]
+    (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    corpus.make(DataConfig(sources=(str(root / "text.txt"),), documents="line"), root / "documents")
+
+    def texts():
+        return (document.text for document in corpus.documents(root / "documents", "train"))
+
+    training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
+    shards.write(root / "documents", root / "tokenizer", root / "shards")
+    return pretrain.open_inputs(root / "shards", root / "tokenizer")
+
+
+def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_path, capsys):
+    out, asked = tmp_path / "run", pretrain.read_recipe(None, TINY)
+    run = pretrain.begin_or_go_on(asked, inputs, out, force=True)
+    assert find_checkpoint(out).is_dir()
+    assert [row["step"] for row in run.log("metrics").rows() if "loss" in row] == [1, 2, 3, 4]
+    assert {"plan.json", "recipe.toml", "config.toml"} <= {file.name for file in out.iterdir()}
+    assert "4/4" in capsys.readouterr().err
+    before = run.log("metrics").path.read_bytes()
+    pretrain.begin_or_go_on(asked, inputs, out, force=True, must_resume=True)
+    assert run.log("metrics").path.read_bytes() == before
+    changed = pretrain.read_recipe(None, (*TINY, "train.rows=3", "model.width=128"))
+    with pytest.raises(UserError, match=r"another configuration: 'model\.width, train\.rows'"):
+        pretrain.begin_or_go_on(changed, inputs, out, force=True)
+    (out / "recipe.toml").unlink()
+    with pytest.raises(UserError, match="begun by a program"):
+        pretrain.begin_or_go_on(asked, inputs, out)
+
+
+def test_model_and_shards_must_fit(inputs, tmp_path):
+    planned = pretrain.plan(pretrain.read_recipe(None, TINY), inputs.shards, tmp_path)
+    config = pretrain.PretrainConfig(model=planned.model, train=planned.train)
+    smaller = config.replace(model={"vocab_size": 17})
+    with pytest.raises(UserError, match="different vocabularies"):
+        pretrain.run(smaller, inputs, tmp_path / "a")
+    shorter = config.replace(model={"context": 8})
+    with pytest.raises(UserError, match=r"train\.context is longer"):
+        pretrain.run(shorter, inputs, tmp_path / "b")
