@@ -321,6 +321,10 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
             "the part of the held-out text that a twelfth of "
             "the time can score at every point; all of it is scored at the end",
         )
+    if corpus.tokens < tables.TINY_TOKENS:
+        result["hand_on"] = choices.pick(
+            "hand_on", "last", "the text can only be learnt by heart: held-out loss says nothing"
+        )
     if recipe.samples:
         result["sample_prompts"] = recipe.samples
     return result

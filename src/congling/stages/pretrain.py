@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from congling.train.run import RunParts
 
 RECIPE_FILE = "recipe.toml"
+PROMPTS, PROMPT_TOKENS = 3, 6
+"""Beginnings of held-out documents that are continued in samples when the recipe names no prompts."""
 
 
 class PretrainConfig(Config):
@@ -90,12 +92,15 @@ def begin_or_go_on(
         UserError: the plan has an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    if (out / RECIPE_FILE).is_file():
+    if RunDirectory(out).config.is_file():  # written after everything else a run starts with
         _require_same(recipe, out)
         return run(_stored(out), inputs, out, must_resume=must_resume)
     from congling.plan.planning import require_sound
 
-    planned = plan(recipe if seconds is None else recipe.replace(budget=seconds), inputs.shards, out)
+    asked = recipe.replace(
+        budget=recipe.budget if seconds is None else seconds, samples=prompts(recipe, inputs)
+    )
+    planned = plan(asked, inputs.shards, out)
     if show is not None:
         show(planned)
     if not force:
@@ -112,6 +117,13 @@ def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
     """
     opened = store.load(tokenizer)
     return Inputs(open_shards(shards, tokenizer=opened, verify=True), opened, Path(tokenizer))
+
+
+def prompts(recipe: "Recipe", inputs: Inputs) -> tuple[str, ...]:
+    """What to continue in samples: the recipe's prompts, or how some held-out documents begin."""
+    split = inputs.shards["validation"]
+    starts = (split.document(i)[:PROMPT_TOKENS].tolist() for i in range(min(PROMPTS, split.documents)))
+    return recipe.samples or tuple(inputs.tokenizer.decode(ids, skip_special=True) for ids in starts)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
@@ -247,15 +259,25 @@ def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[
 
 
 def _evaluation(inputs: Inputs, settings: TrainConfig) -> Any:
-    """Held-out loss, without overlap of windows: quick, and the same text every time."""
+    """Held-out loss, without overlap of windows: quick, and the same text every time.
+
+    Bits a character follow from nats a token by the ratio of the whole split: the last scored document may be
+    cut, and nobody counted the characters of a part.
+    """
+    import math
+
     from congling.evals.loss import evaluate
+
+    whole = inputs.shards["validation"]
+    tokens_per_character = len(whole.tokens) / max(1, int(whole.characters.sum()))
 
     def held_out(model: Any) -> dict[str, float]:
         report = evaluate(
             model, inputs.shards["validation"], context=settings.context, rows=settings.rows, overlap=0,
             limit_tokens=settings.evaluate_tokens, document_mask=settings.document_mask,
         )  # fmt: skip
-        return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}
+        bits = report.nats_per_token * tokens_per_character / math.log(2)
+        return {"loss": report.nats_per_token, "bits_per_character": bits}
 
     return held_out
 

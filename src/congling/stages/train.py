@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from congling.core import artifact
+from congling.core import artifact, machine
 from congling.core.config import Config, build
 from congling.core.units import show_seconds
 from congling.data import corpus
@@ -38,6 +38,8 @@ class Trained:
     """What came of it."""
 
     out: Path
+    prompts: tuple[str, ...]
+    """What was continued in samples."""
     evaluation: "Evaluation"
     report: Path
     """The HTML page."""
@@ -61,7 +63,7 @@ def command(
         overrides.append(f'budget="{budget}"')
     recipe, console = read(inputs, overrides), Console()
     made = run(recipe, out, console=console, force=force, started=started)
-    _show_end(made, recipe, console, time.monotonic() - started)
+    _show_end(made, console, time.monotonic() - started)
 
 
 def run(
@@ -81,6 +83,7 @@ def run(
         UserError: the recipe, its texts or an existing ``out`` do not allow it.
         Interrupted: Ctrl-C during training; calling again goes on.
     """
+    from congling.plan import record
     from congling.plan.show import show
 
     out, console = Path(out), console or Console(quiet=True)
@@ -93,7 +96,10 @@ def run(
     pretrain.begin_or_go_on(
         recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show(plan, console)
     )
-    return Trained(out, evaluation.run(out), report.run(out))
+    found = evaluation.run(out)
+    record.add_result(out / "run", "seconds", time.monotonic() - started)
+    record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
+    return Trained(out, pretrain.prompts(recipe, inputs), found, report.run(out))
 
 
 def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
@@ -125,17 +131,16 @@ def _made(place: Path, kind: str, config: Config) -> bool:
     return True
 
 
-def _show_end(made: Trained, recipe: "Recipe", console: Console, elapsed: float) -> None:
+def _show_end(made: Trained, console: Console, elapsed: float) -> None:
     """Print the loss, a text, and what to do next."""
     console.print(evaluation.table(made.evaluation, "validation"))
-    prompt = recipe.samples[0] if recipe.samples else ""
+    prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
-    console.print(f"\n[bold]{'a sample' if not prompt else 'it continues'}[/]")
-    console.print(prompt + text + "\n", markup=False, highlight=False)
-    console.print(
-        f"done in {show_seconds(elapsed)}; the report is {made.report}", markup=False, highlight=False
+    lines = (
+        f"\n{prompt}{text}\n",
+        f"done in {show_seconds(elapsed)}; the report is {made.report}",
+        f'  congling generate {made.out} --prompt "{prompt.strip()}"',
+        f"  congling chat {made.out}",
     )
-    shown = f' --prompt "{prompt}"'.replace("\n", "") if prompt else ""
-    console.print(
-        f"  congling generate {made.out}{shown}\n  congling chat {made.out}", markup=False, highlight=False
-    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -116,8 +116,8 @@ class TrainConfig(Config):
     evaluate_tokens: PositiveInt | None = None
     """Held-out tokens scored each time, whole documents from the beginning; all of them when not given."""
     hand_on: Literal["best", "last"] = "best"
-    """Which weights the run gives away: those of the lowest held-out loss, or, where the text is to be learnt by
-    heart and held-out text says nothing, the last."""
+    """Which weights the run gives away: those of the lowest held-out loss; or the last, where a text is to be
+    learnt by heart and held-out text says nothing."""
     sample_every: PositiveInt | None = None
     """Steps between samples; six times in a run when not given."""
     sample_prompts: tuple[str, ...] = ()
