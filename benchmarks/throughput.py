@@ -34,7 +34,7 @@ NOTES = (
     "FLOPs per token = 6 × parameters in matrix products (output head included, embedding lookup not) "
     "+ 12 × layers × heads × head width × T; MFU = FLOPs/s over the mean of the matmul peaks "
     "measured before and after each turn.",
-    "Median (lowest–highest) over turns taken in rotation. Ratios compare turns of the same round. "
+    "Median (lowest–highest) over turns; on a CPU in rotation, and ratios compare turns of one round. "
     "Start = from the start of the process to the end of its third step: imports, building, compiling with "
     "an empty cache.",
 )
@@ -81,7 +81,10 @@ def compare(title: str, model: ModelConfig, rows: int, device: str, effort: Effo
         RuntimeError: a contender failed, or has another number of parameters than the first.
     """
     workloads = contenders(model, rows, device, effort)
-    timings = race(workloads, *TURNS[effort])
+    if device == "cpu":
+        timings = race(workloads, *TURNS[effort])
+    else:  # one after the other: a GPU's speed is steady, and its memory does not hold all of them
+        timings = [timing for load in workloads for timing in race([load], *TURNS[effort])]
     sizes = {timing.parameters for timing in timings}
     if len(sizes) != 1:
         raise RuntimeError(f"the contenders do not train the same model: {sizes} parameters")
