@@ -1,5 +1,6 @@
 """The loop: the same gradients however a step is cut, skipped steps, averages, several processes."""
 
+import functools
 import os
 import socket
 import subprocess
@@ -111,6 +112,14 @@ def test_batches_are_made_in_the_loop_when_nothing_is_made_ahead():
     now.ahead = 0
     ahead.run(), now.run()
     assert largest_difference(weights(ahead), weights(now)) == 0
+
+
+def test_compiling_gives_the_same_weights(monkeypatch):
+    # Without code generation, which takes long: tracing and gradients are what can go wrong here.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    plain, compiled = trainer(settings(steps=2)), trainer(settings(steps=2, compile="on"))
+    plain.run(), compiled.run()
+    assert largest_difference(weights(plain), weights(compiled)) <= 2e-6
 
 
 def test_two_processes_train_the_weights_of_one(tmp_path):

@@ -7,9 +7,11 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
+from congling.model.families import FAMILIES
 from congling.stages import pretrain
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
+from congling.train.config import TrainConfig
 from congling.train.rundir import find_checkpoint
 
 TINY = (
@@ -56,8 +58,8 @@ def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_pa
 
 
 def test_model_and_shards_must_fit(inputs, tmp_path):
-    planned = pretrain.plan(pretrain.read_recipe(None, TINY), inputs.shards, tmp_path)
-    config = pretrain.PretrainConfig(model=planned.model, train=planned.train)
+    model = FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32)
+    config = pretrain.PretrainConfig(model=model, train=TrainConfig(steps=1, context=16))
     smaller = config.replace(model={"vocab_size": 17})
     with pytest.raises(UserError, match="different vocabularies"):
         pretrain.run(smaller, inputs, tmp_path / "a")

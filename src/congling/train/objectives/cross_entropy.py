@@ -19,6 +19,7 @@ LEAST_ROWS = 256
 """Positions in one chunk at least: each chunk passes over the whole gradient of the weight."""
 
 
+@torch.compiler.disable  # the loop over chunks would be unrolled, and what is left to fuse are its few kernels
 def cross_entropy_sum(
     hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> Tensor:
