@@ -19,7 +19,6 @@ LEAST_ROWS = 256
 """Positions in one chunk at least: each chunk passes over the whole gradient of the weight."""
 
 
-@torch.compiler.disable  # the loop over chunks would be unrolled, and what is left to fuse are its few kernels
 def cross_entropy_sum(
     hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> Tensor:
@@ -35,7 +34,7 @@ def cross_entropy_sum(
     kind = flat.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else flat.dtype
     each, learn = None if weights is None else weights.reshape(-1), torch.is_grad_enabled()
-    return _LinearCrossEntropy.apply(flat, weight, targets.reshape(-1), each, compute, learn)
+    return _uncompiled(flat, weight, targets.reshape(-1), each, compute, learn)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -64,6 +63,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_dtype, weight_dtype = ctx.dtypes
         wanted = (grad_hidden * grads[0]).to(hidden_dtype), (grad_weight * grads[0]).to(weight_dtype)
         return *wanted, None, None, None, None
+
+
+# Compiling would unroll the loop over chunks, to fuse what are few kernels already.
+_uncompiled: Any = torch.compiler.disable(_LinearCrossEntropy.apply)
 
 
 def _chunked(
