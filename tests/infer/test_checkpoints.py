@@ -34,7 +34,7 @@ def test_nothing_there(tmp_path: Path, tokenizer_path: Path):
         locate_checkpoint(tmp_path)
     with pytest.raises(UserError, match="no such directory"):
         locate_checkpoint(tmp_path / "absent")
-    with pytest.raises(UserError, match="holds a tokenizer"):
+    with pytest.raises(UserError, match="is a tokenizer directory"):
         locate_checkpoint(tokenizer_path)
 
 

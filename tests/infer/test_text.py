@@ -32,6 +32,7 @@ def test_what_may_become_a_stop_string_is_held_back():
     assert stream.feed("更多".encode()) == "" and stream.close() == ""
 
 
-def test_broken_bytes_become_a_replacement_character():
+def test_broken_bytes_become_a_replacement_character_and_an_unfinished_end_nothing():
     stream = TextStream()
-    assert stream.feed(b"\xe4") + stream.close() == "\ufffd"
+    assert stream.feed(b"\xe4a") == "\ufffda"
+    assert stream.feed(b"\xe4\xbb") + stream.close() == ""

@@ -24,7 +24,7 @@ MISTAKES = {
     ),
     "many-passes": ({"train__steps": 90_000}, "warning"),
     "over-budget": ({"train__steps": 90_000}, "warning"),
-    "very-long": ({"train__steps": 1_000_000}, "error"),
+    "very-long": ({"train__steps": 3_000_000}, "error"),
     "batch-too-big": ({"train__rows": 64, "train__accumulation": 64}, "warning"),
     "few-steps": ({"train__steps": 10}, "note"),
     "context-beyond-model": ({"model__context": 64, "train__context": 128}, "error"),

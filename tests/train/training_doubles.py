@@ -23,7 +23,9 @@ def small_model(family="qwen3", **sizes):
 
 
 def settings(**changes):
-    return TrainConfig(**{"steps": 6, "context": CONTEXT, "rows": 2, "device": "cpu", **changes})
+    return TrainConfig(
+        **{"steps": 6, "context": CONTEXT, "rows": 2, "device": "cpu", "precision": "fp32", **changes}
+    )
 
 
 class SplitBatches:

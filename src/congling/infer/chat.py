@@ -54,8 +54,12 @@ class Conversation:
     """
 
     def __init__(
-        self, loaded: Loaded, *, sampling: SamplingConfig, max_new_tokens: int = 200, system: str | None =
-        None
+        self,
+        loaded: Loaded,
+        *,
+        sampling: SamplingConfig,
+        max_new_tokens: int = 200,
+        system: str | None = None,
     ) -> None:
         self.loaded, self.sampling, self.max_new_tokens = loaded, sampling, max_new_tokens
         self._system = [{"role": "system", "content": system}] if system else []

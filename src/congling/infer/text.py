@@ -27,11 +27,10 @@ class TextStream:
         return "" if self.done else self._settle(self._decoder.decode(data))
 
     def close(self) -> str:
-        """End the text: return what was held back; bytes that never became a character turn into U+FFFD."""
+        """End the text: return what was held back; a character whose last bytes never came is left out."""
         if self.done:
             return ""
-        rest = self._settle(self._decoder.decode(b"", final=True)) + self._held
-        self._held, self.done = "", True
+        rest, self._held, self.done = self._held, "", True
         return rest
 
     def _settle(self, new: str) -> str:

@@ -22,9 +22,17 @@ from congling.model.config import (
 
 
 def qwen3(
-    *, vocab_size: int, context: int, layers: int, width: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
-    dropout: float = 0.0, tied: bool = True,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    width: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
     rope_base: float = 10_000.0,
 ) -> ModelConfig:
     """The default: RMSNorm, SwiGLU of 3 × width, RoPE, two query heads a key/value head, QK-norm.
@@ -44,9 +52,17 @@ def qwen3(
 
 
 def llama(
-    *, vocab_size: int, context: int, layers: int, width: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
-    dropout: float = 0.0, tied: bool = True,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    width: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
     rope_base: float = 10_000.0,
 ) -> ModelConfig:
     """RMSNorm, SwiGLU of 8/3 × width rounded up, RoPE; GQA only by ``kv_heads`` (Touvron et al. 2023)."""
@@ -62,9 +78,17 @@ def llama(
 
 
 def gpt2(
-    *, vocab_size: int, context: int, layers: int, width: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
-    dropout: float = 0.0, tied: bool = True,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    width: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
 ) -> ModelConfig:
     """LayerNorm, GELU MLP of 4 × width, learned positions, biases everywhere (Radford et al. 2019)."""
     heads, head_width = _heads(width, heads, head_width)
@@ -79,10 +103,21 @@ def gpt2(
 
 
 def qwen3_moe(
-    *, vocab_size: int, context: int, layers: int, width: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
-    dropout: float = 0.0, tied: bool = True,
-    rope_base: float = 10_000.0, experts: int = 8, active: int = 2, balance: float = 0.001,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    width: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
+    rope_base: float = 10_000.0,
+    experts: int = 8,
+    active: int = 2,
+    balance: float = 0.001,
 ) -> ModelConfig:
     """Qwen3 whose MLPs are ``experts`` smaller ones behind a softmax router; ``hidden`` is one expert's."""
     dense = qwen3(
@@ -96,11 +131,25 @@ def qwen3_moe(
 
 
 def deepseek_moe(
-    *, vocab_size: int, context: int, layers: int, width: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, hidden: int | None = None,
-    dropout: float = 0.0, tied: bool = True,
-    rope_base: float = 10_000.0, experts: int = 16, active: int = 3, shared: int = 1, dense_layers: int = 1,
-    dense_hidden: int | None = None, scale: float = 1.0, bias_rate: float = 0.001,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    width: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
+    rope_base: float = 10_000.0,
+    experts: int = 16,
+    active: int = 3,
+    shared: int = 1,
+    dense_layers: int = 1,
+    dense_hidden: int | None = None,
+    scale: float = 1.0,
+    bias_rate: float = 0.001,
 ) -> ModelConfig:
     """Shared and many fine-grained routed experts, balanced without a loss (DeepSeekMoE, Dai et al. 2024).
 

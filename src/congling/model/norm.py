@@ -22,7 +22,9 @@ class RMSNorm(nn.Module):
         """(..., width) -> (..., width)."""
         if x.is_cpu and x.dtype == torch.float32 and not torch.compiler.is_compiling():
             return _EagerRMSNorm.apply(x, self.weight, self.epsilon)  # pyright: ignore[reportReturnType]
-        return rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        # Under autocast, queries and keys come in bf16: with a weight of another type torch has no fused
+        # kernel.
+        return rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
 
 
 class _EagerRMSNorm(torch.autograd.Function):

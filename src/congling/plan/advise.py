@@ -110,10 +110,8 @@ def training_seconds(budget: float, *, compiled: bool) -> float:
 
 def compile_pays(budget: float, corpus: CorpusFacts, machine: MachineFacts) -> bool:
     """Whether compiling saves more than it costs within this budget, and there is text enough to fill it."""
-    gpu = machine.accelerator is not None
-    return corpus.tokens >= tables.TINY_TOKENS and budget >= (
-        tables.COMPILE_PAYS_FROM_GPU if gpu else tables.COMPILE_PAYS_FROM
-    )
+    kind = "gpu" if machine.accelerator is not None else machine.precision
+    return corpus.tokens >= tables.TINY_TOKENS and budget >= tables.COMPILE_PAYS_FROM[kind]
 
 
 def _sizes(
@@ -122,7 +120,7 @@ def _sizes(
     """Context, table row and training seconds: as large as compute, text and documents allow."""
     compiled = compile_pays(budget, corpus, machine)
     room = training_seconds(budget, compiled=compiled)
-    share = tables.utilisation(192, compiled=compiled, gpu=machine.accelerator is not None)
+    share = tables.utilisation(machine, 192, compiled=compiled)
     size = tables.size_for(room * share * machine.peak)
     limit = tables.PARAMETERS_PER_CHARACTER * corpus.characters
     smaller = [
@@ -218,9 +216,16 @@ def _batch(
         "compile": choices.pick(
             "compile",
             "on" if pays else "off",
-            f"saves about 40 % of a step, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
+            f"makes steps shorter, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
             + ("worth it" if pays else "not worth it")
             + f" in {show_seconds(budget)}",
+        ),
+        "precision": choices.pick(
+            "precision",
+            machine.precision,
+            "products of matrices in bf16, weights in fp32: this machine has units for it"
+            if machine.precision == "bf16"
+            else "this machine has no units for bf16 products",
         ),
     }
 
@@ -234,9 +239,7 @@ def _affordable_steps(
     seconds_per_step: float | None,
 ) -> int:
     if seconds_per_step is None:
-        share = tables.utilisation(
-            model.width, compiled=train["compile"] == "on", gpu=machine.accelerator is not None
-        )
+        share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
         tokens = train["context"] * train["rows"] * train["accumulation"]
         return max(20, int(room * share * machine.peak / (flops_per_token(model, train["context"]) * tokens)))
     return max(20, int(room / seconds_per_step))
@@ -272,6 +275,7 @@ def _rates(
             "rate": tables.MUON_RATE,
             "embedding_rate": tables.EMBEDDING_RATE,
             "head_rate": tables.HEAD_RATE,
+            "scalar_rate": tables.SCALAR_RATE,
             "weight_decay": rules.weight_decay,
             "momentum_warmup": min(300, max(1, steps // 10)),
         }

@@ -59,13 +59,14 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
             "the loss jumps or becomes NaN within a few dozen steps",
             f"use about {usual:g}",
         )
-    if optimizer.kind == "muon" and max(optimizer.embedding_rate, optimizer.head_rate) > 0.5:
+    if optimizer.kind == "muon" and (optimizer.embedding_rate > 1.5 or optimizer.head_rate > 0.03):
         yield Finding(
             "warning",
             "table-rate-too-high",
-            "the rate of the embedding or the head is above 0.5",
+            f"the embedding's rate {optimizer.embedding_rate:g} is above 1.5, or the head's "
+            f"{optimizer.head_rate:g} above 0.03",
             "AdamW moves every value by about its rate at each step",
-            "use about 0.05 and 0.004",
+            f"use about {tables.EMBEDDING_RATE:g} and {tables.HEAD_RATE:g}",
         )
 
 
@@ -315,7 +316,7 @@ def shape(s: Situation) -> Iterator[Finding]:
 
 def precision(s: Situation) -> Iterator[Finding]:
     """Half precision is slower where the processor emulates it."""
-    if s.train.precision == "bf16" and s.machine.accelerator is None:
+    if s.train.precision == "bf16" and s.machine.precision != "bf16" and s.machine.accelerator is None:
         yield Finding(
             "warning",
             "bf16-on-cpu",

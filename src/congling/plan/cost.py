@@ -77,9 +77,7 @@ def estimate(
     per_step = train.tokens_per_step
     flops_per_step = flops_per_token(model, train.context) * per_step
     if seconds_per_step is None:
-        share = tables.utilisation(
-            model.width, compiled=train.compile == "on", gpu=machine.accelerator is not None
-        )
+        share = tables.utilisation(machine, model.width, compiled=train.compile == "on")
         seconds_per_step = flops_per_step / (share * machine.peak)
     tokens = train.steps * per_step
     return Cost(

@@ -1,5 +1,6 @@
 """After a run: symptom, cause, cure. Each rule looks at what the run recorded and says what it means."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,17 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
     # The loss of all held-out text where it was measured: during training only a part is scored.
     complete = numeric(mapping(run.results.get("held_out")).get("bits_per_character"))
     bits = best.bits_per_character if complete is None else complete
-    if bits > 0.97 * lines["unigram"]:
+    trained = training_bits(run)
+    if bits > 0.97 * lines["unigram"] and trained is not None and trained < 0.5 * bits:
+        yield Finding(
+            "warning",
+            "memorised",
+            f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies "
+            f"({lines['unigram']:.2f}), training loss is {trained:.2f}",
+            "the model learnt the training text by heart and knows nothing of other text",
+            "fine where that is wanted: it continues what it has read; for anything more, add text",
+        )
+    elif bits > 0.97 * lines["unigram"]:
         yield Finding(
             "error",
             "at-unigram",
@@ -74,14 +85,19 @@ def overfitting(run: RunRecord) -> Iterator[Finding]:
         return
     tail = after[-max(1, len(after) // 3) :]
     if statistics.fmean(tail) < statistics.fmean(before):
+        last_kept = mapping(run.config.get("train")).get("hand_on") == "last"
+        kept = (
+            "the last weights are handed on all the same, since this text can only be learnt by heart"
+            if last_kept
+            else "the best checkpoint was kept and is the one to use"
+        )
         yield Finding(
             "warning",
             "overfitting",
             f"held-out loss was lowest at step {best.step:,} ({best.bits_per_character:.2f}) and rose "
             f"to {last.bits_per_character:.2f} while training loss kept falling",
             "from there on the model memorised the training text",
-            "the best checkpoint was kept and is the one to use; next time more dropout and weight "
-            "decay, a smaller model, fewer steps, or more text",
+            f"{kept}; next time more dropout and weight decay, a smaller model, fewer steps, or more text",
         )
 
 
@@ -173,6 +189,13 @@ def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
             "other programs used the machine, or it slows down when warm",
             "plan again on the idle machine; set OMP_NUM_THREADS to the cores that are free",
         )
+
+
+def training_bits(run: RunRecord) -> float | None:
+    """Median training loss of the last tenth of the steps, in bits a character."""
+    tail = run.steps[-max(1, len(run.steps) // 10) :]
+    bits = [row.bits_per_character for row in tail if math.isfinite(row.bits_per_character)]
+    return statistics.median(bits) if bits else None
 
 
 def seconds_per_step(run: RunRecord) -> float | None:

@@ -11,6 +11,7 @@ from congling.core import machine
 from congling.data.document import Document
 from congling.data.shards import Shards
 from congling.tokenizer.advice import advise_vocab, often
+from congling.train.measurement import Probe
 
 CPU_PEAK_PER_CORE = 8e10
 """fp32 matmul FLOP/s of one core when nothing was measured: a cautious figure for processors with AVX2."""
@@ -55,29 +56,30 @@ class MachineFacts:
     free_disk: int
     """Bytes free where the run is written."""
     peak: float
-    """Matmul FLOP/s in the precision of training."""
+    """Matmul FLOP/s in ``precision``."""
     accelerator: str | None = None
     """Name of the GPU; ``None`` on a CPU."""
     measured: bool = False
     """Whether ``peak`` was measured or is the cautious default."""
+    precision: str = "fp32"
+    """``fp32`` or ``bf16``: what is faster here."""
 
 
-def this_machine(
-    out: Path | str = ".",
-    *,
-    peak: float | None = None,
-    accelerator: str | None = None,
-    accelerator_memory: int | None = None,
-) -> MachineFacts:
-    """Facts about this machine; ``peak`` is a measured matmul rate (FLOP/s) where there is one."""
+def this_machine(out: Path | str = ".", found: Probe | None = None) -> MachineFacts:
+    """Facts about this machine: those the system tells, and ``found`` where something was measured."""
     cores = machine.cores()
+    if found is None:
+        return MachineFacts(
+            cores, machine.memory_bytes(), machine.free_disk_bytes(out), cores * CPU_PEAK_PER_CORE
+        )
     return MachineFacts(
         cores=cores,
-        memory=accelerator_memory or machine.memory_bytes(),
+        memory=found.accelerator_memory or machine.memory_bytes(),
         free_disk=machine.free_disk_bytes(out),
-        peak=peak or cores * CPU_PEAK_PER_CORE,
-        accelerator=accelerator,
-        measured=peak is not None,
+        peak=found.matmul_peak,
+        precision=found.precision,
+        accelerator=found.accelerator,
+        measured=True,
     )
 
 

@@ -7,7 +7,7 @@ and compared.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from congling.model.config import ModelConfig
 from congling.plan.advise import Advice, advise
 from congling.plan.checks import Situation, check
 from congling.plan.cost import Cost, estimate
-from congling.plan.facts import CorpusFacts, MachineFacts, to_json
+from congling.plan.facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.findings import Finding
 from congling.plan.recipe import Recipe
 from congling.train.config import TrainConfig
+from congling.train.measurement import Calibration, Probe
 from congling.train.schedule import learning_rate_factor
 
 PLAN_FILE = "plan.json"
@@ -101,6 +102,35 @@ def make(
     cost = estimate(advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step)
     situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget)
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
+
+
+def measured(
+    recipe: Recipe,
+    corpus: CorpusFacts,
+    out: Path | str,
+    probe: Callable[[str, str], Probe],
+    measure: Callable[[ModelConfig, TrainConfig], Calibration],
+) -> Plan:
+    """Plan for this machine as measured: its matmul peak decides the model, a real step of that model the
+    time.
+
+    Args:
+        recipe: what is asked for.
+        corpus: what there is to train on.
+        out: where the run will be written; its free disk counts.
+        probe: device and precision to what the machine can do (:func:`congling.train.calibrate.probe`).
+        measure: trains some steps (:func:`congling.train.calibrate.measure`); not called for a plan with
+        an error.
+
+    Raises:
+        UserError: the recipe contradicts itself.
+    """
+    wanted = (str(recipe.train.get(key, "auto")) for key in ("device", "precision"))
+    here = this_machine(out, probe(*wanted))
+    first = make(recipe, corpus, here)
+    if any(finding.severity == "error" for finding in first.findings):
+        return first
+    return make(recipe, corpus, here, seconds_per_step=measure(first.model, first.train).seconds_per_step)
 
 
 def write(plan: Plan, folder: Path | str) -> Path:

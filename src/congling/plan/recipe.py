@@ -80,7 +80,7 @@ class Recipe(Config):
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-                raise ValueError(f"unknown key in [train]: {key!r}; {hint}")
+                raise ValueError(f"unknown key in [train]: {key!r}\n  help: {hint}")
         return table
 
 

@@ -42,19 +42,19 @@ def curve(values: Sequence[float], height: int = 4) -> list[str]:
     ]
 
 
-def finding_text(finding: Finding) -> Text:
-    """Render one finding: what, why, and what to do."""
-    text = Text()
-    text.append(f"{finding.severity}: ", style=_STYLES[finding.severity])
-    text.append(f"{finding.what}\n", style="bold")
-    text.append(f"  why: {finding.why}\n  do:  {finding.remedy}")
-    return text
+def finding_text(finding: Finding) -> RenderableType:
+    """Render one finding: what, why, and what to do; lines that break go on below their own text."""
+    what = Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), (finding.what, "bold"))
+    reasons = Table.grid(padding=(0, 1))
+    reasons.add_row("  why:", Text(finding.why))
+    reasons.add_row("  do:", Text(finding.remedy))
+    return Group(what, reasons)
 
 
 def _corpus_line(plan: Plan) -> str:
     corpus, machine = plan.corpus, plan.machine
     guess = " (estimated before tokenizing)" if corpus.estimated else ""
-    where = machine.accelerator or f"{machine.cores} cores"
+    where = machine.accelerator or f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     rate = f"{machine.peak / 1e9:,.0f} GFLOP/s {'measured' if machine.measured else 'assumed'}"
     return (
         f"[bold]corpus[/]   {show_count(corpus.characters)} characters, {show_count(corpus.tokens)} tokens, "

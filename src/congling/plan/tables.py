@@ -5,6 +5,8 @@ Each row says where it comes from. ``docs/log/`` holds the sweeps.
 
 from dataclasses import dataclass
 
+from congling.plan.facts import MachineFacts
+
 
 @dataclass(frozen=True)
 class Size:
@@ -71,31 +73,36 @@ MOST_PASSES_TINY = 300
 """The same below 10,000 tokens, where reciting the text is all that can be had."""
 TINY_TOKENS = 10_000
 
-# Share of the matmul peak that training reaches, by model width: (width, eager on a CPU, compiled on a
-# CPU, on a GPU).
+# Share of the matmul peak, in the precision of training, that a whole step reaches, by model width. fp32
+# and bf16
+# (AMX units) were measured on one CPU core at 192 and 256, the other CPU rows follow them; the GPU column
+# is a guess.
+# Only the first look at a machine uses these: the time of a run follows from steps measured there.
 UTILISATION = (
-    (64, 0.15, 0.25, 0.03),
-    (128, 0.28, 0.45, 0.06),
-    (192, 0.35, 0.52, 0.10),
-    (256, 0.42, 0.60, 0.15),
-    (384, 0.50, 0.68, 0.22),
-    (512, 0.55, 0.70, 0.30),
-    (768, 0.60, 0.70, 0.42),
-    (1024, 0.60, 0.72, 0.50),
+    #     fp32  compiled  bf16  compiled  GPU
+    (64, (0.20, 0.23, 0.025, 0.030, 0.03)),
+    (128, (0.40, 0.43, 0.055, 0.065, 0.06)),
+    (192, (0.52, 0.55, 0.080, 0.100, 0.10)),
+    (256, (0.56, 0.61, 0.120, 0.165, 0.15)),
+    (384, (0.60, 0.65, 0.160, 0.210, 0.22)),
+    (512, (0.62, 0.68, 0.200, 0.260, 0.30)),
+    (768, (0.64, 0.70, 0.240, 0.310, 0.42)),
+    (1024, (0.64, 0.70, 0.280, 0.350, 0.50)),
 )
-COMPILE_SECONDS = 80.0
-"""What compiling costs before the first step, on two cores with nothing cached."""
-COMPILE_PAYS_FROM = 600.0
-"""Budget in seconds from which compiling is worth its start on a CPU."""
-COMPILE_PAYS_FROM_GPU = 180.0
+COMPILE_SECONDS = 20.0
+"""What compiling the blocks costs before the first step, on two cores with nothing cached; 3 s when it was
+done before."""
+COMPILE_PAYS_FROM = {"fp32": 600.0, "bf16": 180.0, "gpu": 120.0}
+"""Budget in seconds from which compiling is worth its start: it saves a twentieth of a step in fp32 on a
+CPU, where
+products dominate, and a fifth and more in bf16."""
 STARTUP_SECONDS = 6.0
 """Importing, reading the data, building the model and the optimizer."""
 OVERHEAD = 0.10
 """Share of a budget kept for held-out losses, samples, checkpoints and the report."""
 
-MUON_RATE, EMBEDDING_RATE, HEAD_RATE = 0.02, 0.05, 0.004
-"""Peak rates of the mixed Muon/AdamW optimizer (红楼梦, 1-13 minutes); flat within a factor of 1.5
-either way."""
+MUON_RATE, EMBEDDING_RATE, HEAD_RATE, SCALAR_RATE = 0.013, 0.3, 0.004, 0.03
+"""Peak rates of matrices, embedding, head and norms in the mixed Muon/AdamW optimizer (红楼梦, one pass)."""
 ADAMW_RATE = 3e-3
 """Peak AdamW rate at width 128; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
 DEFAULT_BUDGET = 900.0
@@ -112,7 +119,9 @@ def regularisation_for(passes: float) -> Regularisation:
     return [row for row in REGULARISATION if row.passes <= passes][-1]
 
 
-def utilisation(width: int, *, compiled: bool, gpu: bool) -> float:
-    """Expected share of the matmul peak for a model this wide."""
-    row = [row for row in UTILISATION if row[0] <= width or row[0] == UTILISATION[0][0]][-1]
-    return row[3] if gpu else row[2] if compiled else row[1]
+def utilisation(machine: MachineFacts, width: int, *, compiled: bool) -> float:
+    """Expected share of the machine's matmul peak for a model this wide."""
+    shares = [row for row in UTILISATION if row[0] <= width or row[0] == UTILISATION[0][0]][-1][1]
+    if machine.accelerator is not None:
+        return shares[-1]
+    return shares[2 * (machine.precision == "bf16") + compiled]

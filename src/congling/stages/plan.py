@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def command(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(help="A recipe (.toml), or text files and folders; and key=value overrides."),
+        typer.Argument(
+            metavar="TEXTS...", help="A recipe (.toml), or text files and folders; and key=value overrides."
+        ),
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="A shards directory: exact token counts.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run will be written: its free disk counts.")] = Path(),
@@ -68,17 +70,11 @@ def run(
     else:
         asked = recipe.read(inputs, overrides)
     corpus = facts.facts_of_shards(open_shards(shards)) if shards is not None else _guess(asked)
-    plan = planning.make(asked, corpus, facts.this_machine(out))
     if not measure:
-        return plan
-    from congling.train.calibrate import measure_apart
+        return planning.make(asked, corpus, facts.this_machine(out))
+    from congling.train import calibrate
 
-    found = measure_apart(plan.model, plan.train.replace(compile="off"))
-    machine = facts.this_machine(out, peak=found.matmul_peak)
-    compiled = plan.train.compile == "on"  # compiling would take longer than the measurement is worth
-    return planning.make(
-        asked, corpus, machine, seconds_per_step=None if compiled else found.seconds_per_step
-    )
+    return planning.measured(asked, corpus, out, calibrate.probe, calibrate.measure)
 
 
 def _guess(recipe: "Recipe") -> "facts.CorpusFacts":

@@ -61,7 +61,7 @@ def command(
     ] = Path("tokenizer"),
     out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe (.toml); [data] and [tokenizer] are not used.")
+        Path | None, typer.Option(help="A recipe (.toml); its data and tokenizer tables are not used.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
@@ -146,22 +146,10 @@ def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
         UserError: the recipe contradicts itself, or the model does not run here.
     """
     from congling.plan import planning
-    from congling.plan.facts import facts_of_shards, this_machine
-    from congling.train.calibrate import measure_apart
+    from congling.plan.facts import facts_of_shards
+    from congling.train.calibrate import measure, probe
 
-    facts = facts_of_shards(shards)
-    first = planning.make(recipe, facts, this_machine(out))
-    compiled = first.train.compile == "on"  # too slow to try out: its speed is estimated from the peak
-    found = measure_apart(first.model, first.train.replace(compile="off") if compiled else first.train)
-    machine = this_machine(
-        out,
-        peak=found.matmul_peak,
-        accelerator=found.accelerator,
-        accelerator_memory=found.accelerator_memory,
-    )
-    return planning.make(
-        recipe, facts, machine, seconds_per_step=None if compiled else found.seconds_per_step
-    )
+    return planning.measured(recipe, facts_of_shards(shards), out, probe, measure)
 
 
 def run_files(recipe: "Recipe", planned: "Plan") -> dict[str, str]:

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.transformer import Transformer
-from congling.train.backends.single import Single
+from congling.train.backends.single import Single, choose_device, choose_precision
 from congling.train.config import TrainConfig
 from congling.train.loop import Trainer
-from congling.train.measurement import Calibration
+from congling.train.measurement import Calibration, Probe
 from congling.train.objectives.next_token import next_token
 
 
@@ -39,6 +39,21 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
     return 2 * size**3 / best
 
 
+def probe(device: str = "auto", precision: str = "auto") -> Probe:
+    """Find out where training will run, in which precision, and how fast matrices are multiplied there.
+
+    Raises:
+        UserError: no such device here.
+    """
+    place = choose_device(device)
+    dtype = choose_precision(precision, place)
+    found = Probe(matmul_peak(place, dtype), "bf16" if dtype == torch.bfloat16 else "fp32")
+    if place.type != "cuda":
+        return found
+    gpu = torch.cuda.get_device_properties(place)
+    return replace(found, accelerator=gpu.name, accelerator_memory=gpu.total_memory)
+
+
 def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
     """Train on random tokens for about ``seconds`` (two steps at least) and report the median step."""
     backend = Single(config)
@@ -52,10 +67,9 @@ def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) ->
         times.append(_timed_step(trainer))
     pace = statistics.median(times)
     used = flops_per_token(model, config.context) * config.tokens_per_step / pace / peak
-    if backend.device.type == "cuda":
-        gpu, memory = torch.cuda.get_device_properties(backend.device), torch.cuda.max_memory_allocated()
-        return Calibration(peak, pace, config.tokens_per_step, memory, used, gpu.name, gpu.total_memory)
-    return Calibration(peak, pace, config.tokens_per_step, machine.peak_memory_bytes(), used)
+    cuda = backend.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated() if cuda else machine.peak_memory_bytes()
+    return Calibration(peak, pace, config.tokens_per_step, memory, used)
 
 
 def measure_apart(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:

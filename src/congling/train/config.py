@@ -32,12 +32,12 @@ class MuonConfig(Config):
     """
 
     kind: Literal["muon"] = "muon"
-    rate: PositiveFloat = 0.02
+    rate: PositiveFloat = 0.013
     """Peak rate of the block matrices."""
-    embedding_rate: PositiveFloat = 0.05
+    embedding_rate: PositiveFloat = 0.3
     head_rate: PositiveFloat = 0.004
     """Peak rate of the output matrix; also of the one matrix that is both, when embeddings are tied."""
-    scalar_rate: PositiveFloat = 0.01
+    scalar_rate: PositiveFloat = 0.03
     """Peak rate of norm gains and biases."""
     scale: Literal["spectral", "rms"] = "spectral"
     """Size of an (R, C) update: ``spectral`` sqrt(max(1, R/C)); ``rms`` 0.2 sqrt(max(R, C)), which matches

@@ -70,7 +70,7 @@ class Trainer:
         """Set up; ``after_update`` follows each update, batches are made ``ahead`` steps in advance."""
         self.model, self.config, self.backend = model.to(backend.device), config, backend
         self.batches, self.ahead, self.after_update = batches, ahead, after_update
-        self.optimizers = build_optimizers(self.model, config.optimizer)
+        self.optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
         self.module = backend.wrap(Step(self.model, objective))
         self.step, self.tokens = 0, 0.0
@@ -127,7 +127,10 @@ class Trainer:
     def evaluated_model(self) -> Iterator[nn.Module]:
         """The model as it would be handed on: averaged weights where there are any, no dropout."""
         self.model.eval()
-        with self.ema.in_place() if self.ema is not None else contextlib.nullcontext():
+        with (
+            self.backend.looking(),
+            self.ema.in_place() if self.ema is not None else contextlib.nullcontext(),
+        ):
             yield self.model
 
     @contextlib.contextmanager

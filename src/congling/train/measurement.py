@@ -1,7 +1,22 @@
-"""What a calibration found: pure numbers, for the plan and for JSON; no torch."""
+"""What was measured of a machine and of one training step: pure numbers, for the plan and for JSON; no
+torch."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the machine is good for."""
+
+    matmul_peak: float
+    """Floating-point operations a second in large matrix products, in ``precision``."""
+    precision: str
+    """``fp32`` or ``bf16``: the faster one here, or the one asked for."""
+    accelerator: str | None = None
+    """Name of the GPU."""
+    accelerator_memory: int | None = None
+    """Bytes of that GPU."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +32,6 @@ class Calibration:
     """Of the measuring process (a GPU's memory where it trains on one)."""
     utilisation: float
     """Share of the peak that the step reaches."""
-    accelerator: str | None = None
-    """Name of the GPU it ran on."""
-    accelerator_memory: int | None = None
-    """Bytes of that GPU."""
 
     @property
     def tokens_per_second(self) -> float:

@@ -33,9 +33,13 @@ class Category:
     """For each attribute: the lengths of its forms in characters."""
 
     def __post_init__(self) -> None:
-        forms = tuple({entry[k]: entry for entry in reversed(self.entries)} for k in range(len(self.attributes)))
+        forms = tuple(
+            {entry[k]: entry for entry in reversed(self.entries)} for k in range(len(self.attributes))
+        )
         object.__setattr__(self, "forms", forms)
-        object.__setattr__(self, "lengths", tuple(tuple(sorted({len(form) for form in table})) for table in forms))
+        object.__setattr__(
+            self, "lengths", tuple(tuple(sorted({len(form) for form in table})) for table in forms)
+        )
 
     def identifies(self, attribute: int) -> bool:
         """Whether the form of this attribute tells the entry."""
@@ -44,7 +48,8 @@ class Category:
     def translated(self, translate: Callable[[str], str]) -> "Category":
         """The same category with every form passed through ``translate``."""
         entries = tuple(
-            tuple(translate(form) if isinstance(form, str) else form for form in entry) for entry in self.entries
+            tuple(translate(form) if isinstance(form, str) else form for form in entry)
+            for entry in self.entries
         )
         return Category(self.name, self.attributes, entries, self.numeric)
 
@@ -112,7 +117,9 @@ GAMES = "跑步 爬坡 踢球 跳绳 背诗 钓鱼 写字 画画 游泳 划船 �
 BIRDS = "麻雀 喜鹊 斑鸠 白鸽 乌鸦 灰雁 画眉 黄鹂 百灵 翠鸟 白头翁 山雀"
 WORKS = "唱歌 敲锣 劈柴 吹笛子 打铁 背书 拉二胡 磨刀 洗衣服 弹棉花 晒粮食 喊号子"
 SMELLS = "泥土 青草 饭菜 松针 木柴 烤红薯 茶叶 草药 炊烟 米酒 新书 雨水"
-MANNERS = "慢慢地 一路小跑 哼着小曲 背着布包 打着哈欠 踢着石子 蹦蹦跳跳地 提着竹篮 戴着草帽 独自 悄悄地 高高兴兴地"
+MANNERS = (
+    "慢慢地 一路小跑 哼着小曲 背着布包 打着哈欠 踢着石子 蹦蹦跳跳地 提着竹篮 戴着草帽 独自 悄悄地 高高兴兴地"
+)
 FEELINGS = "很高兴 很得意 美滋滋的 很快活 十分满意 很踏实 很感激 格外平静 十分佩服 很满足 又惊又喜 有点害羞"
 SAYINGS = """
 今天真热闹 路上小心 天气真好 我们快走吧 明天还来玩 这里真漂亮 有朋友真好 不用着急 时间过得真快 谁也没想到 你真有办法 大家都别吵
@@ -134,7 +141,11 @@ _CATEGORIES = (
     _words("spot", "name", SPOTS),
     _words("time", "name", "清晨 早上 上午 中午 午后 下午 傍晚 黄昏"),
     _words("season", "name", "春天 夏天 秋天 冬天"),
-    _words("weather", "name", "阳光很好 下着小雨 刮着大风 起了大雾 天气很凉快 天上没有一朵云 云压得很低 空气很清新"),
+    _words(
+        "weather",
+        "name",
+        "阳光很好 下着小雨 刮着大风 起了大雾 天气很凉快 天上没有一朵云 云压得很低 空气很清新",
+    ),
     _words("thing", "name measure", THINGS),
     _words("colour", "name", "红 蓝 黄 绿 白 紫 粉 黑 金 银 橙 灰"),
     _words("fruit", "name measure", FRUITS),

@@ -29,8 +29,16 @@ SHARE = Plot(
     ],
     (
         ask("{who}原来有几{snack.measure}{snack}", "有{many.count}{snack.measure}", "first who snack ? many"),
-        ask("{who}还剩几{snack.measure}{snack}", "还剩{many-few.count}{snack.measure}", "count who snack ? many-few"),
-        ask("{friend}得到几{snack.measure}{snack}", "得到{few.count}{snack.measure}", "count friend snack ? few"),
+        ask(
+            "{who}还剩几{snack.measure}{snack}",
+            "还剩{many-few.count}{snack.measure}",
+            "count who snack ? many-few",
+        ),
+        ask(
+            "{friend}得到几{snack.measure}{snack}",
+            "得到{few.count}{snack.measure}",
+            "count friend snack ? few",
+        ),
         PLACE,
         TIME,
     ),
@@ -56,8 +64,14 @@ PICK = Plot(
     ],
     (
         ask("{who}摘了几{fruit.measure}{fruit}", "摘了{many.count}{fruit.measure}", "count who fruit ? many"),
-        ask("{friend}摘了几{fruit.measure}{fruit}", "摘了{few.count}{fruit.measure}", "count friend fruit ? few"),
-        ask("一共摘了几{fruit.measure}{fruit}", "一共{many+few.count}{fruit.measure}", "sum fruit ? many+few"),
+        ask(
+            "{friend}摘了几{fruit.measure}{fruit}",
+            "摘了{few.count}{fruit.measure}",
+            "count friend fruit ? few",
+        ),
+        ask(
+            "一共摘了几{fruit.measure}{fruit}", "一共{many+few.count}{fruit.measure}", "sum fruit ? many+few"
+        ),
         ask("谁和{who}一起摘{fruit}", "{friend}", "partner who ? friend"),
         PLACE,
     ),
@@ -120,7 +134,11 @@ ERRAND = Plot(
         ask("{who}替谁买{snack}", "替{elder}买", "errand who ? elder"),
         ask("谁和{who}一起走", "{friend}", "partner who ? friend"),
         ask("{snack}是谁卖的", "是{seller}卖的", "seller snack ? seller"),
-        ask("{who}一共拿到几{snack.measure}{snack}", "{few+few2.count}{snack.measure}", "count who snack ? few+few2"),
+        ask(
+            "{who}一共拿到几{snack.measure}{snack}",
+            "{few+few2.count}{snack.measure}",
+            "count who snack ? few+few2",
+        ),
         PLACE,
     ),
 )
@@ -148,7 +166,10 @@ CONTEST = Plot(
 
 HIDE = Plot(
     [
-        ("{who}和{friend}玩捉迷藏。 | partner who = friend", "{friend}找{who}玩捉迷藏。 | partner who = friend"),
+        (
+            "{who}和{friend}玩捉迷藏。 | partner who = friend",
+            "{friend}找{who}玩捉迷藏。 | partner who = friend",
+        ),
         ("{who}数到{many}，开始找人。", "{who}闭上眼睛，数到{many}。"),
         (
             "{spot}没有人，{who}又走了几步。 | empty = spot",

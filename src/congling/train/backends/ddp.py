@@ -29,9 +29,9 @@ class DDP(Single):
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
 
     def wrap(self, step: nn.Module) -> nn.Module:
-        """Exchange gradients, then compile: torch splits the graph where buckets of gradients are ready."""
-        self._wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True)
-        return torch.compile(self._wrapped) if self.compile else self._wrapped  # type: ignore[return-value]
+        """Compile, and exchange gradients while the backward pass runs."""
+        self._wrapped = DistributedDataParallel(self.compiled(step), gradient_as_bucket_view=True)
+        return self._wrapped
 
     def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Keep gradients to ourselves until the last micro-batch."""

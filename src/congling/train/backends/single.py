@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from congling.core import machine
 from congling.core.errors import UserError
 from congling.train.config import TrainConfig
 
@@ -28,7 +29,22 @@ class Single:
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Prepare model and objective, as one module, for training."""
-        return torch.compile(step) if self.compile else step  # type: ignore[return-value]
+        return self.compiled(step)
+
+    def compiled(self, step: nn.Module) -> nn.Module:
+        """Compile the blocks of the model, if so configured: one compilation serves all blocks of one
+        shape."""
+        for block in getattr(step.model, "blocks", ()) if self.compile else ():
+            block.compile(dynamic=False)
+        return step
+
+    def looking(self) -> contextlib.AbstractContextManager[Any]:
+        """Context of held-out losses and samples: in training's precision; their shapes are not compiled
+        for."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(self.autocast())
+        return stack
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context of the forward pass."""
@@ -92,8 +108,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bf16 on a GPU with units for it, else fp32. Weights and optimizer stay fp32 in any case."""
+    """``auto``: bf16 products where the device has units for them, fp32 elsewhere. Weights stay fp32 in
+    any case."""
     if name == "auto":
-        units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        gpu = device.type == "cuda"
+        units = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else machine.has_bf16_units()
         name = "bf16" if units else "fp32"
     return torch.bfloat16 if name == "bf16" else torch.float32

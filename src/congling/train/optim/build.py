@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from congling.train.config import AdamWConfig, MuonConfig
@@ -27,8 +28,13 @@ class Optimizer(Protocol):
         ...
 
 
-def build_optimizers(model: nn.Module, config: AdamWConfig | MuonConfig) -> list[Optimizer]:
-    """One or two optimizers that together move every trainable parameter once."""
+def build_optimizers(
+    model: nn.Module, config: AdamWConfig | MuonConfig, products: torch.dtype = torch.float32
+) -> list[Optimizer]:
+    """One or two optimizers that together move every trainable parameter once.
+
+    ``products`` is the type in which matrices are multiplied; weights and state are fp32.
+    """
     parameters, found = dict(model.named_parameters()), roles(model)
 
     def group(rate: float, decay: float, *wanted: Role) -> Group:
@@ -49,7 +55,7 @@ def build_optimizers(model: nn.Module, config: AdamWConfig | MuonConfig) -> list
         matrices = group(config.rate, config.weight_decay, "matrix").parameters
     optimizers: list[Optimizer] = []
     if matrices and isinstance(config, MuonConfig):
-        optimizers.append(Muon(matrices.values(), config))
+        optimizers.append(Muon(matrices.values(), config, products))
     if any(one.parameters for one in groups):
         optimizers.append(AdamW(groups, betas=config.betas, epsilon=config.epsilon))
     return optimizers

@@ -20,13 +20,12 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x³, x⁵: steep at 0, and keeping singular values within about [0.7, 1.2]."""
 
 
-def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, iterations: int = 5, products: torch.dtype = torch.float32) -> Tensor:
     """Move the singular values of each matrix towards 1: (N, R, C) -> (N, R, C); a zero matrix stays zero.
 
-    In bf16 on a GPU, whose errors the next step corrects; in fp32 on a CPU, where bf16 products are slower.
+    ``products`` is the type to multiply in; bf16 is exact enough, since the next step corrects its errors.
     """
-    dtype = torch.bfloat16 if matrices.device.type == "cuda" else matrices.dtype
-    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(products)
     tall = x.shape[1] > x.shape[2]
     if tall:  # the Gram matrix of the shorter side is smaller
         x = x.mT
@@ -59,8 +58,10 @@ class _Stack:
 class Muon:
     """Muon for parameters of two dimensions, or of more, which are piles of matrices."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: MuonConfig) -> None:
-        self.config = config
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], config: MuonConfig, products: torch.dtype = torch.float32
+    ) -> None:
+        self.config, self.products = config, products
         alike: dict[torch.Size, list[nn.Parameter]] = {}
         for parameter in parameters:
             alike.setdefault(parameter.shape[-2:], []).append(parameter)
@@ -78,7 +79,8 @@ class Muon:
         for stack in self.stacks:
             gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
             stack.momentum.lerp_(gradients, (1 - momentum) * go)
-            update = orthogonalise(gradients.lerp_(stack.momentum, momentum), config.iterations)  # Nesterov
+            gradients.lerp_(stack.momentum, momentum)  # Nesterov: look ahead along the momentum
+            update = orthogonalise(gradients, config.iterations, self.products)
             update.mul_(go * (-rate * _scale(config, *update.shape[1:])))
             weights = stack.weights()
             torch._foreach_mul_(weights, 1 - go * (rate * config.weight_decay))

@@ -1,0 +1,126 @@
+"""The command line: help without torch, mistakes in one message, completion."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from congling import cli
+from congling.core import artifact
+from congling.data import corpus
+from congling.data.config import DataConfig
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+VERBS = sorted(file.stem for file in Path(cli.__file__).parent.glob("stages/[a-z]*.py"))
+LIGHT = """
+import sys
+from congling.cli import application
+application(sys.argv[1:])(sys.argv[1:], standalone_mode=False)
+heavy = {"torch", "transformers", "pyarrow", "matplotlib"} & sys.modules.keys()
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def test_help_lists_every_verb_with_what_it_does(call: Call) -> None:
+    shown = call("--help")
+    assert shown.returncode == 0
+    for verb in VERBS:
+        assert re.search(rf"^│ {verb} +[A-Z]\w+ ", shown.stdout, re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_is_complete_and_imports_nothing_heavy(verb: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, verb, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: congling {verb}" in done.stdout.replace("-c", "congling") or f" {verb} " in done.stdout
+    assert "  and  " not in done.stdout  # square brackets of a help text taken for markup
+
+
+@pytest.mark.parametrize("sub", ["make", "inspect"])
+def test_help_of_a_verb_below_a_verb(sub: str) -> None:
+    shown = CliRunner().invoke(cli.application(["data", sub]), ["data", sub, "--help"])
+    assert shown.exit_code == 0
+    assert "Files, folders or 'smallworld'" in shown.output
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What people point at by mistake, and one finished directory."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "book.txt").write_text("却说那日天气晴和，众人在园中闲坐。\n" * 40, encoding="utf-8")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "binary.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)
+    (folder / "recipe.toml").write_text('[data]\nsources = ["absent.txt"]\n', encoding="utf-8")
+    (folder / "broken.toml").write_text("[data\n", encoding="utf-8")
+    (folder / "nothing").mkdir()
+    corpus.make(DataConfig(sources=(str(folder / "book.txt"),)), folder / "documents")
+    assert artifact.exists(folder / "documents")
+    return folder
+
+
+MISTAKES = {
+    "a missing file": ("train absent.txt --out run", "no such file or folder: 'absent.txt'"),
+    "an empty file": ("train empty.txt --out run", "empty.txt"),
+    "a binary file": ("train binary.txt --out run", "binary.txt"),
+    "an empty folder": ("train nothing --out run", "nothing"),
+    "a recipe naming a missing file": ("train recipe.toml --out run", "absent.txt"),
+    "a missing recipe": ("train absent.toml --out run", "absent.toml"),
+    "a broken recipe": ("train broken.toml --out run", "no valid TOML"),
+    "an unknown key": ("train book.txt train.setps=3 --out run", "did you mean 'steps'?"),
+    "an unknown table": ("train book.txt modle.layers=3 --out run", "did you mean 'model'?"),
+    "an unknown key of data": ("data inspect book.txt data.splti.seed=1", "did you mean 'split'?"),
+    "a wrong value": ("train book.txt model.layers=many --out run", "'many' (in command line, key model.layers)"),
+    "no duration": ("train book.txt --budget soon --out run", "'soon' is no duration; write 90s, 15m"),
+    "no time": ("train book.txt --budget 0s --out run", "greater than 0"),
+    "an existing --out": ("data make book.txt --out documents", "exists already"),
+    "other settings": ("train book.txt data.split.seed=5 --out .", "another configuration: 'sources, split.seed'"),
+    "documents for a model": ("generate documents", "this is a documents directory, but a checkpoint"),
+    "documents for a tokenizer": ("tokenize documents documents --out s", "but a tokenizer directory is needed"),
+    "documents for a run": ("report documents", "holds no metrics.jsonl"),
+    "a folder for documents": ("tokenizer nothing --out t", "holds no finished documents"),
+    "no model": ("chat absent", "no such directory: 'absent'"),
+    "a plan of nothing": ("plan absent.txt", "no such file or folder"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_message(
+    mistake: str, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, expected = MISTAKES[mistake]
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(sys, "argv", ["congling", *line.split()])
+    before = sorted(file for file in files.rglob("*") if file.is_file())
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith("congling: ") and expected in said
+    assert len(said.splitlines()) <= 3
+    assert sorted(file for file in files.rglob("*") if file.is_file()) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("trian book.txt", "Did you mean 'train'"), ("data mkae", "'make'"), ("train --out run", "TEXTS")],
+)
+def test_a_command_that_is_none_is_explained(call: Call, line: str, expected: str) -> None:
+    done = call(*line.split())
+    assert done.returncode == 2  # the usual status of a wrong command line
+    assert expected in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_shell_completes_verbs(call: Call) -> None:
+    done = call(_CONGLING_COMPLETE="complete_bash", COMP_WORDS="congling to", COMP_CWORD="1")
+    assert sorted(done.stdout.split()) == ["tokenize", "tokenizer"]
+
+
+def test_the_shell_completes_options(call: Call) -> None:
+    done = call(_CONGLING_COMPLETE="complete_bash", COMP_WORDS="congling train --bu", COMP_CWORD="2")
+    assert done.stdout.split() == ["--budget"]
