@@ -124,3 +124,14 @@ def test_results_are_merged(tmp_path):
     record.add_result(tmp_path, "a", 1)
     record.add_result(tmp_path, "b", {"c": 2})
     assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1, "b": {"c": 2}}
+
+
+def test_a_text_learnt_by_heart(tmp_path):
+    metrics = [{"step": s, "tokens": s, "loss": 9 / s, "bits_per_character": 9 / s} for s in range(1, 51)]
+    looks = [{"step": s, "validation_bits_per_character": 11 + s / 10} for s in (10, 30, 50)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics + looks))
+    (tmp_path / "plan.json").write_text(json.dumps({"corpus": {"reference_lines": LINES}}))
+    (tmp_path / "config.toml").write_text('[train]\nhand_on = "last"\n')
+    found = {finding.code: finding for finding in explain(record.read(tmp_path))}
+    assert found["memorised"].severity == "warning" and "at-unigram" not in found
+    assert "the last weights are handed on" in found["overfitting"].remedy
