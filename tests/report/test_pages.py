@@ -98,3 +98,12 @@ def test_a_run_with_metrics_alone_still_gets_a_report(tmp_path):
 
 def test_a_fence_is_longer_than_those_inside():
     assert pages.markdown_block("a\n```\nb").startswith("````\n")
+
+
+def test_tables_of_the_markdown_are_tables(written):
+    lines = (written / "report.md").read_text(encoding="utf-8").splitlines()
+    rules = [i for i, line in enumerate(lines) if line.startswith("| ---")]
+    assert rules
+    for i in rules:
+        assert lines[i - 1].startswith("|") and lines[i + 1].startswith("|")
+        assert lines[i - 1].count("|") == lines[i].count("|")
