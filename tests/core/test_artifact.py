@@ -75,7 +75,7 @@ def test_damage_is_detected(tmp_path, damage):
         ("", "manifest cannot be read"),
         ("[1]", "manifest cannot be read"),
         ('{"kind": "shards", "format_version": "x", "parents": {}, "files": {}}', "manifest cannot be read"),
-        ('{"kind": "run", "format_version": 1, "parents": {}, "files": {}}', "holds a run"),
+        ('{"kind": "run", "format_version": 1, "parents": {}, "files": {}}', "is a run directory"),
         ('{"kind": "shards", "format_version": 99, "parents": {}, "files": {}}', "newer congling"),
         ('{"kind": "shards", "format_version": 1, "parents": {}, "files": {"../x": "0"}}', "outside"),
     ],

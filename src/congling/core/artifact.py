@@ -122,14 +122,15 @@ def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
         found, version = str(manifest["kind"]), int(manifest["format_version"])
         parents = {str(name): str(value) for name, value in manifest["parents"].items()}
     except FileNotFoundError:
-        state = "holds no finished " + kind if path.is_dir() else "does not exist"
-        raise UserError(f"the {kind} directory {state}", value=str(path)) from None
+        missing = f"the {kind} directory does not exist"
+        state = f"this directory holds no finished {kind}" if path.is_dir() else missing
+        raise UserError(state, value=str(path)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"the manifest cannot be read ({type(error).__name__})", where=path / MANIFEST
         ) from None
     if found != kind:
-        raise UserError(f"this directory holds a {found}, but a {kind} is needed", value=str(path))
+        raise UserError(f"this is a {found} directory, but a {kind} directory is needed", value=str(path))
     if version > FORMAT_VERSION:
         raise UserError("written by a newer congling", where=path, value=version, hint="upgrade congling")
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):

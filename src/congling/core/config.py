@@ -138,8 +138,10 @@ def _explained(kind: type[BaseModel], error: ValidationError, where: object) -> 
         return UserError("unknown key", where=where, value=".".join(path), hint=hint)
     if first["type"] == "missing":
         return UserError("a key is missing", where=where, value=".".join(path), hint=f"add {path[-1]} = …")
-    message = first["msg"].removeprefix("Value error, ")
-    return UserError(message, where=place, value=first.get("input"))
+    message, value = first["msg"].removeprefix("Value error, "), first.get("input")
+    if repr(value) in message or isinstance(value, dict):  # the message names what is wrong in it
+        return UserError(message, where=place)
+    return UserError(message[:1].lower() + message[1:], where=place, value=value)
 
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
