@@ -106,8 +106,8 @@ def test_a_directory_without_checkpoints_is_an_error_for_people(tmp_path):
 def test_the_line_shows_units_and_eta(capsys):
     ProgressLine(10, 0).show(5, "6.100 bits/char", 1234.0, 0.5)
     shown = capsys.readouterr().err
-    assert "step 5/10 · 0.0 s left · 6.100 bits/char · 1.2 k tokens/s · 50% of matmul peak" in shown
-    assert "left" in shown
+    assert " left · 6.100 bits/char · 1.2 k tokens/s · 50% of matmul peak" in shown
+    assert shown.startswith("step 5/10 · ")
 
 
 def test_flush_denormals_is_on_during_training():

@@ -76,9 +76,8 @@ def run(
 ) -> Evaluation:
     """Score one split; a whole validation split of a run is remembered in its ``results.json``.
 
-    ``shards`` and ``documents`` are looked for beside the run when not given. Without documents, or
-    where they do not
-    belong to the shards, copying is not measured.
+    ``shards`` and ``documents`` are looked for beside the run when not given. Without documents copying is
+    not measured.
 
     Raises:
         UserError: no model or no shards, or they do not belong together.
@@ -158,12 +157,12 @@ def table(found: Evaluation, split: str) -> Any:
         f"{loss.bits_per_character:.3f}",
         f"{loss.bits_per_byte:.3f}",
         f"{loss.nats_per_token:.4f}",
-        f"{loss.perplexity:.1f}",
+        f"{loss.perplexity:,.1f}",
         style="bold",
     )
-    caption = f"{loss.tokens:,} tokens, {loss.characters:,} characters"
+    table.caption = f"{loss.tokens:,} tokens, {loss.characters:,} characters"
     if found.copying is not None:
-        caption += f"; {found.copying.rate:.1%} of generated text copied from training text"
-        caption += f", longest {found.copying.longest} characters"
-    table.caption = caption
+        table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
+    if found.copying is not None and found.copying.longest:
+        table.caption += f", longest {found.copying.longest} characters"
     return table

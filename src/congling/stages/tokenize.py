@@ -41,7 +41,7 @@ def run(documents: Path | str, tokenizer: Path | str, out: Path | str, *, overwr
 def show(found: Shards, console: Console) -> None:
     """Print the counts of each split as a table."""
     table = Table(title=f"shards {found.artifact.path}", title_justify="left")
-    for heading in ("split", "documents", "tokens", "characters", "characters a token", "size on disk"):
+    for heading in ("split", "documents", "tokens", "characters", "chars/token", "on disk"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
     for name, split in found.splits.items():
         characters, tokens = int(split.characters.sum()), len(split.tokens)

@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from congling.core import artifact
 from congling.core.config import build, with_overrides
@@ -67,4 +69,4 @@ def show(trained: Trained, console: Console) -> None:
         table.add_row(name, value)
     console.print(table)
     for sentence in (*(trained.advice.reasons if trained.advice else ()), *trained.notes):
-        console.print(f"  {sentence}", highlight=False)
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))

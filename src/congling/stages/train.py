@@ -7,6 +7,7 @@
     congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.layers=6 --out runs/hlm
 """
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,10 @@ class Trained:
 def command(
     arguments: Annotated[
         list[str],
-        typer.Argument(help="Texts and folders, or one recipe (.toml); and values like model.layers=6."),
+        typer.Argument(
+            metavar="TEXTS...",
+            help="Texts and folders, or one recipe (.toml); and values like model.layers=6.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The directory to write, or to go on with.")],
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 90s, 15m or 2h.")] = None,
@@ -136,11 +140,12 @@ def _show_end(made: Trained, console: Console, elapsed: float) -> None:
     console.print(evaluation.table(made.evaluation, "validation"))
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
+    place = shlex.quote(str(made.out))
     lines = (
         f"\n{prompt}{text}\n",
         f"done in {show_seconds(elapsed)}; the report is {made.report}",
-        f'  congling generate {made.out} --prompt "{prompt.strip()}"',
-        f"  congling chat {made.out}",
+        f"  congling generate {place} --prompt {shlex.quote(prompt.strip())}",
+        f"  congling chat {place}",
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -27,12 +27,13 @@ class ProgressLine:
             return
         self.shown = now
         left = (now - self.started) / max(1, step - self.first) * (self.steps - step)
-        parts = [f"step {step}/{self.steps}", loss, f"{show_count(tokens_per_second)} tokens/s"]
-        if utilisation is not None:
-            parts.append(f"{utilisation:.0%} of matmul peak")
-        parts.append(
+        pace = (
             f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}"
         )
+        # what a narrow window cuts off stands last
+        parts = [f"step {step}/{self.steps}", pace, loss, f"{show_count(tokens_per_second)} tokens/s"]
+        if utilisation is not None:
+            parts.append(f"{utilisation:.0%} of matmul peak")
         self._write(" · ".join(parts), keep=step >= self.steps)
 
     def note(self, text: str) -> None:
