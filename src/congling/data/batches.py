@@ -10,10 +10,12 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
+from congling.data.segmentation import fallen_apart
 from congling.data.shards import TokenSplit
 
 Batches = Callable[[int, int, int], "list[Batch]"]
 """(step, rank, world) to this rank's micro-batches of the step."""
+_SEGMENTATION = 0x7365  # separates this use of a seed from shuffling
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class CorpusBatches:
         accumulation: micro-batches of a step, over all ranks together.
         seed: of all shuffling.
         document_mask: give positions and document numbers, so that attention stays inside a document.
+        split_pieces: probability with which a piece falls apart into its ``parts``, anew in every epoch.
+        The text
+            is then longer than the file, and an epoch leaves out as many windows, others each time.
+        parts: (V, 2), needed for ``split_pieces``.
 
     Raises:
         UserError: the split is empty.
@@ -62,6 +68,8 @@ class CorpusBatches:
         accumulation: int = 1,
         seed: int = 0,
         document_mask: bool = False,
+        split_pieces: float = 0.0,
+        parts: np.ndarray | None = None,
     ) -> None:
         if not len(split.tokens):
             raise UserError("this split of the shards holds no tokens")
@@ -70,7 +78,8 @@ class CorpusBatches:
         self.split, self.context, self.rows, self.accumulation = split, context, rows, accumulation
         self.seed, self.document_mask = seed, document_mask
         self.windows = windows_per_epoch(len(split.tokens), context)
-        self._layouts: OrderedDict[int, Epoch] = OrderedDict()
+        self.split_pieces, self.parts = split_pieces, parts
+        self._epochs: OrderedDict[int, tuple[TokenSplit, Epoch]] = OrderedDict()
 
     @property
     def rows_per_step(self) -> int:
@@ -107,27 +116,31 @@ class CorpusBatches:
 
     def _batch(self, rows: np.ndarray) -> Batch:
         """Rows by their place in the global order, which runs through the epochs; (B,) to one batch."""
-        places = np.empty((len(rows), self.context + 1), np.int64)
-        begins = np.empty_like(places)
+        window = np.empty((len(rows), self.context + 1), np.int64)
+        begins = np.empty_like(window)
         epochs, within = np.divmod(rows, self.windows)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            places[chosen], begins[chosen] = gather(
-                self._layout(int(epoch)), self.split.ends, within[chosen], self.context
-            )
-        window = self.split.tokens[places].astype(np.int64)
+            text, layout = self._epoch(int(epoch))
+            places, begins[chosen] = gather(layout, text.ends, within[chosen], self.context)
+            window[chosen] = text.tokens[places]
         positions, documents = restarts(begins[:, 1:]) if self.document_mask else (None, None)
         return Batch(window[:, :-1], window[:, 1:], None, positions, documents, float(window[:, 1:].size))
 
-    def _layout(self, epoch: int) -> Epoch:
-        """Layout of an epoch; two are kept, for the batch that lies across the end of one."""
-        if epoch not in self._layouts:
-            self._layouts[epoch] = epoch_layout(
-                self.split.ends, context=self.context, seed=self.seed, epoch=epoch
+    def _epoch(self, epoch: int) -> tuple[TokenSplit, Epoch]:
+        """Text and layout of an epoch; two are kept, for the batch that lies across the end of one."""
+        if epoch not in self._epochs:
+            text = self.split
+            if self.split_pieces and self.parts is not None:
+                random = np.random.default_rng([_SEGMENTATION, self.seed, epoch])
+                text = fallen_apart(text, self.parts, self.split_pieces, random)
+            self._epochs[epoch] = (
+                text,
+                epoch_layout(text.ends, context=self.context, seed=self.seed, epoch=epoch),
             )
-            if len(self._layouts) > 2:
-                self._layouts.popitem(last=False)
-        return self._layouts[epoch]
+            if len(self._epochs) > 2:
+                self._epochs.popitem(last=False)
+        return self._epochs[epoch]
 
 
 def evaluation_windows(

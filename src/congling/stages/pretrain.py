@@ -22,6 +22,7 @@ from congling.data.shards import Shards, open_shards
 from congling.model.config import ModelConfig, flops_per_token
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.parts import parts
 from congling.train.config import TrainConfig
 from congling.train.rundir import RunDirectory, require_same
 
@@ -206,6 +207,8 @@ def run(
         accumulation=settings.accumulation,
         seed=settings.seed,
         document_mask=settings.document_mask,
+        split_pieces=settings.split_pieces,
+        parts=parts(inputs.tokenizer) if settings.split_pieces else None,
     )
     transformer = Transformer(model)
     transformer.initialise(settings.seed)

@@ -98,6 +98,10 @@ class TrainConfig(Config):
     """Decay of an average over the weights; the average is then what is evaluated, sampled and handed on."""
     document_mask: bool = False
     """Attention stays inside documents that share a row."""
+    split_pieces: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability with which a piece falls apart into two shorter ones, anew in every pass: the same text
+    in other
+    pieces, against learning a small corpus by heart."""
     seed: NonNegativeInt = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
