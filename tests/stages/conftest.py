@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(sys.executable).with_name("congling")
-SETTINGS = (
-    "model.layers=1", "model.width=64", "train.steps=3", "train.context=32", "train.rows=2",
-    "train.sample_tokens=4", "train.compile=off",
-)  # fmt: skip
-"""Make any training a matter of seconds."""
 Called = subprocess.CompletedProcess[str]
 
 
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The installed program."""
+    return Path(sys.executable).with_name("congling")
+
+
 @pytest.fixture
-def call(tmp_path: Path) -> Callable[..., Called]:
+def call(program: Path, tmp_path: Path) -> Callable[..., Called]:
     """Call ``congling`` with these arguments and return what it said."""
 
     def called(*arguments: str, **variables: str) -> Called:
         return subprocess.run(
-            [str(PROGRAM), *arguments],
+            [str(program), *arguments],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", **variables},
             capture_output=True,

@@ -1,0 +1,130 @@
+"""`congling train`: every recipe in small, going on after an interruption, and what changed settings say."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.plan.recipe import Recipe, read
+from congling.stages import train
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml"))
+SETTINGS = (
+    "model.layers=1", "model.width=64", "train.steps=3", "train.context=32", "train.rows=2",
+    "train.sample_tokens=4", "train.compile=off",
+)  # fmt: skip
+"""Make any training a matter of seconds."""
+CHARACTERS = "天地山水花鸟风月日春秋人家国云雨雪晴空来鸿去燕宿虫三尺剑六钧弓岭北江东"
+
+
+NUMBERS = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
+
+
+def sentences(count: int) -> str:
+    draw = random.Random(count)
+    return "".join("".join(draw.choices(CHARACTERS, k=12)) + "。\n" for _ in range(count))
+
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "hlm": (
+        "hlm_001-080.txt",
+        "".join(f"第{number}回\n{sentences(8 + i)}\n" for i, number in enumerate(NUMBERS)),
+    ),
+    "slqm": ("slqm.txt", "\n".join(f"【{CHARACTERS[i]}】\n{sentences(5 + i)}" for i in range(12))),
+    "shakespeare": (
+        "tinyshakespeare.txt",
+        "".join(f"ROMEO:\nWhat is word {i} to {i * 7}, my lord?\n\n" for i in range(200)),
+    ),
+    "dictionary": (
+        "revised.jsonl",
+        "".join(
+            f'{{"text": "{character}\\n{sentences(i + 1).splitlines()[i]}"}}\n'
+            for i, character in enumerate(CHARACTERS)
+        ),
+    ),
+}
+
+
+def recipe(name: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe of examples/ with a model and steps of a test, on a text of its own."""
+    small = [*SETTINGS, *overrides, "tokenizer.vocab_size=400"]
+    if name in TEXTS:
+        file, text = TEXTS[name]
+        (folder / file).write_text(text, encoding="utf-8")
+        small.append(f'data.sources=["{folder / file}"]')
+    else:
+        small.append('data.smallworld.size="100kB"')
+    return read([EXAMPLES / f"{name}.toml"], small)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
+    asked = recipe(name, tmp_path)
+    made = train.run(asked, tmp_path / "out", force=True)
+    assert made.prompts == asked.samples
+    assert made.evaluation.loss.tokens > 0
+    assert {"uniform", "unigram", "bigram"} <= made.evaluation.lines.keys()
+    assert made.report.is_file() and made.report.with_suffix(".md").is_file()
+    for kind in ("documents", "tokenizer", "shards"):
+        assert artifact.exists(tmp_path / "out" / kind)
+    assert (tmp_path / "out" / "run" / "LATEST").is_file()
+
+
+REAL = {"slqm": "slqm/slqm.txt", "dictionary": "moe_dict/mini.jsonl"}
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_a_recipe_runs_on_its_own_text(name: str, corpora: Path, tmp_path: Path) -> None:
+    asked = read([EXAMPLES / f"{name}.toml"], [*SETTINGS, f'data.sources=["{corpora / REAL[name]}"]'])
+    made = train.run(asked, tmp_path / "out", force=True)
+    assert made.evaluation.loss.characters > 50
+
+
+def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path: Path) -> None:
+    first = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    metrics = tmp_path / "out" / "run" / "metrics.jsonl"
+    before = metrics.read_bytes()
+    again = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    assert again.evaluation.loss == first.evaluation.loss
+    assert metrics.read_bytes() == before
+    for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
+        with pytest.raises(UserError, match=f"another configuration: '[^']*{key.rpartition('.')[2]}"):
+            train.run(recipe("slqm", tmp_path, [f"{key}={value}"]), tmp_path / "out", force=True)
+
+
+def test_after_ctrl_c_the_same_command_goes_on(
+    tmp_path: Path, program: Path, call: "Callable[..., subprocess.CompletedProcess[str]]"
+) -> None:
+    (tmp_path / "book.txt").write_text(TEXTS["hlm"][1], encoding="utf-8")
+    steps = "train.steps=400"
+    command = ("train", "book.txt", *SETTINGS, steps, "tokenizer.vocab_size=400", "--force", "--out", "out")
+    process = subprocess.Popen(
+        [str(program), *command],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=os.environ,
+    )
+    metrics = tmp_path / "out" / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") > 5):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said and "run the same command again" in said
+    reached = metrics.read_bytes()
+    assert reached.count(b"\n") < 400
+    done = call(*command)
+    assert done.returncode == 0, done.stderr
+    assert metrics.read_bytes().startswith(reached)
+    assert "done in" in done.stdout and "congling chat out" in done.stdout
