@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.chat import Conversation
 
 _NOT_TUNED = """\
-This model was trained to continue text and has not been tuned to answer: it will go on from what you write,
-with everything said so far before it."""
+This model was trained to continue text and has not been tuned to answer:
+it will go on from what you write, with everything said so far before it."""
 
 
 def command(
