@@ -77,7 +77,7 @@ def advise(
     steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
     train["steps"] = train_choices.pick("steps", steps, why)
     passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
-    rules = tables.regularisation_for(passes)
+    rules = tables.regularisation_for(0 if corpus.tokens < tables.TINY_TOKENS else passes)
     model_choices.made.clear()
     model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
     train |= _rates(train_choices, model, train["steps"], rules, passes)
@@ -169,7 +169,7 @@ def _model(
             dropout,
             f"the text is read {passes:.1f} times"
             + (
-                ": nothing to hold back yet"
+                (": to be recited, so nothing holds it back" if tiny else ": nothing to hold back yet")
                 if dropout == 0
                 else ", so the model must be kept from memorising it"
             ),
@@ -273,11 +273,12 @@ def _rates(
         advised = {
             "kind": "muon",
             "rate": tables.MUON_RATE,
-            "embedding_rate": tables.EMBEDDING_RATE,
+            "embedding_rate": rules.embedding_rate,
             "head_rate": tables.HEAD_RATE,
             "scalar_rate": tables.SCALAR_RATE,
             "weight_decay": rules.weight_decay,
-            "momentum_warmup": min(300, max(1, steps // 10)),
+            "table_decay": tables.TABLE_DECAY if rules.ema else 0.0,
+            "momentum_warmup": min(150, max(1, steps // 2)),
         }
     optimizer = advised | given if isinstance(given, dict) else given
     why = (
@@ -292,18 +293,25 @@ def _rates(
     choices.made.append(Choice("optimizer", _shown(optimizer), why))
     schedule = choices.pick(
         "schedule",
-        {"kind": "wsd", "warmup": 0.02, "decay": 0.5, "shape": "linear"},
-        "a short warm-up for random weights, then a fall to zero over the last half",
+        {"kind": "wsd", "warmup": 0.02, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"},
+        "a short warm-up for random weights, then a long fall to zero",
     )
-    average = round(min(0.999, max(0.9, 1 - 1 / (0.02 * steps + 1))), 4)
+    split = choices.pick(
+        "split_pieces",
+        rules.split_pieces,
+        "the text is read in other pieces each time, so that it is harder to learn by heart"
+        if rules.split_pieces
+        else "each piece is met too rarely to break it up",
+    )
+    average = round(min(0.999, max(0.9, 1 - 1 / (0.1 * steps + 1))), 4)
     ema = choices.pick(
         "ema",
         average if rules.ema else None,
-        "averages the last fiftieth of the run, which generalises better when data repeat"
+        "averages the last tenth of the run, which generalises better when data repeat"
         if rules.ema
         else "the falling rate already averages; worth its memory only when data repeat",
     )
-    return {"optimizer": optimizer, "schedule": schedule, "ema": ema}
+    return {"optimizer": optimizer, "schedule": schedule, "ema": ema, "split_pieces": split}
 
 
 def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:

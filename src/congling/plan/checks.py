@@ -66,7 +66,7 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
             f"the embedding's rate {optimizer.embedding_rate:g} is above 1.5, or the head's "
             f"{optimizer.head_rate:g} above 0.03",
             "AdamW moves every value by about its rate at each step",
-            f"use about {tables.EMBEDDING_RATE:g} and {tables.HEAD_RATE:g}",
+            f"use about {tables.REGULARISATION[0].embedding_rate:g} and {tables.HEAD_RATE:g}",
         )
 
 
