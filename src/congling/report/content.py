@@ -72,6 +72,7 @@ def content(run: RunRecord) -> Content:
     tables = (
         _loss_table(run),
         _copy_table(run),
+        _rule_table(run),
         _plan_table(run),
         _model_table(run),
         _corpus_table(run),
@@ -240,6 +241,22 @@ def _loss_table(run: RunRecord) -> Table:
         frozenset({1, 2, 3, 4}),
         note,
     )
+
+
+def _rule_table(run: RunRecord) -> Table | None:
+    found = mapping(run.results.get("rules"))
+    names = {
+        "grammar": "characters in sentences of the world",
+        "facts": "statements that contradict nothing before",
+        "couplets": "couplet lines whose sides match",
+        "sums": "sums that are right",
+    }
+    values = ((text, numeric(found.get(name))) for name, text in names.items())
+    rows = tuple((text, f"{value:.1%}") for text, value in values if value is not None)
+    if not rows:
+        return None
+    note = f"Judged by rule in {found.get('texts', 0)} texts the model wrote from nothing."
+    return Table("Right by the rules of the small world", ("what", "share"), rows, note=note)
 
 
 def _copy_table(run: RunRecord) -> Table | None:

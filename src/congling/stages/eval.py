@@ -6,7 +6,7 @@ Reads a run or checkpoint and its shards, remembers the result in the run's ``re
     congling eval runs/book/run --shards runs/book/shards --documents runs/book/documents
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from congling.core.errors import UserError
 if TYPE_CHECKING:
     from congling.evals.copying import CopyReport
     from congling.evals.loss import LossReport
+    from congling.evals.rules import RuleReport
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Evaluation:
     lines: dict[str, float]
     """Reference lines in bits per character, by name."""
     copying: "CopyReport | None"
+    rules: "RuleReport | None"
+    """Only for models of the small world."""
 
 
 def command(
@@ -99,12 +102,15 @@ def run(
     lines = reference_lines(opened.summary) if split == "validation" else {}
     texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
+    rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
     if (folder / "metrics.jsonl").is_file() and split == "validation" and limit_tokens is None:
         record.add_result(folder, "held_out", loss.to_json())
         if copied is not None:
             record.add_result(folder, "copying", copied.to_json())
-    return Evaluation(loss, lines, copied)
+        if rules is not None:
+            record.add_result(folder, "rules", rules.to_json())
+    return Evaluation(loss, lines, copied, rules)
 
 
 def _copying(
@@ -113,8 +119,6 @@ def _copying(
     """Continue the beginnings of held-out documents, and look for what was written in the training text."""
     from congling.data.corpus import documents as read
     from congling.evals.copying import copy_report
-    from congling.infer.generate import generate
-    from congling.infer.sampler import SamplingConfig
 
     def training() -> Iterator[str]:
         return (document.text for document in read(documents, "train"))
@@ -123,14 +127,29 @@ def _copying(
     prompts = [
         loaded.tokenizer.decode(split.document(i)[:8].tolist()) for i in range(min(samples, split.documents))
     ]
-    texts = generate(
-        loaded.model,
-        loaded.tokenizer,
-        prompts,
-        max_new_tokens=tokens,
-        sampling=SamplingConfig(temperature=0.8, seed=0),
-    )
-    return copy_report(texts, training())
+    return copy_report(_written(loaded, prompts, tokens), training())
+
+
+def _rules(loaded: Any, *, samples: int = 32, tokens: int = 200) -> "RuleReport":
+    """Let the model write documents of the small world from nothing, and judge them by its rules."""
+    from congling.evals.rules import rule_report
+
+    return rule_report(_written(loaded, [""] * samples, tokens))
+
+
+def _written(loaded: Any, prompts: Sequence[str], tokens: int) -> list[str]:
+    from congling.infer.generate import generate
+    from congling.infer.sampler import SamplingConfig
+
+    sampling = SamplingConfig(temperature=0.8, seed=0)
+    return generate(loaded.model, loaded.tokenizer, prompts, max_new_tokens=tokens, sampling=sampling)
+
+
+def _of_the_small_world(documents: Path | str) -> bool:
+    from congling.core import artifact
+    from congling.data.config import SMALL_WORLD
+
+    return artifact.opened(documents, "documents").facts["config"]["sources"] == [SMALL_WORLD]
 
 
 def _beside(checkpoint: Path, name: str) -> Path | None:
@@ -165,4 +184,9 @@ def table(found: Evaluation, split: str) -> Any:
         table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
     if found.copying is not None and found.copying.longest:
         table.caption += f", longest {found.copying.longest} characters"
+    if found.rules is not None:
+        shown = ("grammar", "facts", "couplets", "sums")
+        values = ((name, getattr(found.rules, name)) for name in shown)
+        table.caption += f"\nright by the rules of the small world, in {found.rules.texts} texts: "
+        table.caption += ", ".join(f"{name} {value:.1%}" for name, value in values if value is not None)
     return table
