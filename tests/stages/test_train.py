@@ -70,7 +70,7 @@ def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
     asked = recipe(name, tmp_path)
     made = train.run(asked, tmp_path / "out", force=True)
     assert made.prompts == asked.samples
-    assert made.evaluation.loss.tokens > 0
+    assert made.evaluation is not None and made.evaluation.loss.tokens > 0
     assert {"uniform", "unigram", "bigram"} <= made.evaluation.lines.keys()
     assert made.report.is_file() and made.report.with_suffix(".md").is_file()
     for kind in ("documents", "tokenizer", "shards"):
@@ -85,7 +85,13 @@ REAL = {"slqm": "slqm/slqm.txt", "dictionary": "moe_dict/mini.jsonl"}
 def test_a_recipe_runs_on_its_own_text(name: str, corpora: Path, tmp_path: Path) -> None:
     asked = read([EXAMPLES / f"{name}.toml"], [*SETTINGS, f'data.sources=["{corpora / REAL[name]}"]'])
     made = train.run(asked, tmp_path / "out", force=True)
-    assert made.evaluation.loss.characters > 50
+    assert made.evaluation is not None and made.evaluation.loss.characters > 50
+
+
+def test_one_character_is_trained_on_without_a_held_out_part(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("云", encoding="utf-8")
+    made = train.run(read([tmp_path / "book.txt"], SETTINGS), tmp_path / "out", force=True)
+    assert made.evaluation is None and made.report.is_file()
 
 
 def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path: Path) -> None:
@@ -93,7 +99,7 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
     metrics = tmp_path / "out" / "run" / "metrics.jsonl"
     before = metrics.read_bytes()
     again = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
-    assert again.evaluation.loss == first.evaluation.loss
+    assert again.evaluation == first.evaluation and first.evaluation is not None
     assert metrics.read_bytes() == before
     for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
         with pytest.raises(UserError, match=f"another configuration: '[^']*{key.rpartition('.')[2]}"):

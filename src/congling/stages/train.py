@@ -41,7 +41,8 @@ class Trained:
     out: Path
     prompts: tuple[str, ...]
     """What was continued in samples."""
-    evaluation: "Evaluation"
+    evaluation: "Evaluation | None"
+    """``None`` where the text was too short to hold any of it out."""
     report: Path
     """The HTML page."""
 
@@ -100,7 +101,7 @@ def run(
     pretrain.begin_or_go_on(
         recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show(plan, console)
     )
-    found = evaluation.run(out)
+    found = evaluation.run(out) if len(inputs.shards["validation"].tokens) else None
     record.add_result(out / "run", "seconds", time.monotonic() - started)
     record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
     return Trained(out, pretrain.prompts(recipe, inputs), found, report.run(out))
@@ -137,7 +138,8 @@ def _made(place: Path, kind: str, config: Config) -> bool:
 
 def _show_end(made: Trained, console: Console, elapsed: float) -> None:
     """Print the loss, a text, and what to do next."""
-    console.print(evaluation.table(made.evaluation, "validation"))
+    if made.evaluation is not None:
+        console.print(evaluation.table(made.evaluation, "validation"))
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
     place = shlex.quote(str(made.out))
