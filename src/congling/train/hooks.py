@@ -15,7 +15,9 @@ from congling.train.state import SaveModel, save
 Evaluate = Callable[[Any], Mapping[str, float]]
 """Model to held-out numbers; ``loss`` (lower is better) decides which checkpoint is best."""
 Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
-"""Model to rows with at least ``text``."""
+"""Model to rows with at least ``prompt`` and ``text``."""
+UNITS = {"loss": "nats/token", "bits_per_character": "bits/char"}
+"""How held-out numbers are called on the terminal; any other by its name."""
 
 
 def every(steps: int, hook: Hook) -> Hook:
@@ -38,7 +40,7 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
         better = trainer.best is None or values["loss"] < trainer.best["loss"]
         if better and trainer.config.hand_on == "best":
             trainer.best = {"step": trainer.step, "loss": values["loss"]}
-        shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
+        shown = ", ".join(f"{value:.3f} {UNITS.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")
 
     return measure
@@ -52,7 +54,7 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
             rows = [{"step": trainer.step, **row} for row in sample(model)]
         metrics.run.log("samples").append(*rows)
         for row in rows[:1]:
-            metrics.line.note(f"step {trainer.step}: {row['text']}")
+            metrics.line.note(f"step {trainer.step}: {row['prompt']}{row['text']}")
 
     return write
 
