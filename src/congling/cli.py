@@ -1,6 +1,7 @@
 """The command line: one verb per file in ``stages/``, found by name and imported only when it is called."""
 
 import ast
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def _summary(file: Path) -> str:
 
 def main() -> None:
     """Entry point of the ``congling`` program: errors a person can mend are one message, exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Chinese shows question marks
     try:
         application(None if "_CONGLING_COMPLETE" in os.environ else sys.argv[1:])()
     except UserError as error:

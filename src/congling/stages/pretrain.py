@@ -72,6 +72,7 @@ def command(
     """Train on shards, or go on with the run in --out."""
     inputs = open_inputs(shards, tokenizer)
     begin_or_go_on(read_recipe(recipe, overrides or []), inputs, out, must_resume=resume, force=force)
+    print(f"trained: {out}")
 
 
 def begin_or_go_on(
