@@ -1,0 +1,257 @@
+"""The documentation says what the program does: every verb, key, command, example and warning of it."""
+
+import ast
+import inspect
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from congling.cli import application
+from congling.core.config import build, read_toml, with_overrides
+from congling.data.config import DataConfig, SplitConfig
+from congling.data.smallworld.config import SmallWorldConfig
+from congling.model.families import FAMILIES
+from congling.plan import planning
+from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.recipe import ModelRecipe, Recipe, separate
+from congling.stages import data
+from congling.tokenizer.config import TokenizerConfig
+from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
+
+ROOT = Path(__file__).parents[2]
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+GUIDES = {language: sorted((ROOT / "docs" / language).glob("*.md")) for language in ("en", "zh")}
+PAGES = [*READMES, *GUIDES["en"], *GUIDES["zh"]]
+PAIRS = [READMES, *zip(GUIDES["en"], GUIDES["zh"], strict=True)]
+TABLES = [  # of recipes.md, in order: configuration class and the keys that have tables of their own
+    (Recipe, {"data", "tokenizer", "model", "train"}),
+    (DataConfig, {"split", "smallworld"}),
+    (SplitConfig, set()),
+    (SmallWorldConfig, set()),
+    (TokenizerConfig, set()),
+    (ModelRecipe, set()),
+    (None, set()),
+    (TrainConfig, set()),
+    (MuonConfig, {"kind"}),
+    (AdamWConfig, {"kind"}),
+    (WSDConfig, {"kind"}),
+    (CosineConfig, {"kind"}),
+]
+BOOK = CorpusFacts(
+    characters=500_000,
+    tokens=400_000,
+    documents=70,
+    median_tokens=5_000,
+    vocab_size=4_800,
+    validation_tokens=500_000,
+    validation_documents=8,
+)
+POEM = CorpusFacts(
+    characters=1_500,
+    tokens=1_200,
+    documents=15,
+    median_tokens=80,
+    vocab_size=400,
+    validation_tokens=80,
+    validation_documents=1,
+)
+MACHINE = MachineFacts(cores=2, memory=8 * 10**9, free_disk=10**11, peak=1e11)
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix() if isinstance(path, Path) else path[0].name
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def prose(path):
+    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def commands():
+    """Every shell command of every page, once."""
+    found = {
+        tuple(shlex.split(line, comments=True)): name(page)
+        for page in PAGES
+        for block in blocks(page, "bash")
+        for line in block.splitlines()
+    }
+    return [pytest.param(words, id=f"{page}: {' '.join(words)[:60]}") for words, page in found.items()]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+def test_both_languages_have_equal_headings_commands_and_programs(pair):
+    english, chinese = pair
+    assert english.name == chinese.name.replace(".zh-CN", "")
+    levels = [re.findall(r"^#+(?= )", prose(page), re.M) for page in pair]
+    assert levels[0] == levels[1]
+    for language in ("bash", "python", "toml"):
+        ours, theirs = ([re.sub(r"\s+# .*", "", block) for block in blocks(page, language)] for page in pair)
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+def test_both_languages_have_equal_figures(pair):
+    figures = [set(re.findall(r"(?<![\w.])\d+\.\d\d+|\d+,\d{3}", page.read_text("utf-8"))) for page in pair]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("words", commands())
+def test_commands_exist(words):
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    elif words[0] == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+            "optional-dependencies"
+        ]
+        assert words[:3] == ("pip", "install", "-e")
+        assert set(re.findall(r"\[(\w+)\]", words[3])) <= set(extras)
+    else:
+        assert words[0] == "congling"
+        _parse(list(words[1:]))
+
+
+def _parse(words):
+    """Parse a command as the program would, with the settings among its arguments, and run nothing."""
+    command = typer.main.get_command(application(None))
+    context = command.make_context("congling", list(words))
+    if words[0].startswith("--"):
+        return
+    rest, verbs = words, []
+    while hasattr(command, "resolve_command"):
+        verb, command, rest = command.resolve_command(context, rest)
+        assert command is not None, f"no such verb: {words}"
+        verbs.append(verb)
+        context = command.make_context(verb, list(rest), parent=context, resilient_parsing=False)
+    if verbs[0] == "data":
+        data.configured(context.params["sources"])
+        return
+    inputs, overrides = separate(context.params.get("arguments") or context.params.get("overrides") or [])
+    recipes = [path for path in inputs if path.suffix == ".toml" and path.parts[0] == "examples"]
+    values = read_toml(ROOT / recipes[0]) if recipes else {"data": {"sources": ["book.txt"]}}
+    if context.params.get("budget"):
+        overrides.append(f'budget="{context.params["budget"]}"')
+    recipe = build(Recipe, with_overrides(values, overrides))
+    planning.make(recipe, BOOK, MACHINE)
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_the_guide_shows_every_verb(language):
+    guide = (ROOT / "docs" / language / "guide.md").read_text(encoding="utf-8")
+    for file in (ROOT / "src/congling/stages").glob("[a-z]*.py"):
+        assert f"\ncongling {file.stem.replace('_', '-')} " in guide, file.stem
+
+
+def test_the_readmes_name_every_recipe_family_and_guide():
+    for readme in READMES:
+        text = readme.read_text(encoding="utf-8")
+        for file in (ROOT / "examples").glob("*.toml"):
+            assert f"(examples/{file.name})" in text
+        for family in FAMILIES:
+            assert f"`{family}`" in text
+        language = "zh" if "zh" in readme.name else "en"
+        for page in GUIDES[language]:
+            assert f"(docs/{language}/{page.name})" in text
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_recipes_page_has_every_key_with_its_default(language):
+    sections = (ROOT / "docs" / language / "recipes.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    assert len(sections) == len(TABLES)
+    for section, (kind, apart) in zip(sections, TABLES, strict=True):
+        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", section, re.M)
+        if kind is None:
+            assert {row[0] for row in rows} == _options()
+            continue
+        assert [row[0] for row in rows] == [key for key in kind.model_fields if key not in apart], kind
+        for key, default, _, _ in rows:
+            if default != "*plan*":
+                assert default == _shown(kind.model_fields[key]), f"{kind.__name__}.{key}"
+            else:
+                assert kind in (ModelRecipe, TrainConfig)
+
+
+def test_plan_in_the_recipes_page_is_what_the_plan_chooses():
+    recipe = build(Recipe, {"data": {"sources": ["book.txt"]}, "budget": 300})
+    chosen = {
+        choice.key
+        for corpus in (BOOK, POEM)
+        for choice in planning.make(recipe, corpus, MACHINE).advice.choices
+    }
+    page = (ROOT / "docs/en/recipes.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \| \*plan\* \|", page, re.M)) == chosen
+
+
+def _options():
+    """Arguments of the families that no key of [model] gives."""
+    known = {"vocab_size", *ModelRecipe.model_fields}
+    return {key for family in FAMILIES.values() for key in inspect.signature(family).parameters} - known
+
+
+def _shown(field):
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        return "`{ " + ", ".join(f"{key} = {json.dumps(item)}" for key, item in value.items()) + " }`"
+    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}`"
+
+
+@pytest.mark.parametrize("language", GUIDES)
+@pytest.mark.parametrize("module", ["checks", "explain"])
+def test_troubleshooting_has_every_finding(language, module):
+    tree = ast.parse((ROOT / f"src/congling/plan/{module}.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    codes = {
+        node.args[1].value for node in calls if isinstance(node.func, ast.Name) and node.func.id == "Finding"
+    }
+    page = (ROOT / "docs" / language / "troubleshooting.md").read_text(encoding="utf-8")
+    assert codes
+    assert {code for code in codes if f"| `{code}` |" not in page} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"<!--.*?-->", "", prose(page), flags=re.S)
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_program_in_the_readme_runs(tmp_path, monkeypatch, capsys):
+    from congling.data.smallworld import generate
+
+    texts = [document.text for document in generate(SmallWorldConfig(size=30_000, seed=1))]
+    (tmp_path / "book.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    (program,) = blocks(READMES[0], "python")
+    tiny = ["model.layers=1", "model.width=32", "tokenizer.vocab_size=1024"]
+    tiny += ["train.steps=2", "train.rows=2", "train.context=32", "train.compile=off"]
+    assert '["budget=15m", ' in program
+    program = program.replace('["budget=15m", ', f'["budget=5s", {", ".join(map(repr, tiny))}, ')
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "README.md", "exec"), {})
+    assert "bigram" in capsys.readouterr().out
+    assert (tmp_path / "runs/book/run/report/report.html").is_file()
+
+
+def test_the_programs_about_the_small_world_print_what_they_say(capsys):
+    page = ROOT / "docs/en/smallworld.md"
+    for program in blocks(page, "python"):
+        exec(compile(program, "smallworld.md", "exec"), {})
+        printed = capsys.readouterr().out
+        for promised in re.findall(r"^print\(.*\)  # (.+)$", program, re.M):
+            assert promised in printed
+    for kind, bits in re.findall(r"^\| (\w+) \| (\d\.\d\d) \|$", page.read_text("utf-8"), re.M):
+        assert _floor(kind) == bits
+
+
+def _floor(kind):
+    from congling.data.smallworld import entropy_floor
+
+    return f"{entropy_floor(SmallWorldConfig(), documents=2000).by_kind[kind].bits_per_character:.2f}"
