@@ -1,14 +1,12 @@
 """How much of a generated text is copied from the training text: the other half of every sample's story.
 
 A small model that has seen a small book many times recites it. The copy rate is the share of generated
-characters
-that lie inside a verbatim span of at least ``n`` characters of the training text; the same number for
-held-out text
-says how much of it is ordinary (set phrases, chapter headings).
+characters that lie inside a verbatim span of at least ``n`` characters of the training text; the same
+number for held-out text says how much of it is ordinary (set phrases, chapter headings).
 
 The generated text is small and is indexed; the training text only streams past in blocks, so memory does
-not depend
-on its size. Windows of ``n`` characters are compared by a rolling hash first (numpy) and then exactly.
+not depend on its size. Windows of ``n`` characters are compared by a rolling hash first (numpy) and then
+exactly.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

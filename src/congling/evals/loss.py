@@ -19,9 +19,8 @@ _CHUNK_VALUES = 2**22  # logits computed at a time: 16 MB, whatever the vocabula
 class LossReport:
     """Mean negative log-probability of a text, and how much text it was.
 
-    An end-of-text id is predicted like any token and its cost belongs to the text; the denominators
-    count the text
-    alone, so that values compare across tokenizers and with the reference lines.
+    An end-of-text id is predicted like any token and its cost belongs to the text; the denominators count
+    the text alone, so that values compare across tokenizers and with the reference lines.
     """
 
     nats: float

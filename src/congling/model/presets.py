@@ -1,8 +1,8 @@
 """Named sizes, from a toy that trains in seconds to 300 M parameters; widths are multiples of 64 for export.
 
-Parameters below are those of the Qwen3 family with a vocabulary of 8192 and tied embeddings, unless a family
-is named.
-Widths that are multiples of 256 can be stored in GGUF's k-quants (``ModelConfig.k_quant_safe``).
+Parameters below are those of the Qwen3 family with a vocabulary of 8192 and tied embeddings, unless a
+family is named. Widths that are multiples of 256 can be stored in GGUF's k-quants
+(``ModelConfig.k_quant_safe``).
 """
 
 from collections.abc import Mapping

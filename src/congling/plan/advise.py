@@ -1,10 +1,9 @@
 """Choose everything a recipe leaves open, and say why: the model, the batch, the rates, the horizon.
 
-The arithmetic behind it: time = tokens · FLOPs per token ÷ (utilisation · peak), less start-up,
-compiling, held-out
-losses and samples. When the budget affords fewer than about four passes over the data, compute is the
-limit and the
-model is sized for the compute; beyond, the data are, and regularisation is chosen for the number of passes.
+The arithmetic behind it: time = tokens · FLOPs per token ÷ (utilisation · peak), less start-up, compiling,
+held-out losses and samples. When the budget affords fewer than about four passes over the data, compute is
+the limit and the model is sized for the compute; beyond, the data are, and regularisation is chosen for the
+number of passes.
 """
 
 import math

@@ -130,9 +130,8 @@ def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, fl
     """Bytes held at the peak of a training step, by what holds them.
 
     Parameters, gradients and optimizer state are exact; activations are what autograd keeps for the
-    backward pass
-    (counted part by part from the model's forward, checked against saved-tensor hooks); the loss works
-    in chunks.
+    backward pass (counted part by part from the model's forward, checked against saved-tensor hooks); the
+    loss works in chunks.
     """
     half = train.precision == "bf16" or (train.precision == "auto" and gpu)
     values = sum(parameter_table(model).values())

@@ -1,8 +1,7 @@
 """What a run left behind, read from its directory without trusting it: numbers, samples, facts; no torch.
 
-A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So
-a damaged or
-hand-edited run still gives a report of what is there.
+A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So a
+damaged or hand-edited run still gives a report of what is there.
 """
 
 import json

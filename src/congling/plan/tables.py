@@ -96,8 +96,7 @@ COMPILE_SECONDS = 20.0
 done before."""
 COMPILE_PAYS_FROM = {"fp32": 600.0, "bf16": 180.0, "gpu": 120.0}
 """Budget in seconds from which compiling is worth its start: it saves a twentieth of a step in fp32 on a
-CPU, where
-products dominate, and a fifth and more in bf16."""
+CPU, where products dominate, and a fifth and more in bf16."""
 STARTUP_SECONDS = 6.0
 """Importing, reading the data, building the model and the optimizer."""
 OVERHEAD = 0.10

@@ -1,8 +1,7 @@
 """Lay a report out: one self-contained HTML page, and Markdown with its pictures beside it.
 
-Samples, prompts and names come from data and models, so everything is escaped: HTML by the template
-engine, Markdown
-by backslashes, and longer text as a code block.
+Samples, prompts and names come from data and models, so everything is escaped: HTML by the template engine,
+Markdown by backslashes, and longer text as a code block.
 """
 
 import re

@@ -9,9 +9,8 @@ def parts(tokenizer: Tokenizer) -> np.ndarray:
     """(V, 2) int64: the two pieces that spell each id, -1 where there are none.
 
     Only pieces of several whole characters have parts, and both parts are whole characters too. Of several
-    ways the
-    one whose rarer part was learnt first is taken: ids grow with rarity in every kind of vocabulary, so for
-    byte-pair pieces this is nearly always the last merge.
+    ways the one whose rarer part was learnt first is taken: ids grow with rarity in every kind of
+    vocabulary, so for byte-pair pieces this is nearly always the last merge.
     """
     special = set(tokenizer.special.values())
     texts = {

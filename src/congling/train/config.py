@@ -100,8 +100,7 @@ class TrainConfig(Config):
     """Attention stays inside documents that share a row."""
     split_pieces: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability with which a piece falls apart into two shorter ones, anew in every pass: the same text
-    in other
-    pieces, against learning a small corpus by heart."""
+    in other pieces, against learning a small corpus by heart."""
     seed: NonNegativeInt = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""

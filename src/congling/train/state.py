@@ -72,9 +72,9 @@ def resume(
 ) -> int:
     """Continue from the newest checkpoint that is whole; returns its step, 0 where there is none yet.
 
-    A damaged one is reported, set aside and the one before is used. Logs are cut back to where the checkpoint
-    was.
-    ``write`` is false for all but the first of several processes, which leave the directory alone.
+    A damaged one is reported, set aside and the one before is used. Logs are cut back to where the
+    checkpoint was. ``write`` is false for all but the first of several processes, which leave the directory
+    alone.
 
     Raises:
         UserError: all checkpoints are damaged, or they belong to other parents.
