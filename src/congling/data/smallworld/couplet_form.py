@@ -10,7 +10,7 @@ from congling.data.smallworld.script import to_traditional
 def couplet_faults(text: str) -> list[str | None]:
     """One entry for every pair of sides in the lines of couplets of a text: None, or what is wrong with it.
 
-    A line of couplets is one that holds nothing but sides, written as ``云对雨，花对柳。`` or ``上联，下联。``
+    A line of couplets is one that holds nothing but sides, like ``云对雨，花对柳。`` or ``上联，下联。``
     """
     faults: list[str | None] = []
     for line in text.splitlines():
