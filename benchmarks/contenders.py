@@ -43,6 +43,7 @@ def training(workload: Workload) -> TrainConfig:
         "optimizer": optimizer,
         "device": workload.device,
         "compile": "on" if workload.compile else "off",
+        "precision": workload.precision,
     }
     return build(TrainConfig, values, where="workload")
 
@@ -76,7 +77,7 @@ def transformers(workload: Workload, pace: Callable[[], None], tell: Callable[[i
         learning_rate=1e-3,
         weight_decay=0.1,
         torch_compile=workload.compile,
-        bf16=workload.device != "cpu",
+        bf16=workload.precision == "bf16",
     )
 
 

@@ -7,6 +7,7 @@ from congling.model.config import ModelConfig, parameters
 from congling.model.families import FAMILIES
 from congling.plan.cost import estimate
 from congling.plan.facts import CorpusFacts, this_machine
+from congling.train.measurement import Probe
 from contenders import training
 from measuring import Options, matmul_peak
 from pacing import Contender, Workload
@@ -69,7 +70,7 @@ def compare(load: Workload, steps: int) -> tuple[tuple[float, float], tuple[floa
     with Contender(load) as contender:
         peak = matmul_peak()
         result = contender.run(steps)
-    cost = estimate(load.model, training(load), _corpus(load.model), this_machine(peak=peak))
+    cost = estimate(load.model, training(load), _corpus(load.model), this_machine(found=Probe(peak, "fp32")))
     return (sum(cost.memory.values()), cost.seconds_per_step), (
         result["peak_bytes"],
         result["seconds"] / steps,

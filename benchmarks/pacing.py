@@ -37,13 +37,14 @@ class Workload(Config):
     optimizer: Literal["adamw", "muon"] = "adamw"
     compile: bool = False
     device: str = "cpu"
-    """On a GPU the work is done in bf16 (autocast), on a CPU in fp32."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of matrix products; weights are fp32 (autocast)."""
 
     @property
     def name(self) -> str:
-        """``"congling, AdamW, compiled"``."""
+        """``"congling, AdamW, compiled, bf16"``."""
         optimizer = {"adamw": "AdamW", "muon": "Muon"}[self.optimizer]
-        return f"{self.who}, {optimizer}, {'compiled' if self.compile else 'eager'}"
+        return f"{self.who}, {optimizer}, {'compiled' if self.compile else 'eager'}, {self.precision}"
 
     @property
     def tokens_per_step(self) -> int:

@@ -5,7 +5,7 @@
     usual   characters, Qwen3 6 × 256, T=256, 8 rows; AdamW 5e-4, cosine, 5 % warm-up, weight decay 0.1: the
             flags of tutorials that train from scratch (TrainingArguments' own 5e-5 is a rate for fine-tuning)
     tuned   our tokenizer, our plan's shape, context and batch for the budget, beta2 0.95, rate from a sweep;
-            compiled where the budget is long enough to pay for it
+            compiled where the budget is long enough to pay for it, in bf16 where the processor has units
     plain   nanoGPT's recipe: characters, GPT-2 6 × 256, T=256, 8 rows, dropout 0.1, AdamW 1e-3 → 1e-4,
             compiled where the budget pays for it
 """
@@ -21,7 +21,7 @@ from congling.model.families import gpt2, qwen3
 from congling.plan import planning
 from congling.plan.facts import facts_of_shards, this_machine
 from congling.plan.recipe import Recipe
-from measuring import matmul_peak
+from congling.train.calibrate import probe
 
 COMPILE_PAYS_FROM = 600.0
 TUNED_RATE = 3e-3
@@ -63,6 +63,15 @@ def setting_for(
         model = qwen3(vocab_size=vocab_size, context=256, layers=6, width=256)
         return Setting(model, 8, rate or 5e-4, 0.05, 0.0, bool(compiled))
     recipe = build(Recipe, {"data": {"sources": ["book"]}, "budget": budget})
-    plan = planning.make(recipe, facts_of_shards(shards), this_machine(peak=matmul_peak()))
+    found = probe()
+    plan = planning.make(recipe, facts_of_shards(shards), this_machine(found=found))
     rows, use = plan.train.rows * plan.train.accumulation, pays if compiled is None else compiled
-    return Setting(plan.model, rows, rate or TUNED_RATE, 0.02, 0.0, use, {"adam_beta2": 0.95})
+    return Setting(
+        plan.model,
+        rows,
+        rate or TUNED_RATE,
+        0.02,
+        0.0,
+        use,
+        {"adam_beta2": 0.95, "bf16": found.precision == "bf16"},
+    )
