@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.plan.planning import require_sound
 
 sys.path.insert(0, str(Path(__file__).parent))
-from situations import HLM, LAPTOP, SLQM, WEB, codes, plan
+from situations import DICTIONARY, HLM, LAPTOP, SLQM, WEB, codes, plan
 
 MISTAKES = {
     "fine-tuning-rate": ({"train__optimizer": {"kind": "adamw", "rate": 2e-5}}, "error"),
@@ -45,6 +45,11 @@ def test_a_mistake_in_the_recipe_is_caught(code):
 
 def test_nothing_is_wrong_with_the_advice_itself():
     assert not {"error", "warning"} & set(codes(plan(HLM, "15m")).values())
+
+
+@pytest.mark.parametrize("corpus", [SLQM, DICTIONARY, HLM])
+def test_a_vocabulary_of_the_advised_size_is_no_mistake(corpus):
+    assert "vocabulary-too-big" not in codes(plan(corpus, "1m"))
 
 
 def test_mistakes_of_corpus_and_machine():

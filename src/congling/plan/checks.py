@@ -10,7 +10,11 @@ from congling.plan import tables
 from congling.plan.cost import Cost
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.findings import Finding, worst_first
+from congling.tokenizer.advice import advise_vocab
 from congling.train.config import TrainConfig
+
+COMMON_CHARACTERS = 4000
+"""Different characters that Chinese texts use, but for rare ones."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +153,15 @@ def context(s: Situation) -> Iterator[Finding]:
 def vocabulary(s: Situation) -> Iterator[Finding]:
     """Pieces that hardly occur are never learnt, yet they fill the model."""
     seen = s.corpus.tokens / s.corpus.vocab_size
-    if seen < 20:
+    advised = advise_vocab(s.corpus.characters, min(s.corpus.characters, COMMON_CHARACTERS)).vocab_size
+    if seen < 20 and s.corpus.vocab_size > advised:
         yield Finding(
             "warning",
             "vocabulary-too-big",
             f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: "
             f"{seen:.1f} occurrences each on average",
             "rare pieces keep their random vectors; a smaller vocabulary shares what is learnt",
-            f"train a tokenizer of about {max(256, s.corpus.tokens // 100)} pieces, or of kind character",
+            f"leave tokenizer.vocab_size to the advice (at most {advised:,} here), or take kind character",
         )
     if s.cost.embedding_share > 0.7 and s.cost.total_parameters > 200_000:
         yield Finding(
