@@ -71,5 +71,5 @@ def main() -> None:
         print(f"congling: {error}", file=sys.stderr)
         sys.exit(1)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        print(f"\n{stopped}".rstrip(), file=sys.stderr)
+        print(f"\n{stopped}".rstrip() or "\nstopped", file=sys.stderr)
         sys.exit(130)

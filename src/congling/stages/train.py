@@ -142,11 +142,11 @@ def _show_end(made: Trained, console: Console, elapsed: float) -> None:
         console.print(evaluation.table(made.evaluation, "validation"))
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
-    place = shlex.quote(str(made.out))
+    place, first_line = shlex.quote(str(made.out)), prompt.strip().partition("\n")[0]
     lines = (
         f"\n{prompt}{text}\n",
         f"done in {show_seconds(elapsed)}; the report is {made.report}",
-        f"  congling generate {place} --prompt {shlex.quote(prompt.strip())}",
+        f"  congling generate {place} --prompt {shlex.quote(first_line)}",
         f"  congling chat {place}",
     )
     for line in lines:
