@@ -22,6 +22,13 @@ def test_every_plan_is_sound_and_keeps_its_budget(corpus, budget):
     assert all(len(choice.why) > 10 for choice in found.advice.choices)
 
 
+def test_a_part_of_a_table_is_completed():
+    found = plan(HLM, "15m", train__schedule={"warmup": 0.07}, train__optimizer={"rate": 0.01}).train
+    assert (found.schedule.kind, found.schedule.warmup, found.schedule.decay) == ("wsd", 0.07, 0.6)
+    assert (found.optimizer.kind, found.optimizer.rate) == ("muon", 0.01)
+    assert plan(HLM, "15m", train__schedule={"kind": "cosine"}).train.schedule.kind == "cosine"
+
+
 def test_more_time_and_more_text_make_larger_models():
     sizes = [parameters(plan(HLM, budget).model) for budget in ("20s", "3m", "1h")]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]

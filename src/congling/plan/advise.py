@@ -55,6 +55,13 @@ class _Choices:
         self.made.append(Choice(key, _shown(value), "given in the recipe" if key in self.given else why))
         return value
 
+    def complete(self, key: str, advised: dict[str, Any], why: str) -> Any:
+        """Pick a table: the recipe's values laid over the advised ones."""
+        given = self.given.get(key, {})
+        value = advised | given if isinstance(given, dict) else given
+        self.made.append(Choice(key, _shown(value), "given in the recipe, completed" if given else why))
+        return value
+
 
 def advise(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
@@ -79,7 +86,9 @@ def advise(
     rules = tables.regularisation_for(0 if corpus.tokens < tables.TINY_TOKENS else passes)
     model_choices.made.clear()
     model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
-    train |= _rates(train_choices, model, train["steps"], rules, passes)
+    train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes)
+    train["schedule"] = _schedule(train_choices, rules)
+    train |= _against_overfitting(train_choices, train["steps"], rules)
     train |= _looks(train_choices, recipe, train, corpus)
     rest = {key: value for key, value in recipe.train.items() if key not in train}
     train_choices.made += [Choice(key, _shown(value), "given in the recipe") for key, value in rest.items()]
@@ -257,15 +266,14 @@ def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: floa
     return steps, f"what fits into {show_seconds(budget)}"
 
 
-def _rates(
+def _optimizer(
     choices: _Choices, model: ModelConfig, steps: int, rules: tables.Regularisation, passes: float
 ) -> dict[str, Any]:
-    adamw = round(tables.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5)
     given = choices.given.get("optimizer", {})
     if isinstance(given, dict) and given.get("kind") == "adamw":
         advised: dict[str, Any] = {
             "kind": "adamw",
-            "rate": adamw,
+            "rate": round(tables.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5),
             "weight_decay": max(0.1, rules.weight_decay),
         }
     else:
@@ -279,38 +287,42 @@ def _rates(
             "table_decay": tables.TABLE_DECAY if rules.ema else 0.0,
             "momentum_warmup": min(150, max(1, steps // 2)),
         }
-    optimizer = advised | given if isinstance(given, dict) else given
     why = (
-        "given in the recipe, completed"
-        if given
-        else (
-            "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on "
-            "small Chinese corpora; "
-            f"weight decay for {passes:.1f} passes"
-        )
+        "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on small Chinese "
+        f"corpora; weight decay for {passes:.1f} passes"
     )
-    choices.made.append(Choice("optimizer", _shown(optimizer), why))
-    schedule = choices.pick(
-        "schedule",
-        {"kind": "wsd", "warmup": 0.02, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"},
-        "a short warm-up for random weights, then a long fall to zero",
+    return choices.complete("optimizer", advised, why)
+
+
+def _schedule(choices: _Choices, rules: tables.Regularisation) -> dict[str, Any]:
+    given = choices.given.get("schedule", {})
+    if isinstance(given, dict) and given.get("kind", "wsd") != "wsd":
+        return choices.complete("schedule", {}, "")
+    advised = {"kind": "wsd", "warmup": 0.02, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
+    return choices.complete(
+        "schedule", advised, "a short warm-up for random weights, then a long fall to zero"
     )
-    split = choices.pick(
-        "split_pieces",
-        rules.split_pieces,
-        "the text is read in other pieces each time, so that it is harder to learn by heart"
-        if rules.split_pieces
-        else "each piece is met too rarely to break it up",
-    )
+
+
+def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisation) -> dict[str, Any]:
+    """What is set by the number of passes alone; dropout belongs to the model, decay to the optimizer."""
     average = round(min(0.999, max(0.9, 1 - 1 / (0.1 * steps + 1))), 4)
-    ema = choices.pick(
-        "ema",
-        average if rules.ema else None,
-        "averages the last tenth of the run, which generalises better when data repeat"
-        if rules.ema
-        else "the falling rate already averages; worth its memory only when data repeat",
-    )
-    return {"optimizer": optimizer, "schedule": schedule, "ema": ema, "split_pieces": split}
+    return {
+        "ema": choices.pick(
+            "ema",
+            average if rules.ema else None,
+            "averages the last tenth of the run, which generalises better when data repeat"
+            if rules.ema
+            else "the falling rate already averages; worth its memory only when data repeat",
+        ),
+        "split_pieces": choices.pick(
+            "split_pieces",
+            rules.split_pieces,
+            "the text is read in other pieces each time, so that it is harder to learn by heart"
+            if rules.split_pieces
+            else "each piece is met too rarely to break it up",
+        ),
+    }
 
 
 def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:

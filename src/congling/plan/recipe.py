@@ -28,7 +28,7 @@ from pydantic import Field, field_validator
 from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import Seconds
-from congling.data.config import DataConfig
+from congling.data.config import SMALL_WORLD, DataConfig
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
 
@@ -97,7 +97,7 @@ def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:
         raise UserError("a recipe names its own texts; give it alone", value=[str(path) for path in inputs])
     if recipes:
         return load(Recipe, recipes[0], overrides)
-    missing = [str(path) for path in inputs if not Path(path).exists()]
+    missing = [str(path) for path in inputs if str(path) != SMALL_WORLD and not Path(path).exists()]
     if missing:
         raise UserError("no such file or folder", value=missing[0])
     values = with_overrides({"data": {"sources": [str(path) for path in inputs]}}, overrides)
