@@ -4,7 +4,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import segmentation
 from congling.data.batches import CorpusBatches
-from congling.data.segmentation import fallen_apart
+from congling.data.segmentation import expected_growth, fallen_apart
 from congling.data.shards import TokenSplit
 
 PARTS = np.full((10, 2), -1)
@@ -41,6 +41,15 @@ def test_about_the_given_share_falls_apart():
     after = fallen_apart(before, PARTS, 0.2, np.random.default_rng(0))
     kept = (after.tokens == 9).sum() / (before.tokens == 9).sum()
     assert kept == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_expected_growth_is_what_comes():
+    before = split(documents=4000)
+    after = fallen_apart(before, PARTS, 0.3, np.random.default_rng(0))
+    assert expected_growth(before, PARTS, 0.3) == pytest.approx(
+        len(after.tokens) / len(before.tokens), rel=0.005
+    )
+    assert expected_growth(before, PARTS, 0.0) == 1
 
 
 def test_epochs_differ_and_are_pure():

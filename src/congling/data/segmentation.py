@@ -51,3 +51,18 @@ def fallen_apart(
         spread[first[breaks] + 1] = parts[tokens[breaks], 1]
         tokens, fresh = spread, np.repeat(breaks, lengths)
     return replace(split, tokens=tokens, ends=ends)
+
+
+def expected_growth(split: TokenSplit, parts: np.ndarray, share: float) -> float:
+    """Mean length of a text that fell apart, relative to before: what losses a token must be multiplied by."""
+    divisible = parts[:, 0] >= 0
+    lengths = np.ones(len(parts))
+    for _ in range(int(divisible.sum())):  # parts of parts; ends as soon as nothing changes
+        longer = np.where(divisible, 1 - share + share * lengths[parts].sum(1), 1.0)
+        if np.array_equal(longer, lengths):
+            break
+        lengths = longer
+    counts = np.zeros(len(parts), np.int64)
+    for start in range(0, len(split.tokens), 2**22):
+        counts += np.bincount(split.tokens[start : start + 2**22], minlength=len(parts))
+    return float(counts @ lengths / counts.sum())

@@ -18,6 +18,7 @@ import typer
 from congling.core import artifact
 from congling.core.config import Config, build, load, read_toml, with_overrides
 from congling.core.errors import UserError
+from congling.data.segmentation import expected_growth
 from congling.data.shards import Shards, open_shards
 from congling.model.config import ModelConfig, flops_per_token
 from congling.tokenizer import store
@@ -231,8 +232,10 @@ def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[
     from congling.train.run import RunParts
 
     split, settings, backend = inputs.shards["train"], config.train, trainer.backend
+    # The loss is a mean over the tokens trained on, which are more than the file's where pieces fall apart.
+    growth = expected_growth(split, parts(inputs.tokenizer), settings.split_pieces)
     yardsticks = Yardsticks(
-        tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())),
+        tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())) * growth,
         flops_per_token=flops_per_token(config.model, settings.context),
         matmul_peak=matmul_peak(backend.device, backend.dtype) if backend.rank == 0 else None,
     )
