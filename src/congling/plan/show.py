@@ -53,7 +53,7 @@ def finding_text(finding: Finding) -> RenderableType:
 
 def _corpus_line(plan: Plan) -> str:
     corpus, machine = plan.corpus, plan.machine
-    guess = " (estimated before tokenizing)" if corpus.estimated else ""
+    guess = " (estimated)" if corpus.estimated else ""
     where = machine.accelerator or f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     rate = f"{machine.peak / 1e9:,.0f} GFLOP/s {'measured' if machine.measured else 'assumed'}"
     return (
