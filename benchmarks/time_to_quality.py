@@ -74,8 +74,8 @@ def compete(contender: str, text: Path, budget: float, out: Path, *flags: str) -
 def congling(text: Path, budget: float) -> Curve:
     """Train by the command a person would use, and score the model it leaves."""
     from congling.data.shards import open_shards
+    from congling.infer.checkpoints import locate_checkpoint
     from congling.model.checkpoint import load_model
-    from congling.train.rundir import find_checkpoint
 
     curve = Curve("congling", budget)
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as cache:
@@ -95,7 +95,7 @@ def congling(text: Path, budget: float) -> Curve:
         start = time.time()
         subprocess.run(command, env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, check=True)
         elapsed = time.time() - start
-        model = load_model(find_checkpoint(next(out.rglob("LATEST")).parent))
+        model = load_model(locate_checkpoint(out))
         split = open_shards(next(out.rglob("shards.json")).parent)["validation"]
         bits = bits_per_character(lambda tokens: model.logits(model(tokens)), split, model.config.context)
     size = {"layers": model.config.layers, "width": model.config.width, "context": model.config.context}

@@ -14,7 +14,7 @@ from congling.train.metrics import Metrics, Yardsticks
 from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import next_token
 from congling.train.progress import ProgressLine
-from congling.train.rundir import JsonLines, RunDirectory, find_checkpoint
+from congling.train.rundir import JsonLines, RunDirectory
 
 
 def metrics(path, limit=10, interval=1):
@@ -94,13 +94,6 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     assert list(log.rows()) == [{"step": 1}, {"step": 2}]
     with pytest.raises(UserError, match="shorter than its checkpoint says"):
         log.truncate(10_000)
-
-
-def test_a_directory_without_checkpoints_is_an_error_for_people(tmp_path):
-    with pytest.raises(UserError, match="holds no finished checkpoint"):
-        find_checkpoint(tmp_path)
-    with pytest.raises(UserError, match="does not exist"):
-        find_checkpoint(tmp_path / "nothing")
 
 
 def test_the_line_shows_units_and_eta(capsys):

@@ -7,12 +7,12 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
+from congling.infer.checkpoints import locate_checkpoint
 from congling.model.families import FAMILIES
 from congling.stages import pretrain
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
-from congling.train.rundir import find_checkpoint
 
 TINY = (
     "train.steps=4",
@@ -42,7 +42,7 @@ def inputs(tmp_path_factory):
 def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_path, capsys):
     out, asked = tmp_path / "run", pretrain.read_recipe(None, TINY)
     run = pretrain.begin_or_go_on(asked, inputs, out, force=True)
-    assert find_checkpoint(out).is_dir()
+    assert locate_checkpoint(out).is_dir()
     assert [row["step"] for row in run.log("metrics").rows() if "loss" in row] == [1, 2, 3, 4]
     assert {"plan.json", "recipe.toml", "config.toml"} <= {file.name for file in out.iterdir()}
     assert "4/4" in capsys.readouterr().err

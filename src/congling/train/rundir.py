@@ -118,25 +118,6 @@ class RunDirectory:
         return target if target is not None and artifact.exists(target) else None
 
 
-def find_checkpoint(path: Path | str) -> Path:
-    """The checkpoint a person means: ``path`` itself, or the best (else the latest) of the run at ``path``.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(path)
-    if (path / "model.json").is_file():
-        return path
-    run = RunDirectory(path)
-    found = run.pointed("BEST") or run.pointed("LATEST") or next(iter(run.checkpoints()), None)
-    if found is None:
-        state = "holds no finished checkpoint" if path.is_dir() else "does not exist"
-        raise UserError(
-            f"the run directory {state}", value=str(path), hint="train first, or name another directory"
-        )
-    return found
-
-
 def require_same(before: Config, now: Config, *, where: Path, harmless: Collection[str] = ()) -> None:
     """Compare the configuration a run was started with and the one it should go on with.
 
