@@ -1,9 +1,6 @@
 """Measure instead of guessing: the machine's matmul peak, and time and memory of a real training step."""
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -11,8 +8,6 @@ import numpy as np
 import torch
 
 from congling.core import machine
-from congling.core.config import build
-from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.transformer import Transformer
@@ -72,34 +67,6 @@ def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) ->
     return Calibration(peak, pace, config.tokens_per_step, memory, used)
 
 
-def measure_apart(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
-    """Like ``measure``, in a process of its own, whose peak memory is that of the step alone.
-
-    Raises:
-        UserError: the process failed, most likely for lack of memory.
-    """
-    request = {
-        "model": model.model_dump(mode="json"),
-        "train": config.model_dump(mode="json"),
-        "seconds": seconds,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "congling.train.calibrate"],
-        input=json.dumps(request),
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise UserError(
-            "a trial step of this model failed here",
-            value=reason,
-            hint="lower train.rows, or the model's size",
-        )
-    return Calibration(**json.loads(done.stdout))
-
-
 @dataclass(frozen=True)
 class _RandomBatches:
     """Random tokens in the shapes of training."""
@@ -125,16 +92,3 @@ def _timed_step(trainer: Trainer) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def main() -> None:
-    """Read a request from standard input, measure, and print the result as JSON."""
-    request = json.load(sys.stdin)
-    found = measure(
-        build(ModelConfig, request["model"]), build(TrainConfig, request["train"]), seconds=request["seconds"]
-    )
-    print(json.dumps(found.to_json()))
-
-
-if __name__ == "__main__":
-    main()
