@@ -97,3 +97,9 @@ def test_an_unknown_preset_names_the_known_ones():
         preset("gigantic", vocab_size=100, context=32)
     with pytest.raises(UserError, match="qwen3-moe"):
         preset("nano", vocab_size=100, context=32, family="mamba")
+
+
+@pytest.mark.parametrize("option", ["experts", "rope_base", "qk_norm", "parts"])
+def test_a_family_refuses_what_it_does_not_have(option: str):
+    with pytest.raises(TypeError, match=option):
+        FAMILIES["gpt2"](**SIZES, **{option: 2})

@@ -1,11 +1,15 @@
 """Model families as a few lines of configuration each; a family is a choice of parts, not a class.
 
-Every function takes the sizes by name and fills in the family's habits for what is left out.
+Every function takes the sizes by name and fills in the family's habits for what is left out. An
+argument that a family does not have is a ``TypeError``, sizes that contradict each other are pydantic's
+``ValidationError``.
 """
 
 from collections.abc import Callable
+from typing import Any, Required, TypedDict, Unpack
 
 from congling.model.config import (
+    MLP,
     AttentionConfig,
     GatedMLPConfig,
     LayerNormConfig,
@@ -21,149 +25,84 @@ from congling.model.config import (
 )
 
 
+class Sizes(TypedDict, total=False):
+    """What every family is told besides ``width`` and ``hidden``, whose habits differ."""
+
+    vocab_size: Required[int]
+    context: Required[int]
+    layers: Required[int]
+    heads: int | None
+    kv_heads: int | None
+    """Heads of keys and values; by default as many as the family shares."""
+    head_width: int | None
+    dropout: float
+    tied: bool
+
+
 def qwen3(
-    *,
-    vocab_size: int,
-    context: int,
-    layers: int,
-    width: int,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    head_width: int | None = None,
-    hidden: int | None = None,
-    dropout: float = 0.0,
-    tied: bool = True,
-    rope_base: float = 10_000.0,
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, **sizes: Unpack[Sizes]
 ) -> ModelConfig:
     """The default: RMSNorm, SwiGLU of 3 × width, RoPE, two query heads a key/value head, QK-norm.
 
     Source: Qwen3 technical report (Yang et al. 2025).
     """
-    heads, head_width = _heads(width, heads, head_width)
-    return ModelConfig(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
-        attention=AttentionConfig(
-            heads=heads, kv_heads=kv_heads or _shared(heads), head_width=head_width, qk_norm=True
-        ),
-        mlp=GatedMLPConfig(hidden=hidden or 3 * width),
-        norm=RMSNormConfig(),
-        positions=RotaryConfig(base=rope_base),
+    return _decoder(
+        width, GatedMLPConfig(hidden=hidden or 3 * width), shares=2, qk_norm=True, bias=False,
+        parts={"norm": RMSNormConfig(), "positions": RotaryConfig(base=rope_base)}, **sizes,
     )  # fmt: skip
 
 
 def llama(
-    *,
-    vocab_size: int,
-    context: int,
-    layers: int,
-    width: int,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    head_width: int | None = None,
-    hidden: int | None = None,
-    dropout: float = 0.0,
-    tied: bool = True,
-    rope_base: float = 10_000.0,
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, **sizes: Unpack[Sizes]
 ) -> ModelConfig:
     """RMSNorm, SwiGLU of 8/3 × width rounded up, RoPE; GQA only by ``kv_heads`` (Touvron et al. 2023)."""
-    heads, head_width = _heads(width, heads, head_width)
     step = 256 if width % 256 == 0 else 64
-    return ModelConfig(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
-        attention=AttentionConfig(heads=heads, kv_heads=kv_heads or heads, head_width=head_width),
-        mlp=GatedMLPConfig(hidden=hidden or -(-8 * width // (3 * step)) * step),
-        norm=RMSNormConfig(),
-        positions=RotaryConfig(base=rope_base),
+    return _decoder(
+        width, GatedMLPConfig(hidden=hidden or -(-8 * width // (3 * step)) * step),
+        shares=1, qk_norm=False, bias=False,
+        parts={"norm": RMSNormConfig(), "positions": RotaryConfig(base=rope_base)}, **sizes,
     )  # fmt: skip
 
 
-def gpt2(
-    *,
-    vocab_size: int,
-    context: int,
-    layers: int,
-    width: int,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    head_width: int | None = None,
-    hidden: int | None = None,
-    dropout: float = 0.0,
-    tied: bool = True,
-) -> ModelConfig:
+def gpt2(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """LayerNorm, GELU MLP of 4 × width, learned positions, biases everywhere (Radford et al. 2019)."""
-    heads, head_width = _heads(width, heads, head_width)
-    return ModelConfig(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
-        attention=AttentionConfig(heads=heads, kv_heads=kv_heads or heads, head_width=head_width, bias=True),
-        mlp=PlainMLPConfig(hidden=hidden or 4 * width),
-        norm=LayerNormConfig(),
-        positions=LearnedPositionsConfig(),
-        initial=ScaledNormalConfig(),
+    parts = {
+        "norm": LayerNormConfig(),
+        "positions": LearnedPositionsConfig(),
+        "initial": ScaledNormalConfig(),
+    }
+    return _decoder(
+        width, PlainMLPConfig(hidden=hidden or 4 * width), shares=1, qk_norm=False, bias=True, parts=parts,
+        **sizes,
     )  # fmt: skip
 
 
 def qwen3_moe(
-    *,
-    vocab_size: int,
-    context: int,
-    layers: int,
-    width: int,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    head_width: int | None = None,
-    hidden: int | None = None,
-    dropout: float = 0.0,
-    tied: bool = True,
-    rope_base: float = 10_000.0,
-    experts: int = 8,
-    active: int = 2,
-    balance: float = 0.001,
-) -> ModelConfig:
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 8, active: int = 2,
+    balance: float = 0.001, **sizes: Unpack[Sizes],
+) -> ModelConfig:  # fmt: skip
     """Qwen3 whose MLPs are ``experts`` smaller ones behind a softmax router; ``hidden`` is one expert's."""
-    dense = qwen3(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, heads=heads, kv_heads=kv_heads,
-        head_width=head_width, dropout=dropout, tied=tied, rope_base=rope_base,
+    mlp = MoEConfig(
+        experts=experts, active=active, hidden=hidden or _share(3 * width, active),
+        router=SoftmaxRouterConfig(balance=balance),
     )  # fmt: skip
-    hidden = hidden or _share(3 * width, active)
-    router = SoftmaxRouterConfig(balance=balance)
-    mlp = MoEConfig(experts=experts, active=active, hidden=hidden, router=router)
-    return dense.replace(mlp=mlp.model_dump())
+    return qwen3(width=width, rope_base=rope_base, **sizes).replace(mlp=mlp.model_dump())
 
 
 def deepseek_moe(
-    *,
-    vocab_size: int,
-    context: int,
-    layers: int,
-    width: int,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    head_width: int | None = None,
-    hidden: int | None = None,
-    dropout: float = 0.0,
-    tied: bool = True,
-    rope_base: float = 10_000.0,
-    experts: int = 16,
-    active: int = 3,
-    shared: int = 1,
-    dense_layers: int = 1,
-    dense_hidden: int | None = None,
-    scale: float = 1.0,
-    bias_rate: float = 0.001,
-) -> ModelConfig:
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 16, active: int = 3,
+    shared: int = 1, dense_layers: int = 1, dense_hidden: int | None = None, scale: float = 1.0,
+    bias_rate: float = 0.001, **sizes: Unpack[Sizes],
+) -> ModelConfig:  # fmt: skip
     """Shared and many fine-grained routed experts, balanced without a loss (DeepSeekMoE, Dai et al. 2024).
 
     Attention is Qwen3's, as in dots.llm1; multi-head latent attention is another part. ``hidden`` is that of
     one expert.
     """
-    dense = qwen3(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, heads=heads, kv_heads=kv_heads,
-        head_width=head_width, dropout=dropout, tied=tied, rope_base=rope_base,
-    )  # fmt: skip
-    hidden = hidden or _share(3 * width, active + shared)
+    dense = qwen3(width=width, rope_base=rope_base, **sizes)
     mlp = MoEConfig(
-        experts=experts, active=active, hidden=hidden, shared=shared,
-        dense_layers=min(dense_layers, layers - 1), dense_hidden=dense_hidden or 3 * width,
+        experts=experts, active=active, hidden=hidden or _share(3 * width, active + shared), shared=shared,
+        dense_layers=min(dense_layers, dense.layers - 1), dense_hidden=dense_hidden or 3 * width,
         router=SigmoidRouterConfig(scale=scale, bias_rate=bias_rate),
     )  # fmt: skip
     return dense.replace(mlp=mlp.model_dump())
@@ -178,17 +117,29 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
 }
 
 
+def _decoder(
+    width: int, mlp: MLP, *, vocab_size: int, context: int, layers: int, heads: int | None = None,
+    kv_heads: int | None = None, head_width: int | None = None, dropout: float = 0.0, tied: bool = True,
+    shares: int, qk_norm: bool, bias: bool, parts: dict[str, Any],
+) -> ModelConfig:  # fmt: skip
+    """Sizes and a family's habits together; ``shares`` query heads use one key/value head, if they divide."""
+    heads, head_width = _heads(width, heads, head_width)
+    attention = AttentionConfig(
+        heads=heads, kv_heads=kv_heads or (heads if heads % shares else heads // shares),
+        head_width=head_width, qk_norm=qk_norm, bias=bias,
+    )  # fmt: skip
+    return ModelConfig(
+        vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
+        attention=attention, mlp=mlp, **parts,
+    )  # fmt: skip
+
+
 def _heads(width: int, heads: int | None, head_width: int | None) -> tuple[int, int]:
     """Number and width of heads: 64 channels from width 256 on, 32 below: narrow models have several too."""
     if heads is None:
         head_width = head_width or (64 if width >= 256 else 32)
         return max(1, width // head_width), head_width
     return heads, head_width or width // heads
-
-
-def _shared(heads: int) -> int:
-    """Two query heads to a key/value head: halves the cache at next to no loss."""
-    return heads // 2 if heads % 2 == 0 else heads
 
 
 def _share(hidden: int, active: int) -> int:

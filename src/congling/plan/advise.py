@@ -191,7 +191,8 @@ def _model(
         return FAMILIES[family](vocab_size=corpus.vocab_size, **arguments, **rest)
     except TypeError as error:
         raise UserError(
-            f"the family {family} has no such option ({error})", where="[model.options]"
+            f"the family {family} has no such option ({str(error).rpartition('() ')[2]})",
+            where="[model.options]",
         ) from None
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
