@@ -14,7 +14,7 @@ from congling.tokenizer import store
 from congling.tokenizer.base import FIRST_BYTE, SPECIAL
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.split import crosses_sentence, safe_chunks
-from congling.tokenizer.training import train, train_and_report
+from congling.tokenizer.training import train
 
 KINDS = ("bpe", "unigram", "character")
 NAMES = ("小明", "老王", "李雷", "韩梅梅", "阿花")
@@ -46,7 +46,7 @@ def corpus():
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("tokenizers") / request.param
-    found = train_and_report(TokenizerConfig(kind=request.param, vocab_size=460), corpus, out)
+    found = train(TokenizerConfig(kind=request.param, vocab_size=460), corpus, out)
     return store.load(out), found
 
 
@@ -117,14 +117,12 @@ def test_pieces_are_learnt(trained):
 def test_training_twice_gives_the_same_directory(trained, tmp_path):
     tokenizer, found = trained
     again = train(TokenizerConfig(kind=tokenizer.kind, vocab_size=460), corpus, tmp_path / "again")
-    assert again.fingerprint == found.artifact.fingerprint == tokenizer.fingerprint
+    assert again.artifact.fingerprint == found.artifact.fingerprint == tokenizer.fingerprint
 
 
 def test_a_vocabulary_beyond_the_corpus_is_reduced(trained, tmp_path):
     tokenizer, _ = trained
-    found = train_and_report(
-        TokenizerConfig(kind=tokenizer.kind, vocab_size=60_000), corpus, tmp_path / "large"
-    )
+    found = train(TokenizerConfig(kind=tokenizer.kind, vocab_size=60_000), corpus, tmp_path / "large")
     assert found.report.vocab_size < 5000
     assert any("60,000" in note for note in found.notes)
     assert (

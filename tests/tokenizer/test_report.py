@@ -5,7 +5,7 @@ import pytest
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.report import report, usage
-from congling.tokenizer.training import train_and_report
+from congling.tokenizer.training import train
 
 
 def test_the_numbers_by_hand():
@@ -22,7 +22,7 @@ def test_the_report_lies_in_the_directory(tmp_path):
     def texts():
         return iter(["天地玄黄，宇宙洪荒。" * 30])
 
-    trained = train_and_report(TokenizerConfig(), texts, tmp_path / "out", held_out=lambda: iter(["天地人"]))
+    trained = train(TokenizerConfig(), texts, tmp_path / "out", held_out=lambda: iter(["天地人"]))
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert content["vocab_size"] == trained.report.vocab_size
     assert content["held_out"] is True

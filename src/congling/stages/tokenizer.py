@@ -21,7 +21,7 @@ from congling.core.config import build, with_overrides
 from congling.core.errors import UserError
 from congling.data.corpus import documents as read
 from congling.tokenizer.config import TokenizerConfig
-from congling.tokenizer.training import Trained, train_and_report
+from congling.tokenizer.training import Trained, train
 
 
 def command(
@@ -57,9 +57,7 @@ def run(
         return (document.text for document in read(documents, "validation"))
 
     config = config or TokenizerConfig()
-    return train_and_report(
-        config, training, out, parents={"documents": parent}, held_out=held_out, overwrite=overwrite
-    )
+    return train(config, training, out, parents={"documents": parent}, held_out=held_out, overwrite=overwrite)
 
 
 def show(trained: Trained, console: Console) -> None:

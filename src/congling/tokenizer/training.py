@@ -38,25 +38,6 @@ def train(
     parents: Mapping[str, Artifact] | None = None,
     held_out: Texts | None = None,
     overwrite: bool = False,
-) -> Artifact:
-    """Learn a vocabulary and write its directory; ``train_and_report`` also returns what was found.
-
-    Raises:
-        UserError: there is no text, or the vocabulary cannot be learnt from it.
-    """
-    return train_and_report(
-        config, texts, out, parents=parents, held_out=held_out, overwrite=overwrite
-    ).artifact
-
-
-def train_and_report(
-    config: TokenizerConfig,
-    texts: Texts,
-    out: Path | str,
-    *,
-    parents: Mapping[str, Artifact] | None = None,
-    held_out: Texts | None = None,
-    overwrite: bool = False,
 ) -> Trained:
     """Learn a vocabulary, measure it and write its directory.
 
