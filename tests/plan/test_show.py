@@ -37,9 +37,9 @@ def test_the_curve_rises_and_falls():
     assert rows[0][10] == "█" and rows[0][-1] == " "
 
 
-def test_json_round_trip(tmp_path):
+def test_json_round_trip():
     found = plan(HLM)
-    stored = json.loads(planning.write(found, tmp_path).read_text(encoding="utf-8"))
+    stored = json.loads(found.to_text())
     assert stored["cost"]["passes"] == found.cost.passes
     assert stored["train"]["steps"] == found.train.steps
     assert stored["cost"]["peak_memory"] == sum(stored["cost"]["memory"].values())

@@ -37,7 +37,7 @@ def make_run(path: Path, *, steps: int = 400, rising: bool = False, prompt: str 
     path.mkdir(parents=True)
     recipe = build(Recipe, {"data": {"sources": ["hlm.txt"]}, "budget": "3m", "train": {"steps": steps}})
     plan = planning.make(recipe, CORPUS, MACHINE)
-    planning.write(plan, path)
+    (path / planning.PLAN_FILE).write_text(plan.to_text(), encoding="utf-8")
     noise = random.Random(1)
     per_step, ratio = plan.cost.tokens_per_step, CORPUS.characters_per_token
     metrics: list[dict[str, Any]] = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact
 from congling.core.errors import UserError
 from congling.model.config import ModelConfig
 from congling.plan.advise import Advice, advise
@@ -84,6 +83,10 @@ class Plan:
             "findings": [finding.to_json() for finding in self.findings],
         }
 
+    def to_text(self) -> str:
+        """Content of ``plan.json``."""
+        return json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n"
+
 
 def make(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
@@ -131,14 +134,6 @@ def measured(
     if any(finding.severity == "error" for finding in first.findings):
         return first
     return make(recipe, corpus, here, seconds_per_step=measure(first.model, first.train).seconds_per_step)
-
-
-def write(plan: Plan, folder: Path | str) -> Path:
-    """Store a plan as ``plan.json`` in a run directory; returns the file."""
-    file = Path(folder) / PLAN_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(file, json.dumps(plan.to_json(), ensure_ascii=False, indent=1) + "\n")
-    return file
 
 
 def require_sound(findings: Iterable[Finding]) -> None:

@@ -157,14 +157,9 @@ def plan(recipe: "Recipe", shards: Shards, out: Path | str) -> "Plan":
 
 def run_files(recipe: "Recipe", planned: "Plan") -> dict[str, str]:
     """What a run keeps of how it came about: the recipe as asked, and the plan."""
-    import json
-
     from congling.plan.planning import PLAN_FILE
 
-    return {
-        PLAN_FILE: json.dumps(planned.to_json(), ensure_ascii=False, indent=1) + "\n",
-        RECIPE_FILE: recipe.to_toml(),
-    }
+    return {PLAN_FILE: planned.to_text(), RECIPE_FILE: recipe.to_toml()}
 
 
 def run(
@@ -211,6 +206,7 @@ def run(
         document_mask=settings.document_mask,
         split_pieces=settings.split_pieces,
         parts=parts(inputs.tokenizer) if settings.split_pieces else None,
+        noise=settings.noise,
     )
     transformer = Transformer(model)
     transformer.initialise(settings.seed)
