@@ -51,8 +51,8 @@ def test_documents_come_back(inputs, written):
             assert tokenizer.decode(ids, skip_special=True) == text
     assert opened["train"].tokens.dtype == np.uint16
     assert opened.vocab_size == tokenizer.vocab_size
-    assert opened.reference_lines == LINES
-    assert opened.entropy_floor is None
+    assert opened.summary["reference_lines"] == LINES
+    assert "entropy_floor" not in opened.summary
     assert opened.summary["splits"]["train"]["tokens"] == len(opened["train"].tokens)
 
 

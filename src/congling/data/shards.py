@@ -105,16 +105,6 @@ class Shards:
     def __getitem__(self, split: str) -> TokenSplit:
         return self.splits[split]
 
-    @property
-    def reference_lines(self) -> dict[str, Any] | None:
-        """Entropy of the validation text under simple models, in bits per character, if known."""
-        return self.summary.get("reference_lines")
-
-    @property
-    def entropy_floor(self) -> Any:
-        """Exact entropy of the source, known for generated corpora only."""
-        return self.summary.get("entropy_floor")
-
 
 def write(
     documents: Path | str, tokenizer: Path | str, out: Path | str, *, overwrite: bool = False
