@@ -1,25 +1,22 @@
 """What a report says, as plain values: tiles, findings, charts, tables, samples. Pages only lay it out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from congling.core import machine
-from congling.core.units import show_bytes, show_count, show_seconds
-from congling.plan.explain import explain, seconds_per_step
+from congling.core.units import show_count, show_seconds
+from congling.plan.explain import explain
 from congling.plan.findings import Finding
 from congling.plan.record import RunRecord, Sample, mapping, numeric
 from congling.report.charts import Reference, Series, line_chart
+from congling.report.origin import how_to_reproduce, installed
+from congling.report.tables import REFERENCES, Table, tables, total_seconds
 
 LONGEST_SAMPLE = 1500
 SMALL = (480, 270)
 """Size of the charts that stand two in a row."""
-_NAMES = {"uniform": "uniform", "unigram": "unigram", "bigram": "bigram", "floor": "floor"}
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,6 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of text; ``numeric`` columns are set flush right."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[int] = frozenset()
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Content:
     """A whole report."""
 
@@ -64,20 +50,11 @@ class Content:
     samples: tuple[tuple[str, tuple[Sample, ...]], ...]
     config: str
     reproduce: str
-    version: str = field(default_factory=lambda: _version("congling"))
+    version: str = field(default_factory=lambda: installed("congling"))
 
 
 def content(run: RunRecord) -> Content:
     """Gather everything a report of ``run`` says; what was not recorded is left out."""
-    tables = (
-        _loss_table(run),
-        _copy_table(run),
-        _rule_table(run),
-        _plan_table(run),
-        _model_table(run),
-        _corpus_table(run),
-        _choice_table(run),
-    )
     planned = [Finding(**one) for one in _planned_findings(run)]
     return Content(
         title=run.path.resolve().name,
@@ -85,10 +62,10 @@ def content(run: RunRecord) -> Content:
         tiles=tuple(_tiles(run)),
         findings=(*explain(run), *planned),
         charts=tuple(_charts(run)),
-        tables=tuple(table for table in tables if table is not None and table.rows),
+        tables=tables(run),
         samples=tuple(_samples(run)),
         config=tomli_w.dumps(dict(run.config)) if run.config else "",
-        reproduce=_reproduce(run),
+        reproduce=how_to_reproduce(run),
     )
 
 
@@ -133,17 +110,9 @@ def _tiles(run: RunRecord) -> list[Tile]:
     return tiles
 
 
-def total_seconds(run: RunRecord) -> float | None:
-    """Wall-clock seconds of the run: as recorded, else up to the last timing row."""
-    recorded = numeric(run.results.get("seconds"))
-    return recorded if recorded is not None else max(run.seconds_at().values(), default=None)
-
-
 def _charts(run: RunRecord) -> list[Chart]:
     references = [
-        Reference(name, run.reference_lines[key])
-        for key, name in _NAMES.items()
-        if key in run.reference_lines
+        Reference(name, run.reference_lines[name]) for name in REFERENCES if name in run.reference_lines
     ]
     train = [(row.tokens, row.bits_per_character) for row in run.steps]
     held_out = [(row.tokens, row.bits_per_character) for row in run.held_out]
@@ -203,160 +172,6 @@ def _chart(title: str, name: str, series: Sequence[Series], **options: Any) -> C
     )
 
 
-def _loss_table(run: RunRecord) -> Table:
-    held_out = mapping(run.results.get("held_out"))
-    rows: list[tuple[str, ...]] = [
-        (f"{name} (reference)", f"{run.reference_lines[name]:.3f}", "", "", "")
-        for name in _NAMES
-        if name in run.reference_lines
-    ]
-    if run.best is not None:
-        rows.append(
-            (
-                f"best during training, step {run.best.step:,}",
-                f"{run.best.bits_per_character:.3f}",
-                *(_number(run.best.values.get(name)) for name in ("bits_per_byte", "loss", "perplexity")),
-            )
-        )
-    if held_out:
-        rows.append(
-            (
-                "this model, every held-out token",
-                *(
-                    _number(held_out.get(name))
-                    for name in ("bits_per_character", "bits_per_byte", "nats_per_token", "perplexity")
-                ),
-            )
-        )
-    tokens, characters = numeric(held_out.get("tokens")), numeric(held_out.get("characters"))
-    note = (
-        f"{tokens:,.0f} held-out tokens, {characters:,.0f} characters, never trained on."
-        if tokens and characters
-        else ""
-    )
-    return Table(
-        "Held-out loss",
-        ("model", "bits/character", "bits/byte", "nats/token", "perplexity"),
-        tuple(rows),
-        frozenset({1, 2, 3, 4}),
-        note,
-    )
-
-
-def _rule_table(run: RunRecord) -> Table | None:
-    found = mapping(run.results.get("rules"))
-    names = {
-        "grammar": "characters in sentences of the world",
-        "facts": "statements that contradict nothing before",
-        "couplets": "couplet lines whose sides match",
-        "sums": "sums that are right",
-    }
-    values = ((text, numeric(found.get(name))) for name, text in names.items())
-    rows = tuple((text, f"{value:.1%}") for text, value in values if value is not None)
-    if not rows:
-        return None
-    note = f"Judged by rule in {found.get('texts', 0)} texts the model wrote from nothing."
-    return Table("Right by the rules of the small world", ("what", "share"), rows, note=note)
-
-
-def _copy_table(run: RunRecord) -> Table | None:
-    found = mapping(run.results.get("copying"))
-    if not found:
-        return None
-    rows = [
-        ("generated text inside copied spans", f"{numeric(found.get('rate')) or 0:.1%}"),
-        ("longest copied span", f"{found.get('longest', 0)} characters"),
-    ]
-    if found.get("longest_text"):
-        rows.append(("that span", str(found["longest_text"])[:200]))
-    return Table(
-        "Copied from the training text",
-        ("what", "how much"),
-        tuple(rows),
-        note=f"A span counts from {found.get('span', 20)} characters on that stand verbatim in the "
-        "training text.",
-    )
-
-
-def _plan_table(run: RunRecord) -> Table | None:
-    cost = mapping(run.plan.get("cost"))
-    pairs = (
-        ("time", numeric(cost.get("seconds")), total_seconds(run), show_seconds),
-        (
-            "a step",
-            numeric(cost.get("seconds_per_step")),
-            seconds_per_step(run),
-            lambda value: f"{1000 * value:,.0f} ms",
-        ),
-        (
-            "peak memory",
-            numeric(cost.get("peak_memory")),
-            numeric(run.results.get("peak_memory")),
-            show_bytes,
-        ),
-    )
-    rows = tuple(
-        (name, show(planned), show(measured), f"{measured / planned - 1:+.0%}")
-        for name, planned, measured, show in pairs
-        if planned and measured
-    )
-    return Table(
-        "Plan and measurement", ("what", "planned", "measured", "difference"), rows, frozenset({1, 2, 3})
-    )
-
-
-def _model_table(run: RunRecord) -> Table:
-    parts = {
-        part: count
-        for part, value in mapping(mapping(run.plan.get("cost")).get("parameters")).items()
-        if (count := numeric(value))
-    }
-    total = sum(parts.values())
-    rows = [(part, f"{count:,.0f}", f"{count / total:.1%}") for part, count in parts.items()]
-    return Table(
-        "Model",
-        ("part", "parameters", "share"),
-        (*rows, ("total", f"{total:,.0f}", "")) if rows else (),
-        frozenset({1, 2}),
-    )
-
-
-def _corpus_table(run: RunRecord) -> Table:
-    corpus = mapping(run.plan.get("corpus"))
-    names = {
-        "characters": "training characters",
-        "tokens": "training tokens",
-        "documents": "training documents",
-        "median_tokens": "tokens of the median document",
-        "vocab_size": "vocabulary",
-        "validation_tokens": "held-out tokens",
-        "validation_documents": "held-out documents",
-    }
-    rows = [
-        (label, f"{value:,.0f}")
-        for key, label in names.items()
-        if (value := numeric(corpus.get(key))) is not None
-    ]
-    characters, tokens = numeric(corpus.get("characters")), numeric(corpus.get("tokens"))
-    if characters and tokens:
-        rows.append(("characters a token", f"{characters / tokens:.2f}"))
-    return Table("Corpus and tokenizer", ("what", "how much"), tuple(rows), frozenset({1}))
-
-
-def _choice_table(run: RunRecord) -> Table:
-    choices = run.plan.get("choices")
-    rows = (
-        [
-            tuple(str(one.get(key, "")) for key in ("key", "value", "why"))
-            for one in choices
-            if isinstance(one, Mapping)
-        ]
-        if isinstance(choices, list)
-        else []
-    )
-    return Table("Why these settings", ("choice", "value", "why"), tuple(rows))
-
-
 def _samples(run: RunRecord) -> list[tuple[str, tuple[Sample, ...]]]:
     """Samples by prompt, in order of steps, each cut to a readable length."""
     prompts = dict.fromkeys(sample.prompt for sample in run.samples)
@@ -382,28 +197,6 @@ def _planned_findings(run: RunRecord) -> list[Mapping[str, Any]]:
     ]
 
 
-def _reproduce(run: RunRecord) -> str:
-    lines = []
-    for manifest in sorted(run.path.glob("checkpoints/step-*/MANIFEST.json"))[-1:]:
-        facts = _manifest(manifest)
-        command = facts.get("command")
-        if isinstance(command, list):
-            lines.append("command      " + " ".join(map(str, command)))
-        lines += [f"{name:<12} {str(value)[:16]}" for name, value in mapping(facts.get("parents")).items()]
-        lines.append(f"checkpoint   {manifest.parent.name}")
-    lines += [f"{name:<12} {_version(name)}" for name in ("congling", "torch", "numpy", "tokenizers")]
-    seed = mapping(run.plan.get("train")).get("seed")
-    lines += [f"seed         {seed}"] if seed is not None else []
-    return "\n".join([*lines, f"machine      {machine.description()}"])
-
-
-def _manifest(file: Path) -> Mapping[str, Any]:
-    try:
-        return mapping(json.loads(file.read_bytes()[:4_000_000]))
-    except (OSError, ValueError, RecursionError):
-        return {}
-
-
 def _points(run: RunRecord, x: str, y: str) -> list[tuple[float, float]]:
     pairs = ((numeric(row.get(x)), numeric(row.get(y))) for row in run.timing)
     return [(a, b) for a, b in pairs if a is not None and b is not None]
@@ -412,15 +205,3 @@ def _points(run: RunRecord, x: str, y: str) -> list[tuple[float, float]]:
 def _median(run: RunRecord, name: str) -> float | None:
     values = sorted(value for row in run.timing if (value := numeric(row.get(name))) is not None)
     return values[len(values) // 2] if values else None
-
-
-def _number(value: object) -> str:
-    found = numeric(value)
-    return "" if found is None else f"{found:,.3f}"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -1,0 +1,43 @@
+"""Where a run came from: command, inputs, versions, seed and machine, for whoever wants to make it again."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from congling.core import machine
+from congling.plan.record import RunRecord, mapping
+
+_LARGEST_MANIFEST = 4_000_000  # bytes read; a manifest beyond that is no manifest of ours
+
+
+def how_to_reproduce(run: RunRecord) -> str:
+    """Name and value a line, from the newest checkpoint's manifest and from here; unknown ones left out."""
+    lines = []
+    for manifest in sorted(run.path.glob(f"checkpoints/step-{'[0-9]' * 8}/MANIFEST.json"))[-1:]:
+        facts = _manifest(manifest)
+        command = facts.get("command")
+        if isinstance(command, list):
+            lines.append("command      " + " ".join(map(str, command)))
+        lines += [f"{name:<12} {str(value)[:16]}" for name, value in mapping(facts.get("parents")).items()]
+        lines.append(f"checkpoint   {manifest.parent.name}")
+    lines += [f"{name:<12} {installed(name)}" for name in ("congling", "torch", "numpy", "tokenizers")]
+    seed = mapping(run.plan.get("train")).get("seed")
+    lines += [f"seed         {seed}"] if seed is not None else []
+    return "\n".join([*lines, f"machine      {machine.description()}"])
+
+
+def _manifest(file: Path) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(file.read_bytes()[:_LARGEST_MANIFEST]))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def installed(package: str) -> str:
+    """Version of a package, or that there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
