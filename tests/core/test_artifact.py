@@ -78,6 +78,11 @@ def test_damage_is_detected(tmp_path, damage):
         ('{"kind": "run", "format_version": 1, "parents": {}, "files": {}}', "is a run directory"),
         ('{"kind": "shards", "format_version": 99, "parents": {}, "files": {}}', "newer congling"),
         ('{"kind": "shards", "format_version": 1, "parents": {}, "files": {"../x": "0"}}', "outside"),
+        ("[" * 100_000, "manifest cannot be read"),
+        (
+            '{"kind": "shards", "format_version": 1, "parents": {}, "files": {}, "facts": 3}',
+            "manifest cannot be read",
+        ),
     ],
 )
 def test_hostile_manifests(tmp_path, manifest, message):

@@ -94,3 +94,14 @@ def test_unreadable_recipes(tmp_path):
     (tmp_path / "bad.toml").write_text("steps = = 3", encoding="utf-8")
     with pytest.raises(UserError, match="no valid TOML"):
         load(Training, tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("steps = " + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(UserError, match="no valid TOML"):
+        load(Training, tmp_path / "bad.toml")
+
+
+def test_a_date_is_a_wrong_value_like_any_other(tmp_path):
+    (tmp_path / "dated.toml").write_text("steps = 2026-01-01", encoding="utf-8")
+    with pytest.raises(UserError, match="key steps"):
+        load(Training, tmp_path / "dated.toml")
+    with pytest.raises(UserError, match="key steps"):
+        build(Training, with_overrides({"steps": 3}, ["steps=2026-01-01"]))

@@ -63,6 +63,7 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     "unknown key": (lambda folder: change_config(folder, wdith=64), "width"),
     "endless layers": (lambda folder: change_config(folder, layers=10**12), "more layers"),
     "endless width": (lambda folder: change_config(folder, width=2**20), "wrong shape"),
+    "endless context": (lambda folder: change_config(folder, context=10**12), "context"),
     "a tensor lost": (lambda folder: change_weights(folder, lambda t: t.pop("norm.weight")), "norm.weight"),
     "a tensor more": (lambda folder: change_weights(folder, lambda t: t.update(x=torch.ones(1))), "unknown"),
     "another shape": (

@@ -121,11 +121,12 @@ def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
         files = {str(name): str(value) for name, value in manifest["files"].items()}
         found, version = str(manifest["kind"]), int(manifest["format_version"])
         parents = {str(name): str(value) for name, value in manifest["parents"].items()}
+        facts = {str(name): value for name, value in manifest.get("facts", {}).items()}
     except FileNotFoundError:
         missing = f"the {kind} directory does not exist"
         state = f"this directory holds no finished {kind}" if path.is_dir() else missing
         raise UserError(state, value=str(path)) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"the manifest cannot be read ({type(error).__name__})", where=path / MANIFEST
         ) from None
@@ -135,7 +136,7 @@ def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
         raise UserError("written by a newer congling", where=path, value=version, hint="upgrade congling")
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
         raise UserError("the manifest names a file outside its directory", where=path / MANIFEST)
-    artifact = Artifact(path, found, _fingerprint(files), parents, files, manifest.get("facts", {}))
+    artifact = Artifact(path, found, _fingerprint(files), parents, files, facts)
     if verify:
         artifact.verify()
     return artifact

@@ -1,5 +1,6 @@
 """Strict TOML to frozen, typed configuration: unknown keys are errors, and the nearest right one is named."""
 
+import copy
 import difflib
 import hashlib
 import json
@@ -68,6 +69,8 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise UserError("cannot read the recipe", where=path, value=error.strerror) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"no valid TOML: {error}", where=path) from None
+    except RecursionError:
+        raise UserError("no valid TOML: nested too deeply", where=path) from None
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
     Raises:
         UserError: an override without ``=`` or with an empty key.
     """
-    result = json.loads(json.dumps(dict(values)))
+    result = copy.deepcopy(dict(values))
     for override in overrides:
         key, equals, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
@@ -99,7 +102,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

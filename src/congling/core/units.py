@@ -34,7 +34,10 @@ def amount(text: str | float) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
     if not found:
         raise ValueError(f"{text!r} is no amount; write 200000, 3e6, 500k or 2MB")
-    return int(float(found[1]) * _SIZES[found[2]])
+    value = float(found[1]) * _SIZES[found[2]]
+    if value == float("inf"):
+        raise ValueError(f"{text!r} is no amount: it is beyond all numbers")
+    return int(value)
 
 
 def show_seconds(value: float) -> str:

@@ -18,6 +18,9 @@ from congling.model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "model.json"
+_LARGEST_TABLE = (
+    2**27
+)  # values of a position table, which no file holds: a context of 2**20 with heads of 128
 _PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -85,9 +88,16 @@ def _opened(path: Path) -> Any:
 
 
 def _expected(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors the configuration asks for, from a skeleton without memory."""
+    """Shapes of all tensors the configuration asks for, from a skeleton without memory.
+
+    Raises:
+        UserError: the model would be too large to build, whatever the file holds.
+    """
     if config.layers > stored:  # a block has several tensors; a huge number would take forever to build
         raise UserError("more layers than the weights hold tensors", where=where, value=config.layers)
+    if config.context * config.attention.head_width > _LARGEST_TABLE:
+        raise UserError("the context is beyond what a table of positions can hold", where=where,
+                        value=config.context)  # fmt: skip
     with torch.device("meta"):
         skeleton = Transformer(config)
     return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
