@@ -136,7 +136,7 @@ def facts_of_text(
     vocab = vocab_size or advise_vocab(total, len(counts), frequent, kind=kind).vocab_size
     wide = sum(count for character, count in counts.items() if character >= "\u2e80")
     per_token = 1.0 if kind == "character" else 1.3 if wide > total / 2 else 3.0
-    share = validation if validation < 1 else validation / max(1, len(lengths))
+    share = _held_out_share(validation, len(lengths))
     held_out = round(share * len(lengths))
     tokens = round(total / per_token) + len(lengths)
     return CorpusFacts(
@@ -149,3 +149,11 @@ def facts_of_text(
         validation_documents=held_out,
         estimated=True,
     )
+
+
+def _held_out_share(validation: float, documents: int) -> float:
+    """Share that will be held out, as :mod:`congling.data.split` does it: whole documents, at most half."""
+    if documents < 2:
+        return min(0.5, validation) if validation < 1 else 0.1
+    wanted = max(1, round(validation * documents)) if validation < 1 else int(validation)
+    return min(wanted, documents // 2) / documents
