@@ -120,6 +120,14 @@ def test_damaged_logs_are_read_as_far_as_they_go(tmp_path):
     assert explain(found) == []
 
 
+def test_seconds_go_on_after_an_interruption(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "tokens": 10, "loss": 2.0}) + "\n")
+    timing = [(2, 5.0), (4, 10.0), (6, 15.0), (5, 3.0), (6, 5.0), (8, 10.0)]  # stopped, gone on after step 4
+    rows = [json.dumps({"step": step, "seconds": seconds}) for step, seconds in timing]
+    (tmp_path / "timing.jsonl").write_text("\n".join(rows) + "\n")
+    assert record.read(tmp_path).seconds_at() == {2: 5.0, 4: 10.0, 5: 18.0, 6: 20.0, 8: 25.0}
+
+
 def test_results_are_merged(tmp_path):
     record.add_result(tmp_path, "a", 1)
     record.add_result(tmp_path, "b", {"c": 2})

@@ -75,9 +75,20 @@ class RunRecord:
     """Bits per character by name: uniform, unigram, bigram, and floor where it is known."""
 
     def seconds_at(self) -> dict[int, float]:
-        """Wall-clock seconds since the start by step, where the timing log has them."""
-        rows = ((numeric(row.get("step")), numeric(row.get("seconds"))) for row in self.timing)
-        return {int(step): seconds for step, seconds in rows if step is not None and seconds is not None}
+        """Wall-clock seconds of training by step, where the timing log has them.
+
+        Each time a run is gone on with, the log counts from zero: what was spent before is added, steps that
+        had to be made again included.
+        """
+        found: dict[int, float] = {}
+        before = last = 0.0
+        for row in self.timing:
+            step, seconds = numeric(row.get("step")), numeric(row.get("seconds"))
+            if step is None or seconds is None:
+                continue
+            before, last = before + (last if seconds < last else 0.0), seconds
+            found[int(step)] = before + seconds
+        return found
 
     @property
     def best(self) -> HeldOutRow | None:
