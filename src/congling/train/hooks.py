@@ -1,5 +1,6 @@
 """What happens between steps: plain functions of the trainer, combined with ``every``."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
         better = trainer.best is None or values["loss"] < trainer.best["loss"]
-        if better and trainer.config.hand_on == "best":
+        if better and math.isfinite(values["loss"]) and trainer.config.hand_on == "best":
             trainer.best = {"step": trainer.step, "loss": values["loss"]}
         shown = ", ".join(f"{value:.3f} {UNITS.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,16 +86,16 @@ class Metrics:
         yield
         self._mark += time.monotonic() - start
 
-    def validation(self, trainer: Trainer, values: dict[str, float]) -> None:
+    def validation(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Write a held-out row: ``validation_loss`` and so on."""
         place = {"step": trainer.step, "tokens": int(trainer.tokens)}
         self.run.log("metrics").append(
-            place | {f"validation_{name}": value for name, value in values.items()}
+            place | {f"validation_{name}": value for name, value in _json_numbers(values).items()}
         )
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Numbers as they are logged; NaN and infinity are no JSON and become null."""
-        numbers = {name: value if math.isfinite(value) else None for name, value in row.items()}
+        """Numbers as they are logged."""
+        numbers = _json_numbers(row)
         numbers |= {"step": int(row["step"]), "tokens": int(row["tokens"])}
         if not numbers.pop("skipped"):
             loss = numbers.get("loss")
@@ -114,6 +114,11 @@ class Metrics:
             self.run.log("timing").append(timing | ({} if share is None else {"utilisation": share}))
             self.line.show(last["step"], _shown_loss(last), speed, share)
         self._mark, self._tokens = now, last["tokens"]
+
+
+def _json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
+    """NaN and infinity are no JSON and become null."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _shown_loss(row: dict[str, Any]) -> str:

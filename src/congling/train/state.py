@@ -128,6 +128,8 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     for optimizer in trainer.optimizers:
         optimizer.load(moments)
     trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
+    if trainer.best is not None and not artifact.exists(run.checkpoint(int(trainer.best["step"]))):
+        trainer.best = None  # removed for a better one that was damaged since: the next best counts again
     if write:
         for name, size in values["logs"].items():
             run.log(name).truncate(int(size))
