@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from congling.plan import planning
 from congling.plan.show import curve, show
 
 sys.path.insert(0, str(Path(__file__).parent))
