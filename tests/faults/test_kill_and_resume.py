@@ -149,7 +149,7 @@ def test_a_finished_run_is_left_as_it_is(made):
 
 
 def test_a_changed_configuration_is_refused_by_name(made):
-    with pytest.raises(UserError, match=r"another configuration: 'train\.rows, train\.ema'"):
+    with pytest.raises(UserError, match=r"other settings: 'train\.rows, train\.ema'"):
         in_process(made, made / "alone", rows=8, ema=0.5)
     in_process(made, made / "alone", keep=7)
 

@@ -84,7 +84,7 @@ MISTAKES = {
     "an existing --out": ("data make book.txt --out documents", "exists already"),
     "other settings": (
         "train book.txt data.split.seed=5 --out .",
-        "another configuration: 'sources, split.seed'",
+        "other settings: 'sources, split.seed'",
     ),
     "documents for a model": ("generate documents", "this is a documents directory, but a checkpoint"),
     "documents for a tokenizer": (

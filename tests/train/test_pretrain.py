@@ -50,7 +50,7 @@ def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_pa
     pretrain.begin_or_go_on(asked, inputs, out, force=True, must_resume=True)
     assert run.log("metrics").path.read_bytes() == before
     changed = pretrain.read_recipe(None, (*TINY, "train.rows=3", "model.width=128"))
-    with pytest.raises(UserError, match=r"another configuration: 'model\.width, train\.rows'"):
+    with pytest.raises(UserError, match=r"other settings: 'model\.width, train\.rows'"):
         pretrain.begin_or_go_on(changed, inputs, out, force=True)
     (out / "recipe.toml").unlink()
     with pytest.raises(UserError, match="begun by a program"):

@@ -119,7 +119,7 @@ class RunDirectory:
 
 
 def require_same(before: Config, now: Config, *, where: Path, harmless: Collection[str] = ()) -> None:
-    """Compare the configuration a run was started with and the one it should go on with.
+    """Compare the settings a directory was made with and those asked for now.
 
     Raises:
         UserError: keys other than ``harmless`` ones differ; the message names them.
@@ -131,7 +131,7 @@ def require_same(before: Config, now: Config, *, where: Path, harmless: Collecti
     ]
     if differing:
         raise UserError(
-            "this directory holds a run with another configuration",
+            "this directory was made with other settings",
             where=where,
             value=", ".join(differing),
             hint="go on with the old values, or choose another --out",
