@@ -12,6 +12,7 @@ import pytest
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.data.inspection import inspect
 from congling.plan.recipe import Recipe, read
 from congling.stages import train
 
@@ -85,6 +86,15 @@ def test_a_recipe_runs_on_its_own_text(corpora: Path, tmp_path: Path) -> None:
     assert made.evaluation is not None and made.evaluation.loss.characters > 50
 
 
+@pytest.mark.parametrize("name", ["mini.jsonl", "revised.jsonl.gz"])
+def test_the_dictionary_recipe_recognises_the_fields(name: str, corpora: Path) -> None:
+    texts = corpora / "moe_dict" / name
+    asked = read([EXAMPLES / "dictionary.toml"], [f'data.sources=["{texts}"]'])
+    found = inspect(asked.data, at_most=50_000)
+    assert found.summary["splits"]["train"]["documents"] > 300
+    assert not found.summary["problems"]["counts"].get("record without text")
+
+
 def test_one_character_is_trained_on_without_a_held_out_part(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("云", encoding="utf-8")
     made = train.run(read([tmp_path / "book.txt"], SETTINGS), tmp_path / "out", force=True)
@@ -99,7 +109,7 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
     assert again.evaluation == first.evaluation and first.evaluation is not None
     assert metrics.read_bytes() == before
     for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
-        with pytest.raises(UserError, match=f"another configuration: '[^']*{key.rpartition('.')[2]}"):
+        with pytest.raises(UserError, match=f"other settings: '[^']*{key.rpartition('.')[2]}"):
             train.run(recipe("slqm", tmp_path, [f"{key}={value}"]), tmp_path / "out", force=True)
 
 
