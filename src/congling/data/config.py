@@ -18,7 +18,8 @@ class SplitConfig(Config):
     """Which documents are held out for validation."""
 
     validation: Annotated[float | int, Field(gt=0)] = 0.1
-    """Below 1 a share of the documents, otherwise their number."""
+    """Below 1 a share of the documents, otherwise their number; of fewer than ten at random a share of the
+    characters, as near as whole documents come."""
     order: Literal["random", "last"] = "random"
     """``last`` holds out the end of the corpus: the last chapters of a book."""
     seed: int = 0

@@ -1,6 +1,7 @@
 """Which documents to hold out: whole documents, by a seeded hash of their text or from the end."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from congling.data.config import SplitConfig
 from congling.data.segment import cut
+
+FEW = 10
+"""Documents below which their lengths decide a random split: a tenth of so few may be most of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig)
     flags = np.zeros(total, bool)
     if total < 2:
         return HeldOut(flags)
+    if total < FEW and config.validation < 1 and config.order == "random":
+        flags[_nearest(_shuffled(hashes, config.seed), lengths, config)] = True
+        return HeldOut(flags)
     share = config.validation < 1
     wanted = max(1, round(config.validation * total)) if share else int(config.validation)
     note = ""
@@ -44,6 +51,21 @@ def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig)
         flags[index] = True
         characters += lengths[index]
     return HeldOut(flags, note)
+
+
+def _nearest(order: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> list[int]:
+    """Of all choices of documents that hold at most half of the text, one whose length is nearest to the share.
+
+    The earliest in ``order`` among equals; there is always one, the shortest document alone.
+    """
+    total = sum(lengths)
+    wanted = min(config.validation * total, config.largest)
+    choices = itertools.chain.from_iterable(
+        itertools.combinations(order, count) for count in range(1, len(order))
+    )
+    sizes = ((sum(lengths[index] for index in choice), choice) for choice in choices)
+    allowed = ((abs(size - wanted), choice) for size, choice in sizes if 2 * size <= total)
+    return list(min(allowed, key=lambda one: one[0])[1])
 
 
 def _shuffled(hashes: Sequence[int], seed: int) -> list[int]:
