@@ -56,6 +56,14 @@ def test_documents_come_back(inputs, written):
     assert opened.summary["splits"]["train"]["tokens"] == len(opened["train"].tokens)
 
 
+def test_beginnings_hold_no_end_of_text(inputs, written):
+    tokenizer, opened = store.load(inputs / "tokenizer"), shards.open_shards(written)
+    whole = shards.beginnings(opened["validation"], tokenizer, documents=9, tokens=1000)
+    assert list(whole) == HELD_OUT
+    (one,) = shards.beginnings(opened["train"], tokenizer, documents=1, tokens=2)
+    assert one == tokenizer.decode(tokenizer.encode(TRAIN[0])[:2])
+
+
 def test_small_batches_write_the_same_files(inputs, written, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH_CHARACTERS", 8)
     monkeypatch.setattr(shards, "CHUNK_CHARACTERS", 16)

@@ -230,6 +230,12 @@ def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify:
     return Shards(found, splits, vocab_size, fingerprint, summary)
 
 
+def beginnings(split: TokenSplit, tokenizer: Tokenizer, *, documents: int, tokens: int) -> tuple[str, ...]:
+    """How the first ``documents`` begin: the text of ``tokens`` ids of each, or all of a shorter one."""
+    starts = (split.document(index)[:tokens].tolist() for index in range(min(documents, split.documents)))
+    return tuple(tokenizer.decode(ids, skip_special=True) for ids in starts)
+
+
 def _open_split(folder: Path, name: str, dtype: np.dtype, eos_id: int, vocab_size: int) -> TokenSplit:
     ends, characters, sizes = (
         _read_array(folder / f"{name}.{part}.npy") for part in ("ends", "characters", "bytes")

@@ -118,15 +118,14 @@ def _copying(
 ) -> "CopyReport":
     """Continue the beginnings of held-out documents, and look for what was written in the training text."""
     from congling.data.corpus import documents as read
+    from congling.data.shards import beginnings
     from congling.evals.copying import copy_report
 
     def training() -> Iterator[str]:
         return (document.text for document in read(documents, "train"))
 
     split = shards["validation"] if shards["validation"].documents else shards["train"]
-    prompts = [
-        loaded.tokenizer.decode(split.document(i)[:8].tolist()) for i in range(min(samples, split.documents))
-    ]
+    prompts = beginnings(split, loaded.tokenizer, documents=samples, tokens=8)
     return copy_report(_written(loaded, prompts, tokens), training())
 
 
