@@ -19,7 +19,7 @@ from congling.core import artifact
 from congling.core.config import Config, build, load, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data.segmentation import expected_growth
-from congling.data.shards import Shards, open_shards
+from congling.data.shards import Shards, beginnings, open_shards
 from congling.model.config import ModelConfig, flops_per_token
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
@@ -28,6 +28,7 @@ from congling.train.config import TrainConfig
 from congling.train.rundir import RunDirectory, require_same
 
 if TYPE_CHECKING:
+    from congling.data.batches import CorpusBatches
     from congling.plan.planning import Plan
     from congling.plan.recipe import Recipe
     from congling.train.run import RunParts
@@ -124,9 +125,8 @@ def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
 
 def prompts(recipe: "Recipe", inputs: Inputs) -> tuple[str, ...]:
     """What to continue in samples: the recipe's prompts, or how some held-out documents begin."""
-    split = inputs.shards["validation"]
-    starts = (split.document(i)[:PROMPT_TOKENS].tolist() for i in range(min(PROMPTS, split.documents)))
-    return recipe.samples or tuple(inputs.tokenizer.decode(ids, skip_special=True) for ids in starts)
+    held_out = inputs.shards["validation"]
+    return recipe.samples or beginnings(held_out, inputs.tokenizer, documents=PROMPTS, tokens=PROMPT_TOKENS)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
@@ -179,17 +179,38 @@ def run(
         UserError: see :func:`congling.train.run.train`; or model and shards differ in vocabulary or context.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.data.batches import CorpusBatches
     from congling.model.transformer import Transformer
     from congling.train.backends.ddp import build_backend
     from congling.train.loop import Trainer
     from congling.train.objectives.next_token import next_token
     from congling.train.run import train
 
+    _require_fit(config, inputs.shards)
+    settings = config.train
+    transformer = Transformer(config.model)
+    transformer.initialise(settings.seed)
+    transformer.checkpoint_blocks(settings.checkpointing)
+    backend = build_backend(settings)
+    try:
+        trainer = Trainer(
+            transformer, _batches(inputs, settings), next_token, settings, backend,
+            after_update=transformer.update_balance,
+        )  # fmt: skip
+        return train(trainer, out, _parts(config, inputs, trainer, files or {}), must_resume=must_resume)
+    finally:
+        backend.close()
+
+
+def _require_fit(config: PretrainConfig, shards: Shards) -> None:
+    """Compare model, rows and shards.
+
+    Raises:
+        UserError: they differ in vocabulary, or rows are longer than the model's context.
+    """
     model, settings = config.model, config.train
-    if model.vocab_size != inputs.shards.vocab_size:
+    if model.vocab_size != shards.vocab_size:
         raise UserError(
-            "model and shards have different vocabularies", value=(model.vocab_size, inputs.shards.vocab_size)
+            "model and shards have different vocabularies", value=(model.vocab_size, shards.vocab_size)
         )
     if settings.context > model.context:
         raise UserError(
@@ -197,7 +218,12 @@ def run(
             value=settings.context,
             hint=f"at most {model.context}",
         )
-    batches = CorpusBatches(
+
+
+def _batches(inputs: Inputs, settings: TrainConfig) -> "CorpusBatches":
+    from congling.data.batches import CorpusBatches
+
+    return CorpusBatches(
         inputs.shards["train"],
         context=settings.context,
         rows=settings.rows,
@@ -208,26 +234,17 @@ def run(
         parts=parts(inputs.tokenizer) if settings.split_pieces else None,
         noise=settings.noise,
     )
-    transformer = Transformer(model)
-    transformer.initialise(settings.seed)
-    transformer.checkpoint_blocks(settings.checkpointing)
-    backend = build_backend(settings)
-    try:
-        trainer = Trainer(
-            transformer, batches, next_token, settings, backend, after_update=transformer.update_balance
-        )
-        return train(trainer, out, _parts(config, inputs, trainer, files or {}), must_resume=must_resume)
-    finally:
-        backend.close()
 
 
 def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str]) -> "RunParts":
     """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
+    from congling.evals.periodic import continuations, held_out_loss
     from congling.train.calibrate import matmul_peak
     from congling.train.metrics import Yardsticks
     from congling.train.run import RunParts
 
-    split, settings, backend = inputs.shards["train"], config.train, trainer.backend
+    split, validation = inputs.shards["train"], inputs.shards["validation"]
+    settings, backend = config.train, trainer.backend
     # The loss is a mean over the tokens trained on, which are more than the file's where pieces fall apart.
     growth = expected_growth(split, parts(inputs.tokenizer), settings.split_pieces)
     yardsticks = Yardsticks(
@@ -242,53 +259,11 @@ def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[
             "tokenizer": artifact.opened(inputs.tokenizer_path, "tokenizer"),
         },
         tokenizer=inputs.tokenizer_path,
-        evaluate=_evaluation(inputs, settings) if len(inputs.shards["validation"].tokens) else None,
-        sample=_sampling(inputs, settings) if settings.sample_prompts else None,
+        evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
+        sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
         yardsticks=yardsticks,
         files=files,
     )
-
-
-def _evaluation(inputs: Inputs, settings: TrainConfig) -> Any:
-    """Held-out loss, without overlap of windows: quick, and the same text every time.
-
-    Bits a character follow from nats a token by the ratio of the whole split: the last scored document may be
-    cut, and nobody counted the characters of a part.
-    """
-    import math
-
-    from congling.evals.loss import evaluate
-
-    whole = inputs.shards["validation"]
-    tokens_per_character = len(whole.tokens) / max(1, int(whole.characters.sum()))
-
-    def held_out(model: Any) -> dict[str, float]:
-        report = evaluate(
-            model, inputs.shards["validation"], context=settings.context, rows=settings.rows, overlap=0,
-            limit_tokens=settings.evaluate_tokens, document_mask=settings.document_mask,
-        )  # fmt: skip
-        bits = report.nats_per_token * tokens_per_character / math.log(2)
-        return {"loss": report.nats_per_token, "bits_per_character": bits}
-
-    return held_out
-
-
-def _sampling(inputs: Inputs, settings: TrainConfig) -> Any:
-    """Continue the fixed prompts with a fixed seed, so that samples differ by the weights alone."""
-    from congling.infer.generate import generate
-    from congling.infer.sampler import SamplingConfig
-
-    def write(model: Any) -> list[dict[str, str]]:
-        texts = generate(
-            model, inputs.tokenizer, settings.sample_prompts, max_new_tokens=settings.sample_tokens,
-            sampling=SamplingConfig(seed=settings.seed),
-        )  # fmt: skip
-        return [
-            {"prompt": prompt, "text": text}
-            for prompt, text in zip(settings.sample_prompts, texts, strict=True)
-        ]
-
-    return write
 
 
 def _stored(out: Path) -> PretrainConfig:

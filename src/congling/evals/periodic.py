@@ -1,0 +1,42 @@
+"""What is looked at while a model trains: its held-out loss, and how it continues the same beginnings."""
+
+from collections.abc import Callable
+
+from congling.data.shards import TokenSplit
+from congling.evals.loss import evaluate
+from congling.infer.generate import generate
+from congling.infer.sampler import SamplingConfig
+from congling.model.transformer import Transformer
+from congling.tokenizer.base import Tokenizer
+from congling.train.config import TrainConfig
+
+
+def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transformer], dict[str, float]]:
+    """Model to ``loss`` (nats a token) and ``bits_per_character``.
+
+    Windows do not overlap, which is quick; the loss is a little above that of ``evaluate``'s own windows, in
+    which every token has others before it.
+    """
+
+    def look(model: Transformer) -> dict[str, float]:
+        report = evaluate(
+            model, split, context=settings.context, rows=settings.rows, overlap=0,
+            limit_tokens=settings.evaluate_tokens, document_mask=settings.document_mask,
+        )  # fmt: skip
+        return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}
+
+    return look
+
+
+def continuations(
+    tokenizer: Tokenizer, settings: TrainConfig
+) -> Callable[[Transformer], list[dict[str, str]]]:
+    """Model to rows of ``prompt`` and ``text``; the seed is fixed, so samples differ by the weights alone."""
+    prompts = settings.sample_prompts
+
+    def look(model: Transformer) -> list[dict[str, str]]:
+        sampling = SamplingConfig(seed=settings.seed)
+        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling)
+        return [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)]
+
+    return look
