@@ -104,10 +104,11 @@ def test_one_character_is_trained_on_without_a_held_out_part(tmp_path: Path) -> 
 def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path: Path) -> None:
     first = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
     metrics = tmp_path / "out" / "run" / "metrics.jsonl"
-    before = metrics.read_bytes()
+    before, results = metrics.read_bytes(), (metrics.parent / "results.json").read_bytes()
     again = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
     assert again.evaluation == first.evaluation and first.evaluation is not None
     assert metrics.read_bytes() == before
+    assert (metrics.parent / "results.json").read_bytes() == results  # nor is the time of the run forgotten
     for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
         with pytest.raises(UserError, match=f"other settings: '[^']*{key.rpartition('.')[2]}"):
             train.run(recipe("slqm", tmp_path, [f"{key}={value}"]), tmp_path / "out", force=True)

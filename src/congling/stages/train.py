@@ -22,7 +22,7 @@ from congling.core.units import show_seconds
 from congling.data import corpus
 from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
-from congling.train.rundir import require_same
+from congling.train.rundir import RunDirectory, require_same
 
 if TYPE_CHECKING:
     from congling.plan.recipe import Recipe
@@ -98,12 +98,14 @@ def run(
     left = None
     if recipe.budget is not None:
         left = max(LEAST_SHARE * recipe.budget, recipe.budget - (time.monotonic() - started))
+    at_once = not RunDirectory(out / "run").config.is_file()
     pretrain.begin_or_go_on(
         recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show(plan, console)
     )
     found = evaluation.run(out) if len(inputs.shards["validation"].tokens) else None
-    record.add_result(out / "run", "seconds", time.monotonic() - started)
-    record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
+    if at_once:  # else the time of this process is not that of the run, which its timing log knows
+        record.add_result(out / "run", "seconds", time.monotonic() - started)
+        record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
     return Trained(out, pretrain.prompts(recipe, inputs), found, report.run(out))
 
 
