@@ -54,9 +54,9 @@ def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig)
 
 
 def _nearest(order: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> list[int]:
-    """Of all choices of documents that hold at most half of the text, one whose length is nearest to the share.
+    """Of all choices that hold at most half of the text, one whose length is nearest to the share.
 
-    The earliest in ``order`` among equals; there is always one, the shortest document alone.
+    The earliest in ``order`` among equals. There is always one, the shortest document alone.
     """
     total = sum(lengths)
     wanted = min(config.validation * total, config.largest)
