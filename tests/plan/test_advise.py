@@ -66,6 +66,15 @@ def test_what_is_given_stays():
     assert {choice.key: choice.why for choice in found.advice.choices}["layers"] == "given in the recipe"
 
 
+@pytest.mark.parametrize("steps", [1, 2, 20, 37, 60, 130, 240, 999, 5000])
+def test_short_runs_stop_rarely_to_look(steps):
+    train = plan(HLM, train__steps=steps).train
+    looks, samples = (-(-steps // train.interval(name)) for name in ("evaluate", "sample"))
+    assert min(2, steps) <= looks <= max(2, min(12, steps // 20))
+    assert samples <= max(1, min(6, -(-steps // 50)))
+    assert plan(HLM, train__evaluate_every=3, train__sample_every=4).train.evaluate_every == 3
+
+
 def test_presets_and_families():
     classic = plan(HLM, model__preset="classic").model
     assert (classic.layers, classic.width, classic.attention.heads) == (16, 256, 8)

@@ -1,5 +1,6 @@
 """Each classic mistake is caught, and a sensible plan is left in peace."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_three_hundred_hours_are_named():
     found = plan(WEB, None, model__preset="124m", train__steps=300_000)
     long = next(finding for finding in found.findings if finding.code == "very-long")
     assert long.severity == "error" and "a pass over the text" in long.what
+
+
+def test_a_budget_too_short_is_not_blamed_on_a_recipe():
+    def over(budget, **values):
+        found = plan(HLM, budget, **values).findings
+        return next((finding for finding in found if finding.code == "over-budget"), None)
+
+    short, fixed = over("1s"), over("1s", train__steps=4000)
+    assert short and "recipe" not in short.why and fixed and "recipe fixes" in fixed.why
+    enough = re.search(r"(\d+) s or more", short.remedy)
+    assert enough and over(f"{enough[1]}s") is None
 
 
 def test_errors_stop_and_say_how_to_go_on():

@@ -250,14 +250,17 @@ def _affordable_steps(
     if seconds_per_step is None:
         share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
         tokens = train["context"] * train["rows"] * train["accumulation"]
-        return max(20, int(room * share * machine.peak / (flops_per_token(model, train["context"]) * tokens)))
-    return max(20, int(room / seconds_per_step))
+        return max(
+            LEAST_STEPS,
+            int(room * share * machine.peak / (flops_per_token(model, train["context"]) * tokens)),
+        )
+    return max(LEAST_STEPS, int(room / seconds_per_step))
 
 
 def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: float) -> tuple[int, str]:
     """Limit the steps by the passes that still teach something."""
     most = tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
-    limit = max(20, math.ceil(most * corpus.tokens / tokens_per_step))
+    limit = max(LEAST_STEPS, math.ceil(most * corpus.tokens / tokens_per_step))
     if limit < steps:
         return (
             limit,
@@ -329,13 +332,19 @@ def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisa
 def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
     """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the
     training time."""
-    looks = min(LOOKS, train["steps"])
-    budget = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / 12
+    steps = train["steps"]
+    looks = min(steps, max(2, min(LOOKS, steps // 20)))
+    budget = steps * train["context"] * train["rows"] * train["accumulation"] / 12
     affordable = int(budget * 3 / looks)  # scoring a token costs a third of training on it
     result = {
         "evaluate_every": choices.pick(
-            "evaluate_every", max(1, train["steps"] // looks), f"{looks} points on the curve"
-        )
+            "evaluate_every", math.ceil(steps / looks), f"{looks} points on the curve"
+        ),
+        "sample_every": choices.pick(
+            "sample_every",
+            max(50, math.ceil(steps / SAMPLES)),
+            "writing takes time, and in fewer steps little changes; the last step is always followed by a sample",
+        ),
     }
     if affordable < corpus.validation_tokens:
         least = min(corpus.validation_tokens, max(2000, affordable))
@@ -354,8 +363,10 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
     return result
 
 
-LOOKS = 12
-"""Held-out losses during a run."""
+LOOKS, SAMPLES = 12, 6
+"""Held-out losses and samples during a run, at most."""
+LEAST_STEPS = 20
+"""Fewer are never planned, however short the budget."""
 
 
 def _shown(value: Any) -> str:

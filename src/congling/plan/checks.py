@@ -1,6 +1,7 @@
 """Find the classic mistakes before they cost an evening: each check looks at one thing and says why and
 what to do."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class Situation:
     cost: Cost
     budget: float | None = None
     """Wall-clock seconds asked for, if any."""
+    fixed: bool = False
+    """Whether the recipe gives a size of the model, or what a step or the run holds."""
     fresh: bool = True
     """Whether training starts from random weights."""
 
@@ -181,9 +184,13 @@ def time(s: Situation) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "over-budget",
-            f"takes about {show_seconds(s.cost.seconds)}, asked for {show_seconds(s.budget)}",
-            "the recipe fixes more work than fits",
-            "lower train.steps, or leave sizes to the plan",
+            f"takes about {show_seconds(s.cost.seconds)}; the budget leaves {show_seconds(s.budget)}",
+            "the recipe fixes more work than fits"
+            if s.fixed
+            else f"the start, {s.train.steps} steps of the smallest model and the checkpoints take longer",
+            "lower train.steps, or leave sizes to the plan"
+            if s.fixed
+            else f"give a budget of {show_seconds(math.ceil(s.cost.seconds))} or more",
         )
     if hours > 24 and (s.budget is None or s.cost.seconds > 1.5 * s.budget):
         yield Finding(

@@ -103,7 +103,7 @@ def make(
         advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine
     )
     cost = estimate(advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step)
-    situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget)
+    situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget, recipe.fixes_work)
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
 

@@ -72,6 +72,12 @@ class Recipe(Config):
     samples: tuple[str, ...] = ()
     """Prompts continued during training; empty = the beginnings of held-out documents."""
 
+    @property
+    def fixes_work(self) -> bool:
+        """Whether it leaves less than the whole amount of work to the plan."""
+        given = self.model.preset is not None or bool(self.model.given())
+        return given or not self.train.keys().isdisjoint(("steps", "context", "rows", "accumulation"))
+
     @field_validator("train")
     @classmethod
     def _known_keys(cls, table: dict[str, Any]) -> dict[str, Any]:
