@@ -11,10 +11,10 @@ from congling.train.config import TrainConfig
 
 _FLOAT = 4
 RUNTIME_BYTES = 355e6
-"""Resident memory of a process that has imported torch, read its configuration and opened the shards
-(measured)."""
+"""Resident memory of a process that has imported torch, read its configuration and opened the shards."""
 SLACK = 1.16
-"""Allocator overhead on what autograd keeps (measured)."""
+"""Allocator overhead on what autograd keeps; this and the line above were fitted together to measured peaks
+(docs/log/2026-11-plan-accuracy.md)."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from congling.core.units import show_seconds
+from congling.plan import tables
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric
 
@@ -42,8 +43,8 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             f"({lines['unigram']:.2f})",
             "the model learnt which characters are common and nothing else: too few updates, or a "
             "learning rate far too small or too large",
-            "check the rate (about 0.02 for Muon, 1e-3 to 3e-3 for AdamW), and train for some "
-            "hundred steps at least",
+            f"check the rate (about {tables.MUON_RATE:g} for Muon, 1e-3 to {tables.ADAMW_RATE:g} for AdamW), "
+            "and train for some hundred steps at least",
         )
     elif "bigram" in lines and bits > lines["bigram"]:
         yield Finding(

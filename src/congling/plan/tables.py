@@ -1,7 +1,7 @@
 """The numbers the advice rests on, in one place so that a new measurement changes one line.
 
-Each row says where it comes from. ``docs/log/`` holds the sweeps.
-"""
+Comments say which were measured; the sweeps, failures too, are in ``docs/log/``. All others are guesses that
+fit between or beyond the measured ones."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,10 @@ class Size:
     rows: int
 
 
-# Up to 2e14: 红楼梦 (0.5 M characters), 10 s to 15 minutes of two CPU cores; docs/log/2026-11-hlm-recipe.md.
-# Short runs want many updates of few tokens; width beyond 192 pays when the text, not the time, is the limit.
-# Above: sizes of published runs at equal compute (Kaplan et al. 2020, Hoffmann et al. 2022).
+# Measured on 红楼梦 (0.5 M characters), docs/log/2026-11-hlm-recipe.md: 4 × 192 at T 128 and 16 rows from
+# 7e12 to 3e13, where 3 × 256 was worse; 4 × 256 at 7e13, where it was no better than 4 × 192 with half the
+# compute. Smaller rows give many updates of few tokens; larger ones follow sizes of published runs at equal
+# compute (Kaplan et al. 2020, Hoffmann et al. 2022).
 SIZES = (
     Size(0.0, 2, 64, 64, 8),
     Size(1e11, 2, 128, 64, 8),
@@ -56,8 +57,10 @@ class Regularisation:
     ema: bool
 
 
-# Measured on 红楼梦 up to 5 passes: without any of it the held-out loss turns after 2.5 passes (6.09, then
-# 6.29 at 5); with it, 6.05 at 5. The rows beyond continue the direction.
+# Measured on 红楼梦, docs/log/2026-11-hlm-recipe.md: with a dropout of 0.1 alone the held-out loss turns
+# after about 3 passes (6.09, then 6.29 at 4.9); with the third row, and some dropout on the embedding, it is
+# 6.05 at 4.9. The fourth row gave 6.06 at 6.6 passes, with a wider model. The second and the last one were
+# not measured.
 REGULARISATION = (
     Regularisation(0, 0.0, 0.05, 0.0, 0.3, ema=False),
     Regularisation(1.5, 0.1, 0.1, 0.1, 0.25, ema=True),
@@ -69,17 +72,15 @@ TABLE_DECAY = 0.01
 """Decoupled decay of embedding and head where the data are read more than once."""
 
 MOST_PASSES = 60
-"""Passes after which more time only overfits, for a corpus that can be learnt from (10,000 tokens or
-more)."""
+"""Passes after which more time only overfits, for a corpus to learn from (10,000 tokens or more)."""
 MOST_PASSES_TINY = 300
 """The same below 10,000 tokens, where reciting the text is all that can be had."""
 TINY_TOKENS = 10_000
 
-# Share of the matmul peak, in the precision of training, that a whole step reaches, by model width. fp32
-# and bf16
-# (AMX units) were measured on one CPU core at 192 and 256, the other CPU rows follow them; the GPU column
-# is a guess.
-# Only the first look at a machine uses these: the time of a run follows from steps measured there.
+# Share of the matmul peak, in the precision of training, that a whole step reaches, by model width. The rows
+# of 192 and 256 were taken from single trials on one CPU core (bf16 with AMX units) that are in no log; the
+# others follow them, and the GPU column is a guess. Only the first look at a machine uses these: the time of
+# a run follows from steps measured there.
 UTILISATION = (
     #     fp32  compiled  bf16  compiled  GPU
     (64, (0.20, 0.23, 0.025, 0.030, 0.03)),
@@ -92,20 +93,21 @@ UTILISATION = (
     (1024, (0.64, 0.70, 0.280, 0.350, 0.50)),
 )
 COMPILE_SECONDS = 20.0
-"""What compiling the blocks costs before the first step, on two cores with nothing cached; 3 s when it was
-done before."""
+"""What compiling the blocks costs before the first step with nothing cached, rounded up: 17 s for 4 layers ×
+192 on one core (docs/log/2026-11-speed.md)."""
 COMPILE_PAYS_FROM = {"fp32": 600.0, "bf16": 180.0, "gpu": 120.0}
-"""Budget in seconds from which compiling is worth its start: it saves a twentieth of a step in fp32 on a
-CPU, where products dominate, and a fifth and more in bf16."""
+"""Budget in seconds from which compiling is worth its start. On a CPU it saves 2-6 % of a step in fp32, where
+products dominate (docs/log/2026-11-speed.md), and more in bf16; on a GPU it was not measured."""
 STARTUP_SECONDS = 6.0
 """Importing, reading the data, building the model and the optimizer."""
 OVERHEAD = 0.10
 """Share of a budget kept for held-out losses, samples, checkpoints and the report."""
 
 MUON_RATE, HEAD_RATE, SCALAR_RATE = 0.013, 0.004, 0.03
-"""Peak rates of matrices, head and norm gains in the mixed Muon/AdamW optimizer (红楼梦, one pass)."""
+"""Peak rates of matrices, head and norm gains in the mixed Muon/AdamW optimizer: the best on 红楼梦 over one
+pass (docs/log/2026-11-hlm-recipe.md)."""
 ADAMW_RATE = 3e-3
-"""Peak AdamW rate at width 128; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
+"""Peak AdamW rate at width 128, not swept; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
 DEFAULT_BUDGET = 900.0
 """Seconds when a recipe gives no budget."""
 
