@@ -250,10 +250,8 @@ def _affordable_steps(
     if seconds_per_step is None:
         share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
         tokens = train["context"] * train["rows"] * train["accumulation"]
-        return max(
-            LEAST_STEPS,
-            int(room * share * machine.peak / (flops_per_token(model, train["context"]) * tokens)),
-        )
+        flops_per_step = flops_per_token(model, train["context"]) * tokens
+        return max(LEAST_STEPS, int(room * share * machine.peak / flops_per_step))
     return max(LEAST_STEPS, int(room / seconds_per_step))
 
 
@@ -343,7 +341,7 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
         "sample_every": choices.pick(
             "sample_every",
             max(50, math.ceil(steps / SAMPLES)),
-            "writing takes time, and in fewer steps little changes; the last step is always followed by a sample",
+            "writing takes time, and fewer steps change little; there is always a sample at the end",
         ),
     }
     if affordable < corpus.validation_tokens:
