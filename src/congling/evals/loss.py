@@ -4,11 +4,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from congling.core.errors import UserError
 from congling.core.progress import track
-from congling.data.batches import evaluation_windows
+from congling.data.batches import Batch, evaluation_windows
 from congling.data.shards import TokenSplit
 from congling.model.transformer import Transformer
 
@@ -74,8 +75,7 @@ def evaluate(
         context: window in tokens; the model's by default.
         rows: windows scored together.
         overlap: tokens of each window that only give context; half a window by default. 0 is fastest and
-        counts the
-            first tokens of every window as if nothing stood before them.
+            counts the first tokens of every window as if nothing stood before them.
         limit_tokens: score only the beginning of the split.
         document_mask: attention stays inside a document.
 
@@ -104,29 +104,22 @@ def evaluate(
     nats = 0.0
     try:
         for batch in track(windows, "held-out loss", total=count):
-            places = (
-                None if array is None else torch.from_numpy(array).to(device)
-                for array in (batch.positions, batch.documents)
-            )
-            positions, documents = places
-            hidden = model(
-                torch.from_numpy(batch.tokens).to(device), positions=positions, documents=documents
-            )
-            assert batch.weights is not None
-            targets, weights = (
-                torch.from_numpy(batch.targets).to(device),
-                torch.from_numpy(batch.weights).to(device),
-            )
-            nats += _weighted_nats(model, hidden.flatten(0, 1), targets.flatten(), weights.flatten())
+            nats += _summed_nats(model, batch, device)
     finally:
         model.train(was_training)
     return LossReport(nats, len(part.tokens), int(part.characters.sum()), int(part.bytes.sum()))
 
 
-def _weighted_nats(
-    model: Transformer, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-) -> float:
-    """Sum of weights · -log p over positions: hidden (N, W), targets and weights (N,); logits in chunks."""
+def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> float:
+    """Sum of weights · -log p over all targets (B, T) of a batch, N = B · T; logits in chunks."""
+
+    def placed(array: np.ndarray | None) -> Any:
+        return None if array is None else torch.from_numpy(array).to(device)
+
+    hidden = model(
+        placed(batch.tokens), positions=placed(batch.positions), documents=placed(batch.documents)
+    ).flatten(0, 1)  # (N, W)
+    targets, weights = placed(batch.targets).flatten(), placed(batch.weights).flatten()
     chunk = max(1, _CHUNK_VALUES // model.config.vocab_size)
     total = torch.zeros((), dtype=torch.float64, device="cpu")
     for start in range(0, len(hidden), chunk):
