@@ -70,3 +70,17 @@ def test_a_corpus_beyond_memory_is_refused(monkeypatch):
     monkeypatch.setattr(segmentation, "MOST_TOKENS", 10)
     with pytest.raises(UserError, match="too large for split_pieces"):
         fallen_apart(split(), PARTS, 0.1, np.random.default_rng(0))
+
+
+def test_noise_changes_inputs_only_and_is_pure():
+    plain = CorpusBatches(split(documents=400), context=16, rows=8, seed=3)
+    noisy = [CorpusBatches(split(documents=400), context=16, rows=8, seed=3, noise=0.3) for _ in range(2)]
+    for step in range(5):
+        clean, one, two = plain(step)[0], noisy[0](step)[0], noisy[1](step)[0]
+        assert (one.tokens == two.tokens).all()
+        assert (one.targets == clean.targets).all()
+        assert ((one.tokens == 1) == (clean.tokens == 1)).all()
+        dealt = [part for rank in range(2) for part in noisy[0](step, rank, 2)]
+        assert (np.concatenate([part.tokens for part in dealt]) == one.tokens).all()
+    changed = np.mean([(noisy[0](step)[0].tokens != plain(step)[0].tokens).mean() for step in range(50)])
+    assert 0.15 < changed < 0.3

@@ -15,7 +15,7 @@ from congling.data.shards import TokenSplit
 
 Batches = Callable[[int, int, int], "list[Batch]"]
 """(step, rank, world) to this rank's micro-batches of the step."""
-_SEGMENTATION = 0x7365  # separates this use of a seed from shuffling
+_SEGMENTATION, _NOISE = 0x7365, 0x6E6F  # separate these uses of a seed from shuffling
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class CorpusBatches:
         accumulation: micro-batches of a step, over all ranks together.
         seed: of all shuffling.
         document_mask: give positions and document numbers, so that attention stays inside a document.
-        split_pieces: probability with which a piece falls apart into its ``parts``, anew in every epoch.
-        The text
-            is then longer than the file, and an epoch leaves out as many windows, others each time.
+        split_pieces: probability with which a piece falls apart into its ``parts``, anew in every epoch. The
+            text is then longer than the file, and an epoch leaves out as many windows, others each time.
         parts: (V, 2), needed for ``split_pieces``.
+        noise: probability with which an input token, never a target, gives way to one drawn from the text:
+            what smoothing by lower orders is to an n-gram model (Xie et al. 2017).
 
     Raises:
         UserError: the split is empty.
@@ -70,6 +71,7 @@ class CorpusBatches:
         document_mask: bool = False,
         split_pieces: float = 0.0,
         parts: np.ndarray | None = None,
+        noise: float = 0.0,
     ) -> None:
         if not len(split.tokens):
             raise UserError("this split of the shards holds no tokens")
@@ -78,7 +80,7 @@ class CorpusBatches:
         self.split, self.context, self.rows, self.accumulation = split, context, rows, accumulation
         self.seed, self.document_mask = seed, document_mask
         self.windows = windows_per_epoch(len(split.tokens), context)
-        self.split_pieces, self.parts = split_pieces, parts
+        self.split_pieces, self.parts, self.noise = split_pieces, parts, noise
         self._epochs: OrderedDict[int, tuple[TokenSplit, Epoch]] = OrderedDict()
 
     @property
@@ -125,7 +127,22 @@ class CorpusBatches:
             places, begins[chosen] = gather(layout, text.ends, within[chosen], self.context)
             window[chosen] = text.tokens[places]
         positions, documents = restarts(begins[:, 1:]) if self.document_mask else (None, None)
-        return Batch(window[:, :-1], window[:, 1:], None, positions, documents, float(window[:, 1:].size))
+        inputs = self._noisy(window[:, :-1], rows) if self.noise else window[:, :-1]
+        return Batch(inputs, window[:, 1:], None, positions, documents, float(window[:, 1:].size))
+
+    def _noisy(self, inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Put other tokens of the text in some places, (B, T) to (B, T); ends of documents stay."""
+        noisy = inputs.copy()
+        for row, place in zip(noisy, rows.tolist(), strict=True):  # by row: the same whatever the world size
+            random = np.random.default_rng([_NOISE, self.seed, place])
+            other = self.split.tokens[random.integers(len(self.split.tokens), size=len(row))]
+            chosen = (
+                (random.random(len(row)) < self.noise)
+                & (row != self.split.eos_id)
+                & (other != self.split.eos_id)
+            )
+            row[chosen] = other[chosen]
+        return noisy
 
     def _epoch(self, epoch: int) -> tuple[TokenSplit, Epoch]:
         """Text and layout of an epoch; two are kept, for the batch that lies across the end of one."""

@@ -106,7 +106,9 @@ def choose(seen: Survey, config: DataConfig) -> Choice:
     if seen.block_lines.total() > 1 and block >= 5:
         return Choice("paragraph", f"blocks of about {block} lines, set apart by blank lines")
     if seen.characters <= config.piece:
-        return Choice("file", f"no visible structure, and only {seen.characters} characters")
+        return Choice(
+            "file", f"no visible structure, and only {seen.characters} {plural(seen.characters, 'character')}"
+        )
     return Choice(
         "pieces", f"no headings or blocks found; cut at paragraph borders near {config.piece} characters"
     )

@@ -54,7 +54,7 @@ def fallen_apart(
 
 
 def expected_growth(split: TokenSplit, parts: np.ndarray, share: float) -> float:
-    """Mean length of a text that fell apart, relative to before: what losses a token must be multiplied by."""
+    """Mean length of a text that fell apart, relative to before."""
     divisible = parts[:, 0] >= 0
     lengths = np.ones(len(parts))
     for _ in range(int(divisible.sum())):  # parts of parts; ends as soon as nothing changes

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from congling.core.config import build
 from congling.core.errors import UserError
-from congling.core.units import show_count, show_seconds
+from congling.core.units import plural, show_count, show_seconds
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.families import FAMILIES
 from congling.model.presets import PRESETS
@@ -152,7 +152,7 @@ def _model(
     context = int(recipe.train.get("context", context))
     tiny = corpus.tokens < tables.TINY_TOKENS
     reason = (
-        f"{show_count(corpus.characters)} characters of text can fill no larger model; it will learn "
+        f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no larger model; it will learn "
         "them by heart"
         if tiny
         else "the size that reaches the lowest loss for this much computing time"
@@ -163,7 +163,7 @@ def _model(
         "context": choices.pick(
             "context",
             context,
-            f"the median document has {corpus.median_tokens} tokens, and "
+            f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
             "short rows make cheap attention and more updates",
         ),
         "tied": choices.pick(
@@ -323,6 +323,13 @@ def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisa
             "the text is read in other pieces each time, so that it is harder to learn by heart"
             if rules.split_pieces
             else "each piece is met too rarely to break it up",
+        ),
+        "noise": choices.pick(
+            "noise",
+            rules.noise,
+            "some inputs are other tokens of the text, so that no context can be learnt by heart"
+            if rules.noise
+            else "other means hold the model back enough",
         ),
     }
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from congling.core.units import show_bytes, show_count, show_seconds
+from congling.core.units import plural, show_bytes, show_count, show_seconds
 from congling.model.config import ModelConfig
 from congling.plan import tables
 from congling.plan.cost import Cost
@@ -85,7 +85,7 @@ def warmup(s: Situation) -> Iterator[Finding]:
         yield Finding(
             severity,
             "no-warmup",
-            f"the rate is at its peak after {steps} step(s)",
+            f"the rate is at its peak after {steps} {plural(steps, 'step')}",
             "AdamW's averages are empty and early gradients are large: full steps throw the weights "
             "off, sometimes for good",
             "set schedule.warmup to 0.02 or more",
@@ -100,7 +100,7 @@ def passes(s: Situation) -> Iterator[Finding]:
         yield Finding(
             "note",
             "will-memorise",
-            f"{show_count(s.corpus.characters)} characters are too few to learn a language from",
+            f"{show_count(s.corpus.characters)} {plural(s.corpus.characters, 'character')} of text is too little to learn a language from",
             f"the text is read {count:.0f} times: the model will learn it by heart and continue it, "
             "not write new text",
             "fine for a first try; add text for anything more",
@@ -291,7 +291,7 @@ def batch(s: Situation) -> Iterator[Finding]:
         yield Finding(
             "note",
             "few-steps",
-            f"only {s.train.steps} steps",
+            f"only {s.train.steps} {plural(s.train.steps, 'step')}",
             "a model needs some hundred updates to get past the frequencies of single pieces",
             "give a longer budget, or smaller batches",
         )

@@ -101,6 +101,8 @@ class TrainConfig(Config):
     split_pieces: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability with which a piece falls apart into two shorter ones, anew in every pass: the same text
     in other pieces, against learning a small corpus by heart."""
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability with which an input token, never a target, gives way to one drawn from the text."""
     seed: NonNegativeInt = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
