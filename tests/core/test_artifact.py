@@ -102,3 +102,10 @@ def test_the_manifest_is_plain_json(tmp_path):
     make(tmp_path / "made")
     manifest = json.loads((tmp_path / "made" / artifact.MANIFEST).read_text(encoding="utf-8"))
     assert manifest["format_version"] == artifact.FORMAT_VERSION
+
+
+def test_a_failure_leaves_no_empty_folders(tmp_path):
+    for folder in (tmp_path / "runs" / "book", tmp_path):
+        with pytest.raises(ZeroDivisionError), artifact.writing(folder / "made", "shards"):
+            raise ZeroDivisionError
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())

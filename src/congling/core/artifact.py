@@ -79,6 +79,7 @@ def writing(
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         hint = "choose another --out, or remove it first"
         raise UserError("the output directory exists already", value=str(path), hint=hint)
+    missing = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -89,6 +90,9 @@ def writing(
         _replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with contextlib.suppress(OSError):  # what is not empty stays
+                parent.rmdir()
 
 
 def seal(path: Path, kind: str, *, parents: Mapping[str, Artifact], facts: Mapping[str, Any]) -> None:

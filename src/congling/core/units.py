@@ -72,6 +72,11 @@ def show_count(value: float) -> str:
     return f"{value:.1f} B"
 
 
+def plural(count: float, noun: str) -> str:
+    """The noun as it stands after a number: ``"document"`` after 1, else ``"documents"``."""
+    return noun if count == 1 else noun + "s"
+
+
 def _before(parse: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from congling.core.units import plural
 from congling.data.config import DataConfig
 
 _NUMBER = r"[〇零一二三四五六七八九十百千两廿卅\d０-９]"
@@ -106,9 +107,8 @@ def choose(seen: Survey, config: DataConfig) -> Choice:
     if seen.block_lines.total() > 1 and block >= 5:
         return Choice("paragraph", f"blocks of about {block} lines, set apart by blank lines")
     if seen.characters <= config.piece:
-        return Choice(
-            "file", f"no visible structure, and only {seen.characters} {plural(seen.characters, 'character')}"
-        )
+        noun = plural(seen.characters, "character")
+        return Choice("file", f"no visible structure, and only {seen.characters} {noun}")
     return Choice(
         "pieces", f"no headings or blocks found; cut at paragraph borders near {config.piece} characters"
     )

@@ -152,8 +152,8 @@ def _model(
     context = int(recipe.train.get("context", context))
     tiny = corpus.tokens < tables.TINY_TOKENS
     reason = (
-        f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no larger model; it will learn "
-        "them by heart"
+        f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no "
+        "larger model; it will learn them by heart"
         if tiny
         else "the size that reaches the lowest loss for this much computing time"
     )

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from congling.core.units import show_bytes, show_count, show_seconds
+from congling.core.units import plural, show_bytes, show_count, show_seconds
 from congling.plan.findings import Finding
 from congling.plan.planning import Plan
 
@@ -54,11 +54,12 @@ def finding_text(finding: Finding) -> RenderableType:
 def _corpus_line(plan: Plan) -> str:
     corpus, machine = plan.corpus, plan.machine
     guess = " (estimated)" if corpus.estimated else ""
-    where = machine.accelerator or f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
+    where = machine.accelerator or f"{machine.cores} {plural(machine.cores, 'core')}"
     rate = f"{machine.peak / 1e9:,.0f} GFLOP/s {'measured' if machine.measured else 'assumed'}"
     return (
-        f"[bold]corpus[/]   {show_count(corpus.characters)} characters, {show_count(corpus.tokens)} tokens, "
-        f"{corpus.documents:,} documents, vocabulary {corpus.vocab_size:,}{guess}\n"
+        f"[bold]corpus[/]   {show_count(corpus.characters)} {plural(corpus.characters, 'character')}, "
+        f"{show_count(corpus.tokens)} {plural(corpus.tokens, 'token')}, "
+        f"{corpus.documents:,} {plural(corpus.documents, 'document')}, vocabulary {corpus.vocab_size:,}{guess}\n"
         f"[bold]machine[/]  {escape(where)}, {show_bytes(machine.memory)} memory, {rate}"
     )
 

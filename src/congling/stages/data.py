@@ -18,7 +18,7 @@ from rich.table import Table
 from congling.core.artifact import Artifact
 from congling.core.config import build, with_overrides
 from congling.core.errors import UserError
-from congling.core.units import show_bytes
+from congling.core.units import plural, show_bytes
 from congling.data import corpus, inspection
 from congling.data.config import DataConfig
 from congling.data.inspection import Inspection
@@ -81,7 +81,10 @@ def show(found: Inspection, console: Console) -> None:
     show_result(found.summary, console)
     say(console, "first documents:")
     for document in found.first:
-        say(console, f"  {document.id} ({len(document.text):,} characters)  {_excerpt(document.text)}")
+        say(
+            console,
+            f"  {document.id} ({len(document.text):,} {plural(len(document.text), 'character')})  {_excerpt(document.text)}",
+        )
     show_problems(found, console)
 
 
@@ -92,7 +95,8 @@ def show_files(summary: dict[str, Any], console: Console) -> None:
         encoding = f", {note['encoding']} ({note['encoding_why']})" if note["encoding"] else ""
         say(console, f"{note['file']}: {show_bytes(note['bytes'])} {note['format']}{encoding}")
         if note["choice"]:
-            say(console, f"  {note['documents']:,} documents by {note['choice']}: {note['why']}")
+            documents = f"{note['documents']:,} {plural(note['documents'], 'document')}"
+            say(console, f"  {documents} by {note['choice']}: {note['why']}")
     beyond = len(notes) - FILES + summary["files_beyond"]
     if beyond > 0:
         say(console, f"… and {beyond:,} more files")

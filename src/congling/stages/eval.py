@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congling.core.errors import UserError
+from congling.core.units import plural
 
 if TYPE_CHECKING:
     from congling.evals.copying import CopyReport
@@ -178,7 +179,10 @@ def table(found: Evaluation, split: str) -> Any:
         f"{loss.perplexity:,.1f}",
         style="bold",
     )
-    table.caption = f"{loss.tokens:,} tokens, {loss.characters:,} characters"
+    table.caption = (
+        f"{loss.tokens:,} {plural(loss.tokens, 'token')}, "
+        f"{loss.characters:,} {plural(loss.characters, 'character')}"
+    )
     if found.copying is not None:
         table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
     if found.copying is not None and found.copying.longest:
