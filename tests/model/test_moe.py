@@ -63,7 +63,7 @@ def test_biases_even_out_a_lopsided_router():
 
     before = busiest()
     for _ in range(100):
-        mixture.update_balance()
+        mixture.update_balance(lambda load: load)
         mixture.router(x)
     assert before > 0.6 and busiest() < 0.35
 

@@ -3,7 +3,7 @@
 import sys
 
 from safetensors.torch import save_file
-from training_doubles import settings, trainer
+from training_doubles import settings, small_model, trainer
 
 from congling.train.backends.ddp import build_backend
 
@@ -11,7 +11,7 @@ if __name__ == "__main__":
     config = settings(steps=4)
     backend = build_backend(config)
     assert backend.world == 2
-    found = trainer(config, backend=backend)
+    found = trainer(config, backend=backend, model=small_model(sys.argv[2]))
     rows = []
     found.run([lambda one: rows.append(one.row)])
     if backend.rank == 0:

@@ -122,13 +122,14 @@ def test_compiling_gives_the_same_weights(monkeypatch):
     assert largest_difference(weights(plain), weights(compiled)) <= 2e-6
 
 
-def test_two_processes_train_the_weights_of_one(tmp_path):
+@pytest.mark.parametrize("family", ["qwen3", "deepseek-moe"])
+def test_two_processes_train_the_weights_of_one(family, tmp_path):
     here = Path(__file__).parent
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     together = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, str(here / "ddp_worker.py"), str(tmp_path / "weights.safetensors")]
+    command = [sys.executable, str(here / "ddp_worker.py"), str(tmp_path / "weights.safetensors"), family]
     processes = [subprocess.Popen(command, env=together | {"RANK": str(rank)}) for rank in range(2)]
     try:
         assert [process.wait(timeout=60) for process in processes] == [0, 0]
@@ -136,7 +137,7 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
         for process in processes:
             process.kill()
     shared = load_file(tmp_path / "weights.safetensors")
-    alone = trainer(settings(steps=4))
+    alone = trainer(settings(steps=4), model=small_model(family))
     alone.run()
     assert shared.pop("loss").item() == pytest.approx(alone.row["loss"].item(), rel=1e-5)
     assert shared.pop("tokens").item() == alone.tokens

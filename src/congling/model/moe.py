@@ -13,6 +13,7 @@ Balance, without which few experts would get all tokens, is the router's: by a l
 
 # N tokens (batch times time), k experts a token, E experts, W width, F hidden width of one expert
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,9 @@ from torch.nn.functional import linear, silu
 
 from congling.model.config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
 from congling.model.mlp import GatedMLP
+
+Total = Callable[[Tensor], Tensor]
+"""Sum of a tensor over all processes that train the same model."""
 
 
 class Routing(NamedTuple):
@@ -58,7 +62,7 @@ class SoftmaxRouter(nn.Module):
         """The loss of the last forward pass, summed over tokens."""
         return self.weight.new_zeros(()) if self.loss is None else self.loss
 
-    def update_balance(self) -> None:
+    def update_balance(self, total: Total) -> None:
         """Nothing: the loss does it."""
 
 
@@ -89,9 +93,10 @@ class SigmoidRouter(nn.Module):
         """Zero: balance costs the main loss nothing here."""
         return self.weight.new_zeros(())
 
-    def update_balance(self) -> None:
+    def update_balance(self, total: Total) -> None:
         """Move each bias one step towards an even load since the last call, and count anew."""
-        self.bias += self.rate * (self.load.mean() - self.load).sign()
+        load = total(self.load)
+        self.bias += self.rate * (load.mean() - load).sign()
         self.load.zero_()
 
 
@@ -133,9 +138,9 @@ class MixtureOfExperts(nn.Module):
         """The router's loss of the last forward pass, summed over tokens."""
         return self.router.balance_loss()
 
-    def update_balance(self) -> None:
+    def update_balance(self, total: Total) -> None:
         """Let the router even out its load after an optimizer step."""
-        self.router.update_balance()
+        self.router.update_balance(total)
 
 
 class _Nothing(nn.Module):

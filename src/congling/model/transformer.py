@@ -24,7 +24,7 @@ from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.initial import initialise
 from congling.model.mlp import build_mlp
-from congling.model.moe import MixtureOfExperts
+from congling.model.moe import MixtureOfExperts, Total
 from congling.model.norm import build_norm
 from congling.model.positions import build_positions
 
@@ -117,10 +117,13 @@ class Transformer(nn.Module):
         losses = [mixture.balance_loss() for mixture in self._mixtures()]
         return torch.stack(losses).sum() if losses else self.embedding.weight.new_zeros(())
 
-    def update_balance(self) -> None:
-        """Move the routing biases of loss-free balancing; called once after each optimizer step."""
+    def update_balance(self, total: Total = lambda load: load) -> None:
+        """Move the routing biases of loss-free balancing; called once after each optimizer step.
+
+        ``total`` sums the load of the experts over all processes, so that all move alike.
+        """
         for mixture in self._mixtures():
-            mixture.update_balance()
+            mixture.update_balance(total)
 
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]

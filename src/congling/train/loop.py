@@ -64,10 +64,13 @@ class Trainer:
         config: TrainConfig,
         backend: Single,
         *,
-        after_update: Callable[[], None] | None = None,
+        after_update: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
         ahead: int = 2,
     ) -> None:
-        """Set up; ``after_update`` follows each update, batches are made ``ahead`` steps in advance."""
+        """Set up; batches are made ``ahead`` steps in advance.
+
+        ``after_update`` follows each update; it is given what sums a tensor over all processes.
+        """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
         self.batches, self.ahead, self.after_update = batches, ahead, after_update
         self.optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
@@ -118,7 +121,7 @@ class Trainer:
         for parameter in parameters:
             parameter.grad = None
         if self.after_update is not None:
-            self.after_update()
+            self.after_update(self.backend.sum)
         if self.ema is not None:
             self.ema.update(self.step)
         return norm, skip

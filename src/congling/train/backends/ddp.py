@@ -30,7 +30,10 @@ class DDP(Single):
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Compile, and exchange gradients while the backward pass runs."""
-        self._wrapped = DistributedDataParallel(self.compiled(step), gradient_as_bucket_view=True)
+        # Buffers (the load of experts) are summed where they are used, not replaced by the first process's.
+        self._wrapped = DistributedDataParallel(
+            self.compiled(step), gradient_as_bucket_view=True, broadcast_buffers=False
+        )
         return self._wrapped
 
     def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
