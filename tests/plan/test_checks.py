@@ -44,8 +44,9 @@ def test_a_mistake_in_the_recipe_is_caught(code):
     assert found.get(code) == severity, found
 
 
-def test_nothing_is_wrong_with_the_advice_itself():
-    assert not {"error", "warning"} & set(codes(plan(HLM, "15m")).values())
+@pytest.mark.parametrize("corpus", [HLM, SLQM])
+def test_nothing_is_wrong_with_the_advice_itself(corpus):
+    assert not {"error", "warning"} & set(codes(plan(corpus, "15m")).values())
 
 
 @pytest.mark.parametrize("corpus", [SLQM, DICTIONARY, HLM])

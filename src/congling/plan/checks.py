@@ -100,13 +100,13 @@ def passes(s: Situation) -> Iterator[Finding]:
         yield Finding(
             "note",
             "will-memorise",
-            f"{show_count(s.corpus.characters)} {plural(s.corpus.characters, 'character')} of text: too few to "
-            "learn a language from",
+            f"{show_count(s.corpus.characters)} {plural(s.corpus.characters, 'character')} of text: "
+            "too few to learn a language from",
             f"the text is read {count:.0f} times: the model will learn it by heart and continue it, "
             "not write new text",
             "fine for a first try; add text for anything more",
         )
-    if count > 4 and s.model.dropout == 0:
+    if count > 4 and s.model.dropout == 0 and not tiny:
         yield Finding(
             "warning",
             "no-dropout",
@@ -116,7 +116,7 @@ def passes(s: Situation) -> Iterator[Finding]:
             f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer steps",
         )
     advised = tables.regularisation_for(count).weight_decay
-    if count > 4 and s.train.optimizer.weight_decay < advised / 3:
+    if count > 4 and s.train.optimizer.weight_decay < advised / 3 and not tiny:
         yield Finding(
             "warning",
             "tiny-weight-decay",

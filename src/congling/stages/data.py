@@ -81,10 +81,8 @@ def show(found: Inspection, console: Console) -> None:
     show_result(found.summary, console)
     say(console, "first documents:")
     for document in found.first:
-        say(
-            console,
-            f"  {document.id} ({len(document.text):,} {plural(len(document.text), 'character')})  {_excerpt(document.text)}",
-        )
+        length = f"{len(document.text):,} {plural(len(document.text), 'character')}"
+        say(console, f"  {document.id} ({length})  {_excerpt(document.text)}")
     show_problems(found, console)
 
 
