@@ -5,9 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from congling.plan.show import curve, show
+from congling.plan.show import curve, show, show_brief
 
 sys.path.insert(0, str(Path(__file__).parent))
 from situations import HLM, SLQM, plan
@@ -28,6 +29,26 @@ def test_everything_is_shown():
         "do:",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "found", [plan(HLM), plan(SLQM), plan(HLM, train__optimizer={"kind": "adamw", "rate": 0.03})]
+)
+def test_the_brief_form_is_a_dozen_lines_and_every_warning(found):
+    out = io.StringIO()
+    show_brief(found, Console(file=out, width=80))
+    said = " ".join(out.getvalue().split())
+    assert len(out.getvalue().splitlines()) <= 12 + 4 * len(found.findings)
+    for part in (
+        f"{found.cost.embedding_share:.0%} of them",
+        f"{found.cost.passes:.1f} passes",
+        "▇",
+        "memory",
+    ):
+        assert part in said
+    for finding in found.findings:
+        assert f"{finding.severity}: {finding.what}" in said
+        assert (f"do: {finding.remedy}" in said) == (finding.severity != "note")
 
 
 def test_the_curve_rises_and_falls():

@@ -14,7 +14,7 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data.inspection import inspect
 from congling.plan.recipe import Recipe, read
-from congling.stages import train
+from congling.stages import explain, train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml"))
@@ -112,6 +112,17 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
     for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
         with pytest.raises(UserError, match=f"other settings: '[^']*{key.rpartition('.')[2]}"):
             train.run(recipe("slqm", tmp_path, [f"{key}={value}"]), tmp_path / "out", force=True)
+
+
+def test_the_end_says_what_the_loss_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = recipe("slqm", tmp_path)
+    (tmp_path / "small.toml").write_text(small.to_toml(), encoding="utf-8")
+    train.command([str(tmp_path / "small.toml")], tmp_path / "out", force=True)
+    said = capsys.readouterr().out
+    found = [finding for finding in explain.run(tmp_path / "out") if finding.severity != "note"]
+    assert found and f"{found[0].severity}: {found[0].what}\n" in said
+    assert f"congling explain {tmp_path / 'out'}\n" in said
+    assert len(said[: said.index("reference")].splitlines()) < 60 and "`congling plan`" in said
 
 
 def test_after_ctrl_c_the_same_command_goes_on(

@@ -29,6 +29,37 @@ def show(plan: Plan, console: Console) -> None:
         console.print("[green]nothing to warn about[/]")
 
 
+def show_brief(plan: Plan, console: Console) -> None:
+    """Print what will be run, what it costs and what to beware of, in a dozen lines without the reasons."""
+    console.print(_corpus_line(plan))
+    for name, text in _brief_lines(plan):
+        console.print(f"[bold]{name:<8}[/] {escape(text)}", highlight=False)
+    for finding in plan.findings:
+        console.print(brief_finding(finding))
+        if finding.severity != "note":
+            console.print(Text(f"  do: {finding.remedy}"))
+    console.print("[dim]`congling plan` shows the reason of every choice, and so does the report[/]\n")
+
+
+def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Names and contents of the lines."""
+    model, train, cost = plan.model, plan.train, plan.cost
+    heads = f"{model.attention.heads} {plural(model.attention.heads, 'head')}"
+    steps = f"{train.steps:,} {plural(train.steps, 'step')} of {show_count(cost.tokens_per_step)} tokens"
+    pace = f"{show_count(cost.tokens_per_step / cost.seconds_per_step)} tokens/s"
+    rates = curve(plan.learning_rates(32), height=1)[0]
+    return [
+        ("model", f"{model.layers} × {model.width}, {heads}, context {model.context}, {model.mlp.kind} MLP"),
+        ("size", f"{show_count(cost.total_parameters)} parameters, {cost.embedding_share:.0%} of them "
+         "embedding and head"),
+        ("training", f"{steps}: {cost.passes:.1f} passes over the text, dropout {model.dropout:g}"),
+        ("rate", f"{rates} {train.optimizer.kind}, at most {train.optimizer.rate:g}"),
+        ("time", f"{show_seconds(cost.seconds)} at {pace}, {cost.utilisation:.0%} of the matmul peak"),
+        ("memory", f"{show_bytes(cost.peak_memory)} of {show_bytes(plan.machine.memory)}"),
+        ("disk", f"{show_bytes(cost.disk_bytes)}, {show_bytes(plan.machine.free_disk)} are free"),
+    ]  # fmt: skip
+
+
 def curve(values: Sequence[float], height: int = 4) -> list[str]:
     """Draw values in 0..1 as ``height`` lines of block characters, the highest first.
 
@@ -40,6 +71,11 @@ def curve(values: Sequence[float], height: int = 4) -> list[str]:
         "".join(_BARS[max(0, min(8, value - 8 * row))] for value in eighths)
         for row in reversed(range(height))
     ]
+
+
+def brief_finding(finding: Finding) -> Text:
+    """Render one finding in a line: how serious, and what."""
+    return Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what)
 
 
 def finding_text(finding: Finding) -> RenderableType:
@@ -56,10 +92,10 @@ def _corpus_line(plan: Plan) -> str:
     guess = " (estimated)" if corpus.estimated else ""
     where = machine.accelerator or f"{machine.cores} {plural(machine.cores, 'core')}"
     rate = f"{machine.peak / 1e9:,.0f} GFLOP/s {'measured' if machine.measured else 'assumed'}"
+    named = (("character", corpus.characters), ("token", corpus.tokens), ("document", corpus.documents))
+    counts = ", ".join(f"{show_count(count)} {plural(count, noun)}" for noun, count in named)
     return (
-        f"[bold]corpus[/]   {show_count(corpus.characters)} {plural(corpus.characters, 'character')}, "
-        f"{show_count(corpus.tokens)} {plural(corpus.tokens, 'token')}, "
-        f"{corpus.documents:,} {plural(corpus.documents, 'document')}, vocabulary {corpus.vocab_size:,}{guess}\n"
+        f"[bold]corpus[/]   {counts}, vocabulary {corpus.vocab_size:,}{guess}\n"
         f"[bold]machine[/]  {escape(where)}, {show_bytes(machine.memory)} memory, {rate}"
     )
 

@@ -72,8 +72,14 @@ def command(
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
 ) -> None:
     """Train on shards, or go on with the run in --out."""
-    inputs = open_inputs(shards, tokenizer)
-    begin_or_go_on(read_recipe(recipe, overrides or []), inputs, out, must_resume=resume, force=force)
+    from rich.console import Console
+
+    from congling.plan.show import show_brief
+
+    asked, inputs = read_recipe(recipe, overrides or []), open_inputs(shards, tokenizer)
+    begin_or_go_on(
+        asked, inputs, out, must_resume=resume, force=force, show=lambda plan: show_brief(plan, Console())
+    )
     print(f"trained: {out}")
 
 

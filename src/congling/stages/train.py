@@ -20,7 +20,7 @@ from congling.core import artifact, machine
 from congling.core.config import Config, build
 from congling.core.units import show_seconds
 from congling.data import corpus
-from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
+from congling.stages import data, explain, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
 from congling.train.rundir import RunDirectory, require_same
 
@@ -32,6 +32,8 @@ LEAST_SHARE = 0.5
 """Part of a budget that training gets even where preparing the text took more than the rest."""
 SAMPLE_TOKENS = 160
 """Length of the text shown at the end."""
+MOST_FINDINGS = 2
+"""Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def run(
         Interrupted: Ctrl-C during training; calling again goes on.
     """
     from congling.plan import record
-    from congling.plan.show import show
+    from congling.plan.show import show_brief
 
     out, console = Path(out), console or Console(quiet=True)
     started = time.monotonic() if started is None else started
@@ -100,7 +102,7 @@ def run(
         left = max(LEAST_SHARE * recipe.budget, recipe.budget - (time.monotonic() - started))
     at_once = not RunDirectory(out / "run").config.is_file()
     pretrain.begin_or_go_on(
-        recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show(plan, console)
+        recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show_brief(plan, console)
     )
     found = evaluation.run(out) if len(inputs.shards["validation"].tokens) else None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
@@ -139,12 +141,14 @@ def _made(place: Path, kind: str, config: Config) -> bool:
 
 
 def _show_end(made: Trained, console: Console, elapsed: float) -> None:
-    """Print the loss, a text, and what to do next."""
+    """Print the loss, what is wrong with it, a text, and what to do next."""
+    place = shlex.quote(str(made.out))
     if made.evaluation is not None:
         console.print(evaluation.table(made.evaluation, "validation"))
+    _show_findings(made.out, f"congling explain {place}", console)
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
-    place, first_line = shlex.quote(str(made.out)), prompt.strip().partition("\n")[0]
+    first_line = prompt.strip().partition("\n")[0]
     lines = (
         f"\n{prompt}{text}\n",
         f"done in {show_seconds(elapsed)}; the report is {made.report}",
@@ -153,3 +157,14 @@ def _show_end(made: Trained, console: Console, elapsed: float) -> None:
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_findings(out: Path, more: str, console: Console) -> None:
+    """Print the worst of what stands out about the run, a line each, and the command that says more."""
+    from congling.plan.show import brief_finding
+
+    worst = [finding for finding in explain.run(out) if finding.severity != "note"][:MOST_FINDINGS]
+    for finding in worst:
+        console.print(brief_finding(finding), soft_wrap=True)
+    if worst:
+        console.print(f"  {more}", markup=False, highlight=False, soft_wrap=True)
