@@ -1,12 +1,14 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
+import zstandard
 
 from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data import shards
-from congling.data.document import Document, DocumentWriter
+from congling.data.document import Document, DocumentWriter, read_documents
 from congling.tokenizer import store
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.training import train
@@ -146,3 +148,21 @@ def test_damage_is_found(written, damage):
         shards.open_shards(written)
     with pytest.raises(UserError, match="checksum"):
         shards.open_shards(written, verify=True)
+
+
+@pytest.mark.parametrize(
+    "file", ["shards/shards.json", "tokenizer/congling.json", "tokenizer/tokenizer.json"]
+)
+def test_descriptions_nested_without_end_are_named(inputs, written, tmp_path, file):
+    shutil.copytree(inputs / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / file).write_text("[" * 100_000, encoding="utf-8")
+    artifact.seal((tmp_path / file).parent, file.split("/")[0], parents={}, facts={})
+    with pytest.raises(UserError):
+        shards.open_shards(written) if file.startswith("shards") else store.load(tmp_path / "tokenizer")
+
+
+def test_documents_nested_without_end_are_named(tmp_path):
+    file = tmp_path / "train.jsonl.zst"
+    file.write_bytes(zstandard.compress(b"[" * 100_000 + b"\n"))
+    with pytest.raises(UserError, match="damaged"):
+        list(read_documents(file))

@@ -97,7 +97,7 @@ def summary(path: Path | str) -> dict[str, Any]:
     file = opened(path, KIND).path / SUMMARY
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the summary cannot be read ({type(error).__name__})", where=file) from None
 
 

@@ -65,7 +65,7 @@ def read_rows(path: Path | str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
     except OSError as error:
         raise UserError("cannot read the documents", where=path, value=error.strerror) from None
-    except (zstandard.ZstdError, ValueError) as error:
+    except (zstandard.ZstdError, ValueError, RecursionError) as error:
         hint = "make the documents again"
         raise UserError(f"the documents are damaged ({error})", where=path, hint=hint) from None
 

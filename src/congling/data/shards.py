@@ -65,31 +65,6 @@ class TokenSplit:
         start = int(self.ends[index - 1]) if index else 0
         return self.tokens[start : int(self.ends[index])]
 
-    def head(self, limit_tokens: int) -> "TokenSplit":
-        """The first documents that fit into ``limit_tokens``, with their sizes: cheaper to evaluate.
-
-        When not even the first document fits, its beginning is taken, and its characters and bytes are
-        scaled by the share of its tokens: an estimate, exact within the variation of characters per token.
-        """
-        if len(self.tokens) <= limit_tokens:
-            return self
-        count = int(np.searchsorted(self.ends, limit_tokens, side="right"))
-        if count:
-            parts = self.ends[:count], self.characters[:count], self.bytes[:count]
-            return TokenSplit(self.tokens[: int(self.ends[count - 1])], *parts, self.eos_id, self.vocab_size)
-        share = limit_tokens / int(self.ends[0])
-        characters, sizes = (
-            np.array([max(1, round(int(size[0]) * share))]) for size in (self.characters, self.bytes)
-        )
-        return TokenSplit(
-            self.tokens[:limit_tokens],
-            np.array([limit_tokens]),
-            characters,
-            sizes,
-            self.eos_id,
-            self.vocab_size,
-        )
-
 
 @dataclass(frozen=True)
 class Shards:
@@ -287,7 +262,7 @@ def _read_array(file: Path) -> np.ndarray:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read this description ({type(error).__name__})", where=file) from None
     if not isinstance(content, dict):
         raise UserError("this description is no table", where=file)

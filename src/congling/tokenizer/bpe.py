@@ -68,7 +68,7 @@ class BytePairTokenizer(Tokenizer):
                 raise ValueError("the vocabulary does not follow from the merges")
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError("this is no byte-level BPE of congling", where=file, value=str(error)) from None
         return cls(inner, special, chat_template, fingerprint)
 

@@ -49,7 +49,7 @@ class CharacterTokenizer(Tokenizer):
             characters.encode()
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError("this is no character tokenizer", where=file) from None
         if not distinct:
             raise UserError("a character has two ids", where=file)

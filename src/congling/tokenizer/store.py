@@ -39,7 +39,7 @@ def load(path: Path | str) -> Tokenizer:
         kind = KINDS[content["kind"]]
         special = {str(text): int(index) for text, index in content["special"].items()}
         template, size = str(content["chat_template"]), int(content["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"the description of the tokenizer is damaged ({type(error).__name__})", where=file
         ) from None
