@@ -58,3 +58,10 @@ def test_the_penalty_pushes_down_what_was_seen_whatever_its_sign():
 def test_impossible_settings_are_refused(changes: dict[str, float]):
     with pytest.raises(UserError):
         build(SamplingConfig, changes)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_an_error_for_people(bad: float):
+    logits = torch.tensor([[0.0, bad, 1.0]])
+    with pytest.raises(UserError, match="no finite numbers"):
+        sample(logits, SamplingConfig(), torch.Generator())

@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from congling.core.config import Config
+from congling.core.errors import UserError
 
 
 class SamplingConfig(Config):
@@ -32,6 +33,9 @@ def sample(
 
     ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. The
     generator must live on the device of the logits.
+
+    Raises:
+        UserError: the logits are not finite.
     """
     logits = logits.float()
     if seen is not None:
@@ -40,6 +44,11 @@ def sample(
     if config.temperature == 0:
         return logits.argmax(-1)
     probabilities = filtered(logits / config.temperature, config)
+    if not probabilities.isfinite().all():
+        raise UserError(
+            "the model's scores are no finite numbers",
+            hint="its weights are damaged, or the temperature is too near 0: write 0 for the likeliest token",
+        )
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
 
 
