@@ -185,15 +185,13 @@ def test_overlap_gives_context():
         next(evaluation_windows(MANY, context=8, rows=1, overlap=8))
 
 
-def test_a_limited_evaluation_keeps_whole_documents():
-    head = MANY.head(45)
-    assert head.documents == 3
-    assert len(head.tokens) == 38
-    assert head.characters.sum() == 35
-    scored = sum(batch.count for batch in evaluation_windows(MANY, context=8, rows=2, limit_tokens=45))
-    assert scored == 38
-    one = split_of(101).head(50)
-    assert (len(one.tokens), one.documents, int(one.characters[0])) == (50, 1, 50)
+def test_a_limited_evaluation_is_spread_over_the_whole_split():
+    everything = list(evaluation_windows(MANY, context=8, rows=1))
+    some = list(evaluation_windows(MANY, context=8, rows=1, limit_tokens=45))
+    assert len(some) == 5
+    assert equal([some[0]], [everything[0]]) and equal([some[-1]], [everything[-1]])
+    assert all(any(equal([window], [other]) for other in everything) for window in some)
+    assert equal(list(evaluation_windows(MANY, context=8, rows=1, limit_tokens=10**6)), everything)
 
 
 def test_prefetching_changes_nothing():

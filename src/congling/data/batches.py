@@ -176,17 +176,21 @@ def evaluation_windows(
     split included, is predicted from the end-of-text id before it. The last window is filled up with
     end-of-text ids of weight 0.
 
-    With ``limit_tokens`` only ``split.head(limit_tokens)`` is scored: take characters and bytes from there
-    as well.
+    With ``limit_tokens`` only as many windows are taken, evenly spread over the whole split: its beginning
+    alone can be much easier or harder than the rest. The sum of the batches' counts says how many tokens
+    were scored.
 
     Raises:
         ValueError: ``overlap`` is not between 0 and ``context - 1``.
     """
     if not 0 <= overlap < context:
         raise ValueError(f"overlap {overlap} must be at least 0 and below the context {context}")
-    split = split if limit_tokens is None else split.head(limit_tokens)
     total, stride = len(split.tokens), context - overlap
     starts = np.arange(0, max(1, total - overlap), stride) if total else np.empty(0, np.int64)
+    if limit_tokens is not None and limit_tokens < total:
+        starts = starts[
+            np.linspace(0, len(starts) - 1, max(1, limit_tokens // stride)).round().astype(np.int64)
+        ]
     for first in range(0, len(starts), rows):
         yield _evaluation_batch(split, starts[first : first + rows], context, overlap, document_mask)
 

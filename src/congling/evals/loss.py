@@ -76,7 +76,8 @@ def evaluate(
         rows: windows scored together.
         overlap: tokens of each window that only give context; half a window by default. 0 is fastest and
             counts the first tokens of every window as if nothing stood before them.
-        limit_tokens: score only the beginning of the split.
+        limit_tokens: score only about so many, in windows spread over the split; characters and bytes of the
+            report are then the same share of the split's.
         document_mask: attention stays inside a document.
 
     Raises:
@@ -89,25 +90,33 @@ def evaluate(
             value=context,
             hint=f"at most {model.config.context}",
         )
-    part = split if limit_tokens is None else split.head(limit_tokens)
-    if not len(part.tokens):
+    if not len(split.tokens):
         raise UserError(
             "there is no held-out text to score", hint="hold out documents: data.split.validation"
         )
     overlap = context // 2 if overlap is None else overlap
     windows = evaluation_windows(
-        part, context=context, rows=rows, overlap=overlap, document_mask=document_mask
+        split,
+        context=context,
+        rows=rows,
+        overlap=overlap,
+        limit_tokens=limit_tokens,
+        document_mask=document_mask,
     )
-    count = math.ceil(max(1, len(part.tokens) - overlap) / (context - overlap) / rows)
+    length = min(len(split.tokens), limit_tokens or len(split.tokens))
+    count = math.ceil(max(1, length - overlap) / (context - overlap) / rows)
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    nats = 0.0
+    nats, scored = 0.0, 0
     try:
         for batch in track(windows, "held-out loss", total=count):
             nats += _summed_nats(model, batch, device)
+            scored += int(batch.count)
     finally:
         model.train(was_training)
-    return LossReport(nats, len(part.tokens), int(part.characters.sum()), int(part.bytes.sum()))
+    share = scored / len(split.tokens)
+    characters, sizes = (max(1, round(share * int(part.sum()))) for part in (split.characters, split.bytes))
+    return LossReport(nats, scored, characters, sizes)
 
 
 def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> float:
