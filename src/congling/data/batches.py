@@ -189,7 +189,9 @@ def evaluation_windows(
     starts = np.arange(0, max(1, total - overlap), stride) if total else np.empty(0, np.int64)
     if limit_tokens is not None and limit_tokens < total:
         starts = starts[
-            np.linspace(0, len(starts) - 1, max(1, limit_tokens // stride)).round().astype(np.int64)
+            np.linspace(0, len(starts) - 1, min(len(starts), max(1, limit_tokens // stride)))
+            .round()
+            .astype(np.int64)
         ]
     for first in range(0, len(starts), rows):
         yield _evaluation_batch(split, starts[first : first + rows], context, overlap, document_mask)

@@ -290,7 +290,7 @@ def _optimizer(
             "momentum_warmup": min(150, max(1, steps // 2)),
         }
     why = (
-        "orthogonal updates reach a loss in about half the steps of AdamW; rates measured on small Chinese "
+        "orthogonal updates need fewer steps than AdamW's; rates measured on small Chinese "
         f"corpora; weight decay for {passes:.1f} passes"
     )
     return choices.complete("optimizer", advised, why)

@@ -119,7 +119,7 @@ class TrainConfig(Config):
     evaluate_every: PositiveInt | None = None
     """Steps between held-out losses; twenty in a run when not given."""
     evaluate_tokens: PositiveInt | None = None
-    """Held-out tokens scored each time, whole documents from the beginning; all of them when not given."""
+    """Held-out tokens scored each time, spread over all of them; all when not given."""
     hand_on: Literal["best", "last"] = "best"
     """Which weights the run gives away: those of the lowest held-out loss; or the last, where a text is to be
     learnt by heart and held-out text says nothing."""
