@@ -1,15 +1,21 @@
 """The pretraining stage from a recipe: it plans, trains, and goes on only with the same recipe."""
 
+import os
 import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import locate_checkpoint
 from congling.model.families import FAMILIES
-from congling.stages import pretrain
+from congling.stages import pretrain, train
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -55,6 +61,35 @@ def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_pa
     (out / "recipe.toml").unlink()
     with pytest.raises(UserError, match="begun by a program"):
         pretrain.begin_or_go_on(asked, inputs, out)
+
+
+def test_of_two_processes_one_plans(inputs, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    together = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    paths = [str(inputs.shards.artifact.path), str(inputs.tokenizer_path), str(tmp_path / "run")]
+    command = [sys.executable, str(Path(__file__).with_name("together_program.py")), *paths]
+    processes = [
+        subprocess.Popen(command, env=together | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=60)[0].split() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0]
+    assert said[0][:2] == ["planned", "steps"] and said[1][:1] == ["steps"]
+    steps = read_toml(tmp_path / "run" / "config.toml")["train"]["steps"]
+    assert int(said[0][2]) == steps >= 20
+
+
+def test_train_is_not_for_several_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="torchrun started several: 2"):
+        train.run(pretrain.read_recipe(None, TINY), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_model_and_shards_must_fit(inputs, tmp_path):

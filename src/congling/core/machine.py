@@ -10,6 +10,11 @@ from pathlib import Path
 import psutil
 
 
+def processes() -> int:
+    """How many processes torchrun started to train together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def cores() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,6 +8,7 @@ Whatever the recipe leaves open (model, batch, rates, number of steps) is planne
 budget.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +103,31 @@ def begin_or_go_on(
         UserError: the plan has an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    if RunDirectory(out).config.is_file():  # written after everything else a run starts with
+    from congling.train.backends import ddp
+
+    # Of several processes one plans: measured speeds differ, and all must take the same steps.
+    first, config, files = ddp.join(str(recipe.train.get("device", "auto"))), None, {}
+    if first and RunDirectory(out).config.is_file():  # written after everything else a run starts with
         _require_same(recipe, out)
-        return run(_stored(out), inputs, out, must_resume=must_resume)
+        config = _stored(out)
+    elif first:
+        planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show)
+        config = PretrainConfig(model=planned.model, train=planned.train)
+        files = run_files(recipe, planned)
+    said = ddp.from_first(config.model_dump_json() if config is not None else "")
+    config = build(PretrainConfig, json.loads(said), where="the first process")
+    return run(config, inputs, out, must_resume=must_resume, files=files)
+
+
+def _planned(
+    recipe: "Recipe", inputs: Inputs, out: Path, *, seconds: float | None, force: bool,
+    show: "Callable[[Plan], None] | None",
+) -> "Plan":  # fmt: skip
+    """Plan a new run and show the plan.
+
+    Raises:
+        UserError: the plan has an error.
+    """
     from congling.plan.planning import require_sound
 
     asked = recipe.replace(
@@ -115,8 +138,7 @@ def begin_or_go_on(
         show(planned)
     if not force:
         require_sound(planned.findings)
-    config = PretrainConfig(model=planned.model, train=planned.train)
-    return run(config, inputs, out, must_resume=must_resume, files=run_files(recipe, planned))
+    return planned
 
 
 def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:

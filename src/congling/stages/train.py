@@ -18,6 +18,7 @@ from rich.console import Console
 
 from congling.core import artifact, machine
 from congling.core.config import Config, build
+from congling.core.errors import UserError
 from congling.core.units import show_seconds
 from congling.data import corpus
 from congling.stages import data, explain, generate, pretrain, report, tokenize, tokenizer
@@ -87,12 +88,19 @@ def run(
         started: ``time.monotonic()`` from which the budget counts; by default now.
 
     Raises:
-        UserError: the recipe, its texts or an existing ``out`` do not allow it.
+        UserError: the recipe, its texts or an existing ``out`` do not allow it; or torchrun started several
+            processes.
         Interrupted: Ctrl-C during training; calling again goes on.
     """
     from congling.plan import record
     from congling.plan.show import show_brief
 
+    if machine.processes() > 1:
+        raise UserError(
+            "train prepares and reports in one process, but torchrun started several",
+            value=machine.processes(),
+            hint="make documents, tokenizer and shards first, then start `congling pretrain` with torchrun",
+        )
     out, console = Path(out), console or Console(quiet=True)
     started = time.monotonic() if started is None else started
     _prepare(recipe, out, console)

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from congling.train.backends.single import Single
+from congling.core import machine
+from congling.train.backends.single import Single, choose_device
 from congling.train.config import TrainConfig
 
 
@@ -22,10 +23,9 @@ class DDP(Single):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
+        join(config.device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(self.device)
-        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
 
     def wrap(self, step: nn.Module) -> nn.Module:
@@ -63,6 +63,35 @@ class DDP(Single):
         dist.destroy_process_group()
 
 
+def join(device: str) -> bool:
+    """Join the processes torchrun started, where it did; whether this is the first, or the only one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if machine.processes() == 1:
+        return True
+    if not dist.is_initialized():
+        gpu = choose_device(device).type == "cuda"
+        if gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if gpu else "gloo")
+    return dist.get_rank() == 0
+
+
+def from_first(text: str) -> str:
+    """What the first process says, in every process; the others wait for it."""
+    if not dist.is_initialized():
+        return text
+    place = f"cuda:{torch.cuda.current_device()}" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor(list(text.encode()), dtype=torch.uint8, device=place)
+    length = torch.tensor(len(said), device=place)
+    dist.broadcast(length, 0)
+    said = said if dist.get_rank() == 0 else torch.empty(int(length), dtype=torch.uint8, device=place)
+    dist.broadcast(said, 0)
+    return bytes(said.tolist()).decode()
+
+
 def build_backend(config: TrainConfig) -> Single:
     """DDP when torchrun started this process, else a single process."""
-    return DDP(config) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Single(config)
+    return DDP(config) if machine.processes() > 1 else Single(config)

@@ -1,0 +1,20 @@
+"""One of two processes that begin a run from a recipe: shards, tokenizer and output are its arguments."""
+
+import sys
+from pathlib import Path
+
+from congling.stages.pretrain import begin_or_go_on, open_inputs, read_recipe
+
+RECIPE = (
+    "budget=0.01s", "train.context=16", "train.rows=2", "train.device=cpu", "train.compile='off'",
+    "model.layers=1", "model.width=64", "train.optimizer.kind=adamw", "train.optimizer.rate=0.00001",
+)  # fmt: skip
+"""The number of steps is left to the plan; its learning rate is an error, and such plans measure no steps."""
+
+if __name__ == "__main__":
+    shards, tokenizer, out = sys.argv[1:]
+    inputs = open_inputs(shards, tokenizer)
+    run = begin_or_go_on(
+        read_recipe(None, RECIPE), inputs, Path(out), force=True, show=lambda plan: print("planned")
+    )
+    print("steps", len([row for row in run.log("metrics").rows() if "loss" in row]))
