@@ -15,7 +15,7 @@ from congling.cli import application
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.model.families import FAMILIES
+from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
@@ -191,8 +191,9 @@ def test_plan_in_the_recipes_page_is_what_the_plan_chooses():
 
 def _options():
     """Arguments of the families that no key of [model] gives."""
-    known = {"vocab_size", *ModelRecipe.model_fields}
-    return {key for family in FAMILIES.values() for key in inspect.signature(family).parameters} - known
+    known = {"vocab_size", "sizes", *ModelRecipe.model_fields}
+    arguments = {key for family in FAMILIES.values() for key in inspect.signature(family).parameters}
+    return (arguments | set(Sizes.__annotations__)) - known
 
 
 def _shown(field):
