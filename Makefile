@@ -3,6 +3,8 @@ PY     ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 EXTRAS ?= dev,data,hf
+# make bench BENCH= measures everything in full, which takes about two hours.
+BENCH  ?= --quick
 # uv does not read pip's find-links: hand them over. Where none are set, let uv choose the CPU or CUDA build of torch.
 FIND    := $(or $(UV_FIND_LINKS),$(shell $(PY) -m pip config get global.find-links 2>/dev/null),$(PIP_FIND_LINKS))
 BACKEND ?= $(if $(FIND),,auto)
@@ -29,7 +31,7 @@ check: $(VENV)/.ok
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.ok
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info
