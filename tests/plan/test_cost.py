@@ -9,11 +9,11 @@ import torch
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.plan.cost import layer_activations, memory, optimizer_values
+from congling.plan.cost import estimate, layer_activations, memory, optimizer_values
 from congling.train.config import TrainConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from situations import HLM, plan
+from situations import HLM, LAPTOP, plan
 
 
 def kept(family: str, layers: int, **options) -> float:
@@ -69,6 +69,17 @@ def test_memory_falls_with_checkpointing_and_rises_with_an_average():
     checkpointed = memory(config, base.replace(checkpointing=True), gpu=False)
     assert checkpointed["activations"] < memory(config, base, gpu=False)["activations"] / 3
     assert memory(config, base.replace(ema=0.99), gpu=False)["average of weights"] == 4 * parameters(config)
+
+
+def test_a_measured_peak_is_what_is_planned():
+    found = plan(HLM, "3m")
+    more = found.cost.peak_memory + 3e8
+    cost = estimate(found.model, found.train, HLM, LAPTOP, peak_memory=more)
+    assert cost.peak_memory == pytest.approx(more)
+    assert cost.memory["activations"] == found.cost.memory["activations"]
+    assert (
+        estimate(found.model, found.train, HLM, LAPTOP, peak_memory=1.0).peak_memory == found.cost.peak_memory
+    )
 
 
 def test_tokens_passes_and_time_hang_together():

@@ -71,15 +71,22 @@ def estimate(
     machine: MachineFacts,
     *,
     seconds_per_step: float | None = None,
+    peak_memory: float | None = None,
 ) -> Cost:
-    """Cost of training ``model`` as ``train`` says; ``seconds_per_step`` is a measured time where there
-    is one."""
+    """Cost of training ``model`` as ``train`` says, with time and memory of its steps where measured.
+
+    What a measured process held beyond the model, its state and its activations is the runtime: libraries,
+    the compiler, and what earlier stages left behind.
+    """
     per_step = train.tokens_per_step
     flops_per_step = flops_per_token(model, train.context) * per_step
     if seconds_per_step is None:
         share = tables.utilisation(machine, model.width, compiled=train.compile == "on")
         seconds_per_step = flops_per_step / (share * machine.peak)
     tokens = train.steps * per_step
+    held = memory(model, train, gpu=machine.accelerator is not None)
+    if peak_memory is not None:
+        held["runtime"] = max(held["runtime"], peak_memory - (sum(held.values()) - held["runtime"]))
     return Cost(
         parameters=parameter_table(model),
         tokens_per_step=per_step,
@@ -89,7 +96,7 @@ def estimate(
         seconds_per_step=seconds_per_step,
         utilisation=flops_per_step / seconds_per_step / machine.peak,
         time=_time(train, corpus, seconds_per_step),
-        memory=memory(model, train, gpu=machine.accelerator is not None),
+        memory=held,
         disk=_disk(model, train, corpus),
     )
 

@@ -89,12 +89,17 @@ class Plan:
 
 
 def make(
-    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
+    recipe: Recipe,
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    *,
+    seconds_per_step: float | None = None,
+    peak_memory: float | None = None,
 ) -> Plan:
     """Plan a recipe for a corpus and a machine.
 
-    ``seconds_per_step`` is a time measured with the plan's own model and batch (plan once, measure, plan
-    again).
+    ``seconds_per_step`` and ``peak_memory`` (bytes of the process) are measured with the plan's own model and
+    batch, where they are: plan once, measure, plan again.
 
     Raises:
         UserError: the recipe contradicts itself.
@@ -102,7 +107,14 @@ def make(
     advice = _fitted(
         advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine
     )
-    cost = estimate(advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step)
+    cost = estimate(
+        advice.model,
+        advice.train,
+        corpus,
+        machine,
+        seconds_per_step=seconds_per_step,
+        peak_memory=peak_memory,
+    )
     situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget, recipe.fixes_work)
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
@@ -114,8 +126,7 @@ def measured(
     probe: Callable[[str, str], Probe],
     measure: Callable[[ModelConfig, TrainConfig], Calibration],
 ) -> Plan:
-    """Plan for this machine as measured: its matmul peak decides the model, a real step of that model the
-    time.
+    """Plan for this machine as measured: its matmul peak decides the model, real steps of it time and memory.
 
     Args:
         recipe: what is asked for.
@@ -133,7 +144,14 @@ def measured(
     first = make(recipe, corpus, here)
     if any(finding.severity == "error" for finding in first.findings):
         return first
-    return make(recipe, corpus, here, seconds_per_step=measure(first.model, first.train).seconds_per_step)
+    found = measure(first.model, first.train)
+    return make(
+        recipe,
+        corpus,
+        here,
+        seconds_per_step=found.seconds_per_step,
+        peak_memory=found.peak_memory_bytes,
+    )
 
 
 def require_sound(findings: Iterable[Finding]) -> None:
