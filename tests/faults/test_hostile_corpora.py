@@ -75,7 +75,7 @@ def test_arbitrary_bytes(tmp_path: Path, suffix: str, content: bytes) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     value=st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        st.none() | st.booleans() | st.floats(allow_subnormal=False) | st.text(max_size=8),
         lambda inner: (
             st.lists(inner, max_size=4)
             | st.dictionaries(

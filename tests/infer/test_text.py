@@ -11,10 +11,11 @@ from congling.infer.text import TextStream
     st.lists(st.text(alphabet="零。ab", max_size=3), max_size=2),
 )
 def test_cutting_bytes_anywhere_changes_nothing(text: str, stop: list[str]):
-    stream = TextStream(stop)
+    stream, at_once = TextStream(stop), TextStream(stop)
     pieces = [stream.feed(bytes([byte])) for byte in text.encode()] + [stream.close()]
-    ends = [position for mark in stop if mark and (position := text.find(mark)) >= 0]
-    assert "".join(pieces) == text[: min(ends, default=len(text))]
+    complete = [(at + len(mark), at) for mark in stop if mark and (at := text.find(mark)) >= 0]
+    assert "".join(pieces) == text[: min(complete)[1] if complete else len(text)]
+    assert "".join(pieces) == at_once.feed(text.encode()) + at_once.close()
     assert all("\ufffd" not in piece for piece in pieces)
     assert stream.done
 

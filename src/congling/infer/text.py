@@ -35,10 +35,11 @@ class TextStream:
 
     def _settle(self, new: str) -> str:
         text = self._held + new
-        found = [position for stop in self._stop if (position := text.find(stop)) >= 0]
+        # Of several the one that is complete first, so that nothing depends on how the text was cut.
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self._held, self.done = "", True
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
