@@ -135,9 +135,9 @@ def _decoder(
 
 
 def _heads(width: int, heads: int | None, head_width: int | None) -> tuple[int, int]:
-    """Number and width of heads: 64 channels from width 256 on, 32 below: narrow models have several too."""
+    """Number and width of heads: 64 channels from width 192 on, 32 below: narrow models have several too."""
     if heads is None:
-        head_width = head_width or (64 if width >= 256 else 32)
+        head_width = head_width or (64 if width >= 192 else 32)
         return max(1, width // head_width), head_width
     return heads, head_width or width // heads
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -57,7 +58,7 @@ def content(run: RunRecord) -> Content:
     """Gather everything a report of ``run`` says; what was not recorded is left out."""
     planned = [Finding(**one) for one in _planned_findings(run)]
     return Content(
-        title=run.path.resolve().name,
+        title=_title(run.path.resolve()),
         subtitle=_subtitle(run),
         tiles=tuple(_tiles(run)),
         findings=(*explain(run), *planned),
@@ -67,6 +68,11 @@ def content(run: RunRecord) -> Content:
         config=tomli_w.dumps(dict(run.config)) if run.config else "",
         reproduce=how_to_reproduce(run),
     )
+
+
+def _title(path: Path) -> str:
+    """Name of the run; what `congling train` wrote is called as its --out."""
+    return path.parent.name if path.name == "run" and path.parent.name else path.name
 
 
 def _subtitle(run: RunRecord) -> str:
