@@ -105,7 +105,8 @@ def run(
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
     rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
-    if (folder / "metrics.jsonl").is_file() and split == "validation" and limit_tokens is None:
+    own = loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint  # not some other text's
+    if own and (folder / "metrics.jsonl").is_file() and split == "validation" and limit_tokens is None:
         record.add_result(folder, "held_out", loss.to_json())
         if copied is not None:
             record.add_result(folder, "copying", copied.to_json())
