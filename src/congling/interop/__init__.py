@@ -1,0 +1,1 @@
+"""Models, tokenizers and adapters in the formats of other programs: one reader and writer a format."""

@@ -1,0 +1,24 @@
+"""A model in our terms, wherever it came from: what every reader gives and every writer takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from congling.model.config import ModelConfig
+from congling.tokenizer.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """Configuration, weights and tokenizer of one model."""
+
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    """Tensors under the names of our ``Transformer.state_dict()``, in our arrangement (half-split rotary
+    rows, separate projections). A mapping may be lazy: a tensor is read when it is asked for."""
+    tokenizer: Tokenizer | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """``name`` of the model, ``chat`` (whether it was tuned for its template), ``notes`` (what changed on
+    the way, in sentences for the person)."""

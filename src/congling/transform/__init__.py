@@ -1,0 +1,1 @@
+"""A model made into another one: adapters attached, mixed and merged."""
