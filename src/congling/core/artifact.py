@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.core.output import flush, replacing
 
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -75,31 +75,16 @@ def writing(
     Raises:
         UserError: something is at ``path`` already and ``overwrite`` is false.
     """
-    path = Path(path)
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        hint = "choose another --out, or remove it first"
-        raise UserError("the output directory exists already", value=str(path), hint=hint)
-    missing = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with replacing(path, overwrite=overwrite) as temporary:
+        temporary.mkdir()
         yield temporary
         seal(temporary, kind, parents=parents or {}, facts=facts or {})
-        _replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in missing:
-            with contextlib.suppress(OSError):  # what is not empty stays
-                parent.rmdir()
 
 
 def seal(path: Path, kind: str, *, parents: Mapping[str, Artifact], facts: Mapping[str, Any]) -> None:
     """Write the manifest of a finished directory, durably and last."""
     files = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name != MANIFEST):
-        _flush(file)
         files[file.relative_to(path).as_posix()] = file_hash(file)
     manifest = {
         "kind": kind,
@@ -161,28 +146,9 @@ def write_text(path: Path, text: str) -> None:
     """Replace a small text file atomically and durably."""
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
-    _flush(temporary)
+    flush(temporary)
     temporary.replace(path)
 
 
 def _fingerprint(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Rename a directory into place; an old one steps aside first, so a crash leaves one of the two whole."""
-    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        target.rename(aside)
-    source.rename(target)
-    _flush(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Ask the system to put a file or directory entry on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

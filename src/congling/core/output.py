@@ -1,0 +1,86 @@
+"""Outputs that appear whole or not at all: written beside their place under a temporary name, then renamed.
+
+::
+
+    .book.gguf.partial-4711      while it is written; removed when anything goes wrong
+    book.gguf                    after the last byte has reached the disk
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from congling.core.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a free path to write a file or a directory at, and rename it to ``path`` on success.
+
+    Anything raised inside removes what was written, and the directories that were made to hold it.
+
+    Raises:
+        UserError: something other than an empty directory is at ``path`` and ``overwrite`` is false, or
+            ``path`` cannot be written to.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", value=str(path)) from None
+    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    _remove(temporary)
+    try:
+        yield temporary
+        flush(temporary)
+        _rename(temporary, path)
+    finally:
+        _remove(temporary)
+        for parent in missing:
+            with contextlib.suppress(OSError):  # what is not empty stays
+                parent.rmdir()
+
+
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Raise unless ``path`` is free (an empty directory is): better before the work than after it."""
+    if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        kind = "directory" if path.is_dir() else "file"
+        hint = "choose another --out, or remove it first"
+        raise UserError(f"the output {kind} exists already", value=str(path), hint=hint)
+
+
+def flush(path: Path) -> None:
+    """Ask the system to put a file, or a directory and the files in it, on the disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            flush(inner)
+    _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename into place; an old directory steps aside first, so a crash leaves one of the two whole."""
+    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.is_dir() or (source.is_dir() and target.exists()):
+        target.rename(aside)
+    source.replace(target)
+    _remove(aside)
+    _flush_one(target.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

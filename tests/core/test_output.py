@@ -1,0 +1,68 @@
+"""Outputs appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.core.output import replacing
+
+
+def _write(target: Path, directory: bool, text: str) -> None:
+    if directory:
+        (target / "inner").mkdir(parents=True)
+        (target / "inner" / "a.txt").write_text(text)
+    else:
+        target.write_text(text)
+
+
+@pytest.mark.parametrize("directory", [True, False])
+def test_appears_only_when_the_block_ends(tmp_path: Path, directory: bool) -> None:
+    target = tmp_path / "a" / "b" / "out"
+    with replacing(target) as temporary:
+        assert not temporary.exists()
+        _write(temporary, directory, "new")
+        assert not target.exists()
+    assert ((target / "inner" / "a.txt") if directory else target).read_text() == "new"
+    assert [file.name for file in target.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("directory", [True, False])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, directory: bool) -> None:
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a" / "b" / "out") as temporary:
+        _write(temporary, directory, "half")
+        raise RuntimeError("the disk is full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_the_old_output(tmp_path: Path) -> None:
+    _write(tmp_path / "out", True, "old")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "out", overwrite=True) as temporary:
+        _write(temporary, True, "half")
+        raise RuntimeError("the disk is full")
+    assert (tmp_path / "out" / "inner" / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("after", [True, False])
+def test_overwrite_replaces_a_file_or_a_directory(tmp_path: Path, before: bool, after: bool) -> None:
+    _write(tmp_path / "out", before, "old")
+    with pytest.raises(UserError, match="exists already"), replacing(tmp_path / "out"):
+        pass
+    with replacing(tmp_path / "out", overwrite=True) as temporary:
+        _write(temporary, after, "new")
+    assert ((tmp_path / "out" / "inner" / "a.txt") if after else tmp_path / "out").read_text() == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_empty_directory_is_free(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with replacing(tmp_path / "out") as temporary:
+        _write(temporary, False, "new")
+    assert (tmp_path / "out").read_text() == "new"
+
+
+def test_a_file_in_the_way_of_the_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "a" / "out"):
+        pass
