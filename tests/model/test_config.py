@@ -47,10 +47,30 @@ def test_a_configuration_survives_toml_and_json(family: str):
     assert config.replace(layers=4).layers == 4
 
 
+def test_a_configuration_stored_before_the_parts_of_other_families_still_reads():
+    old = FAMILIES["qwen3-moe"](**SIZES).model_dump(mode="json")
+    del old["positions"]["scaling"], old["attention"]["output_bias"]
+    del old["mlp"]["router"]["normalise"], old["mlp"]["router"]["scale"]
+    assert build(ModelConfig, old) == FAMILIES["qwen3-moe"](**SIZES)
+
+
 def test_sizes_of_known_models():
     gpt2 = preset("124m", vocab_size=50257, context=1024)
     assert parameters(gpt2) == 124_439_808
     assert kv_cache_bytes(gpt2, 1024) == 2 * 12 * 768 * 1024 * 4
+    qwen2 = FAMILIES["qwen2"](
+        vocab_size=151_936, context=32_768, layers=24, width=896, heads=14, kv_heads=2, hidden=4864
+    )
+    assert parameters(qwen2) == 494_032_768  # Qwen2-0.5B
+    mistral = FAMILIES["mistral"](
+        vocab_size=32_000, context=32_768, layers=32, width=4096, heads=32, tied=False
+    )
+    assert parameters(mistral) == 7_241_732_096  # Mistral 7B v0.1
+    deepseek = FAMILIES["deepseek-moe-v1"](
+        vocab_size=102_400, context=4096, layers=28, width=2048, heads=16, hidden=1408, experts=64, active=6,
+        shared=2, dense_hidden=10_944, tied=False,
+    )  # fmt: skip
+    assert parameters(deepseek) == 16_375_728_128  # DeepSeek-MoE 16B
 
 
 def test_flops_of_a_model_counted_by_hand():
@@ -85,6 +105,9 @@ def test_presets_keep_exportable_shapes_and_grow():
     ({"layers": 0}, "greater than 0"),
     ({"mlp": {"kind": "moe", "experts": 2, "active": 3, "hidden": 64}}, "exceeds experts"),
     ({"mlp": {"kind": "moe", "experts": 2, "active": 1, "hidden": 64, "dense_layers": 1}}, "dense_hidden"),
+    ({"positions": {"scaling": {"kind": "linear", "factor": 0}}}, "greater than 0"),
+    ({"positions": {"scaling": {"kind": "llama3", "factor": 8, "low_frequency_factor": 4}}}, "less than"),
+    ({"positions": {"kind": "alibi", "base": 1.0}}, "base"),
     ({"mlp": {"kind": "gatde", "hidden": 64}}, "gatde"),
 ])  # fmt: skip
 def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str):

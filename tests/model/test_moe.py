@@ -20,7 +20,9 @@ def built(router: SoftmaxRouterConfig | SigmoidRouterConfig, **changes: int) -> 
     return mixture
 
 
-@pytest.mark.parametrize("router", [SoftmaxRouterConfig(), SigmoidRouterConfig(scale=2.5)])
+@pytest.mark.parametrize(
+    "router", [SoftmaxRouterConfig(), SoftmaxRouterConfig(scale=0.5), SigmoidRouterConfig(scale=2.5)]
+)
 @pytest.mark.parametrize("shared", [0, 2])
 def test_grouped_experts_equal_one_token_at_a_time(
     router: SoftmaxRouterConfig | SigmoidRouterConfig, shared: int
@@ -35,7 +37,14 @@ def test_grouped_experts_equal_one_token_at_a_time(
             expected[n] += share * (experts.down[expert] @ hidden)
     torch.testing.assert_close(mixture(x), expected.view_as(x) + mixture.shared(x), atol=1e-5, rtol=1e-5)
     assert routing.load.tolist() == [int((routing.choice == expert).sum()) for expert in range(5)]
-    torch.testing.assert_close(routing.share.sum(-1), torch.full((14,), getattr(router, "scale", 1.0)))
+    torch.testing.assert_close(routing.share.sum(-1), torch.full((14,), router.scale))
+
+
+def test_shares_that_stay_as_they_are_are_those_of_the_whole_softmax():
+    mixture, x = built(SoftmaxRouterConfig(normalise=False, scale=1.5)), torch.randn(7, WIDTH)
+    routing = mixture.router(x)
+    scores = (x @ mixture.router.weight.T).softmax(-1)
+    torch.testing.assert_close(routing.share, 1.5 * scores.topk(2, dim=-1).values)
 
 
 def test_the_loss_is_least_when_tokens_spread_evenly():

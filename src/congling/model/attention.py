@@ -19,7 +19,8 @@ class Sight(NamedTuple):
 
     angles: Angles | None
     mask: Tensor | None
-    """(B or 1, 1, T, S) booleans, true where a query sees a key; None: decided by ``causal``."""
+    """(B or 1, 1 or H, T, S): booleans, true where a query sees a key, or values added to the scores; None:
+    decided by ``causal``."""
     causal: bool
     """Without a mask: each token sees itself and those before it (else all keys)."""
 
@@ -40,7 +41,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, queries, bias=attention.bias)
         self.key = nn.Linear(width, keys, bias=attention.bias)
         self.value = nn.Linear(width, values, bias=attention.bias)
-        self.output = nn.Linear(queries, width, bias=attention.bias)
+        self.output = nn.Linear(queries, width, bias=attention.biased_output)
         self.query_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.key_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.rotate = rotate if config.positions.kind == "rope" else keep

@@ -3,10 +3,10 @@
 ::
 
     ModelConfig
-    ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, bias
+    ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, biases
     ├── mlp         gated (SwiGLU) │ plain (GELU) │ moe (routed + shared experts)
     ├── norm        rms │ layer
-    ├── positions   rope │ learned
+    ├── positions   rope (plain, linear or llama3 scaling) │ alibi │ learned
     └── initial     zero-output │ scaled-normal
 """
 
@@ -31,11 +31,48 @@ class LayerNormConfig(Config):
     epsilon: PositiveFloat = 1e-5
 
 
+class LinearScaling(Config):
+    """Positions divided by ``factor`` (position interpolation, Chen et al. 2023)."""
+
+    kind: Literal["linear"] = "linear"
+    factor: PositiveFloat
+
+
+class Llama3Scaling(Config):
+    """Slow channels divided by ``factor``, fast ones kept, those between blended (Llama 3.1).
+
+    A channel is fast when it turns at least ``high_frequency_factor`` times within ``original_context``
+    tokens, slow when at most ``low_frequency_factor`` times.
+    """
+
+    kind: Literal["llama3"] = "llama3"
+    factor: PositiveFloat
+    low_frequency_factor: PositiveFloat = 1.0
+    high_frequency_factor: PositiveFloat = 4.0
+    original_context: PositiveInt = 8192
+
+    @model_validator(mode="after")
+    def _bands_are_apart(self) -> Self:
+        if self.low_frequency_factor >= self.high_frequency_factor:
+            raise ValueError("low_frequency_factor must be less than high_frequency_factor")
+        return self
+
+
+RotaryScaling = Annotated[LinearScaling | Llama3Scaling, Field(discriminator="kind")]
+
+
 class RotaryConfig(Config):
     """Rotary positions (Su et al. 2021), half-split as in Llama: channel ``i`` turns with ``i + D/2``."""
 
     kind: Literal["rope"] = "rope"
     base: PositiveFloat = 10_000.0
+    scaling: RotaryScaling | None = None
+
+
+class AlibiConfig(Config):
+    """Attention with linear biases (Press et al. 2022): scores fall with distance (Baichuan 13B)."""
+
+    kind: Literal["alibi"] = "alibi"
 
 
 class LearnedPositionsConfig(Config):
@@ -54,6 +91,9 @@ class AttentionConfig(Config):
     qk_norm: bool = False
     """Normalise each head's queries and keys before they are rotated (Qwen3): bounds attention logits."""
     bias: bool = False
+    """Add a learned vector to queries, keys, values and, unless ``output_bias`` differs, the output."""
+    output_bias: bool | None = None
+    """The same for the output projection alone (Qwen2 has biases but none here); ``None``: as ``bias``."""
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> Self:
@@ -65,6 +105,11 @@ class AttentionConfig(Config):
     def rows(self) -> tuple[int, int, int]:
         """Output channels of the query, key and value projection."""
         return self.heads * self.head_width, self.kv_heads * self.head_width, self.kv_heads * self.head_width
+
+    @property
+    def biased_output(self) -> bool:
+        """Whether the output projection has a bias."""
+        return self.bias if self.output_bias is None else self.output_bias
 
 
 class GatedMLPConfig(Config):
@@ -87,6 +132,10 @@ class SoftmaxRouterConfig(Config):
     kind: Literal["softmax"] = "softmax"
     balance: float = Field(default=0.001, ge=0)
     """Weight of the load-balancing loss that training adds."""
+    normalise: bool = True
+    """Divide the chosen experts' scores by their sum (Qwen3-MoE, Mixtral); DeepSeekMoE does not."""
+    scale: PositiveFloat = 1.0
+    """Factor on the mixed output of the routed experts."""
 
 
 class SigmoidRouterConfig(Config):
@@ -142,7 +191,7 @@ class ScaledNormalConfig(Config):
 
 
 Norm = Annotated[RMSNormConfig | LayerNormConfig, Field(discriminator="kind")]
-Positions = Annotated[RotaryConfig | LearnedPositionsConfig, Field(discriminator="kind")]
+Positions = Annotated[RotaryConfig | AlibiConfig | LearnedPositionsConfig, Field(discriminator="kind")]
 DenseMLP = GatedMLPConfig | PlainMLPConfig
 MLP = Annotated[DenseMLP | MoEConfig, Field(discriminator="kind")]
 Initial = Annotated[ZeroOutputConfig | ScaledNormalConfig, Field(discriminator="kind")]
@@ -250,7 +299,7 @@ def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4
 
 def _attention_parameters(attention: AttentionConfig, width: int) -> int:
     queries, keys, values = attention.rows
-    biases = queries + keys + values + width if attention.bias else 0
+    biases = (queries + keys + values) * attention.bias + width * attention.biased_output
     return (queries + keys + values) * width + queries * width + biases
 
 

@@ -10,6 +10,7 @@ from typing import Any, Required, TypedDict, Unpack
 
 from congling.model.config import (
     MLP,
+    AlibiConfig,
     AttentionConfig,
     GatedMLPConfig,
     LayerNormConfig,
@@ -64,6 +65,29 @@ def llama(
     )  # fmt: skip
 
 
+def mistral(
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, **sizes: Unpack[Sizes]
+) -> ModelConfig:
+    """Llama with four query heads a key/value head and SwiGLU of 3.5 × width (Jiang et al. 2023)."""
+    return _decoder(
+        width, GatedMLPConfig(hidden=hidden or 7 * width // 2), shares=4, qk_norm=False, bias=False,
+        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)}, **sizes,
+    )  # fmt: skip
+
+
+def qwen2(
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, **sizes: Unpack[Sizes]
+) -> ModelConfig:
+    """Llama with biases on queries, keys and values, two query heads a key/value head (Yang et al. 2024)."""
+    dense = qwen3(width=width, hidden=hidden, rope_base=rope_base, **sizes)
+    return dense.replace(attention={"qk_norm": False, "bias": True, "output_bias": False})
+
+
+def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
+    """Llama with ALiBi for positions, as Baichuan 13B; the 7B model is a Llama (Yang et al. 2023)."""
+    return llama(width=width, hidden=hidden, **sizes).replace(positions=AlibiConfig().model_dump())
+
+
 def gpt2(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """LayerNorm, GELU MLP of 4 × width, learned positions, biases everywhere (Radford et al. 2019)."""
     parts = {
@@ -87,6 +111,33 @@ def qwen3_moe(
         router=SoftmaxRouterConfig(balance=balance),
     )  # fmt: skip
     return qwen3(width=width, rope_base=rope_base, **sizes).replace(mlp=mlp.model_dump())
+
+
+def mixtral(
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 8, active: int = 2,
+    balance: float = 0.001, **sizes: Unpack[Sizes],
+) -> ModelConfig:  # fmt: skip
+    """Mistral whose MLPs are ``experts`` of full width behind a softmax router (Jiang et al. 2024)."""
+    mlp = MoEConfig(
+        experts=experts, active=active, hidden=hidden or 7 * width // 2,
+        router=SoftmaxRouterConfig(balance=balance),
+    )  # fmt: skip
+    return mistral(width=width, rope_base=rope_base, **sizes).replace(mlp=mlp.model_dump())
+
+
+def deepseek_moe_v1(
+    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 16, active: int = 3,
+    shared: int = 1, dense_layers: int = 1, dense_hidden: int | None = None, scale: float = 1.0,
+    balance: float = 0.001, **sizes: Unpack[Sizes],
+) -> ModelConfig:  # fmt: skip
+    """DeepSeekMoE as published (Dai et al. 2024): Llama's attention, softmax not renormalised."""
+    dense = llama(width=width, rope_base=rope_base, **sizes)
+    mlp = MoEConfig(
+        experts=experts, active=active, hidden=hidden or _share(3 * width, active + shared), shared=shared,
+        dense_layers=min(dense_layers, dense.layers - 1), dense_hidden=dense_hidden or 3 * width,
+        router=SoftmaxRouterConfig(balance=balance, normalise=False, scale=scale),
+    )  # fmt: skip
+    return dense.replace(mlp=mlp.model_dump())
 
 
 def deepseek_moe(
@@ -114,6 +165,11 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
     "gpt2": gpt2,
     "qwen3-moe": qwen3_moe,
     "deepseek-moe": deepseek_moe,
+    "mistral": mistral,
+    "qwen2": qwen2,
+    "baichuan": baichuan,
+    "mixtral": mixtral,
+    "deepseek-moe-v1": deepseek_moe_v1,
 }
 
 

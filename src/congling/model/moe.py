@@ -39,11 +39,12 @@ class Routing(NamedTuple):
 
 
 class SoftmaxRouter(nn.Module):
-    """Top-k of a softmax, shares renormalised to 1; balanced by the loss of Switch (Fedus et al. 2021)."""
+    """Top-k of a softmax, by habit renormalised to 1; balanced by the loss of Switch (Fedus et al. 2021)."""
 
     def __init__(self, config: SoftmaxRouterConfig, width: int, experts: int, active: int) -> None:
         super().__init__()
-        self.active, self.balance = active, config.balance
+        self.active, self.balance, self.scale = active, config.balance, config.scale
+        self.total = _sum if config.normalise else _one
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.loss: Tensor | None = None
 
@@ -56,7 +57,7 @@ class SoftmaxRouter(nn.Module):
         # E · Σ f·p, least when the share of tokens f and the mean score p are uniform; times N, as losses are
         # summed.
         self.loss = self.balance * len(self.weight) * (load / len(x) * scores.sum(0)).sum()
-        return Routing(choice, share / share.sum(-1, keepdim=True), load)
+        return Routing(choice, share / self.total(share) * self.scale, load)
 
     def balance_loss(self) -> Tensor:
         """The loss of the last forward pass, summed over tokens."""
@@ -167,6 +168,16 @@ def _each_expert(x: Tensor, load: Tensor, gate: Tensor, up: Tensor, down: Tensor
         if len(rows):
             parts.append(linear(silu(linear(rows, gate[expert])) * linear(rows, up[expert]), down[expert]))
     return torch.cat(parts)
+
+
+def _sum(share: Tensor) -> Tensor:
+    """Divisor of shares (N, k) that are to sum to 1."""
+    return share.sum(-1, keepdim=True)
+
+
+def _one(share: Tensor) -> float:
+    """Divisor of shares that stay as they are."""
+    return 1.0
 
 
 def _load(choice: Tensor, experts: int) -> Tensor:

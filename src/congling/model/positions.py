@@ -1,21 +1,49 @@
-"""How a model knows the order of its tokens: rotary angles inside attention, or a learned vector before it.
+"""How a model knows the order of its tokens: rotary angles or biases inside attention, or a vector before it.
 
-Both kinds have the same two methods, so that the transformer need not know which one it holds:
-``add`` changes the embedded tokens, ``angles`` gives attention what it rotates queries and keys by.
+All kinds have the same three methods, so that the transformer need not know which one it holds: ``add``
+changes the embedded tokens, ``angles`` gives attention what it rotates queries and keys by, ``bias`` turns
+what each token may see into how much it does.
 """
 
-# B batch, T time, W width, H heads, D head width, C context
+# B batch, T time, S keys in sight, W width, H heads, D head width, C context
 
 import torch
 from torch import Tensor, nn
 
-from congling.model.config import LearnedPositionsConfig, ModelConfig, RotaryConfig
+from congling.model.config import (
+    AlibiConfig,
+    LearnedPositionsConfig,
+    LinearScaling,
+    Llama3Scaling,
+    ModelConfig,
+    RotaryConfig,
+)
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and signed sines, each broadcastable to (B, T, H, D)."""
 
 
-class RotaryPositions(nn.Module):
+Visibility = tuple[Tensor | None, bool]
+"""The mask and the causal flag of ``attention.Sight``."""
+
+
+class _Positions:
+    """What a kind of positions does unless it says otherwise: nothing."""
+
+    def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
+        """Leave the embedded tokens (B, T, W) as they are."""
+        return hidden
+
+    def angles(self, positions: Tensor | slice) -> Angles | None:
+        """Nothing to rotate by."""
+        return None
+
+    def bias(self, visible: Visibility, tokens: int, before: int) -> Visibility:
+        """Leave what is visible as it is."""
+        return visible
+
+
+class RotaryPositions(_Positions, nn.Module):
     """Rotary positions (Su et al. 2021): channel pair ``i`` of a head turns by ``position / base^(2i/D)``.
 
     Half-split pairs ``(i, i + D/2)`` as in the Hugging Face Llama and Qwen: exported weights need no
@@ -25,32 +53,54 @@ class RotaryPositions(nn.Module):
     cosines: Tensor
     sines: Tensor
 
-    def __init__(self, head_width: int, context: int, base: float) -> None:
+    def __init__(self, config: RotaryConfig, head_width: int, context: int) -> None:
         super().__init__()
-        self.head_width, self.base = head_width, base
+        self.config, self.head_width = config, head_width
         cosines, sines = self._table(context)
         # Not saved: the two tables follow from the configuration.
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
 
     def _table(self, context: int) -> Angles:
-        frequency = self.base ** (-torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width)
+        frequency = rotary_frequencies(self.config, self.head_width)
         angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (C, D/2)
         cosine, sine = angle.cos(), angle.sin()
         # The sign of the rotation matrix lives in the table: `rotate` then works on whole heads, not on
         # halves.
         return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
-    def add(self, hidden: Tensor, positions: Tensor | slice) -> Tensor:
-        """Leave the embedded tokens as they are."""
-        return hidden
-
     def angles(self, positions: Tensor | slice) -> Angles:
         """Tables for these positions: (T, 1, D) for a slice, (B, T, 1, D) for positions (B, T)."""
         return self.cosines[positions].unsqueeze(-2), self.sines[positions].unsqueeze(-2)
 
 
-class LearnedPositions(nn.Embedding):
+class AlibiPositions(_Positions, nn.Module):
+    """Attention with linear biases (Press et al. 2022): scores fall by ``slope · distance``."""
+
+    slopes: Tensor
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.register_buffer("slopes", torch.tensor(alibi_slopes(heads)), persistent=False)
+
+    def bias(self, visible: Visibility, tokens: int, before: int) -> Visibility:
+        """Values (B or 1, H, T, S) added to the scores of ``tokens`` after ``before`` others; -inf: unseen.
+
+        Distances are those between slots. Inside one text of a row, padded or packed, they equal those
+        between positions.
+        """
+        mask, causal = visible
+        slots = torch.arange(before + tokens, device=self.slopes.device)
+        distance = slots - slots[before:, None]  # (T, S), 0 at the token itself and negative before it
+        bias = self.slopes.float()[:, None, None] * distance
+        if causal:
+            mask = distance <= 0
+        if mask is not None:
+            bias = torch.where(mask, bias, float("-inf"))
+        return bias.to(self.slopes.dtype).view(-1, *bias.shape[-3:]), False
+
+
+class LearnedPositions(_Positions, nn.Embedding):
     """A table of one learned vector a position, added to the token embedding (GPT-2)."""
 
     def __init__(self, width: int, context: int) -> None:
@@ -60,9 +110,30 @@ class LearnedPositions(nn.Embedding):
         """Add the position vectors: (B, T, W) -> (B, T, W)."""
         return hidden + self.weight[positions]
 
-    def angles(self, positions: Tensor | slice) -> None:
-        """Nothing to rotate by."""
-        return None
+
+def rotary_frequencies(config: RotaryConfig, head_width: int) -> Tensor:
+    """Radians that each channel pair turns by from one position to the next: (D/2,) float32."""
+    frequency = config.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+    match config.scaling:
+        case None:
+            return frequency
+        case LinearScaling(factor=factor):
+            return frequency / factor
+        case Llama3Scaling(low_frequency_factor=low, high_frequency_factor=high) as scaling:
+            turns = scaling.original_context * frequency / (2 * torch.pi)
+            kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
+            return frequency * (kept + (1 - kept) / scaling.factor)
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """How much each head's scores fall with one token of distance: a geometric series (Press et al. 2022).
+
+    For a number of heads that is no power of two, the remaining ones take every second slope of the series
+    twice as long, as the authors' code does.
+    """
+    power = 1 << (heads.bit_length() - 1)
+    first = [2.0 ** (-8 * (head + 1) / power) for head in range(power)]
+    return first + [2.0 ** (-4 * (2 * head + 1) / power) for head in range(heads - power)]
 
 
 def rotate(x: Tensor, angles: Angles | None) -> Tensor:
@@ -79,10 +150,12 @@ def keep(x: Tensor, angles: Angles | None) -> Tensor:
     return x
 
 
-def build_positions(config: ModelConfig) -> RotaryPositions | LearnedPositions:
+def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | LearnedPositions:
     """The positions part that the configuration asks for."""
     match config.positions:
         case RotaryConfig():
-            return RotaryPositions(config.attention.head_width, config.context, config.positions.base)
+            return RotaryPositions(config.positions, config.attention.head_width, config.context)
+        case AlibiConfig():
+            return AlibiPositions(config.attention.heads)
         case LearnedPositionsConfig():
             return LearnedPositions(config.width, config.context)

@@ -83,7 +83,9 @@ class Transformer(nn.Module):
         place = positions
         if place is None:
             place = slice(0, time) if cache is None else cache.positions(time)
-        sight = Sight(self.positions.angles(place), *visibility(tokens, documents, cache))
+        visible = visibility(tokens, documents, cache)
+        before = 0 if cache is None else cache.length
+        sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before))
         x = self.dropout(self.positions.add(self.embedding(tokens), place))
         for i, block in enumerate(self.blocks):
             memory = None if cache is None else cache.layers[i]
