@@ -1,0 +1,1 @@
+"""Other programs that run models, behind one small interface: what our own results are compared with."""

@@ -1,0 +1,65 @@
+"""llama.cpp as a shared library: the extension module of the ``xllamacpp`` wheel exports its C interface.
+
+Only stable parts are used: functions by name, and structures passed as they came from the library.
+"""
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from congling.core.errors import UserError
+
+HINT = "pip install 'congling[gguf]'"
+
+
+def available() -> bool:
+    """Whether the library is installed; does not load it."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+@cache
+def ggml() -> ctypes.CDLL:
+    """The loaded library, with ggml's and llama.cpp's functions as attributes.
+
+    Raises:
+        UserError: it is not installed, cannot be loaded, or exports something else.
+    """
+    spec = importlib.util.find_spec("xllamacpp")
+    if spec is None or spec.origin is None:
+        raise UserError("this needs llama.cpp, which is not installed", hint=HINT)
+    found = sorted(Path(spec.origin).parent.glob("xllamacpp*.so"))
+    if not found:
+        raise UserError("the installed xllamacpp holds no library", where=Path(spec.origin).parent, hint=HINT)
+    try:
+        library = ctypes.CDLL(str(found[0]))
+    except OSError as error:
+        raise UserError(f"llama.cpp cannot be loaded: {error}", where=found[0], hint=HINT) from None
+    missing = [name for name in ("ggml_quantize_chunk", "llama_decode") if not hasattr(library, name)]
+    if missing:
+        raise UserError("this build of xllamacpp does not export a function", value=missing[0], hint=HINT)
+    library.ggml_quantize_init.restype = None
+    library.ggml_quantize_init.argtypes = (ctypes.c_int32,)
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = (
+        ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+        ctypes.c_void_p,
+    )  # fmt: skip
+    return library
+
+
+def quantize(values: np.ndarray, number: int, row_bytes: int) -> np.ndarray:
+    """Blocks from ggml's own kernel: float32 (..., n) contiguous -> uint8 (rows, row_bytes).
+
+    Raises:
+        UserError: the library is not installed.
+    """
+    library = ggml()
+    width = values.shape[-1]
+    rows = values.size // width
+    out = np.zeros((rows, row_bytes), np.uint8)
+    library.ggml_quantize_init(number)
+    library.ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, rows, width, None)
+    return out
