@@ -162,7 +162,7 @@ def _write_batch(batch: list[Document], tokenizer: Tokenizer, stream: BinaryIO, 
     chunks = [
         (index, chunk)
         for index, document in enumerate(batch)
-        for chunk in safe_chunks(document.text, CHUNK_CHARACTERS)
+        for chunk in (safe_chunks(document.text, CHUNK_CHARACTERS) if tokenizer.cuttable else [document.text])
     ]
     lengths = [1] * len(batch)
     pieces: list[list[np.ndarray]] = [[] for _ in batch]

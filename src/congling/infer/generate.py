@@ -135,15 +135,15 @@ def _evaluate(model: Transformer, ids: Tensor, cache: KVCache) -> Tensor:
 
 
 def _advance(text: TextStream, tokenizer: Tokenizer, index: int) -> str:
-    """Add one token to a text; a special one ends it."""
-    if index in tokenizer.special.values():
+    """Add one token to a text; one that ends an answer, or any special one, ends it."""
+    if index in tokenizer.stop_ids or index in tokenizer.special.values():
         return text.close()
     return text.feed(tokenizer.token_bytes(index))
 
 
 def _ids(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
-        return [tokenizer.bos_id, *tokenizer.encode(prompt)]
+        prompt = [*tokenizer.prefix_ids, *tokenizer.encode(prompt)]
     return list(prompt) or [tokenizer.bos_id]
 
 

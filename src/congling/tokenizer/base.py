@@ -1,7 +1,10 @@
-"""What every tokenizer is: text to ids and back without loss, special ids no text can reach, a chat template.
+"""What every tokenizer is: text to ids and back, special ids no text can reach, roles, a chat template.
 
-All kinds share the first ids, so that files which fix them (llama2.c: 1 begins and ends a text, 2 ends a
-turn, byte ``b`` is ``3 + b``) can be written from a ``bpe`` or ``character`` tokenizer as it is::
+The kinds learnt here (``bpe``, ``unigram``, ``character``) lose nothing; those that came from elsewhere
+(``sentencepiece``, ``hf``) keep the habits of their files and say whether they are ``lossless``.
+
+All kinds learnt here but ``unigram`` share the first ids, so that files which fix them (llama2.c: 1 begins
+and ends a text, 2 ends a turn, byte ``b`` is ``3 + b``) can be written from them as they are::
 
     0 <|im_start|>   1 <|endoftext|>   2 <|im_end|>   3 … 258 the bytes 0x00 … 0xFF   259 … pieces of text
 
@@ -11,7 +14,9 @@ bytes or pieces from 4.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 END_OF_TEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
@@ -28,15 +33,64 @@ CHATML = (
 """Jinja source of the ChatML format, understood by transformers, llama.cpp and vLLM alike."""
 
 
+@dataclass(frozen=True)
+class Roles:
+    """Which ids begin, end and fill texts."""
+
+    bos: int | None
+    """Begins a text; None where the vocabulary has no such token, and the end of the last text serves."""
+    eos: int
+    """Ends a document."""
+    pad: int
+    """Fills rows up; such places have weight 0."""
+    stops: frozenset[int]
+    """Ids that end an answer: the end of a text, of a turn."""
+    prefix: tuple[int, ...] = ()
+    """What the target program puts before every text by itself: nearly always the bos id, or nothing."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``congling.json`` holds them."""
+        return {
+            "bos": self.bos, "eos": self.eos, "pad": self.pad,
+            "stops": sorted(self.stops), "prefix": list(self.prefix),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Roles":
+        """Read them; ValueError, TypeError or KeyError where they are no ids."""
+        bos = None if content["bos"] is None else int(content["bos"])
+        stops = frozenset(int(index) for index in content["stops"])
+        prefix = tuple(int(index) for index in content["prefix"])
+        return cls(bos, int(content["eos"]), int(content["pad"]), stops, prefix)
+
+    def ids(self) -> set[int]:
+        """All ids that have a role."""
+        single = {self.eos, self.pad} | (set() if self.bos is None else {self.bos})
+        return single | self.stops | set(self.prefix)
+
+
+def own_roles(special: Mapping[str, int]) -> Roles:
+    """Roles in vocabularies learnt here: the end of a text stands before every document too."""
+    end = special[END_OF_TEXT]
+    return Roles(end, end, end, frozenset({end, special[IM_END]}), (end,))
+
+
 class Tokenizer(ABC):
     """Text to ids and back.
 
-    ``decode(encode(text)) == text`` for every string of valid Unicode. Special tokens are never the result
-    of encoding text: ``"<|im_end|>"`` in a document is ten ordinary characters. Whoever needs the special id
-    takes it from ``special``.
+    ``decode(encode(text)) == text`` for every string of valid Unicode where ``lossless``. Special tokens are
+    never the result of encoding text: ``"<|im_end|>"`` in a document is ten ordinary characters. Whoever
+    needs the special id takes it from ``special``.
     """
 
     kind: ClassVar[str]
+    lossless: bool = True
+    """Whether every text survives; not so with a normaliser, or without byte fallback."""
+    cuttable: bool = True
+    """Whether a text may be encoded in parts (see ``split.safe_chunks``); not where a space is put first."""
+    space_prefix: bool = False
+    """Whether encoding puts a space before the text, which ``decode`` then takes off."""
+    roles: Roles
     special: Mapping[str, int]
     """Ids of the special tokens by their text."""
     chat_template: str
@@ -45,10 +99,30 @@ class Tokenizer(ABC):
     """Hash of the tokenizer's directory: what shards and checkpoints are checked against."""
 
     def __init__(
-        self, special: Mapping[str, int], chat_template: str = CHATML, fingerprint: str = ""
+        self,
+        special: Mapping[str, int],
+        chat_template: str = CHATML,
+        fingerprint: str = "",
+        roles: Roles | None = None,
     ) -> None:
         self.special, self.chat_template, self.fingerprint = dict(special), chat_template, fingerprint
+        self.roles = roles or own_roles(special)
         self._special_bytes = {index: text.encode() for text, index in self.special.items()}
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str, roles: Roles
+    ) -> "Tokenizer":
+        """Read the kind's own file in a tokenizer directory.
+
+        Raises:
+            UserError: the file is missing, damaged or of another kind.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the kind's own file."""
 
     @property
     @abstractmethod
@@ -57,18 +131,40 @@ class Tokenizer(ABC):
 
     @property
     def eos_id(self) -> int:
-        """Id of ``<|endoftext|>``: follows every document."""
-        return self.special[END_OF_TEXT]
+        """Id that follows every document."""
+        return self.roles.eos
 
     @property
     def bos_id(self) -> int:
-        """Id a text begins with: the same, since in training it stands before every document."""
-        return self.eos_id
+        """Id a text begins with; where there is none, the one that ended the text before."""
+        return self.roles.eos if self.roles.bos is None else self.roles.bos
 
     @property
     def pad_id(self) -> int:
-        """Id that fills rows up: the same; such places have weight 0."""
-        return self.eos_id
+        """Id that fills rows up; such places have weight 0."""
+        return self.roles.pad
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        return self.roles.stops
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """Ids a prompt begins with; empty where the model was trained without."""
+        return self.roles.prefix
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a program that runs the model must put the bos id before a prompt."""
+        return self.roles.bos is not None and self.roles.bos in self.roles.prefix
+
+    @property
+    def template_texts(self) -> dict[str, str]:
+        """Texts of special tokens under the names chat templates know: ``bos_token``, ``eos_token``, …"""
+        texts = {index: text for text, index in self.special.items()}
+        named = {"bos_token": self.roles.bos, "eos_token": self.roles.eos, "pad_token": self.roles.pad}
+        return {name: texts[index] for name, index in named.items() if index in texts}
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -106,4 +202,5 @@ class Tokenizer(ABC):
             IndexError: an id is not in the vocabulary.
         """
         kept = (index for index in map(int, ids) if not (skip_special and index in self._special_bytes))
-        return b"".join(self.token_bytes(index) for index in kept).decode("utf-8", errors="replace")
+        text = b"".join(self.token_bytes(index) for index in kept).decode("utf-8", errors="replace")
+        return text.removeprefix(" ") if self.space_prefix else text

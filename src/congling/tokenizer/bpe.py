@@ -21,7 +21,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from congling.core.errors import UserError
 from congling.tokenizer import split
-from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Tokenizer
+from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer
 
 FILE = "tokenizer.json"
 Merge = tuple[bytes, bytes]
@@ -40,8 +40,9 @@ class BytePairTokenizer(Tokenizer):
         special: Mapping[str, int],
         chat_template: str = CHATML,
         fingerprint: str = "",
+        roles: Roles | None = None,
     ) -> None:
-        super().__init__(special, chat_template, fingerprint)
+        super().__init__(special, chat_template, fingerprint, roles)
         self._inner = inner
         self._inner.encode_special_tokens = True  # "<|im_end|>" in a text is text
         symbols = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
@@ -53,7 +54,7 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def load(
-        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str, roles: Roles
     ) -> "BytePairTokenizer":
         """Read ``tokenizer.json``: its merges are taken, everything else must follow from them.
 
@@ -70,7 +71,7 @@ class BytePairTokenizer(Tokenizer):
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError("this is no byte-level BPE of congling", where=file, value=str(error)) from None
-        return cls(inner, special, chat_template, fingerprint)
+        return cls(inner, special, chat_template, fingerprint, roles)
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from congling.core.errors import UserError
-from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Tokenizer
+from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer
 
 FILE = "tokenizer.json"
 
@@ -27,15 +27,16 @@ class CharacterTokenizer(Tokenizer):
         special: Mapping[str, int] = SPECIAL,
         chat_template: str = CHATML,
         fingerprint: str = "",
+        roles: Roles | None = None,
     ) -> None:
-        super().__init__(special, chat_template, fingerprint)
+        super().__init__(special, chat_template, fingerprint, roles)
         self.characters = characters
         self._ids = np.full(0x110000, -1, np.int32)
         self._ids[_code_points(characters)] = FIRST_PIECE + np.arange(len(characters))
 
     @classmethod
     def load(
-        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str, roles: Roles
     ) -> "CharacterTokenizer":
         """Read ``tokenizer.json``.
 
@@ -53,7 +54,7 @@ class CharacterTokenizer(Tokenizer):
             raise UserError("this is no character tokenizer", where=file) from None
         if not distinct:
             raise UserError("a character has two ids", where=file)
-        return cls(characters, special, chat_template, fingerprint)
+        return cls(characters, special, chat_template, fingerprint, roles)
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""

@@ -3,8 +3,8 @@
 ::
 
     tokenizer/
-    ├── tokenizer.json        bpe: format of Hugging Face tokenizers; character: our own
-    ├── tokenizer.model       unigram: sentencepiece
+    ├── tokenizer.json        bpe, hf: format of Hugging Face tokenizers; character: our own
+    ├── tokenizer.model       unigram, sentencepiece: sentencepiece
     ├── congling.json         kind, vocabulary size, special ids, roles, chat template, name of the split
     ├── report.json           what the vocabulary does to its corpus
     └── MANIFEST.json
@@ -16,14 +16,16 @@ from typing import Any
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Tokenizer
+from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
 from congling.tokenizer.unigram import UnigramTokenizer
 
 FILE = "congling.json"
-KINDS = {kind.kind: kind for kind in (BytePairTokenizer, UnigramTokenizer, CharacterTokenizer)}
+OWN = (BytePairTokenizer, UnigramTokenizer, CharacterTokenizer)
+"""The kinds that are learnt here."""
+KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in OWN}
 
 
 def load(path: Path | str) -> Tokenizer:
@@ -39,28 +41,31 @@ def load(path: Path | str) -> Tokenizer:
         kind = KINDS[content["kind"]]
         special = {str(text): int(index) for text, index in content["special"].items()}
         template, size = str(content["chat_template"]), int(content["vocab_size"])
+        own = {END_OF_TEXT, IM_START, IM_END} <= special.keys()
+        # What was learnt here has the roles of its kind; the directories of early versions do not name all.
+        roles = own_roles(special) if own and kind in OWN else Roles.from_json(content["roles"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"the description of the tokenizer is damaged ({type(error).__name__})", where=file
         ) from None
-    tokenizer = kind.load(found.path, special, template, found.fingerprint)
-    if tokenizer.vocab_size != size or not {END_OF_TEXT, IM_START, IM_END} <= special.keys():
+    tokenizer = kind.load(found.path, special, template, found.fingerprint, roles)
+    if tokenizer.vocab_size != size or (kind in OWN and not own):
         raise UserError(
             "the tokenizer does not fit its description", where=file, value=f"{tokenizer.vocab_size} ids"
         )
-    if any(not 0 <= index < size for index in special.values()):
+    if any(not 0 <= index < size for index in {*special.values(), *roles.ids()}):
         raise UserError("a special token has an id outside the vocabulary", where=file)
     return tokenizer
 
 
-def save(tokenizer: BytePairTokenizer | UnigramTokenizer | CharacterTokenizer, folder: Path) -> None:
+def save(tokenizer: Tokenizer, folder: Path) -> None:
     """Write a tokenizer's files into a directory that ``artifact.writing`` then seals."""
     tokenizer.save(folder)
     content: dict[str, Any] = {
         "kind": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "special": dict(tokenizer.special),
-        "roles": {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id},
+        "roles": tokenizer.roles.as_json(),
         "chat_template": tokenizer.chat_template,
     }
     if tokenizer.kind == "bpe":

@@ -13,7 +13,7 @@ import sentencepiece
 
 from congling.core.errors import UserError
 from congling.tokenizer.advice import often
-from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Tokenizer
+from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer
 from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 
 FILE = "tokenizer.model"
@@ -38,8 +38,9 @@ class UnigramTokenizer(Tokenizer):
         special: Mapping[str, int] = _SPECIAL,
         chat_template: str = CHATML,
         fingerprint: str = "",
+        roles: Roles | None = None,
     ) -> None:
-        super().__init__(special, chat_template, fingerprint)
+        super().__init__(special, chat_template, fingerprint, roles)
         self.model = model
         self._inner = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._byte_ids = [int(self._inner.PieceToId(f"<0x{byte:02X}>")) for byte in range(256)]
@@ -48,7 +49,7 @@ class UnigramTokenizer(Tokenizer):
 
     @classmethod
     def load(
-        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str, roles: Roles
     ) -> "UnigramTokenizer":
         """Read ``tokenizer.model``.
 
@@ -57,7 +58,7 @@ class UnigramTokenizer(Tokenizer):
         """
         file = folder / FILE
         try:
-            found = cls(file.read_bytes(), special, chat_template, fingerprint)
+            found = cls(file.read_bytes(), special, chat_template, fingerprint, roles)
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
         except RuntimeError as error:
