@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from congling.core.errors import UserError
-from congling.infer.chat import Conversation, chat_ids
+from congling.infer.chat import Conversation
 from congling.infer.checkpoints import Loaded
 from congling.infer.sampler import SamplingConfig
 from congling.tokenizer.base import CHATML, IM_END, IM_START, Tokenizer
+from congling.tokenizer.chat import chat_ids
 
 HELLO = [{"role": "user", "content": "学而时习之"}]
 
@@ -23,6 +24,7 @@ def test_special_tokens_come_from_the_template(tokenizer: Tokenizer):
     start, end = tokenizer.special[IM_START], tokenizer.special[IM_END]
     ids = chat_ids(tokenizer, HELLO)
     assert ids == [
+        tokenizer.bos_id,
         start, *tokenizer.encode("user\n"), *tokenizer.encode("学而时习之"), end, *tokenizer.encode("\n"),
         start, *tokenizer.encode("assistant\n"),
     ]  # fmt: skip
