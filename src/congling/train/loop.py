@@ -22,7 +22,7 @@ from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
 from congling.train.ema import EMA
 from congling.train.objectives.loss import Loss
-from congling.train.optim.build import build_optimizers
+from congling.train.optim.build import Optimizer, build_optimizers
 from congling.train.schedule import learning_rate_factor
 
 Objective = Callable[[Any, Any], Loss]
@@ -65,15 +65,23 @@ class Trainer:
         backend: Single,
         *,
         after_update: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
+        before_update: Callable[[dict[str, Tensor]], None] | None = None,
+        optimizers: Sequence[Optimizer] | None = None,
+        rate: Callable[[int], float] | None = None,
         ahead: int = 2,
     ) -> None:
         """Set up; batches are made ``ahead`` steps in advance.
 
         ``after_update`` follows each update; it is given what sums a tensor over all processes.
+        ``before_update`` precedes it; it is given the step's means, and ends the run by raising.
+        ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``.
         """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
-        self.batches, self.ahead, self.after_update = batches, ahead, after_update
-        self.optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
+        self.batches, self.ahead = batches, ahead
+        self.before_update, self.after_update = before_update, after_update
+        built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
+        self.optimizers = list(optimizers or built)
+        self.rate = rate or (lambda step: learning_rate_factor(config.schedule, step, config.steps))
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
         self.module = backend.wrap(Step(self.model, objective))
         self.step, self.tokens = 0, 0.0
@@ -102,10 +110,12 @@ class Trainer:
                 self.backend.backward(loss.total / count)
             for name, value in loss.metrics.items():
                 sums[name] = sums.get(name, 0.0) + value
-        factor = learning_rate_factor(self.config.schedule, self.step, self.config.steps)
+        means = {name: self.backend.sum(value) / count for name, value in sums.items()}
+        if self.before_update is not None:
+            self.before_update(means)
+        factor = self.rate(self.step)
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
-        means = {name: self.backend.sum(value) / count for name, value in sums.items()}
         place = {"step": self.step, "tokens": self.tokens}
         return place | means | {"gradient_norm": norm, "rate": factor, "skipped": skipped}
 

@@ -1,0 +1,1 @@
+"""The commands of llama.cpp's former trainers, on the one training loop: same flags, files and habits."""
