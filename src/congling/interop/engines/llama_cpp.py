@@ -1,0 +1,273 @@
+"""The real llama.cpp as an engine: tokens, logits and greedy text of a GGUF file, with adapters or without.
+
+Calls go to the library's C interface. Its parameter structures are taken as the library fills them in; only
+their first integers (sizes of the context), unchanged for years, are set.
+"""
+
+# T tokens, V vocabulary
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from congling.core.errors import UserError
+from congling.quant import library
+
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
+
+
+class _Parameters(ctypes.Structure):
+    """Any of the library's parameter structures, larger than all of them."""
+
+    _fields_ = (("bytes", ctypes.c_uint8 * 1024),)
+
+
+class _Batch(ctypes.Structure):
+    """``llama_batch``: tokens, their places, their sequences, and which of them want logits."""
+
+    _fields_ = (
+        ("count", _INT), ("token", ctypes.POINTER(_INT)), ("embedding", _POINTER),
+        ("position", ctypes.POINTER(_INT)), ("sequences", ctypes.POINTER(_INT)),
+        ("sequence", ctypes.POINTER(ctypes.POINTER(_INT))), ("wanted", ctypes.POINTER(ctypes.c_int8)),
+    )  # fmt: skip
+
+
+_Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, _POINTER)
+_SIGNATURES: dict[str, tuple[object, ...]] = {
+    "llama_backend_init": (None,),
+    "llama_log_set": (None, _Log, _POINTER),
+    "llama_model_default_params": (_Parameters,),
+    "llama_context_default_params": (_Parameters,),
+    "llama_model_load_from_file": (_POINTER, ctypes.c_char_p, _Parameters),
+    "llama_model_free": (None, _POINTER),
+    "llama_init_from_model": (_POINTER, _POINTER, _Parameters),
+    "llama_free": (None, _POINTER),
+    "llama_set_n_threads": (None, _POINTER, _INT, _INT),
+    "llama_model_get_vocab": (_POINTER, _POINTER),
+    "llama_vocab_n_tokens": (_INT, _POINTER),
+    "llama_tokenize": (_INT, _POINTER, ctypes.c_char_p, _INT, _POINTER, _INT, ctypes.c_bool, ctypes.c_bool),
+    "llama_token_to_piece": (_INT, _POINTER, _INT, ctypes.c_char_p, _INT, _INT, ctypes.c_bool),
+    "llama_batch_init": (_Batch, _INT, _INT, _INT),
+    "llama_batch_free": (None, _Batch),
+    "llama_decode": (_INT, _POINTER, _Batch),
+    "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), _POINTER, _INT),
+    "llama_get_memory": (_POINTER, _POINTER),
+    "llama_memory_clear": (None, _POINTER, ctypes.c_bool),
+    "llama_adapter_lora_init": (_POINTER, _POINTER, ctypes.c_char_p),
+    "llama_adapter_lora_free": (None, _POINTER),
+    "llama_set_adapters_lora": (_INT, _POINTER, ctypes.POINTER(_POINTER), ctypes.c_size_t,
+                                ctypes.POINTER(ctypes.c_float)),
+}  # fmt: skip
+
+
+class LlamaCpp:
+    """A GGUF file opened by llama.cpp; free its memory with ``close`` or by using it in ``with``.
+
+    Keys and values are cached as llama.cpp does by default, in 16 bits: that alone moves logits by about
+    1e-4 of their size.
+    """
+
+    name = "llama.cpp"
+
+    def __init__(
+        self,
+        path: Path | str,
+        context: int = 512,
+        adapters: Sequence[tuple[Path | str, float]] = (),
+        threads: int = 1,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            path: the GGUF file.
+            context: longest sequence, in tokens.
+            adapters: LoRA files in GGUF and their strengths.
+            threads: cores to use.
+
+        Raises:
+            UserError: llama.cpp is not installed, or refuses a file (its last words are quoted).
+        """
+        self._model = self._context = None
+        self._adapters: list[int] = []
+        self._library = _library()
+        self.path, self.context = Path(path), context
+        if not self.path.is_file():
+            raise UserError("no such file", value=str(path))
+        _said.clear()
+        defaults = self._library.llama_model_default_params()
+        self._model = self._library.llama_model_load_from_file(os.fsencode(path), defaults)
+        if not self._model:
+            raise UserError("llama.cpp refuses the model", where=path, value=_last_words())
+        try:
+            self._open(threads)
+            self.set_adapters(adapters)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, threads: int) -> None:
+        parameters = self._library.llama_context_default_params()
+        sizes = ctypes.cast(ctypes.byref(parameters), ctypes.POINTER(_INT))
+        sizes[0] = sizes[1] = sizes[2] = self.context  # context, and both batch sizes: whole texts at once
+        self._context = self._library.llama_init_from_model(self._model, parameters)
+        if not self._context:
+            raise UserError("llama.cpp cannot run the model", where=self.path, value=_last_words())
+        self._library.llama_set_n_threads(self._context, threads, threads)
+        self._vocabulary = self._library.llama_model_get_vocab(self._model)
+        self.vocab_size = int(self._library.llama_vocab_n_tokens(self._vocabulary))
+
+    def tokenize(self, text: str, *, bos: bool = False, special: bool = False) -> list[int]:
+        """Ids of a text; ``bos`` adds what the file begins texts with, ``special`` sees special tokens in it.
+
+        Raises:
+            UserError: llama.cpp cannot tokenise it.
+        """
+        raw = text.encode()
+        room = (_INT * (len(raw) + 16))()
+        count = self._library.llama_tokenize(
+            self._vocabulary, raw, len(raw), ctypes.cast(room, _POINTER), len(room), bos, special
+        )
+        if count < 0:
+            raise UserError("llama.cpp cannot tokenise this text", value=text)
+        return list(room[:count])
+
+    def piece(self, index: int) -> bytes:
+        """Bytes of one token, a special one giving its text."""
+        room = ctypes.create_string_buffer(4096)
+        count = self._library.llama_token_to_piece(self._vocabulary, index, room, len(room), 0, True)
+        return room.raw[: max(0, count)]
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """Scores of the next token at each place of one text: (T, V) float32.
+
+        Raises:
+            UserError: the text is empty or longer than the context, an id is unknown, or llama.cpp fails.
+        """
+        self._forget()
+        self._decode(ids, 0)
+        return np.stack([self._row(place) for place in range(len(ids))])
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """The ``count`` likeliest next tokens, one after another.
+
+        Raises:
+            UserError: as ``logits``; the context must hold ``ids`` and what follows.
+        """
+        if len(ids) + count > self.context:
+            raise UserError("the context is too short", where=self.path, value=self.context)
+        self._forget()
+        self._decode(ids, 0)
+        found = [int(self._row(len(ids) - 1).argmax())]
+        while len(found) < count:
+            self._decode(found[-1:], len(ids) + len(found) - 1)
+            found.append(int(self._row(0).argmax()))
+        return found[:count]
+
+    def set_adapters(self, adapters: Sequence[tuple[Path | str, float]]) -> None:
+        """Put on adapters with strengths, instead of those there were; none takes them off.
+
+        Raises:
+            UserError: llama.cpp refuses a file, for instance one made for another base.
+        """
+        _said.clear()
+        fresh: list[int] = []
+        for path, _ in adapters:
+            adapter = self._library.llama_adapter_lora_init(self._model, os.fsencode(path))
+            if not adapter:
+                for done in fresh:
+                    self._library.llama_adapter_lora_free(done)
+                raise UserError("llama.cpp refuses the adapter", where=path, value=_last_words())
+            fresh.append(adapter)
+        strengths = (ctypes.c_float * len(fresh))(*(strength for _, strength in adapters))
+        self._library.llama_set_adapters_lora(
+            self._context, (_POINTER * len(fresh))(*fresh), len(fresh), strengths
+        )
+        for old in self._adapters:
+            self._library.llama_adapter_lora_free(old)
+        self._adapters = fresh
+
+    def close(self) -> None:
+        """Free the memory; nothing else may be called afterwards."""
+        if self._context:
+            self._library.llama_free(self._context)
+        if self._model:
+            self._library.llama_model_free(self._model)  # and with it the adapters
+        self._context = self._model = None
+        self._adapters = []
+
+    def __enter__(self) -> LlamaCpp:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _forget(self) -> None:
+        self._library.llama_memory_clear(self._library.llama_get_memory(self._context), True)
+
+    def _decode(self, ids: Sequence[int], start: int) -> None:
+        if not 0 < len(ids) <= self.context - start:
+            raise UserError(
+                "a text must have between 1 and so many tokens", where=self.path, value=self.context
+            )
+        batch = self._library.llama_batch_init(len(ids), 0, 1)
+        try:
+            batch.count = len(ids)
+            for place, index in enumerate(ids):
+                batch.token[place], batch.position[place] = index, start + place
+                batch.sequences[place], batch.sequence[place][0], batch.wanted[place] = 1, 0, 1
+            code = self._library.llama_decode(self._context, batch)
+        finally:
+            self._library.llama_batch_free(batch)
+        if code:
+            raise UserError(f"llama.cpp failed with code {code}", where=self.path, value=_last_words())
+
+    def _row(self, place: int) -> np.ndarray:
+        pointer = self._library.llama_get_logits_ith(self._context, place)
+        return np.ctypeslib.as_array(pointer, (self.vocab_size,)).copy()
+
+
+_said: list[str] = []
+"""What the library logged since the last load: it explains refusals only there."""
+
+
+def _last_words() -> str:
+    told = [line.strip() for line in "".join(_said).splitlines() if "error" in line.lower() or "fail" in line]
+    return told[0] if told else "no reason given"
+
+
+@_Log
+def _listen(level: int, text: bytes, data: int | None) -> None:
+    _said.append(text.decode("utf-8", "replace"))
+    del _said[:-400]
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """The library with its signatures declared and its log caught.
+
+    Raises:
+        UserError: it is not installed, or lacks a function.
+    """
+    found = library.ggml()
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(found, name, None)
+        if function is None:
+            raise UserError(
+                "this build of llama.cpp does not export a function", value=name, hint=library.HINT
+            )
+        function.restype, function.argtypes = result, arguments
+    found.llama_log_set(_listen, None)
+    found.llama_backend_init()
+    return found

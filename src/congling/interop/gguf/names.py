@@ -1,0 +1,76 @@
+"""Tensor names of GGUF and ours: one table, read in both directions, for every architecture.
+
+Adapters use the same names with ``.lora_a`` and ``.lora_b`` behind them.
+"""
+
+import re
+
+GLOBAL = {
+    "embedding": "token_embd",
+    "positions": "position_embd",
+    "norm": "output_norm",
+    "head": "output",
+}
+BLOCK = {
+    "attention_norm": "attn_norm",
+    "attention.query": "attn_q",
+    "attention.key": "attn_k",
+    "attention.value": "attn_v",
+    "attention.output": "attn_output",
+    "attention.query_norm": "attn_q_norm",
+    "attention.key_norm": "attn_k_norm",
+    "mlp_norm": "ffn_norm",
+    "mlp.gate": "ffn_gate",
+    "mlp.up": "ffn_up",
+    "mlp.down": "ffn_down",
+    "mlp.router": "ffn_gate_inp",
+    "mlp.experts.gate": "ffn_gate_exps",
+    "mlp.experts.up": "ffn_up_exps",
+    "mlp.experts.down": "ffn_down_exps",
+    "mlp.shared.gate": "ffn_gate_shexp",
+    "mlp.shared.up": "ffn_up_shexp",
+    "mlp.shared.down": "ffn_down_shexp",
+}
+_OTHERWISE = {"glm4moe": {"mlp_norm": "post_attention_norm"}}
+"""What an architecture calls differently."""
+_BALANCE = ("mlp.router.bias", "exp_probs_b.bias")
+_BARE = "mlp.experts."
+"""Stacked experts are parameters of their own here, without a suffix."""
+FUSED = "attn_qkv"
+"""Queries, keys and values in one matrix, rows in this order."""
+
+
+def gguf_name(name: str, architecture: str) -> str:
+    """GGUF's name of one of our parameters.
+
+    Raises:
+        KeyError: it has none.
+    """
+    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+    if block is None:
+        stem, _, suffix = name.rpartition(".")
+        return f"{GLOBAL[stem]}.{suffix}"
+    layer, rest = block.groups()
+    if rest == _BALANCE[0]:
+        return f"blk.{layer}.{_BALANCE[1]}"
+    stem, suffix = (rest, "weight") if rest.startswith(_BARE) else rest.rsplit(".", 1)
+    return f"blk.{layer}.{(BLOCK | _OTHERWISE.get(architecture, {}))[stem]}.{suffix}"
+
+
+def our_name(name: str, architecture: str) -> str | None:
+    """Our name of one of GGUF's tensors; ``None`` when there is none (also for a fused matrix)."""
+    stem, _, suffix = name.rpartition(".")
+    if suffix not in ("weight", "bias"):
+        return None
+    block = re.fullmatch(r"blk\.(\d+)\.(.+)", stem)
+    if block is None:
+        back = {theirs: ours for ours, theirs in GLOBAL.items()}
+        return f"{back[stem]}.{suffix}" if stem in back else None
+    layer, rest = block.groups()
+    if f"{rest}.{suffix}" == _BALANCE[1]:
+        return f"blocks.{layer}.{_BALANCE[0]}"
+    back = {theirs: ours for ours, theirs in (BLOCK | _OTHERWISE.get(architecture, {})).items()}
+    if rest not in back:
+        return None
+    ours = back[rest]
+    return f"blocks.{layer}.{ours}" if ours.startswith(_BARE) else f"blocks.{layer}.{ours}.{suffix}"

@@ -1,0 +1,139 @@
+"""Which tensor of a quantised file gets which type: the mixtures that ``Q4_K_M`` and its kin stand for.
+
+Some tensors hurt more than others when they lose bits: the output matrix, the values of attention and the
+last matrix of an MLP get more than the rest, in the first and last layers above all.
+
+Source: the documented behaviour of llama.cpp's ``llama-quantize`` without an importance matrix.
+"""
+
+import re
+from dataclasses import dataclass
+
+from congling.core.errors import UserError
+from congling.quant.ggml import TYPES
+
+FILE_TYPES: dict[str, tuple[int, str]] = {
+    "F32": (0, "F32"), "F16": (1, "F16"), "BF16": (32, "BF16"),
+    "Q4_0": (2, "Q4_0"), "Q4_1": (3, "Q4_1"), "Q5_0": (8, "Q5_0"), "Q5_1": (9, "Q5_1"), "Q8_0": (7, "Q8_0"),
+    "Q2_K": (10, "Q2_K"), "Q2_K_S": (21, "Q2_K"),
+    "Q3_K_S": (11, "Q3_K"), "Q3_K_M": (12, "Q3_K"), "Q3_K_L": (13, "Q3_K"),
+    "Q4_K_S": (14, "Q4_K"), "Q4_K_M": (15, "Q4_K"), "Q5_K_S": (16, "Q5_K"), "Q5_K_M": (17, "Q5_K"),
+    "Q6_K": (18, "Q6_K"), "IQ4_NL": (25, "IQ4_NL"), "IQ4_XS": (30, "IQ4_XS"),
+    "TQ1_0": (36, "TQ1_0"), "TQ2_0": (37, "TQ2_0"),
+}  # fmt: skip
+"""Name of a mixture: its number in ``general.file_type``, and the type most tensors get."""
+ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+PLAIN = frozenset({"F32", "F16", "BF16"})
+_SMALLER_BLOCKS = {
+    "Q2_K": "Q4_0", "Q3_K": "Q4_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0", "IQ4_XS": "IQ4_NL",
+    "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+}  # fmt: skip
+"""For rows that are no multiple of 256: a type of 32 values a block, with at least as many bits."""
+_ATTENTION_OUTPUT = {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K"}
+_ATTENTION_OUTPUT_OF_8 = frozenset({"Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_NL", "IQ4_XS"})
+_FUSED = {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The types of one file."""
+
+    name: str
+    """A key of ``FILE_TYPES``."""
+    layers: int
+    queries_per_key: int = 1
+    """Query heads that share a key/value head."""
+    experts: int = 0
+    tied: bool = False
+    """There is no ``output.weight``: the embedding does its work and gets its type."""
+
+    def type_of(self, tensor: str, shape: tuple[int, ...]) -> str:
+        """Type of a tensor by its name in GGUF and its shape (rows first)."""
+        if not quantised(tensor, shape):
+            return "F32"
+        base = FILE_TYPES[self.name][1]
+        if self.name in PLAIN:
+            return base
+        return _fitting(self._wanted(tensor, shape, base), shape[-1])
+
+    def _wanted(self, tensor: str, shape: tuple[int, ...], base: str) -> str:
+        if tensor == "output.weight" or (self.tied and tensor == "token_embd.weight"):
+            return "Q8_0" if base == "Q8_0" or shape[-1] % TYPES[base].values else "Q6_K"
+        if tensor == "token_embd.weight":
+            return "Q4_K" if base in ("TQ1_0", "TQ2_0") else base
+        found = re.match(r"blk\.(\d+)\.(\w+)\.", tensor)
+        layer, part = (int(found[1]), found[2]) if found else (0, "")
+        if part == "attn_v":
+            return self._values(layer, base)
+        if part == "attn_qkv":
+            return self._more_for_8(_FUSED.get(self.name, self._values(layer, base)))
+        if part == "attn_k":
+            return self._more_for_8(base)
+        if part == "attn_output":
+            if self.experts == 8:
+                return "Q5_K" if self.name in _ATTENTION_OUTPUT_OF_8 else base
+            return _ATTENTION_OUTPUT.get(self.name, base)
+        return self._down(layer, base) if part.startswith("ffn_down") else base
+
+    def _values(self, layer: int, base: str) -> str:
+        shared = self.queries_per_key >= 4
+        wanted = {
+            "Q2_K": "Q4_K" if shared else "Q3_K",
+            "Q2_K_S": "Q4_K" if shared else base,
+            "Q3_K_M": "Q5_K" if layer < 2 else "Q4_K",
+            "Q3_K_L": "Q5_K",
+            "Q4_K_S": "Q5_K" if layer < 4 else base,
+            "Q4_K_M": "Q6_K" if self._important(layer) else base,
+            "Q5_K_M": "Q6_K" if self._important(layer) else base,
+            "IQ4_NL": "Q5_K" if shared else base,
+            "IQ4_XS": "Q5_K" if shared else base,
+        }.get(self.name, base)
+        return self._more_for_8(wanted)
+
+    def _down(self, layer: int, base: str) -> str:
+        early = layer < self.layers // 8
+        return {
+            "Q2_K": "Q3_K",
+            "Q2_K_S": "Q4_K" if early else base,
+            "Q3_K_M": "Q5_K" if layer < self.layers // 16 else "Q4_K",
+            "Q3_K_L": "Q5_K",
+            "Q4_K_S": "Q5_K" if early else base,
+            "Q4_K_M": "Q6_K" if self._important(layer) else base,
+            "Q5_K_M": "Q6_K" if self._important(layer) else base,
+            "IQ4_NL": "Q5_K" if early else base,
+            "IQ4_XS": "Q5_K" if early else base,
+        }.get(self.name, base)
+
+    def _important(self, layer: int) -> bool:
+        """The first and last eighth of the layers, and every third of the others."""
+        eighth = self.layers // 8
+        return layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
+
+    def _more_for_8(self, wanted: str) -> str:
+        """With eight experts, attention is so small a share that 8 bits cost next to nothing."""
+        return "Q8_0" if self.experts == 8 else wanted
+
+
+def named(name: str) -> str:
+    """The canonical name of a mixture: ``q4_k`` is ``Q4_K_M``.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    upper = name.upper()
+    upper = ALIASES.get(upper, upper)
+    if upper not in FILE_TYPES:
+        raise UserError("no such type of GGUF file", value=name, hint=f"known: {', '.join(FILE_TYPES)}")
+    return upper
+
+
+def quantised(tensor: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is stored in fewer bits at all: vectors, routers and position tables are not."""
+    kept = ("_norm.weight", "ffn_gate_inp.weight", "position_embd.weight")
+    return len(shape) >= 2 and tensor.endswith("weight") and not tensor.endswith(kept)
+
+
+def _fitting(type: str, width: int) -> str:
+    if width % TYPES[type].values:
+        type = _SMALLER_BLOCKS.get(type, "F16")
+    return type if width % TYPES[type].values == 0 else "F16"
