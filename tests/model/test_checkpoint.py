@@ -71,7 +71,7 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     ),
     "whole numbers": (
         lambda folder: change_weights(folder, lambda t: t.update({"norm.weight": torch.ones(64).long()})),
-        "int64",
+        "I64",
     ),
 }  # fmt: skip
 

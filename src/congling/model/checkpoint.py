@@ -4,12 +4,14 @@ Tied matrices are stored once, tables that follow from the configuration not at 
 """
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from congling.core.config import build
 from congling.core.errors import UserError
@@ -21,7 +23,7 @@ CONFIG = "model.json"
 _LARGEST_TABLE = (
     2**27
 )  # values of a position table, which no file holds: a context of 2**20 with heads of 128
-_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+_PRECISIONS = ("F32", "BF16", "F16")
 
 
 def save_model(model: Transformer, directory: Path | str) -> None:
@@ -33,8 +35,26 @@ def save_model(model: Transformer, directory: Path | str) -> None:
     (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Transformer:
-    """Build the model that a directory describes and fill in its weights (in evaluation mode).
+class StoredWeights(Mapping[str, Tensor]):
+    """The tensors of a checkpoint by name; each is read when it is asked for."""
+
+    def __init__(self, opened: Any, names: Iterable[str]) -> None:
+        self._opened, self._names = opened, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._opened.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def open_weights(directory: Path | str) -> tuple[ModelConfig, StoredWeights]:
+    """Check what a directory holds against its configuration, and give its tensors one by one.
 
     Raises:
         UserError: a file is missing, unreadable or cut short; tensors are missing, unknown, of another shape
@@ -45,16 +65,26 @@ def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Tra
     config = load_config(directory)
     # Names and shapes are compared with a skeleton that takes no memory before anything is allocated: a
     # hostile configuration of a billion layers fails here, against what the file really holds.
-    with _opened(path) as stored:
-        found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
-        expected = _expected(config, len(found), directory / CONFIG)
-        _compare(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
-        tensors = {name: stored.get_tensor(name) for name in found}
-    odd = next((name for name, tensor in tensors.items() if tensor.dtype not in _PRECISIONS), None)
+    stored = _opened(path)
+    found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
+    expected = expected_shapes(config, len(found), directory / CONFIG)
+    _compare(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
+    odd = next((name for name, piece in found.items() if piece.get_dtype() not in _PRECISIONS), None)
     if odd is not None:
-        raise UserError("a tensor of a type no model has", where=path, value=f"{odd}: {tensors[odd].dtype}")
+        what = f"{odd}: {found[odd].get_dtype()}"
+        raise UserError("a tensor of a type no model has", where=path, value=what)
+    return config, StoredWeights(stored, expected)
+
+
+def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Transformer:
+    """Build the model that a directory describes and fill in its weights (in evaluation mode).
+
+    Raises:
+        UserError: as :func:`open_weights`.
+    """
+    config, weights = open_weights(directory)
     model = Transformer(config)
-    model.load_state_dict(tensors)
+    model.load_state_dict(dict(weights))
     return model.to(device).eval()
 
 
@@ -87,7 +117,7 @@ def _opened(path: Path) -> Any:
                         hint="restore the file, or go back to an earlier checkpoint") from None  # fmt: skip
 
 
-def _expected(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors the configuration asks for, from a skeleton without memory.
 
     Raises:

@@ -1,0 +1,50 @@
+"""Our own checkpoint directories, as one format among the others.
+
+::
+
+    checkpoint/
+    ├── model.safetensors   model.json
+    ├── tokenizer/          a complete tokenizer directory
+    └── MANIFEST.json       facts: chat, name, source
+"""
+
+import json
+from pathlib import Path
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.interop import safetensors_file
+from congling.interop.foreign import ForeignModel
+from congling.model.checkpoint import CONFIG, WEIGHTS, open_weights
+from congling.tokenizer import store
+
+
+def read(folder: Path) -> ForeignModel:
+    """Open a checkpoint directory; its tensors are read one by one.
+
+    Raises:
+        UserError: it is missing, unfinished or damaged.
+    """
+    found = artifact.opened(folder, "checkpoint", verify=True)
+    config, weights = open_weights(folder)
+    tokenizer = store.load(folder / "tokenizer")
+    if tokenizer.vocab_size > config.vocab_size:
+        what = f"the tokenizer has more ids than the model's {config.vocab_size}"
+        raise UserError(what, where=folder, value=tokenizer.vocab_size)
+    return ForeignModel(config, weights, tokenizer, dict(found.facts))
+
+
+def write(model: ForeignModel, folder: Path) -> None:
+    """Write the files of a checkpoint into a directory that ``artifact.writing`` then seals.
+
+    Raises:
+        UserError: the model came without a tokenizer.
+    """
+    if model.tokenizer is None:
+        hint = "name one with --tokenizer: a tokenizer directory, a .model file, a tokenizer.json"
+        raise UserError("the model has no tokenizer, and a checkpoint needs one", hint=hint)
+    safetensors_file.write(model.weights, folder / WEIGHTS)
+    text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    with artifact.writing(folder / "tokenizer", "tokenizer") as inner:
+        store.save(model.tokenizer, inner)
