@@ -6,20 +6,21 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows
 
 ROWS = 256  # rows decoded at a time
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
-    """Yield the documents of a columnar file.
+def read(
+    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+) -> Iterator[Any]:
+    """Yield the documents (or what ``take`` makes of the records) of a columnar file.
 
     Raises:
         UserError: pyarrow is not installed, or the file is damaged.
     """
-    yield from rows.documents(_records(path, note), note, config, findings)
+    yield from take(_records(path, note), note, config, findings)
 
 
 def _records(path: Path, note: FileNote) -> Iterator[rows.Record]:

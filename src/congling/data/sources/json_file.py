@@ -8,7 +8,6 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.document import Document
 from congling.data.encoding import Encoding
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import jsonl, rows, stream
@@ -18,8 +17,12 @@ _DECODER = json.JSONDecoder(parse_constant=jsonl.refuse_constant)
 _SPACE = " \t\n\r"
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
-    """Yield the documents of a JSON file; after a syntax error what came before it is kept.
+def read(
+    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+) -> Iterator[Any]:
+    """Yield the documents (or what ``take`` makes of the records) of a JSON file.
+
+    After a syntax error what came before it is kept.
 
     Raises:
         UserError: the file is no JSON from its first record on, or an object too large to hold.
@@ -31,12 +34,12 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         findings.problem("empty file", note.file, None, "nothing in it")
         return
     if text.peek() == "[":
-        yield from rows.documents(_array(text, note.file, config, findings), note, config, findings)
+        yield from take(_array(text, note.file, config, findings), note, config, findings)
     elif text.is_lines():  # JSON lines under the wrong name
         note.format = "jsonl"
-        yield from jsonl.read(path, note, config, findings)
+        yield from jsonl.read(path, note, config, findings, take)
     else:
-        yield from rows.documents(_object(text, note.file), note, config, findings)
+        yield from take(_object(text, note.file), note, config, findings)
 
 
 class _Text:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from congling.data.config import DataConfig
-from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows, stream
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
-    """Yield the documents of a JSON lines file.
+def read(
+    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+) -> Iterator[Any]:
+    """Yield the documents (or what ``take`` makes of the records) of a JSON lines file.
 
     A mark (BOM) or white space around a record is harmless and accepted; NaN, comments, trailing commas,
     single quotes and several records on a line are no JSON, and are skipped.
@@ -38,7 +39,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
             if value is not None:
                 yield rows.Record(line.number, value)
 
-    yield from rows.documents(records(), note, config, findings)
+    yield from take(records(), note, config, findings)
 
 
 def _parsed(line: stream.Line, codec: str, file: str, findings: Findings) -> Any:

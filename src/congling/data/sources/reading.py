@@ -12,10 +12,12 @@
 ``.gz`` and ``.zst`` may follow any of the text formats.
 """
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from congling.core.errors import UserError
 from congling.core.progress import track
@@ -23,11 +25,11 @@ from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.sources import columnar, json_file, jsonl, plain, table
+from congling.data.sources import columnar, json_file, jsonl, plain, rows, table
 
 Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
 
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[..., Iterator[Any]]] = {
     "txt": plain.read,
     "text": plain.read,
     "md": plain.read,
@@ -44,8 +46,12 @@ READERS: dict[str, Reader] = {
 _COMPRESSED = {".gz", ".zst"}
 
 
-def read(paths: Sequence[str | Path], config: DataConfig, findings: Findings) -> Iterator[Document]:
+def read(
+    paths: Sequence[str | Path], config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+) -> Iterator[Any]:
     """Yield the documents of files, folders (sorted, recursive) and the embedded corpus, in a fixed order.
+
+    Of files that hold records, ``take`` says what is made of them; by default documents, as of all others.
 
     What had to be skipped or repaired is told to ``findings``; memory stays bounded whatever the files hold.
 
@@ -61,13 +67,18 @@ def read(paths: Sequence[str | Path], config: DataConfig, findings: Findings) ->
     for path, name, alone in track(files, "reading", total=len(files)):
         note = findings.file(name, path.stat().st_size, _format(path))
         try:
-            for document in READERS.get(note.format, plain.read)(path, note, config, findings):
+            for document in _reader(note.format, take)(path, note, config, findings):
                 note.documents += 1
                 yield document
         except UserError as error:
             if alone:
                 raise
             findings.problem("unreadable file", name, None, f"{error.what}; {error.hint or 'skipped'}")
+
+
+def _reader(kind: str, take: rows.Take) -> Reader:
+    found = READERS.get(kind, plain.read)
+    return found if found is plain.read else functools.partial(found, take=take)
 
 
 def _format(path: Path) -> str:

@@ -4,7 +4,7 @@ A layout is fixed once for a file, so that a record which lacks the field is nam
 other way.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -26,6 +26,10 @@ class Record:
     place: int
     """Line or row, from 1."""
     value: Any
+
+
+Take = Callable[[Iterable[Record], FileNote, DataConfig, Findings], Iterator[Any]]
+"""What is made of the records of one file: documents, or conversations."""
 
 
 def documents(

@@ -3,23 +3,25 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows, stream
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
-    """Yield the documents of a table; its first row names the columns.
+def read(
+    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+) -> Iterator[Any]:
+    """Yield the documents (or what ``take`` makes of the records) of a table with a row of names.
 
     Raises:
         UserError: the file is no text, or its columns are unknown.
     """
     found = stream.encoding_of(path, note.file, config.encoding)
     note.encoding, note.encoding_why = found.codec, found.why
-    yield from rows.documents(
+    yield from take(
         _records(_Lines(path, note, config, findings), note, config, findings), note, config, findings
     )
 
