@@ -16,12 +16,12 @@ normalised and add to it.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from congling.model.attention import Attention, Sight, visibility
 from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
+from congling.model.embedding import TokenEmbedding
 from congling.model.initial import initialise
 from congling.model.mlp import build_mlp
 from congling.model.moe import MixtureOfExperts, Total
@@ -57,7 +57,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.embedding = TokenEmbedding(config.vocab_size, config.width)
         self.positions = build_positions(config)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
@@ -97,11 +97,17 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (..., W) -> (..., V)."""
-        return linear(hidden, self.output_weight())
+        return self.embedding.scores(hidden) if self.head is None else self.head(hidden)
 
-    def output_weight(self) -> Tensor:
-        """The matrix (V, W) behind ``logits``, for losses that multiply by it piece by piece."""
-        return self.embedding.weight if self.head is None else self.head.weight
+    def output_layer(self) -> nn.Module:
+        """The layer behind ``logits``: the head, or the embedding in a tied model."""
+        return self.embedding if self.head is None else self.head
+
+    def output_weight(self) -> Tensor | None:
+        """The matrix (V, W) behind ``logits``, for losses that multiply by it piece by piece; None where the
+        scores are more than a product with one dense matrix."""
+        layer = self.output_layer()
+        return layer.weight if isinstance(layer, nn.Embedding | nn.Linear) else None
 
     def initialise(self, seed: int) -> None:
         """Draw all weights anew by ``config.initial``; a seed gives the same weights on every device."""
@@ -117,7 +123,7 @@ class Transformer(nn.Module):
         Add it to a summed loss before dividing by the count of targets.
         """
         losses = [mixture.balance_loss() for mixture in self._mixtures()]
-        return torch.stack(losses).sum() if losses else self.embedding.weight.new_zeros(())
+        return torch.stack(losses).sum() if losses else next(self.parameters()).new_zeros(())
 
     def update_balance(self, total: Total = lambda load: load) -> None:
         """Move the routing biases of loss-free balancing; called once after each optimizer step.

@@ -34,7 +34,7 @@ def cross_entropy_sum(
     kind = flat.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else flat.dtype
     each, learn = None if weights is None else weights.reshape(-1), torch.is_grad_enabled()
-    return _uncompiled(flat, weight, targets.reshape(-1), each, compute, learn)
+    return _uncompiled(flat, weight, targets.reshape(-1), each, compute, learn, weight.requires_grad)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -49,9 +49,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights: Tensor | None,
         compute: torch.dtype,
         learn: bool,
+        learn_weight: bool,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            total, grad_hidden, grad_weight = _chunked(hidden, weight.to(compute), targets, weights, learn)
+            total, grad_hidden, grad_weight = _chunked(
+                hidden, weight.to(compute), targets, weights, learn, learn_weight
+            )
         if learn:
             ctx.save_for_backward(grad_hidden, grad_weight)
             ctx.dtypes = hidden.dtype, weight.dtype
@@ -61,8 +64,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         hidden_dtype, weight_dtype = ctx.dtypes
-        wanted = (grad_hidden * grads[0]).to(hidden_dtype), (grad_weight * grads[0]).to(weight_dtype)
-        return *wanted, None, None, None, None
+        for_hidden = (grad_hidden * grads[0]).to(hidden_dtype)
+        for_weight = (grad_weight * grads[0]).to(weight_dtype) if ctx.needs_input_grad[1] else None
+        return for_hidden, for_weight, None, None, None, None, None
 
 
 # Compiling would unroll the loop over chunks, to fuse what are few kernels already.
@@ -70,13 +74,14 @@ _uncompiled: Any = torch.compiler.disable(_LinearCrossEntropy.apply)
 
 
 def _chunked(
-    hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, learn: bool
+    hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, learn: bool, learn_weight: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Total (scalar), gradient of hidden (N, W) and of weight (V, W); these are empty unless ``learn``."""
+    """Total (scalar), gradient of hidden (N, W) and of weight (V, W); these are empty unless ``learn``, the
+    latter also unless ``learn_weight``: a frozen layer has no use for it."""
     size = max(LEAST_ROWS, CHUNK_VALUES.get(hidden.device.type, 2**24) // weight.shape[0])
     exact = torch.promote_types(weight.dtype, torch.float32)  # fp64 where gradients are checked in it
     grad_hidden = torch.empty_like(hidden, dtype=weight.dtype) if learn else weight.new_empty(0)
-    grad_weight = torch.zeros_like(weight, dtype=exact) if learn else weight.new_empty(0)
+    grad_weight = torch.zeros_like(weight, dtype=exact) if learn and learn_weight else weight.new_empty(0)
     total = torch.zeros((), dtype=exact, device=hidden.device)
     for start in range(0, len(hidden), size):
         part = slice(start, start + size)
@@ -90,6 +95,8 @@ def _chunked(
             slope.scatter_add_(1, target, torch.full_like(losses, -1.0))
             slope = (slope if each is None else slope.mul_(each)).to(weight.dtype)
             torch.mm(slope, weight, out=grad_hidden[part])
+            if not learn_weight:
+                continue
             if weight.dtype == exact:
                 grad_weight.addmm_(slope.T, x)
             else:

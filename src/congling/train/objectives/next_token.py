@@ -6,6 +6,7 @@ from torch import Tensor
 
 from congling.train.objectives.cross_entropy import cross_entropy_sum
 from congling.train.objectives.loss import Loss
+from congling.train.objectives.scored import scored_cross_entropy_sum
 
 
 class LanguageModel(Protocol):
@@ -15,8 +16,12 @@ class LanguageModel(Protocol):
         """(B, T) -> hidden states (B, T, W)."""
         ...
 
-    def output_weight(self) -> Tensor:
-        """(V, W)."""
+    def output_weight(self) -> Tensor | None:
+        """(V, W); None where scores are more than a product with one dense matrix."""
+        ...
+
+    def output_layer(self) -> Any:
+        """The layer behind the scores, asked for where there is no such matrix."""
         ...
 
     def balance_loss(self) -> Tensor:
@@ -32,5 +37,9 @@ def next_token(model: LanguageModel, batch: Any) -> Loss:
         batch: :class:`congling.data.batches.Batch` with its arrays as tensors.
     """
     hidden = model(batch.tokens, positions=batch.positions, documents=batch.documents)
-    nats = cross_entropy_sum(hidden, model.output_weight(), batch.targets, batch.weights)
+    weight = model.output_weight()
+    if weight is not None:
+        nats = cross_entropy_sum(hidden, weight, batch.targets, batch.weights)
+    else:
+        nats = scored_cross_entropy_sum(hidden, model.output_layer(), batch.targets, batch.weights)
     return Loss(nats + model.balance_loss(), {"loss": nats.detach()})

@@ -1,0 +1,14 @@
+"""The table of token vectors, which in a tied model also scores the next token."""
+
+# W width, V vocabulary
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+class TokenEmbedding(nn.Embedding):
+    """A vector for every token; ``scores`` is the way back."""
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Product with every token's vector: (..., W) -> (..., V)."""
+        return linear(hidden, self.weight)
