@@ -78,7 +78,7 @@ def tokens(
 
     All rows draw from one generator: equal seeds give equal texts for equal lists of prompts.
     """
-    device = model.embedding.weight.device
+    device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(sampling.seed)
     texts = [list(prompt) for prompt in prompts]
     seen = _seen(model, texts) if sampling.repetition_penalty != 1 else None
@@ -109,7 +109,7 @@ def _choose(
 
 def _read(model: Transformer, texts: list[list[int]], new: int) -> tuple[KVCache, Tensor]:
     """Read the ends of all texts into a cache with room for ``new`` more tokens, at most half a context."""
-    context, device = model.config.context, model.embedding.weight.device
+    context, device = model.config.context, next(model.parameters()).device
     room = min(new, max(1, context // 2))
     rows = [text[-max(1, context - room) :] for text in texts]
     longest = max(map(len, rows))
@@ -118,7 +118,7 @@ def _read(model: Transformer, texts: list[list[int]], new: int) -> tuple[KVCache
     start = torch.tensor(padding, device=device) if any(padding) else None
     cache = KVCache(
         model.config, len(rows), min(context, longest + room), start=start, device=device,
-        dtype=model.embedding.weight.dtype,
+        dtype=next(model.parameters()).dtype,
     )  # fmt: skip
     return cache, _evaluate(model, padded, cache)
 
@@ -148,7 +148,7 @@ def _ids(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
 
 
 def _seen(model: Transformer, texts: list[list[int]]) -> Tensor:
-    shape, device = (len(texts), model.config.vocab_size), model.embedding.weight.device
+    shape, device = (len(texts), model.config.vocab_size), next(model.parameters()).device
     seen = torch.zeros(shape, dtype=torch.bool, device=device)
     for row, text in enumerate(texts):
         seen[row, text] = True
