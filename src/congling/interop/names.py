@@ -1,7 +1,7 @@
 """Tensor names, ours and those of Hugging Face folders: one table an architecture, read in both directions.
 
-``{}`` stands for the number of the block, a second ``{}`` for that of the expert. An entry with several of our
-tensors is one tensor there, in which they lie one below the other in this order.
+``{}`` stands for the number of the block, a second ``{}`` for that of the expert. An entry with several of
+our tensors is one tensor there, in which they lie one below the other in this order.
 """
 
 import re

@@ -128,8 +128,12 @@ def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, 
     if config.context * config.attention.head_width > _LARGEST_TABLE:
         raise UserError("the context is beyond what a table of positions can hold", where=where,
                         value=config.context)  # fmt: skip
-    with torch.device("meta"):
-        skeleton = Transformer(config)
+    try:
+        with torch.device("meta"):
+            skeleton = Transformer(config)
+    except (RuntimeError, OverflowError):  # sizes whose product is no number of bytes
+        raise UserError("a model of this size does not exist", where=where,
+                        value=f"vocab_size {config.vocab_size}, width {config.width}") from None  # fmt: skip
     return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
 
 

@@ -1,0 +1,83 @@
+"""transformers as an engine: tokens, logits and greedy text of a Hugging Face folder, without remote code."""
+
+# T tokens, V vocabulary
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from congling.core.errors import UserError
+
+
+def available() -> bool:
+    """Whether transformers is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("transformers") is not None
+
+
+class TransformersEngine:
+    """A folder run by ``AutoModelForCausalLM`` and ``AutoTokenizer``, in float32 on the CPU.
+
+    Raises:
+        UserError: transformers is not installed, or does not load the folder.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._library, self._folder = _transformers(), str(folder)
+        self._tokenizer: Any = None
+        self._model: Any = self._loaded("AutoModelForCausalLM", dtype=torch.float32).eval()
+
+    @property
+    def name(self) -> str:
+        """Program and version."""
+        return f"transformers {self._library.__version__}"
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text, without a beginning-of-text id.
+
+        Raises:
+            UserError: the folder's tokenizer cannot be loaded.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = self._loaded("AutoTokenizer")
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """(T, V) float32: scores after each of ``ids``."""
+        return self._model(torch.tensor([list(ids)]), use_cache=False).logits[0].float().numpy()
+
+    @torch.inference_mode()
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """The likeliest ``count`` ids after ``ids``; no id ends the text early."""
+        found: list[int] = []
+        state, next_ids = None, list(ids)
+        for _ in range(count):
+            step = self._model(torch.tensor([next_ids]), past_key_values=state, use_cache=True)
+            state, next_ids = step.past_key_values, [int(step.logits[0, -1].argmax())]
+            found += next_ids
+        return found
+
+    def _loaded(self, kind: str, **options: Any) -> Any:
+        try:
+            return getattr(self._library, kind).from_pretrained(
+                self._folder, local_files_only=True, trust_remote_code=False, **options
+            )
+        except Exception as error:  # whatever a foreign program raises about a folder
+            first = str(error).strip().splitlines()
+            raise UserError(f"transformers does not load this folder ({type(error).__name__})",
+                            where=self._folder, value=first[0] if first else None) from None  # fmt: skip
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise UserError("transformers is not installed", hint="pip install 'congling[hf]'") from None
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    return transformers

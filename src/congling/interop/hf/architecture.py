@@ -1,0 +1,196 @@
+"""Which Hugging Face class computes a model of ours, and its ``config.json``. Without torch.
+
+A class is described by what it needs of a model; the first one whose needs are all met is taken.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from congling.core.errors import UserError
+from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
+
+Need = tuple[str, Callable[[ModelConfig], bool]]
+"""What a class needs, in words and as a test."""
+
+
+def _router(config: ModelConfig) -> str:
+    return config.mlp.router.kind if config.mlp.kind == "moe" else "none"
+
+
+def _shape_of_gpt2(config: ModelConfig) -> bool:
+    attention = config.attention
+    return attention.heads == attention.kv_heads and attention.heads * attention.head_width == config.width
+
+
+_ROPE: Need = ("rotary positions", lambda config: config.positions.kind == "rope")
+_RMS: Need = ("RMS normalisation", lambda config: config.norm.kind == "rms")
+_GATED: Need = ("a gated MLP", lambda config: config.mlp.kind == "gated")
+_DECODER = (_ROPE, _RMS)
+_QK_NORM: Need = ("normalised queries and keys", lambda config: config.attention.qk_norm)
+_NO_QK_NORM: Need = ("queries and keys that are not normalised", lambda config: not config.attention.qk_norm)
+_ALL_OR_NONE: Need = (
+    "biases in all four attention projections or in none",
+    lambda config: config.attention.bias == config.attention.biased_output,
+)
+_NO_BIAS: Need = (
+    "attention without biases",
+    lambda config: not config.attention.bias and not config.attention.biased_output,
+)
+_EVEN: Need = ("a width that is a multiple of the heads", lambda c: c.width % c.attention.heads == 0)
+_SOFTMAX: Need = ("experts behind a softmax router", lambda config: _router(config) == "softmax")
+_NOTHING_SHARED: Need = (
+    "no shared experts",
+    lambda config: config.mlp.kind == "moe" and config.mlp.shared == 0,
+)
+_UNSCALED: Need = (
+    "routed experts whose sum is not scaled",
+    lambda config: config.mlp.kind == "moe" and config.mlp.router.scale == 1,
+)
+
+NEEDS: dict[str, tuple[Need, ...]] = {
+    "LlamaForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
+    "MistralForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _NO_BIAS),
+    "Qwen2ForCausalLM": (
+        *_DECODER, _GATED, _NO_QK_NORM,
+        ("biases on queries, keys and values alone",
+         lambda config: config.attention.bias and not config.attention.biased_output),
+    ),
+    "Qwen3ForCausalLM": (*_DECODER, _GATED, _QK_NORM, _ALL_OR_NONE),
+    "GPT2LMHeadModel": (
+        ("learned positions", lambda config: config.positions.kind == "learned"),
+        ("layer normalisation", lambda config: config.norm.kind == "layer"),
+        ("a plain MLP", lambda config: config.mlp.kind == "plain"),
+        ("biases in all attention projections",
+         lambda config: config.attention.bias and config.attention.biased_output),
+        _NO_QK_NORM,
+        ("as many key/value heads as heads, together as wide as the model", _shape_of_gpt2),
+    ),
+    "MixtralForCausalLM": (
+        *_DECODER, _SOFTMAX, _NO_QK_NORM, _NO_BIAS, _NOTHING_SHARED, _UNSCALED,
+        ("experts in every block", lambda config: config.mlp.kind == "moe" and config.mlp.dense_layers == 0),
+        ("shares of the experts that are normalised",
+         lambda config: config.mlp.kind == "moe" and getattr(config.mlp.router, "normalise", True)),
+    ),
+    "Qwen3MoeForCausalLM": (*_DECODER, _SOFTMAX, _QK_NORM, _ALL_OR_NONE, _NOTHING_SHARED, _UNSCALED),
+    "Dots1ForCausalLM": (
+        *_DECODER, _QK_NORM, _ALL_OR_NONE,
+        ("experts behind a sigmoid router", lambda config: _router(config) == "sigmoid"),
+        ("at least two experts", lambda config: config.mlp.kind == "moe" and config.mlp.experts > 1),
+    ),
+}  # fmt: skip
+MODEL_TYPES = {
+    "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
+    "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1",
+}  # fmt: skip
+
+
+def misfit(config: ModelConfig) -> tuple[str, list[str]] | None:
+    """The class that comes closest and what it needs besides; ``None`` when one computes the very model."""
+    lacking = {
+        name: [words for words, met in needs if not met(config)] for name, needs in NEEDS.items()
+    }  # fmt: skip
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    return (nearest, lacking[nearest]) if lacking[nearest] else None
+
+
+def architecture(config: ModelConfig) -> str:
+    """The class of transformers that computes this model.
+
+    Raises:
+        UserError: no class does; the message says what the nearest one needs.
+    """
+    if (lacking := misfit(config)) is not None:
+        nearest, needs = lacking
+        raise UserError("no class of transformers computes this model without code of its own",
+                        value=f"{nearest}, the nearest, needs {', '.join(needs)}",
+                        hint="convert it to GGUF, or train a model of a family that fits")  # fmt: skip
+    return next(name for name, needs in NEEDS.items() if all(met(config) for _, met in needs))
+
+
+def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """``config.json`` for this model; ``tokens`` are ``bos_token_id`` and its like, ``dtype`` as in torch.
+
+    Rotary settings are written under the keys that transformers 4 knows too.
+
+    Raises:
+        UserError: as ``architecture``.
+    """
+    name = architecture(config)
+    values = {"architectures": [name], "model_type": MODEL_TYPES[name], **tokens, "torch_dtype": dtype,
+              "vocab_size": config.vocab_size, "tie_word_embeddings": config.tied,
+              "use_cache": True}  # fmt: skip
+    if name == "GPT2LMHeadModel":
+        return values | _gpt2(config)
+    attention, mlp = config.attention, config.mlp
+    values |= {
+        "max_position_embeddings": config.context,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "intermediate_size": mlp.hidden,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm.epsilon,
+        "attention_bias": attention.bias,
+        "attention_dropout": 0.0,
+        "sliding_window": None,
+        **_rotary(config),
+    }
+    return values | _experts(config, name)
+
+
+def _gpt2(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "n_positions": config.context,
+        "n_embd": config.width,
+        "n_layer": config.layers,
+        "n_head": config.attention.heads,
+        "n_inner": config.mlp.hidden,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": config.norm.epsilon,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": 0.0,
+    }
+
+
+def _rotary(config: ModelConfig) -> dict[str, Any]:
+    assert isinstance(config.positions, RotaryConfig)
+    values: dict[str, Any] = {"rope_theta": config.positions.base}
+    match config.positions.scaling:
+        case LinearScaling(factor=factor):
+            values["rope_scaling"] = {"rope_type": "linear", "factor": factor}
+        case Llama3Scaling() as scaling:
+            values["rope_scaling"] = {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_frequency_factor,
+                "high_freq_factor": scaling.high_frequency_factor,
+                "original_max_position_embeddings": scaling.original_context,
+            }
+    return values
+
+
+def _experts(config: ModelConfig, name: str) -> dict[str, Any]:
+    """The keys of a mixture of experts; none for a dense model."""
+    mlp = config.mlp
+    if mlp.kind != "moe":
+        return {}
+    values: dict[str, Any] = {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden}
+    dense = {"intermediate_size": mlp.dense_hidden or mlp.hidden}
+    if mlp.router.kind == "sigmoid":
+        return values | dense | {
+            "n_routed_experts": mlp.experts, "n_shared_experts": max(1, mlp.shared), "norm_topk_prob": True,
+            "first_k_dense_replace": mlp.dense_layers, "routed_scaling_factor": mlp.router.scale,
+            "n_group": 1, "topk_group": 1,
+        }  # fmt: skip
+    values["router_aux_loss_coef"] = mlp.router.balance
+    if name == "MixtralForCausalLM":
+        del values["moe_intermediate_size"]
+        return values | {"num_local_experts": mlp.experts}
+    return values | dense | {
+        "num_experts": mlp.experts, "norm_topk_prob": mlp.router.normalise, "decoder_sparse_step": 1,
+        "mlp_only_layers": list(range(mlp.dense_layers)),
+    }  # fmt: skip

@@ -1,0 +1,71 @@
+"""The model card of a Hugging Face folder: what is known of the model, and what is not."""
+
+from congling.interop.foreign import ForeignModel
+from congling.model.config import MoEConfig, active_parameters, parameters
+
+
+def card(model: ForeignModel, architecture: str, type: str) -> str:
+    """``README.md`` with the front matter of model hubs; numbers are counted, never estimated."""
+    name = str(model.facts.get("name") or "model")
+    parts = [
+        _front_matter(),
+        f"# {name}\n",
+        _origin(model),
+        _sizes(model, architecture, type),
+        _loading(model),
+    ]
+    parts.append("## Limits\n\n" + _limits(model))
+    return "\n".join(parts)
+
+
+def _front_matter() -> str:
+    return "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- congling\n---\n"
+
+
+def _origin(model: ForeignModel) -> str:
+    source, notes = model.facts.get("source"), model.facts.get("notes") or []
+    lines = [f"Read from {source} by congling." if source else "Written by congling."]
+    lines += [f"- {note}" for note in notes]
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(model: ForeignModel, architecture: str, type: str) -> str:
+    config = model.config
+    rows = [
+        ("Class", f"`{architecture}`"),
+        ("Parameters", f"{parameters(config):,}"),
+        ("Context", f"{config.context:,} tokens"),
+        ("Vocabulary", f"{config.vocab_size:,}"),
+        ("Layers × width", f"{config.layers} × {config.width}"),
+        ("Heads (key/value heads)", f"{config.attention.heads} ({config.attention.kv_heads})"),
+        ("Weights", type),
+    ]
+    if isinstance(config.mlp, MoEConfig):
+        rows.insert(2, ("Parameters used by a token", f"{active_parameters(config):,}"))
+        rows.append(("Experts (used by a token)", f"{config.mlp.experts} ({config.mlp.active})"))
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows)
+    return f"| | |\n|---|---|\n{table}\n"
+
+
+def _loading(model: ForeignModel) -> str:
+    lines = ["## Use\n", "```python", "from transformers import AutoModelForCausalLM, AutoTokenizer\n",
+             'model = AutoModelForCausalLM.from_pretrained("this folder")']  # fmt: skip
+    if model.tokenizer is not None:
+        lines += [
+            'tokenizer = AutoTokenizer.from_pretrained("this folder")',
+            'ids = tokenizer("从前", return_tensors="pt")',
+            "print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))",
+        ]
+    return "\n".join([*lines, "```\n"])
+
+
+def _limits(model: ForeignModel) -> str:
+    tuned = (
+        "The model was tuned on conversations in its chat template."
+        if model.facts.get("chat")
+        else "The model continues text; it is not known to have been tuned on conversations."
+    )
+    return (
+        f"{tuned} No evaluation is recorded here, and no licence: whoever publishes this folder adds both, "
+        "according to the text the model was trained on.\n"
+    )

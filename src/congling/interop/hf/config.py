@@ -1,0 +1,269 @@
+"""``config.json`` of a Hugging Face model to our configuration: which parts a foreign model is made of.
+
+Whatever changes the computation and has no part here is refused by its key; what concerns training or a
+program alone is passed over. Without torch.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.interop.hf.settings import Settings
+from congling.model.config import ModelConfig
+
+_DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key is left out
+    "LlamaForCausalLM": {"hidden_act": "silu"},
+    "MistralForCausalLM": {"hidden_act": "silu", "sliding_window": None},
+    "Qwen2ForCausalLM": {"hidden_act": "silu", "max_window_layers": 28, "use_sliding_window": False},
+    "Qwen3ForCausalLM": {
+        "hidden_act": "silu", "max_window_layers": 28, "use_sliding_window": False, "head_dim": 128,
+    },
+    "GPT2LMHeadModel": {
+        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
+    },
+    "MixtralForCausalLM": {"hidden_act": "silu", "rope_theta": 1_000_000.0, "rms_norm_eps": 1e-5},
+    "Qwen3MoeForCausalLM": {"hidden_act": "silu", "use_sliding_window": False, "decoder_sparse_step": 1},
+    "Dots1ForCausalLM": {"hidden_act": "silu", "n_group": 1, "topk_group": 1, "max_window_layers": 62},
+    "DeepseekForCausalLM": {"hidden_act": "silu", "aux_loss_alpha": 0.001, "routed_scaling_factor": 1.0},
+    "BaiChuanForCausalLM": {"hidden_act": "silu"},
+    "BaichuanForCausalLM": {"hidden_act": "silu"},
+}  # fmt: skip
+_TYPES = {
+    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM", "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM", "dots1": "Dots1ForCausalLM", "deepseek": "DeepseekForCausalLM",
+    "baichuan": "BaichuanForCausalLM",
+}  # fmt: skip
+_COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "routed_scaling_factor": 1.0}
+_NORM_HEAD_VOCABULARY = 125_696  # Baichuan 2
+
+
+def architecture_of(values: Mapping[str, Any], where: object) -> str:
+    """The class that computes the model: a key of ``names.ARCHITECTURES``.
+
+    Raises:
+        UserError: it is none of those that can be read, or its weights are packed.
+    """
+    if values.get("quantization_config") is not None:
+        method = values["quantization_config"]
+        method = method.get("quant_method") if isinstance(method, dict) else method
+        raise UserError("quantization_config: packed weights of this kind cannot be read", where=where,
+                        value=method, hint="take the original model, or its GGUF file")  # fmt: skip
+    given = values.get("architectures")
+    name = given[0] if isinstance(given, list) and given else None
+    if name is None:
+        kind = values.get("model_type")
+        name = _TYPES.get(kind) if isinstance(kind, str) else None
+    if not isinstance(name, str) or name not in _DEFAULTS:
+        raise UserError("architectures: this model cannot be read", where=where,
+                        value=given or values.get("model_type"),
+                        hint=f"supported: {', '.join(_DEFAULTS)}")  # fmt: skip
+    return name
+
+
+def config_from(values: Mapping[str, Any], where: object) -> ModelConfig:
+    """Our configuration of a foreign model.
+
+    Raises:
+        UserError: the architecture or one of its settings has no counterpart here, a key is missing or
+            absurd.
+    """
+    name = architecture_of(values, where)
+    settings = Settings(values, where, {**_COMMON, **_DEFAULTS[name]})
+    return build(ModelConfig, _BUILDERS[name](settings), where=where)
+
+
+def normalised_head(values: Mapping[str, Any]) -> bool:
+    """Whether logits are products with the output rows brought to length 1 (Baichuan 2's NormHead)."""
+    return values.get("vocab_size") == _NORM_HEAD_VOCABULARY or "z_loss_weight" in values
+
+
+def _llama(settings: Settings) -> dict[str, Any]:
+    settings.require("hidden_act", "silu", "swish")
+    settings.require("mlp_bias", False)
+    width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
+    if settings.get("head_dim") is None and width % heads:
+        raise UserError("hidden_size must be a multiple of num_attention_heads", where=settings.where,
+                        value=width)  # fmt: skip
+    context = settings.integer("max_position_embeddings", "model_max_length")
+    _refuse_window(settings, context)
+    return {
+        "vocab_size": settings.integer("vocab_size"),
+        "context": context,
+        "layers": settings.integer("num_hidden_layers"),
+        "width": width,
+        "attention": {
+            "heads": heads,
+            "kv_heads": settings.integer("num_key_value_heads", "num_attention_heads"),
+            "head_width": settings.integer("head_dim") if settings.get("head_dim") else width // heads,
+            "bias": settings.flag("attention_bias"),
+        },
+        "mlp": {"kind": "gated", "hidden": settings.integer("intermediate_size")},
+        "norm": {"kind": "rms", "epsilon": settings.number("rms_norm_eps")},
+        "positions": _rotary(settings),
+        "tied": settings.flag("tie_word_embeddings"),
+    }
+
+
+def _qwen2(settings: Settings) -> dict[str, Any]:
+    values = _llama(settings)
+    values["attention"] |= {"bias": True, "output_bias": False}
+    return values
+
+
+def _qwen3(settings: Settings) -> dict[str, Any]:
+    values = _llama(settings)
+    values["attention"]["qk_norm"] = True
+    return values
+
+
+def _gpt2(settings: Settings) -> dict[str, Any]:
+    settings.require("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    settings.require("scale_attn_weights", True)
+    settings.require("scale_attn_by_inverse_layer_idx", False)
+    settings.require("add_cross_attention", False)
+    width, heads = settings.integer("n_embd"), settings.integer("n_head")
+    if width % heads:
+        raise UserError("n_embd must be a multiple of n_head", where=settings.where, value=width)
+    return {
+        "vocab_size": settings.integer("vocab_size"),
+        "context": settings.integer("n_positions", "n_ctx"),
+        "layers": settings.integer("n_layer"),
+        "width": width,
+        "attention": {"heads": heads, "kv_heads": heads, "head_width": width // heads, "bias": True},
+        "mlp": {
+            "kind": "plain",
+            "hidden": settings.integer("n_inner") if settings.get("n_inner") else 4 * width,
+        },
+        "norm": {"kind": "layer", "epsilon": settings.number("layer_norm_epsilon")},
+        "positions": {"kind": "learned"},
+        "initial": {"kind": "scaled-normal"},
+        "tied": settings.flag("tie_word_embeddings"),
+    }
+
+
+def _mixtral(settings: Settings) -> dict[str, Any]:
+    values = _llama(settings)
+    values["mlp"] = {
+        "kind": "moe",
+        "experts": settings.integer("num_local_experts", "num_experts"),
+        "active": settings.integer("num_experts_per_tok"),
+        "hidden": settings.integer("intermediate_size"),
+        "router": {"kind": "softmax"},
+    }
+    return values
+
+
+def _qwen3_moe(settings: Settings) -> dict[str, Any]:
+    settings.require("decoder_sparse_step", 1)
+    dense = settings.get("mlp_only_layers") or []
+    if dense != list(range(len(dense))):
+        raise UserError("mlp_only_layers: only the first blocks may be dense", where=settings.where,
+                        value=dense)  # fmt: skip
+    values = _qwen3(settings)
+    values["mlp"] = {
+        "kind": "moe",
+        "experts": settings.integer("num_experts", "num_local_experts"),
+        "active": settings.integer("num_experts_per_tok"),
+        "hidden": settings.integer("moe_intermediate_size"),
+        "dense_layers": len(dense),
+        "dense_hidden": settings.integer("intermediate_size") if dense else None,
+        "router": {"kind": "softmax", "normalise": settings.flag("norm_topk_prob")},
+    }
+    return values
+
+
+def _shared_experts(settings: Settings, router: dict[str, Any]) -> dict[str, Any]:
+    """The mixture of DeepSeekMoE and what came of it."""
+    settings.require("moe_layer_freq", 1)
+    dense = settings.count("first_k_dense_replace")
+    return {
+        "kind": "moe",
+        "experts": settings.integer("n_routed_experts", "num_local_experts"),
+        "active": settings.integer("num_experts_per_tok"),
+        "hidden": settings.integer("moe_intermediate_size"),
+        "shared": settings.count("n_shared_experts"),
+        "dense_layers": dense,
+        "dense_hidden": settings.integer("intermediate_size") if dense else None,
+        "router": {**router, "scale": settings.number("routed_scaling_factor")},
+    }
+
+
+def _deepseek(settings: Settings) -> dict[str, Any]:
+    settings.require("scoring_func", "softmax")
+    router = {
+        "kind": "softmax",
+        "balance": settings.number("aux_loss_alpha"),
+        "normalise": settings.flag("norm_topk_prob"),
+    }
+    return _llama(settings) | {"mlp": _shared_experts(settings, router)}
+
+
+def _dots1(settings: Settings) -> dict[str, Any]:
+    if settings.get("n_group") != settings.get("topk_group"):
+        raise UserError("n_group: choosing groups of experts is not supported", where=settings.where,
+                        value=settings.get("n_group"))  # fmt: skip
+    if not settings.flag("norm_topk_prob"):
+        raise UserError("norm_topk_prob: scores of a sigmoid are supported only normalised",
+                        where=settings.where, value=False)  # fmt: skip
+    return _qwen3(settings) | {"mlp": _shared_experts(settings, {"kind": "sigmoid"})}
+
+
+def _baichuan(settings: Settings) -> dict[str, Any]:
+    values = _llama(settings)
+    # The 13B models have no table of positions to size, and 40 blocks; llama.cpp decides by the latter.
+    if settings.get("max_position_embeddings") is None or values["layers"] == 40:
+        values["positions"] = {"kind": "alibi"}
+    return values
+
+
+_BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
+    "LlamaForCausalLM": _llama, "MistralForCausalLM": _llama, "Qwen2ForCausalLM": _qwen2,
+    "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
+    "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
+    "BaiChuanForCausalLM": _llama, "BaichuanForCausalLM": _baichuan,
+}  # fmt: skip
+
+
+def _rotary(settings: Settings) -> dict[str, Any]:
+    """Rotary positions, from transformers 5's ``rope_parameters`` or the older pair of keys."""
+    key = "rope_parameters" if settings.get("rope_parameters") is not None else "rope_scaling"
+    given = settings.get(key) or {}
+    if not isinstance(given, dict):
+        raise UserError(f"{key} must be an object", where=settings.where, value=given)
+    table = Settings(given, f"{settings.where}, {key}", {"rope_theta": settings.get("rope_theta")})
+    for partial in (settings, table):
+        partial.require("partial_rotary_factor", 1, 1.0)
+    kind = given.get("rope_type", given.get("type", "default"))
+    scaling: dict[str, Any] | None = None
+    if kind == "linear":
+        scaling = {"kind": "linear", "factor": table.number("factor")}
+    elif kind == "llama3":
+        scaling = {
+            "kind": "llama3",
+            "factor": table.number("factor"),
+            "low_frequency_factor": table.number("low_freq_factor"),
+            "high_frequency_factor": table.number("high_freq_factor"),
+            "original_context": table.integer("original_max_position_embeddings"),
+        }
+    elif kind != "default":
+        raise UserError(f"{key}: rotary positions of this kind are not supported", where=settings.where,
+                        value=kind, hint="supported: default, linear, llama3")  # fmt: skip
+    return {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
+
+
+def _refuse_window(settings: Settings, context: int) -> None:
+    """Refuse a model in which a token no longer sees those further back than a window."""
+    window = settings.get("sliding_window")
+    if window is None or settings.get("use_sliding_window") is False:
+        return
+    window, kinds = settings.integer("sliding_window"), settings.get("layer_types")
+    if isinstance(kinds, list):
+        windowed = any(kind != "full_attention" for kind in kinds)
+    else:  # blocks from this number on look through the window
+        windowed = (settings.get("max_window_layers") or 0) < settings.integer("num_hidden_layers")
+    if windowed and window < context:
+        raise UserError("sliding_window: attention through a window is not supported", where=settings.where,
+                        value=window, hint=f"up to {window} tokens the model is the same without it: set "
+                        f"max_position_embeddings to {window}")  # fmt: skip

@@ -1,0 +1,162 @@
+"""Hugging Face folders read and written whole.
+
+::
+
+    folder/
+    ├── config.json  generation_config.json      what ``AutoModelForCausalLM`` builds, and how it writes
+    ├── model.safetensors                         or parts named by model.safetensors.index.json
+    ├── tokenizer.json  tokenizer_config.json …   what ``AutoTokenizer`` reads, with the chat template
+    ├── configuration.json                        ModelScope's
+    └── README.md                                 the model card
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from congling.core.errors import UserError
+from congling.core.output import replacing
+from congling.interop import safetensors_file
+from congling.interop.foreign import ForeignModel
+from congling.interop.hf.architecture import architecture, config_json
+from congling.interop.hf.baichuan import folded_norm_head
+from congling.interop.hf.card import card
+from congling.interop.hf.config import architecture_of, config_from, normalised_head
+from congling.interop.hf.outgoing import OutgoingTensors
+from congling.interop.hf.settings import CONFIG, read_json
+from congling.interop.hf.stored import WEIGHTS, StoredTensors
+from congling.interop.hf.weights import FolderWeights
+from congling.model.checkpoint import expected_shapes
+from congling.model.config import ModelConfig
+from congling.tokenizer.base import Tokenizer
+
+TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+def read(folder: Path | str) -> ForeignModel:
+    """Open a folder of one of the known architectures; each tensor is read, as float32, when asked for.
+
+    The tokenizer is read too when the folder has one.
+
+    Raises:
+        UserError: a file is missing, damaged or a pickle, the model has parts that are not known here, or
+            tensors do not fit the configuration.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError("no such directory", value=str(folder))
+    where = folder / CONFIG
+    values = read_json(where)
+    name, config = architecture_of(values, where), config_from(values, where)
+    stored = StoredTensors(folder)
+    shapes = expected_shapes(config, len(stored), where)
+    baichuan = name.lower().startswith("baichuan")
+    folded = baichuan and normalised_head(values)
+    weights = FolderWeights(stored, name, shapes, {"head.weight": folded_norm_head} if folded else {})
+    tokenizer = _tokenizer(folder, config)
+    notes = []
+    if folded:
+        notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
+    if baichuan:
+        notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
+    facts: dict[str, Any] = {"name": folder.resolve().name, "source": name, "notes": notes,
+                             "precision": stored.dtype(next(iter(stored)))}  # fmt: skip
+    return ForeignModel(config, weights, tokenizer, facts)
+
+
+def write(model: ForeignModel, folder: Path | str, type: str = "F32", *, overwrite: bool = False) -> None:
+    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without code of its own.
+
+    ``type`` is that of the weights: ``F32``, ``F16`` or ``BF16``. One tensor is in memory at a time.
+
+    Raises:
+        UserError: no class of transformers computes this model, the tokenizer cannot be written, ``type`` is
+            another, or something is at ``folder`` already.
+    """
+    if type not in TYPES:
+        raise UserError("no such type of weights for this format", value=type,
+                        hint=f"one of: {', '.join(TYPES)}")  # fmt: skip
+    name = architecture(model.config)
+    config, weights = _with_shared_expert(model.config, model.weights)
+    shapes = expected_shapes(config, config.layers, Path(folder))
+    tokens = _token_ids(model.tokenizer)
+    with replacing(folder, overwrite=overwrite) as temporary:
+        temporary.mkdir()
+        tensors = OutgoingTensors(weights, name, shapes, TYPES[type])
+        safetensors_file.write(tensors, temporary / WEIGHTS)
+        dtype = str(TYPES[type]).removeprefix("torch.")
+        _write_json(temporary / CONFIG, config_json(config, tokens, dtype))
+        _write_json(temporary / "generation_config.json", _generation(model.tokenizer, tokens))
+        _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
+        if model.tokenizer is not None:
+            from congling.interop.hf.tokenizer import write as write_tokenizer
+
+            write_tokenizer(model.tokenizer, temporary)
+        (temporary / "README.md").write_text(card(model, name, type), encoding="utf-8")
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    from congling.tokenizer.foreign import read as read_tokenizer
+
+    tokenizer = read_tokenizer(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(f"the tokenizer has more ids than the model's {config.vocab_size}", where=folder,
+                        value=tokenizer.vocab_size)  # fmt: skip
+    return tokenizer
+
+
+def _with_shared_expert(
+    config: ModelConfig, weights: Mapping[str, Tensor]
+) -> tuple[ModelConfig, Mapping[str, Tensor]]:
+    """The same model with one shared expert that adds nothing, for a class that cannot be without any."""
+    mlp = config.mlp
+    if mlp.kind != "moe" or mlp.router.kind != "sigmoid" or mlp.shared:
+        return config, weights
+    added = config.replace(mlp={"shared": 1})
+    shapes = expected_shapes(added, added.layers, Path(CONFIG))
+    missing = {name: torch.zeros(shape) for name, shape in shapes.items() if ".mlp.shared." in name}
+    return added, _Extended(weights, missing)
+
+
+class _Extended(Mapping[str, Tensor]):
+    """A lazy mapping and a few tensors more."""
+
+    def __init__(self, weights: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> None:
+        self._weights, self._more = weights, more
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._more[name] if name in self._more else self._weights[name]
+
+    def __iter__(self) -> Any:
+        yield from self._weights
+        yield from self._more
+
+    def __len__(self) -> int:
+        return len(self._weights) + len(self._more)
+
+
+def _token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
+    """``bos_token_id`` and its like, null where there is none: else transformers takes another model's."""
+    if tokenizer is None:
+        return {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    roles = tokenizer.roles
+    return {"bos_token_id": roles.bos, "eos_token_id": roles.eos, "pad_token_id": roles.pad}
+
+
+def _generation(tokenizer: Tokenizer | None, tokens: Mapping[str, int | None]) -> dict[str, Any]:
+    """``generation_config.json``: the roles, and every id that ends an answer."""
+    values: dict[str, Any] = {key: value for key, value in tokens.items() if value is not None}
+    if tokenizer is not None and tokenizer.stop_ids:
+        values["eos_token_id"] = sorted(tokenizer.stop_ids)
+    return values
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
