@@ -36,6 +36,26 @@ class Batch:
     """Sum of the weights: what a summed loss is divided by, once, over the whole step."""
 
 
+def dealt(step: int, rows: int, accumulation: int, rank: int, world: int) -> list[np.ndarray]:
+    """Places in the global order of rows that one rank takes in a step, by micro-batch.
+
+    A step takes ``rows * accumulation`` rows, whatever the number of ranks; see :class:`CorpusBatches`.
+
+    Raises:
+        UserError: a step has too few rows for this number of ranks.
+    """
+    total = rows * accumulation
+    parts = -(-total // (world * rows))  # the same for all ranks, or gradient exchange would hang
+    if total // world < parts:
+        raise UserError(
+            "the rows of a step cannot be shared out",
+            value=f"{total} rows, {world} processes",
+            hint="make rows * accumulation a multiple of the number of processes",
+        )
+    mine = np.array_split(np.arange(total), world)[rank]
+    return [step * total + part for part in np.array_split(mine, parts)]
+
+
 class CorpusBatches:
     """Training batches over one split, without end: epoch after epoch, each in its own order.
 
@@ -104,17 +124,7 @@ class CorpusBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        parts = -(
-            -self.rows_per_step // (world * self.rows)
-        )  # the same for all ranks, or gradient exchange would hang
-        if self.rows_per_step // world < parts:
-            raise UserError(
-                "the rows of a step cannot be shared out",
-                value=f"{self.rows_per_step} rows, {world} processes",
-                hint="make rows * accumulation a multiple of the number of processes",
-            )
-        mine = np.array_split(np.arange(self.rows_per_step), world)[rank]
-        return [self._batch(step * self.rows_per_step + rows) for rows in np.array_split(mine, parts)]
+        return [self._batch(rows) for rows in dealt(step, self.rows, self.accumulation, rank, world)]
 
     def _batch(self, rows: np.ndarray) -> Batch:
         """Rows by their place in the global order, which runs through the epochs; (B,) to one batch."""

@@ -24,8 +24,8 @@ _TEXT = ("text", "content", "completion", "body", "article", "passage", "文本"
 _LISTS = ("paragraphs", "lines", "sentences", "段落")
 _TITLE = ("title", "headword", "word", "词条", "标题", "題", "title_zh")
 _MEANING = ("definition", "definitions", "explanation", "meaning", "释义", "解释")
-_ASK = ("instruction", "prompt", "question", "query", "problem", "ask", "问题")
-_ANSWER = (
+ASK = ("instruction", "prompt", "question", "query", "problem", "ask", "问题")
+ANSWER = (
     "output",
     "response",
     "answer",
@@ -37,7 +37,7 @@ _ANSWER = (
     "答案",
     "回答",
 )
-_TALK = ("messages", "conversations", "conversation", "dialogue", "turns")
+TALK = ("messages", "conversations", "conversation", "dialogue", "turns")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -102,14 +102,14 @@ def _layout_of(value: Any) -> tuple[str, ...] | None:
 
 def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Conversations, questions with answers, instructions: told by their pair of fields."""
-    talk = _first(value, _TALK, list)
+    talk = _first(value, TALK, list)
     if talk:
         return ("talk", talk)
     if all(isinstance(value.get(key), str) for key in ("question", "A", "B")):
         return ("choice", "question")
     if "premise" in value and "choice1" in value:
         return ("premise", "premise")
-    ask, answer = _first(value, _ASK, str), _first(value, _ANSWER, (str, list))
+    ask, answer = _first(value, ASK, str), _first(value, ANSWER, (str, list))
     text = _first(value, _TEXT, str)
     return ("pair", ask, answer) if ask and answer and text in ("", answer, "content") else None
 
@@ -124,7 +124,7 @@ def _told(value: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _explained(value: Mapping[str, Any]) -> tuple[str, ...] | None:
     """A dictionary entry; or a prompt without an answer."""
-    meaning, ask = _first(value, _MEANING, (str, list)), _first(value, _ASK, str)
+    meaning, ask = _first(value, _MEANING, (str, list)), _first(value, ASK, str)
     if meaning:
         return ("entry", _first(value, _TITLE, str), meaning)
     return ("field", ask) if ask else None
@@ -136,12 +136,12 @@ def _first(record: Mapping[str, Any], names: Sequence[str], kind: type | tuple[t
 
 def _string(record: Any, field: str) -> str:
     if not isinstance(record, Mapping):
-        raise ValueError(f"the record is {_kind_of(record)}, not an object")
+        raise ValueError(f"the record is {kind_of(record)}, not an object")
     if field not in record:
         raise ValueError(f"no field {field!r} (it has {', '.join(map(str, list(record)[:6])) or 'none'})")
     value = record[field]
     if not isinstance(value, str):
-        raise ValueError(f"field {field!r} is {_kind_of(value)}, not text")
+        raise ValueError(f"field {field!r} is {kind_of(value)}, not text")
     return value
 
 
@@ -155,7 +155,8 @@ def _joined(record: Mapping[str, Any], field: str) -> str:
     return _string(record, field)
 
 
-def _kind_of(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for a person."""
     names = {
         str: "text",
         dict: "an object",
@@ -172,7 +173,7 @@ def _bare() -> Layout:
 
     def render(record: Any) -> str:
         if not isinstance(record, str):
-            raise ValueError(f"the record is {_kind_of(record)}, not text")
+            raise ValueError(f"the record is {kind_of(record)}, not text")
         return record
 
     return Layout("strings", render)
@@ -258,7 +259,7 @@ def _talk(field: str) -> Layout:
     def render(record: Mapping[str, Any]) -> str:
         turns = record.get(field)
         if not isinstance(turns, list):
-            raise ValueError(f"field {field!r} is {_kind_of(turns)}, not a list of turns")
+            raise ValueError(f"field {field!r} is {kind_of(turns)}, not a list of turns")
         said = [_turn(turn) for turn in turns]
         chosen = record.get("chosen")
         if chosen is not None:
@@ -272,10 +273,10 @@ def _turn(turn: Any) -> str:
     if isinstance(turn, str):
         return turn.strip()
     if not isinstance(turn, Mapping):
-        raise ValueError(f"a turn is {_kind_of(turn)}, not an object")
+        raise ValueError(f"a turn is {kind_of(turn)}, not an object")
     value = next((turn[key] for key in ("content", "value", "text") if key in turn), None)
     if not isinstance(value, str):
-        raise ValueError(f"the text of a turn is {_kind_of(value)}, not text")
+        raise ValueError(f"the text of a turn is {kind_of(value)}, not text")
     return value.strip()
 
 

@@ -1,0 +1,151 @@
+"""Texts with a mask, as batches: several short ones share a row and see nothing of each other.
+
+::
+
+    examples, longest first     ▇▇▇▇▇▇▇  ▇▇▇▇  ▇▇▇  ▇▇  ▇
+    each into the fullest row   |▇▇▇▇▇▇▇|  |▇▇▇▇ ▇▇▇|  |▇▇ ▇ ·····|   the order of rows is new each pass
+
+Which rows there are is decided once, so that a pass always has equally many; a row holds whole examples only.
+"""
+
+# B rows of a micro-batch, T tokens of a row (at most the context), N ids of an example
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from congling.data.batches import Batch, dealt
+
+_ORDER = 0x6578  # separates this use of a seed from all others
+_WIDTH = 64  # rows end at a multiple of this: few different shapes, little padding
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text to learn from."""
+
+    ids: np.ndarray
+    """(N,) int32; each but the last is an input, each but the first a target."""
+    learnt: np.ndarray
+    """(N,) bool: which are learnt as targets."""
+    characters: int
+    """Of the text behind the learnt ids."""
+    id: str
+    """Where it came from."""
+
+    @property
+    def inputs(self) -> int:
+        """Places it takes in a row."""
+        return len(self.ids) - 1
+
+    @property
+    def targets(self) -> int:
+        """Ids that are learnt."""
+        return int(self.learnt[1:].sum())
+
+
+class ExampleBatches:
+    """Training batches over examples, without end: pass after pass, the rows of each in an order of its own.
+
+    Args:
+        examples: none longer than ``context + 1`` ids.
+        context: most tokens of a row.
+        rows: B, rows of a micro-batch.
+        accumulation: micro-batches of a step, over all ranks together.
+        seed: of the order.
+        pad: id that fills rows up.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], *, context: int, rows: int, accumulation: int = 1, seed: int = 0,
+        pad: int = 0,
+    ) -> None:  # fmt: skip
+        self.examples, self.pad, self.seed = examples, pad, seed
+        self.context, self.rows, self.accumulation = context, rows, accumulation
+        self.packed = packed([example.inputs for example in examples], context)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps one pass over all rows takes; below 1 where a step is larger than that."""
+        return len(self.packed) / (self.rows * self.accumulation)
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[Batch]:
+        """Micro-batches of one rank for one step; equally many on every rank.
+
+        Raises:
+            UserError: a step has too few rows for this number of ranks.
+        """
+        return [self._batch(rows) for rows in dealt(step, self.rows, self.accumulation, rank, world)]
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        epochs, within = np.divmod(rows, len(self.packed))
+        orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
+        chosen = [orders[epoch][place] for epoch, place in zip(epochs.tolist(), within, strict=True)]
+        return collated(
+            [[self.examples[i] for i in self.packed[row]] for row in chosen], self.context, self.pad
+        )
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.packed))
+
+
+def in_order(
+    examples: Sequence[Example], *, context: int, rows: int, pad: int = 0, limit_targets: int | None = None
+) -> Iterator[Batch]:
+    """Every example exactly once, for held-out losses; with a limit some rows, spread over all of them."""
+    places = packed([example.inputs for example in examples], context)
+    targets = sum(example.targets for example in examples)
+    if limit_targets is not None and limit_targets < targets:
+        count = max(1, math.ceil(len(places) * limit_targets / targets))
+        places = [places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]
+    for first in range(0, len(places), rows):
+        yield collated([[examples[i] for i in row] for row in places[first : first + rows]], context, pad)
+
+
+def packed(lengths: Sequence[int], context: int) -> list[list[int]]:
+    """Share out examples over rows of ``context`` places: longest first, each into the fullest row that fits.
+
+    (best-fit decreasing: at most 11/9 of the fewest rows possible, and rows that are nearly full.)
+    """
+    rows: list[list[int]] = []
+    free: list[tuple[int, int]] = []  # (places left, row), sorted
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = bisect.bisect_left(free, (lengths[index], -1))
+        left, row = free.pop(place) if place < len(free) else (context, len(rows))
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(index)
+        if left - lengths[index] > 0:
+            bisect.insort(free, (left - lengths[index], row))
+    return rows
+
+
+def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch:
+    """One batch of rows of examples: (B, T), T as long as the longest row needs."""
+    longest = max(sum(example.inputs for example in row) for row in rows)
+    width = min(context, -(-longest // _WIDTH) * _WIDTH)
+    tokens = np.full((len(rows), width), pad, np.int64)
+    targets, weights = tokens.copy(), np.zeros(tokens.shape, np.float32)
+    positions, documents = np.zeros_like(tokens), np.zeros_like(tokens)
+    for i, row in enumerate(rows):
+        start = 0
+        for number, example in enumerate(row):
+            part = slice(start, start := start + example.inputs)
+            tokens[i, part], targets[i, part] = example.ids[:-1], example.ids[1:]
+            weights[i, part] = example.learnt[1:]
+            positions[i, part], documents[i, part] = np.arange(example.inputs), number
+        positions[i, start:], documents[i, start:] = np.arange(width - start), len(row)
+    shared = any(len(row) > 1 for row in rows)
+    count = float(weights.sum())
+    # With one example a row, nothing behind it is seen by it: the quicker causal mask alone is enough.
+    return Batch(
+        tokens, targets, weights, positions if shared else None, documents if shared else None, count
+    )
+
+
+def targets_of(examples: Iterable[Example]) -> int:
+    """Ids that are learnt in all examples together."""
+    return sum(example.targets for example in examples)

@@ -1,0 +1,215 @@
+"""Rows and texts as examples: what is learnt, what is left out and said, and how rows are shared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from congling.core.errors import UserError
+from congling.data import chats
+from congling.data.config import DataConfig
+from congling.data.examples import Example, ExampleBatches, in_order, packed, targets_of
+from congling.data.findings import Findings
+from congling.data.sources.chat_rows import Talk, Unfit, messages_of
+from congling.tokenizer import store, training
+from congling.tokenizer.base import IM_END, Tokenizer
+from congling.tokenizer.config import TokenizerConfig
+
+TEXT = "从零开始学写字。学而时习之，不亦说乎？\n" * 20
+BAD = {
+    "no answer": [
+        {"instruction": "问", "input": ""},
+        {"instruction": "问", "output": None},
+        {"instruction": "问", "output": " \n"},
+        {"instruction": "问", "output": 42},
+        {"messages": [{"role": "system", "content": "你是"}]},
+        {"messages": [{"role": "user", "content": "问"}]},
+        {"conversations": []},
+        {"messages": [{"role": "user", "content": "问"}, {"role": "assistant", "content": "\u200b"}]},
+    ],
+    "no question": [
+        {"instruction": "", "output": "答"},
+        {"instruction": ["问"], "output": "答"},
+        {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "答"}]},
+        {"messages": [{"role": "assistant", "content": "答"}]},
+    ],
+    "unknown role": [
+        {"messages": [{"role": "narrator", "content": "问"}, {"role": "assistant", "content": "答"}]},
+        {"conversations": [{"value": "问"}, {"from": "gpt", "value": "答"}]},
+    ],
+    "no conversation": [{"messages": ["问", "答"]}, ["问", "答"]],
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("chats") / "tokenizer"
+    training.train(TokenizerConfig(kind="character"), lambda: iter([TEXT]), path)
+    return store.load(path)
+
+
+def write(path: Path, rows: list[object]) -> DataConfig:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return DataConfig(sources=(str(path),))
+
+
+def good(count: int) -> list[dict[str, str]]:
+    return [{"instruction": f"学{i}", "input": "", "output": f"答{i}。"} for i in range(count)]
+
+
+def roles(record: object) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["content"]) for turn in messages_of(record)]
+
+
+@pytest.mark.parametrize("record", [
+    {"instruction": "写诗", "input": "春", "output": "云"},
+    {"prompt": "写诗\n春", "response": "云"},
+    {"question": "写诗", "answer": "云", "input": "春", "department": "诗"},
+    {"messages": [{"role": "user", "content": "写诗\n春"}, {"role": "assistant", "content": "云"}]},
+    {"conversations": [{"from": "human", "value": "写诗\n春"}, {"from": "gpt", "value": "云"}]},
+    {"messages": [{"role": "user", "content": "写诗\n春"}, {"role": "assistant", "content": "云"},
+                  {"role": "user", "content": "谢谢"}]},
+])  # fmt: skip
+def test_all_shapes_of_rows_become_turns_up_to_the_last_answer(record: object):
+    assert roles(record) == [("user", "写诗\n春"), ("assistant", "云")]
+
+
+def test_history_system_tools_and_options_stand_where_they_belong():
+    record = {"system": "你是", "history": [["你好", "好"]], "instruction": "几何", "output": "三"}
+    assert roles(record) == [
+        ("system", "你是"), ("user", "你好"), ("assistant", "好"), ("user", "几何"), ("assistant", "三"),
+    ]  # fmt: skip
+    turns = [("human", "查"), ("function_call", "{}"), ("observation", "晴"), ("gpt", "晴天")]
+    record = {"tools": "[]", "conversations": [{"from": one, "value": text} for one, text in turns]}
+    assert [role for role, _ in roles(record)] == ["system", "user", "assistant", "tool", "assistant"]
+    choice = {"question": "几何？", "A": "一", "B": "二", "answer": "B"}
+    assert roles(choice) == [("user", "几何？\nA. 一\nB. 二"), ("assistant", "B")]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BAD if kind != "no answer"])
+def test_what_is_no_conversation_says_why(kind: str):
+    for record in BAD[kind]:
+        with pytest.raises(Unfit) as found:
+            messages_of(record)
+        assert found.value.kind == kind and str(found.value)
+
+
+def test_faulty_rows_are_counted_and_named(tokenizer: Tokenizer, tmp_path: Path):
+    rows = [*good(20), *(row for bad in BAD.values() for row in bad), good(1)[0]]
+    found = chats.read(write(tmp_path / "rows.jsonl", rows), tokenizer, 64)
+    expected = {kind: len(bad) for kind, bad in BAD.items()}
+    expected["no conversation"] -= 1  # a list is no record, which the reader says
+    assert found.findings.counts == expected | {"broken record": 1, "copy": 1}
+    assert found.conversations == 20 and found.held_out == 2 == len(found.validation)
+    problem = next(one for one in found.findings.examples if one.kind == "no answer")
+    assert (problem.file, problem.line, problem.reason) == ("rows.jsonl", 21, "the answer is missing")
+
+
+def test_the_published_faulty_rows(tokenizer: Tokenizer, corpora: Path):
+    source = corpora / "messy/sft_faulty.jsonl"
+    found = chats.read(DataConfig(sources=(str(source),)), tokenizer, 1024)
+    cases = [json.loads(line).get("_case") for line in source.read_text(encoding="utf-8").split("\n") if line]
+    without = {"no_output", "output_null", "output_empty", "output_number", "output_spaces"}
+    assert found.findings.counts["no answer"] == sum(case in without for case in cases)
+    unasked = ("instruction_empty", "instruction_list")
+    assert found.findings.counts["no question"] == sum(case in unasked for case in cases)
+
+
+def test_rows_without_any_answer_are_an_error(tokenizer: Tokenizer, tmp_path: Path):
+    rows = [{"instruction": f"问{i}", "category": "诗"} for i in range(5)]
+    with pytest.raises(UserError, match=r"nothing to learn.*\n.*5 × no answer"):
+        chats.read(write(tmp_path / "rows.jsonl", rows), tokenizer, 64)
+
+
+def test_only_answers_are_learnt_and_each_side_of_the_split_has_its_own(tokenizer: Tokenizer, tmp_path: Path):
+    found = chats.read(write(tmp_path / "rows.jsonl", good(40)), tokenizer, 64)
+    for example in (*found.train, *found.validation):
+        text = tokenizer.decode(example.ids[example.learnt].tolist())
+        assert text.startswith("答") and text.endswith(f"。{IM_END}")
+        assert example.characters == len(text) - len(IM_END)
+    names = {one.id for one in found.train}, {one.id for one in found.validation}
+    assert not names[0] & names[1] and len(names[0] | names[1]) == 40
+    assert found.held_out == 4
+
+
+def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(tokenizer: Tokenizer):
+    findings = Findings()
+    encode = chats.Encoder(tokenizer, 60, findings)
+
+    def encoded(*texts: str) -> Example | None:
+        turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+        return next(iter(encode(Talk(tuple(turns), "a:1"))), None)
+
+    whole, shortened = encoded("学", "答"), encoded("学", "答", "时" * 9, "说" * 60)
+    assert whole and shortened and shortened.ids.tolist() == whole.ids.tolist()
+    cut = encoded("学", "说" * 90)
+    assert cut and len(cut.ids) == 61 and cut.learnt[-1]
+    assert encoded("学" * 90, "答") is None
+    assert findings.counts == {"conversation shortened": 1, "answer cut off": 1, "question too long": 1}
+
+
+def test_texts_are_learnt_whole_in_windows(tokenizer: Tokenizer, tmp_path: Path):
+    (tmp_path / "text.txt").write_text("学而时习之，不亦说乎？" * 40, encoding="utf-8")
+    found = chats.read(DataConfig(sources=(str(tmp_path / "text.txt"),)), tokenizer, 32)
+    assert found.documents and not found.conversations and found.validation
+    ids = [tokenizer.bos_id]
+    for example in found.train:
+        assert example.learnt.all() and example.inputs <= 32 and example.ids[0] == ids[-1]
+        ids += example.ids[1:].tolist()
+    characters = sum(example.characters for example in found.train)
+    assert characters == len(tokenizer.decode(ids, skip_special=True))
+
+
+def examples(lengths: list[int], seed: int = 0) -> list[Example]:
+    """Examples whose ids are all different, and of which about half is learnt."""
+    random, start, found = np.random.default_rng(seed), 0, []
+    for i, length in enumerate(lengths):
+        ids = np.arange(start, start + length + 1, dtype=np.int32)
+        learnt = random.random(length + 1) < 0.5
+        learnt[-1] = True
+        found.append(Example(ids, learnt, length, str(i)))
+        start += length + 1
+    return found
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60))
+def test_rows_hold_every_example_once_and_are_nearly_full(lengths: list[int]):
+    rows = packed(lengths, 50)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    sizes = [sum(lengths[index] for index in row) for row in rows]
+    assert max(sizes) <= 50 and sum(2 * size <= 50 for size in sizes) <= 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 3))
+def test_a_pass_learns_every_target_once_whoever_takes_it(lengths: list[int], rows: int, world: int):
+    given_examples = examples(lengths)
+    wanted = sorted(int(i) for one in given_examples for i in one.ids[1:][one.learnt[1:]])
+    batches = ExampleBatches(given_examples, context=50, rows=rows, accumulation=world)
+    count = len(batches.packed)
+    taken: list[int] = []
+    for place in range(count):  # the rows of a pass, one by one
+        step, rest = divmod(place, rows * world)
+        parts = [batch for rank in range(world) for batch in batches(step, rank, world)]
+        alone = batches(step)
+        for name in ("tokens", "targets", "weights"):
+            ours = [row for batch in parts for row in getattr(batch, name)]
+            theirs = [row for batch in alone for row in getattr(batch, name)]
+            assert [row[row > 0].tolist() for row in ours] == [row[row > 0].tolist() for row in theirs]
+        batch_rows = [(t, w) for batch in alone for t, w in zip(batch.targets, batch.weights, strict=True)]
+        targets, weights = batch_rows[rest]
+        taken += targets[weights > 0].tolist()
+    assert sorted(taken) == wanted
+    assert sum(batch.count for batch in in_order(given_examples, context=50, rows=rows)) == len(wanted)
+
+
+def test_examples_of_a_row_are_apart():
+    (batch,) = ExampleBatches(examples([5, 4, 3]), context=16, rows=1)(0)
+    assert batch.documents is not None and batch.positions is not None and batch.weights is not None
+    assert batch.documents.tolist() == [[0] * 5 + [1] * 4 + [2] * 3 + [3] * 4]
+    assert batch.positions.tolist() == [[*range(5), *range(4), *range(3), *range(4)]]
+    assert batch.weights[0, 12:].sum() == 0 and batch.count == targets_of(examples([5, 4, 3]))
+    (alone,) = ExampleBatches(examples([5]), context=16, rows=1)(0)
+    assert alone.documents is None and alone.positions is None
