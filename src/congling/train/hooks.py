@@ -67,6 +67,7 @@ def saving(
     *,
     tokenizer: Path | None,
     parents: Mapping[str, Artifact],
+    facts: Mapping[str, Any] | None = None,
 ) -> Hook:
     """Write a checkpoint when one is due, when the model is the best so far, and before stopping."""
 
@@ -75,7 +76,7 @@ def saving(
         best = trainer.best is not None and trainer.best["step"] == trainer.step
         if due or best or stop.agreed:
             with metrics.pause():
-                save(trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents)
+                save(trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts)
 
     return write
 

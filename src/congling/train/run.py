@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
@@ -36,9 +37,13 @@ class RunParts:
     tokenizer: Path | None = None
     """Tokenizer directory, copied into every checkpoint."""
     evaluate: Evaluate | None = None
+    evaluate_first: bool = False
+    """Also before the first step: what the base can do without training."""
     sample: Sample | None = None
     yardsticks: Yardsticks = field(default_factory=Yardsticks)
     save_model: SaveModel = save_model
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Kept in the manifest of every checkpoint, such as ``chat``."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Small texts kept beside ``config.toml``, by name, such as the plan."""
     hooks: Sequence[Hook] = ()
@@ -115,13 +120,24 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
     metrics = Metrics(run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval)
     hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
     if parts.evaluate is not None:
-        hooks.append(every(config.interval("evaluate"), evaluation(parts.evaluate, metrics)))
+        look = evaluation(parts.evaluate, metrics)
+        hooks.append(every(config.interval("evaluate"), look))
+        if parts.evaluate_first and not start:
+            look(trainer)
+            trainer.best = None  # there is no checkpoint of it to hand on
     if parts.sample is not None:
         hooks.append(every(config.interval("sample"), samples(parts.sample, metrics)))
     hooks += parts.hooks
     return [
         *hooks,
-        saving(metrics, parts.save_model, stop, tokenizer=parts.tokenizer, parents=parts.parents),
+        saving(
+            metrics,
+            parts.save_model,
+            stop,
+            tokenizer=parts.tokenizer,
+            parents=parts.parents,
+            facts=parts.facts,
+        ),
         stopping(run, stop),
     ]
 

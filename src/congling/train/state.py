@@ -6,11 +6,14 @@
     ├── model.safetensors  model.json     what is handed on: the averaged weights where there is an average
     ├── tokenizer/
     ├── state/optimizer.safetensors       moments
-    ├── state/weights.safetensors         the weights trained on, where an average is handed on
+    ├── state/weights.safetensors         the weights trained on, where something else is handed on
+    ├── state/average.safetensors         their average, where the base is frozen and there is one
     ├── state/state.json                  step, tokens, best loss, lengths of the logs
     └── MANIFEST.json                     SHA-256 of all that
 
-Data order and dropout are functions of the step, so the step is all there is to say about them.
+Of a model whose base is frozen (an adapter is trained) the learnt parameters alone are kept; what is handed
+on is then whatever ``save_model`` writes. Data order and dropout are functions of the step, so the step is
+all there is to say about them.
 """
 
 import json
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
@@ -29,18 +32,21 @@ from congling.core.errors import UserError
 from congling.train.loop import Trainer
 from congling.train.rundir import LOGS, RunDirectory
 
+_WEIGHTS, _AVERAGE = "weights.safetensors", "average.safetensors"
 SaveModel = Callable[[Any, Path], None]
-"""Writes ``model.safetensors`` (all of ``state_dict()``) and a description into a directory."""
+"""Writes ``model.safetensors`` (all of ``state_dict()``) and a description into a directory; what it likes
+where only a part of the model is learnt."""
 
 
 def save(
     trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
-    tokenizer: Path | None, parents: Mapping[str, Artifact],
+    tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Write the current step's checkpoint, let ``LATEST`` and ``BEST`` name theirs, remove old ones."""
     target = run.checkpoint(trainer.step)
-    facts = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
-    with artifact.writing(target, "checkpoint", parents=parents, facts=facts, overwrite=True) as folder:
+    known = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
+    known |= facts or {}
+    with artifact.writing(target, "checkpoint", parents=parents, facts=known, overwrite=True) as folder:
         with trainer.evaluated_model() as model:
             save_model(model, folder)
         if tokenizer is not None:
@@ -51,8 +57,11 @@ def save(
             name: value for optimizer in trainer.optimizers for name, value in optimizer.tensors().items()
         }
         save_file(_portable(moments), state / "optimizer.safetensors")
-        if trainer.ema is not None:
-            save_file(_portable(trainer.model.state_dict()), state / "weights.safetensors")
+        learnt = _learnt(trainer.model)
+        if trainer.ema is not None or learnt is not None:
+            save_file(_portable(learnt or trainer.model.state_dict()), state / _WEIGHTS)
+        if trainer.ema is not None and learnt is not None:
+            save_file(_portable(trainer.ema.average), state / _AVERAGE)
         values = {
             "step": trainer.step,
             "tokens": float(trainer.tokens),
@@ -118,12 +127,18 @@ def clear_leftovers(run: RunDirectory) -> None:
 
 def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> None:
     values = json.loads((path / "state" / "state.json").read_text(encoding="utf-8"))
-    handed_on = load_file(path / "model.safetensors")
+    learnt, state = _learnt(trainer.model), path / "state"
     if trainer.ema is not None:
+        average = load_file(path / "model.safetensors" if learnt is None else state / _AVERAGE)
         for name, value in trainer.ema.average.items():
-            value.copy_(handed_on[name])
-        handed_on = load_file(path / "state" / "weights.safetensors")
-    trainer.model.load_state_dict(handed_on)
+            value.copy_(average[name])
+    whole = trainer.ema is None and learnt is None
+    weights = load_file(path / "model.safetensors" if whole else state / _WEIGHTS)
+    if learnt is None:
+        trainer.model.load_state_dict(weights)
+    else:
+        for name, parameter in learnt.items():
+            parameter.data.copy_(weights[name])
     moments = load_file(path / "state" / "optimizer.safetensors")
     for optimizer in trainer.optimizers:
         optimizer.load(moments)
@@ -133,6 +148,13 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     if write:
         for name, size in values["logs"].items():
             run.log(name).truncate(int(size))
+
+
+def _learnt(model: nn.Module) -> dict[str, Tensor] | None:
+    """The parameters that are learnt, where a part of the model is frozen; None where all of it is learnt."""
+    parameters = dict(model.named_parameters())
+    learnt = {name: one for name, one in parameters.items() if one.requires_grad}
+    return None if len(learnt) == len(parameters) else dict(learnt)
 
 
 def _set_aside(run: RunDirectory, path: Path, error: UserError) -> None:
