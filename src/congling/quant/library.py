@@ -4,6 +4,7 @@ Only stable parts are used: functions by name, and structures passed as they cam
 """
 
 import ctypes
+import importlib.metadata
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,18 @@ HINT = "pip install 'congling[gguf]'"
 def available() -> bool:
     """Whether the library is installed; does not load it."""
     return importlib.util.find_spec("xllamacpp") is not None
+
+
+def version() -> str:
+    """Version of the installed wheel, whose last part is llama.cpp's build number.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.metadata.version("xllamacpp")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError("this needs llama.cpp, which is not installed", hint=HINT) from None
 
 
 @cache

@@ -31,7 +31,6 @@ _SMALLER_BLOCKS = {
 """For rows that are no multiple of 256: a type of 32 values a block, with at least as many bits."""
 _ATTENTION_OUTPUT = {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K"}
 _ATTENTION_OUTPUT_OF_8 = frozenset({"Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_NL", "IQ4_XS"})
-_FUSED = {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,27 @@ class Mixture:
         if tensor == "token_embd.weight":
             return "Q4_K" if base in ("TQ1_0", "TQ2_0") else base
         found = re.match(r"blk\.(\d+)\.(\w+)\.", tensor)
-        layer, part = (int(found[1]), found[2]) if found else (0, "")
-        if part == "attn_v":
-            return self._values(layer, base)
-        if part == "attn_qkv":
-            return self._more_for_8(_FUSED.get(self.name, self._values(layer, base)))
-        if part == "attn_k":
-            return self._more_for_8(base)
-        if part == "attn_output":
-            if self.experts == 8:
-                return "Q5_K" if self.name in _ATTENTION_OUTPUT_OF_8 else base
-            return _ATTENTION_OUTPUT.get(self.name, base)
-        return self._down(layer, base) if part.startswith("ffn_down") else base
+        return self._in_block(int(found[1]), found[2], base) if found else base
+
+    def _in_block(self, layer: int, part: str, base: str) -> str:
+        match part:
+            case "attn_v" | "attn_qkv":
+                wanted = self._more_for_8(self._values(layer, base))
+            case "attn_k":
+                wanted = self._more_for_8(base)
+            case "attn_output" if self.experts == 8:
+                wanted = "Q5_K" if self.name in _ATTENTION_OUTPUT_OF_8 else base
+            case "attn_output":
+                wanted = _ATTENTION_OUTPUT.get(self.name, base)
+            case "ffn_down" | "ffn_down_exps" | "ffn_down_shexp":
+                wanted = self._down(layer, base)
+            case _:
+                wanted = base
+        return wanted
 
     def _values(self, layer: int, base: str) -> str:
         shared = self.queries_per_key >= 4
-        wanted = {
+        return {
             "Q2_K": "Q4_K" if shared else "Q3_K",
             "Q2_K_S": "Q4_K" if shared else base,
             "Q3_K_M": "Q5_K" if layer < 2 else "Q4_K",
@@ -88,7 +92,6 @@ class Mixture:
             "IQ4_NL": "Q5_K" if shared else base,
             "IQ4_XS": "Q5_K" if shared else base,
         }.get(self.name, base)
-        return self._more_for_8(wanted)
 
     def _down(self, layer: int, base: str) -> str:
         early = layer < self.layers // 8

@@ -72,7 +72,7 @@ class GGUFFile:
         return self._typed(key, default, ("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"))
 
     def real(self, key: str, default: Any = _MISSING) -> Any:
-        """A finite floating-point number.
+        """A finite floating-point number; 1e-06 stored in 32 bits reads 1e-06 again.
 
         Raises:
             UserError: it is missing and there is no default, another type, or not finite.
@@ -80,7 +80,9 @@ class GGUFFile:
         value = self._typed(key, default, ("f32", "f64"))
         if value is not None and not math.isfinite(value):
             raise UserError("a number that is not finite", where=f"{self.path}: {key}", value=value)
-        return value
+        return (
+            float(str(np.float32(value))) if key in self.fields and self.fields[key].type == "f32" else value
+        )
 
     def flag(self, key: str, default: Any = _MISSING) -> bool:
         """A truth value.

@@ -1,0 +1,250 @@
+"""A model's configuration as keys of a GGUF file, and back. Without torch."""
+
+# H heads, D head width
+
+import math
+from typing import Any
+
+import numpy as np
+
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.interop.gguf.fields import Field
+from congling.interop.gguf.file import GGUFFile
+from congling.interop.gguf.names import FUSED
+from congling.model.config import Llama3Scaling, ModelConfig, MoEConfig
+
+_SOFTMAX, _SIGMOID = 1, 2
+_SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})
+_MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
+READABLE = frozenset({"llama", "qwen2", "qwen3", "gpt2", "baichuan", "refact"}) | _MIXTURES
+ROPE_FACTORS = "rope_freqs.weight"
+_ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
+
+
+def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
+    """The keys that describe a model to llama.cpp, under the prefix of its architecture."""
+    attention, hidden = config.attention, config.mlp.hidden
+    if isinstance(config.mlp, MoEConfig) and config.mlp.dense_hidden is not None:
+        hidden = config.mlp.dense_hidden
+    keys: dict[str, Field] = {
+        "vocab_size": Field("u32", config.vocab_size),
+        "context_length": Field("u32", config.context),
+        "embedding_length": Field("u32", config.width),
+        "block_count": Field("u32", config.layers),
+        "feed_forward_length": Field("u32", hidden),
+        "attention.head_count": Field("u32", attention.heads),
+        "attention.head_count_kv": Field("u32", attention.kv_heads),
+    }
+    epsilon = "layer_norm_epsilon" if config.norm.kind == "layer" else "layer_norm_rms_epsilon"
+    keys[f"attention.{epsilon}"] = Field("f32", config.norm.epsilon)
+    if attention.heads * attention.head_width != config.width:
+        keys["attention.key_length"] = Field("u32", attention.head_width)
+        keys["attention.value_length"] = Field("u32", attention.head_width)
+    if config.positions.kind == "rope":
+        keys["rope.dimension_count"] = Field("u32", attention.head_width)
+        keys["rope.freq_base"] = Field("f32", config.positions.base)
+        if config.positions.scaling is not None and config.positions.scaling.kind == "linear":
+            keys["rope.scaling.type"] = Field("string", "linear")
+            keys["rope.scaling.factor"] = Field("f32", config.positions.scaling.factor)
+    if isinstance(config.mlp, MoEConfig):
+        keys |= _mixture_fields(config.mlp, architecture)
+    return {f"{architecture}.{key}": field for key, field in keys.items()}
+
+
+def rope_factors(scaling: Llama3Scaling, base: float, head_width: int) -> np.ndarray:
+    """What llama.cpp divides each channel's frequency by (``rope_freqs.weight``): (D/2,) float32."""
+    turns = base ** (-np.arange(0, head_width, 2) / head_width) / (2 * math.pi)  # a token
+    seen = turns * scaling.original_context
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    kept = np.clip((seen - low) / (high - low), 0, 1)
+    return (1 / ((1 - kept) / scaling.factor + kept)).astype(np.float32)
+
+
+def config_from(file: GGUFFile) -> ModelConfig:
+    """The configuration of the model in a file.
+
+    Raises:
+        UserError: an architecture or a setting that we do not compute, or keys that are missing or contradict
+            each other.
+    """
+    return build(ModelConfig, _Reader(file).values(), where=file.path)
+
+
+def architecture_of(file: GGUFFile) -> str:
+    """The name of the file's architecture.
+
+    Raises:
+        UserError: it is none that we read, or the file holds no model.
+    """
+    kind = file.text("general.type", "model")
+    if kind != "model":
+        raise UserError(f"this GGUF file holds no model, but: {kind}", where=file.path)
+    architecture = file.text("general.architecture")
+    if architecture not in READABLE:
+        hint = f"readable: {', '.join(sorted(READABLE))}"
+        raise UserError("no architecture we can read", where=file.path, value=architecture, hint=hint)
+    if file.integer("split.count", 1) != 1:
+        raise UserError("one of several parts of a model", where=file.path, hint="merge them with gguf-split")
+    return architecture
+
+
+def _mixture_fields(mlp: MoEConfig, architecture: str) -> dict[str, Field]:
+    keys = {
+        "expert_count": Field("u32", mlp.experts),
+        "expert_used_count": Field("u32", mlp.active),
+    }
+    if architecture in _MIXTURES:
+        keys["expert_feed_forward_length"] = Field("u32", mlp.hidden)
+    if architecture in _SCALED_EXPERTS:
+        keys["leading_dense_block_count"] = Field("u32", mlp.dense_layers)
+        keys["expert_shared_count"] = Field("u32", max(1, mlp.shared))
+        keys["expert_weights_scale"] = Field("f32", mlp.router.scale)
+    if architecture in ("dots1", "glm4moe"):
+        sigmoid = mlp.router.kind == "sigmoid"
+        keys["expert_weights_norm"] = Field("bool", mlp.router.kind == "sigmoid" or mlp.router.normalise)
+        keys["expert_gating_func"] = Field("u32", _SIGMOID if sigmoid else _SOFTMAX)
+    return keys
+
+
+class _Reader:
+    """The keys of one file as values of our configuration."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file, self.architecture = file, architecture_of(file)
+
+    def values(self) -> dict[str, Any]:
+        width = self.integer("embedding_length")
+        gpt2 = self.architecture == "gpt2"
+        epsilon = self.real("attention.layer_norm_epsilon" if gpt2 else "attention.layer_norm_rms_epsilon")
+        return {
+            "vocab_size": self.vocabulary(),
+            "context": self.integer("context_length"),
+            "layers": self.integer("block_count"),
+            "width": width,
+            "attention": self.attention(width),
+            "mlp": self.mlp(),
+            "norm": {"kind": "layer" if gpt2 else "rms", "epsilon": epsilon},
+            "positions": self.positions(width),
+            "tied": "output.weight" not in self.file.tensors,
+            "initial": {"kind": "scaled-normal" if gpt2 else "zero-output"},
+        }
+
+    def vocabulary(self) -> int:
+        shape = self.file.info("token_embd.weight").shape
+        if len(shape) != 2:
+            raise self.odd("token_embd.weight is no matrix", shape)
+        return shape[0]
+
+    def attention(self, width: int) -> dict[str, Any]:
+        heads = self.integer("attention.head_count")
+        if not heads or (width % heads and not self.integer("attention.key_length", 0)):
+            raise self.odd("attention.head_count does not divide the width", heads)
+        bias = any(self.has(f"blk.0.{part}.bias") for part in ("attn_q", FUSED))
+        output_bias = self.has("blk.0.attn_output.bias")
+        return {
+            "heads": heads,
+            "kv_heads": self.integer("attention.head_count_kv", heads),
+            "head_width": self.head_width(width, heads),
+            "qk_norm": self.has("blk.0.attn_q_norm.weight"),
+            "bias": bias,
+            "output_bias": None if output_bias == bias else output_bias,
+        }
+
+    def head_width(self, width: int, heads: int) -> int:
+        keys = self.integer("attention.key_length", width // heads)
+        values = self.integer("attention.value_length", width // heads)
+        if keys != values:
+            raise self.odd("keys and values of different width", values)
+        return keys
+
+    def positions(self, width: int) -> dict[str, Any]:
+        if self.architecture == "gpt2":
+            return {"kind": "learned"}
+        if self.architecture == "refact" or (
+            self.architecture == "baichuan" and self.integer("block_count") == 40
+        ):
+            return {"kind": "alibi"}
+        head_width = self.head_width(width, self.integer("attention.head_count"))
+        turned = self.integer("rope.dimension_count", head_width)
+        if turned != head_width:
+            raise self.odd(f"rotary positions on a part of each head of {head_width} channels", turned)
+        base = self.real("rope.freq_base", 10_000.0)
+        return {"kind": "rope", "base": base, "scaling": self.scaling(base, head_width)}
+
+    def scaling(self, base: float, head_width: int) -> dict[str, Any] | None:
+        kind = self.file.text(f"{self.architecture}.rope.scaling.type", None)
+        factor = self.real("rope.scaling.factor", self.real("rope.scale_linear", 1.0))
+        if self.has(ROPE_FACTORS):
+            return self.llama3(base, head_width)
+        if kind == "none" or factor in (0.0, 1.0):
+            return None
+        if kind not in (None, "linear"):
+            raise self.odd("a scaling of rotary positions that we do not compute", kind)
+        return {"kind": "linear", "factor": factor}
+
+    def llama3(self, base: float, head_width: int) -> dict[str, Any]:
+        """The parameters behind a table of factors, found by trying the few that models have used."""
+        factors = self.file.array(ROPE_FACTORS)
+        factor = float(factors.max()) if len(factors) else math.nan
+        if factors.shape == (head_width // 2,) and math.isfinite(factor) and factor >= 1:
+            for context in _ORIGINAL_CONTEXTS:
+                scaling = Llama3Scaling(factor=factor, original_context=context)
+                if np.allclose(rope_factors(scaling, base, head_width), factors, rtol=1e-4):
+                    return scaling.model_dump()
+        raise self.odd("factors of rotary positions that we do not compute", ROPE_FACTORS)
+
+    def mlp(self) -> dict[str, Any]:
+        experts = self.integer("expert_count", 0)
+        if self.architecture == "gpt2":
+            return {"kind": "plain", "hidden": self.integer("feed_forward_length")}
+        if not experts and self.architecture not in _MIXTURES:
+            return {"kind": "gated", "hidden": self.integer("feed_forward_length")}
+        dense = self.integer("leading_dense_block_count", 0) if self.architecture in _SCALED_EXPERTS else 0
+        hidden = "expert_feed_forward_length" if self.architecture in _MIXTURES else "feed_forward_length"
+        values = {
+            "kind": "moe",
+            "experts": experts,
+            "active": self.integer("expert_used_count"),
+            "hidden": self.integer(hidden),
+            "router": self.router(),
+        }
+        if dense:
+            values |= {"dense_layers": dense, "dense_hidden": self.integer("feed_forward_length")}
+        if self.architecture in _SCALED_EXPERTS:
+            values["shared"] = self.integer("expert_shared_count")
+        return values
+
+    def router(self) -> dict[str, Any]:
+        if self.architecture not in _SCALED_EXPERTS:
+            return {"kind": "softmax"}
+        scale = self.real("expert_weights_scale", 1.0) or 1.0
+        if self.architecture == "deepseek":
+            return {"kind": "softmax", "normalise": False, "scale": scale}
+        normalise = self.file.flag(f"{self.architecture}.expert_weights_norm", False)
+        if self.integer("expert_gating_func", _SIGMOID) == _SOFTMAX:
+            return {"kind": "softmax", "normalise": normalise, "scale": scale}
+        if not normalise:
+            raise self.odd("experts behind a sigmoid whose shares are not normalised", "expert_weights_norm")
+        return {"kind": "sigmoid", "scale": scale}
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number, or an array that repeats one for every layer."""
+        name = f"{self.architecture}.{key}"
+        field = self.file.fields.get(name)
+        if field is not None and field.type.startswith("array:") and field.type not in ("array:string",):
+            values = np.asarray(field.value)
+            if values.dtype.kind not in "iu" or not len(values) or (values != values[0]).any():
+                raise self.odd(f"{key} differs between layers", name)
+            return int(values[0])
+        return self.file.integer(name) if default is None else self.file.integer(name, default)
+
+    def real(self, key: str, default: float | None = None) -> float:
+        name = f"{self.architecture}.{key}"
+        return self.file.real(name) if default is None else self.file.real(name, default)
+
+    def has(self, tensor: str) -> bool:
+        return tensor in self.file.tensors
+
+    def odd(self, what: str, value: object) -> UserError:
+        return UserError(what, where=self.file.path, value=value)

@@ -1,0 +1,163 @@
+"""Models in GGUF files: read into our terms, written so that unmodified llama.cpp computes the same."""
+
+# V vocabulary
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import gguf
+
+from congling.core.errors import UserError
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf.config import architecture_of, config_fields, config_from
+from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
+from congling.interop.gguf.sources import sources
+from congling.interop.gguf.weights import GGUFWeights, pieces
+from congling.interop.targets import gguf_architecture
+from congling.model.config import ModelConfig, MoEConfig, parameters
+from congling.quant.ggml import TYPES
+from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
+from congling.tokenizer.base import Tokenizer
+
+_PAD_SCORE, _UNUSED = -10_000.0, 5
+_QUANTISATION_VERSION = 2
+
+
+def read(path: Path | str) -> ForeignModel:
+    """Open a GGUF model; its tensors are decoded to float32 when asked for.
+
+    Raises:
+        UserError: damaged, another architecture, or anything in it that we would compute differently.
+    """
+    file = GGUFFile.open(path)
+    architecture = architecture_of(file)
+    config = config_from(file)
+    weights = GGUFWeights(file, pieces(file, config, architecture))
+    facts = {
+        "name": file.text("general.name", Path(path).stem),
+        "architecture": architecture,
+        "types": dict(Counter(tensor.type for tensor in file.tensors.values())),
+        "chat": "tokenizer.chat_template" in file.fields,
+    }
+    return ForeignModel(config, weights, _tokenizer(file, config), facts)
+
+
+def write(
+    model: ForeignModel,
+    path: Path | str,
+    type: str = "F32",
+    fields: Mapping[str, Field] | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a model; the notes returned say, in sentences, what had to be changed on the way.
+
+    Args:
+        model: configuration, weights and tokenizer.
+        path: the file.
+        type: ``F32``, ``F16``, ``BF16``, or a quantised mixture such as ``Q8_0`` or ``Q4_K_M``.
+        fields: further keys, written last; they win over ours.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UserError: llama.cpp cannot represent the model or the tokenizer (``Unrepresentable`` names the
+            nearest choice), the type does not exist, or something is at ``path``.
+    """
+    name, config = named(type), model.config
+    architecture = gguf_architecture(config)
+    listed = list(sources(model, architecture, Path(path)))
+    mixture = Mixture(
+        name,
+        config.layers,
+        config.attention.heads // config.attention.kv_heads,
+        config.mlp.experts if isinstance(config.mlp, MoEConfig) else 0,
+        tied=all(source.name != "output.weight" for source in listed),
+    )
+    tensors = [source.tensor(mixture.type_of(source.name, source.shape)) for source in listed]
+    keys = _general_fields(model, architecture, name) | config_fields(config, architecture)
+    keys |= _vocabulary_fields(model.tokenizer, config)
+    write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
+    return _notes(config, architecture) + _fallbacks(tensors, name)
+
+
+def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:
+    experts = model.config.mlp.experts if isinstance(model.config.mlp, MoEConfig) else 0
+    total = parameters(model.config)
+    keys = {
+        "general.architecture": Field("string", architecture),
+        "general.type": Field("string", "model"),
+        "general.name": Field("string", str(model.facts.get("name", "congling"))),
+        "general.size_label": Field("string", gguf.size_label(total, total, 0, experts and 1)),
+        "general.file_type": Field("u32", FILE_TYPES[type][0]),
+    }
+    if type not in PLAIN:
+        keys["general.quantization_version"] = Field("u32", _QUANTISATION_VERSION)
+    return keys
+
+
+def _vocabulary_fields(tokenizer: Tokenizer | None, config: ModelConfig) -> dict[str, Field]:
+    """The tokenizer's keys, with as many tokens as the embedding has rows."""
+    if tokenizer is None:
+        return {"tokenizer.ggml.model": Field("string", "none")}
+    from congling.interop.gguf import vocabulary
+
+    keys = dict(vocabulary.fields(tokenizer))
+    missing = config.vocab_size - len(keys["tokenizer.ggml.tokens"].value)
+    if missing < 0:
+        raise UserError(
+            "the tokenizer has more ids than the model", value=f"{-missing} more than {config.vocab_size}"
+        )
+    padding = {
+        "tokens": [f"[PAD{config.vocab_size - missing + index}]" for index in range(missing)],
+        "scores": [_PAD_SCORE] * missing,
+        "token_type": [_UNUSED] * missing,
+    }
+    for part, values in padding.items():
+        if missing and (field := keys.get(f"tokenizer.ggml.{part}")) is not None:
+            keys[f"tokenizer.ggml.{part}"] = Field(field.type, [*field.value, *values])
+    return keys
+
+
+def _tokenizer(file: GGUFFile, config: ModelConfig) -> Tokenizer | None:
+    if file.text("tokenizer.ggml.model", "none") in ("none", "no_vocab"):
+        return None
+    from congling.interop.gguf import vocabulary
+
+    tokenizer = vocabulary.tokenizer_from(file.fields)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            "the vocabulary has more tokens than the embedding has rows", where=file.path,
+            value=f"{tokenizer.vocab_size} > {config.vocab_size}",
+        )  # fmt: skip
+    return tokenizer
+
+
+def _notes(config: ModelConfig, architecture: str) -> list[str]:
+    notes = []
+    if architecture in ("baichuan", "refact", "dots1") and config.tied:
+        notes.append("the embedding is stored a second time as the output matrix, which this format wants")
+    if architecture == "refact":
+        notes.append(
+            "ALiBi without 40 layers is stored as the architecture refact, which computes the same"
+        )
+    if architecture == "glm4moe":
+        notes.append("this mixture of experts is stored as the architecture glm4moe, which computes the same")
+        if isinstance(config.mlp, MoEConfig) and not config.mlp.shared:
+            notes.append(
+                "a shared expert of zeros, which adds nothing, stands for the one it wants"
+            )
+    return notes
+
+
+def _fallbacks(tensors: list[TensorData], type: str) -> list[str]:
+    """Say which tensors could not get their type, because their rows are no multiple of its blocks."""
+    block = TYPES[FILE_TYPES[type][1]].values
+    other = Counter(
+        tensor.type for tensor in tensors
+        if tensor.type != "F32" and tensor.shape[-1] % block
+    )  # fmt: skip
+    return [
+        f"{count} tensors are {kind}: their rows are no multiple of {block} values as {type} needs"
+        for kind, count in other.items()
+    ]

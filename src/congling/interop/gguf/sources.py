@@ -1,0 +1,107 @@
+"""Our parameters as the tensors of a GGUF file: renamed, reordered, fused, and encoded one at a time."""
+
+# V vocabulary, W width, F hidden width of an expert
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, float32
+
+from congling.core.errors import UserError
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf.arrangement import to_interleaved, turned_heads
+from congling.interop.gguf.config import ROPE_FACTORS, rope_factors
+from congling.interop.gguf.file import TensorData
+from congling.interop.gguf.names import FUSED, gguf_name
+from congling.model.checkpoint import expected_shapes
+from congling.model.config import ModelConfig, MoEConfig
+from congling.quant import ggml
+
+_WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1"})
+"""Architectures that want an output matrix even when it is the embedding."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor as the file wants it."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: Callable[[], np.ndarray]
+    """float32, made when it is written."""
+
+    def tensor(self, type: str) -> TensorData:
+        """The same, encoded as ``type`` when its turn comes."""
+        return TensorData(self.name, self.shape, type, lambda: self._encoded(type))
+
+    def _encoded(self, type: str) -> np.ndarray:
+        try:
+            return ggml.encode(self.values(), type)
+        except UserError as error:
+            raise UserError(error.what, where=self.name, value=error.value, hint=error.hint) from None
+
+
+def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Source]:
+    """What the file holds, in the order of our parameters, then what the architecture wants besides.
+
+    Raises:
+        UserError: the weights are not those of the configuration.
+    """
+    config, weights = model.config, model.weights
+    shapes = expected_shapes(config, len(weights), where)
+    if odd := sorted(shapes.keys() ^ weights.keys()):
+        raise UserError("the tensors are not those of the configuration, the first", value=odd[0])
+    for name, shape in shapes.items():
+        if architecture == "gpt2" and (fused := _fused(name, config, weights)) is not None:
+            yield from fused
+            continue
+        heads = turned_heads(name, config, architecture)
+        yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
+    if config.tied and architecture in _WITH_OUTPUT:
+        yield Source("output.weight", shapes["embedding.weight"], _values(weights, "embedding.weight"))
+    scaling = config.positions.scaling if config.positions.kind == "rope" else None
+    if scaling is not None and scaling.kind == "llama3" and config.positions.kind == "rope":
+        factors = rope_factors(scaling, config.positions.base, config.attention.head_width)
+        yield Source(ROPE_FACTORS, factors.shape, lambda: factors)
+    if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig):
+        yield from _stand_ins(config, config.mlp)
+
+
+def _stand_ins(config: ModelConfig, mlp: MoEConfig) -> Iterator[Source]:
+    """Zeros for parts that the architecture wants and the model has not: they change nothing."""
+    absent: dict[str, tuple[int, ...]] = {}
+    if mlp.router.kind == "softmax":
+        absent["exp_probs_b.bias"] = (mlp.experts,)
+    if not mlp.shared:
+        absent |= {f"ffn_{part}_shexp.weight": (mlp.hidden, config.width) for part in ("gate", "up")}
+        absent["ffn_down_shexp.weight"] = (config.width, mlp.hidden)
+    for layer in range(mlp.dense_layers, config.layers):
+        for part, shape in absent.items():
+            yield Source(f"blk.{layer}.{part}", shape, lambda shape=shape: np.zeros(shape, np.float32))
+
+
+def _fused(name: str, config: ModelConfig, weights: Mapping[str, Tensor]) -> list[Source] | None:
+    """Queries, keys and values as one tensor, in place of the queries; None for all other parameters."""
+    if ".attention.key." in name or ".attention.value." in name:
+        return []
+    if ".attention.query." not in name:
+        return None
+    parts = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
+    rows = sum(config.attention.rows)
+    shape = (rows,) if name.endswith("bias") else (rows, config.width)
+    fused = gguf_name(name, "gpt2").replace("attn_q", FUSED)
+    return [Source(fused, shape, lambda: np.concatenate([_array(weights[part]) for part in parts]))]
+
+
+def _values(weights: Mapping[str, Tensor], name: str, heads: int | None = None) -> Callable[[], np.ndarray]:
+    def values() -> np.ndarray:
+        array = _array(weights[name])
+        return array if heads is None else to_interleaved(array, heads)
+
+    return values
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", float32).numpy()

@@ -1,0 +1,215 @@
+"""What other programs can represent: asked before a model is trained as well as when it is exported.
+
+Needs neither torch nor the other programs.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from congling.core.errors import UserError
+from congling.model.config import ModelConfig, MoEConfig
+
+Target = Literal["gguf", "hf", "llama2c", "ollama"]
+TARGETS: tuple[Target, ...] = ("gguf", "hf", "llama2c", "ollama")
+_MOST_LAYERS = 512
+
+
+class Obstacle(NamedTuple):
+    """Something a program cannot represent, and the nearest choice it can."""
+
+    what: str
+    nearest: str
+
+
+class Unrepresentable(UserError):
+    """A model that a format cannot hold exactly."""
+
+    def __init__(self, obstacle: Obstacle) -> None:
+        self.obstacle = obstacle
+        super().__init__(obstacle.what, hint=obstacle.nearest)
+
+
+def gguf_architecture(config: ModelConfig) -> str:
+    """The architecture of llama.cpp that computes exactly this model.
+
+    Raises:
+        Unrepresentable: there is none.
+    """
+    if config.layers > _MOST_LAYERS:
+        raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
+    if config.norm.kind == "layer" or config.mlp.kind == "plain" or config.positions.kind == "learned":
+        return _like_gpt2(config)
+    if config.attention.qk_norm and (config.attention.bias or config.attention.biased_output):
+        raise Unrepresentable(
+            Obstacle(
+                "llama.cpp has no architecture with both attention biases and normalised queries and keys",
+                "set attention.bias = false (Qwen3), or attention.qk_norm = false (Llama)",
+            )
+        )
+    if config.positions.kind == "alibi":
+        return _with_alibi(config)
+    return _mixture(config, config.mlp) if isinstance(config.mlp, MoEConfig) else _dense(config)
+
+
+def obstacles(config: ModelConfig, tokenizer_kind: str | None, target: Target) -> list[Obstacle]:
+    """Why a model with a tokenizer of this kind cannot go to ``target`` exactly; empty when it can."""
+    return _CHECKS[target](config, tokenizer_kind)
+
+
+def _like_gpt2(config: ModelConfig) -> str:
+    attention = config.attention
+    same = (
+        config.norm.kind == "layer" and config.mlp.kind == "plain" and config.positions.kind == "learned"
+        and attention.bias and attention.biased_output and not attention.qk_norm
+        and attention.heads * attention.head_width == config.width
+        and attention.kv_heads == attention.heads
+    )  # fmt: skip
+    if not same:
+        raise Unrepresentable(
+            Obstacle(
+                "llama.cpp knows layer norm, plain MLPs and learned positions only together, as in GPT-2",
+                "take the whole family gpt2 (biases everywhere, a key/value head for each query head), "
+                "or rms norm, a gated MLP and rotary positions (llama)",
+            )
+        )
+    return "gpt2"
+
+
+def _with_alibi(config: ModelConfig) -> str:
+    plain = config.mlp.kind == "gated" and not (
+        config.attention.qk_norm or config.attention.bias or config.attention.biased_output
+    )
+    if not plain:
+        raise Unrepresentable(
+            Obstacle(
+                "llama.cpp has ALiBi only for dense models without biases and without normalised queries",
+                "set attention.bias = false and attention.qk_norm = false, take a gated MLP, or "
+                "use positions = rope",
+            )
+        )
+    return "baichuan" if config.layers == 40 else "refact"
+
+
+def _dense(config: ModelConfig) -> str:
+    attention = config.attention
+    if attention.qk_norm:
+        _no_llama3_scaling(config, "normalised queries and keys")
+        return "qwen3"
+    if attention.bias and not attention.biased_output and not _llama3(config):
+        return "qwen2"
+    return "llama"
+
+
+def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
+    attention, router = config.attention, mlp.router
+    simple = (
+        router.kind == "softmax" and router.normalise and router.scale == 1
+        and not mlp.shared and not mlp.dense_layers
+    )  # fmt: skip
+    if simple and not attention.qk_norm:
+        return "llama"
+    if attention.biased_output:
+        raise Unrepresentable(
+            Obstacle(
+                "llama.cpp has no such mixture of experts with a bias on the output of attention",
+                "set attention.output_bias = false",
+            )
+        )
+    _no_llama3_scaling(config, "such a mixture of experts")
+    if simple:
+        return "qwen3moe"
+    mean = router.kind == "softmax" and not router.normalise and not attention.qk_norm
+    if mean and mlp.shared and not attention.bias:
+        return "deepseek"
+    whole = mlp.shared and attention.qk_norm and attention.heads == attention.kv_heads and not config.tied
+    return "dots1" if whole else "glm4moe"
+
+
+def _llama3(config: ModelConfig) -> bool:
+    scaling = config.positions.scaling if config.positions.kind == "rope" else None
+    return scaling is not None and scaling.kind == "llama3"
+
+
+def _no_llama3_scaling(config: ModelConfig, reason: str) -> None:
+    if _llama3(config):
+        raise Unrepresentable(
+            Obstacle(
+                f"llama.cpp does not combine Llama 3's rotary scaling with {reason}",
+                "use positions.scaling = linear, or a larger positions.base",
+            )
+        )
+
+
+def _gguf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
+    found = []
+    try:
+        gguf_architecture(config)
+    except Unrepresentable as error:
+        found.append(error.obstacle)
+    if tokenizer_kind == "unigram":
+        found.append(
+            Obstacle(
+                "llama.cpp's unigram tokenizer has no byte fallback: characters that are no piece of the "
+                "vocabulary become <unk> there",
+                "use tokenizer.kind = bpe",
+            )
+        )
+    return found
+
+
+def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
+    attention = config.attention
+    rotary = config.positions if config.positions.kind == "rope" else None
+    wrong = {
+        "normalised queries and keys (attention.qk_norm)": attention.qk_norm,
+        "attention biases": attention.bias or attention.biased_output,
+        f"a {config.mlp.kind} MLP": config.mlp.kind != "gated",
+        "layer norm": config.norm.kind != "rms",
+        f"{config.positions.kind} positions": rotary is None,
+        "a rotary base other than 10000": rotary is not None and rotary.base != 10_000,
+        "scaled rotary positions": rotary is not None and rotary.scaling is not None,
+        "heads that are not width / heads wide": attention.heads * attention.head_width != config.width,
+        "a norm epsilon other than 1e-5": config.norm.epsilon != 1e-5,
+    }
+    found = [
+        Obstacle(f"llama2.c has no {what}", "use the family llama") for what, is_so in wrong.items() if is_so
+    ]
+    if tokenizer_kind == "unigram":
+        found.append(
+            Obstacle(
+                "llama2.c merges pieces by score, which is not how unigram splits", "use tokenizer.kind = bpe"
+            )
+        )
+    return found
+
+
+def _hf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
+    attention, family = config.attention, "take one of the families of `congling plan` as it is"
+    found = []
+    if config.positions.kind == "alibi":
+        found.append(
+            Obstacle("transformers has no Llama with ALiBi without remote code", "use positions = rope")
+        )
+    gpt2_parts = (
+        config.norm.kind == "layer",
+        config.mlp.kind == "plain",
+        config.positions.kind == "learned",
+    )
+    if any(gpt2_parts) and not all(gpt2_parts):
+        found.append(
+            Obstacle(
+                "transformers knows layer norm, plain MLPs and learned positions only together (GPT-2)",
+                family,
+            )
+        )
+    if attention.qk_norm and attention.biased_output != attention.bias:
+        found.append(Obstacle("transformers has no Qwen3 with a bias on some projections only", family))
+    return found
+
+
+_CHECKS: dict[Target, Callable[[ModelConfig, str | None], list[Obstacle]]] = {
+    "gguf": _gguf,
+    "ollama": _gguf,
+    "llama2c": _llama2c,
+    "hf": _hf,
+}
