@@ -1,99 +1,98 @@
-"""Every family against its original: the same weights give the same logits, with a cache and without."""
+"""Every family against its original: the same weights give the same logits, with a cache and without.
+
+Our model goes to a folder that ``AutoModelForCausalLM`` loads; what that saves comes back to us.
+"""
 
 # B batch, T time, V vocabulary
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from congling.interop.engines.transformers import TransformersEngine
+from congling.interop.foreign import ForeignModel
+from congling.interop.hf.model import read, write
 from congling.model.cache import KVCache
-from congling.model.config import ModelConfig
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-
-from .names import translated
 
 transformers = pytest.importorskip("transformers", reason="the originals come with congling[hf]")
 
 SIZES: dict[str, Any] = {"vocab_size": 97, "context": 48, "layers": 3, "width": 64, "heads": 4}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "gpt2": ("gpt2", {}),
-    "llama": ("llama", {"tied": False}),
-    "llama-gqa": ("llama", {"kv_heads": 2, "rope_base": 500_000.0}),
-    "qwen3": ("qwen3", {"head_width": 32}),
-    "qwen3-moe": ("qwen3-moe", {"experts": 6, "active": 2, "tied": False}),
-    "deepseek-moe": ("deepseek-moe", {"experts": 8, "active": 3, "shared": 2, "scale": 1.7}),
-}
+LLAMA3 = {
+    "kind": "llama3", "factor": 4.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0,
+    "original_context": 32,
+}  # fmt: skip
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "gpt2": ("gpt2", {}, {}, "GPT2LMHeadModel"),
+    "gpt2-untied": ("gpt2", {"tied": False}, {}, "GPT2LMHeadModel"),
+    "llama": ("llama", {"tied": False}, {}, "LlamaForCausalLM"),
+    "llama-gqa": ("llama", {"kv_heads": 2, "rope_base": 500_000.0}, {}, "LlamaForCausalLM"),
+    "llama-biased": ("llama", {}, {"attention": {"bias": True}}, "LlamaForCausalLM"),
+    "llama-linear": (
+        "llama", {}, {"positions": {"scaling": {"kind": "linear", "factor": 2.0}}}, "LlamaForCausalLM",
+    ),
+    "llama3": ("llama", {}, {"positions": {"scaling": LLAMA3}}, "LlamaForCausalLM"),
+    "mistral": ("mistral", {"heads": 3, "kv_heads": 1, "head_width": 32}, {}, "MistralForCausalLM"),
+    "qwen2": ("qwen2", {}, {}, "Qwen2ForCausalLM"),
+    "qwen3": ("qwen3", {"head_width": 32}, {}, "Qwen3ForCausalLM"),
+    "mixtral": ("mixtral", {"experts": 4, "tied": False}, {}, "MixtralForCausalLM"),
+    "qwen3-moe": ("qwen3-moe", {"experts": 6, "active": 2, "tied": False}, {}, "Qwen3MoeForCausalLM"),
+    "qwen3-moe-raw": (
+        "qwen3-moe", {"experts": 6},
+        {"mlp": {"dense_layers": 1, "dense_hidden": 96, "router": {"normalise": False}}},
+        "Qwen3MoeForCausalLM",
+    ),
+    "deepseek-moe": (
+        "deepseek-moe", {"experts": 8, "active": 3, "shared": 2, "scale": 1.7}, {}, "Dots1ForCausalLM",
+    ),
+    "deepseek-moe-0": ("deepseek-moe", {"experts": 8, "shared": 0}, {}, "Dots1ForCausalLM"),
+}  # fmt: skip
 
 
 @dataclass
 class Pair:
+    case: str
     ours: Transformer
-    theirs: Any
+    folder: Path
+    engine: TransformersEngine
     tokens: Tensor
+
+    def theirs(self, *arguments: Tensor, **options: Any) -> Tensor:
+        return self.engine._model(*arguments, **options).logits
 
 
 @pytest.fixture(scope="module", params=CASES)
-def pair(request: pytest.FixtureRequest) -> Pair:
-    family, changes = CASES[request.param]
-    config = FAMILIES[family](**SIZES, **changes)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    family, arguments, changes, _ = CASES[request.param]
+    config = FAMILIES[family](**SIZES | arguments).replace(**changes)
     ours = Transformer(config).eval()
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in ours.state_dict().items():
             # Scales near 1 and weights large enough that every part moves the logits.
             tensor.copy_(torch.randn(tensor.shape) * 0.15 + ("norm.weight" in name))
-    theirs = original(family, config)
-    theirs.load_state_dict(translated(family, ours.state_dict(), theirs.state_dict()))
-    return Pair(ours, theirs, torch.randint(0, config.vocab_size, (2, 24)))
-
-
-def original(family: str, config: ModelConfig) -> Any:
-    """The transformers model of the same shape, in evaluation mode."""
-    attention, mlp = config.attention, config.mlp
-    if family == "gpt2":
-        return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-            vocab_size=config.vocab_size, n_positions=config.context, n_layer=config.layers,
-            n_embd=config.width, n_head=attention.heads, n_inner=mlp.hidden,
-        )).eval()  # fmt: skip
-    assert config.positions.kind == "rope"
-    values: dict[str, Any] = {
-        "vocab_size": config.vocab_size, "max_position_embeddings": config.context,
-        "hidden_size": config.width, "num_hidden_layers": config.layers,
-        "num_attention_heads": attention.heads,
-        "num_key_value_heads": attention.kv_heads, "head_dim": attention.head_width,
-        "intermediate_size": mlp.hidden, "rms_norm_eps": 1e-6, "tie_word_embeddings": config.tied,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.positions.base},
-    }  # fmt: skip
-    if mlp.kind == "moe":
-        values |= {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden}
-        values |= {"norm_topk_prob": True}
-    if family == "deepseek-moe":
-        assert mlp.kind == "moe" and mlp.router.kind == "sigmoid"
-        return transformers.Dots1ForCausalLM(transformers.Dots1Config(**values | {
-            "n_routed_experts": mlp.experts, "n_shared_experts": mlp.shared,
-            "intermediate_size": mlp.dense_hidden, "first_k_dense_replace": mlp.dense_layers,
-            "routed_scaling_factor": mlp.router.scale, "sliding_window": None,
-        })).eval()  # fmt: skip
-    if family == "qwen3-moe":
-        assert mlp.kind == "moe"
-        return transformers.Qwen3MoeForCausalLM(transformers.Qwen3MoeConfig(
-            **values, num_experts=mlp.experts, decoder_sparse_step=1, mlp_only_layers=[],
-        )).eval()  # fmt: skip
-    kinds = {"llama": ("LlamaForCausalLM", "LlamaConfig"), "qwen3": ("Qwen3ForCausalLM", "Qwen3Config")}
-    model, configuration = kinds[family]
-    return getattr(transformers, model)(getattr(transformers, configuration)(**values)).eval()
+    folder = tmp_path_factory.mktemp("hf") / request.param
+    write(ForeignModel(config, ours.state_dict()), folder)
+    tokens = torch.randint(0, config.vocab_size, (2, 24))
+    return Pair(request.param, ours, folder, TransformersEngine(folder), tokens)
 
 
 @torch.inference_mode()
-def test_logits_agree(pair: Pair):
-    expected = pair.theirs(pair.tokens).logits
-    found = pair.ours.logits(pair.ours(pair.tokens))
+def test_logits_and_greedy_text_agree(pair: Pair):
+    expected = torch.from_numpy(pair.engine.logits(pair.tokens[0].tolist()))
+    found = pair.ours.logits(pair.ours(pair.tokens[:1]))[0]
+    assert type(pair.engine._model).__name__ == CASES[pair.case][3]
     assert expected.std() > 0.1
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    ids = pair.tokens[0, :8].tolist()
+    for token in pair.engine.greedy(ids, 40):
+        assert pair.ours.logits(pair.ours(torch.tensor([ids])))[0, -1].argmax() == token
+        ids.append(token)
 
 
 @torch.inference_mode()
@@ -101,7 +100,7 @@ def test_logits_with_a_cache_agree(pair: Pair):
     cache = KVCache(pair.ours.config, 2, 24)
     steps = [pair.tokens[:, :9], pair.tokens[:, 9:14], *pair.tokens[:, 14:].split(1, dim=1)]
     found = torch.cat([pair.ours.logits(pair.ours(step, cache=cache)) for step in steps], dim=1)
-    torch.testing.assert_close(found, pair.theirs(pair.tokens).logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found, pair.theirs(pair.tokens), atol=1e-4, rtol=0)
 
 
 @torch.inference_mode()
@@ -109,7 +108,7 @@ def test_logits_of_left_padded_rows_agree(pair: Pair):
     padding = torch.tensor([7, 0])
     visible = (torch.arange(24) >= padding[:, None]).long()
     positions = (visible.cumsum(-1) - 1).clamp_min(0)
-    expected = pair.theirs(pair.tokens, attention_mask=visible, position_ids=positions).logits
+    expected = pair.theirs(pair.tokens, attention_mask=visible, position_ids=positions)
     cache = KVCache(pair.ours.config, 2, 24, start=padding)
     parts = pair.tokens.split(12, dim=1)
     found = torch.cat([pair.ours.logits(pair.ours(part, cache=cache)) for part in parts], dim=1)
@@ -117,12 +116,35 @@ def test_logits_of_left_padded_rows_agree(pair: Pair):
     torch.testing.assert_close(found[kept], expected[kept], atol=1e-4, rtol=0)
 
 
-def test_balance_loss_agrees():
+def test_what_is_written_is_read_bit_for_bit(pair: Pair):
+    back = read(pair.folder)
+    weights = dict(pair.ours.state_dict())
+    if pair.case == "deepseek-moe-0":  # the class cannot be without a shared expert: it gets one of zeros
+        assert back.config.replace(mlp={"shared": 0}) == pair.ours.config
+        assert all(not back.weights[name].any() for name in back.weights if ".shared." in name)
+    else:
+        assert back.config == pair.ours.config and back.weights.keys() == weights.keys()
+    assert all(torch.equal(back.weights[name], tensor) for name, tensor in weights.items())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", ["1GB", "100KB"])
+def test_what_transformers_saves_is_read(pair: Pair, tmp_path: Path, size: str):
+    pair.engine._model.save_pretrained(tmp_path, max_shard_size=size)
+    assert (tmp_path / "model.safetensors.index.json").exists() == (size == "100KB")
+    back = read(tmp_path)
+    model = Transformer(back.config).eval()
+    model.load_state_dict(dict(back.weights))
+    found = model.logits(model(pair.tokens))
+    torch.testing.assert_close(found, pair.theirs(pair.tokens), atol=1e-4, rtol=0)
+
+
+def test_balance_loss_agrees(tmp_path: Path):
     config = FAMILIES["qwen3-moe"](**SIZES | {"layers": 1}, experts=6, active=2, balance=1.0)
     ours = Transformer(config)
     tokens = torch.randint(0, config.vocab_size, (2, 24))
     ours(tokens)
-    theirs = original("qwen3-moe", config)
-    theirs.load_state_dict(translated("qwen3-moe", ours.state_dict(), theirs.state_dict()))
+    write(ForeignModel(config, ours.state_dict()), tmp_path / "hf")
+    theirs = TransformersEngine(tmp_path / "hf")._model
     expected = theirs(tokens, output_router_logits=True).aux_loss
     torch.testing.assert_close(ours.balance_loss() / tokens.numel(), expected)

@@ -83,13 +83,16 @@ MODEL_TYPES = {
     "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
     "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1",
 }  # fmt: skip
+_MIXTURES = {"MixtralForCausalLM", "Qwen3MoeForCausalLM", "Dots1ForCausalLM"}
 
 
 def misfit(config: ModelConfig) -> tuple[str, list[str]] | None:
     """The class that comes closest and what it needs besides; ``None`` when one computes the very model."""
     lacking = {
-        name: [words for words, met in needs if not met(config)] for name, needs in NEEDS.items()
-    }  # fmt: skip
+        name: [words for words, met in needs if not met(config)]
+        for name, needs in NEEDS.items()
+        if (name in _MIXTURES) == (config.mlp.kind == "moe")
+    }
     nearest = min(lacking, key=lambda name: len(lacking[name]))
     return (nearest, lacking[nearest]) if lacking[nearest] else None
 
@@ -102,8 +105,8 @@ def architecture(config: ModelConfig) -> str:
     """
     if (lacking := misfit(config)) is not None:
         nearest, needs = lacking
-        raise UserError("no class of transformers computes this model without code of its own",
-                        value=f"{nearest}, the nearest, needs {', '.join(needs)}",
+        raise UserError("no class of transformers computes this model without code of its own: the nearest, "
+                        f"{nearest}, needs {', '.join(needs)}",
                         hint="convert it to GGUF, or train a model of a family that fits")  # fmt: skip
     return next(name for name, needs in NEEDS.items() if all(met(config) for _, met in needs))
 

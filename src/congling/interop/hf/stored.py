@@ -100,11 +100,12 @@ def _files(folder: Path) -> list[Path]:
 
 def _opened(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
-            if stream.read(4).startswith(_PICKLES):
-                raise UserError("a pickle under another name; it is not read, since unpickling runs code",
-                                where=path)  # fmt: skip
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
+        with path.open("rb") as stream:
+            pickled = stream.read(4).startswith(_PICKLES)  # asked last: a header's length may look like it
+        if pickled:
+            raise UserError("a pickle under another name; it is not read, since unpickling runs code",
+                            where=path) from None  # fmt: skip
         raise UserError(f"damaged or no safetensors file: {error}", where=path,
                         hint="fetch the file again") from None  # fmt: skip

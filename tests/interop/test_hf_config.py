@@ -1,0 +1,169 @@
+"""Published configurations are understood to the last parameter; what has no part here is refused."""
+
+from typing import Any
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.interop.hf.architecture import architecture, config_json, misfit
+from congling.interop.hf.config import config_from
+from congling.model.config import parameters
+from congling.model.families import FAMILIES
+
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+DECODER = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False}
+PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
+    "Llama 3.1 8B": (DECODER | {
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+        "max_position_embeddings": 131072, "num_attention_heads": 32, "num_hidden_layers": 32,
+        "num_key_value_heads": 8, "rope_scaling": LLAMA3, "vocab_size": 128256,
+    }, 8_030_261_248),
+    "Mistral 7B v0.3": (DECODER | {
+        "architectures": ["MistralForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+        "max_position_embeddings": 32768, "num_attention_heads": 32, "num_hidden_layers": 32,
+        "num_key_value_heads": 8, "sliding_window": None, "vocab_size": 32768,
+    }, 7_248_023_552),
+    "Qwen2.5 0.5B": (DECODER | {
+        "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "sliding_window": 32768,
+        "max_position_embeddings": 32768, "num_attention_heads": 14, "num_hidden_layers": 24,
+        "num_key_value_heads": 2, "tie_word_embeddings": True, "use_sliding_window": False,
+        "max_window_layers": 24, "vocab_size": 151936,
+    }, 494_032_768),
+    "Qwen3 0.6B": (DECODER | {
+        "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "hidden_size": 1024,
+        "intermediate_size": 3072, "max_position_embeddings": 40960, "num_attention_heads": 16,
+        "num_hidden_layers": 28, "num_key_value_heads": 8, "tie_word_embeddings": True,
+        "vocab_size": 151936,
+    }, 596_049_920),
+    "Qwen3 30B A3B": (DECODER | {
+        "architectures": ["Qwen3MoeForCausalLM"], "head_dim": 128, "hidden_size": 2048,
+        "intermediate_size": 6144, "max_position_embeddings": 40960, "mlp_only_layers": [],
+        "moe_intermediate_size": 768, "norm_topk_prob": True, "num_attention_heads": 32,
+        "num_experts": 128, "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_key_value_heads": 4,
+        "vocab_size": 151936,
+    }, 30_532_122_624),
+    "Mixtral 8x7B": (DECODER | {
+        "architectures": ["MixtralForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+        "max_position_embeddings": 32768, "num_attention_heads": 32, "num_experts_per_tok": 2,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "num_local_experts": 8, "sliding_window": None,
+        "vocab_size": 32000,
+    }, 46_702_792_704),
+    "DeepSeek-MoE 16B": (DECODER | {
+        "architectures": ["DeepseekForCausalLM"], "first_k_dense_replace": 1, "hidden_size": 2048,
+        "intermediate_size": 10944, "max_position_embeddings": 4096, "moe_intermediate_size": 1408,
+        "moe_layer_freq": 1, "n_routed_experts": 64, "n_shared_experts": 2, "norm_topk_prob": False,
+        "num_attention_heads": 16, "num_experts_per_tok": 6, "num_hidden_layers": 28,
+        "num_key_value_heads": 16, "scoring_func": "softmax", "vocab_size": 102400,
+    }, 16_375_728_128),
+    "dots.llm1": (DECODER | {  # its 7808 steering biases are no parameters here
+        "architectures": ["Dots1ForCausalLM"], "first_k_dense_replace": 1, "hidden_size": 4096,
+        "intermediate_size": 10944, "max_position_embeddings": 32768, "moe_intermediate_size": 1408,
+        "n_group": 1, "n_routed_experts": 128, "n_shared_experts": 2, "norm_topk_prob": True,
+        "num_attention_heads": 32, "num_experts_per_tok": 6, "num_hidden_layers": 62,
+        "num_key_value_heads": 32, "routed_scaling_factor": 2.5, "sliding_window": None, "topk_group": 1,
+        "vocab_size": 152064,
+    }, 142_774_381_696 - 7808),
+    "Baichuan 7B": (DECODER | {
+        "architectures": ["BaiChuanForCausalLM"], "hidden_size": 4096, "intermediate_size": 11008,
+        "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32,
+        "vocab_size": 64000,
+    }, 7_000_559_616),
+    "Baichuan 2 13B": (DECODER | {
+        "architectures": ["BaichuanForCausalLM"], "hidden_size": 5120, "intermediate_size": 13696,
+        "model_max_length": 4096, "num_attention_heads": 40, "num_hidden_layers": 40,
+        "vocab_size": 125696, "z_loss_weight": 0,
+    }, 13_896_668_160),
+    "GPT-2": ({
+        "architectures": ["GPT2LMHeadModel"], "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12,
+        "n_positions": 1024, "vocab_size": 50257,
+    }, 124_439_808),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_models_have_their_published_size(model: str):
+    values, size = PUBLISHED[model]
+    config = config_from(values, "config.json")
+    assert parameters(config) == size
+    if "Baichuan" in model:
+        assert config.positions.kind == ("alibi" if "13B" in model else "rope")
+
+
+LLAMA = PUBLISHED["Llama 3.1 8B"][0]
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another class": ({"architectures": ["MambaForCausalLM"]}, "architectures.*MambaForCausalLM"),
+    "no class": ({"architectures": None}, "architectures"),
+    "classes that are none": ({"architectures": [["LlamaForCausalLM"]]}, "architectures"),
+    "packed weights": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config.*gptq"),
+    "activation": ({"hidden_act": "relu"}, "hidden_act.*relu"),
+    "biases of the MLP": ({"mlp_bias": True}, "mlp_bias"),
+    "rotary kind": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn.*\n.*linear"),
+    "older rotary kind": ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
+    "rotary kind of transformers 5": ({"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
+    "rotary table": ({"rope_scaling": "linear"}, "rope_scaling"),
+    "rotary factor": ({"rope_scaling": {"rope_type": "linear"}}, "factor"),
+    "rotary factor of zero": ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor"),
+    "rotary part": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+    "window": (
+        {"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "sliding_window.*\n.*to 4096",
+    ),
+    "window of some layers": (
+        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}, "window",
+    ),
+    "kinds of layers": ({"sliding_window": 64, "layer_types": ["sliding_attention"]}, "sliding_window"),
+    "missing key": ({"hidden_size": None}, "missing.*hidden_size"),
+    "text for a number": ({"hidden_size": "4096"}, "hidden_size"),
+    "truth for a number": ({"num_hidden_layers": True}, "num_hidden_layers"),
+    "number for truth": ({"tie_word_embeddings": 1}, "tie_word_embeddings"),
+    "huge number": ({"hidden_size": 2**63}, "hidden_size"),
+    "negative number": ({"vocab_size": -1}, "vocab_size"),
+    "heads": ({"num_attention_heads": 7}, "multiple"),
+    "groups of heads": ({"num_key_value_heads": 5}, "kv_heads"),
+    "epsilon": ({"rms_norm_eps": 0}, "epsilon"),
+    "endless epsilon": ({"rms_norm_eps": float("inf")}, "epsilon"),
+    "odd heads": ({"head_dim": 33}, "even head_width"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_has_no_part_here_is_refused_by_its_key(case: str):
+    changes, message = REFUSED[case]
+    with pytest.raises(UserError, match=message):
+        config_from(LLAMA | changes, "config.json")
+
+
+def test_routing_without_counterpart_is_refused():
+    dots = PUBLISHED["dots.llm1"][0]
+    for changes in ({"norm_topk_prob": False}, {"n_group": 8, "topk_group": 4}, {"moe_layer_freq": 2}):
+        with pytest.raises(UserError, match=next(iter(changes))):
+            config_from(dots | changes, "config.json")
+    qwen = PUBLISHED["Qwen3 30B A3B"][0]
+    for changes in ({"decoder_sparse_step": 2}, {"mlp_only_layers": [3]}):
+        with pytest.raises(UserError, match=next(iter(changes))):
+            config_from(qwen | changes, "config.json")
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_a_configuration_written_is_read_as_it_was(model: str):
+    config = config_from(PUBLISHED[model][0], "config.json")
+    if misfit(config) is None:
+        assert config_from(config_json(config, {}, "float32"), "config.json") == config
+    else:
+        assert model in ("Baichuan 2 13B", "DeepSeek-MoE 16B")
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), [
+    ("baichuan", {}, "rotary positions.*\n.*GGUF"),
+    ("deepseek-moe-v1", {}, "no shared experts"),
+    ("qwen3", {"attention": {"output_bias": True}}, "biases in all four"),
+    ("llama", {"norm": {"kind": "layer"}}, "RMS normalisation"),
+    ("gpt2", {"attention": {"kv_heads": 1}}, "as many key/value heads"),
+])  # fmt: skip
+def test_a_model_no_class_computes_is_refused_with_the_nearest(family: str, changes: Any, message: str):
+    sizes: dict[str, Any] = {"vocab_size": 97, "context": 48, "layers": 2, "width": 64}
+    config = FAMILIES[family](**sizes).replace(**changes)
+    with pytest.raises(UserError, match=message):
+        architecture(config)
