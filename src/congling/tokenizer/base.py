@@ -174,6 +174,10 @@ class Tokenizer(ABC):
         """Ids of several texts, on all cores where the implementation can."""
         return [self.encode(text) for text in texts]
 
+    def encode_rest(self, text: str) -> list[int]:
+        """Ids of a text that goes on after other ids: differs where encoding puts a space first."""
+        return self.encode(text)
+
     @abstractmethod
     def piece(self, index: int) -> bytes:
         """UTF-8 bytes of an ordinary id; may be a part of a character.

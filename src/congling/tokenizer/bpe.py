@@ -64,9 +64,7 @@ class BytePairTokenizer(Tokenizer):
         file = folder / FILE
         try:
             model = json.loads(file.read_text(encoding="utf-8"))["model"]
-            inner = _assemble(_merges_of(model["merges"]))
-            if inner.get_vocab(with_added_tokens=False) != model["vocab"]:
-                raise ValueError("the vocabulary does not follow from the merges")
+            inner = _following(model["merges"], model["vocab"])
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -76,6 +74,11 @@ class BytePairTokenizer(Tokenizer):
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""
         (folder / FILE).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+
+    @property
+    def merges(self) -> list[tuple[str, str]]:
+        """Pairs of pieces in byte symbols, the first learnt first."""
+        return [(left, right) for left, right in json.loads(self._inner.to_str())["model"]["merges"]]
 
     @property
     def vocab_size(self) -> int:
@@ -103,6 +106,27 @@ class BytePairTokenizer(Tokenizer):
         except UnicodeDecodeError:
             return True
         return False
+
+
+def from_merges(
+    merges: Iterable[Sequence[str]], vocabulary: Mapping[str, int], chat_template: str = CHATML
+) -> BytePairTokenizer:
+    """A tokenizer from merges in byte symbols, which must give exactly this vocabulary.
+
+    Raises:
+        ValueError: they give another one, so the vocabulary was not learnt here.
+    """
+    try:
+        return BytePairTokenizer(_following(merges, vocabulary), SPECIAL, chat_template)
+    except KeyError as error:
+        raise ValueError(f"no byte symbol: {error}") from None
+
+
+def _following(merges: Iterable[Sequence[str]], vocabulary: Mapping[str, int]) -> tokenizers.Tokenizer:
+    inner = _assemble(_merges_of(merges))
+    if inner.get_vocab(with_added_tokens=False) != vocabulary:
+        raise ValueError("the vocabulary does not follow from the merges")
+    return inner
 
 
 def byte_symbols() -> list[str]:

@@ -19,13 +19,17 @@ from congling.core.errors import UserError
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
 from congling.tokenizer.unigram import UnigramTokenizer
 
 FILE = "congling.json"
 OWN = (BytePairTokenizer, UnigramTokenizer, CharacterTokenizer)
 """The kinds that are learnt here."""
-KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in OWN}
+KINDS: dict[str, type[Tokenizer]] = {
+    kind.kind: kind for kind in (*OWN, SentencePieceTokenizer, HuggingFaceTokenizer)
+}
 
 
 def load(path: Path | str) -> Tokenizer:

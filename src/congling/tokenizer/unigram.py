@@ -12,8 +12,10 @@ from pathlib import Path
 import sentencepiece
 
 from congling.core.errors import UserError
+from congling.tokenizer import proto
 from congling.tokenizer.advice import often
 from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer
+from congling.tokenizer.proto import SentencePieceModel
 from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 
 FILE = "tokenizer.model"
@@ -58,14 +60,21 @@ class UnigramTokenizer(Tokenizer):
         """
         file = folder / FILE
         try:
-            found = cls(file.read_bytes(), special, chat_template, fingerprint, roles)
+            data = file.read_bytes()
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
+        model = proto.read(data, file)
+        if not model.byte_fallback:
+            raise UserError("this model has no byte fallback, so text could be lost", where=file)
+        try:
+            return cls(model.serialised(), special, chat_template, fingerprint, roles)
         except RuntimeError as error:
             raise UserError("this is no sentencepiece model", where=file, value=str(error)) from None
-        if len(set(found._byte_ids)) != 256:
-            raise UserError("this model has no byte fallback, so text could be lost", where=file)
-        return found
+
+    @property
+    def parsed(self) -> SentencePieceModel:
+        """The model's pieces and settings."""
+        return proto.read(self.model, FILE)
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.model``."""

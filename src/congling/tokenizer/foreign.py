@@ -1,0 +1,235 @@
+"""Tokenizers from elsewhere: a sentencepiece ``.model`` or ``.vocab``, a ``tokenizer.json``, or the folder of
+a Hugging Face model with either.
+
+Of a folder ``tokenizer.json`` is taken before ``tokenizer.model``, as transformers does. Special tokens,
+roles and the chat template come from ``tokenizer_config.json``, ``special_tokens_map.json``,
+``added_tokens.json``, ``generation_config.json`` and ``chat_template.jinja``, as far as they are there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from congling.core.errors import UserError
+from congling.tokenizer import hf_json, proto, store
+from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer
+from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
+from congling.tokenizer.sentencepiece import SentencePieceTokenizer, controls, model_roles, read_model
+from congling.tokenizer.turns import CHATGLM2, PLAIN, stops
+
+_CHATGLM2_PIECES = 64_789
+_CHATGLM2_ADDED = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
+_LARGEST_SIDE_FILE = 2**24  # bytes of a configuration
+
+
+def read(path: Path | str) -> Tokenizer:
+    """Open a tokenizer of any kind: ours, sentencepiece's or Hugging Face's.
+
+    Raises:
+        UserError: there is none at ``path``, it is damaged, or of a kind that cannot be run here.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise UserError("there is no such tokenizer", value=str(path))
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start == b"GGUF":
+        raise UserError("this is a GGUF file", value=str(path), hint="congling import reads it")
+    if start.lstrip()[:1] == b"{":
+        return _json(path, path.parent)
+    if path.suffix == ".vocab":
+        beside = path.with_suffix(".model")
+        return _model(beside if beside.is_file() else path, path.parent)
+    return _model(path, path.parent)
+
+
+def _folder(folder: Path) -> Tokenizer:
+    if (folder / store.FILE).is_file():
+        return store.load(folder)
+    if (folder / hf_json.FILE).is_file():
+        return _json(folder / hf_json.FILE, folder)
+    models = [folder / "tokenizer.model"] if (folder / "tokenizer.model").is_file() else []
+    models = models or sorted([*folder.glob("*.model"), *folder.glob("*.vocab")])
+    if not models:
+        hint = "tokenizer.json or tokenizer.model should be in it"
+        raise UserError("this folder holds no tokenizer that can be read here", value=str(folder), hint=hint)
+    return _model(models[0], folder)
+
+
+def _json(file: Path, folder: Path) -> HuggingFaceTokenizer:
+    settings = _settings(folder)
+    text = hf_json.read_text(file)
+    roles = Roles(None, 0, 0, frozenset())  # until the special tokens are known
+    found = HuggingFaceTokenizer.parsed(text, file, None, PLAIN, "", roles)
+    known = dict(found.special) | {token.content: index for index, token in found.added.items()}
+    prefix = _prefix(found, settings, known)
+    found.roles = _roles(settings, known, prefix, Roles(None, -1, -1, frozenset()), file)
+    # A token with a role is special even where the file forgot to say so.
+    found.special = dict(found.special) | {
+        text: index for text, index in known.items() if index in found.roles.ids()
+    }
+    found.chat_template = _template(settings, found.special)
+    return HuggingFaceTokenizer.parsed(text, file, found.special, found.chat_template, "", found.roles)
+
+
+def _prefix(found: HuggingFaceTokenizer, settings: Mapping[str, Any], known: Mapping[str, int]) -> bool:
+    """Whether the bos token goes before a text: by the settings, else by what the file itself adds."""
+    stated = settings.get("add_bos_token")
+    if isinstance(stated, bool):
+        return stated
+    processor = json.dumps(found.content.get("post_processor") or {})
+    bos = _named(settings.get("bos_token"))
+    return bool(bos) and bos in known and json.dumps(bos) in processor
+
+
+def _model(file: Path, folder: Path) -> SentencePieceTokenizer:
+    model = _from_table(file) if file.suffix == ".vocab" else read_model(file)
+    settings = _settings(folder)
+    special = controls(model)
+    chatglm = settings.get("tokenizer_class") == "ChatGLMTokenizer" or (
+        len(model.pieces) == _CHATGLM2_PIECES and model.algorithm == Algorithm.BPE
+    )
+    if chatglm:
+        special |= {text: len(model.pieces) + i for i, text in enumerate(_CHATGLM2_ADDED)}
+        roles = model_roles(model, special)
+        roles = replace(roles, prefix=(special["[gMASK]"], special["sop"]), pad=max(model.unknown, 0))
+        return SentencePieceTokenizer(model, special, CHATGLM2, "", roles)
+    special |= _added(settings, model, file)
+    by_text = {piece.text: index for index, piece in enumerate(model.pieces)}
+    usual = model_roles(model, special)
+    prefix = bool(settings.get("add_bos_token", bool(usual.prefix)))
+    roles = _roles(settings, by_text | special, prefix, usual, file)
+    return SentencePieceTokenizer(model, special, _template(settings, special), "", roles)
+
+
+def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -> dict[str, int]:
+    """Tokens that Hugging Face's files add behind the pieces."""
+    listed = settings.get("added_tokens_decoder")
+    found = {_named(token): index for index, token in listed.items()} if isinstance(listed, dict) else {}
+    found |= settings.get("added_tokens", {})
+    added: dict[str, int] = {}
+    for text, number in found.items():
+        index = int(number) if str(number).isdecimal() else -1
+        if not text or not 0 <= index < len(model.pieces) + 2**16:
+            raise UserError("an added token has no id that can be used", where=file.parent, value=text)
+        if index >= len(model.pieces):
+            added[text] = index
+    if len(set(added.values())) < len(added):
+        raise UserError("two added tokens have one id", where=file.parent)
+    return added
+
+
+def _roles(
+    settings: Mapping[str, Any], known: Mapping[str, int], prefix: bool, usual: Roles, file: Path
+) -> Roles:
+    bos, eos, pad = (known.get(_named(settings.get(f"{role}_token"))) for role in ("bos", "eos", "pad"))
+    bos = usual.bos if bos is None else bos
+    ends = stops(known)
+    if eos is None:
+        eos = usual.eos if usual.eos >= 0 else min(ends, default=bos)
+    if eos is None:
+        raise UserError(
+            "no token ends a text", where=file, hint="tokenizer_config.json should name eos_token"
+        )
+    pad = pad if pad is not None else usual.pad if usual.pad >= 0 else eos
+    generation = settings.get("eos_token_id")
+    listed = generation if isinstance(generation, list) else [generation]
+    also = {index for index in listed if isinstance(index, int) and index in known.values()}
+    return Roles(bos, eos, pad, ends | {eos} | also, (bos,) if prefix and bos is not None else ())
+
+
+def _template(settings: Mapping[str, Any], special: Mapping[str, int]) -> str:
+    found = settings.get("chat_template")
+    if isinstance(found, list):  # several with names: the one called default
+        named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
+        found = named.get("default")
+    if isinstance(found, str) and found:
+        return found
+    return CHATML if IM_START in special else PLAIN
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the files beside the vocabulary say, in one dictionary."""
+    settings: dict[str, Any] = {}
+    for name in ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json"):
+        settings |= {key: value for key, value in _side_file(folder / name).items() if value is not None}
+    if added := _side_file(folder / "added_tokens.json"):
+        settings["added_tokens"] = added
+    template = folder / "chat_template.jinja"
+    if "chat_template" not in settings and template.is_file() and _small(template):
+        settings["chat_template"] = hf_json.read_text(template)
+    return settings
+
+
+def _side_file(file: Path) -> dict[str, Any]:
+    if not file.is_file() or not _small(file):
+        return {}
+    try:
+        content = json.loads(hf_json.read_text(file))
+    except (ValueError, RecursionError):
+        raise UserError("this is no JSON", where=file) from None
+    if not isinstance(content, dict):
+        raise UserError("this should be a JSON object", where=file)
+    return content
+
+
+def _small(file: Path) -> bool:
+    if file.stat().st_size > _LARGEST_SIDE_FILE:
+        raise UserError("this file is too large for a configuration", where=file, value=file.stat().st_size)
+    return True
+
+
+def _named(token: Any) -> str:
+    """Text of a token, which files give as a string or as an object."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else ""
+
+
+def _from_table(file: Path) -> SentencePieceModel:
+    """A model from a ``.vocab`` table (piece, tab, score) alone.
+
+    The table does not say how texts are normalised: what ``spm_train`` does by default is assumed. Scores
+    that count 0, -1, -2 … are those of a BPE.
+    """
+    rows: list[Sequence[str]] = [line.split("\t") for line in hf_json.read_text(file).split("\n") if line]
+    try:
+        pieces = [Piece(text, float(score), _type(text)) for text, score in rows]
+        table = any(piece.type == PieceType.BYTE for piece in pieces)
+        normal = [piece.score for piece in pieces if piece.type == PieceType.NORMAL]
+        algorithm = Algorithm.BPE if normal == [-float(i) for i in range(len(normal))] else Algorithm.UNIGRAM
+        normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto()
+        ids = {piece.text: index for index, piece in enumerate(pieces)}
+        return proto.check(
+            SentencePieceModel(
+                pieces,
+                algorithm,
+                table,
+                "nmt_nfkc",
+                proto.characters_of(normaliser),
+                unknown=ids.get("<unk>", -1),
+                bos=ids.get("<s>", -1),
+                eos=ids.get("</s>", -1),
+                pad=ids.get("<pad>", -1),
+            )
+        )
+    except ValueError as error:
+        raise UserError("this is no sentencepiece vocabulary", where=file, value=str(error)) from None
+
+
+def _type(text: str) -> PieceType:
+    if text == "<unk>":
+        return PieceType.UNKNOWN
+    if text in ("<s>", "</s>", "<pad>"):
+        return PieceType.CONTROL
+    return (
+        PieceType.BYTE
+        if len(text) == 6 and text.startswith("<0x") and text.endswith(">")
+        else PieceType.NORMAL
+    )

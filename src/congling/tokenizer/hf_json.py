@@ -1,0 +1,221 @@
+"""A foreign ``tokenizer.json``: byte-level BPE (GPT-2, Qwen, Llama 3) or sentencepiece's kinds (Llama 2,
+Mistral) as the ``tokenizers`` library runs them.
+
+Tokens are turned into bytes by the file's own rules: GPT-2's table of byte symbols, or ``▁`` for a space and
+``<0xHH>`` for a byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from congling.core.errors import UserError
+from congling.tokenizer.base import Roles, Tokenizer
+from congling.tokenizer.bpe import byte_symbols
+
+FILE = "tokenizer.json"
+LARGEST = 2**27  # bytes of a file; real ones have at most 35 million
+_MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+_PROBE = "a 你好，12\n\n<0x0A>"
+Node = dict[str, Any]
+
+
+class HuggingFaceTokenizer(Tokenizer):
+    """A ``tokenizer.json`` from elsewhere, kept as it is."""
+
+    kind = "hf"
+    cuttable = False
+
+    def __init__(
+        self,
+        text: str,
+        special: Mapping[str, int] | None,
+        chat_template: str,
+        fingerprint: str,
+        roles: Roles,
+    ) -> None:
+        self.content = _content(text)
+        self._inner = _inner(text)
+        self.added = self._inner.get_added_tokens_decoder()
+        """Tokens beside the model's own vocabulary by id; those that are not special are found in texts."""
+        found = {token.content: index for index, token in self.added.items() if token.special}
+        super().__init__(found if special is None else special, chat_template, fingerprint, roles)
+        self._text = text
+        decoder = [node["type"] for node in nodes(self.content.get("decoder"))]
+        self.byte_level = "ByteLevel" in decoder
+        normalisers = {node["type"] for node in nodes(self.content.get("normalizer"))}
+        falls_back = bool(self.content["model"].get("byte_fallback"))
+        self.lossless = (self.byte_level or falls_back) and normalisers <= {"Prepend", "Replace"}
+        self.space_prefix = _puts_space(self.content)
+        self._pieces = self._bytes_of_tokens()
+
+    @classmethod
+    def load(
+        cls, folder: Path, special: Mapping[str, int], chat_template: str, fingerprint: str, roles: Roles
+    ) -> HuggingFaceTokenizer:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            UserError: the file is missing, damaged or of a kind that cannot be run here.
+        """
+        return cls.parsed(read_text(folder / FILE), folder / FILE, special, chat_template, fingerprint, roles)
+
+    @classmethod
+    def parsed(
+        cls, text: str, where: Path, special: Mapping[str, int] | None, chat_template: str,
+        fingerprint: str, roles: Roles,
+    ) -> HuggingFaceTokenizer:  # fmt: skip
+        """Make one from the file's text; special tokens are those the text names, unless given.
+
+        Raises:
+            UserError: the text is damaged or describes a kind that cannot be run here.
+        """
+        try:
+            return cls(text, special, chat_template, fingerprint, roles)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(
+                "this is no tokenizer.json that can be run here", where=where, value=str(error)
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json``, as it was read."""
+        (folder / FILE).write_text(self._text, encoding="utf-8")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included."""
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; special tokens are neither added nor recognised."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of several texts, on all cores."""
+        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_rest(self, text: str) -> list[int]:
+        """Ids of a text that goes on after other ids: no space is put first."""
+        return self._continuing.encode(text, add_special_tokens=False).ids
+
+    def piece(self, index: int) -> bytes:
+        """UTF-8 bytes of an ordinary id; none for one that only fills the vocabulary up."""
+        if index < 0:
+            raise IndexError(index)
+        return self._pieces[index]
+
+    def is_byte(self, index: int) -> bool:
+        """Whether the id stands for a part of a character."""
+        try:
+            self.piece(index).decode()
+        except UnicodeDecodeError:
+            return True
+        return not self.byte_level and _BYTE.fullmatch(self._inner.id_to_token(index) or "") is not None
+
+    def _bytes_of_tokens(self) -> list[bytes]:
+        vocabulary = self._inner.get_vocab(with_added_tokens=True)
+        size = 1 + max(vocabulary.values(), default=-1)
+        if not vocabulary or size - len(vocabulary) > _MOST_HOLES:
+            raise ValueError(f"{len(vocabulary)} tokens, but ids up to {size - 1}")
+        symbols = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        pieces = [b""] * size
+        for token, index in vocabulary.items():
+            if index in self.added:
+                pieces[index] = token.encode()
+            elif self.byte_level and all(symbol in symbols for symbol in token):
+                pieces[index] = bytes(symbols[symbol] for symbol in token)
+            else:
+                byte = None if self.byte_level else _BYTE.fullmatch(token)
+                pieces[index] = bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
+        return pieces
+
+    @cached_property
+    def _continuing(self) -> tokenizers.Tokenizer:
+        return _inner(json.dumps(_without_space(self.content))) if self.space_prefix else self._inner
+
+
+def read_text(file: Path) -> str:
+    """The text of a JSON file.
+
+    Raises:
+        UserError: it is missing, too large or no text.
+    """
+    try:
+        if file.stat().st_size > LARGEST:
+            raise UserError("this file is too large for a tokenizer", where=file, value=file.stat().st_size)
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
+    except UnicodeDecodeError:
+        raise UserError("this is no UTF-8 text", where=file) from None
+
+
+def nodes(part: Any) -> Iterator[Node]:
+    """The steps of a normaliser, pre-tokenizer or decoder, sequences taken apart."""
+    if not isinstance(part, dict):
+        return
+    if part.get("type") == "Sequence":
+        for key in ("normalizers", "pretokenizers", "decoders"):
+            for inner in part.get(key) or ():
+                yield from nodes(inner)
+    else:
+        yield part
+
+
+def _content(text: str) -> Node:
+    content = json.loads(text)
+    kind = content["model"].get("type", "BPE")
+    if kind not in ("BPE", "Unigram"):
+        raise ValueError(f"a vocabulary of the kind {kind}; BPE and Unigram can be run")
+    decoder = {node["type"] for node in nodes(content.get("decoder"))}
+    if not decoder & {"ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse"}:
+        raise ValueError("its decoder does not say how tokens become text")
+    return content
+
+
+def _inner(text: str) -> tokenizers.Tokenizer:
+    """The library's tokenizer; its panics are no ``Exception``s and become ValueError too."""
+    try:
+        inner = tokenizers.Tokenizer.from_str(text)
+        inner.no_truncation()
+        inner.no_padding()
+        inner.encode_special_tokens = True  # "<|im_end|>" in a text is text
+        inner.encode(_PROBE, add_special_tokens=False)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ValueError(str(error)) from None
+    return inner
+
+
+def _puts_space(content: Node) -> bool:
+    steps = [*nodes(content.get("normalizer")), *nodes(content.get("pre_tokenizer"))]
+    return any(
+        (node["type"] == "Prepend")
+        or (node["type"] == "Metaspace" and node.get("prepend_scheme", "always") != "never")
+        or (node["type"] == "ByteLevel" and node.get("add_prefix_space", False))
+        for node in steps
+    )
+
+
+def _without_space(part: Any) -> Any:
+    """A copy of a ``tokenizer.json`` in which nothing puts a space before a text."""
+    if isinstance(part, list):
+        kept = [node for node in part if not (isinstance(node, dict) and node.get("type") == "Prepend")]
+        return [_without_space(node) for node in kept]
+    if not isinstance(part, dict):
+        return part
+    changed = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
+    return {
+        key: None if isinstance(value, dict) and value.get("type") == "Prepend" else value
+        if key in ("vocab", "merges") else _without_space(value)
+        for key, value in (part | changed.get(str(part.get("type")), {})).items()
+    }  # fmt: skip

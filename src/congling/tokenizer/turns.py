@@ -1,0 +1,28 @@
+"""Tokens and templates of conversations in vocabularies from elsewhere."""
+
+from collections.abc import Mapping
+
+PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if not loop.last or not add_generation_prompt %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
+"""Template for models that only continue a text: what was said, line by line."""
+
+CHATGLM2 = (
+    "{{ '[gMASK]sop' }}{% set round = namespace(number=0) %}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{% set round.number = round.number + 1 %}"
+    "{{ '[Round ' ~ round.number ~ ']\\n\\n问：' ~ message['content'] ~ '\\n\\n答：' }}"
+    "{% else %}{{ message['content'] ~ '\\n\\n' }}{% endif %}{% endfor %}"
+)
+"""ChatGLM2's numbered rounds."""
+
+ENDS = (
+    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|end_of_text|>", "</s>",
+    "<end_of_turn>", "<|END_OF_TURN_TOKEN|>", "<EOT>", "<｜end▁of▁sentence｜>", "eop",
+)  # fmt: skip
+"""Texts of tokens that end a text or a turn in well-known vocabularies."""
+
+
+def stops(special: Mapping[str, int]) -> frozenset[int]:
+    """Ids of the special tokens that end an answer, known by their texts."""
+    return frozenset(special[text] for text in ENDS if text in special)
