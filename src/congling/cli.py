@@ -15,6 +15,7 @@ from congling.core.errors import Interrupted, UserError
 
 _STAGES = Path(__file__).parent / "stages"
 _OPTIONS: dict[str, Any] = {"no_args_is_help": True}
+_RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def application(arguments: Sequence[str] | None) -> typer.Typer:
@@ -31,7 +32,7 @@ def application(arguments: Sequence[str] | None) -> typer.Typer:
     app.callback()(_about)
     called = None if arguments is None else next((word for word in arguments if not word.startswith("-")), "")
     for file in sorted(_STAGES.glob("[a-z]*.py")):
-        name = file.stem.replace("_", "-")
+        name = file.stem.strip("_").replace("_", "-")  # import_.py: a verb that is a word of Python
         if called is None or called == name:
             _add(app, name, import_module(f"congling.stages.{file.stem}"))
         else:
@@ -46,8 +47,12 @@ def _about() -> None:
 def _add(app: typer.Typer, name: str, stage: Any) -> None:
     """Add a stage's ``command``, or its ``commands`` by sub-verb."""
     summary = (stage.__doc__ or "").split("\n")[0]
+    if getattr(stage, "RAW", False):  # the stage reads its command line by rules of its own, --help too
+        app.command(name, short_help=summary, context_settings=_RAW)(stage.command)
+        return
     if not hasattr(stage, "commands"):
-        app.command(name, short_help=summary, **_OPTIONS)(stage.command)
+        kind = getattr(stage, "COMMAND", None)  # of a stage whose words need reading before they are parsed
+        app.command(name, cls=kind, short_help=summary, **_OPTIONS)(stage.command)
         return
     group = typer.Typer(**_OPTIONS)
     for sub, function in stage.commands.items():

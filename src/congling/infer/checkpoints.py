@@ -1,4 +1,5 @@
-"""Finding the model a person means: a checkpoint, a run, or the directory that ``congling train`` wrote.
+"""Finding the model a person means: a checkpoint, a run, the directory that ``congling train`` wrote, or a
+GGUF file; with adapters on it, if so wished.
 
 ::
 
@@ -9,6 +10,7 @@
             └── step-00000400/    model.safetensors  model.json  tokenizer/  MANIFEST.json
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +19,18 @@ import torch
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.interop.assembly import transformer
+from congling.interop.gguf import model as gguf_model
+from congling.interop.gguf.config import architecture_of, config_from
+from congling.interop.gguf.file import GGUFFile
+from congling.interop.gguf.packed import load_packed
+from congling.interop.gguf.vocabulary import tokenizer_from
 from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
+from congling.transform import lora
+from congling.transform.adapter import Adapter
 
 _POINTERS = ("BEST", "LATEST")
 
@@ -32,6 +42,7 @@ class Loaded:
     model: Transformer
     tokenizer: Tokenizer
     checkpoint: Artifact
+    """Of a GGUF file: its path and what is known of it, in the same terms, without a fingerprint."""
 
     @property
     def tuned_for_chat(self) -> bool:
@@ -61,15 +72,51 @@ def locate_checkpoint(path: Path | str) -> Path:
     raise UserError(state, value=str(path), hint=hint)
 
 
-def load_checkpoint(path: Path | str, device: torch.device | str | None = None) -> Loaded:
+def load_checkpoint(
+    path: Path | str,
+    device: torch.device | str | None = None,
+    *,
+    adapters: Sequence[tuple[Path | str, float]] = (),
+) -> Loaded:
     """Open the model and tokenizer that ``path`` leads to (see ``locate_checkpoint``), checking the files.
 
-    ``device`` is by default the first GPU, else the CPU.
+    Args:
+        path: of a checkpoint, a run, or a GGUF file, whose matrices stay packed.
+        device: by default the first GPU, else the CPU.
+        adapters: files or directories of adapters, in any format we read, and how strongly each acts.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or an adapter was made for another base.
     """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = _from_gguf(Path(path)) if Path(path).is_file() else _from_directory(path)
+    if adapters:
+        lora.apply(loaded.model, [(_adapter(place, loaded), strength) for place, strength in adapters])
+    loaded.model.to(device)
+    return loaded
+
+
+def _from_directory(path: Path | str) -> Loaded:
     found = artifact.opened(locate_checkpoint(path), "checkpoint", verify=True)
     tokenizer = store.load(found.path / "tokenizer")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Loaded(load_model(found.path, device), tokenizer, found)
+    return Loaded(load_model(found.path), tokenizer, found)
+
+
+def _from_gguf(path: Path) -> Loaded:
+    file = GGUFFile.open(path)
+    architecture = architecture_of(file)
+    tokenizer = tokenizer_from(file.fields)
+    mixture = config_from(file).mlp.kind == "moe"  # stacked experts have no packed layers
+    model = transformer(gguf_model.read(path)) if mixture else load_packed(file)
+    facts = {
+        "name": file.text("general.name", path.stem),
+        "chat": "tokenizer.chat_template" in file.fields,
+        "architecture": architecture,
+    }
+    return Loaded(model, tokenizer, Artifact(path, "gguf", "", {}, {}, facts))
+
+
+def _adapter(path: Path | str, loaded: Loaded) -> Adapter:
+    from congling.interop.adapters import read_any
+
+    return read_any(Path(path), loaded.model.config)

@@ -3,6 +3,7 @@
 ::
 
     congling chat runs/book
+    congling chat base.gguf --lora-scaled adapter.gguf 0.8
 
 ``/reset`` forgets the conversation, ``/quit`` ends it; Ctrl-C stops an answer, and at the prompt ends the
 chat.
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
+from congling.core.errors import UserError
+from congling.infer.mixing import MixingCommand, mix
 
 if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.chat import Conversation
@@ -22,9 +25,19 @@ _NOT_TUNED = """\
 This model was trained to continue text and has not been tuned to answer:
 it will go on from what you write, with everything said so far before it."""
 
+COMMAND = MixingCommand
+
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A checkpoint, a run, or what `congling train` wrote.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="A checkpoint, a run, what `congling train` wrote, or a GGUF file.")
+    ] = None,
+    model_file: Annotated[Path | None, typer.Option("--model", "-m", help="The same, as an option.")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="An adapter; repeatable.")] = None,
+    lora_scaled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE STRENGTH", help="An adapter and how strongly it acts; repeatable."),
+    ] = None,
     system: Annotated[str | None, typer.Option(help="What the model is told beforehand.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 = always the likeliest token.")] = 0.7,
@@ -40,7 +53,10 @@ def command(
     sampling = build(SamplingConfig, {
         "temperature": temperature, "top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="chat")  # fmt: skip
-    loaded = load_checkpoint(model)
+    place = model or model_file
+    if place is None or (model and model_file):
+        raise UserError("one model is needed", hint="congling chat MODEL, or --model MODEL")
+    loaded = load_checkpoint(place, adapters=mix(lora, lora_scaled))
     print(f"{loaded.checkpoint.path}: /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)

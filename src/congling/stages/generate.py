@@ -4,6 +4,7 @@
 
     congling generate runs/book --prompt 却说宝玉 --max-new-tokens 300 --temperature 0.7
     congling generate runs/book --prompt 却说 --prompt 且说 --no-stream
+    congling generate base.gguf --lora a.gguf --lora-scaled b.gguf 0.4 --prompt 却说
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
+from congling.core.errors import UserError
+from congling.infer.mixing import Mix, MixingCommand, mix
 
 if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.sampler import SamplingConfig
 
+COMMAND = MixingCommand
+
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A checkpoint, a run, or what `congling train` wrote.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="A checkpoint, a run, what `congling train` wrote, or a GGUF file.")
+    ] = None,
+    model_file: Annotated[Path | None, typer.Option("--model", "-m", help="The same, as an option.")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="An adapter; repeatable.")] = None,
+    lora_scaled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE STRENGTH", help="An adapter and how strongly it acts; repeatable."),
+    ] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="What to continue; repeatable.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 = always the likeliest token.")] = 0.8,
@@ -40,13 +53,22 @@ def command(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="generate")  # fmt: skip
-    prompts = prompt or [""]
+    place, adapters, prompts = model or model_file, mix(lora, lora_scaled), prompt or [""]
+    if place is None or (model and model_file):
+        raise UserError("one model is needed", hint="congling generate MODEL, or --model MODEL")
     if not stream:
-        texts = run(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop or ())
+        texts = run(
+            place,
+            prompts,
+            adapters=adapters,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop=stop or (),
+        )
         for start, text in zip(prompts, texts, strict=True):
             print(start + text + "\n")
         return
-    loaded = load_checkpoint(model)
+    loaded = load_checkpoint(place, adapters=adapters)
     for start in prompts:
         print(start, end="", flush=True)
         pieces = generate.stream(
@@ -63,18 +85,18 @@ def command(
 
 
 def run(
-    model: Path | str, prompts: Sequence[str], *, max_new_tokens: int = 200,
+    model: Path | str, prompts: Sequence[str], *, adapters: Mix | None = None, max_new_tokens: int = 200,
     sampling: "SamplingConfig | None" = None, stop: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Continue all prompts at once; see :func:`congling.infer.generate.generate`.
 
     Raises:
-        UserError: ``model`` leads to no checkpoint, or to a damaged one.
+        UserError: ``model`` leads to no checkpoint, or to a damaged one; an adapter belongs to another base.
     """
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.generate import generate
 
-    loaded = load_checkpoint(model)
+    loaded = load_checkpoint(model, adapters=adapters or ())
     return generate(
         loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop
     )
