@@ -146,7 +146,7 @@ def _parse(words):
 def test_the_guide_shows_every_verb(language):
     guide = (ROOT / "docs" / language / "guide.md").read_text(encoding="utf-8")
     for file in (ROOT / "src/congling/stages").glob("[a-z]*.py"):
-        assert f"\ncongling {file.stem.replace('_', '-')} " in guide, file.stem
+        assert f"\ncongling {file.stem.strip('_').replace('_', '-')} " in guide, file.stem
 
 
 def test_the_readmes_name_every_recipe_family_and_guide():

@@ -1,0 +1,226 @@
+"""A converted model checked in the program it is for, and what there is to tell about it.
+
+Float32 exports must compute the same as the model here; of other types the file is read back, so that the
+report tells rounding (against the model it was made from) and the other program's arithmetic (against the
+file as read here) apart.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from congling.core import machine
+from congling.core.artifact import write_text
+from congling.core.errors import UserError
+from congling.evals.parity import TEXT, Engine, Parity, compare, perplexity
+from congling.interop.assembly import transformer
+from congling.interop.foreign import ForeignModel
+from congling.model.config import parameters
+
+ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
+"""Largest difference of logits between two float32 programs, by format."""
+_VERIFYING = 8  # bytes a parameter: the model here and there, in float32
+_LONGEST_TEXT = 20_000  # characters
+_PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one verification found."""
+
+    target: str
+    type: str
+    parity: Parity
+    original_perplexity: float
+    """Of the model that was converted."""
+    accuracy: float | None
+    """Largest allowed difference of logits; ``None`` where numbers are all that can be told."""
+
+    @property
+    def misses(self) -> list[str]:
+        """What is not as it should be, in sentences; empty when all is well."""
+        return self.parity.misses(self.accuracy)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, the verdict among them."""
+        return {
+            "target": self.target,
+            "type": self.type,
+            "accuracy": self.accuracy,
+            "original_perplexity": self.original_perplexity,
+            **self.parity.to_json(),
+            "misses": self.misses,
+        }
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What was measured, its value, and what it should be, for a table."""
+        found, exact = self.parity, self.accuracy is not None
+        ids = found.equal_ids / max(1, found.ids)
+        rows = [
+            (f"ids of {found.ids} tokens equal", f"{ids:.2%}", "100 %"),
+            (
+                f"largest difference of logits, {found.positions} positions",
+                f"{found.largest_difference:.2e}",
+                f"≤ {self.accuracy:.0e}" if exact else "–",
+            ),
+            ("mean difference of logits", f"{found.mean_difference:.2e}", "–"),
+            ("perplexity here", f"{found.perplexity:.4f}", "–"),
+            ("perplexity there", f"{found.engine_perplexity:.4f}", "–"),
+            (
+                "greedy tokens equal",
+                f"{found.equal_greedy} of {found.greedy}" + _tie(self),
+                f"{found.greedy}" if exact else "–",
+            ),
+        ]
+        if not exact:
+            change = found.perplexity / self.original_perplexity - 1
+            rows.insert(3, ("perplexity before conversion", f"{self.original_perplexity:.4f}", "–"))
+            rows.append(("perplexity changed by the type", f"{change:+.3%}", "–"))
+        return rows
+
+
+def available(target: str) -> bool:
+    """Whether the program that a format is for can be asked; of run.c there is always a reader here."""
+    package = _PACKAGES.get(target)
+    if package is None:
+        return True
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def verify(
+    original: ForeignModel,
+    target: str,
+    path: Path,
+    *,
+    type: str = "F32",
+    reader: Callable[[Path], ForeignModel] | None = None,
+    text: str = TEXT,
+) -> Report:
+    """Compare a model with what another program makes of the files at ``path``.
+
+    ``reader`` reads those files back; it is needed for types other than float32.
+
+    Raises:
+        UserError: the program is not installed or refuses the files, or the model has no tokenizer.
+    """
+    if original.tokenizer is None:
+        raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
+    exact = type == "F32"
+    model = transformer(original)
+    before = perplexity(model, original.tokenizer, text)
+    if not exact and reader is not None:
+        model = transformer(reader(path))
+    engine = _engine(target, path, original)
+    try:
+        parity = compare(model, original.tokenizer, engine, text)
+    finally:
+        if (close := getattr(engine, "close", None)) is not None:
+            close()
+    return Report(target, type, parity, before, ACCURACY[target] if exact else None)
+
+
+def save(report: Report, path: Path) -> Path:
+    """Write ``parity.json`` into an exported folder, or ``NAME.parity.json`` beside an exported file."""
+    file = path / "parity.json" if path.is_dir() else path.with_name(path.name + ".parity.json")
+    write_text(file, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
+    return file
+
+
+def table(report: Report) -> Any:
+    """What was measured, for the terminal."""
+    from rich.table import Table
+
+    found = Table(
+        "", report.parity.engine, "should be", title=f"{report.target} {report.type}", title_style=""
+    )
+    for row in report.rows():
+        found.add_row(*row)
+    return found
+
+
+def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
+    """Why a conversion is not verified; ``None`` when it is.
+
+    ``asked`` is what a person said; when they said nothing, what is possible is done.
+
+    Raises:
+        UserError: they asked for it, and the program is not installed.
+    """
+    if asked is False:
+        return "not asked for"
+    if not available(target):
+        extra = "hf" if target == "hf" else "gguf"
+        why = f"{_PACKAGES[target]} is not installed"
+        if asked:
+            raise UserError(why, hint=f"pip install 'congling[{extra}]'")
+        return f"{why}; pip install 'congling[{extra}]' checks the next one"
+    if asked is None and model.tokenizer is None:
+        return "there is no tokenizer to make a text with"
+    if asked is None and _VERIFYING * parameters(model.config) > machine.memory_bytes() / 2:
+        return "too large to hold twice in memory here; --verify does it nevertheless"
+    return None
+
+
+def text_of(file: Path | None) -> str:
+    """The built-in test text, and the beginning of a person's own file after it.
+
+    Raises:
+        UserError: the file cannot be read as UTF-8.
+    """
+    if file is None:
+        return TEXT
+    try:
+        return TEXT + file.read_text(encoding="utf-8")[:_LONGEST_TEXT]
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", value=str(file)) from None
+    except UnicodeDecodeError:
+        raise UserError("this text is not UTF-8", value=str(file)) from None
+
+
+def _engine(target: str, path: Path, model: ForeignModel) -> Engine:
+    return _ENGINES[target](path, model)
+
+
+def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
+    from congling.interop.engines.llama_cpp import LlamaCpp
+
+    file = next(iter(sorted(path.glob("*.gguf")))) if path.is_dir() else path
+    return LlamaCpp(file, context=min(model.config.context, 512))
+
+
+def _transformers(path: Path, model: ForeignModel) -> Engine:
+    from congling.interop.engines.transformers import TransformersEngine
+
+    return TransformersEngine(path)
+
+
+def _llama2c(path: Path, model: ForeignModel) -> Engine:
+    """run.c puts a space before every text; that is left out where the tokenizer here puts none."""
+    from congling.interop.engines.llama2c import Llama2C
+
+    spaced = Llama2C(path)
+    assert model.tokenizer is not None
+    same = spaced.tokenize("a") == model.tokenizer.encode("a")
+    return spaced if same else Llama2C(path, dummy_space=False)
+
+
+_ENGINES: Mapping[str, Callable[[Path, ForeignModel], Engine]] = {
+    "gguf": _llama_cpp,
+    "ollama": _llama_cpp,
+    "hf": _transformers,
+    "llama2c": _llama2c,
+}
+
+
+def _tie(report: Report) -> str:
+    margin = report.parity.margin
+    if margin is None or report.accuracy is None or margin > 2 * report.accuracy:
+        return ""
+    return f" (then a tie, {margin:.0e} apart)"

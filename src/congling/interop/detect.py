@@ -1,0 +1,136 @@
+"""What a path holds, told by its content and never by its name."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from congling.core import artifact
+from congling.core.errors import UserError
+
+Kind = Literal[
+    "run", "checkpoint", "adapter", "tokenizer", "gguf", "gguf-lora", "hf", "peft", "ggla", "llama2c",
+    "sentencepiece", "tokenizer-json",
+]  # fmt: skip
+"""Ours first: ``run`` is a directory that leads to checkpoints."""
+MODELS: tuple[Kind, ...] = ("run", "checkpoint", "gguf", "hf", "llama2c")
+ADAPTERS: tuple[Kind, ...] = ("adapter", "gguf-lora", "peft", "ggla")
+_POINTERS = ("BEST", "LATEST", "run/BEST", "run/LATEST")
+_WEIGHTS = ("pytorch_model.bin", "consolidated.00.pth", "ckpt.pt")
+
+
+def kind_of(path: Path | str) -> Kind:
+    """The format of a file or directory.
+
+    Raises:
+        UserError: there is nothing, it holds a pickle, or nothing that we know.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _directory(path)
+    if not path.is_file():
+        raise UserError("no such file or directory", value=str(path))
+    return _file(path)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise if a file is a pickle, whatever it is called: opening one runs the code in it.
+
+    Raises:
+        UserError: it is one, or it cannot be read.
+    """
+    head = _head(path)
+    protocol = head[:1] == b"\x80" and 2 <= head[1] <= 5 if len(head) > 1 else False
+    if protocol or (head[:4] == b"PK\x03\x04" and _pickle_in_zip(path)):
+        raise UserError(
+            "a pickle is not opened: it can run any code on this machine",
+            value=str(path),
+            hint="get the weights as safetensors or GGUF, or convert them in the program they come from",
+        )
+
+
+def _directory(path: Path) -> Kind:
+    if artifact.exists(path):
+        return _artifact(path)
+    if any((path / name).is_file() for name in _POINTERS):
+        return "run"
+    if (path / "adapter_config.json").is_file():
+        return "peft"
+    if (path / "config.json").is_file():
+        return "hf"
+    if (path / "model.bin").is_file():
+        return "llama2c"
+    if (path / "tokenizer.json").is_file() or (path / "tokenizer_config.json").is_file():
+        return "tokenizer-json"
+    for name in _WEIGHTS:
+        if (path / name).is_file():
+            refuse_pickle(path / name)
+    hint = "name a checkpoint, a run, a GGUF file, a Hugging Face folder or a llama2.c model.bin"
+    raise UserError("this directory holds no model, adapter or tokenizer", value=str(path), hint=hint)
+
+
+def _artifact(path: Path) -> Kind:
+    try:
+        kind = json.loads((path / artifact.MANIFEST).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"the manifest cannot be read ({type(error).__name__})"
+        raise UserError(why, where=path / artifact.MANIFEST) from None
+    match kind:
+        case "checkpoint" | "adapter" | "tokenizer":
+            return kind
+        case _:
+            raise UserError("this directory holds no model, adapter or tokenizer", where=path, value=kind)
+
+
+def _file(path: Path) -> Kind:
+    head = _head(path)
+    if head[:4] == b"GGUF":
+        return _gguf(path)
+    if head[:4] == b"algg":
+        return "ggla"
+    if head[:4] == b"24ka":
+        return "llama2c"
+    refuse_pickle(path)
+    if head.lstrip()[:1] == b"{":
+        return "tokenizer-json"
+    if head[8:9] == b"{":  # a header behind its length
+        hint = "name its folder, with config.json or adapter_config.json beside it"
+        raise UserError("a safetensors file alone does not say what it is", value=str(path), hint=hint)
+    if _is_llama2c(path):
+        return "llama2c"
+    if head[:1] == b"\n":  # the first field of its message
+        return "sentencepiece"
+    raise UserError("no format that we know", value=str(path), hint="its first bytes are " + repr(head[:8]))
+
+
+def _gguf(path: Path) -> Kind:
+    from congling.interop.gguf.file import GGUFFile
+
+    return "gguf-lora" if GGUFFile.open(path).value("general.type", "model") == "adapter" else "gguf"
+
+
+def _is_llama2c(path: Path) -> bool:
+    """Whether the seven sizes that version 0 begins with explain the length of the file."""
+    from congling.interop.llama2c import layout
+
+    try:
+        header = layout.Header.unpacked(_head(path), path)
+    except UserError:
+        return False
+    return layout.file_bytes(header) == path.stat().st_size
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(256)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None
+
+
+def _pickle_in_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False

@@ -1,0 +1,79 @@
+"""Every format by its name: what reads it and what writes it.
+
+Readers give a ``ForeignModel``, writers take one and return notes for the person; see each format's file.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from congling.core.errors import UserError
+from congling.interop import checkpoint_directory
+from congling.interop.detect import MODELS, Kind, kind_of
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import model as gguf
+from congling.interop.hf import model as hf
+from congling.interop.llama2c import model as llama2c
+
+Target = Literal["gguf", "hf", "llama2c", "ollama"]
+READERS: Mapping[Kind, Callable[[Path], ForeignModel]] = {
+    "checkpoint": checkpoint_directory.read,
+    "gguf": gguf.read,
+    "hf": hf.read,
+    "llama2c": llama2c.read,
+}
+
+
+def read_model(path: Path, tokenizer: Path | None = None) -> ForeignModel:
+    """Open a model in any format; a run is not one, but leads to checkpoints.
+
+    ``tokenizer`` replaces the one that came with the model, or did not.
+
+    Raises:
+        UserError: it is no model, damaged, of an unknown kind, or has fewer ids than the tokenizer.
+    """
+    kind = kind_of(path)
+    if kind not in READERS:
+        what = f"a model is needed, and this is: {kind}"
+        raise UserError(what, value=str(path), hint=f"one of: {', '.join(MODELS)}")
+    model = READERS[kind](path)
+    if tokenizer is None:
+        return model
+    from congling.tokenizer.foreign import read
+
+    found = read(tokenizer)
+    if found.vocab_size > model.config.vocab_size:
+        what = f"the tokenizer has more ids than the model's {model.config.vocab_size}"
+        raise UserError(what, where=tokenizer, value=found.vocab_size)
+    return replace(model, tokenizer=found)
+
+
+def write_model(
+    model: ForeignModel,
+    target: Target,
+    path: Path,
+    *,
+    type: str = "F32",
+    version: int = 0,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a model whole or not at all; returns notes on what had to be changed on the way.
+
+    ``type`` is that of the weights (not for llama2.c), ``version`` llama2.c's.
+
+    Raises:
+        UserError: the format cannot hold this model, tokenizer or type, or something is at ``path``.
+    """
+    match target:
+        case "gguf":
+            return gguf.write(model, path, type, overwrite=overwrite)
+        case "ollama":
+            from congling.interop import ollama
+
+            return ollama.write(model, path, type, overwrite=overwrite)
+        case "hf":
+            hf.write(model, path, type, overwrite=overwrite)
+            return []
+        case "llama2c":
+            return llama2c.write(model, path, version=version, overwrite=overwrite)

@@ -1,0 +1,200 @@
+"""Take a model, or an adapter, to llama.cpp, Hugging Face, llama2.c or Ollama, and check it there.
+
+::
+
+    congling convert runs/book --to gguf --type Q8_0 --out book.gguf
+    congling convert runs/book --to hf --out book-hf
+    congling convert base.gguf --lora runs/style/adapter --to gguf --out merged.gguf
+    congling convert runs/style/adapter --base base.gguf --to gguf-lora --out style.gguf
+
+A model may come from a run, a checkpoint, a GGUF file, a Hugging Face folder or llama2.c. The report lands
+beside the export as ``parity.json``; where a float32 export computes anything else, the exit status is 1.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from congling.core.errors import UserError
+
+if TYPE_CHECKING:
+    from congling.evals.verification import Report
+    from congling.interop.foreign import ForeignModel
+
+Models = Literal["gguf", "hf", "llama2c", "ollama"]
+Adapters = Literal["gguf-lora", "peft", "ggla"]
+Strength = tuple[Path | str, float]
+"""An adapter in any format, and how strongly it is merged in."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written, and what is known about it."""
+
+    path: Path
+    notes: tuple[str, ...]
+    """What had to be changed on the way, in sentences."""
+    report: "Report | None" = None
+    """How it computes in the program it is for."""
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A run, checkpoint, adapter, or a model of another program."),
+    ],
+    to: Annotated[str, typer.Option(help="gguf, hf, llama2c, ollama; of adapters gguf-lora, peft, ggla.")],
+    out: Annotated[Path, typer.Option(help="The file (gguf, gguf-lora, ggla) or folder to make.")],
+    type: Annotated[
+        str | None, typer.Option(help="Of the weights: F32 (default), F16, BF16; of GGUF also Q8_0, Q4_K_M …")
+    ] = None,
+    version: Annotated[int, typer.Option(help="Of llama2.c: 0, 1, or 2 with 8-bit weights.")] = 0,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Check in the program it is for, if installed."),
+    ] = None,
+    verify_text: Annotated[
+        Path | None, typer.Option(help="A text to check with besides the built-in.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(help="Adapter to merge in, in any format; FILE=0.5 with that strength. Repeatable."),
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Of an adapter: the model it was made for.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="Use this tokenizer, not the model's own.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
+) -> None:
+    """Take a model, or an adapter, to another program, and check it there."""
+    from congling.core.units import show_bytes, show_seconds
+
+    started = time.monotonic()
+    done = run(
+        source, to, out, type=type, version=version, verify=verify, verify_text=verify_text,
+        lora=[_strength(text) for text in lora or ()], base=base, tokenizer=tokenizer, overwrite=overwrite,
+    )  # fmt: skip
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
+    if done.report is not None:
+        _judge(done.report)
+
+
+def run(
+    source: Path | str, to: str, out: Path | str, *, type: str | None = None, version: int = 0,
+    verify: bool | None = None, verify_text: Path | None = None, lora: Sequence[Strength] = (),
+    base: Path | str | None = None, tokenizer: Path | None = None, overwrite: bool = False,
+) -> Conversion:  # fmt: skip
+    """Convert and, by default where the other program is installed, compare.
+
+    A difference that should not be is no exception: it is in the report, and the export stays.
+
+    Raises:
+        UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
+    """
+    from congling.core.output import refuse_existing
+    from congling.interop.detect import ADAPTERS, kind_of
+
+    if to not in (*get_args(Models), *get_args(Adapters)):
+        hint = "one of: " + ", ".join((*get_args(Models), *get_args(Adapters)))
+        raise UserError("no such target", value=to, hint=hint)
+    source, out = Path(source), Path(out)
+    refuse_existing(out, overwrite=overwrite)
+    if (kind_of(source) in ADAPTERS) != (to in get_args(Adapters)):
+        what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
+        raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
+    if to in get_args(Adapters):
+        return _adapter(source, to, out, base, overwrite)
+    return _model(
+        _opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite
+    )  # fmt: skip
+
+
+def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> "ForeignModel":
+    """The model with its adapters merged in."""
+    from congling.interop.detect import kind_of
+    from congling.interop.formats import read_model
+
+    if kind_of(source) == "run":
+        from congling.infer.checkpoints import locate_checkpoint
+
+        source = locate_checkpoint(source)
+    model = read_model(source, tokenizer)
+    if not lora:
+        return model
+    from congling.interop.adapters import read_any
+    from congling.transform.merge import merged
+
+    adapters = [(read_any(path, model.config), strength) for path, strength in lora]
+    return replace(model, weights=merged(model.weights, adapters))
+
+
+def _model(
+    model: "ForeignModel", to: str, out: Path, type: str | None, version: int, verify: bool | None,
+    verify_text: Path | None, overwrite: bool,
+) -> Conversion:  # fmt: skip
+    from congling.evals import verification
+    from congling.interop.formats import READERS, write_model
+
+    if to == "llama2c" and type not in (None, "F32"):
+        raise UserError("llama2.c has no types, but versions", value=type, hint="use --version 2 for 8 bits")
+    if to != "llama2c" and version:
+        raise UserError("only llama2.c has versions", value=version, hint="leave out --version")
+    text = verification.text_of(verify_text)
+    skipped = verification.wanted(verify, to, model)
+    chosen = (type or "F32").upper()
+    notes = write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
+    if skipped is not None:
+        return Conversion(out, (*notes, f"not verified: {skipped}"))
+    kind = "int8" if version == 2 else chosen
+    reader = READERS["gguf" if to == "ollama" else to]  # type: ignore[index]
+    report = verification.verify(model, to, out, type=kind, reader=reader, text=text)
+    verification.save(report, out)
+    return Conversion(out, tuple(notes), report)
+
+
+def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
+    from congling.interop import adapters
+
+    if base is None:
+        raise UserError("an adapter is written for its base model", hint="name it with --base")
+    model = _opened(Path(base), None, ())
+    notes = adapters.write(
+        adapters.read_any(source, model.config), model.config, to, out, overwrite=overwrite
+    )
+    return Conversion(out, tuple(notes))
+
+
+def _strength(text: str) -> Strength:
+    """``FILE`` or ``FILE=0.5``; a file whose name has such an end is taken as it is."""
+    name, _, number = text.rpartition("=")
+    if not name or Path(text).exists():
+        return text, 1.0
+    try:
+        return name, float(number)
+    except ValueError:
+        return text, 1.0
+
+
+def _judge(report: "Report") -> None:
+    """Show the numbers and the verdict; exit with status 1 when something is not as it should be."""
+    from rich.console import Console
+
+    from congling.evals.verification import table
+
+    Console().print(table(report))
+    for miss in report.misses:
+        print(f"differs: {miss}")
+    if report.misses:
+        raise typer.Exit(1)
+    exact = "computes the same" if report.accuracy is not None else "tokenises the same"
+    print(f"{report.parity.engine} {exact}")
+
+
+def _size(path: Path) -> int:
+    return sum(
+        file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()
+    )

@@ -1,0 +1,130 @@
+"""Bring a model of another program here: to write with, to evaluate, to train further.
+
+Reads GGUF, Hugging Face folders and llama2.c, writes a checkpoint directory::
+
+    congling import model.gguf --out base
+    congling import Qwen3-0.6B --out base
+    congling import model.bin --tokenizer tokenizer.model --out base
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from congling.core.artifact import Artifact
+from congling.core.errors import UserError
+
+if TYPE_CHECKING:
+    from congling.evals.verification import Report
+    from congling.interop.foreign import ForeignModel
+
+
+@dataclass(frozen=True)
+class Import:
+    """The checkpoint that was made, and what is known about it."""
+
+    checkpoint: Artifact
+    notes: tuple[str, ...]
+    """What had to be changed on the way, in sentences."""
+    report: "Report | None" = None
+    """How it computes beside the program it came from."""
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="GGUF file, Hugging Face folder, or llama2.c model.bin.")
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint directory to make.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Tokenizer, where the model comes without: a directory, .model, .json."),
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Check beside the other program, if installed."),
+    ] = None,
+    verify_text: Annotated[
+        Path | None, typer.Option(help="A text to check with besides the built-in.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
+) -> None:
+    """Bring a model of another program here."""
+    from rich.console import Console
+
+    from congling.core.units import show_seconds
+    from congling.evals.verification import table
+
+    started = time.monotonic()
+    done = run(
+        source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite
+    )  # fmt: skip
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
+    print(f"  to write with it: congling generate {done.checkpoint.path} --prompt …")
+    if done.report is None:
+        return
+    Console().print(table(done.report))
+    for miss in done.report.misses:
+        print(f"differs: {miss}")
+    if done.report.misses:
+        raise typer.Exit(1)
+
+
+def run(
+    source: Path | str, out: Path | str, *, tokenizer: Path | None = None, verify: bool | None = None,
+    verify_text: Path | None = None, overwrite: bool = False,
+) -> Import:  # fmt: skip
+    """Write a checkpoint and, by default where the other program is installed, compare.
+
+    Raises:
+        UserError: the source is damaged, of no known format, or has parts that are not known here; there is
+            no tokenizer; or ``out`` exists.
+    """
+    from congling.core import artifact
+    from congling.core.output import refuse_existing
+    from congling.evals import verification
+    from congling.interop import checkpoint_directory
+    from congling.interop.detect import kind_of
+    from congling.interop.formats import read_model
+
+    source, out = Path(source), Path(out)
+    refuse_existing(out, overwrite=overwrite)
+    kind = kind_of(source)
+    if kind in ("run", "checkpoint"):
+        raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
+    model = read_model(source, tokenizer)
+    text, skipped = verification.text_of(verify_text), verification.wanted(verify, kind, model)
+    with artifact.writing(
+        out, "checkpoint", facts=_facts(model, source, kind), overwrite=overwrite
+    ) as folder:
+        checkpoint_directory.write(model, folder)
+    made, notes = artifact.opened(out, "checkpoint"), tuple(model.facts.get("notes") or ())
+    if skipped is not None:
+        return Import(made, (*notes, f"not verified: {skipped}"))
+    ours = checkpoint_directory.read(out)
+    report = verification.verify(ours, kind, source, type=_type(model, kind), text=text)
+    verification.save(report, out.parent / out.name)
+    return Import(made, notes, report)
+
+
+def _facts(model: "ForeignModel", source: Path, kind: str) -> dict[str, Any]:
+    """What a checkpoint remembers of its origin."""
+    name = str(model.facts.get("name") or source.stem)
+    return {
+        "name": name,
+        "chat": bool(model.facts.get("chat", False)),
+        "source": {"format": kind, "file": source.name},
+        "notes": list(model.facts.get("notes") or ()),
+    }
+
+
+def _type(model: "ForeignModel", kind: str) -> str:
+    """``F32`` where the other program computes in float32, else the type that most of the weights have."""
+    types = model.facts.get("types") or {}
+    if kind != "gguf":
+        return "int8" if types else "F32"
+    return max((name for name in types), key=lambda name: types[name] * (name != "F32"), default="F32")

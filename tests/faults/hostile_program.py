@@ -1,0 +1,104 @@
+"""Opens files that may be hostile, one after another, under limits; says how each ended.
+
+Reads a path a line from standard input, writes a JSON object a line: ``outcome`` (``used``, ``refused``, or
+``error`` with a traceback), CPU ``seconds``, and ``growth``, the most memory taken while it was open.
+"""
+
+import faulthandler
+import json
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from congling.core.errors import UserError
+
+TEXT = "从零 a1\n 　▁😀<|im_end|><0x0A>\x00ﬁ"
+HANG = 60  # seconds of wall clock, on a machine that others use too
+
+
+def use(model: Any) -> None:
+    """Take the model apart as every converter does, and let it read a text with its tokenizer."""
+    from congling.interop.assembly import transformer
+
+    built = transformer(model)
+    ids = [0, 1]
+    if model.tokenizer is not None:
+        use_tokenizer(model.tokenizer)
+        ids = model.tokenizer.encode(TEXT)
+    with torch.inference_mode():
+        built.logits(built(torch.tensor([ids[: built.config.context] or [0]])))
+
+
+def use_tokenizer(tokenizer: Any) -> None:
+    """Encode, decode, and ask for every role."""
+    ids = tokenizer.encode(TEXT)
+    tokenizer.decode(ids)
+    tokenizer.decode([tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.vocab_size - 1])
+
+
+def gguf(path: Path) -> None:
+    """A model file."""
+    from congling.interop.gguf import model
+
+    use(model.read(path))
+
+
+def checkpoint(path: Path) -> None:
+    """Our own directory."""
+    from congling.infer.checkpoints import load_checkpoint
+    from congling.interop import checkpoint_directory
+
+    load_checkpoint(path, "cpu")
+    use(checkpoint_directory.read(path))
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {"gguf": gguf, "checkpoint": checkpoint}
+
+
+def resident(key: str) -> int:
+    """Bytes of ``VmRSS`` (now) or ``VmHWM`` (at most, since it was last reset)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def opened(load: Callable[[Path], None], path: Path) -> dict[str, Any]:
+    """Open one file and measure."""
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest memory so far
+    before, started = resident("VmRSS"), time.process_time()
+    faulthandler.dump_traceback_later(HANG, exit=True)
+    outcome, message = "used", ""
+    try:
+        load(path)
+    except UserError as error:
+        outcome, message = "refused", str(error)
+    except BaseException:
+        outcome, message = "error", traceback.format_exc()
+    faulthandler.cancel_dump_traceback_later()
+    return {
+        "outcome": outcome,
+        "message": message,
+        "seconds": time.process_time() - started,
+        "growth": resident("VmHWM") - before,
+    }
+
+
+def main() -> None:
+    """Answer until the input ends; the first file is whole and warms everything up."""
+    torch.set_num_threads(1)
+    load = LOADERS[sys.argv[1]]
+    for number, line in enumerate(sys.stdin):
+        answer = opened(load, Path(line.rstrip("\n")))
+        if number == 0:
+            limit = resident("VmSize") + 2**30
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

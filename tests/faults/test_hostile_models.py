@@ -1,0 +1,147 @@
+"""Models, adapters and tokenizers made to break a reader: they load or give one clear error, in a second,
+within the file's size and 64 MiB.
+
+``CONGLING_FUZZ=20000`` tries so many mutants of each format instead of a few. A mutant that once did harm
+stays in ``seeds/FORMAT/``.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mutations import mutate
+from victims import FORMATS, reseal
+
+SEEDS = Path(__file__).parent / "seeds"
+MUTANTS = int(os.environ.get("CONGLING_FUZZ", "150"))
+SECONDS, MEMORY = 1.0, 64 * 2**20
+
+
+class Opener:
+    """The program that opens files, started again when it dies."""
+
+    def __init__(self, kind: str, whole: Path) -> None:
+        self.kind, self.whole = kind, whole
+        self.start()
+
+    def start(self) -> None:
+        """Start it and let it open the file that is whole."""
+        self.errors = self.whole.parent / f"{self.kind}.errors"
+        command = [sys.executable, str(Path(__file__).parent / "hostile_program.py"), self.kind]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors.open("w"), text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        answer = self._ask(self.whole)
+        assert answer["outcome"] == "used", answer["message"]
+
+    def open(self, path: Path) -> dict[str, Any]:
+        """How opening one file ended."""
+        answer = self._ask(path)
+        if answer["outcome"] == "died":
+            self.start()
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _ask(self, path: Path) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self.process.wait()
+        message = f"exit status {self.process.returncode}\n{self.errors.read_text()[-2000:]}"
+        return {"outcome": "died", "message": message, "seconds": 0.0, "growth": 0}
+
+
+def complaint(answer: dict[str, Any], size: int) -> str | None:
+    """What is wrong with how a file was dealt with."""
+    if answer["outcome"] not in ("used", "refused"):
+        return answer["message"]
+    if answer["outcome"] == "refused" and not answer["message"].strip():
+        return "refused without a word"
+    if answer["seconds"] > SECONDS:
+        return f"took {answer['seconds']:.1f} s: {answer['message']}"
+    if answer["growth"] > size + MEMORY:
+        return f"took {answer['growth'] >> 20} MiB: {answer['message']}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of whole files, one or more of each format."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module", params=sorted(FORMATS))
+def opener(request: pytest.FixtureRequest, whole: Path) -> Iterator[Opener]:
+    kind = request.param
+    folder = whole / kind
+    folder.mkdir()
+    started = Opener(kind, FORMATS[kind](folder))
+    yield started
+    started.close()
+
+
+def size_of(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def mutant_of(whole: Path, target: Path, draw: random.Random) -> None:
+    """Write a mutant of a file, or of one file of a folder, to ``target``."""
+    if whole.is_file():
+        target.write_bytes(mutate(whole.name, whole.read_bytes(), draw))
+        return
+    shutil.copytree(whole, target)
+    files = sorted(file for file in target.rglob("*") if file.is_file() and file.suffix not in (".md", ".jinja"))
+    file = draw.choice(files)
+    if draw.random() < 0.03:
+        file.unlink()
+    else:
+        file.write_bytes(mutate(file.name, file.read_bytes(), draw))
+    if file.name != "MANIFEST.json" and draw.random() < 0.9:
+        reseal(target)
+
+
+def test_mutants(opener: Opener, tmp_path: Path) -> None:
+    harmful: list[str] = []
+    known: set[bytes] = set()
+    for seed in range(MUTANTS):
+        target = tmp_path / opener.whole.name
+        mutant_of(opener.whole, target, random.Random(f"{opener.kind} {seed}"))
+        answer = opener.open(target)
+        wrong = complaint(answer, size_of(target))
+        if wrong is not None:
+            key = hashlib.sha256(wrong[-300:].encode()).digest()
+            if key not in known:  # one mutant of a kind is enough to mend it
+                harmful.append(f"seed {seed}: {wrong[-1500:]}")
+            known.add(key)
+            if kept := os.environ.get("CONGLING_FUZZ_KEEP"):
+                place = Path(kept) / opener.kind / str(seed) / target.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                target.rename(place)
+        shutil.rmtree(target, ignore_errors=True) if target.is_dir() else target.unlink(missing_ok=True)
+    assert not harmful, f"{len(harmful)} kinds of harm in {MUTANTS} mutants\n\n" + "\n\n".join(harmful)
+
+
+def test_mutants_that_did_harm_once(opener: Opener) -> None:
+    for path in sorted((SEEDS / opener.kind).glob("*")):
+        wrong = complaint(opener.open(path), size_of(path))
+        assert wrong is None, f"{path.name}: {wrong}"
