@@ -12,6 +12,7 @@ without its value, is a :class:`Misuse`. Nothing is abbreviated and no flag take
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -86,6 +87,22 @@ def parse(kind: type[T], arguments: Sequence[str]) -> T:
     if any(field.name == "given" for field in dataclasses.fields(kind)):  # type: ignore[arg-type]
         values["given"] = frozenset(values)
     return kind(**values)
+
+
+def called(kind: type[T], program: str, about: str, arguments: Sequence[str]) -> T:
+    """The options of a command line; prints the usage and ends the program where it is asked for or needed.
+
+    Raises:
+        SystemExit: status 0 after ``--help``, 1 after arguments that cannot be understood.
+    """
+    try:
+        return parse(kind, arguments)
+    except HelpWanted:
+        print(usage(kind, program, about))
+        raise SystemExit(0) from None
+    except Misuse as error:
+        print(f"error: {error}\n{usage(kind, program, about)}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def usage(kind: type, program: str, about: str) -> str:

@@ -57,9 +57,7 @@ class TrainerOptions:
     include_sample_start: bool = toggle(
         "--include-sample-start", default=False, help="it belongs to the sample"
     )
-    escape: bool = toggle(
-        "--escape", default=False, help="read \\n \\r \\t \\' \\\" \\\\ in --sample-start"
-    )
+    escape: bool = toggle("--escape", default=False, help="read \\n \\r \\t \\' \\\" \\\\ in --sample-start")
     overlapping_samples: bool = toggle(
         "--overlapping-samples", default=False, help="samples go on over the next start"
     )
@@ -94,7 +92,12 @@ class TrainerOptions:
         "--cos-decay-restart", value=float, shown="X", default=1.1, least=0, help="growth of the period"
     )
     cos_decay_min: float = flag(
-        "--cos-decay-min", value=float, shown="X", default=0.1, least=0, help="lowest rate as a share of alpha"
+        "--cos-decay-min",
+        value=float,
+        shown="X",
+        default=0.1,
+        least=0,
+        help="lowest rate as a share of alpha",
     )
     enable_restart: bool = toggle(
         "--enable-restart", "--disable-restart", default=False, help="begin the cosine anew after each period"
@@ -125,7 +128,9 @@ class TrainerOptions:
         "--adam-decay-min-ndim", value=int, shown="N", default=2, help="decay tensors of so many dimensions"
     )
     adam_beta1: float = flag("--adam-beta1", value=float, shown="X", default=0.9, least=0, help="momentum")
-    adam_beta2: float = flag("--adam-beta2", value=float, shown="X", default=0.999, least=0, help="of squares")
+    adam_beta2: float = flag(
+        "--adam-beta2", value=float, shown="X", default=0.999, least=0, help="of squares"
+    )
     adam_gclip: float = flag(
         "--adam-gclip", value=float, shown="X", default=1.0, help="largest gradient norm; 0: any"
     )
@@ -144,7 +149,10 @@ class TrainerOptions:
         help="NEW: tokens from one sample to the next; --ctx sees each token once an epoch",
     )  # fmt: skip
     pad_loss: bool = toggle(
-        "--pad-loss", "--no-pad-loss", default=True, help="NEW: padding after the first EOS counts in the loss"
+        "--pad-loss",
+        "--no-pad-loss",
+        default=True,
+        help="NEW: padding after the first EOS counts in the loss",
     )
     fit_schedule: bool = toggle(
         "--fit-schedule", default=False, help="NEW: rise from the first step, fall until the end of this run"

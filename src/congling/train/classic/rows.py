@@ -14,7 +14,7 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.train.classic.samples import Samples
-from congling.train.classic.shuffle import seeded, shuffled
+from congling.train.classic.shuffle import shuffled
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ class RowSource:
         self.samples_seen, self.epochs = samples_seen, epochs
         self._last = (vocab_size or 2**31) - 1
         self._shuffle = shuffled(state, samples.sizes)
-
-    @classmethod
-    def from_seed(cls, samples: Samples, filling: Filling, seed: int, **totals: int) -> "RowSource":
-        """Begin an epoch shuffled by ``seed``; ``totals`` are ``samples_seen`` and the like."""
-        return cls(samples, filling, seeded(seed), **totals)  # type: ignore[arg-type]
 
     def next_batch(self, reshuffled: Callable[[int], None] = lambda epochs: None) -> Batch:
         """B rows; after the last sample of an epoch the next one is shuffled, and ``reshuffled`` told."""
@@ -125,5 +120,3 @@ def straight_rows(tokens: np.ndarray, bos: int, context: int, rows: int) -> Iter
     for start in range(0, count, rows):
         part = slice(start, start + rows)
         yield Batch(inputs[part], targets[part], weights[part], count=float(weights[part].sum()))
-
-

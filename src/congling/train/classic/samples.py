@@ -83,7 +83,10 @@ class Samples:
 
     def findings(self, context: int) -> Iterator[str]:
         """A line for each kind of sample that does not fill a row."""
-        long, short = int((self.sizes > context).sum()), int(((self.sizes < context) & (self.sizes > 0)).sum())
+        long, short = (
+            int((self.sizes > context).sum()),
+            int(((self.sizes < context) & (self.sizes > 0)).sum()),
+        )
         empty = int((self.sizes == 0).sum())
         if long:
             yield f"{long} samples exceed the context length {context} and are truncated"

@@ -1,0 +1,233 @@
+"""Checkpoints of llama.cpp's former trainers: GGUF files with counters, shuffle state and Adam's moments.
+
+::
+
+    training.type · model or adapter keys · training.* · optimizer.* · congling.*
+    trained tensors · optimizer.adam.first_moments · .second_moments (· .past_loss_values)
+
+The moments are two vectors over all parameters. The former programs laid them out as their graph was walked,
+which a file does not tell; a file written here says that the order is ours (``congling.moments.*``), and only
+then are moments taken up again. Weights, counters and shuffle state pass both ways.
+"""
+
+# P parameters in all
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from congling.core.errors import UserError
+from congling.interop.gguf.arrangement import to_half_split, to_interleaved
+from congling.interop.gguf.file import Field, GGUFFile, TensorData
+
+Kind = Literal["train_model", "finetune_lora"]
+MOMENTS = ("optimizer.adam.first_moments", "optimizer.adam.second_moments")
+PAST = "optimizer.adam.past_loss_values"
+ORDER, SINCE = "congling.moments.order", "congling.moments.since"
+_OURS = "1"
+"""Version of our order of moments: that of ``Slot`` lists."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One trained tensor: its key here, and its name and arrangement in files."""
+
+    key: str
+    name: str
+    shape: tuple[int, ...]
+    """In the file, rows first."""
+    heads: int | None = None
+    """The rows belong to so many rotated heads, whose channels files interleave."""
+    transposed: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    @property
+    def dimensions(self) -> int:
+        """Dimensions as ggml counts them: outer ones of size 1 are none."""
+        outer = next((i for i, size in enumerate(self.shape) if size > 1), len(self.shape) - 1)
+        return len(self.shape) - outer
+
+    def to_file(self, values: np.ndarray) -> np.ndarray:
+        """From our arrangement to the file's, float32."""
+        values = values.T if self.transposed else values
+        values = values if self.heads is None else to_interleaved(values, self.heads)
+        return np.ascontiguousarray(values, np.float32).reshape(self.shape)
+
+    def from_file(self, values: np.ndarray) -> np.ndarray:
+        """From the file's arrangement to ours, a copy."""
+        values = values.reshape(self.shape)
+        values = values if self.heads is None else to_half_split(values, self.heads)
+        return np.array(values.T if self.transposed else values, np.float32)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is: everything in a checkpoint but tensors. Totals are over all runs."""
+
+    iterations: int = 0
+    samples: int = 0
+    tokens: int = 0
+    epochs: int = 0
+    samples_hash: int = 0
+    shuffle_state: str = ""
+    """Of the epoch under way; empty in files of the first version."""
+    sample_count: int = 0
+    next_sample: int = 0
+    past: int = 0
+    """Losses that the delta test keeps."""
+    best_loss: float = 0.0
+    previous_loss: float = 0.0
+    no_improvement: int = 0
+    fresh: bool = True
+    """No iteration was done yet."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's state."""
+
+    first: Mapping[str, np.ndarray]
+    """By key, in our arrangement."""
+    second: Mapping[str, np.ndarray]
+    since: int
+    """Iteration at which they were zero."""
+
+
+def training_fields(progress: Progress, parameters: int, since: int) -> dict[str, Field]:
+    """The keys after those of the model; ``parameters`` is P, ``since`` as in ``Moments``."""
+    return {
+        "training.file_version": Field("u32", 1),
+        "training.iteration_count": Field("u64", progress.iterations),
+        "training.sample_count": Field("u64", progress.samples),
+        "training.token_count": Field("u64", progress.tokens),
+        "training.epoch_count": Field("u64", progress.epochs),
+        "training.shuffle.samples_hash": Field("u64", progress.samples_hash),
+        "training.shuffle.rng_state": Field("string", progress.shuffle_state),
+        "training.shuffle.sample_count": Field("u64", progress.sample_count),
+        "training.shuffle.next_sample": Field("u64", progress.next_sample),
+        "optimizer.file_version": Field("u32", 0),
+        "optimizer.convergence_past_count": Field("u32", progress.past),
+        "optimizer.parameter_count": Field("u64", parameters),
+        "optimizer.iteration_count": Field("u32", progress.iterations),
+        "optimizer.just_initialized": Field("bool", progress.fresh),
+        "optimizer.type": Field("string", "adam"),
+        "optimizer.adam.best_loss": Field("f32", progress.best_loss),
+        "optimizer.adam.previous_loss": Field("f32", progress.previous_loss),
+        "optimizer.adam.no_improvement_count": Field("u32", progress.no_improvement),
+        ORDER: Field("string", _OURS),
+        SINCE: Field("u64", since),
+    }
+
+
+def training_tensors(slots: Sequence[Slot], moments: Moments, past: np.ndarray) -> list[TensorData]:
+    """The tensors after those that are trained; ``slots`` in the order of the moments."""
+    found = []
+    for name, values in zip(MOMENTS, (moments.first, moments.second), strict=True):
+        parts = [slot.to_file(values[slot.key]).reshape(-1) for slot in slots]
+        found.append(tensor(name, np.concatenate(parts)))
+    return found + ([tensor(PAST, past)] if len(past) else [])
+
+
+def tensor(name: str, values: np.ndarray) -> TensorData:
+    """A float32 tensor for a file."""
+    return TensorData(name, values.shape, "F32", lambda: np.ascontiguousarray(values, np.float32))
+
+
+def kind_of(file: GGUFFile) -> Kind | None:
+    """What trainer wrote the file; ``None``: it is no checkpoint.
+
+    Raises:
+        UserError: a kind that does not exist, or of a version not known.
+    """
+    kind = file.value("training.type")
+    if kind is None:
+        return None
+    for value in ("train_model", "finetune_lora"):
+        if kind == value:
+            if file.integer("training.file_version", 0) > 1:
+                raise UserError(
+                    "a checkpoint of a later version",
+                    where=file.path,
+                    value=file.value("training.file_version"),
+                )
+            return value
+    raise UserError("a checkpoint of an unknown kind of training", where=file.path, value=kind)
+
+
+def progress_of(file: GGUFFile) -> Progress:
+    """Counters and states of a checkpoint; what the first version lacks is zero.
+
+    Raises:
+        UserError: a key is missing or of another type.
+    """
+    adam = file.text("optimizer.type", "adam") == "adam"
+    return Progress(
+        iterations=_count(file, "training.iteration_count"),
+        samples=_count(file, "training.sample_count"),
+        tokens=_count(file, "training.token_count"),
+        epochs=_count(file, "training.epoch_count", 0),
+        samples_hash=_count(file, "training.shuffle.samples_hash", 0),
+        shuffle_state=file.text("training.shuffle.rng_state", ""),
+        sample_count=_count(file, "training.shuffle.sample_count", 0),
+        next_sample=_count(file, "training.shuffle.next_sample", 0),
+        past=_count(file, "optimizer.convergence_past_count", 0),
+        best_loss=file.real("optimizer.adam.best_loss", 0.0) if adam else 0.0,
+        previous_loss=file.real("optimizer.adam.previous_loss", 0.0) if adam else 0.0,
+        no_improvement=_count(file, "optimizer.adam.no_improvement_count", 0) if adam else 0,
+        fresh=file.flag("optimizer.just_initialized", True),
+    )
+
+
+def moments_of(file: GGUFFile, slots: Sequence[Slot]) -> Moments | None:
+    """Adam's moments, if the file says that their order is ours.
+
+    Raises:
+        UserError: their length is not that of the parameters.
+    """
+    if file.value(ORDER) != _OURS:
+        return None
+    found = []
+    for name in MOMENTS:
+        values, total = file.array(name).reshape(-1), sum(slot.size for slot in slots)
+        if len(values) != total:
+            raise UserError(
+                f"{name} has {len(values)} values where the model has {total} parameters", where=file.path
+            )
+        ends = np.cumsum([slot.size for slot in slots])[:-1]
+        found.append(
+            {slot.key: slot.from_file(part) for slot, part in zip(slots, np.split(values, ends), strict=True)}
+        )
+    return Moments(found[0], found[1], _count(file, SINCE))
+
+
+def past_losses(file: GGUFFile) -> np.ndarray:
+    """Losses kept for the delta test, empty where there are none."""
+    return file.array(PAST).reshape(-1) if PAST in file.tensors else np.zeros(0, np.float32)
+
+
+def values_of(file: GGUFFile, slot: Slot) -> np.ndarray:
+    """One trained tensor in our arrangement.
+
+    Raises:
+        UserError: it is missing, of another shape, or not finite.
+    """
+    shape = file.info(slot.name).shape
+    if [size for size in shape if size > 1] != [size for size in slot.shape if size > 1]:
+        raise UserError(f"{slot.name} has shape {shape}, and {slot.shape} is due", where=file.path)
+    values = file.array(slot.name)
+    if not np.isfinite(values).all():
+        raise UserError("a tensor holds values that are not finite", where=file.path, value=slot.name)
+    return slot.from_file(values)
+
+
+def _count(file: GGUFFile, key: str, *default: int) -> int:
+    value = file.integer(key, *default)
+    if value < 0:
+        raise UserError("a count below zero", where=f"{file.path}: {key}", value=value)
+    return value

@@ -1,0 +1,52 @@
+"""One line for each habit of the former trainers that costs something, and the flag that does better."""
+
+from collections.abc import Iterator
+
+from congling.tokenizer.base import Tokenizer
+from congling.train.classic.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
+
+
+def of_scratch(options: ScratchOptions, tokenizer: Tokenizer) -> Iterator[str]:
+    """Habits that apply to this run of ``train-text-from-scratch``."""
+    yield from _of_both(options)
+    if not options.norms_at_one:
+        yield "norm gains begin at random values; better: --norms-at-one"
+    if not tokenizer.lossless:
+        yield "this vocabulary cannot spell every text: what it lacks is learnt as <unk>"
+
+
+def of_finetune(options: FinetuneOptions) -> Iterator[str]:
+    """Habits that apply to this run of ``finetune``."""
+    yield from _of_both(options)
+    if options.alpha != options.lora_r and not options.lora_scale_in_training:
+        factor = options.alpha / options.lora_r
+        yield (
+            f"alpha / r is not applied in training, but is by whoever loads the adapter: {factor:g} times "
+            "as strong there; better: --lora-scale-in-training"
+        )
+    if options.adapter_format == "gguf" and not any(options.rank_of(name) for name in NORM_RANKS):
+        yield "a GGUF adapter cannot hold norm gains: they are not trained; --lora-format ggla trains them"
+    if options.adapter_format == "ggla":
+        yield "today's llama.cpp does not load ggla adapters; better: --lora-out NAME.gguf"
+
+
+def _of_both(options: TrainerOptions) -> Iterator[str]:
+    if options.use_flash and "use_flash" in options.given:
+        yield "--use-flash changes nothing: attention is always a fused kernel"
+    if not options.held_out:
+        yield "no text is held out: the loss is that of what is learnt by heart; better: --held-out 0.05"
+    if not options.fit_schedule:
+        if options.warmup > 0 and not options.adam_min_alpha:
+            yield "the rate begins at 0, so the first update changes nothing; better: --fit-schedule"
+        if not options.enable_restart:
+            yield (
+                f"the rate falls to {options.cos_decay_min:g} of its peak at iteration {options.cos_decay_steps}"
+                ", whenever the run ends; better: --fit-schedule"
+            )
+    if not options.sample_start and options.sample_stride == 1:
+        yield (
+            f"every token starts a sample: an epoch sees each about {options.ctx} times; "
+            f"better: --sample-stride {options.ctx}"
+        )
+    if options.sample_start and options.pad_loss and not options.fill_with_next_samples:
+        yield "short samples are filled with EOS, which is trained on; better: --no-pad-loss"
