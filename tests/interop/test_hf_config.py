@@ -110,6 +110,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "window": (
         {"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "sliding_window.*\n.*to 4096",
     ),
+    "window left out": (
+        {"architectures": ["MistralForCausalLM"], "rope_scaling": None}, "sliding_window.*4096",
+    ),
     "window of some layers": (
         {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}, "window",
     ),

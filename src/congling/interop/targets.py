@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from congling.core.errors import UserError
+from congling.interop.hf.architecture import misfit
 from congling.model.config import ModelConfig, MoEConfig
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -184,27 +185,11 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
 
 
 def _hf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
-    attention, family = config.attention, "take one of the families of `congling plan` as it is"
-    found = []
-    if config.positions.kind == "alibi":
-        found.append(
-            Obstacle("transformers has no Llama with ALiBi without remote code", "use positions = rope")
-        )
-    gpt2_parts = (
-        config.norm.kind == "layer",
-        config.mlp.kind == "plain",
-        config.positions.kind == "learned",
-    )
-    if any(gpt2_parts) and not all(gpt2_parts):
-        found.append(
-            Obstacle(
-                "transformers knows layer norm, plain MLPs and learned positions only together (GPT-2)",
-                family,
-            )
-        )
-    if attention.qk_norm and attention.biased_output != attention.bias:
-        found.append(Obstacle("transformers has no Qwen3 with a bias on some projections only", family))
-    return found
+    if (lacking := misfit(config)) is None:
+        return []
+    nearest, needs = lacking
+    what = f"no class of transformers computes this model: {nearest}, the nearest, needs {', '.join(needs)}"
+    return [Obstacle(what, "take one of the families of `congling plan` as it is, or convert to GGUF")]
 
 
 _CHECKS: dict[Target, Callable[[ModelConfig, str | None], list[Obstacle]]] = {

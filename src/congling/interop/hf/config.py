@@ -14,7 +14,7 @@ from congling.model.config import ModelConfig
 
 _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key is left out
     "LlamaForCausalLM": {"hidden_act": "silu"},
-    "MistralForCausalLM": {"hidden_act": "silu", "sliding_window": None},
+    "MistralForCausalLM": {"hidden_act": "silu", "sliding_window": 4096},
     "Qwen2ForCausalLM": {"hidden_act": "silu", "max_window_layers": 28, "use_sliding_window": False},
     "Qwen3ForCausalLM": {
         "hidden_act": "silu", "max_window_layers": 28, "use_sliding_window": False, "head_dim": 128,
@@ -24,7 +24,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key 
     },
     "MixtralForCausalLM": {"hidden_act": "silu", "rope_theta": 1_000_000.0, "rms_norm_eps": 1e-5},
     "Qwen3MoeForCausalLM": {"hidden_act": "silu", "use_sliding_window": False, "decoder_sparse_step": 1},
-    "Dots1ForCausalLM": {"hidden_act": "silu", "n_group": 1, "topk_group": 1, "max_window_layers": 62},
+    "Dots1ForCausalLM": {"hidden_act": "silu", "n_group": 1, "topk_group": 1, "max_window_layers": 62,
+                         "sliding_window": 4096},
     "DeepseekForCausalLM": {"hidden_act": "silu", "aux_loss_alpha": 0.001, "routed_scaling_factor": 1.0},
     "BaiChuanForCausalLM": {"hidden_act": "silu"},
     "BaichuanForCausalLM": {"hidden_act": "silu"},
@@ -255,7 +256,8 @@ def _rotary(settings: Settings) -> dict[str, Any]:
 
 def _refuse_window(settings: Settings, context: int) -> None:
     """Refuse a model in which a token no longer sees those further back than a window."""
-    window = settings.get("sliding_window")
+    # Here a null means that there is no window, while a key left out may mean that there is one.
+    window = settings.values.get("sliding_window", settings.defaults.get("sliding_window"))
     if window is None or settings.get("use_sliding_window") is False:
         return
     window, kinds = settings.integer("sliding_window"), settings.get("layer_types")
