@@ -10,6 +10,7 @@ import gguf
 
 from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import vocabulary
 from congling.interop.gguf.config import architecture_of, config_fields, config_from
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.sources import sources
@@ -20,7 +21,6 @@ from congling.quant.ggml import TYPES
 from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
 from congling.tokenizer.base import Tokenizer
 
-_PAD_SCORE, _UNUSED = -10_000.0, 5
 _QUANTISATION_VERSION = 2
 
 
@@ -50,6 +50,7 @@ def write(
     fields: Mapping[str, Field] | None = None,
     *,
     overwrite: bool = False,
+    inexact: bool = False,
 ) -> list[str]:
     """Write a model; the notes returned say, in sentences, what had to be changed on the way.
 
@@ -59,6 +60,7 @@ def write(
         type: ``F32``, ``F16``, ``BF16``, or a quantised mixture such as ``Q8_0`` or ``Q4_K_M``.
         fields: further keys, written last; they win over ours.
         overwrite: replace a file that is there.
+        inexact: accept a tokenizer that llama.cpp applies differently to some texts.
 
     Raises:
         UserError: llama.cpp cannot represent the model or the tokenizer (``Unrepresentable`` names the
@@ -76,7 +78,10 @@ def write(
     )
     tensors = [source.tensor(mixture.type_of(source.name, source.shape)) for source in listed]
     keys = _general_fields(model, architecture, name) | config_fields(config, architecture)
-    keys |= _vocabulary_fields(model.tokenizer, config)
+    if model.tokenizer is None:
+        keys["tokenizer.ggml.model"] = Field("string", "none")
+    else:
+        keys |= vocabulary.fields(model.tokenizer, vocab_size=config.vocab_size, inexact=inexact)
     write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
     return _notes(config, architecture) + _fallbacks(tensors, name)
 
@@ -96,35 +101,10 @@ def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[s
     return keys
 
 
-def _vocabulary_fields(tokenizer: Tokenizer | None, config: ModelConfig) -> dict[str, Field]:
-    """The tokenizer's keys, with as many tokens as the embedding has rows."""
-    if tokenizer is None:
-        return {"tokenizer.ggml.model": Field("string", "none")}
-    from congling.interop.gguf import vocabulary
-
-    keys = dict(vocabulary.fields(tokenizer))
-    missing = config.vocab_size - len(keys["tokenizer.ggml.tokens"].value)
-    if missing < 0:
-        raise UserError(
-            "the tokenizer has more ids than the model", value=f"{-missing} more than {config.vocab_size}"
-        )
-    padding = {
-        "tokens": [f"[PAD{config.vocab_size - missing + index}]" for index in range(missing)],
-        "scores": [_PAD_SCORE] * missing,
-        "token_type": [_UNUSED] * missing,
-    }
-    for part, values in padding.items():
-        if missing and (field := keys.get(f"tokenizer.ggml.{part}")) is not None:
-            keys[f"tokenizer.ggml.{part}"] = Field(field.type, [*field.value, *values])
-    return keys
-
-
 def _tokenizer(file: GGUFFile, config: ModelConfig) -> Tokenizer | None:
     if file.text("tokenizer.ggml.model", "none") in ("none", "no_vocab"):
         return None
-    from congling.interop.gguf import vocabulary
-
-    tokenizer = vocabulary.tokenizer_from(file.fields)
+    tokenizer = vocabulary.tokenizer_from(file.fields, where=file.path)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             "the vocabulary has more tokens than the embedding has rows", where=file.path,
@@ -138,15 +118,11 @@ def _notes(config: ModelConfig, architecture: str) -> list[str]:
     if architecture in ("baichuan", "refact", "dots1") and config.tied:
         notes.append("the embedding is stored a second time as the output matrix, which this format wants")
     if architecture == "refact":
-        notes.append(
-            "ALiBi without 40 layers is stored as the architecture refact, which computes the same"
-        )
+        notes.append("ALiBi without 40 layers is stored as the architecture refact, which computes the same")
     if architecture == "glm4moe":
         notes.append("this mixture of experts is stored as the architecture glm4moe, which computes the same")
         if isinstance(config.mlp, MoEConfig) and not config.mlp.shared:
-            notes.append(
-                "a shared expert of zeros, which adds nothing, stands for the one it wants"
-            )
+            notes.append("a shared expert of zeros, which adds nothing, stands for the one it wants")
     return notes
 
 
