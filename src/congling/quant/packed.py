@@ -153,7 +153,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: Packed) -> Tensor:
         ctx.layer, ctx.shape = layer, x.shape
         with torch.autocast(x.device.type, enabled=False):
-            return layer.times(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+            y = layer.times(x.reshape(-1, x.shape[-1]))
+        return y if x.dim() == 2 else y.view(*x.shape[:-1], -1)  # a view must not be changed in place later
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None]:

@@ -183,7 +183,7 @@ class _Adapted(torch.autograd.Function):
             y, h = base.times(rows), narrow @ a.T
             y.addmm_(h, b.T, alpha=scale)
         ctx.save_for_backward(narrow, h, a, b)
-        return y.view(*x.shape[:-1], -1)
+        return y if x.dim() == 2 else y.view(*x.shape[:-1], -1)  # a view must not be changed in place later
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:

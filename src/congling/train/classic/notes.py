@@ -1,6 +1,6 @@
 """One line for each habit of the former trainers that costs something, and the flag that does better."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from congling.tokenizer.base import Tokenizer
 from congling.train.classic.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
@@ -15,19 +15,23 @@ def of_scratch(options: ScratchOptions, tokenizer: Tokenizer) -> Iterator[str]:
         yield "this vocabulary cannot spell every text: what it lacks is learnt as <unk>"
 
 
-def of_finetune(options: FinetuneOptions) -> Iterator[str]:
-    """Habits that apply to this run of ``finetune``."""
+def of_finetune(options: FinetuneOptions, ranks: Mapping[str, int], *, tied: bool) -> Iterator[str]:
+    """Habits that apply to this run of ``finetune``; ``ranks`` by name of the option's field."""
     yield from _of_both(options)
     if options.alpha != options.lora_r and not options.lora_scale_in_training:
-        factor = options.alpha / options.lora_r
         yield (
-            f"alpha / r is not applied in training, but is by whoever loads the adapter: {factor:g} times "
-            "as strong there; better: --lora-scale-in-training"
+            "alpha / r is not applied in training, but by whoever loads the adapter, where it is "
+            f"{options.alpha / options.lora_r:g} times as strong; better: --lora-scale-in-training"
         )
-    if options.adapter_format == "gguf" and not any(options.rank_of(name) for name in NORM_RANKS):
-        yield "a GGUF adapter cannot hold norm gains: they are not trained; --lora-format ggla trains them"
+    norms = any(ranks[name] for name in NORM_RANKS)
     if options.adapter_format == "ggla":
         yield "today's llama.cpp does not load ggla adapters; better: --lora-out NAME.gguf"
+    elif norms:
+        yield "a GGUF adapter leaves out the norm gains that are trained here; --lora-format ggla holds them"
+    else:
+        yield "norm gains are not trained, as a GGUF adapter cannot hold them; --lora-format ggla trains them"
+    if tied:
+        yield "embedding and output are one matrix in this base: neither is adapted"
 
 
 def _of_both(options: TrainerOptions) -> Iterator[str]:

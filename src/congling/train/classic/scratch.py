@@ -4,7 +4,6 @@ from congling.core.errors import UserError
 from congling.interop import llamacpp_checkpoint as checkpoints
 from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.llamacpp_checkpoint import Progress
-from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.train.classic import notes, scratch_model, startup, vocabulary
 from congling.train.classic.console import Print, say

@@ -26,8 +26,8 @@ from congling.train.classic.adam import AdamSettings, ClassicAdam
 from congling.train.classic.console import IterationLog, Print, duration, say
 from congling.train.classic.options import TrainerOptions
 from congling.train.classic.rows import RowSource
-from congling.train.classic.shuffle import seeded
 from congling.train.classic.schedule import FittedSchedule, Schedule
+from congling.train.classic.shuffle import seeded
 from congling.train.classic.stops import Stop, StopTests
 from congling.train.config import TrainConfig
 from congling.train.guard import StopSignals

@@ -1,0 +1,34 @@
+"""Train a low-rank adapter on a GGUF model as llama.cpp's finetune did: same flags, files and log lines.
+
+::
+
+    model.gguf (stays packed) + text ─rows─ training ─┬─ checkpoint-ITERATION.gguf   to go on from
+                                                      └─ lora-ITERATION.gguf         for llama.cpp
+    congling finetune --model-base model-q8_0.gguf --train-data book.txt --lora-out lora-ITERATION.gguf --ctx 64
+"""
+
+import typer
+
+from congling.train.classic.arguments import called
+from congling.train.classic.options import FinetuneOptions
+
+RAW = True
+"""The command line is taken as it is, by the former program's rules."""
+ABOUT = "Train a low-rank adapter on a GGUF model, which stays as it is, as llama.cpp's program did."
+
+
+def command(context: typer.Context) -> None:
+    """Take the arguments as the former program did."""
+    run(called(FinetuneOptions, "finetune", ABOUT, context.args))
+
+
+def run(options: FinetuneOptions) -> None:
+    """Train as the options say, printing the former program's lines.
+
+    Raises:
+        UserError: a file cannot be read, or contradicts the options.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
+    from congling.train.classic import finetune
+
+    finetune.run(options)
