@@ -5,8 +5,8 @@ ours                    there       where the two part
 ======================  ==========  =====================================================================
 bpe                     gpt2        nowhere (split ``deepseek-v3``)
 character               llama       the character ``▁``, which is a space there, and U+0000
-sentencepiece, BPE      llama       user-defined pieces beside a space put first: refused
-sentencepiece, unigram  t5          a text of spaces alone where they are kept
+sentencepiece, BPE      llama       nowhere; what llama.cpp cannot do is refused (see ``_obstacle``)
+sentencepiece, unigram  t5          as above; a text of spaces alone, where spaces are kept
 hf, byte-level          gpt2        decomposed characters where the file composes them (NFC)
 unigram                 (t5)        characters outside the vocabulary: refused, unless ``inexact``
 ======================  ==========  =====================================================================
@@ -55,7 +55,8 @@ def fields(tokenizer: Tokenizer, *, vocab_size: int | None = None, inexact: bool
     }  # fmt: skip
     size = tokenizer.vocab_size if vocab_size is None else vocab_size
     if size < tokenizer.vocab_size:
-        raise UserError("the model has fewer rows than the tokenizer has ids", value=size)
+        more = f"{tokenizer.vocab_size - size} more than {size}"
+        raise UserError("the tokenizer has more ids than the model", value=more)
     found = makers[type(tokenizer)](tokenizer, inexact)
     return _padded(found, size) | _roles(tokenizer)
 
@@ -157,9 +158,10 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer, inexact: bool) -> Fields:
 
 def _obstacle(model: SentencePieceModel) -> str | None:
     """What llama.cpp does otherwise than this model; None where nothing."""
-    users = any(piece.type == PieceType.USER_DEFINED for piece in model.pieces)
+    users = model.space_first and not _plain_users(model)
     name = model.normaliser or "a map of its own"
     checks = [(model.space_last or not model.escape_spaces, "spaces end words, or are kept as they are")]
+    checks += [(users, "a space would be put after each user-defined piece as well")]
     if model.algorithm == Algorithm.UNIGRAM:
         checks += [
             (model.byte_fallback, "it falls back to bytes, which llama.cpp's unigram does not"),
@@ -170,15 +172,31 @@ def _obstacle(model: SentencePieceModel) -> str | None:
             (bool(model.characters), f"it normalises texts ({name}), which llama.cpp's BPE does not"),
             (model.remove_spaces, "runs of spaces become one"),
             (not model.byte_fallback, "llama.cpp stops at a character outside it without byte fallback"),
-            (users and model.space_first, "a space would be put after each user-defined piece as well"),
         ]
     return next((reason for bad, reason in checks if bad), None)
+
+
+def _plain_users(model: SentencePieceModel) -> bool:
+    """Whether user-defined pieces are characters that occur in no other piece: as good as ordinary ones.
+
+    llama.cpp cuts a text at user-defined pieces before anything else, and puts a space before each part.
+    """
+    users = {piece.text for piece in model.pieces if piece.type == PieceType.USER_DEFINED}
+    others = (piece.text for piece in model.pieces if piece.type == PieceType.NORMAL)
+    changed = bool(model.characters) or model.remove_spaces
+    return not users or not (
+        changed or any(len(text) > 1 for text in users) or any(users & set(text) for text in others)
+    )
 
 
 def _pieces(model: SentencePieceModel, kind: str, rest: list[str]) -> Fields:
     """Pieces with their scores and types; ``rest`` are the texts of the ids behind them."""
     fillers = [_filler(index) == text for index, text in enumerate(rest, len(model.pieces))]
-    types = [int(piece.type) for piece in model.pieces]
+    plain = model.space_first and _plain_users(model)
+    types = [
+        int(PieceType.NORMAL if plain and piece.type == PieceType.USER_DEFINED else piece.type)
+        for piece in model.pieces
+    ]
     types += [int(PieceType.UNUSED if filler else PieceType.CONTROL) for filler in fillers]
     scores = [piece.score for piece in model.pieces]
     scores += [_FILLER_SCORE if filler else _ADDED_SCORE for filler in fillers]

@@ -117,12 +117,13 @@ def _roles(keys: _Keys, model: str, pieces: Sequence[Piece]) -> Roles:
     bos, eos, adds_bos, _ = _DEFAULTS[model]
     if model == "gpt2":
         adds_bos = split_of(keys.value("pre", ("string",), "default"), keys.where).adds_bos
-    bos, eos = keys.index("bos", size, bos), keys.index("eos", size, eos)
+    adds_bos = keys.flag("add_bos_token", adds_bos)
+    bos, eos = keys.index("bos", size, bos if adds_bos else None), keys.index("eos", size, eos)
     if eos is None:
         raise UserError("no token ends a text", where=keys.where)
     turns = {keys.index("eot", size), keys.index("eom", size)} - {None}
     ends = stops(_special(pieces)) | {eos} | {index for index in turns if index is not None}
-    prefix = (bos,) if bos is not None and keys.flag("add_bos_token", adds_bos) else ()
+    prefix = (bos,) if bos is not None and adds_bos else ()
     pad = keys.index("padding", size)
     return Roles(bos, eos, eos if pad is None else pad, ends, prefix)
 
