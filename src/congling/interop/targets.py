@@ -161,20 +161,23 @@ def _gguf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
 def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
     attention = config.attention
     rotary = config.positions if config.positions.kind == "rope" else None
-    wrong = {
-        "normalised queries and keys (attention.qk_norm)": attention.qk_norm,
-        "attention biases": attention.bias or attention.biased_output,
-        f"a {config.mlp.kind} MLP": config.mlp.kind != "gated",
-        "layer norm": config.norm.kind != "rms",
-        f"{config.positions.kind} positions": rotary is None,
-        "a rotary base other than 10000": rotary is not None and rotary.base != 10_000,
-        "scaled rotary positions": rotary is not None and rotary.scaling is not None,
-        "heads that are not width / heads wide": attention.heads * attention.head_width != config.width,
-        "a norm epsilon other than 1e-5": config.norm.epsilon != 1e-5,
-    }
-    found = [
-        Obstacle(f"llama2.c has no {what}", "use the family llama") for what, is_so in wrong.items() if is_so
-    ]
+    wide = attention.heads * attention.head_width != config.width
+    wrong = (
+        ("normalised queries and keys", attention.qk_norm, "attention.qk_norm = false"),
+        ("attention biases", attention.bias or attention.biased_output, "attention.bias = false"),
+        (f"MLPs of the kind {config.mlp.kind}", config.mlp.kind != "gated", "mlp.kind = gated"),
+        ("layer norm", config.norm.kind != "rms", "norm.kind = rms"),
+        (f"positions of the kind {config.positions.kind}", rotary is None, "positions.kind = rope"),
+        ("another rotary base", rotary is not None and rotary.base != 10_000, "positions.base = 10000"),
+        (
+            "scaled rotary positions",
+            rotary is not None and rotary.scaling is not None,
+            "no positions.scaling",
+        ),
+        ("heads of another width", wide, "attention.head_width = width / heads"),
+        ("another norm epsilon", config.norm.epsilon != 1e-5, "norm.epsilon = 1e-5; the difference is small"),
+    )
+    found = [Obstacle(f"llama2.c has no {what}", f"use {nearest}") for what, is_so, nearest in wrong if is_so]
     if tokenizer_kind == "unigram":
         found.append(
             Obstacle(

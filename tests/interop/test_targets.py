@@ -1,0 +1,70 @@
+"""What goes where: decided without torch, with a reason and the nearest choice for what does not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from congling.interop.targets import TARGETS, Unrepresentable, gguf_architecture, obstacles
+from congling.model import families
+from congling.model.config import ModelConfig
+
+SIZES = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64}
+LLAMA = families.llama(**SIZES)
+QWEN3 = families.qwen3(**SIZES)
+GPT2 = families.gpt2(**SIZES)
+
+
+def changed(config: ModelConfig, part: str, **values: object) -> ModelConfig:
+    return config.replace(**{part: {**getattr(config, part).model_dump(), **values}})
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_family_goes_to_llama_cpp(family):
+    config = families.FAMILIES[family](**SIZES)
+    assert gguf_architecture(config)
+    assert obstacles(config, "bpe", "gguf") == obstacles(config, "bpe", "ollama") == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed(QWEN3, "attention", bias=True),
+        changed(QWEN3, "positions", scaling={"kind": "llama3", "factor": 8.0}),
+        LLAMA.replace(norm={"kind": "layer"}),
+        LLAMA.replace(positions={"kind": "learned"}),
+        LLAMA.replace(mlp={"kind": "plain", "hidden": 128}),
+        GPT2.replace(positions={"kind": "rope"}),
+        changed(GPT2, "attention", bias=False),
+        changed(GPT2, "attention", kv_heads=1),
+        changed(GPT2, "attention", output_bias=False),
+        QWEN3.replace(positions={"kind": "alibi"}),
+        families.mixtral(**SIZES).replace(positions={"kind": "alibi"}),
+        changed(families.deepseek_moe_v1(**SIZES), "attention", bias=True),
+        LLAMA.replace(layers=513),
+    ],
+)
+def test_what_llama_cpp_has_not_is_refused_with_the_nearest_choice(config):
+    with pytest.raises(Unrepresentable) as raised:
+        gguf_architecture(config)
+    assert raised.value.obstacle.nearest in str(raised.value)
+    assert obstacles(config, "bpe", "gguf") == [raised.value.obstacle]
+
+
+def test_obstacles_of_llama2c_and_of_unigram():
+    exact = changed(LLAMA, "norm", epsilon=1e-5)
+    assert obstacles(exact, "bpe", "llama2c") == []
+    assert any("qk_norm" in obstacle.nearest for obstacle in obstacles(QWEN3, "bpe", "llama2c"))
+    for target in ("gguf", "ollama", "llama2c"):
+        assert any("unigram" in obstacle.what for obstacle in obstacles(exact, "unigram", target))
+
+
+def test_transformers_has_no_alibi_without_remote_code():
+    assert obstacles(LLAMA, "bpe", "hf") == []
+    assert len(obstacles(LLAMA.replace(positions={"kind": "alibi"}), "bpe", "hf")) == 1
+
+
+def test_it_needs_no_torch():
+    program = "import sys, congling.interop.targets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert len(TARGETS) == 4
