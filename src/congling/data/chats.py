@@ -27,9 +27,11 @@ from congling.data.sources import chat_rows, reading
 from congling.data.sources.chat_rows import Talk
 from congling.data.split import cut_last_part, hold_out
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat import render
+from congling.tokenizer.chat import Message, render
 
 Item = Talk | Document
+QUESTIONS = 3
+"""Held-out questions that are kept as they are."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Examples:
     """Plain texts, with those held out."""
     held_out: int
     """Conversations and texts."""
+    questions: Sequence[Sequence[Message]]
+    """Held-out conversations without their last answer, the first few: what to ask while training."""
     findings: Findings
 
     @property
@@ -76,10 +80,13 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
         findings.notes.append(
             f"the template ends {encode.unended} answers with no token of its own: the end of text stands in"
         )
+    asked = [
+        item.messages[:-1] for item, flag in zip(items, flags, strict=True) if flag and isinstance(item, Talk)
+    ]
     talks = sum(isinstance(item, Talk) for item in items)
     return Examples(
-        parts[False], parts[True], talks, len(items) - talks, kept[True], findings,
-    )  # fmt: skip
+        parts[False], parts[True], talks, len(items) - talks, kept[True], asked[:QUESTIONS], findings
+    )
 
 
 class Encoder:

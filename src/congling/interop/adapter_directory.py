@@ -1,0 +1,177 @@
+"""An adapter on the disk: what ``congling sft`` writes, and every adapter format can be made from.
+
+::
+
+    runs/poet/adapter/
+    ├── adapter.safetensors   blocks.0.attention.query.weight.a (r, inputs)  ….b (outputs, r), float32
+    ├── adapter.json          scales; the base: fingerprint, name, configuration; how it was trained
+    └── MANIFEST.json         kind "adapter"
+
+The base itself is never copied: it is named by the fingerprint of its directory, or the SHA-256 of its file.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from congling.core import artifact
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.model.config import ModelConfig
+from congling.transform.adapter import Adapter, Factors
+
+KIND = "adapter"
+WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
+_LARGEST_DESCRIPTION = 2**24  # bytes of adapter.json; a thousand layers need a tenth of a megabyte
+_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model an adapter was trained on."""
+
+    fingerprint: str
+    """Of a checkpoint directory; of a GGUF file its SHA-256."""
+    name: str
+    """File or directory name, for people."""
+    model: ModelConfig
+    """Its configuration: what names, shapes and the order of rows follow from."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``adapter.json`` holds it."""
+        return {
+            "fingerprint": self.fingerprint, "name": self.name, "model": self.model.model_dump(mode="json"),
+        }  # fmt: skip
+
+
+def write(path: Path | str, adapter: Adapter, base: Base, *, overwrite: bool = False) -> Path:
+    """Write an adapter directory, whole or not at all.
+
+    Raises:
+        UserError: ``path`` exists and is not to be replaced.
+    """
+    with artifact.writing(path, KIND, facts={"base": base.fingerprint}, overwrite=overwrite) as folder:
+        write_files(adapter, base, folder)
+    return Path(path)
+
+
+def write_files(adapter: Adapter, base: Base, folder: Path) -> None:
+    """Write the two files into an existing directory; ``adapter.facts`` must be JSON values."""
+    tensors = {}
+    for name, factors in adapter.factors.items():
+        for part, value in (("a", factors.a), ("b", factors.b)):
+            tensors[f"{name}.{part}"] = value.detach().to("cpu", torch.float32).contiguous()
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    scales = {name: factors.scale for name, factors in adapter.factors.items()}
+    content = dict(adapter.facts) | {"base": base.as_json(), "scales": scales}
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def locate(path: Path | str) -> Path | None:
+    """The adapter directory that ``path`` is, or that the run at ``path`` holds; None where there is none."""
+    places = (Path(path), Path(path) / "adapter")
+    return next((place for place in places if (place / DESCRIPTION).is_file()), None)
+
+
+def read(path: Path | str) -> Adapter:
+    """Open an adapter directory (or the run that made one), checking its files.
+
+    The facts of the adapter are those of ``adapter.json``; ``name`` is there in any case.
+
+    Raises:
+        UserError: there is none, or it is damaged: a factor alone, impossible shapes, values not finite.
+    """
+    folder = locate(path)
+    if folder is None:
+        raise UserError(
+            "there is no adapter here", value=str(path), hint=f"its directory holds {DESCRIPTION}"
+        )
+    if artifact.exists(folder):
+        kind = "checkpoint" if (folder / "state").is_dir() else KIND
+        artifact.opened(folder, kind, verify=True)
+    content = _description(folder / DESCRIPTION)
+    scales = content.pop("scales")
+    names = _names(folder / WEIGHTS, scales)
+    factors = {name: _factors(folder / WEIGHTS, name, scale) for name, scale in names.items()}
+    return Adapter(factors, {"name": folder.resolve().name} | content)
+
+
+def base_of(adapter: Adapter) -> Base:
+    """The base that the facts of an adapter directory name.
+
+    Raises:
+        UserError: they name none.
+    """
+    where = adapter.facts.get("name")
+    found = adapter.facts.get("base")
+    if not isinstance(found, Mapping) or not isinstance(found.get("model"), Mapping):
+        raise UserError(
+            "the adapter does not say what base it is for", where=where, hint="name it with --base"
+        )
+    model = build(ModelConfig, found["model"], where=f"{where}, base")
+    return Base(str(found.get("fingerprint", "")), str(found.get("name", "")), model)
+
+
+def _description(file: Path) -> dict[str, Any]:
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST_DESCRIPTION:
+            raise UserError("too large to be the description of an adapter", where=file, value=size)
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=file) from None
+    scales = content.get("scales") if isinstance(content, dict) else None
+    if not isinstance(scales, dict) or not scales:
+        raise UserError("does not describe an adapter: scales are missing", where=file)
+    for name, scale in scales.items():
+        number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+        if not number or not math.isfinite(scale):
+            raise UserError(
+                "the scale of an adapter is a finite number", where=file, value=f"{name}: {scale}"
+            )
+    return content
+
+
+def _names(file: Path, scales: Mapping[str, float]) -> Mapping[str, float]:
+    """The adapted parameters, checked to be the same in both files."""
+    expected = {f"{name}.{part}" for name in scales for part in "ab"}
+    with _opened(file) as stored:
+        found = set(stored.keys())
+    odd = sorted(expected ^ found)
+    if odd:
+        what = "a tensor is missing" if odd[0] in expected else "a tensor that no scale belongs to"
+        raise UserError(what, where=file, value=odd[0], hint="the two files belong to different adapters")
+    return scales
+
+
+def _factors(file: Path, name: str, scale: float) -> Factors:
+    with _opened(file) as stored:
+        shapes = [tuple(stored.get_slice(f"{name}.{part}").get_shape()) for part in "ab"]
+        if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][1] or 0 in shapes[0]:
+            raise UserError("these are no factors of one matrix", where=file, value=f"{name}: {shapes}")
+        a, b = (stored.get_tensor(f"{name}.{part}") for part in "ab")
+    if a.dtype not in _PRECISIONS or b.dtype not in _PRECISIONS:
+        raise UserError(
+            "factors are floating-point numbers", where=file, value=f"{name}: {a.dtype}, {b.dtype}"
+        )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise UserError("the adapter holds values that are not finite", where=file, value=name)
+    return Factors(a.float(), b.float(), float(scale))
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except FileNotFoundError:
+        raise UserError("a file of the adapter is missing", where=file.parent, value=file.name) from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"damaged or no safetensors file: {error}", where=file,
+                        hint="restore the file, or train again") from None  # fmt: skip

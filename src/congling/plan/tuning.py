@@ -1,0 +1,172 @@
+"""A look at a fine-tuning run before it starts: settings that follow from base and data, memory, and checks.
+
+No torch: what is known of base and data comes as plain numbers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from congling.model.config import ModelConfig
+from congling.plan.cost import memory
+from congling.plan.findings import Finding, worst_first
+from congling.train.config import AdamWConfig, TrainConfig
+
+CONTEXT = 1024
+"""Longest row where nobody asks for another: what is cut off beyond is counted."""
+EPOCHS = 3.0
+UPDATES = 50
+"""Updates a pass over the rows should have at least, however few the rows are."""
+MICRO_TOKENS, STEP_TOKENS = 4096, 16_384
+"""Most tokens in one micro-batch and in one step, where nobody asks for others."""
+ADAPTER_RATE, WHOLE_RATE = 1e-3, 1e-4
+"""Peak rates of AdamW. An adapter's factors start from nothing; weights that are trained need far less."""
+SANE_RATES = {True: (5e-5, 1e-2), False: (1e-6, 1e-3)}
+"""Lowest and highest rate that is no mistake, for an adapter and for whole weights."""
+FEW = 20
+"""Examples below which a model learns rows by heart, and a held-out loss is chance."""
+MANY_PASSES = 10
+MOST_CUT = 0.2
+"""Share of rows that may be cut at the context without a warning."""
+
+
+@dataclass(frozen=True)
+class TuningFacts:
+    """Base and data in numbers."""
+
+    model: ModelConfig
+    base_bytes: int
+    """Memory the base takes."""
+    packed: bool
+    examples: int
+    inputs: int
+    """Tokens of all training examples."""
+    targets: int
+    """Those that are learnt."""
+    longest: int
+    """Tokens of the longest example."""
+    held_out: int
+    """Examples held out."""
+    faults: Mapping[str, int]
+    """Rows left out or shortened, by the reason."""
+    gpu: bool = False
+
+
+def context_of(asked: Mapping[str, Any], model: ModelConfig) -> int:
+    """Longest row: as asked, else the model's context, but no more than :data:`CONTEXT`."""
+    return int(asked.get("context", min(model.context, CONTEXT)))
+
+
+def settings(
+    asked: Mapping[str, Any], facts: TuningFacts, *, adapter: bool, epochs: float, steps_per_epoch: Any
+) -> dict[str, Any]:
+    """Fill in what a ``[train]`` table leaves open: a pure function, so that a run goes on with the same.
+
+    Args:
+        asked: the table as a person wrote it.
+        facts: base and data.
+        adapter: whether low-rank factors are trained, or the weights themselves.
+        epochs: passes over the data, where no steps are asked for.
+        steps_per_epoch: (context, rows, accumulation) to steps.
+    """
+    found = dict(asked)
+    context = found.setdefault("context", min(context_of(asked, facts.model), _rounded(facts.longest)))
+    step_tokens = min(STEP_TOKENS, max(context, facts.inputs // UPDATES))
+    if "rows" not in found:
+        found["rows"] = max(1, min(MICRO_TOKENS, step_tokens) // context)
+        found.setdefault("accumulation", max(1, step_tokens // (context * found["rows"])))
+    accumulation = found.setdefault("accumulation", 1)
+    if "steps" not in found:
+        found["steps"] = max(1, math.ceil(epochs * steps_per_epoch(context, found["rows"], accumulation)))
+    rate = ADAPTER_RATE if adapter else WHOLE_RATE
+    optimizer = dict(found.get("optimizer", {}))
+    if optimizer.get("kind", "adamw") == "adamw":
+        optimizer = {"kind": "adamw", "rate": rate, "weight_decay": 0.0} | optimizer
+    schedule = dict(found.get("schedule", {}))
+    if schedule.get("kind", "wsd") == "wsd":
+        schedule = {"kind": "wsd", "warmup": 0.05} | schedule
+    return found | {"optimizer": optimizer, "schedule": schedule}
+
+
+def passes(facts: TuningFacts, train: TrainConfig) -> float:
+    """How often each example is seen, about: rows are nearly full."""
+    return train.steps * train.tokens_per_step / max(facts.inputs, train.context)
+
+
+def memory_of(facts: TuningFacts, train: TrainConfig, *, adapter: bool, trained: int) -> dict[str, float]:
+    """Bytes at the peak of a step, by what holds them; ``trained`` values are learnt."""
+    whole = memory(facts.model, train, gpu=facts.gpu)
+    states = (2 if train.optimizer.kind == "adamw" else 1) + (train.ema is not None)
+    return {
+        "base": float(facts.base_bytes),
+        "adapter": trained * 4.0 if adapter else 0.0,
+        "gradients and optimizer": trained * 4.0 * (1 + states),
+        "activations": whole["activations"] + whole["loss"],
+        "program": whole["runtime"],
+    }
+
+
+def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Finding]:
+    """What a person should know before the run starts, worst first."""
+    found = [*_data(facts, train), *_rate(train, adapter=adapter)]
+    longest = facts.model.context
+    if train.context > longest:
+        found.append(
+            Finding(
+                "error",
+                "tuning_context",
+                f"rows of {train.context} tokens are longer than the base's context of {longest}",
+                "it has never seen such distances",
+                f"train.context={longest}",
+            )
+        )
+    if facts.packed and not adapter:
+        found.append(
+            Finding(
+                "error",
+                "packed_needs_adapter",
+                "the weights of a GGUF file cannot be trained themselves",
+                "they stay packed in the file",
+                "train an adapter (adapter.rank=8), or import the file first",
+            )
+        )
+    return worst_first(found)
+
+
+def _data(facts: TuningFacts, train: TrainConfig) -> list[Finding]:
+    found = []
+    if facts.examples < FEW:
+        what, why = f"{facts.examples} rows are very few", "they are learnt by heart rather than understood"
+        found.append(Finding("warning", "few_rows", what, why, "add rows, or train fewer steps"))
+    if not facts.held_out:
+        why = "of one row or text nobody can say when learning turns into reciting"
+        found.append(Finding("warning", "nothing_held_out", "nothing is held out", why, "add rows"))
+    if (epochs := passes(facts, train)) > MANY_PASSES:
+        what, why = f"every row is seen {epochs:.0f} times", "then the held-out loss usually rises"
+        found.append(Finding("warning", "many_passes", what, why, "lower train.steps or epochs"))
+    shortened = sum(facts.faults.get(kind, 0) for kind in ("answer cut off", "conversation shortened"))
+    if shortened > MOST_CUT * facts.examples:
+        what, why = f"{shortened} rows are cut at the context", "how such answers end is not learnt"
+        remedy = "raise train.context, if the base's context allows"
+        found.append(Finding("warning", "rows_cut", what, why, remedy))
+    return found
+
+
+def _rate(train: TrainConfig, *, adapter: bool) -> list[Finding]:
+    if not isinstance(train.optimizer, AdamWConfig):
+        return []
+    rate, (low, high) = train.optimizer.rate, SANE_RATES[adapter]
+    kind, good = ("an adapter", ADAPTER_RATE) if adapter else ("whole weights", WHOLE_RATE)
+    remedy = f"train.optimizer.rate={good:g}"
+    if rate > high:
+        why = "what the base knows is soon overwritten"
+        return [Finding("warning", "tuning_rate_high", f"a rate of {rate:g} is high for {kind}", why, remedy)]
+    if rate < low:
+        why = "in so few steps next to nothing is learnt"
+        return [Finding("warning", "tuning_rate_low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
+    return []
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // 64) * 64

@@ -1,0 +1,51 @@
+"""What a fine-tuning run shows before it starts: the rows, what is learnt, memory, findings; no torch."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from congling.core.units import plural, show_bytes, show_count
+from congling.data.chats import Examples
+from congling.plan.findings import Finding
+from congling.plan.show import brief_finding
+from congling.plan.tuning import TuningFacts, memory_of, passes
+from congling.train.config import TrainConfig
+
+
+def show(
+    facts: TuningFacts, examples: Examples, train: TrainConfig, findings: Sequence[Finding], *,
+    adapter: bool, learnt: int, console: Console,
+) -> None:  # fmt: skip
+    """Print a line for each; ``learnt`` counts the values that are trained."""
+    for line in (*_data(facts, examples), *_work(facts, train, adapter=adapter, learnt=learnt)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(brief_finding(finding), soft_wrap=True)
+
+
+def _data(facts: TuningFacts, examples: Examples) -> list[str]:
+    kinds = ((examples.conversations, "conversation"), (examples.documents, "text"))
+    read = " and ".join(f"{count} {plural(count, name)}" for count, name in kinds if count)
+    lines = [
+        f"{read}: {examples.held_out} held out, {facts.examples} {plural(facts.examples, 'example')} to "
+        f"learn from; {show_count(facts.targets)} of {show_count(facts.inputs)} tokens are learnt"
+    ]
+    findings = examples.findings
+    for kind, count in findings.counts.most_common():
+        first = next((one for one in findings.examples if one.kind == kind), None)
+        place = f", first {first.file}:{first.line}: {first.reason}" if first is not None else ""
+        lines.append(f"  {count} × {kind}{place}")
+    return [*lines, *(f"  {note}" for note in findings.notes)]
+
+
+def _work(facts: TuningFacts, train: TrainConfig, *, adapter: bool, learnt: int) -> list[str]:
+    values = show_count(learnt)
+    what = f"an adapter of {values} values" if adapter else f"all {values} values"
+    step = f"{train.rows * train.accumulation} × {train.context} tokens"
+    parts = memory_of(facts, train, adapter=adapter, trained=learnt)
+    held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
+    return [
+        f"training {what}: {train.steps} {plural(train.steps, 'step')} of {step}, "
+        f"{passes(facts, train):.1f} passes, rate {train.optimizer.rate:g}",
+        f"memory about {show_bytes(sum(parts.values()))}: {held}",
+    ]
