@@ -1,0 +1,255 @@
+"""Adapters in PEFT folders, as ``PeftModel.from_pretrained`` loads them.
+
+::
+
+    folder/
+    ├── adapter_config.json
+    └── adapter_model.safetensors
+          base_model.model.MODULE.lora_A.weight (r, inputs)    .lora_B.weight (outputs, r)
+          base_model.model.MODULE.lora_embedding_A (r, V)      .lora_embedding_B (W, r)
+
+MODULE is the name of a layer in transformers. Of a matrix that is embedding and output at once, PEFT adapts
+the two uses apart; here it is one tensor, so both are written, and both must be there and equal to be read.
+"""
+
+# r rank, V vocabulary, W width
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from congling.core.errors import UserError
+from congling.core.output import replacing
+from congling.interop import safetensors_file
+from congling.interop.adapters import peft_config
+from congling.interop.adapters.fitting import checked, is_gain, joined, separated
+from congling.interop.detect import refuse_pickle
+from congling.interop.hf.architecture import architecture
+from congling.interop.names import ARCHITECTURES, Entry
+from congling.model.config import ModelConfig
+from congling.transform.adapter import Adapter, Factors
+
+WEIGHTS, _PICKLED = "adapter_model.safetensors", "adapter_model.bin"
+_PREFIX = "base_model.model."
+_EMBEDDING, _HEAD = "embedding.weight", "head.weight"
+_MATRIX, _LOOKUP = (".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")
+_COPY = ".base_layer.weight"
+_PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def read(folder: Path | str, config: ModelConfig) -> Adapter:
+    """Open an adapter for a model of ``config``.
+
+    Raises:
+        UserError: a file is missing, damaged or a pickle; no plain LoRA; made for another base; or it adapts
+            a tied embedding without the output.
+    """
+    folder = Path(folder)
+    settings, stored = peft_config.read(folder), _stored(folder)
+    _drop_copies(stored, config, folder)
+    names = _modules(config)
+    factors: dict[str, Factors] = {}
+    while stored:
+        key = next(iter(stored))
+        found = re.fullmatch(
+            rf"{re.escape(_PREFIX)}(.+?)({'|'.join(map(re.escape, (*_MATRIX, *_LOOKUP)))})", key
+        )
+        if found is None or found[1] not in names:
+            raise UserError("the adapter changes something this model does not have", where=folder, value=key)
+        module, lookup = found[1], found[2] in _LOOKUP
+        a, b = (_half(stored, f"{_PREFIX}{module}{end}", folder) for end in (_LOOKUP if lookup else _MATRIX))
+        a, b = (b.T, a.T) if lookup else (a, b)
+        part = Factors(a.contiguous(), b.contiguous(), settings.scale(module, a.shape[0]))
+        factors |= _parts(names[module], part, config, folder)
+    if config.tied:
+        factors = _tied(factors, folder)
+    return checked(Adapter(factors, {"name": folder.name, "format": "peft"}), config, folder)
+
+
+def write(
+    adapter: Adapter,
+    config: ModelConfig,
+    folder: Path | str,
+    *,
+    base: str | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write an adapter for a model of ``config``; the notes returned say what PEFT cannot hold.
+
+    ``base`` is the name or path of the base model, for people.
+
+    Raises:
+        UserError: no class of transformers computes the base, nothing is left that PEFT can hold, or the
+            adapter does not fit the model.
+    """
+    checked(adapter, config, "the adapter")
+    kept, notes = dict(adapter.factors), []
+    gains = [name for name in adapter.factors if is_gain(name) and kept.pop(name)]
+    if gains:
+        notes.append(f"{len(gains)} norm gains are left out: PEFT has no LoRA for them; merge to keep them")
+    if not kept:
+        raise UserError("a PEFT folder can hold nothing of this adapter", hint="merge it into the model")
+    modules = _theirs(kept, config)
+    tensors: dict[str, Tensor] = {}
+    for module, part in modules.items():
+        lookup = module.endswith(("embed_tokens", "wte"))
+        pair = (part.b.T, part.a.T) if lookup else (part.a, part.b)
+        for end, factor in zip(_LOOKUP if lookup else _MATRIX, pair, strict=True):
+            tensors[f"{_PREFIX}{module}{end}"] = factor.detach().to("cpu", torch.float32).contiguous()
+    text = json.dumps(_settings(modules, config, base), ensure_ascii=False, indent=2)
+    with replacing(Path(folder), overwrite=overwrite) as temporary:
+        temporary.mkdir()
+        safetensors_file.write(tensors, temporary / WEIGHTS)
+        (temporary / peft_config.CONFIG).write_text(text + "\n", encoding="utf-8")
+    return notes
+
+
+def _stored(folder: Path) -> dict[str, Tensor]:
+    """All tensors of the folder.
+
+    Raises:
+        UserError: there are none, or they are pickled, damaged or no floating-point numbers.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file() and (folder / _PICKLED).is_file():
+        refuse_pickle(folder / _PICKLED)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    except FileNotFoundError:
+        raise UserError("no adapter here: a file is missing", where=folder, value=WEIGHTS) from None
+    except (OSError, SafetensorError) as error:
+        refuse_pickle(path)
+        raise UserError(f"damaged or no safetensors file: {error}", where=path) from None
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _PRECISIONS or tensor.dim() != 2 or not tensor.numel():
+            what = "a tensor that is no factor: two dimensions of floating-point numbers are needed"
+            raise UserError(what, where=path, value=f"{name}: {tuple(tensor.shape)}, {tensor.dtype}")
+    return tensors
+
+
+def _drop_copies(stored: dict[str, Tensor], config: ModelConfig, folder: Path) -> None:
+    """Take out the frozen embedding and output matrix, which PEFT stores beside factors of theirs.
+
+    Raises:
+        UserError: their size is another than the base's: the vocabulary was changed.
+    """
+    for name in [name for name in stored if name.endswith(_COPY)]:
+        copy = stored.pop(name)
+        if tuple(copy.shape) != (config.vocab_size, config.width):
+            what = "the adapter brings an embedding of another size than the base's"
+            raise UserError(what, where=folder, value=f"{name} {tuple(copy.shape)}",
+                            hint="merge it into its own base, and import the result")  # fmt: skip
+
+
+def _half(stored: dict[str, Tensor], name: str, folder: Path) -> Tensor:
+    if name not in stored:
+        raise UserError("one of two factors is missing", where=folder, value=name)
+    return stored.pop(name).float()
+
+
+def _modules(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """Names of layers in transformers, and our parameters they hold; those of Baichuan's code too."""
+    tables = [ARCHITECTURES["BaichuanForCausalLM"]]
+    tables.append(
+        ARCHITECTURES["GPT2LMHeadModel" if config.positions.kind == "learned" else "Dots1ForCausalLM"]
+    )
+    return {
+        entry.theirs.format(layer).removesuffix(".weight"): tuple(name.format(layer) for name in entry.ours)
+        for table in tables
+        for entry in table
+        for layer in range(config.layers)
+        if _is_layer(entry)
+    }
+
+
+def _is_layer(entry: Entry) -> bool:
+    return entry.theirs.endswith(".weight") and not entry.one_expert
+
+
+def _parts(names: tuple[str, ...], part: Factors, config: ModelConfig, folder: Path) -> dict[str, Factors]:
+    """Factors by our names; those of a matrix that holds several of ours are cut apart."""
+    if len(names) == 1:
+        return {names[0]: part}
+    rows = config.attention.rows  # the one matrix of several that layers are adapted as
+    if sum(rows) != part.b.shape[0]:
+        raise UserError("the adapter was made for another base", where=folder, value=names[0])
+    pieces = zip(names, separated(part, rows), strict=True)
+    return {name: piece for name, piece in pieces if piece is not None}
+
+
+def _tied(factors: dict[str, Factors], folder: Path) -> dict[str, Factors]:
+    """One adapter of the tied matrix from those of its two uses."""
+    lookup, output = factors.get(_EMBEDDING), factors.pop(_HEAD, None)
+    if (lookup is None) != (output is None):
+        what = "this base uses one matrix as embedding and output, and the adapter changes only one of them"
+        raise UserError(what, where=folder, hint="untie the base, or train without the embedding")
+    if lookup is not None and output is not None:
+        same = lookup.a.shape == output.a.shape and lookup.b.shape == output.b.shape
+        if not same or not (
+            lookup.scale == output.scale and lookup.a.equal(output.a) and lookup.b.equal(output.b)
+        ):
+            what = (
+                "this base uses one matrix as embedding and output, and the adapter changes them differently"
+            )
+            raise UserError(what, where=folder, hint="untie the base")
+    return factors
+
+
+def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Factors]:
+    """Factors by the layers of transformers."""
+    found: dict[str, Factors] = {}
+    for entry in ARCHITECTURES[architecture(config)]:
+        if not _is_layer(entry):
+            continue
+        for layer in range(config.layers if "{}" in entry.theirs else 1):
+            names = [name.format(layer) for name in entry.ours]
+            parts = [factors.get(name) for name in names]
+            if config.tied and names == [_HEAD]:
+                parts = [factors.get(_EMBEDDING)]
+            if any(part is not None for part in parts):
+                module = entry.theirs.format(layer).removesuffix(".weight")
+                one = parts[0] if len(parts) == 1 else joined(parts, config.attention.rows)
+                assert one is not None
+                found[module] = one
+    held = {name.format(layer) for entry in ARCHITECTURES[architecture(config)] if _is_layer(entry)
+            for name in entry.ours for layer in range(config.layers)}  # fmt: skip
+    if lost := factors.keys() - held:
+        raise UserError("PEFT has no layer of its own for this tensor", value=min(lost))
+    return found
+
+
+def _settings(modules: Mapping[str, Factors], config: ModelConfig, base: str | None) -> dict[str, Any]:
+    """``adapter_config.json``: the commonest rank and alpha, and the exceptions by full name."""
+    ranks = {module: part.rank for module, part in modules.items()}
+    alphas = {module: part.scale * part.rank for module, part in modules.items()}
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": _whole(alpha),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": False,
+        "fan_in_fan_out": config.positions.kind == "learned",
+        "target_modules": sorted(modules),
+        "rank_pattern": {re.escape(module): one for module, one in ranks.items() if one != rank},
+        "alpha_pattern": {
+            re.escape(module): _whole(one) for module, one in alphas.items() if one != alpha
+        },
+    }  # fmt: skip
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if number == int(number) else number

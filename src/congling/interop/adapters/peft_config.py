@@ -1,0 +1,98 @@
+"""``adapter_config.json`` of PEFT: what of it changes the result, and what is refused because it would."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from congling.core.errors import UserError
+from congling.interop.hf.settings import read_json
+
+CONFIG = "adapter_config.json"
+_OFF: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "layer_replication": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "target_parameters": (None, []),
+    "use_qalora": (False, None),
+    "arrow_config": (None,),
+    "velora_config": (None,),
+}
+"""Settings that change what the factors mean, and the values at which they do not."""
+_MOVED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways to begin that change the base's own weights: the factors fit no other base."""
+_LONGEST_PATTERN = 256
+
+
+@dataclass(frozen=True)
+class PeftConfig:
+    """The settings that scales follow from."""
+
+    alpha: float
+    rank_stabilised: bool
+    alphas: Mapping[str, float]
+    """Alpha of the modules whose names end as these patterns say."""
+
+    def scale(self, module: str, rank: int) -> float:
+        """What ``B @ A`` of a module (``model.layers.0.mlp.up_proj``) is multiplied by."""
+        alpha = next(
+            (value for pattern, value in self.alphas.items() if re.match(rf"(.*\.)?({pattern})$", module)),
+            self.alpha,
+        )
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
+
+def read(folder: Path) -> PeftConfig:
+    """Read the configuration of a folder.
+
+    Raises:
+        UserError: it is missing or damaged, no LoRA, or asks for more than low-rank factors.
+    """
+    where = folder / CONFIG
+    values = read_json(where)
+    if str(values.get("peft_type")).upper() != "LORA":
+        raise UserError("only LoRA adapters are read", where=where, value=values.get("peft_type"))
+    for key, neutral in _OFF.items():
+        if values.get(key) not in neutral:
+            what = f"the adapter uses {key}, which is more than low-rank factors"
+            hint = "merge it into its base with PEFT (merge_and_unload), and import the result"
+            raise UserError(what, where=where, value=values[key], hint=hint)
+    begun = values.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower().startswith(_MOVED_BASE):
+        what = "the adapter began by changing the base's weights, so it does not fit the base itself"
+        hint = "save it with PEFT's path_initial_model_for_weight_conversion"
+        raise UserError(what, where=where, value=begun, hint=hint)
+    patterns = values.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise UserError("alpha_pattern is no table", where=where, value=patterns)
+    alphas = {_pattern(key, where): _number(value, where) for key, value in patterns.items()}
+    return PeftConfig(_number(values.get("lora_alpha", 8), where), values.get("use_rslora") is True, alphas)
+
+
+def _number(value: Any, where: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2.0**100:
+        raise UserError("alpha is a finite number", where=where, value=value)
+    return float(value)
+
+
+def _pattern(pattern: str, where: Path) -> str:
+    """The pattern, if matching it takes no time worth speaking of.
+
+    Raises:
+        UserError: it is no regular expression, or one that could be made to run for ever.
+    """
+    nested = re.search(r"\)[*+?{]|\{", pattern) or len(re.findall(r"[*+]", pattern)) > 2
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        nested = True
+    if nested or len(pattern) > _LONGEST_PATTERN:
+        raise UserError("a pattern of module names that is not accepted", where=where, value=pattern,
+                        hint="write the names out")  # fmt: skip
+    return pattern

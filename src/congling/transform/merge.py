@@ -1,0 +1,64 @@
+"""Adapters added into the weights they were made for, one tensor at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from congling.core.errors import UserError
+from congling.transform.adapter import Adapter, Factors
+
+
+def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]]) -> Mapping[str, Tensor]:
+    """Weights with each adapter in them at its strength: ``W + Σ strength · scale · b @ a``, as float32.
+
+    The result is lazy like ``weights`` may be: a tensor is read and changed when it is asked for, so that a
+    base larger than memory can be merged and written. Tensors without adapter are passed through.
+
+    Raises:
+        UserError: a strength is not finite, or an adapter changes a tensor that is not there; when a tensor
+            is asked for, factors of another shape.
+    """
+    for adapter, strength in adapters:
+        where = adapter.facts.get("name")
+        if not abs(strength) < float("inf"):
+            raise UserError("the strength of an adapter is a finite number", where=where, value=strength)
+        if lost := adapter.factors.keys() - weights.keys():
+            raise UserError("the adapter changes a tensor that the model does not have", where=where,
+                            value=min(lost), hint="it was made for another base")  # fmt: skip
+    return _Merged(weights, adapters)
+
+
+class _Merged(Mapping[str, Tensor]):
+    def __init__(self, weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]]) -> None:
+        self._weights, self._adapters = weights, adapters
+
+    def __getitem__(self, name: str) -> Tensor:
+        weight = self._weights[name]
+        changes = [
+            (adapter.factors[name], strength, adapter.facts.get("name"))
+            for adapter, strength in self._adapters
+            if name in adapter.factors and strength != 0
+        ]
+        if not changes:
+            return weight
+        total = weight.detach().float().clone()
+        matrix = total if total.dim() == 2 else total.unsqueeze(-1)  # a norm's gain is one column
+        for factors, strength, where in changes:
+            _check(name, matrix, factors, where)
+            matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
+        return total
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
+def _check(name: str, matrix: Tensor, factors: Factors, where: object) -> None:
+    a, b = tuple(factors.a.shape), tuple(factors.b.shape)
+    if matrix.dim() != 2 or a[0] != b[1] or (b[0], a[1]) != tuple(matrix.shape):
+        what = f"the factors of {name} do not make a matrix {tuple(matrix.shape)}"
+        raise UserError(
+            what, where=where, value=f"a {a}, b {b}", hint="the adapter was made for another base"
+        )
