@@ -22,6 +22,7 @@ def _with(config: ModelConfig, **parts: dict[str, Any]) -> ModelConfig:
 def _configs() -> dict[str, tuple[str, ModelConfig]]:
     llama = families.llama(**_SIZES, heads=4, kv_heads=2)
     qwen3 = families.qwen3(**_SIZES, heads=4)
+    gpt2 = families.gpt2(**_SIZES)
     first = families.deepseek_moe_v1(**_SIZES)
     moe = families.deepseek_moe(**_SIZES)
     linear = {"scaling": {"kind": "linear", "factor": 2.0}}
@@ -39,7 +40,11 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "qwen2": ("qwen2", families.qwen2(**_SIZES)),
         "qwen3": ("qwen3", qwen3),
         "qwen3, linear scaling": ("qwen3", _with(qwen3, positions=linear)),
-        "gpt2": ("gpt2", families.gpt2(**_SIZES)),
+        "qwen3, biases": ("qwen3", _with(qwen3, attention={"bias": True, "output_bias": False})),
+        "gpt2": ("gpt2", gpt2),
+        "gpt2, shared keys": ("gpt2", _with(gpt2, attention=shares_keys)),
+        "gpt2, rotary": ("starcoder2", gpt2.replace(positions={"kind": "rope"})),
+        "llama, layer norm": ("stablelm", llama.replace(norm={"kind": "layer"})),
         "baichuan, 40 layers": ("baichuan", families.baichuan(**{**_SIZES, "layers": 40}, heads=4)),
         "baichuan, 2 layers": ("refact", families.baichuan(**_SIZES, heads=4)),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
@@ -54,6 +59,7 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "deepseek-moe": ("glm4moe", moe),
         "deepseek-moe, as dots1": ("dots1", families.deepseek_moe(**_SIZES, heads=2, kv_heads=2, tied=False)),
         "deepseek-moe, softmax": ("glm4moe", _with(moe, mlp={"router": softmax})),
+        "deepseek-moe, biases": ("glm4moe", _with(moe, attention={"bias": True, "output_bias": False})),
         "deepseek-moe, plain queries": ("glm4moe", _with(moe, attention={"qk_norm": False})),
     }  # fmt: skip
 

@@ -39,12 +39,13 @@ def gguf_architecture(config: ModelConfig) -> str:
     if config.layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
     if config.norm.kind == "layer" or config.mlp.kind == "plain" or config.positions.kind == "learned":
-        return _like_gpt2(config)
-    if config.attention.qk_norm and (config.attention.bias or config.attention.biased_output):
+        return _with_layer_norm(config)
+    if config.attention.qk_norm and config.attention.biased_output:
         raise Unrepresentable(
             Obstacle(
-                "llama.cpp has no architecture with both attention biases and normalised queries and keys",
-                "set attention.bias = false (Qwen3), or attention.qk_norm = false (Llama)",
+                "llama.cpp has no architecture with both a bias on the output of attention and normalised "
+                "queries and keys",
+                "set attention.output_bias = false, or attention.qk_norm = false",
             )
         )
     if config.positions.kind == "alibi":
@@ -57,23 +58,22 @@ def obstacles(config: ModelConfig, tokenizer_kind: str | None, target: Target) -
     return _CHECKS[target](config, tokenizer_kind)
 
 
-def _like_gpt2(config: ModelConfig) -> str:
-    attention = config.attention
-    same = (
-        config.norm.kind == "layer" and config.mlp.kind == "plain" and config.positions.kind == "learned"
-        and attention.bias and attention.biased_output and not attention.qk_norm
-        and attention.heads * attention.head_width == config.width
-        and attention.kv_heads == attention.heads
-    )  # fmt: skip
-    if not same:
-        raise Unrepresentable(
-            Obstacle(
-                "llama.cpp knows layer norm, plain MLPs and learned positions only together, as in GPT-2",
-                "take the whole family gpt2 (biases everywhere, a key/value head for each query head), "
-                "or rms norm, a gated MLP and rotary positions (llama)",
-            )
+def _with_layer_norm(config: ModelConfig) -> str:
+    attention, positions = config.attention, config.positions.kind
+    layer = config.norm.kind == "layer" and not attention.qk_norm and not _llama3(config)
+    layer &= attention.heads * attention.head_width == config.width
+    if layer and config.mlp.kind == "plain" and attention.bias and attention.biased_output:
+        if positions != "alibi":
+            return "gpt2" if positions == "learned" else "starcoder2"
+    elif layer and config.mlp.kind == "gated" and positions == "rope" and not attention.biased_output:
+        return "stablelm"
+    raise Unrepresentable(
+        Obstacle(
+            "llama.cpp has layer norm with plain MLPs and biases all over (GPT-2, or StarCoder2 with rotary "
+            "positions) or with gated MLPs and rotary positions (StableLM), without normalised queries",
+            "take the whole family gpt2, or rms norm, a gated MLP and rotary positions (llama)",
         )
-    return "gpt2"
+    )
 
 
 def _with_alibi(config: ModelConfig) -> str:
@@ -118,7 +118,7 @@ def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
         )
     _no_llama3_scaling(config, "such a mixture of experts")
     if simple:
-        return "qwen3moe"
+        return "glm4moe" if attention.bias else "qwen3moe"
     mean = router.kind == "softmax" and not router.normalise and not attention.qk_norm
     if mean and mlp.shared and not attention.bias:
         return "deepseek"

@@ -17,7 +17,9 @@ from congling.model.config import Llama3Scaling, ModelConfig, MoEConfig
 _SOFTMAX, _SIGMOID = 1, 2
 _SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})
 _MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
-READABLE = frozenset({"llama", "qwen2", "qwen3", "gpt2", "baichuan", "refact"}) | _MIXTURES
+_PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
+_LAYER_NORM = _PLAIN_MLP | {"stablelm"}
+READABLE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact"}) | _LAYER_NORM | _MIXTURES
 ROPE_FACTORS = "rope_freqs.weight"
 _ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
 
@@ -115,8 +117,8 @@ class _Reader:
 
     def values(self) -> dict[str, Any]:
         width = self.integer("embedding_length")
-        gpt2 = self.architecture == "gpt2"
-        epsilon = self.real("attention.layer_norm_epsilon" if gpt2 else "attention.layer_norm_rms_epsilon")
+        layer = self.architecture in _LAYER_NORM
+        epsilon = self.real("attention.layer_norm_epsilon" if layer else "attention.layer_norm_rms_epsilon")
         return {
             "vocab_size": self.vocabulary(),
             "context": self.integer("context_length"),
@@ -124,10 +126,10 @@ class _Reader:
             "width": width,
             "attention": self.attention(width),
             "mlp": self.mlp(),
-            "norm": {"kind": "layer" if gpt2 else "rms", "epsilon": epsilon},
+            "norm": {"kind": "layer" if layer else "rms", "epsilon": epsilon},
             "positions": self.positions(width),
             "tied": "output.weight" not in self.file.tensors,
-            "initial": {"kind": "scaled-normal" if gpt2 else "zero-output"},
+            "initial": {"kind": "scaled-normal" if self.architecture == "gpt2" else "zero-output"},
         }
 
     def vocabulary(self) -> int:
@@ -196,7 +198,7 @@ class _Reader:
 
     def mlp(self) -> dict[str, Any]:
         experts = self.integer("expert_count", 0)
-        if self.architecture == "gpt2":
+        if self.architecture in _PLAIN_MLP:
             return {"kind": "plain", "hidden": self.integer("feed_forward_length")}
         if not experts and self.architecture not in _MIXTURES:
             return {"kind": "gated", "hidden": self.integer("feed_forward_length")}

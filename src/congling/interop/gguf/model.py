@@ -13,7 +13,7 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
 from congling.interop.gguf.config import architecture_of, config_fields, config_from
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
-from congling.interop.gguf.sources import sources
+from congling.interop.gguf.sources import WITH_OUTPUT, sources
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.interop.targets import gguf_architecture
 from congling.model.config import ModelConfig, MoEConfig, parameters
@@ -22,6 +22,8 @@ from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
 from congling.tokenizer.base import Tokenizer
 
 _QUANTISATION_VERSION = 2
+_STAND_INS = frozenset({"refact", "glm4moe", "starcoder2", "stablelm"})
+"""Architectures that a model of ours gets for want of its own."""
 
 
 def read(path: Path | str) -> ForeignModel:
@@ -115,14 +117,12 @@ def _tokenizer(file: GGUFFile, config: ModelConfig) -> Tokenizer | None:
 
 def _notes(config: ModelConfig, architecture: str) -> list[str]:
     notes = []
-    if architecture in ("baichuan", "refact", "dots1") and config.tied:
+    if architecture in WITH_OUTPUT and config.tied:
         notes.append("the embedding is stored a second time as the output matrix, which this format wants")
-    if architecture == "refact":
-        notes.append("ALiBi without 40 layers is stored as the architecture refact, which computes the same")
-    if architecture == "glm4moe":
-        notes.append("this mixture of experts is stored as the architecture glm4moe, which computes the same")
-        if isinstance(config.mlp, MoEConfig) and not config.mlp.shared:
-            notes.append("a shared expert of zeros, which adds nothing, stands for the one it wants")
+    if architecture in _STAND_INS:
+        notes.append(f"stored as the architecture {architecture}, which computes the same as this model")
+    if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig) and not config.mlp.shared:
+        notes.append("a shared expert of zeros, which adds nothing, stands for the one it wants")
     return notes
 
 

@@ -19,7 +19,7 @@ from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig, MoEConfig
 from congling.quant import ggml
 
-_WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1"})
+WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1", "stablelm"})
 """Architectures that want an output matrix even when it is the embedding."""
 
 
@@ -59,7 +59,7 @@ def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Sou
             continue
         heads = turned_heads(name, config, architecture)
         yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
-    if config.tied and architecture in _WITH_OUTPUT:
+    if config.tied and architecture in WITH_OUTPUT:
         yield Source("output.weight", shapes["embedding.weight"], _values(weights, "embedding.weight"))
     scaling = config.positions.scaling if config.positions.kind == "rope" else None
     if scaling is not None and scaling.kind == "llama3" and config.positions.kind == "rope":
