@@ -76,9 +76,14 @@ class BytePairTokenizer(Tokenizer):
         (folder / FILE).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
 
     @property
+    def content(self) -> dict[str, Any]:
+        """``tokenizer.json`` as a dictionary."""
+        return json.loads(self._inner.to_str())
+
+    @property
     def merges(self) -> list[tuple[str, str]]:
         """Pairs of pieces in byte symbols, the first learnt first."""
-        return [(left, right) for left, right in json.loads(self._inner.to_str())["model"]["merges"]]
+        return [(left, right) for left, right in self.content["model"]["merges"]]
 
     @property
     def vocab_size(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import sentencepiece
 
 from congling.core.errors import UserError
-from congling.tokenizer import hf_json, proto, store
+from congling.tokenizer import hf_json, own, proto, store
 from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
@@ -24,6 +24,7 @@ from congling.tokenizer.turns import CHATGLM2, PLAIN, stops
 
 _CHATGLM2_PIECES = 64_789
 _CHATGLM2_ADDED = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
+_PROBES = ("人之初，性本善。", "  It's 12.50 €\n\n\tＡＢＣ é😀", "▁ a")
 _LARGEST_SIDE_FILE = 2**24  # bytes of a configuration
 
 
@@ -53,9 +54,13 @@ def read(path: Path | str) -> Tokenizer:
 def _folder(folder: Path) -> Tokenizer:
     if (folder / store.FILE).is_file():
         return store.load(folder)
+    named = folder / "tokenizer.model"
     if (folder / hf_json.FILE).is_file():
-        return _json(folder / hf_json.FILE, folder)
-    models = [folder / "tokenizer.model"] if (folder / "tokenizer.model").is_file() else []
+        found = _json(folder / hf_json.FILE, folder)
+        if isinstance(found, HuggingFaceTokenizer) and not found.byte_level and named.is_file():
+            return _same(found, _model(named, folder))
+        return found
+    models = [named] if named.is_file() else []
     models = models or sorted([*folder.glob("*.model"), *folder.glob("*.vocab")])
     if not models:
         hint = "tokenizer.json or tokenizer.model should be in it"
@@ -63,7 +68,13 @@ def _folder(folder: Path) -> Tokenizer:
     return _model(models[0], folder)
 
 
-def _json(file: Path, folder: Path) -> HuggingFaceTokenizer:
+def _same(found: HuggingFaceTokenizer, model: Tokenizer) -> Tokenizer:
+    """The sentencepiece model beside a ``tokenizer.json`` if both are one: more programs can be given it."""
+    same = found.vocab_size == model.vocab_size and found.special == model.special
+    return model if same and found.encode_batch(_PROBES) == model.encode_batch(_PROBES) else found
+
+
+def _json(file: Path, folder: Path) -> Tokenizer:
     settings = _settings(folder)
     text = hf_json.read_text(file)
     roles = Roles(None, 0, 0, frozenset())  # until the special tokens are known
@@ -76,6 +87,8 @@ def _json(file: Path, folder: Path) -> HuggingFaceTokenizer:
         text: index for text, index in known.items() if index in found.roles.ids()
     }
     found.chat_template = _template(settings, found.special)
+    if ours := own.of_json(found.content, found.roles, found.chat_template):
+        return ours
     return HuggingFaceTokenizer.parsed(text, file, found.special, found.chat_template, "", found.roles)
 
 
@@ -89,7 +102,7 @@ def _prefix(found: HuggingFaceTokenizer, settings: Mapping[str, Any], known: Map
     return bool(bos) and bos in known and json.dumps(bos) in processor
 
 
-def _model(file: Path, folder: Path) -> SentencePieceTokenizer:
+def _model(file: Path, folder: Path) -> Tokenizer:
     model = _from_table(file) if file.suffix == ".vocab" else read_model(file)
     settings = _settings(folder)
     special = controls(model)
@@ -106,7 +119,9 @@ def _model(file: Path, folder: Path) -> SentencePieceTokenizer:
     usual = model_roles(model, special)
     prefix = bool(settings.get("add_bos_token", bool(usual.prefix)))
     roles = _roles(settings, by_text | special, prefix, usual, file)
-    return SentencePieceTokenizer(model, special, _template(settings, special), "", roles)
+    template = _template(settings, special)
+    ours = own.of_model(model, roles, template)
+    return ours or SentencePieceTokenizer(model, special, template, "", roles)
 
 
 def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -> dict[str, int]:

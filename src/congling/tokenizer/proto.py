@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 from congling.core.errors import UserError
@@ -82,6 +83,29 @@ class SentencePieceModel:
     eos: int = 2
     pad: int = -1
     """Ids; -1 where there is none."""
+
+    @property
+    def users_are_plain(self) -> bool:
+        """Whether user-defined pieces behave like ordinary ones of the score ``score`` gives them.
+
+        Not where the normaliser would change them, nor in a BPE that would not build them from characters.
+        """
+        users = {piece.text for piece in self.pieces if piece.type == PieceType.USER_DEFINED}
+        if not users or self.characters or self.remove_spaces:
+            return not users
+        others = (piece.text for piece in self.pieces if piece.type == PieceType.NORMAL)
+        alone = all(len(text) == 1 for text in users) and not any(users & set(text) for text in others)
+        return alone or self.algorithm == Algorithm.UNIGRAM
+
+    @cached_property
+    def _best(self) -> float:
+        return max((piece.score for piece in self.pieces if piece.type == PieceType.NORMAL), default=0.0)
+
+    def score(self, piece: Piece) -> float:
+        """Score of a piece in a unigram's search: user-defined ones beat what they could be made of."""
+        if piece.type != PieceType.USER_DEFINED:
+            return piece.score
+        return len(piece.text.encode()) * self._best - 0.1
 
     def serialised(self) -> bytes:
         """The model file."""

@@ -19,7 +19,7 @@ from congling.tokenizer.proto import SentencePieceModel
 from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 
 FILE = "tokenizer.model"
-_SPECIAL = {END_OF_TEXT: 1, IM_END: 2, IM_START: 3}
+SPECIAL = {END_OF_TEXT: 1, IM_END: 2, IM_START: 3}
 _FIXED = 4 + 256 + 1  # special tokens with <unk>, bytes, newline
 _SPACE = (
     "▁"  # sentencepiece writes a space so; the character itself needs care, or it would come back as a space
@@ -37,7 +37,7 @@ class UnigramTokenizer(Tokenizer):
     def __init__(
         self,
         model: bytes,
-        special: Mapping[str, int] = _SPECIAL,
+        special: Mapping[str, int] = SPECIAL,
         chat_template: str = CHATML,
         fingerprint: str = "",
         roles: Roles | None = None,

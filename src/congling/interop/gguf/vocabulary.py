@@ -158,7 +158,8 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer, inexact: bool) -> Fields:
 
 def _obstacle(model: SentencePieceModel) -> str | None:
     """What llama.cpp does otherwise than this model; None where nothing."""
-    users = model.space_first and not _plain_users(model)
+    # llama.cpp cuts a text at user-defined pieces before anything else, and puts a space before each part.
+    users = model.space_first and not model.users_are_plain
     name = model.normaliser or "a map of its own"
     checks = [(model.space_last or not model.escape_spaces, "spaces end words, or are kept as they are")]
     checks += [(users, "a space would be put after each user-defined piece as well")]
@@ -176,29 +177,16 @@ def _obstacle(model: SentencePieceModel) -> str | None:
     return next((reason for bad, reason in checks if bad), None)
 
 
-def _plain_users(model: SentencePieceModel) -> bool:
-    """Whether user-defined pieces are characters that occur in no other piece: as good as ordinary ones.
-
-    llama.cpp cuts a text at user-defined pieces before anything else, and puts a space before each part.
-    """
-    users = {piece.text for piece in model.pieces if piece.type == PieceType.USER_DEFINED}
-    others = (piece.text for piece in model.pieces if piece.type == PieceType.NORMAL)
-    changed = bool(model.characters) or model.remove_spaces
-    return not users or not (
-        changed or any(len(text) > 1 for text in users) or any(users & set(text) for text in others)
-    )
-
-
 def _pieces(model: SentencePieceModel, kind: str, rest: list[str]) -> Fields:
     """Pieces with their scores and types; ``rest`` are the texts of the ids behind them."""
     fillers = [_filler(index) == text for index, text in enumerate(rest, len(model.pieces))]
-    plain = model.space_first and _plain_users(model)
+    plain = model.space_first and model.users_are_plain
     types = [
         int(PieceType.NORMAL if plain and piece.type == PieceType.USER_DEFINED else piece.type)
         for piece in model.pieces
     ]
     types += [int(PieceType.UNUSED if filler else PieceType.CONTROL) for filler in fillers]
-    scores = [piece.score for piece in model.pieces]
+    scores = [model.score(piece) for piece in model.pieces]
     scores += [_FILLER_SCORE if filler else _ADDED_SCORE for filler in fillers]
     flags = {"add_space_prefix": model.space_first}
     if kind == "t5":
