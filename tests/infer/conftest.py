@@ -3,14 +3,20 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from congling.core import artifact
 from congling.infer.checkpoints import Loaded, load_checkpoint
+from congling.interop import adapters as adapter_formats
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import model as gguf_model
 from congling.model.checkpoint import save_model
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
+from congling.transform import lora
+from congling.transform.config import AdapterConfig
 
 TEXT = "从零开始学写字。学而时习之，不亦说乎？\n" * 20
 
@@ -50,3 +56,26 @@ def run(tmp_path_factory: pytest.TempPathFactory, tokenizer_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def loaded(run: Path) -> Loaded:
     return load_checkpoint(run)
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory: pytest.TempPathFactory, loaded: Loaded) -> Path:
+    """The best checkpoint as a GGUF file in F32."""
+    path = tmp_path_factory.mktemp("infer") / "model.gguf"
+    gguf_model.write(ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory, loaded: Loaded) -> list[Path]:
+    """Two adapters for the model as llama.cpp reads them."""
+    paths = [tmp_path_factory.mktemp("infer") / f"{name}.gguf" for name in "ab"]
+    for seed, path in enumerate(paths):
+        model = Transformer(loaded.model.config)
+        lora.attach(model, AdapterConfig(rank=2), seed=seed)
+        torch.manual_seed(seed)
+        for name, parameter in model.named_parameters():
+            if ".b." in name:
+                parameter.data.normal_(std=0.3)
+        adapter_formats.write(lora.adapter_of(model), model.config, "gguf-lora", path)
+    return paths

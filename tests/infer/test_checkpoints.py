@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from congling.core.errors import UserError
-from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
+from congling.infer.checkpoints import Loaded, load_checkpoint, locate_checkpoint
+from congling.infer.generate import generate
+from congling.infer.sampler import SamplingConfig
 
 
 def test_a_run_leads_to_its_best_checkpoint_and_else_to_the_latest(run: Path, tmp_path: Path):
@@ -50,3 +53,47 @@ def test_a_damaged_checkpoint_is_not_loaded(run: Path, tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UserError, match="checksum"):
         load_checkpoint(copy)
+
+
+def test_a_gguf_file_is_a_model_like_any_other(loaded: Loaded, gguf: Path):
+    found = load_checkpoint(gguf)
+    ids = torch.tensor([found.tokenizer.encode("从零开始学写字")])
+    assert ids.tolist()[0] == loaded.tokenizer.encode("从零开始学写字")
+    torch.testing.assert_close(
+        found.model.logits(found.model(ids)), loaded.model.logits(loaded.model(ids)), atol=1e-4, rtol=1e-4
+    )
+    greedy = SamplingConfig(temperature=0)
+    texts = [
+        generate(each.model, each.tokenizer, ["从零", "学"], max_new_tokens=20, sampling=greedy)
+        for each in (found, loaded)
+    ]
+    assert texts[0] == texts[1]
+    assert found.checkpoint.path == gguf and not found.checkpoint.parents
+
+
+def test_adapters_act_on_checkpoints_and_on_gguf_files_alike(
+    loaded: Loaded, run: Path, gguf: Path, adapters: list[Path]
+):
+    ids = torch.tensor([loaded.tokenizer.encode("从零开始")])
+    results = [
+        each.model.logits(each.model(ids))
+        for each in (
+            load_checkpoint(place, adapters=[(adapters[0], 0.4), (adapters[1], 0.8)]) for place in (run, gguf)
+        )
+    ]
+    torch.testing.assert_close(*results, atol=1e-4, rtol=1e-4)
+    assert (results[0] - loaded.model.logits(loaded.model(ids))).abs().max() > 0.1
+
+
+def test_what_is_no_model_or_no_adapter_of_it_is_refused(
+    run: Path, gguf: Path, adapters: list[Path], tmp_path: Path
+):
+    (text := tmp_path / "notes.txt").write_text("not a model")
+    with pytest.raises(UserError, match="GGUF"):
+        load_checkpoint(text)
+    with pytest.raises(UserError, match=r"notes\.txt"):
+        load_checkpoint(run, adapters=[(text, 1.0)])
+    with pytest.raises(UserError):
+        load_checkpoint(adapters[0])
+    with pytest.raises(UserError, match="finite"):
+        load_checkpoint(run, adapters=[(adapters[0], float("nan"))])

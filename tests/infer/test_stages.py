@@ -6,8 +6,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from congling.cli import application
+from congling.core.errors import UserError
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import generate
+from congling.infer.mixing import mix
 from congling.infer.sampler import SamplingConfig
 from congling.stages import chat as chat_stage
 from congling.stages import generate as generate_stage
@@ -66,3 +69,35 @@ def test_ctrl_c_stops_an_answer_and_then_the_chat(
     monkeypatch.setattr("builtins.input", typed)
     chat_stage.run(Stubborn())  # pyright: ignore[reportArgumentType]
     assert capsys.readouterr().out == "开头 … (stopped)\n\n"
+
+
+def test_adapters_are_named_as_llama_cpp_names_them(gguf: Path, adapters: list[Path]):
+    """Two words after --lora-scaled, or one with a colon, and the model as an argument or an option."""
+
+    def written(*words: object) -> str:
+        options = ["--prompt", "从零", "--max-new-tokens", "12", "--temperature", "0"]
+        arguments = ["generate", *map(str, words), *options]
+        result = CliRunner().invoke(application(arguments), arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    first, second = adapters
+    words = written(gguf, "--lora-scaled", first, "0.9", "--lora", second)
+    assert words == written("--model", gguf, "--lora-scaled", f"{first}:0.9", "--lora", second)
+    assert words == written("-m", gguf, "--lora-scaled", f"{first}:0.9,{second}:1")
+    assert words == written("--lora-scaled", first, 0.9, gguf, "--lora-scaled", second, 1e0)
+    assert words != written(gguf)
+    assert written(gguf, "--lora", f"{first},{second}") == written(gguf, "--lora", first, "--lora", second)
+    assert written(gguf, "--lora-scaled", first, "0") == written(gguf)
+
+
+@pytest.mark.parametrize("scaled", ["a.gguf", "a.gguf:much", ":0.4", "a.gguf:nan", "a.gguf:inf"])
+def test_an_adapter_without_a_strength_is_refused(scaled: str):
+    with pytest.raises(UserError, match="--lora-scaled FILE"):
+        mix(None, [scaled])
+
+
+def test_one_model_is_needed(gguf: Path):
+    for words in (["generate"], ["chat"], ["generate", str(gguf), "--model", str(gguf)]):
+        with pytest.raises((UserError, SystemExit)):
+            application(words)([*words, "--temperature", "0"], standalone_mode=False)

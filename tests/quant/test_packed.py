@@ -92,6 +92,16 @@ def test_no_more_than_a_piece_is_ever_float32():
     assert max(peaks) - before < 8 * 2**20
 
 
+def test_a_layer_used_in_inference_first_can_be_trained_through():
+    packed._scratches.__dict__.clear()  # as in a fresh process
+    layer = PackedLinear(blocks("Q8_0"), "Q8_0")
+    with torch.inference_mode():
+        layer(torch.randn(2, 512))
+    x = torch.randn(2, 512, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+
+
 def test_a_type_that_cannot_be_decoded_is_refused_when_the_layer_is_made():
     with pytest.raises(UserError, match="IQ9_X"):
         PackedLinear(np.zeros((1, 8), np.uint8), "IQ9_X")

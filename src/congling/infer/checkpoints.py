@@ -19,6 +19,7 @@ import torch
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import architecture_of, config_from
@@ -117,6 +118,4 @@ def _from_gguf(path: Path) -> Loaded:
 
 
 def _adapter(path: Path | str, loaded: Loaded) -> Adapter:
-    from congling.interop.adapters import read_any
-
-    return read_any(Path(path), loaded.model.config)
+    return read_any(path, loaded.model.config, loaded.checkpoint.facts.get("architecture"))

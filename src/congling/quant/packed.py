@@ -172,7 +172,8 @@ def _scratch(rows: int, inputs: int, device: torch.device) -> Tensor:
     store: dict[torch.device, Tensor] = vars(_scratches).setdefault("by_device", {})
     found = store.get(device)
     if found is None or found.numel() < rows * inputs:
-        found = store[device] = torch.empty(rows * inputs, device=device)
+        with torch.inference_mode(False):  # memory of inference may not be written to in training
+            found = store[device] = torch.empty(rows * inputs, device=device)
     return found[: rows * inputs].view(rows, inputs)
 
 
