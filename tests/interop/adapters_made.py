@@ -1,14 +1,16 @@
 """Adapters and small models for the tests of adapter formats."""
 
+from typing import Any
+
 import torch
 
 from congling.interop.adapters.fitting import is_gain, matrices
-from congling.model.families import Sizes, gpt2, llama, qwen2, qwen3
+from congling.model.families import gpt2, llama, qwen2, qwen3
 from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
 
-SIZES: Sizes = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64, "heads": 4}
+SIZES: dict[str, Any] = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64, "heads": 4}
 CONFIGS = {
     "llama": llama(**SIZES, kv_heads=2, tied=False),
     "qwen3": qwen3(**SIZES),
