@@ -1,0 +1,248 @@
+"""Fine-tuning: an adapter beside a frozen base, or the whole model, on rows of which answers are learnt."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.data import corpus, shards
+from congling.data.config import DataConfig
+from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
+from congling.interop import adapter_directory
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import model as gguf_model
+from congling.model.families import FAMILIES
+from congling.stages import pretrain, sft
+from congling.tokenizer import training
+from congling.tokenizer.config import TokenizerConfig
+from congling.train.config import TrainConfig
+
+COLOURS = {"天": "青", "地": "黄", "山": "绿", "雪": "白", "墨": "黑", "花": "红"}
+TINY = (
+    "train.steps=24", "train.context=48", "train.rows=4", "train.compile=off", "train.device=cpu",
+    "train.save_every=6", "train.evaluate_every=6", "train.sample_tokens=4", "train.optimizer.rate=0.01",
+)  # fmt: skip
+ADAPTER = ("adapter.rank=4", "adapter.dropout=0.1")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has read a little, and the file of rows beside it."""
+    root = tmp_path_factory.mktemp("sft")
+    things = list(COLOURS)
+    lines = [f"{COLOURS[a]}色的{a}，{COLOURS[b]}色的{b}。" for a in things for b in things for _ in range(2)]
+    (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    corpus.make(
+        DataConfig(sources=(str(root / "text.txt"),), documents="line", deduplicate=False), root / "documents"
+    )
+
+    def texts():
+        return (document.text for document in corpus.documents(root / "documents", "train"))
+
+    training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
+    shards.write(root / "documents", root / "tokenizer", root / "shards")
+    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    config = pretrain.PretrainConfig(
+        model=FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=64, layers=2, width=64),
+        train=TrainConfig(steps=30, context=48, rows=8, device="cpu", compile="off"),
+    )
+    pretrain.run(config, inputs, root / "run")
+    rows = [
+        {"instruction": f"{a}和{b}的颜色？", "output": f"{COLOURS[a]}，{COLOURS[b]}。"}
+        for a in things for b in things
+    ]  # fmt: skip
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (root / "rows.jsonl").write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def packed(base: Path) -> Path:
+    """The same model in a GGUF file."""
+    loaded = load_checkpoint(base / "run", "cpu")
+    target = base / "base.gguf"
+    foreign = ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer, {"name": "base"})
+    gguf_model.write(foreign, target, "Q8_0")
+    return target
+
+
+def tuned(base: Path, place: Path, out: Path, *settings: str, **options) -> sft.Tuned:
+    recipe = sft.read_recipe([*TINY, *settings], [str(base / "rows.jsonl")])
+    return sft.run(place, recipe, out, **options)
+
+
+@pytest.fixture(scope="module")
+def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> sft.Tuned:
+    return tuned(base, base / "run", tmp_path_factory.mktemp("sft") / "run", *ADAPTER)
+
+
+def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path, adapted: sft.Tuned):
+    assert adapted.before is not None and adapted.after is not None
+    assert adapted.after < 0.8 * adapted.before
+    for checkpoint in adapted.out.glob("checkpoints/step-*"):
+        assert not (checkpoint / "model.safetensors").exists()
+        names = artifact.opened(checkpoint, "checkpoint", verify=True).files
+        assert {"adapter.safetensors", "adapter.json", "state/weights.safetensors"} <= set(names)
+    found = adapter_directory.read(adapted.out)
+    assert found.facts["chat"] is True and len(found.factors) == 2 * 7
+    identity = adapter_directory.base_of(found)
+    assert identity.fingerprint == artifact.opened(locate_checkpoint(base / "run"), "checkpoint").fingerprint
+    assert identity.model == load_checkpoint(base / "run", "cpu").model.config
+
+
+def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: sft.Tuned):
+    from congling.data import chats
+    from congling.evals.answers import held_out_loss
+    from congling.train.backends.single import Single
+    from congling.train.objectives.next_token import next_token
+
+    assert adapted.adapter is not None
+    loaded = load_checkpoint(base / "run", "cpu", adapters=[(adapted.adapter, 1.0)])
+    settings = TrainConfig(steps=1, context=48, rows=4, device="cpu")
+    examples = chats.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
+    look = held_out_loss(examples.validation, settings, next_token, Single(settings).place)
+    assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
+
+
+def test_the_same_run_from_a_killed_process_has_the_same_bytes(
+    base: Path, adapted: sft.Tuned, tmp_path: Path
+):
+    out = tmp_path / "run"
+    words = [*TINY, *ADAPTER, "--data", str(base / "rows.jsonl"), "--out", str(out)]
+    program = Path(sys.executable).with_name("congling")
+    process = subprocess.Popen([str(program), "sft", str(base / "run"), *words], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not artifact.exists(out / "checkpoints/step-00000012") and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "adapter").exists()
+    again = tuned(base, base / "run", out, *ADAPTER, must_resume=True)
+    assert again == sft.Tuned(out, out / "adapter", adapted.before, adapted.after)
+    for name in ("adapter/adapter.safetensors", "metrics.jsonl", "samples.jsonl",
+                 "checkpoints/step-00000024/state/optimizer.safetensors"):  # fmt: skip
+        assert (out / name).read_bytes() == (adapted.out / name).read_bytes(), name
+
+
+def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: sft.Tuned):
+    before = adapted.out.joinpath("metrics.jsonl").read_bytes()
+    stamp = adapted.out.joinpath("adapter/MANIFEST.json").stat().st_mtime_ns
+    assert tuned(base, base / "run", adapted.out, *ADAPTER) == adapted
+    assert adapted.out.joinpath("metrics.jsonl").read_bytes() == before
+    assert adapted.out.joinpath("adapter/MANIFEST.json").stat().st_mtime_ns == stamp
+
+
+def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
+    base: Path, packed: Path, adapted: sft.Tuned, tmp_path: Path
+):
+    with pytest.raises(UserError, match=r"other settings: 'adapter\.rank'"):
+        tuned(base, base / "run", adapted.out, "adapter.rank=2", "adapter.dropout=0.1")
+    with pytest.raises(UserError, match="made from other base"):
+        tuned(base, packed, adapted.out, *ADAPTER)
+    rows = (base / "rows.jsonl").read_text(encoding="utf-8")
+    try:
+        (base / "rows.jsonl").write_text(rows.replace("青", "蓝"), encoding="utf-8")
+        with pytest.raises(UserError, match="made from other data"):
+            tuned(base, base / "run", adapted.out, *ADAPTER)
+    finally:
+        (base / "rows.jsonl").write_text(rows, encoding="utf-8")
+
+
+def test_accumulated_micro_batches_are_one_large_one(base: Path, tmp_path: Path):
+    few = ("adapter.rank=4", "train.steps=3", "train.ema=0.5", "train.evaluate_every=3")
+    for name, more in (("a", ("train.rows=6",)), ("b", ("train.rows=2", "train.accumulation=3"))):
+        tuned(base, base / "run", tmp_path / name, *few, *more)
+    ours, theirs = (adapter_directory.read(tmp_path / name).factors for name in "ab")
+    for name, factors in ours.items():
+        torch.testing.assert_close(factors.b, theirs[name].b, rtol=1e-4, atol=2e-6)
+        assert factors.b.abs().max() > 0
+
+
+def test_an_averaged_adapter_goes_on_with_the_same_bytes(base: Path, tmp_path: Path):
+    few = ("adapter.rank=4", "train.steps=8", "train.ema=0.9", "train.save_every=4", "train.keep=9")
+    tuned(base, base / "run", tmp_path / "run", *few)
+    wanted = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
+    later = tmp_path / "run/checkpoints/step-00000008"
+    state = (later / "state/average.safetensors").read_bytes()
+    later.rename(tmp_path / "gone")
+    tuned(base, base / "run", tmp_path / "run", *few)
+    assert (later / "state/average.safetensors").read_bytes() == state
+    assert (tmp_path / "run/adapter/adapter.safetensors").read_bytes() == wanted
+
+
+def test_the_whole_model_can_be_trained_and_talks_afterwards(base: Path, tmp_path: Path):
+    done = tuned(base, base / "run", tmp_path / "run", "train.optimizer.rate=0.001")
+    assert done.adapter is None and done.before is not None and done.after is not None
+    assert done.after < 0.8 * done.before
+    loaded = load_checkpoint(tmp_path / "run", "cpu")
+    assert loaded.tuned_for_chat
+    assert not load_checkpoint(base / "run", "cpu").tuned_for_chat
+
+
+def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, packed: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="GGUF file cannot be trained themselves"):
+        tuned(base, packed, tmp_path / "whole")
+    done = tuned(base, packed, tmp_path / "run", "adapter.rank=4")
+    assert done.before is not None and done.after is not None and done.after < 0.8 * done.before
+    identity = adapter_directory.base_of(adapter_directory.read(tmp_path / "run"))
+    assert identity.fingerprint == artifact.file_hash(packed) and identity.name == "base.gguf"
+    assert sum(file.stat().st_size for file in (tmp_path / "run/adapter").iterdir()) < packed.stat().st_size
+
+
+def test_plain_texts_are_learnt_whole(base: Path, tmp_path: Path):
+    recipe = sft.read_recipe([*TINY, *ADAPTER], [str(base / "text.txt")])
+    done = sft.run(base / "run", recipe, tmp_path / "run")
+    assert done.before is not None and done.after is not None and done.after < done.before
+    assert adapter_directory.read(tmp_path / "run").facts["chat"] is False
+
+
+def test_what_a_recipe_leaves_open_follows_from_base_and_data(base: Path, tmp_path: Path):
+    recipe = sft.read_recipe(["adapter.rank=4", "epochs=2"], [str(base / "rows.jsonl")])
+    console = Console(record=True, width=200)
+    sft.run(
+        base / "run",
+        recipe.replace(train={"device": "cpu", "sample_tokens": 4, "evaluate_every": 9}),
+        tmp_path / "run",
+        console=console,
+    )
+    config = (tmp_path / "run/config.toml").read_text(encoding="utf-8")
+    assert 'kind = "adamw"' in config and "context = 64" in config
+    shown = console.export_text()
+    assert "36 conversations: 4 held out, 32 examples to learn from" in shown
+    assert "training an adapter of" in shown and "memory about" in shown
+
+
+@pytest.mark.parametrize(("settings", "reason"), [
+    (("train.context=65",), "longer than the base's context of 64"),
+    (("adapter.targets=['head']",), "no layer of this kind"),
+    (("adapter.rnak=3",), "did you mean 'rank'"),
+    (("train.setps=3",), "did you mean 'steps'"),
+    (("train.optimizer.rat=3",), "did you mean 'rate'"),
+])  # fmt: skip
+def test_mistakes_are_named_before_anything_is_written(
+    base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str
+):
+    with pytest.raises(UserError, match=reason):
+        tuned(base, base / "run", tmp_path / "run", "adapter.rank=4", *settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_and_recipes_may_stand_anywhere(base: Path, tmp_path: Path):
+    (tmp_path / "lora.toml").write_text("epochs = 2.0\n[adapter]\nrank = 2\n", encoding="utf-8")
+    recipe = sft.read_recipe([str(tmp_path / "lora.toml"), "b.jsonl", "adapter.alpha=4"], ["a.jsonl"])
+    assert recipe.data.sources == ("a.jsonl", "b.jsonl") and recipe.epochs == 2.0
+    assert recipe.adapter is not None and (recipe.adapter.rank, recipe.adapter.alpha) == (2, 4)
+    with pytest.raises(UserError, match="--data"):
+        sft.read_recipe(["adapter.rank=2"], [])
+    with pytest.raises(UserError, match="one recipe at a time"):
+        sft.read_recipe(["a.toml", "b.toml"], ["a.jsonl"])
