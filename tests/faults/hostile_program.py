@@ -42,11 +42,11 @@ def use_tokenizer(tokenizer: Any) -> None:
     tokenizer.decode([tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.vocab_size - 1])
 
 
-def gguf(path: Path) -> None:
-    """A model file."""
-    from congling.interop.gguf import model
+def foreign(path: Path) -> None:
+    """A model of another program, whichever it says it is."""
+    from congling.interop.formats import read_model
 
-    use(model.read(path))
+    use(read_model(path))
 
 
 def checkpoint(path: Path) -> None:
@@ -58,7 +58,21 @@ def checkpoint(path: Path) -> None:
     use(checkpoint_directory.read(path))
 
 
-LOADERS: dict[str, Callable[[Path], None]] = {"gguf": gguf, "checkpoint": checkpoint}
+def tokenizer(path: Path) -> None:
+    """A tokenizer of another program."""
+    from congling.tokenizer.foreign import read
+
+    use_tokenizer(read(path))
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {
+    "gguf": foreign,
+    "hf": foreign,
+    "llama2c": foreign,
+    "checkpoint": checkpoint,
+    "tokenizer": tokenizer,
+    "sentencepiece": tokenizer,
+}
 
 
 def resident(key: str) -> int:
@@ -91,7 +105,7 @@ def opened(load: Callable[[Path], None], path: Path) -> dict[str, Any]:
 def main() -> None:
     """Answer until the input ends; the first file is whole and warms everything up."""
     torch.set_num_threads(1)
-    load = LOADERS[sys.argv[1]]
+    load = LOADERS[sys.argv[1].split("-")[0]]
     for number, line in enumerate(sys.stdin):
         answer = opened(load, Path(line.rstrip("\n")))
         if number == 0:

@@ -13,8 +13,38 @@ from typing import Any
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
-NUMBERS = (0, 1, -1, 2, 3, 7, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
-TEXTS = ("", "\0", "a" * 5000, "../../etc/passwd", "/etc/passwd", "gpt2", "none", "\ud7ff\uffff", "▁", "<0x41>", "{{ 0 }}")
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    255,
+    2**15,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
+TEXTS = (
+    "",
+    "\0",
+    "a" * 5000,
+    "../../etc/passwd",
+    "/etc/passwd",
+    "gpt2",
+    "none",
+    "\ud7ff\uffff",
+    "▁",
+    "<0x41>",
+    "{{ 0 }}",
+)
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x07echo hi\x85R."
 ZIP = b"PK\x03\x04" + bytes(26) + b"archive/data.pkl" + PICKLE
 
@@ -39,7 +69,9 @@ def cut(content: bytes, draw: random.Random) -> bytes:
 def stranger(content: bytes, draw: random.Random) -> bytes:
     """Something else under this name."""
     random_bytes = draw.randbytes(draw.randrange(1, 400))
-    return draw.choice((b"", PICKLE, ZIP, b"{}", b"[]", b"null", b"[" * 100_000, b"GGUF" + random_bytes, random_bytes))
+    return draw.choice(
+        (b"", PICKLE, ZIP, b"{}", b"[]", b"null", b"[" * 100_000, b"GGUF" + random_bytes, random_bytes)
+    )
 
 
 def _flip(changed: bytearray, at: int, draw: random.Random) -> None:
@@ -103,7 +135,9 @@ def in_json(content: bytes, draw: random.Random) -> bytes:
 
 
 def _places(values: Any, path: tuple[Any, ...] = ()) -> Any:
-    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    items = (
+        values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    )
     for key, value in items:
         yield (*path, key)
         yield from _places(value, (*path, key))
@@ -141,10 +175,12 @@ def in_gguf(content: bytes, draw: random.Random) -> bytes:
     return parts.joined(draw.choice((2, 3, 3, 3)))
 
 
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of a value, by the number of its type."""
+
+
 class GGUFParts:
     """The entries of a GGUF file as bytes and numbers that may become wrong; an independent small reader."""
-
-    SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
     def __init__(self, content: bytes) -> None:
         self.content, self.at = content, 8
@@ -190,7 +226,7 @@ class GGUFParts:
             for _ in range(count):
                 self._value(element)
         else:
-            self._take(self.SIZES[kind])
+            self._take(_SIZES[kind])
         return self.content[start : self.at]
 
 
@@ -205,7 +241,9 @@ def _any_value(parts: GGUFParts, draw: random.Random) -> None:
     elif kind == 6:
         entry[2] = struct.pack("<f", draw.choice((0.0, -1.0, float("nan"), float("inf"), 1e-40, 3e38)))
     else:
-        number = draw.choice((*NUMBERS, int.from_bytes(value, "little") + 1, int.from_bytes(value, "little") // 2))
+        number = draw.choice(
+            (*NUMBERS, int.from_bytes(value, "little") + 1, int.from_bytes(value, "little") // 2)
+        )
         entry[2] = (number % 256 ** len(value)).to_bytes(len(value), "little")
 
 
@@ -232,7 +270,14 @@ def _another_text(items: bytes, count: int, draw: random.Random) -> bytes:
         texts.append(items[at + 8 : at + 8 + length])
         at += 8 + length
     if texts:
-        spare = (*(text.encode() for text in TEXTS), draw.choice(texts), b"\xff\xfe", b"<0x00>", b"a b", b"a b c")
+        spare = (
+            *(text.encode() for text in TEXTS),
+            draw.choice(texts),
+            b"\xff\xfe",
+            b"<0x00>",
+            b"a b",
+            b"a b c",
+        )
         texts[draw.randrange(len(texts))] = draw.choice(spare)
     return b"".join(struct.pack("<Q", len(text)) + text for text in texts)
 
@@ -267,7 +312,9 @@ def _tensor(parts: GGUFParts, draw: random.Random) -> None:
     tensor = draw.choice(parts.tensors)
     match draw.randrange(6):
         case 0:
-            tensor[0] = draw.choice((b"", b"x" * 100, draw.choice(parts.tensors)[0], tensor[0] + b"x", b"\xff"))
+            tensor[0] = draw.choice(
+                (b"", b"x" * 100, draw.choice(parts.tensors)[0], tensor[0] + b"x", b"\xff")
+            )
         case 1 if tensor[1]:
             tensor[1][draw.randrange(len(tensor[1]))] = draw.choice((*NUMBERS, tensor[1][0] * 2))
         case 2:
@@ -307,4 +354,6 @@ KNOWING: dict[str, tuple[Mutator, ...]] = {
 
 def mutate(name: str, content: bytes, draw: random.Random) -> bytes:
     """One mutant of a file."""
-    return draw.choice((blind, blind, cut, stranger, *KNOWING.get(Path(name).suffix, (blind,)) * 2))(content, draw)
+    return draw.choice((blind, blind, cut, stranger, *KNOWING.get(Path(name).suffix, (blind,)) * 2))(
+        content, draw
+    )

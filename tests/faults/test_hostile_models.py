@@ -110,7 +110,9 @@ def mutant_of(whole: Path, target: Path, draw: random.Random) -> None:
         target.write_bytes(mutate(whole.name, whole.read_bytes(), draw))
         return
     shutil.copytree(whole, target)
-    files = sorted(file for file in target.rglob("*") if file.is_file() and file.suffix not in (".md", ".jinja"))
+    files = sorted(
+        file for file in target.rglob("*") if file.is_file() and file.suffix not in (".md", ".jinja")
+    )
     file = draw.choice(files)
     if draw.random() < 0.03:
         file.unlink()

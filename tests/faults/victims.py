@@ -1,13 +1,21 @@
 """One whole, small file or folder of each format, for mutants to be made of."""
 
 import hashlib
+import io
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import sentencepiece
 import torch
 
 from congling.core import artifact
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import model as gguf_model
+from congling.interop.hf import model as hf_model
+from congling.interop.llama2c import model as llama2c_model
 from congling.model.checkpoint import save_model
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
@@ -27,7 +35,14 @@ def tokenizer(folder: Path, kind: str = "bpe") -> Tokenizer:
 
 def model(vocab_size: int, family: str = "llama", **sizes: object) -> Transformer:
     """A model of a few thousand weights."""
-    shape = {"vocab_size": vocab_size, "context": 32, "layers": 2, "width": 32, "hidden": 32, "heads": 2} | sizes
+    shape = {
+        "vocab_size": vocab_size,
+        "context": 32,
+        "layers": 2,
+        "width": 32,
+        "hidden": 32,
+        "heads": 2,
+    } | sizes
     built = Transformer(FAMILIES[family](**shape))  # type: ignore[arg-type]
     torch.manual_seed(0)
     with torch.no_grad():
@@ -61,5 +76,67 @@ def reseal(folder: Path) -> None:
         manifest.write_text(json.dumps(content))
 
 
-FORMATS: dict[str, Callable[[Path], Path]] = {"checkpoint": checkpoint}
+def foreign(kind: str = "bpe", **sizes: object) -> ForeignModel:
+    """A tiny model with its tokenizer, for the writers."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = tokenizer(Path(folder) / "tokenizer", kind)
+    built = model(words.vocab_size, **sizes)  # type: ignore[arg-type]
+    return ForeignModel(built.config, dict(built.state_dict()), words, {"name": "victim"})
+
+
+def gguf(folder: Path, kind: str = "bpe", type: str = "F32", **sizes: object) -> Path:
+    """A GGUF model file."""
+    gguf_model.write(foreign(kind, **sizes), folder / "model.gguf", type)
+    return folder / "model.gguf"
+
+
+def hf(folder: Path, **sizes: object) -> Path:
+    """A Hugging Face folder."""
+    hf_model.write(foreign(**sizes), folder / "hf")
+    return folder / "hf"
+
+
+def llama2c(folder: Path, version: int) -> Path:
+    """A folder with ``model.bin`` and ``tokenizer.bin``."""
+    llama2c_model.write(foreign("character"), folder / "llama2c", version=version)
+    return folder / "llama2c"
+
+
+def tokenizer_json(folder: Path) -> Path:
+    """A folder as Hugging Face has it, with no model."""
+    (folder / "tokenizer-json").mkdir()
+    tokenizer(folder / "made")
+    shutil.copy(folder / "made" / "tokenizer.json", folder / "tokenizer-json")
+    settings = {"eos_token": "<|endoftext|>", "bos_token": {"content": "<|im_start|>"}, "add_bos_token": True}
+    (folder / "tokenizer-json" / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder / "tokenizer-json"
+
+
+def sentencepiece_model(folder: Path, algorithm: str, **options: object) -> Path:
+    """A ``.model`` file as ``spm_train`` writes it."""
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT.split("。")), model_writer=written, model_type=algorithm, minloglevel=2,
+        **options,
+    )  # fmt: skip
+    (folder / "tokenizer.model").write_bytes(written.getvalue())
+    return folder / "tokenizer.model"
+
+
+FORMATS: dict[str, Callable[[Path], Path]] = {
+    "checkpoint": checkpoint,
+    "gguf": gguf,
+    "gguf-experts": lambda folder: gguf(folder, "character", "Q8_0", family="deepseek-moe", experts=4),
+    "gguf-gpt2": lambda folder: gguf(folder, "character", "F16", family="gpt2"),
+    "hf": hf,
+    "hf-experts": lambda folder: hf(folder, family="qwen3-moe", experts=4, tied=False),
+    "sentencepiece-unigram": lambda folder: sentencepiece_model(folder, "unigram", vocab_size=40),
+    "sentencepiece-bpe": lambda folder: sentencepiece_model(
+        folder, "bpe", vocab_size=340, byte_fallback=True, normalization_rule_name="identity"
+    ),
+    "tokenizer-json": tokenizer_json,
+    "llama2c-0": lambda folder: llama2c(folder, 0),
+    "llama2c-1": lambda folder: llama2c(folder, 1),
+    "llama2c-2": lambda folder: llama2c(folder, 2),
+}
 """What writes the whole file of a format into an empty folder."""

@@ -96,6 +96,7 @@ def run(
         UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
     """
     from congling.core.output import refuse_existing
+    from congling.interop import adapter_directory
     from congling.interop.detect import ADAPTERS, kind_of
 
     if to not in (*get_args(Models), *get_args(Adapters)):
@@ -103,7 +104,8 @@ def run(
         raise UserError("no such target", value=to, hint=hint)
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
-    if (kind_of(source) in ADAPTERS) != (to in get_args(Adapters)):
+    adapter = kind_of(source) in ADAPTERS or adapter_directory.locate(source) is not None
+    if adapter != (to in get_args(Adapters)):
         what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
         raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
     if to in get_args(Adapters):
@@ -128,7 +130,8 @@ def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> "
     from congling.interop.adapters import read_any
     from congling.transform.merge import merged
 
-    adapters = [(read_any(path, model.config), strength) for path, strength in lora]
+    architecture = model.facts.get("architecture")
+    adapters = [(read_any(path, model.config, architecture), strength) for path, strength in lora]
     return replace(model, weights=merged(model.weights, adapters))
 
 
@@ -157,14 +160,21 @@ def _model(
 
 
 def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
-    from congling.interop import adapters
+    """Write an adapter; ours know their base, those of other programs do not."""
+    from congling.interop import adapter_directory, adapters
 
-    if base is None:
-        raise UserError("an adapter is written for its base model", hint="name it with --base")
-    model = _opened(Path(base), None, ())
-    notes = adapters.write(
-        adapters.read_any(source, model.config), model.config, to, out, overwrite=overwrite
-    )
+    architecture = None
+    if base is not None:
+        model = _opened(Path(base), None, ())
+        config, architecture = model.config, model.facts.get("architecture")
+    elif adapter_directory.locate(source) is not None:
+        config = adapter_directory.base_of(adapter_directory.read(source)).model
+    else:
+        raise UserError(
+            "this adapter does not say what its base is", where=source, hint="name it with --base"
+        )
+    adapter = adapters.read_any(source, config, architecture)
+    notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]
     return Conversion(out, tuple(notes))
 
 

@@ -1,0 +1,139 @@
+"""``congling convert`` and ``congling import``: there and back, checked on the way, whole or not at all."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from congling.cli import application
+from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
+from congling.interop.detect import kind_of
+from congling.stages import convert, import_
+from congling.stages.convert import Conversion
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_checkpoint import TOKENIZER, write
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("convert") / "checkpoint")
+
+
+def logits(path: Path) -> torch.Tensor:
+    model = load_checkpoint(path, "cpu").model
+    with torch.inference_mode():
+        return model.logits(model(torch.arange(40)[None]))
+
+
+@pytest.mark.parametrize("target", ["gguf", "hf", "llama2c"])
+def test_there_and_back(checkpoint: Path, tmp_path: Path, target: str):
+    made = convert.run(checkpoint, target, tmp_path / "export", verify=False)
+    assert isinstance(made, Conversion) and made.report is None
+    assert kind_of(made.path) == target
+    back = import_.run(made.path, tmp_path / "back", verify=False)
+    torch.testing.assert_close(logits(tmp_path / "back"), logits(checkpoint), atol=1e-5, rtol=0)
+    text = "学而时习之 abc\n😀"
+    assert load_checkpoint(tmp_path / "back", "cpu").tokenizer.decode(TOKENIZER.encode(text)) == text
+    assert back.checkpoint.facts["source"]["format"] == target
+
+
+def test_a_report_lies_beside_the_export(checkpoint: Path, tmp_path: Path):
+    made = convert.run(checkpoint, "llama2c", tmp_path / "a")
+    report = json.loads((tmp_path / "a" / "parity.json").read_text())
+    assert report["engine"].startswith("llama2.c") and report["misses"] == []
+    assert report["equal_ids"] == report["ids"] and report["largest_difference"] < 1e-4
+    assert made.report is not None and made.report.to_json() == report
+
+
+def test_the_command_says_what_differs_and_keeps_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from congling.evals import verification
+
+    monkeypatch.setitem(verification.ACCURACY, "llama2c", 0.0)
+    source = write(tmp_path / "checkpoint")
+    words = ["convert", str(source), "--to", "llama2c", "--out", str(tmp_path / "export")]
+    done = CliRunner().invoke(application(words), words)
+    assert done.exit_code == 1
+    assert "differs: logits differ by up to" in done.output
+    assert (tmp_path / "export" / "model.bin").is_file()
+
+
+def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from congling.model import checkpoint as stored
+
+    asked = []
+
+    def fail(self: object, name: str) -> torch.Tensor:
+        asked.append(name)
+        if len(asked) > 12:
+            raise OSError(28, "No space left on device")
+        return torch.zeros(dict(shapes)[name])
+
+    shapes = {
+        name: tensor.shape for name, tensor in load_checkpoint(checkpoint, "cpu").model.state_dict().items()
+    }
+    monkeypatch.setattr(stored.StoredWeights, "__getitem__", fail)
+    for target in ("gguf", "hf", "llama2c", "ollama"):
+        asked.clear()
+        with pytest.raises(OSError, match="No space"):
+            convert.run(checkpoint, target, tmp_path / "deep" / "export", verify=False)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays(checkpoint: Path, tmp_path: Path):
+    (tmp_path / "export").write_text("precious")
+    with pytest.raises(UserError, match="exists already"):
+        convert.run(checkpoint, "gguf", tmp_path / "export")
+    assert (tmp_path / "export").read_text() == "precious"
+    convert.run(checkpoint, "gguf", tmp_path / "export", overwrite=True, verify=False)
+    assert kind_of(tmp_path / "export") == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"to": "ggml"}, "no such target"),
+        ({"to": "peft"}, "an adapter goes to"),
+        ({"to": "gguf", "type": "Q9_9"}, "Q9_9"),
+        ({"to": "hf", "type": "Q8_0"}, "Q8_0"),
+        ({"to": "llama2c", "type": "F16"}, "--version"),
+        ({"to": "gguf", "version": 2}, "only llama2.c"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(checkpoint: Path, tmp_path: Path, options: dict, reason: str):
+    with pytest.raises(UserError, match=reason):
+        convert.run(checkpoint, out=tmp_path / "export", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_the_target_cannot_run_is_refused_with_the_nearest_choice(tmp_path: Path):
+    source = write(tmp_path / "checkpoint", "qwen3")
+    with pytest.raises(UserError, match="attention.qk_norm = false"):
+        convert.run(source, "llama2c", tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_text_of_ones_own(checkpoint: Path, tmp_path: Path):
+    (tmp_path / "text.txt").write_text("云对雨，雪对风。" * 20, encoding="utf-8")
+    made = convert.run(checkpoint, "llama2c", tmp_path / "a", verify_text=tmp_path / "text.txt")
+    plain = convert.run(checkpoint, "llama2c", tmp_path / "b")
+    assert made.report and plain.report and made.report.parity.ids == plain.report.parity.ids + 241
+    (tmp_path / "text.txt").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="UTF-8"):
+        convert.run(checkpoint, "llama2c", tmp_path / "c", verify_text=tmp_path / "text.txt")
+    assert not (tmp_path / "c").exists()
+
+
+def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from congling.evals import verification
+
+    monkeypatch.setattr(verification, "available", lambda target: False)
+    made = convert.run(checkpoint, "gguf", tmp_path / "a")
+    assert made.report is None and "not verified" in made.notes[-1]
+    with pytest.raises(UserError, match=r"congling\[gguf\]"):
+        convert.run(checkpoint, "gguf", tmp_path / "b", verify=True)
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,80 @@
+"""``congling import``: what it takes, what it refuses, and that its checkpoints are as good as our own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.interop.detect import kind_of
+from congling.stages import convert, generate, import_
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_checkpoint import TOKENIZER, write
+
+PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x07echo hi\x85R."
+
+
+def test_an_import_writes_text(tmp_path: Path):
+    exported = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
+    done = import_.run(exported.path, tmp_path / "base")
+    assert done.report is not None and done.report.misses == []
+    (text,) = generate.run(tmp_path / "base", ["学而时习之"], max_new_tokens=5)
+    assert isinstance(text, str)
+    done.checkpoint.verify()
+
+
+def test_a_model_without_tokenizer_needs_one(tmp_path: Path):
+    made = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
+    (made.path / "tokenizer.bin").unlink()
+    with pytest.raises(UserError, match="--tokenizer"):
+        import_.run(made.path, tmp_path / "base", verify=False)
+    assert not (tmp_path / "base").exists()
+    words = tmp_path / "checkpoint" / "tokenizer"
+    done = import_.run(made.path, tmp_path / "base", tokenizer=words, verify=False)
+    assert artifact.opened(done.checkpoint.path / "tokenizer", "tokenizer")
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path):
+    made = convert.run(
+        write(tmp_path / "a", vocab_size=TOKENIZER.vocab_size), "llama2c", tmp_path / "export", verify=False
+    )
+    from congling.tokenizer import store
+    from congling.tokenizer.character import CharacterTokenizer
+
+    with artifact.writing(tmp_path / "larger", "tokenizer") as folder:
+        store.save(CharacterTokenizer(TOKENIZER.characters + "龍鳳"), folder)
+    with pytest.raises(UserError, match="more ids"):
+        import_.run(made.path, tmp_path / "base", tokenizer=tmp_path / "larger", verify=False)
+
+
+def test_our_own_is_not_imported(tmp_path: Path):
+    with pytest.raises(UserError, match="ours already"):
+        import_.run(write(tmp_path / "checkpoint"), tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.gguf", "model.safetensors", "model.bin", "tokenizer.model", "x.json"]
+)
+def test_a_pickle_is_refused_by_content(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(PICKLE)
+    with pytest.raises(UserError, match="pickle"):
+        import_.run(tmp_path / name, tmp_path / "base")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "ckpt.pt"])
+def test_a_folder_with_a_pickle_says_so(tmp_path: Path, name: str):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).write_bytes(PICKLE)
+    with pytest.raises(UserError, match="pickle"):
+        kind_of(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 300, b"{", b"GGUF", b"algg", b"24ka"])
+def test_anything_else_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(UserError, match="x"):
+        import_.run(tmp_path / "x", tmp_path / "base")
+    with pytest.raises(UserError, match="no such"):
+        import_.run(tmp_path / "nothing", tmp_path / "base")

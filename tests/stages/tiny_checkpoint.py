@@ -1,0 +1,27 @@
+"""A checkpoint small enough to convert in a blink."""
+
+from pathlib import Path
+
+import torch
+
+from congling.core import artifact
+from congling.interop import checkpoint_directory
+from congling.interop.foreign import ForeignModel
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.tokenizer.character import CharacterTokenizer
+
+TOKENIZER = CharacterTokenizer("从零开始学而时习之不亦说乎云对雨雪风晚照晴空")
+
+
+def write(folder: Path, family: str = "llama", **sizes: object) -> Path:
+    """A checkpoint with random weights."""
+    shape = {"vocab_size": TOKENIZER.vocab_size, "context": 64, "layers": 2, "width": 64, "heads": 4} | sizes
+    model = Transformer(FAMILIES[family](**shape).replace(norm={"epsilon": 1e-5}))  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(torch.randn(tensor.shape) * 0.15 + ("norm.weight" in name))
+    with artifact.writing(folder, "checkpoint", facts={"chat": True}) as inner:
+        checkpoint_directory.write(ForeignModel(model.config, model.state_dict(), TOKENIZER), inner)
+    return folder
