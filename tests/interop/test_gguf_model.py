@@ -114,6 +114,13 @@ def test_a_model_keeps_its_name_and_says_what_it_is_made_of(tmp_path):
     assert transformer(found).config == model.config
 
 
+def test_whether_a_model_was_tuned_for_chat_survives(tmp_path):
+    model = llama()
+    for chat in (True, False):
+        write(ForeignModel(model.config, model.state_dict(), facts={"chat": chat}), tmp_path / f"{chat}.gguf")
+        assert read(tmp_path / f"{chat}.gguf").facts["chat"] is chat
+
+
 def test_rows_that_no_k_quant_fits_are_noted(tmp_path):
     pytest.importorskip("xllamacpp")
     model = llama()
@@ -163,6 +170,10 @@ def test_tensors_are_made_one_at_a_time(tmp_path):
         ("llama.rope.scaling.type", Field("string", "yarn")),
         ("llama.context_length", Field("u32", 2**32 - 1)),
         ("llama.expert_count", Field("u32", 4)),
+        ("llama.attention.scale", Field("f32", 0.5)),
+        ("llama.attention.causal", Field("bool", False)),
+        ("llama.logit_scale", Field("f32", 2.0)),
+        ("llama.logit_scale", Field("array:f32", [1.0, 1.0])),
     ],
 )
 def test_settings_we_do_not_compute_or_that_contradict_the_tensors(key, field, tmp_path):

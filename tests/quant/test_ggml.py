@@ -54,6 +54,14 @@ def test_encoding_is_that_of_ggml_and_keeps_the_values_near(type):
     assert np.abs(ggml.decode(raw, type) - values).mean() < 3.2 / 2**bits
 
 
+def test_parts_encoded_by_several_cores_are_what_one_makes(monkeypatch):
+    pytest.importorskip("xllamacpp")
+    values = normal(50, 256)
+    whole = ggml.encode(values, "Q4_K")
+    monkeypatch.setattr(library, "_PART", 3 * 256)
+    assert np.array_equal(ggml.encode(values, "Q4_K"), whole)
+
+
 def test_plain_types_and_their_limits():
     values = normal(3, 5, 7)
     for type, error in (("F32", 0), ("F64", 0), ("F16", 2e-3), ("BF16", 2e-2)):

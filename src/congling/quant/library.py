@@ -6,14 +6,18 @@ Only stable parts are used: functions by name, and structures passed as they cam
 import ctypes
 import importlib.metadata
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.core.machine import processes
 
 HINT = "pip install 'congling[gguf]'"
+_PART = 1 << 18
+"""Values encoded by one call: small enough that all cores are busy, large enough to be worth the call."""
 
 
 def available() -> bool:
@@ -74,5 +78,14 @@ def quantize(values: np.ndarray, number: int, row_bytes: int) -> np.ndarray:
     rows = values.size // width
     out = np.zeros((rows, row_bytes), np.uint8)
     library.ggml_quantize_init(number)
-    library.ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, rows, width, None)
+
+    def some(start: int) -> None:
+        count = min(step, rows - start)
+        library.ggml_quantize_chunk(
+            number, values.ctypes.data, out.ctypes.data, start * width, count, width, None
+        )
+
+    step = max(1, _PART // width)
+    with ThreadPoolExecutor(processes()) as pool:  # the library runs outside Python's lock
+        list(pool.map(some, range(0, rows, step)))
     return out

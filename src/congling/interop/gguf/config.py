@@ -20,6 +20,13 @@ _MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
 _PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
 _LAYER_NORM = _PLAIN_MLP | {"stablelm"}
 READABLE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact"}) | _LAYER_NORM | _MIXTURES
+_NEUTRAL: dict[str, tuple[object, ...]] = {
+    "attention.scale": (0.0,), "attention.causal": (True,), "attention.clamp_kqv": (0.0,),
+    "attention.max_alibi_bias": (0.0, 8.0), "expert_group_count": (0, 1), "nextn_predict_layers": (0,),
+    "logit_scale": (0.0, 1.0), "embedding_scale": (0.0, 1.0), "residual_scale": (0.0, 1.0),
+    "use_parallel_residual": (False,), "final_logit_softcapping": (0.0,), "attn_logit_softcapping": (0.0,),
+}  # fmt: skip
+"""Keys that change what is computed in a way we do not follow, unless they have these values."""
 ROPE_FACTORS = "rope_freqs.weight"
 _ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
 
@@ -116,6 +123,10 @@ class _Reader:
         self.file, self.architecture = file, architecture_of(file)
 
     def values(self) -> dict[str, Any]:
+        for key, neutral in _NEUTRAL.items():
+            field = self.file.fields.get(f"{self.architecture}.{key}", Field("", neutral[0]))
+            if (value := field.type if field.type.startswith("array") else field.value) not in neutral:
+                raise self.odd(f"{self.architecture}.{key} has a value that we do not compute with", value)
         width = self.integer("embedding_length")
         layer = self.architecture in _LAYER_NORM
         epsilon = self.real("attention.layer_norm_epsilon" if layer else "attention.layer_norm_rms_epsilon")

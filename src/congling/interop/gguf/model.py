@@ -22,6 +22,8 @@ from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
 from congling.tokenizer.base import Tokenizer
 
 _QUANTISATION_VERSION = 2
+_CHAT = "congling.chat"
+"""Whether the model was tuned for its chat template, which its tokenizer has in any case."""
 _STAND_INS = frozenset({"refact", "glm4moe", "starcoder2", "stablelm"})
 """Architectures that a model of ours gets for want of its own."""
 
@@ -40,7 +42,7 @@ def read(path: Path | str) -> ForeignModel:
         "name": file.text("general.name", Path(path).stem),
         "architecture": architecture,
         "types": dict(Counter(tensor.type for tensor in file.tensors.values())),
-        "chat": "tokenizer.chat_template" in file.fields,
+        "chat": file.flag(_CHAT, "tokenizer.chat_template" in file.fields),
     }
     return ForeignModel(config, weights, _tokenizer(file, config), facts)
 
@@ -98,6 +100,8 @@ def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[s
         "general.size_label": Field("string", gguf.size_label(total, total, 0, experts and 1)),
         "general.file_type": Field("u32", FILE_TYPES[type][0]),
     }
+    if "chat" in model.facts:
+        keys[_CHAT] = Field("bool", bool(model.facts["chat"]))
     if type not in PLAIN:
         keys["general.quantization_version"] = Field("u32", _QUANTISATION_VERSION)
     return keys
