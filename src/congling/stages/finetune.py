@@ -4,7 +4,7 @@
 
     model.gguf (stays packed) + text ─rows─ training ─┬─ checkpoint-ITERATION.gguf   to go on from
                                                       └─ lora-ITERATION.gguf         for llama.cpp
-    congling finetune --model-base model-q8_0.gguf --train-data book.txt --lora-out lora-ITERATION.gguf --ctx 64
+    congling finetune --model-base model-q8_0.gguf --train-data book.txt --lora-out lora-ITERATION.gguf
 """
 
 import typer

@@ -53,8 +53,10 @@ def test_a_value_may_look_like_a_flag():
     [
         ("-b 4", "batch", 4), ("-c 64", "ctx", 64), ("-t 2", "threads", 2), ("-s 7", "seed", 7),
         ("-ngl 9", "gpu_layers", 9), ("--no-checkpointing", "use_checkpointing", False),
-        ("--use-checkpointing", "use_checkpointing", True), ("--no-separate-with-bos", "separate_with_bos", False),
-        ("--enable-restart", "enable_restart", True), ("--enable-restart --disable-restart", "enable_restart", False),
+        ("--use-checkpointing", "use_checkpointing", True),
+        ("--no-separate-with-bos", "separate_with_bos", False),
+        ("--enable-restart", "enable_restart", True),
+        ("--enable-restart --disable-restart", "enable_restart", False),
         ("--use-flash", "use_flash", True), ("--seed -1", "seed", -1),
     ],
 )  # fmt: skip
@@ -94,7 +96,10 @@ def test_help(word):
 
 
 def test_adapters_keep_their_order():
-    found = parse(ExportOptions, "-m a -o b -l x -s y 0.5 --lora z --lora-scaled x -2".split())
+    found = parse(
+        ExportOptions,
+        ["-m", "a", "-o", "b", "-l", "x", "-s", "y", "0.5", "--lora", "z", "--lora-scaled", "x", "-2"],
+    )
     assert found.adapters == (("x", 1.0), ("y", 0.5), ("z", 1.0), ("x", -2.0))
 
 

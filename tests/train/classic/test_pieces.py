@@ -121,7 +121,8 @@ def test_log_lines():
     log.line(2, "17/1600", 0.02, 4.75)
     assert lines == [
         "train_opt_callback: iter=     0 sample=1/1600 sched=0.000000 loss=0.000000 |->",
-        "train_opt_callback: iter=     1 sample=9/1600 sched=0.010000 loss=5.000000 dt=00:00:01 eta=00:03:19 |->",
+        "train_opt_callback: iter=     1 sample=9/1600 sched=0.010000 loss=5.000000 dt=00:00:01 eta=00:03:19"
+        " |->",
         "train_opt_callback: iter=     2 sample=17/1600 sched=0.020000 loss=4.750000 dt=00:00:02 eta=00:07:55"
         " |---->",
     ]

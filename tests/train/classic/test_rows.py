@@ -163,7 +163,10 @@ def test_epochs_follow_one_another_and_can_be_taken_up_again():
     one, told = source(parts, rows=3), []
     seen = [one.next_batch(told.append).targets[:, 0].tolist() for _ in range(6)]
     epoch = shuffled(seeded(1), np.full(8, 4))
-    assert sum(seen[:3], []) == [*epoch.order, epoch.order[0]]  # the last row goes round
+    assert [index for rows in seen[:3] for index in rows] == [
+        *epoch.order,
+        epoch.order[0],
+    ]  # the last row goes round
     assert told == [1, 2]
     two = source(parts, rows=3)
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay as llama.cpp's trainers did it: clip, moments, then decay and step at once.
+"""Adam with decoupled weight decay as llama.cpp's trainers did it: clip, moments, decay and step at once.
 
 What differs from ``optim/adamw.py``: which tensors are decayed is decided by their dimensions, gradients are
 clipped to exactly the largest norm, and bias correction counts the iterations of all runs together.
@@ -49,7 +49,7 @@ class ClassicAdam:
         if bool(skip):
             return
         settings, (beta1, beta2) = self.settings, self.settings.betas
-        weights = list(self.parameters.values())
+        weights: list[Tensor] = list(self.parameters.values())
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
         self._clip(gradients)
         first, second = list(self.first.values()), list(self.second.values())

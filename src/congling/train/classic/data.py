@@ -15,7 +15,7 @@ from congling.train.classic.console import Print
 from congling.train.classic.options import FinetuneOptions, TrainerOptions
 from congling.train.classic.rows import Filling, RowSource, straight_rows
 from congling.train.classic.samples import Samples, Splitting, read_text, split
-from congling.train.classic.session import starting_place
+from congling.train.classic.shuffle import seeded
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,22 @@ def prepare(
     tokens = np.array(tokenizer.encode(held_out), np.int64) if held_out else np.zeros(0, np.int64)
     rows = list(straight_rows(tokens, tokenizer.bos_id, context, options.batch)) if held_out else []
     return Data(source, found, rows)
+
+
+def starting_place(
+    options: TrainerOptions, done: Progress, samples_hash: int, count: int, out: Print
+) -> tuple[str, int]:
+    """Shuffle state and place in the epoch: the checkpoint's, or a new epoch's for other samples."""
+    if not done.iterations:
+        return seeded(options.seed), 0
+    changed = done.sample_count != count or done.samples_hash != samples_hash
+    if done.shuffle_state and not changed and not options.force_reshuffle:
+        return done.shuffle_state, done.next_sample
+    if options.force_reshuffle:
+        out("main: forced reshuffling of data. restarting with newly shuffled epoch.")
+    else:
+        out("main: train data seems to have changed. restarting shuffled epoch.")
+    return seeded(options.seed), 0
 
 
 def _filling(options: TrainerOptions, tokenizer: Tokenizer, context: int) -> Filling:

@@ -1,7 +1,7 @@
 """What ``finetune`` trains: low-rank factors of every weight of a base, and their place in checkpoints.
 
-A file's ``lora_a`` is (inputs, r) and drawn at random, ``lora_b`` is (outputs, r) and begins at zero. A norm's
-gain counts there as a matrix of one row, here as one of one column, so that the two change places.
+A file's ``lora_a`` is (inputs, r) and drawn at random, ``lora_b`` is (outputs, r) and begins at zero. A
+norm's gain counts there as a matrix of one row, here as one of one column, so that the two change places.
 """
 
 # W width, r rank
@@ -183,9 +183,10 @@ def check_checkpoint(file: GGUFFile, base: Base, *, scale_in_training: bool) -> 
     ):
         if wanted[key].type in ("string", "u32") and file.value(key, wanted[key].value) != wanted[key].value:
             raise UserError(
-                f"the checkpoint belongs to another base: {key} is {wanted[key].value} there", where=file.path,
+                f"the checkpoint belongs to another base: {key} is {wanted[key].value} there",
+                where=file.path,
                 value=file.value(key),
-            )  # fmt: skip
+            )
     if file.flag(_SCALE, False) != scale_in_training:
         raise UserError("the checkpoint was begun with the other --lora-scale-in-training", where=file.path)
 
@@ -221,7 +222,7 @@ def _pair(parameter: str, rank: int, base: Base) -> tuple[Slot, Slot]:
 
 
 def _drawn(slot: Slot, generator: torch.Generator) -> np.ndarray:
-    """First values in our arrangement: normal, cut off at ±1, over √(inputs + r); zero for the second factor."""
+    """First values, as here: normal, cut off at ±1, over √(inputs + r); zero for the second factor."""
     if slot.name.endswith(".lora_b"):
         return slot.from_file(np.zeros(slot.shape, np.float32))
     drawn = torch.randn(slot.shape, generator=generator).clamp_(-1, 1) / math.sqrt(sum(slot.shape))

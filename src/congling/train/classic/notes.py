@@ -44,8 +44,8 @@ def _of_both(options: TrainerOptions) -> Iterator[str]:
             yield "the rate begins at 0, so the first update changes nothing; better: --fit-schedule"
         if not options.enable_restart:
             yield (
-                f"the rate falls to {options.cos_decay_min:g} of its peak at iteration {options.cos_decay_steps}"
-                ", whenever the run ends; better: --fit-schedule"
+                f"the rate falls to {options.cos_decay_min:g} of its peak at iteration "
+                f"{options.cos_decay_steps}, whenever the run ends; better: --fit-schedule"
             )
     if not options.sample_start and options.sample_stride == 1:
         yield (

@@ -1,4 +1,4 @@
-"""The model of ``train-text-from-scratch`` in its files: keys, tensors and their order, and its first weights."""
+"""The model of ``train-text-from-scratch`` in its files: keys, tensors, their order; and first weights."""
 
 # E width, F feed-forward width, V vocabulary
 
@@ -60,9 +60,11 @@ def stored_config(file: GGUFFile) -> ModelConfig:
     )
     if file.text("general.architecture") != ARCHITECTURE or not plain or config.attention.output_bias:
         raise UserError(
-            "only dense llama models without biases can be trained further here", where=file.path,
-            value=file.text("general.architecture"), hint="congling import makes a checkpoint for `congling pretrain`",
-        )  # fmt: skip
+            "only dense llama models without biases can be trained further here",
+            where=file.path,
+            value=file.text("general.architecture"),
+            hint="congling import makes a checkpoint of it",
+        )
     return config
 
 
@@ -138,7 +140,7 @@ def _file_order(config: ModelConfig) -> list[str]:
 
 
 def initialise(model: Transformer, seed: int, *, norms_at_one: bool = False) -> None:
-    """Draw every value from a normal distribution cut off at ±1, divided by √ of the sum of its tensor's sizes.
+    """Draw every value from a normal distribution cut off at ±1, over √ of the sum of its tensor's sizes.
 
     Norm gains too, as the former program did, unless ``norms_at_one``.
     """

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from congling.core.errors import Interrupted, UserError
 from congling.data.batches import Batch
 from congling.interop.llamacpp_checkpoint import Moments, Progress, Slot
+from congling.model.transformer import Transformer
 from congling.train.backends.single import Single
 from congling.train.classic.adam import AdamSettings, ClassicAdam
 from congling.train.classic.console import IterationLog, Print, duration, say
 from congling.train.classic.options import TrainerOptions
 from congling.train.classic.rows import RowSource
 from congling.train.classic.schedule import FittedSchedule, Schedule
-from congling.train.classic.shuffle import seeded
 from congling.train.classic.stops import Stop, StopTests
 from congling.train.config import TrainConfig
 from congling.train.guard import StopSignals
@@ -42,7 +42,7 @@ MOST_SKIPPED = 10
 class Job:
     """What is trained, and how it is saved."""
 
-    model: nn.Module
+    model: Transformer
     slots: Sequence[Slot]
     parameters: dict[str, nn.Parameter]
     """By the keys of ``slots``."""
@@ -145,11 +145,9 @@ class Session:
 
     def held_out_loss(self) -> float:
         """Nats a token of the text that is not trained on."""
-        with self.trainer.evaluated_model() as model, torch.no_grad():
-            losses = [
-                next_token(model, self.trainer.backend.place(batch)).metrics["loss"]
-                for batch in self.held_out
-            ]
+        place = self.trainer.backend.place
+        with self.trainer.evaluated_model(), torch.no_grad():
+            losses = [next_token(self.job.model, place(batch)).metrics["loss"] for batch in self.held_out]
         return float(sum(losses)) / sum(batch.count for batch in self.held_out)
 
     def _progress(self) -> Progress:
@@ -247,24 +245,8 @@ def _trainer(session: Session) -> Trainer:
         device="cuda" if cuda else "cpu", precision="fp32", compile="off",
     )  # fmt: skip
     job.model.train()
-    getattr(job.model, "checkpoint_blocks")(options.use_checkpointing)  # noqa: B009 - of a Transformer
+    job.model.checkpoint_blocks(options.use_checkpointing)
     return Trainer(
         job.model, session.batches, next_token, config, Single(config), optimizers=[session.adam],
         rate=session.schedule.factor, before_update=session.before_update, ahead=0,
     )  # fmt: skip
-
-
-def starting_place(
-    options: TrainerOptions, done: Progress, samples_hash: int, count: int, out: Print
-) -> tuple[str, int]:
-    """Shuffle state and place in the epoch: the checkpoint's, or a new epoch's where the samples are others."""
-    if not done.iterations:
-        return seeded(options.seed), 0
-    changed = done.sample_count != count or done.samples_hash != samples_hash
-    if done.shuffle_state and not changed and not options.force_reshuffle:
-        return done.shuffle_state, done.next_sample
-    if options.force_reshuffle:
-        out("main: forced reshuffling of data. restarting with newly shuffled epoch.")
-    else:
-        out("main: train data seems to have changed. restarting shuffled epoch.")
-    return seeded(options.seed), 0

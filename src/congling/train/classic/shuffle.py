@@ -67,5 +67,6 @@ def _generator(state: str) -> np.random.RandomState:
             hint="--force-reshuffle does without it",
         )
     generator = np.random.RandomState()
-    generator.set_state(("MT19937", np.array(numbers[:-1], np.uint32), numbers[-1]))
+    key, place = np.array(numbers[:-1], np.uint32), numbers[-1]
+    generator.set_state({"bit_generator": "MT19937", "state": {"key": key, "pos": place}})
     return generator

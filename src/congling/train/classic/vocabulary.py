@@ -55,7 +55,7 @@ def of_file(file: GGUFFile) -> Vocabulary:
 
 
 def _ordered(fields: Mapping[str, Field]) -> dict[str, Field]:
-    """The keys in the former programs' order, special tokens that there are none of spelt out, then the rest."""
+    """The keys in the former programs' order, missing special tokens spelt out, then the rest."""
     found = {_PREFIX + name: fields[_PREFIX + name] for name in _FIRST if _PREFIX + name in fields}
     ids = {_PREFIX + name: fields.get(_PREFIX + name, Field("u32", NONE)) for name in _IDS}
     return found | ids | {key: value for key, value in fields.items() if key not in found and key not in ids}
