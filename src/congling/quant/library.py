@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from congling.core.errors import UserError
-from congling.core.machine import processes
+from congling.core.machine import cores
 
 HINT = "pip install 'congling[gguf]'"
 _PART = 1 << 18
@@ -86,6 +86,6 @@ def quantize(values: np.ndarray, number: int, row_bytes: int) -> np.ndarray:
         )
 
     step = max(1, _PART // width)
-    with ThreadPoolExecutor(processes()) as pool:  # the library runs outside Python's lock
+    with ThreadPoolExecutor(cores()) as pool:  # the library runs outside Python's lock
         list(pool.map(some, range(0, rows, step)))
     return out
