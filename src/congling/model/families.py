@@ -61,7 +61,7 @@ def llama(
     return _decoder(
         width, GatedMLPConfig(hidden=hidden or -(-8 * width // (3 * step)) * step),
         shares=1, qk_norm=False, bias=False,
-        parts={"norm": RMSNormConfig(), "positions": RotaryConfig(base=rope_base)}, **sizes,
+        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)}, **sizes,
     )  # fmt: skip
 
 
@@ -85,7 +85,8 @@ def qwen2(
 
 def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """Llama with ALiBi for positions, as Baichuan 13B; the 7B model is a Llama (Yang et al. 2023)."""
-    return llama(width=width, hidden=hidden, **sizes).replace(positions=AlibiConfig().model_dump())
+    alibi = {"norm": {"epsilon": 1e-6}, "positions": AlibiConfig().model_dump()}
+    return llama(width=width, hidden=hidden, **sizes).replace(**alibi)
 
 
 def gpt2(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
@@ -137,7 +138,7 @@ def deepseek_moe_v1(
         dense_layers=min(dense_layers, dense.layers - 1), dense_hidden=dense_hidden or 3 * width,
         router=SoftmaxRouterConfig(balance=balance, normalise=False, scale=scale),
     )  # fmt: skip
-    return dense.replace(mlp=mlp.model_dump())
+    return dense.replace(norm={"epsilon": 1e-6}, mlp=mlp.model_dump())
 
 
 def deepseek_moe(
