@@ -110,6 +110,7 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
     examples = chats.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
     look = held_out_loss(examples.validation, settings, next_token, Single(settings).place)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
+    assert loaded.tuned_for_chat
 
 
 def test_the_same_run_from_a_killed_process_has_the_same_bytes(

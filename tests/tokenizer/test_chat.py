@@ -128,7 +128,8 @@ def test_a_role_cannot_imitate_the_template(tokenizer: Tokenizer):
 def test_common_features_of_templates_work(tokenizer: Tokenizer):
     tokenizer.chat_template = (
         "{%- set ns = namespace(n=0) -%}{%- for m in messages -%}"
-        "{%- if loop.index0 % 2 == 1 and not loop.last -%}{%- continue -%}{%- endif -%}{%- set ns.n = ns.n + 1 -%}{{ m.role | upper }}{{ ns.n }}"
+        "{%- if loop.index0 % 2 == 1 and not loop.last -%}{%- continue -%}{%- endif -%}"
+        "{%- set ns.n = ns.n + 1 -%}{{ m.role | upper }}{{ ns.n }}"
         "{{ m.content | trim }}{{ eos_token }}{{ {'a': '字'} | tojson }}{%- endfor -%}"
     )
     text = tokenizer.decode(render(tokenizer, [QUESTION, ANSWER]).ids)

@@ -11,7 +11,7 @@ GGUF file; with adapters on it, if so wished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -92,7 +92,11 @@ def load_checkpoint(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = _from_gguf(Path(path)) if Path(path).is_file() else _from_directory(path)
     if adapters:
-        lora.apply(loaded.model, [(_adapter(place, loaded), strength) for place, strength in adapters])
+        found = [(_adapter(place, loaded), strength) for place, strength in adapters]
+        lora.apply(loaded.model, found)
+        if any(adapter.facts.get("chat") for adapter, _ in found):  # it has learnt the template, not the base
+            facts = {**loaded.checkpoint.facts, "chat": True}
+            loaded = replace(loaded, checkpoint=replace(loaded.checkpoint, facts=facts))
     loaded.model.to(device)
     return loaded
 
