@@ -21,9 +21,11 @@ UPDATES = 50
 MICRO_TOKENS, STEP_TOKENS = 4096, 16_384
 """Most tokens in one micro-batch and in one step, where nobody asks for others."""
 ADAPTER_RATE, WHOLE_RATE = 1e-3, 1e-4
-"""Peak rates of AdamW. An adapter's factors start from nothing; weights that are trained need far less."""
-SANE_RATES = {True: (5e-5, 1e-2), False: (1e-6, 1e-3)}
-"""Lowest and highest rate that is no mistake, for an adapter and for whole weights."""
+"""Peak rates of AdamW for a base of width 1024, less in proportion to the root of the width. An adapter's
+factors start from nothing; weights that are trained need far less."""
+RATE_WIDTH = 1024
+SANE = 20.0
+"""Times a rate may be above or below that and be no mistake."""
 FEW = 20
 """Examples below which a model learns rows by heart, and a held-out loss is chance."""
 MANY_PASSES = 10
@@ -79,14 +81,23 @@ def settings(
     accumulation = found.setdefault("accumulation", 1)
     if "steps" not in found:
         found["steps"] = max(1, math.ceil(epochs * steps_per_epoch(context, found["rows"], accumulation)))
-    rate = ADAPTER_RATE if adapter else WHOLE_RATE
     optimizer = dict(found.get("optimizer", {}))
     if optimizer.get("kind", "adamw") == "adamw":
-        optimizer = {"kind": "adamw", "rate": rate, "weight_decay": 0.0} | optimizer
+        optimizer = {
+            "kind": "adamw",
+            "rate": rate_of(facts.model, adapter=adapter),
+            "weight_decay": 0.0,
+        } | optimizer
     schedule = dict(found.get("schedule", {}))
     if schedule.get("kind", "wsd") == "wsd":
         schedule = {"kind": "wsd", "warmup": 0.05} | schedule
     return found | {"optimizer": optimizer, "schedule": schedule}
+
+
+def rate_of(model: ModelConfig, *, adapter: bool) -> float:
+    """A peak rate for AdamW, to two digits."""
+    rate = (ADAPTER_RATE if adapter else WHOLE_RATE) * math.sqrt(RATE_WIDTH / model.width)
+    return float(f"{rate:.1e}")
 
 
 def passes(facts: TuningFacts, train: TrainConfig) -> float:
@@ -109,7 +120,7 @@ def memory_of(facts: TuningFacts, train: TrainConfig, *, adapter: bool, trained:
 
 def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Finding]:
     """What a person should know before the run starts, worst first."""
-    found = [*_data(facts, train), *_rate(train, adapter=adapter)]
+    found = [*_data(facts, train), *_rate(facts, train, adapter=adapter)]
     longest = facts.model.context
     if train.context > longest:
         found.append(
@@ -153,16 +164,15 @@ def _data(facts: TuningFacts, train: TrainConfig) -> list[Finding]:
     return found
 
 
-def _rate(train: TrainConfig, *, adapter: bool) -> list[Finding]:
+def _rate(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Finding]:
     if not isinstance(train.optimizer, AdamWConfig):
         return []
-    rate, (low, high) = train.optimizer.rate, SANE_RATES[adapter]
-    kind, good = ("an adapter", ADAPTER_RATE) if adapter else ("whole weights", WHOLE_RATE)
-    remedy = f"train.optimizer.rate={good:g}"
-    if rate > high:
+    rate, good = train.optimizer.rate, rate_of(facts.model, adapter=adapter)
+    kind, remedy = "an adapter" if adapter else "whole weights", f"train.optimizer.rate={good:g}"
+    if rate > good * SANE:
         why = "what the base knows is soon overwritten"
         return [Finding("warning", "tuning_rate_high", f"a rate of {rate:g} is high for {kind}", why, remedy)]
-    if rate < low:
+    if rate < good / SANE:
         why = "in so few steps next to nothing is learnt"
         return [Finding("warning", "tuning_rate_low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
     return []

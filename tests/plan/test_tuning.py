@@ -1,0 +1,67 @@
+"""Settings and checks of a fine-tuning run, before it starts."""
+
+import dataclasses
+
+import pytest
+
+from congling.model.families import FAMILIES
+from congling.plan.tuning import TuningFacts, check, memory_of, passes, rate_of, settings
+from congling.train.config import AdamWConfig, TrainConfig
+
+MODEL = FAMILIES["qwen3"](vocab_size=4096, context=512, layers=4, width=256)
+FACTS = TuningFacts(
+    MODEL, base_bytes=20_000_000, packed=False, examples=400, inputs=60_000, targets=30_000, longest=300,
+    held_out=40, faults={},
+)  # fmt: skip
+
+
+def per_epoch(context: int, rows: int, accumulation: int) -> float:
+    return FACTS.inputs / (context * rows * accumulation)
+
+
+def filled(asked: dict[str, object], **options: object) -> TrainConfig:
+    values = {"adapter": True, "epochs": 3.0, "steps_per_epoch": per_epoch} | options
+    return TrainConfig.model_validate(settings(asked, FACTS, **values))
+
+
+def codes(train: TrainConfig, facts: TuningFacts = FACTS, *, adapter: bool = True) -> list[str]:
+    return [finding.code for finding in check(facts, train, adapter=adapter)]
+
+
+def test_what_is_open_is_filled_in_and_what_is_asked_stays():
+    train = filled({})
+    assert train.context == 320 and passes(FACTS, train) == pytest.approx(3, rel=0.02)
+    assert train.steps >= 3 * 50 and codes(train) == []
+    assert isinstance(train.optimizer, AdamWConfig) and train.optimizer.weight_decay == 0
+    asked = {"steps": 7, "rows": 3, "context": 64, "optimizer": {"rate": 5e-4}, "schedule": {"floor": 0.1}}
+    train = filled(asked)
+    assert (train.steps, train.rows, train.context, train.accumulation) == (7, 3, 64, 1)
+    assert train.optimizer.rate == 5e-4 and train.schedule.floor == 0.1
+    assert filled({"optimizer": {"kind": "muon"}}).optimizer.kind == "muon"
+
+
+def test_whole_weights_get_a_lower_rate_and_wide_models_too():
+    wide = MODEL.replace(width=4096, attention={"head_width": 64})
+    assert rate_of(MODEL, adapter=True) == 2e-3 and rate_of(MODEL, adapter=False) == 2e-4
+    assert rate_of(wide, adapter=True) == 5e-4
+
+
+def test_checks_name_what_would_go_wrong():
+    good = filled({})
+    assert codes(good, dataclasses.replace(FACTS, examples=5)) == ["few_rows"]
+    assert codes(good, dataclasses.replace(FACTS, held_out=0)) == ["nothing_held_out"]
+    assert codes(good, dataclasses.replace(FACTS, faults={"answer cut off": 90})) == ["rows_cut"]
+    assert codes(filled({"steps": 9999})) == ["many_passes"]
+    assert codes(filled({"optimizer": {"rate": 0.5}})) == ["tuning_rate_high"]
+    assert codes(filled({"optimizer": {"rate": 1e-6}})) == ["tuning_rate_low"]
+    assert codes(filled({"context": 1000}))[0] == "tuning_context"
+    packed = dataclasses.replace(FACTS, packed=True)
+    assert codes(good, packed) == [] and "packed_needs_adapter" in codes(good, packed, adapter=False)
+
+
+def test_an_adapter_needs_little_beside_its_base():
+    train = filled({})
+    beside = memory_of(FACTS, train, adapter=True, trained=100_000)
+    whole = memory_of(FACTS, train, adapter=False, trained=5_000_000)
+    assert beside["gradients and optimizer"] == 100_000 * 12 and beside["base"] == whole["base"]
+    assert sum(whole.values()) - sum(beside.values()) == (5_000_000 - 100_000) * 12 - 400_000
