@@ -201,10 +201,11 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path):
 
 def test_the_card_counts_and_promises_nothing(tmp_path: Path):
     model = Transformer(FAMILIES["deepseek-moe"](**SIZES))
-    facts = {"name": "小词典", "notes": ["merged from two adapters"]}
-    write(ForeignModel(model.config, model.state_dict(), None, facts), tmp_path / "hf")
+    facts = {"name": "小词典", "notes": ["merged from two adapters"], "step": 1200, "tokens": 4.8e6}
+    assert write(ForeignModel(model.config, model.state_dict(), None, facts), tmp_path / "hf") == []
     card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and "# 小词典" in card and "merged from two adapters" in card
+    assert "1,200 steps, 4,800,000 tokens" in card
     assert f"{sum(p.numel() for p in model.parameters()):,}" in card and "32 tokens" in card
     assert "no licence" in card and "not known to have been tuned" in card
     assert json.loads((tmp_path / "hf" / "configuration.json").read_text())["task"] == "text-generation"

@@ -77,7 +77,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             # Scales near 1 and weights large enough that every part moves the logits.
             tensor.copy_(torch.randn(tensor.shape) * 0.15 + ("norm.weight" in name))
     folder = tmp_path_factory.mktemp("hf") / request.param
-    write(ForeignModel(config, ours.state_dict()), folder)
+    notes = write(ForeignModel(config, ours.state_dict()), folder)
+    assert ("shared expert of zeros" in "".join(notes)) == (request.param == "deepseek-moe-0")
     tokens = torch.randint(0, config.vocab_size, (2, 24))
     return Pair(request.param, ours, folder, TransformersEngine(folder), tokens)
 

@@ -73,7 +73,6 @@ def write_model(
 
             return ollama.write(model, path, type, overwrite=overwrite)
         case "hf":
-            hf.write(model, path, type, overwrite=overwrite)
-            return []
+            return hf.write(model, path, type, overwrite=overwrite)
         case "llama2c":
             return llama2c.write(model, path, version=version, overwrite=overwrite)

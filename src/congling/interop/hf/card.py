@@ -1,16 +1,21 @@
 """The model card of a Hugging Face folder: what is known of the model, and what is not."""
 
+from collections.abc import Sequence
+
 from congling.interop.foreign import ForeignModel
 from congling.model.config import MoEConfig, active_parameters, parameters
 
 
-def card(model: ForeignModel, architecture: str, type: str) -> str:
-    """``README.md`` with the front matter of model hubs; numbers are counted, never estimated."""
+def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str] = ()) -> str:
+    """``README.md`` with the front matter of model hubs; numbers are counted, never estimated.
+
+    ``notes`` say what had to be changed on the way.
+    """
     name = str(model.facts.get("name") or "model")
     parts = [
         _front_matter(),
         f"# {name}\n",
-        _origin(model),
+        _origin(model, notes),
         _sizes(model, architecture, type),
         _loading(model),
     ]
@@ -22,11 +27,17 @@ def _front_matter() -> str:
     return "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- congling\n---\n"
 
 
-def _origin(model: ForeignModel) -> str:
-    source, notes = model.facts.get("source"), model.facts.get("notes") or []
-    lines = [f"Read from {source} by congling." if source else "Written by congling."]
-    lines += [f"- {note}" for note in notes]
-    return "\n".join(lines) + "\n"
+def _origin(model: ForeignModel, notes: Sequence[str]) -> str:
+    facts = model.facts
+    lines = [
+        f"Read from {facts['architecture']} by congling."
+        if "architecture" in facts
+        else "Written by congling."
+    ]
+    if "step" in facts and "tokens" in facts:
+        lines.append(f"Trained for {int(facts['step']):,} steps, {int(facts['tokens']):,} tokens of text.")
+    lines += [f"- {note}" for note in [*(facts.get("notes") or ()), *notes]]
+    return "\n\n".join(lines) + "\n"
 
 
 def _sizes(model: ForeignModel, architecture: str, type: str) -> str:

@@ -22,6 +22,7 @@ from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
+from congling.interop.hf import tokenizer as hf_tokenizer
 from congling.interop.hf.architecture import architecture, config_json
 from congling.interop.hf.baichuan import folded_norm_head
 from congling.interop.hf.card import card
@@ -32,10 +33,13 @@ from congling.interop.hf.stored import WEIGHTS, StoredTensors
 from congling.interop.hf.weights import FolderWeights
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
+from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_CHAT = "congling_chat"
+"""Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
 
 
 def read(folder: Path | str) -> ForeignModel:
@@ -64,15 +68,22 @@ def read(folder: Path | str) -> ForeignModel:
         notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
     if baichuan:
         notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
-    facts: dict[str, Any] = {"name": folder.resolve().name, "source": name, "notes": notes,
-                             "precision": stored.dtype(next(iter(stored)))}  # fmt: skip
+    facts: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "architecture": name,
+        "chat": _tuned_for_chat(folder, values),
+        "notes": notes,
+    }
     return ForeignModel(config, weights, tokenizer, facts)
 
 
-def write(model: ForeignModel, folder: Path | str, type: str = "F32", *, overwrite: bool = False) -> None:
+def write(
+    model: ForeignModel, folder: Path | str, type: str = "F32", *, overwrite: bool = False
+) -> list[str]:
     """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without code of its own.
 
-    ``type`` is that of the weights: ``F32``, ``F16`` or ``BF16``. One tensor is in memory at a time.
+    ``type`` is that of the weights: ``F32``, ``F16`` or ``BF16``. One tensor is in memory at a time. The
+    notes returned say, in sentences, what had to be changed on the way.
 
     Raises:
         UserError: no class of transformers computes this model, the tokenizer cannot be written, ``type`` is
@@ -84,28 +95,36 @@ def write(model: ForeignModel, folder: Path | str, type: str = "F32", *, overwri
     name = architecture(model.config)
     config, weights = _with_shared_expert(model.config, model.weights)
     shapes = expected_shapes(config, config.layers, Path(folder))
-    tokens = _token_ids(model.tokenizer)
+    notes = ["a shared expert of zeros was added"] if config != model.config else []
+    settings = config_json(config, _token_ids(model.tokenizer), str(TYPES[type]).removeprefix("torch."))
+    settings[_CHAT] = bool(model.facts.get("chat", False))
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
         tensors = OutgoingTensors(weights, name, shapes, TYPES[type])
         safetensors_file.write(tensors, temporary / WEIGHTS)
-        dtype = str(TYPES[type]).removeprefix("torch.")
-        _write_json(temporary / CONFIG, config_json(config, tokens, dtype))
-        _write_json(temporary / "generation_config.json", _generation(model.tokenizer, tokens))
+        _write_json(temporary / CONFIG, settings)
+        _write_json(temporary / "generation_config.json", _generation(model.tokenizer))
         _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
         if model.tokenizer is not None:
-            from congling.interop.hf.tokenizer import write as write_tokenizer
+            hf_tokenizer.write(model.tokenizer, temporary)
+        (temporary / "README.md").write_text(card(model, name, type, notes), encoding="utf-8")
+    return notes
 
-            write_tokenizer(model.tokenizer, temporary)
-        (temporary / "README.md").write_text(card(model, name, type), encoding="utf-8")
+
+def _tuned_for_chat(folder: Path, values: Mapping[str, Any]) -> bool:
+    """Whether a model was tuned for its chat template: as we wrote, else if it came with one."""
+    if isinstance(values.get(_CHAT), bool):
+        return values[_CHAT]
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    path = folder / "tokenizer_config.json"
+    return path.is_file() and bool(read_json(path, largest=2**24).get("chat_template"))
 
 
 def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
-    from congling.tokenizer.foreign import read as read_tokenizer
-
-    tokenizer = read_tokenizer(folder)
+    tokenizer = foreign.read(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(f"the tokenizer has more ids than the model's {config.vocab_size}", where=folder,
                         value=tokenizer.vocab_size)  # fmt: skip
@@ -150,9 +169,9 @@ def _token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
     return {"bos_token_id": roles.bos, "eos_token_id": roles.eos, "pad_token_id": roles.pad}
 
 
-def _generation(tokenizer: Tokenizer | None, tokens: Mapping[str, int | None]) -> dict[str, Any]:
+def _generation(tokenizer: Tokenizer | None) -> dict[str, Any]:
     """``generation_config.json``: the roles, and every id that ends an answer."""
-    values: dict[str, Any] = {key: value for key, value in tokens.items() if value is not None}
+    values: dict[str, Any] = {k: v for k, v in _token_ids(tokenizer).items() if v is not None}
     if tokenizer is not None and tokenizer.stop_ids:
         values["eos_token_id"] = sorted(tokenizer.stop_ids)
     return values
