@@ -15,7 +15,8 @@ from congling.data import corpus
 from congling.data.config import DataConfig
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
-VERBS = sorted(file.stem for file in Path(cli.__file__).parent.glob("stages/[a-z]*.py"))
+FILES = Path(cli.__file__).parent.glob("stages/[a-z]*.py")
+VERBS = sorted(file.stem.rstrip("_").replace("_", "-") for file in FILES)
 LIGHT = """
 import sys
 from congling.cli import application
