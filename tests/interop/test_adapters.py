@@ -14,6 +14,7 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.file import GGUFFile
 from congling.transform.adapter import Adapter, Factors
+from congling.transform.merge import merged
 
 from .adapters_made import CONFIGS, IDS, adapted_logits, adapter_of, logits, model_of, same
 
@@ -42,6 +43,24 @@ def test_llama_cpp_computes_the_same_at_every_strength(tmp_path, family, scales)
             ours = adapted_logits(model, *[({"a": first, "b": second}[name], s) for name, s in mix])
             assert np.abs(engine.logits(IDS) - ours).max() < TOLERANCE.get(family, 1e-3), mix
             assert (np.abs(ours - plain).max() > 0.3) == (mix[0][1] > 0)
+
+
+@pytest.mark.parametrize(("type", "tolerance"), [("F32", 1e-3), ("F16", 5e-2), ("Q8_0", 0.5)])
+def test_merged_into_a_gguf_base_llama_cpp_computes_as_with_the_adapters_on(tmp_path, type, tolerance):
+    pytest.importorskip("xllamacpp")
+    from congling.interop.engines.llama_cpp import LlamaCpp
+
+    config, adapter = CONFIGS["qwen3"], adapter_of(CONFIGS["qwen3"], gains=True, embedding=True)
+    gguf_model.write(ForeignModel(config, model_of(config).state_dict()), tmp_path / "base.gguf", "Q8_0")
+    base = gguf_model.read(tmp_path / "base.gguf")
+    whole = ForeignModel(config, merged(base.weights, [(adapter, 0.7)]))
+    gguf_model.write(whole, tmp_path / "merged.gguf", type)
+    types = {info.name: info.type for info in GGUFFile.open(tmp_path / "merged.gguf").tensors.values()}
+    assert types["blk.0.attn_q.weight"] == type
+    assert types["output_norm.weight"] == "F32"
+    with LlamaCpp(tmp_path / "merged.gguf", context=64) as engine:
+        difference = np.abs(engine.logits(IDS) - logits(config, whole.weights))
+    assert difference.max() < tolerance
 
 
 @pytest.mark.parametrize("family", CONFIGS)

@@ -40,7 +40,8 @@ def refuse_pickle(path: Path) -> None:
         UserError: it is one, or it cannot be read.
     """
     head = _head(path)
-    protocol = head[:1] == b"\x80" and 2 <= head[1] <= 5 if len(head) > 1 else False
+    # An opcode follows the protocol's number; a llama2.c model of width 640 begins with 80 02 00 00.
+    protocol = len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:4] != b"\0\0"
     if protocol or (head[:4] == b"PK\x03\x04" and _pickle_in_zip(path)):
         raise UserError(
             "a pickle is not opened: it can run any code on this machine",
