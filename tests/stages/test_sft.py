@@ -93,6 +93,9 @@ def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path
         assert {"adapter.safetensors", "adapter.json", "state/weights.safetensors"} <= set(names)
     found = adapter_directory.read(adapted.out)
     assert found.facts["chat"] is True and len(found.factors) == 2 * 7
+    assert found.facts["name"] == "run"
+    with pytest.raises(UserError, match="which is no model by itself"):
+        load_checkpoint(adapted.out, "cpu")
     identity = adapter_directory.base_of(found)
     assert identity.fingerprint == artifact.opened(locate_checkpoint(base / "run"), "checkpoint").fingerprint
     assert identity.model == load_checkpoint(base / "run", "cpu").model.config

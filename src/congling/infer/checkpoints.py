@@ -19,6 +19,7 @@ import torch
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
 from congling.interop.gguf import model as gguf_model
@@ -103,6 +104,12 @@ def load_checkpoint(
 
 def _from_directory(path: Path | str) -> Loaded:
     found = artifact.opened(locate_checkpoint(path), "checkpoint", verify=True)
+    if adapter_directory.locate(found.path) is not None:
+        base = adapter_directory.read(found.path).facts.get("base_path", "BASE")
+        hint = f"name its base, and the adapter beside it: {base} --lora {path}"
+        raise UserError(
+            "this run trained an adapter, which is no model by itself", value=str(path), hint=hint
+        )
     tokenizer = store.load(found.path / "tokenizer")
     return Loaded(load_model(found.path), tokenizer, found)
 

@@ -148,7 +148,9 @@ def run(
         if console is not None and trainer.backend.rank == 0:
             learnt = sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
             show(facts, examples, config.train, findings, adapter=adapter, learnt=learnt, console=console)
-        directory = train(trainer, out, _parts(config, opened, examples, trainer), must_resume=must_resume)
+        directory = train(
+            trainer, out, _parts(config, opened, examples, trainer, Path(out)), must_resume=must_resume
+        )
         handed_on = None
         if adapter and trainer.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
@@ -222,7 +224,7 @@ def _trainer(config: TuningConfig, opened: "OpenedBase", examples: "Examples") -
 
 
 def _parts(
-    config: TuningConfig, opened: "OpenedBase", examples: "Examples", trainer: "Trainer"
+    config: TuningConfig, opened: "OpenedBase", examples: "Examples", trainer: "Trainer", out: Path
 ) -> "RunParts":
     """What the run needs besides its trainer."""
     from congling.evals.answers import answers, held_out_loss
@@ -243,6 +245,7 @@ def _parts(
     whole: dict[str, Any] = {"tokenizer": opened.tokenizer_directory}
     if config.adapter is not None:
         kept = facts | {"adapter": config.adapter.model_dump(mode="json"), "base_path": str(opened.path)}
+        kept["name"] = out.resolve().name
         whole = {"save_model": adapters.saver(opened.identity, kept)}
     return RunParts(
         config,
