@@ -23,7 +23,10 @@ def plan(
     recipe: dict[str, Any] = {"data": {"sources": ["book.txt"]}, "budget": budget}
     for key, value in values.items():
         table, _, name = key.partition("__")
-        recipe.setdefault(table, {})[name] = value
+        if name:
+            recipe.setdefault(table, {})[name] = value
+        else:
+            recipe[table] = value
     return planning.make(
         build(Recipe, {key: value for key, value in recipe.items() if value is not None}), corpus, machine
     )

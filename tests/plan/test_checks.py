@@ -66,6 +66,19 @@ def test_mistakes_of_corpus_and_machine():
     assert codes(plan(HLM, machine=replace(LAPTOP, free_disk=10**6)))["disk"] == "error"
 
 
+def test_what_cannot_go_where_it_should_is_named_with_the_nearest_choice():
+    found = next(
+        finding
+        for finding in plan(HLM, tokenizer__kind="unigram").findings
+        if finding.code == "not-exportable"
+    )
+    assert found.severity == "warning" and "gguf" in found.what and "byte fallback" in found.why
+    assert "tokenizer.kind = bpe" in found.remedy
+    assert "not-exportable" not in codes(plan(HLM, exports=["hf"], tokenizer__kind="unigram"))
+    small = plan(HLM, exports=["llama2c"]).findings
+    assert any("attention.qk_norm = false" in finding.remedy for finding in small)
+
+
 def test_three_hundred_hours_are_named():
     found = plan(WEB, None, model__preset="124m", train__steps=300_000)
     long = next(finding for finding in found.findings if finding.code == "very-long")

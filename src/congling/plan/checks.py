@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from congling.core.units import plural, show_bytes, show_count, show_seconds
+from congling.interop.targets import Target, obstacles
 from congling.model.config import ModelConfig
 from congling.plan import tables
 from congling.plan.cost import Cost
@@ -33,6 +34,9 @@ class Situation:
     """Whether the recipe gives a size of the model, or what a step or the run holds."""
     fresh: bool = True
     """Whether training starts from random weights."""
+    tokenizer_kind: str | None = None
+    exports: tuple[Target, ...] = ()
+    """Formats the model is to go to."""
 
 
 Check = Callable[[Situation], Iterator[Finding]]
@@ -339,6 +343,23 @@ def precision(s: Situation) -> Iterator[Finding]:
         )
 
 
+def exports(s: Situation) -> Iterator[Finding]:
+    """A model that the program it is meant for cannot run is better found out now than after training."""
+    told: set[str] = set()
+    for target in s.exports:
+        for obstacle in obstacles(s.model, s.tokenizer_kind, target):
+            if obstacle.what in told:
+                continue
+            told.add(obstacle.what)
+            yield Finding(
+                "warning",
+                "not-exportable",
+                f"`congling convert --to {target}` will refuse this model, or it will not be exact there",
+                obstacle.what,
+                f"{obstacle.nearest}; or take {target} out of exports",
+            )
+
+
 CHECKS: tuple[Check, ...] = (
     learning_rate,
     warmup,
@@ -353,5 +374,6 @@ CHECKS: tuple[Check, ...] = (
     batch,
     shape,
     precision,
+    exports,
 )
 """Every check, in the order of their findings within one severity."""

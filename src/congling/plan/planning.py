@@ -115,7 +115,10 @@ def make(
         seconds_per_step=seconds_per_step,
         peak_memory=peak_memory,
     )
-    situation = Situation(advice.model, advice.train, corpus, machine, cost, recipe.budget, recipe.fixes_work)
+    situation = Situation(
+        advice.model, advice.train, corpus, machine, cost, recipe.budget, recipe.fixes_work,
+        tokenizer_kind=recipe.tokenizer.kind, exports=recipe.exports,
+    )  # fmt: skip
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
 

@@ -29,6 +29,7 @@ from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import Seconds
 from congling.data.config import SMALL_WORLD, DataConfig
+from congling.interop.targets import Target
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
 
@@ -71,6 +72,8 @@ class Recipe(Config):
     """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""
     samples: tuple[str, ...] = ()
     """Prompts continued during training; empty = the beginnings of held-out documents."""
+    exports: tuple[Target, ...] = ("gguf", "hf")
+    """Formats the model is to be converted into exactly; the plan warns of what stands in the way."""
 
     @property
     def fixes_work(self) -> bool:
