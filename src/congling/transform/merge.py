@@ -16,7 +16,7 @@ def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, floa
 
     Raises:
         UserError: a strength is not finite, or an adapter changes a tensor that is not there; when a tensor
-            is asked for, factors of another shape.
+            is asked for, factors of another shape, or values beyond float32.
     """
     for adapter, strength in adapters:
         where = adapter.facts.get("name")
@@ -46,6 +46,9 @@ class _Merged(Mapping[str, Tensor]):
         for factors, strength, where in changes:
             _check(name, matrix, factors, where)
             matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
+        if not total.isfinite().all():  # factors may be finite and their product not
+            where = changes[-1][2]
+            raise UserError("merged values are beyond float32: this adapter is damaged", where=where, value=name)
         return total
 
     def __iter__(self) -> Iterator[str]:
