@@ -21,6 +21,8 @@ from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
 from congling.stages import data
 from congling.tokenizer.config import TokenizerConfig
+from congling.train.classic import arguments
+from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,11 @@ TABLES = [  # of recipes.md, in order: configuration class and the keys that hav
     (WSDConfig, {"kind"}),
     (CosineConfig, {"kind"}),
 ]
+CLASSIC = {  # verbs that read their command line themselves
+    "train-text-from-scratch": ScratchOptions,
+    "finetune": FinetuneOptions,
+    "export-lora": ExportOptions,
+}
 BOOK = CorpusFacts(
     characters=500_000,
     tokens=400_000,
@@ -130,6 +137,9 @@ def _parse(words):
         assert command is not None, f"no such verb: {words}"
         verbs.append(verb)
         context = command.make_context(verb, list(rest), parent=context, resilient_parsing=False)
+    if verbs[0] in CLASSIC:
+        arguments.parse(CLASSIC[verbs[0]], context.args)
+        return
     if verbs[0] == "data":
         data.configured(context.params["sources"])
         return

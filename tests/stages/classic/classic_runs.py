@@ -32,11 +32,14 @@ def make_inputs(folder: Path, kind: str = "unigram") -> None:
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     (folder / "other.txt").write_text("绿竹对苍松，宿鸟对鸣虫。\n" * 6, encoding="utf-8")
     model = io.BytesIO()
+    settings: dict[str, object] = {"vocab_size": 150}
+    if kind == "bpe":  # as llama.cpp can tokenise too
+        settings = {"vocab_size": 420, "byte_fallback": True, "normalization_rule_name": "identity"}
+        settings |= {"remove_extra_whitespaces": False}
     with contextlib.redirect_stderr(io.StringIO()):
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(TEXT.splitlines() * 4), model_writer=model, model_type=kind,
-            vocab_size=420 if kind == "bpe" else 150, byte_fallback=kind == "bpe", hard_vocab_limit=False,
-            minloglevel=3,
+            hard_vocab_limit=False, minloglevel=3, **settings,
         )  # fmt: skip
     (folder / "vocab.model").write_bytes(model.getvalue())
 

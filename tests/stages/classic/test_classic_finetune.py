@@ -11,10 +11,14 @@ from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.adapters.any import read_any
 from congling.interop.engines.llama_cpp import LlamaCpp
+from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.llamacpp_checkpoint import progress_of
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.tokenizer import foreign
 
 IDS = [1, 9, 12, 5, 30, 41, 7, 8]
 CHECKPOINTS = "--checkpoint-in chk-LATEST.gguf --checkpoint-out chk-ITERATION.gguf"
@@ -197,6 +201,60 @@ def test_rotary_and_norm_settings_override_the_base(here):
 def test_rows_longer_than_the_bases_context(here):
     lines = tune("--model-base f32.gguf --adam-iter 2 --ctx 40 --lora-out x.bin", *NONE)
     assert any(line == "print_params: n_ctx:   40" for line in lines)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gpt2", "baichuan", "mistral"])
+def test_other_architectures_are_tuned_too_and_llama_cpp_takes_the_adapter(here, family):
+    pytest.importorskip("xllamacpp")
+    tokenizer = foreign.read("vocab.model")
+    config = FAMILIES[family](vocab_size=tokenizer.vocab_size, context=32, layers=2, width=64, tied=False)
+    model = Transformer(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.1, generator=generator)
+    gguf_model.write(ForeignModel(config, model.state_dict(), tokenizer), "base.gguf", type="F32")
+    lines = tune("--model-base base.gguf --adam-iter 20 --lora-out a.gguf", *NONE)
+    assert losses(lines)[-1] < losses(lines)[0]
+    ours = load_checkpoint("base.gguf", "cpu", adapters=[("a.gguf", 1.0)]).model
+    with torch.no_grad():
+        expected = ours.logits(ours(torch.tensor([IDS])))[0].numpy()
+    with LlamaCpp("base.gguf", adapters=[("a.gguf", 1.0)]) as engine:
+        assert np.abs(engine.logits(IDS) - expected).max() < 2e-3
+    merge("-m base.gguf -o merged.gguf -l a.gguf")
+    with LlamaCpp("merged.gguf") as engine:
+        assert np.abs(engine.logits(IDS) - expected).max() < 2e-3
+
+
+def test_an_adapter_on_two_bits_helps_as_much_in_llama_cpp(here):
+    pytest.importorskip("xllamacpp")
+    train(
+        "--adam-iter 60 --embd 256 --ff 256 --layer 1 --fit-schedule --norms-at-one",
+        "--model-out",
+        "wide.gguf",
+        *NONE,
+    )
+    gguf_model.write(gguf_model.read("wide.gguf"), "q2.gguf", type="Q2_K")
+    assert "Q2_K" in {info.type for info in GGUFFile.open("q2.gguf").tensors.values()}
+    tune("--model-base q2.gguf --adam-iter 20 --lora-out a.gguf", *NONE)
+    ids = [1, *foreign.read("vocab.model").encode("绿竹对苍松，宿鸟对鸣虫。")]
+    gains = []
+    for adapters in ([], [("a.gguf", 1.0)]):
+        model = load_checkpoint("q2.gguf", "cpu", adapters=adapters).model
+        with torch.no_grad():
+            ours = model.logits(model(torch.tensor([ids])))[0].numpy()
+        with LlamaCpp("q2.gguf", adapters=adapters) as engine:
+            gains.append((nats(ours, ids), nats(engine.logits(ids), ids)))
+    (ours, theirs), (ours_after, theirs_after) = gains
+    assert ours_after < ours - 0.5
+    assert (theirs - theirs_after) == pytest.approx(ours - ours_after, rel=0.05)  # it rounds activations
+
+
+def nats(logits, ids):
+    """Mean loss of each id after the first."""
+    scores = torch.log_softmax(torch.tensor(logits, dtype=torch.float64), -1)
+    return -float(scores[range(len(ids) - 1), ids[1:]].mean())
 
 
 @pytest.mark.parametrize(

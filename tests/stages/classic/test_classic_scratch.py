@@ -14,10 +14,12 @@ from congling.core.errors import Interrupted, UserError
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import config_from
-from congling.interop.gguf.file import GGUFFile, write_gguf
+from congling.interop.gguf.file import Field, GGUFFile, write_gguf
+from congling.interop.gguf.vocabulary import fields
 from congling.interop.llamacpp_checkpoint import moments_of, progress_of, tensor
 from congling.model.transformer import Transformer
-from congling.tokenizer import foreign
+from congling.tokenizer import foreign, store, training
+from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import console, session
 from congling.train.classic.arguments import parse
 from congling.train.classic.options import ScratchOptions
@@ -148,6 +150,27 @@ def test_what_llama_cpp_computes_is_what_was_trained(here):
         assert np.abs(engine.logits([1, *ids[:15]]) - logits).max() < 1e-3
         assert logits.std() > 0.1
         assert len(engine.greedy([1], 10)) == 10
+
+
+@pytest.mark.parametrize("kind", ["bpe .model", "GGUF vocabulary", "tokenizer directory", "GGUF model"])
+def test_vocabularies_from_everywhere(here, kind):
+    pytest.importorskip("xllamacpp")
+    make_inputs(here, "bpe")
+    tokenizer, name = foreign.read("vocab.model"), "vocab.model"
+    if kind.startswith("GGUF"):
+        name = "vocab.gguf"
+        write_gguf(name, {"general.architecture": Field("string", "llama"), **fields(tokenizer)}, [])
+    if kind == "GGUF model":
+        train("--adam-iter 1 --vocab-model vocab.gguf --model-out model.gguf", *NAMES[:4])
+        name = "model.gguf"
+    if kind == "tokenizer directory":
+        name = "vocabulary"
+        training.train(TokenizerConfig(kind="bpe", vocab_size=320), lambda: iter([TEXT]), name)
+        tokenizer = store.load(name)
+    train("--adam-iter 2 --checkpoint-in none --model-out out.gguf --vocab-model", name)
+    with LlamaCpp("out.gguf") as engine:
+        for text in (TEXT[:40], "emoji 🙂 and\ttabs\n"):
+            assert engine.tokenize(text) == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize(
