@@ -6,24 +6,17 @@
     <|im_start|>user\\n 你好 <|im_end|>\\n <|im_start|>assistant\\n 您好 <|im_end|>
                                                                   ■■■■■■■■■■■■■■■   trained on
 
-A template comes with the model, so it is foreign code: it runs in jinja2's immutable sandbox with nothing but
-marks in reach. The texts of the messages never pass through it, and are put in as ordinary characters
+A template comes with the model, so it is foreign code: it runs in a cage (``cage``) with nothing but marks in
+reach. The texts of the messages never pass through it, and are put in as ordinary characters
 afterwards: whatever a text imitates, it can neither end a turn nor move the mask.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
-import jinja2
-from jinja2 import nodes
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from congling.core.errors import UserError
+from congling.tokenizer import cage
 from congling.tokenizer.base import Tokenizer
 
 Message = Mapping[str, str]
@@ -35,8 +28,6 @@ PLAIN = (
 )
 """For a tokenizer that has no template: a line for what is said, then the answer and the end of the text."""
 
-_LONGEST = 1_000_000  # characters of a rendered conversation; a template that loops is stopped here
-_STEPS = 200_000  # turns of all loops and calls of one rendering
 _MARK = "\ue000{}\ue001"  # private use: stands for the text of one message while the template runs
 _MARKS = re.compile("\ue000(\\d+)\ue001")
 
@@ -63,7 +54,10 @@ def chat_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """
     ids: list[int] = []
     for part, message in _parts(tokenizer, messages, answer_next=True):
-        ids += _template_ids(tokenizer, part) if message is None else tokenizer.encode(message["content"])
+        written = message is None
+        ids += (
+            _template_ids(tokenizer, part, ids) if written else _text_ids(tokenizer, message["content"], ids)
+        )
     return [*_missing_prefix(tokenizer, ids), *ids]
 
 
@@ -84,10 +78,10 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
     for part, message in _parts(tokenizer, messages, answer_next=False):
         if message is not None:
             open_answer = message["role"] == ASSISTANT
-            found = tokenizer.encode(message["content"])
+            found = _text_ids(tokenizer, message["content"], ids)
             answered += [open_answer] * len(found)
         else:
-            found = _template_ids(tokenizer, part)
+            found = _template_ids(tokenizer, part, ids)
             end = next((i + 1 for i, index in enumerate(found) if index in special), 0)
             reach = end if open_answer else 0
             open_answer = open_answer and not end
@@ -109,7 +103,7 @@ def _parts(
     """What the template writes, and between it the messages themselves, in order."""
     marked = [{"role": _role(message), "content": _MARK.format(i)} for i, message in enumerate(messages)]
     names = {"bos_token": "", "eos_token": ""} | tokenizer.template_texts
-    written = _written(tokenizer.chat_template or PLAIN, marked, add_generation_prompt=answer_next, **names)
+    written = cage.run(tokenizer.chat_template or PLAIN, marked, add_generation_prompt=answer_next, **names)
     for i, part in enumerate(_MARKS.split(written)):
         if i % 2:  # the odd parts are the numbers of messages
             yield "", messages[int(part)]
@@ -137,72 +131,13 @@ def _role(message: Message) -> str:
     return role
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, which also refuses what makes much work or huge values of a small template."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Stand in for ``*``, ``**`` and ``%``, which is needed for numbers alone."""
-        if operator == "%" and isinstance(left, int):
-            return left % right
-        raise jinja2.exceptions.SecurityError(f"chat templates need no {operator}")
-
-
-@lru_cache(maxsize=16)
-def _compiled(source: str) -> tuple[jinja2.Template, list[int]]:
-    """A template under Hugging Face's settings, which templates are written for, and its count of steps."""
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    steps = [0]
-
-    def counted(items: Any) -> Iterator[Any]:
-        for item in items:
-            steps[0] += 1
-            if steps[0] > _STEPS:
-                raise UserError("the chat template works without end", value=source)
-            yield item
-
-    environment.globals["raise_exception"] = _refused
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
-        value, ensure_ascii=False, indent=indent
-    )
-    environment.filters["counted_"] = counted
-    tree = environment.parse(source)
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, "counted_", [], [], None, None)
-    tree.set_environment(environment)
-    code: Any = environment.compile(tree)
-    return jinja2.Template.from_code(environment, code, environment.globals), steps
-
-
-def _written(source: str, messages: Sequence[Mapping[str, str]], **names: Any) -> str:
-    """Run a template in the sandbox.
-
-    Raises:
-        UserError: it is broken, refuses these messages, or never ends.
-    """
-    parts, size = [], 0
-    try:
-        template, steps = _compiled(source)
-        steps[0] = 0
-        for part in template.generate(messages=messages, tools=None, documents=None, **names):
-            parts.append(part)
-            size += len(part)
-            if size > _LONGEST:
-                raise UserError("the chat template writes without end", value=source)
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
-        raise UserError(f"the chat template does not work: {error}", value=source) from None
-    return "".join(parts)
-
-
-def _refused(message: str) -> None:
-    raise UserError(f"the chat template refuses these messages: {message}")
-
-
-def _template_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def _template_ids(tokenizer: Tokenizer, text: str, before: Sequence[int]) -> list[int]:
     """Ids of text the template itself wrote: here, and only here, special tokens are recognised."""
+    if not tokenizer.special:
+        return _text_ids(tokenizer, text, before)
     pattern = "|".join(re.escape(special) for special in sorted(tokenizer.special, key=len, reverse=True))
     ids: list[int] = []
     for part in re.split(f"({pattern})", text):
-        ids += [tokenizer.special[part]] if part in tokenizer.special else tokenizer.encode(part)
+        known = part in tokenizer.special
+        ids += [tokenizer.special[part]] if known else _text_ids(tokenizer, part, ids or before)
     return ids

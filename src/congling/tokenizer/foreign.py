@@ -81,7 +81,8 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     found = HuggingFaceTokenizer.parsed(text, file, None, PLAIN, "", roles)
     known = dict(found.special) | {token.content: index for index, token in found.added.items()}
     prefix = _prefix(found, settings, known)
-    found.roles = _roles(settings, known, prefix, Roles(None, -1, -1, frozenset()), file)
+    usual = Roles(None, -1, -1, frozenset())
+    found.roles = _roles(settings, known, prefix, usual, file, found.vocab_size)
     # A token with a role is special even where the file forgot to say so.
     found.special = dict(found.special) | {
         text: index for text, index in known.items() if index in found.roles.ids()
@@ -118,7 +119,8 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     by_text = {piece.text: index for index, piece in enumerate(model.pieces)}
     usual = model_roles(model, special)
     prefix = bool(settings.get("add_bos_token", bool(usual.prefix)))
-    roles = _roles(settings, by_text | special, prefix, usual, file)
+    size = max(len(model.pieces), 1 + max(special.values()))
+    roles = _roles(settings, by_text | special, prefix, usual, file, size)
     template = _template(settings, special)
     ours = own.of_model(model, roles, template)
     return ours or SentencePieceTokenizer(model, special, template, "", roles)
@@ -142,7 +144,7 @@ def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -
 
 
 def _roles(
-    settings: Mapping[str, Any], known: Mapping[str, int], prefix: bool, usual: Roles, file: Path
+    settings: Mapping[str, Any], known: Mapping[str, int], prefix: bool, usual: Roles, file: Path, size: int
 ) -> Roles:
     bos, eos, pad = (known.get(_named(settings.get(f"{role}_token"))) for role in ("bos", "eos", "pad"))
     bos = usual.bos if bos is None else bos
@@ -156,7 +158,7 @@ def _roles(
     pad = pad if pad is not None else usual.pad if usual.pad >= 0 else eos
     generation = settings.get("eos_token_id")
     listed = generation if isinstance(generation, list) else [generation]
-    also = {index for index in listed if isinstance(index, int) and index in known.values()}
+    also = {index for index in listed if type(index) is int and 0 <= index < size}
     return Roles(bos, eos, pad, ends | {eos} | also, (bos,) if prefix and bos is not None else ())
 
 

@@ -1,0 +1,186 @@
+"""Vocabularies from elsewhere: the ids of the program that made them, and their special tokens' roles."""
+
+import json
+
+import pytest
+import sentencepiece
+import tokenizers
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.tokenizer import foreign, proto, store
+from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
+
+from .vocabularies import (
+    BYTE_LEVEL,
+    SENTENCEPIECE,
+    SPECIAL_TEXTS,
+    hugging_face,
+    provoking,
+    sentencepiece_model,
+    stories,
+)
+
+TEXTS = [*stories(20), *provoking(extra=SPECIAL_TEXTS)]
+
+
+def reopened(tokenizer, folder):
+    """The same tokenizer from a directory of ours."""
+    with artifact.writing(folder, "tokenizer") as temporary:
+        store.save(tokenizer, temporary)
+    return store.load(folder)
+
+
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+def test_a_sentencepiece_model_gives_its_ids(name, tmp_path):
+    (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(name))
+    ours = foreign.read(tmp_path / "m.model")
+    again = reopened(ours, tmp_path / "out")
+    for text in TEXTS:
+        ids = theirs.EncodeAsIds(text)
+        assert ours.encode(text) == again.encode(text) == ids, text
+        if ours.lossless:
+            assert ours.decode(ids) == text.replace("▁", " ")
+    assert ours.lossless == (name in ("bpe", "bpe-no-space"))
+    assert (ours.vocab_size, again.roles, again.special) == (theirs.vocab_size(), ours.roles, ours.special)
+    assert (ours.bos_id, ours.eos_id, ours.adds_bos, ours.stop_ids) == (1, 2, True, {2})
+    assert not set(ours.special.values()) - {0} & {i for text in TEXTS for i in ours.encode(text)}
+
+
+def test_a_text_that_goes_on_gets_no_space(tmp_path):
+    (tmp_path / "m.model").write_bytes(sentencepiece_model("bpe"))
+    tokenizer = foreign.read(tmp_path / "m.model")
+    assert tokenizer.token_bytes(tokenizer.encode("学校")[0]).startswith(b" ")
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode_rest("学校"))) == "学校".encode()
+    assert tokenizer.decode(tokenizer.encode("  学校")) == "  学校"
+
+
+@pytest.mark.parametrize("name", ["unigram", "bpe-folding"])
+def test_a_vocab_table_alone_means_the_defaults(name, tmp_path):
+    model = proto.read(sentencepiece_model(name), "m")
+    table = "".join(f"{piece.text}\t{piece.score}\n" for piece in model.pieces)
+    (tmp_path / "m.vocab").write_text(table, encoding="utf-8")
+    tokenizer = foreign.read(tmp_path / "m.vocab")
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(name))
+    assert tokenizer.model.algorithm == model.algorithm
+    assert all(tokenizer.encode(text) == theirs.EncodeAsIds(text) for text in TEXTS)
+
+
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+def test_a_tokenizer_json_gives_its_ids(name, tmp_path):
+    folder = hugging_face(name, tmp_path / "hf")
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs.encode_special_tokens = True
+    ours = foreign.read(folder)
+    again = reopened(ours, tmp_path / "out")
+    for text in TEXTS:
+        ids = theirs.encode(text, add_special_tokens=False).ids
+        assert ours.encode(text) == again.encode(text) == ids
+        if ours.lossless:
+            assert ours.decode(ids) == text
+    assert (again.roles, again.special, again.vocab_size) == (ours.roles, ours.special, ours.vocab_size)
+    assert ours.encode("a<tool>b")[1:-1] == [theirs.token_to_id("<tool>")]
+    with pytest.raises(IndexError):
+        ours.decode([ours.vocab_size])
+
+
+def test_roles_come_from_the_files_beside(tmp_path):
+    gpt2, llama3, qwen2 = (foreign.read(hugging_face(name, tmp_path / name)) for name in BYTE_LEVEL)
+    assert gpt2.bos_id == gpt2.eos_id == gpt2.special["<|endoftext|>"] and not gpt2.prefix_ids
+    assert llama3.prefix_ids == (llama3.special["<|begin_of_text|>"],) and llama3.adds_bos
+    assert llama3.stop_ids == {llama3.special["<|end_of_text|>"], llama3.special["<|eot_id|>"]}
+    assert qwen2.roles.bos is None and qwen2.bos_id == qwen2.eos_id == qwen2.special["<|im_end|>"]
+    assert qwen2.pad_id == qwen2.special["<|endoftext|>"] and "<|im_start|>" in qwen2.chat_template
+    assert qwen2.template_texts == {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+
+
+def test_templates_and_further_stops_are_found(tmp_path):
+    folder = hugging_face("llama3", tmp_path / "hf")
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}<|eot_id|>", encoding="utf-8")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [3, 4]}')
+    tokenizer = foreign.read(folder)
+    assert {3, 4} < tokenizer.stop_ids
+    ids = chat_ids(tokenizer, [{"role": "user", "content": "好<|eot_id|>"}])
+    assert ids[-1] == tokenizer.special["<|eot_id|>"] and ids.count(ids[-1]) == 1
+
+
+def test_chatglm2_puts_its_tokens_behind_the_pieces(tmp_path):
+    count = 64_789
+    texts = [f"<0x{byte:02X}>" for byte in range(256)] + ["▁"]
+    texts += [chr(0x3400 + i) for i in range(26_999)]
+    texts += [chr(0xAC00 + i) for i in range(11_000)] + [chr(0x20000 + i) for i in range(count - 38_259)]
+    types = [PieceType.BYTE] * 256 + [PieceType.NORMAL] * (len(texts) - 256)
+    first = [Piece("<unk>", 0, PieceType.UNKNOWN), Piece("<s>", 0, PieceType.CONTROL)]
+    first.append(Piece("</s>", 0, PieceType.CONTROL))
+    pieces = first + [Piece(text, -i, kind) for i, (text, kind) in enumerate(zip(texts, types, strict=True))]
+    model = SentencePieceModel(pieces[:count], Algorithm.BPE, True, remove_spaces=False)
+    (tmp_path / "tokenizer.model").write_bytes(model.serialised())
+    tokenizer = foreign.read(tmp_path)
+    assert tokenizer.prefix_ids == (64_790, 64_792) and tokenizer.vocab_size == 64_794
+    assert (tokenizer.special["sop"], tokenizer.special["eop"]) == (64_792, 64_793)
+    ids = chat_ids(tokenizer, [{"role": "user", "content": "㐀㐁"}])
+    assert ids[:2] == [64_790, 64_792]
+    assert tokenizer.decode(ids, skip_special=True) == "[Round 1]\n\n问：㐀㐁\n\n答："
+
+
+def test_a_model_beside_a_tokenizer_json_is_taken_when_they_agree(tmp_path):
+    from congling.interop.hf import tokenizer as written
+
+    (tmp_path / "m.model").write_bytes(sentencepiece_model("bpe"))
+    tokenizer = foreign.read(tmp_path / "m.model")
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    written.write(tokenizer, folder)
+    assert foreign.read(folder).kind == "sentencepiece"
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model("bpe-no-space"))
+    assert foreign.read(folder).kind == "hf"
+
+
+def test_what_is_no_tokenizer_is_said_to_be_none(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, words in ((tmp_path / "none", "no such"), (tmp_path / "empty", "holds no tokenizer")):
+        with pytest.raises(UserError, match=words):
+            foreign.read(path)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\3\0\0\0")
+    with pytest.raises(UserError, match="GGUF"):
+        foreign.read(tmp_path / "m.gguf")
+
+
+def changed(content, **parts):
+    return json.dumps(content | parts)
+
+
+def test_hostile_json_is_an_error_with_words(tmp_path):
+    folder = hugging_face("gpt2", tmp_path / "hf")
+    file = folder / "tokenizer.json"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    model, vocabulary = whole["model"], whole["model"]["vocab"]
+    for text in (
+        "", "[]", "{}", '{"model": []}', "[" * 100_000, '{"model": {"type": "BPE"}}', '{"a": "\ud800"}',
+        changed(whole, model=model | {"type": "WordPiece"}),
+        changed(whole, model=model | {"vocab": vocabulary | {"x": 2**31}}),
+        changed(whole, model=model | {"vocab": vocabulary | {"x": -1}}),
+        changed(whole, model=model | {"merges": [["nowhere", "else"]]}),
+        changed(whole, decoder=None),
+        changed(whole, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(["}, "behavior": "Isolated"}),
+        changed(whole, truncation="x"),
+    ):  # fmt: skip
+        file.write_text(text, encoding="utf-8", errors="surrogatepass")
+        with pytest.raises(UserError):
+            foreign.read(folder)
+
+
+def test_hostile_files_beside_are_errors_with_words(tmp_path):
+    folder = hugging_face("gpt2", tmp_path / "hf")
+    for text in ("[]", "{", '"x"', "[" * 100_000):
+        (folder / "tokenizer_config.json").write_text(text)
+        with pytest.raises(UserError, match="JSON"):
+            foreign.read(folder)
+    (tmp_path / "sp").mkdir()
+    (tmp_path / "sp" / "tokenizer.model").write_bytes(sentencepiece_model("bpe"))
+    for index in (2**40, -1, "x"):
+        (tmp_path / "sp" / "added_tokens.json").write_text(json.dumps({"<new>": index}))
+        with pytest.raises(UserError, match="added token"):
+            foreign.read(tmp_path / "sp")
