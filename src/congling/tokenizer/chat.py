@@ -131,6 +131,11 @@ def _role(message: Message) -> str:
     return role
 
 
+def _text_ids(tokenizer: Tokenizer, text: str, before: Sequence[int]) -> list[int]:
+    """Ids of ordinary characters; within a conversation no tokenizer puts a space of its own first."""
+    return tokenizer.encode_rest(text) if before else tokenizer.encode(text)
+
+
 def _template_ids(tokenizer: Tokenizer, text: str, before: Sequence[int]) -> list[int]:
     """Ids of text the template itself wrote: here, and only here, special tokens are recognised."""
     if not tokenizer.special:
