@@ -233,6 +233,15 @@ def test_weights_that_are_not_those_of_the_configuration(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_bytes_that_are_no_text_break_no_message(tmp_path):
+    path = saved(tmp_path, general__name=Field("string", "m\udcff"))
+    assert read(path).facts["name"] == "m?"
+    other = rewritten(path, lambda keys, arrays: keys.update({"general.type": Field("string", "m\udcff")}))
+    with pytest.raises(UserError) as raised:
+        read(other)
+    assert str(raised.value).encode()
+
+
 def test_an_output_that_exists_is_kept(tmp_path):
     path = saved(tmp_path)
     with pytest.raises(UserError, match="exists"):

@@ -88,7 +88,7 @@ def architecture_of(file: GGUFFile) -> str:
     """
     kind = file.text("general.type", "model")
     if kind != "model":
-        raise UserError(f"this GGUF file holds no model, but: {kind}", where=file.path)
+        raise UserError("this GGUF file holds something other than a model", where=file.path, value=kind)
     architecture = file.text("general.architecture")
     if architecture not in READABLE:
         hint = f"readable: {', '.join(sorted(READABLE))}"

@@ -39,7 +39,8 @@ def read(path: Path | str) -> ForeignModel:
     config = config_from(file)
     weights = GGUFWeights(file, pieces(file, config, architecture))
     facts = {
-        "name": file.text("general.name", Path(path).stem),
+        # A name may be any bytes; in messages and manifests it must be text.
+        "name": file.text("general.name", Path(path).stem).encode("utf-8", "replace").decode(),
         "architecture": architecture,
         "types": dict(Counter(tensor.type for tensor in file.tensors.values())),
         "chat": file.flag(_CHAT, "tokenizer.chat_template" in file.fields),
