@@ -113,6 +113,20 @@ def test_an_end_of_text_stands_in_for_a_missing_end_of_turn(tokenizer: Tokenizer
     ("{{ messages[0]['content'] }}", "leaves out the answers"),
     ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "without end"),
     ("{{ '%9999999999d' % 1 }}", "need no %"),
+    ("{{ 'a' | center(9999999999) }}", "center"),
+    ("{{ 'a'.ljust(9999999999) }}", "unsafe"),
+    ("{% set n = namespace(x='aa') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "value"),
+    ("{% set n = namespace(x='aa') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "value"),
+    ("{% set n = namespace(x='aa') %}{% for i in range(99) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}"
+     "{% endfor %}", "without end"),
+    ("{% set n = namespace(x='aa') %}{% for i in range(99) %}{% set n.x = n.x.replace('a', 'aaaa') %}"
+     "{% endfor %}", "value"),
+    ("{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "value"),
+    ("{{ range(99999) | join('" + "a" * 99 + "') }}", "value"),
+    ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "does not work"),
+    ("{% macro a(n) %}{% if n %}{{ a(n - 1) }}{{ a(n - 1) }}{% endif %}{% endmacro %}{{ a(60) }}", "end"),
+    ("{% set x %}{% for i in range(99999) %}" + "字" * 9999 + "{% endfor %}{% endset %}", "without end"),
+    ("字" * 300_000, "too long"),
 ])  # fmt: skip
 def test_templates_that_do_no_good_are_errors(tokenizer: Tokenizer, template: str, reason: str):
     tokenizer.chat_template = template

@@ -26,11 +26,11 @@ LONGEST = 1_000_000
 _LARGEST = 100_000  # characters or items of a value; texts of messages never pass through a template
 _SOURCE = 200_000  # characters of a template
 _EFFORT = 50_000_000  # about a second; a turn of a loop or a call costs _TURN, output its length
-_TURN = 250
+_TURN = 500
 _FILTERS = (
     "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "forceescape", "int", "items",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round", "safe",
-    "select", "selectattr", "sort", "string", "sum", "title", "trim", "unique", "upper",
+    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round",
+    "safe", "select", "selectattr", "sort", "string", "sum", "title", "trim", "unique", "upper",
 )  # fmt: skip
 _PADDING = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map", "translate"}
 
