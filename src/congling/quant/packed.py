@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from congling.quant import ggml
 from congling.quant.unpack import check_type, unpack
 
-PIECE_VALUES = {"cpu": 2**18, "cuda": 2**24}
-"""Values unpacked at once: what a CPU's second-level cache holds; enough to fill a GPU."""
+PIECE_VALUES = {"cpu": 2**19, "cuda": 2**24}
+"""Values unpacked at once: about what a CPU's second-level cache holds; enough to fill a GPU."""
 
 
 class Packed(nn.Module):
@@ -65,7 +65,7 @@ class Packed(nn.Module):
         """``x @ matrixᵀ + bias``: (N, I) -> (N, R)."""
         y = x.new_empty(len(x), self.rows)
         for part, rows in self.pieces(x.dtype):
-            y[:, part] = x @ rows.T
+            torch.mm(x, rows.T, out=y[:, part])
         if self.heads is not None:
             y = y.view(len(x), self.heads, -1, 2).transpose(2, 3).reshape(y.shape)
         return y if self.bias is None else y.add_(self.bias)
@@ -74,9 +74,12 @@ class Packed(nn.Module):
         """``gradient @ matrix``: (N, R) -> (N, I)."""
         if self.heads is not None:
             gradient = gradient.view(len(gradient), self.heads, 2, -1).transpose(2, 3).reshape(gradient.shape)
-        total = gradient.new_zeros(len(gradient), self.inputs)
+        total = gradient.new_empty(len(gradient), self.inputs)
         for part, rows in self.pieces(gradient.dtype):
-            total.addmm_(gradient[:, part], rows)
+            if part.start == 0:
+                torch.mm(gradient[:, part], rows, out=total)
+            else:
+                total.addmm_(gradient[:, part], rows)
         return total
 
     def pieces(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
