@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from congling.core.errors import UserError
 from congling.tokenizer import store, training
 from congling.tokenizer.base import CHATML, IM_END, IM_START, Tokenizer
-from congling.tokenizer.chat import PLAIN, chat_ids, render
+from congling.tokenizer.chat import chat_ids, render
 from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.turns import PLAIN
 
 TEXT = "从零开始学写字。 学而时习之，不亦说乎？\n" * 20
 LLAMA_2 = (
@@ -97,6 +98,7 @@ def test_without_a_template_a_line_asks_and_the_end_of_text_ends(tokenizer: Toke
     question, answer = tokenizer.encode("学而时习之"), tokenizer.encode("不亦说乎？")
     line = tokenizer.encode("\n")
     assert found.ids == [tokenizer.bos_id, *question, *line, *answer, tokenizer.eos_id] and found.ended
+    assert chat_ids(tokenizer, [QUESTION]) == found.ids[: 1 + len(question) + len(line)]
 
 
 def test_an_end_of_text_stands_in_for_a_missing_end_of_turn(tokenizer: Tokenizer):

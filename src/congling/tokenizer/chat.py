@@ -18,15 +18,11 @@ from dataclasses import dataclass
 from congling.core.errors import UserError
 from congling.tokenizer import cage
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.turns import PLAIN
 
 Message = Mapping[str, str]
 """``{"role": "user", "content": "…"}``; roles are system, user, assistant and tool."""
 ASSISTANT = "assistant"
-PLAIN = (
-    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '\\n' }}{% endfor %}"
-)
-"""For a tokenizer that has no template: a line for what is said, then the answer and the end of the text."""
 
 _MARK = "\ue000{}\ue001"  # private use: stands for the text of one message while the template runs
 _MARKS = re.compile("\ue000(\\d+)\ue001")

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 PLAIN = (
     "{% for message in messages %}{{ message['content'] }}"
-    "{% if not loop.last or not add_generation_prompt %}{{ '\\n' }}{% endif %}{% endfor %}"
+    "{{ eos_token if message['role'] == 'assistant' else '\\n' }}{% endfor %}"
 )
-"""Template for models that only continue a text: what was said, line by line."""
+"""Template for models that have none: a line for what is said, then the answer and the end of the text."""
 
 CHATGLM2 = (
     "{{ '[gMASK]sop' }}{% set round = namespace(number=0) %}{% for message in messages %}"
