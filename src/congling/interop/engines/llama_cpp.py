@@ -1,8 +1,6 @@
 """The real llama.cpp as an engine: tokens, logits and greedy text of a GGUF file, with adapters or without.
 
-Calls go to the library's C interface. Its parameter structures are taken as the library fills them in; only
-their first integers (sizes of the context), unchanged for years, are set, and in ``exact`` mode the two
-settings below, which are found by their default values.
+Keys and values, tokens and adapters are the program's own; ``llama_cpp_library`` declares its functions.
 """
 
 # T tokens, V vocabulary
@@ -12,61 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.interop.engines import llama_cpp_library as binding
 from congling.quant import library
-
-_POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
-
-
-class _Parameters(ctypes.Structure):
-    """Any of the library's parameter structures, larger than all of them."""
-
-    _fields_ = (("bytes", ctypes.c_uint8 * 1024),)
-
-
-class _Batch(ctypes.Structure):
-    """``llama_batch``: tokens, their places, their sequences, and which of them want logits."""
-
-    _fields_ = (
-        ("count", _INT), ("token", ctypes.POINTER(_INT)), ("embedding", _POINTER),
-        ("position", ctypes.POINTER(_INT)), ("sequences", ctypes.POINTER(_INT)),
-        ("sequence", ctypes.POINTER(ctypes.POINTER(_INT))), ("wanted", ctypes.POINTER(ctypes.c_int8)),
-    )  # fmt: skip
-
-
-_Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, _POINTER)
-_SIGNATURES: dict[str, tuple[object, ...]] = {
-    "llama_backend_init": (None,),
-    "llama_log_set": (None, _Log, _POINTER),
-    "llama_model_default_params": (_Parameters,),
-    "llama_context_default_params": (_Parameters,),
-    "llama_model_load_from_file": (_POINTER, ctypes.c_char_p, _Parameters),
-    "llama_model_free": (None, _POINTER),
-    "llama_init_from_model": (_POINTER, _POINTER, _Parameters),
-    "llama_free": (None, _POINTER),
-    "llama_set_n_threads": (None, _POINTER, _INT, _INT),
-    "llama_model_get_vocab": (_POINTER, _POINTER),
-    "llama_vocab_n_tokens": (_INT, _POINTER),
-    "llama_tokenize": (_INT, _POINTER, ctypes.c_char_p, _INT, _POINTER, _INT, ctypes.c_bool, ctypes.c_bool),
-    "llama_token_to_piece": (_INT, _POINTER, _INT, ctypes.c_char_p, _INT, _INT, ctypes.c_bool),
-    "llama_batch_init": (_Batch, _INT, _INT, _INT),
-    "llama_batch_free": (None, _Batch),
-    "llama_decode": (_INT, _POINTER, _Batch),
-    "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), _POINTER, _INT),
-    "llama_get_memory": (_POINTER, _POINTER),
-    "llama_memory_clear": (None, _POINTER, ctypes.c_bool),
-    "llama_state_seq_get_size": (ctypes.c_size_t, _POINTER, _INT),
-    "llama_adapter_lora_init": (_POINTER, _POINTER, ctypes.c_char_p),
-    "llama_adapter_lora_free": (None, _POINTER),
-    "llama_set_adapters_lora": (_INT, _POINTER, ctypes.POINTER(_POINTER), ctypes.c_size_t,
-                                ctypes.POINTER(ctypes.c_float)),
-}  # fmt: skip
 
 
 class LlamaCpp:
@@ -99,15 +50,15 @@ class LlamaCpp:
         """
         self._model = self._context = None
         self._adapters: list[int] = []
-        self._library = _library()
+        self._library = binding.load()
         self.path, self.context = Path(path), context
         if not self.path.is_file():
             raise UserError("no such file", value=str(path))
-        _said.clear()
+        binding.said.clear()
         defaults = self._library.llama_model_default_params()
         self._model = self._library.llama_model_load_from_file(os.fsencode(path), defaults)
         if not self._model:
-            raise UserError("llama.cpp refuses the model", where=path, value=_last_words())
+            raise UserError("llama.cpp refuses the model", where=path, value=binding.last_words())
         try:
             self._open(threads, exact=exact)
             self.set_adapters(adapters)
@@ -128,12 +79,12 @@ class LlamaCpp:
     def _open(self, threads: int, *, exact: bool) -> None:
         parameters = self._library.llama_context_default_params()
         if exact:
-            _in_32_bits(parameters)
-        sizes = ctypes.cast(ctypes.byref(parameters), ctypes.POINTER(_INT))
+            binding.in_32_bits(parameters)
+        sizes = ctypes.cast(ctypes.byref(parameters), ctypes.POINTER(binding.INT))
         sizes[0] = sizes[1] = sizes[2] = self.context  # context, and both batch sizes: whole texts at once
         self._context = self._library.llama_init_from_model(self._model, parameters)
         if not self._context:
-            raise UserError("llama.cpp cannot run the model", where=self.path, value=_last_words())
+            raise UserError("llama.cpp cannot run the model", where=self.path, value=binding.last_words())
         self._library.llama_set_n_threads(self._context, threads, threads)
         self._vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocab_size = int(self._library.llama_vocab_n_tokens(self._vocabulary))
@@ -145,9 +96,9 @@ class LlamaCpp:
             UserError: llama.cpp cannot tokenise it.
         """
         raw = text.encode()
-        room = (_INT * (len(raw) + 16))()
+        room = (binding.INT * (len(raw) + 16))()
         count = self._library.llama_tokenize(
-            self._vocabulary, raw, len(raw), ctypes.cast(room, _POINTER), len(room), bos, special
+            self._vocabulary, raw, len(raw), ctypes.cast(room, binding.POINTER), len(room), bos, special
         )
         if count < 0:
             raise UserError("llama.cpp cannot tokenise this text", value=text)
@@ -191,18 +142,18 @@ class LlamaCpp:
         Raises:
             UserError: llama.cpp refuses a file, for instance one made for another base.
         """
-        _said.clear()
+        binding.said.clear()
         fresh: list[int] = []
         for path, _ in adapters:
             adapter = self._library.llama_adapter_lora_init(self._model, os.fsencode(path))
             if not adapter:
                 for done in fresh:
                     self._library.llama_adapter_lora_free(done)
-                raise UserError("llama.cpp refuses the adapter", where=path, value=_last_words())
+                raise UserError("llama.cpp refuses the adapter", where=path, value=binding.last_words())
             fresh.append(adapter)
         strengths = (ctypes.c_float * len(fresh))(*(strength for _, strength in adapters))
         self._library.llama_set_adapters_lora(
-            self._context, (_POINTER * len(fresh))(*fresh), len(fresh), strengths
+            self._context, (binding.POINTER * len(fresh))(*fresh), len(fresh), strengths
         )
         for old in self._adapters:
             self._library.llama_adapter_lora_free(old)
@@ -246,57 +197,8 @@ class LlamaCpp:
         finally:
             self._library.llama_batch_free(batch)
         if code:
-            raise UserError(f"llama.cpp failed with code {code}", where=self.path, value=_last_words())
+            raise UserError(f"llama.cpp failed with code {code}", where=self.path, value=binding.last_words())
 
     def _row(self, place: int) -> np.ndarray:
         pointer = self._library.llama_get_logits_ith(self._context, place)
         return np.ctypeslib.as_array(pointer, (self.vocab_size,)).copy()
-
-
-def _in_32_bits(parameters: _Parameters) -> None:
-    """Set an F32 cache and no fused attention, where the defaults show these settings; else leave all as is.
-
-    ``type_k`` and ``type_v`` are the only neighbours that are both 1 (F16); ``flash_attn_type`` is the last
-    of four neighbours that are -1 (to be decided). A test holds this against the installed library.
-    """
-    values = np.ctypeslib.as_array(parameters.bytes).view(np.int32)
-    pairs = [at for at in range(4, len(values) - 1) if values[at] == values[at + 1] == 1]
-    undecided = [at for at in range(3, len(values)) if (values[at - 3 : at + 1] == -1).all()]
-    if len(pairs) == 1 and len(undecided) == 1:
-        values[pairs[0] : pairs[0] + 2] = 0
-        values[undecided[0]] = 0
-
-
-_said: list[str] = []
-"""What the library logged since the last load: it explains refusals only there."""
-
-
-def _last_words() -> str:
-    told = [line.strip() for line in "".join(_said).splitlines() if "error" in line.lower() or "fail" in line]
-    return told[0] if told else "no reason given"
-
-
-@_Log
-def _listen(level: int, text: bytes, data: int | None) -> None:
-    _said.append(text.decode("utf-8", "replace"))
-    del _said[:-400]
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    """The library with its signatures declared and its log caught.
-
-    Raises:
-        UserError: it is not installed, or lacks a function.
-    """
-    found = library.ggml()
-    for name, (result, *arguments) in _SIGNATURES.items():
-        function = getattr(found, name, None)
-        if function is None:
-            raise UserError(
-                "this build of llama.cpp does not export a function", value=name, hint=library.HINT
-            )
-        function.restype, function.argtypes = result, arguments
-    found.llama_log_set(_listen, None)
-    found.llama_backend_init()
-    return found

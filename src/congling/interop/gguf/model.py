@@ -92,13 +92,12 @@ def write(
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:
-    experts = model.config.mlp.experts if isinstance(model.config.mlp, MoEConfig) else 0
     total = parameters(model.config)
     keys = {
         "general.architecture": Field("string", architecture),
         "general.type": Field("string", "model"),
         "general.name": Field("string", str(model.facts.get("name", "congling"))),
-        "general.size_label": Field("string", gguf.size_label(total, total, 0, experts and 1)),
+        "general.size_label": Field("string", gguf.size_label(total, total, 0, 0)),
         "general.file_type": Field("u32", FILE_TYPES[type][0]),
     }
     if "chat" in model.facts:
