@@ -26,6 +26,7 @@ Kind = Literal["train_model", "finetune_lora"]
 MOMENTS = ("optimizer.adam.first_moments", "optimizer.adam.second_moments")
 PAST = "optimizer.adam.past_loss_values"
 ORDER, SINCE = "congling.moments.order", "congling.moments.since"
+_MOST_ITERATIONS = 2**31 - 1
 _OURS = "1"
 """Version of our order of moments: that of ``Slot`` lists."""
 
@@ -168,11 +169,11 @@ def progress_of(file: GGUFFile) -> Progress:
     """
     adam = file.text("optimizer.type", "adam") == "adam"
     return Progress(
-        iterations=_count(file, "training.iteration_count"),
+        iterations=_count(file, "training.iteration_count", most=_MOST_ITERATIONS),
         samples=_count(file, "training.sample_count"),
         tokens=_count(file, "training.token_count"),
         epochs=_count(file, "training.epoch_count", 0),
-        samples_hash=_count(file, "training.shuffle.samples_hash", 0),
+        samples_hash=_count(file, "training.shuffle.samples_hash", 0, most=2**64 - 1),
         shuffle_state=file.text("training.shuffle.rng_state", ""),
         sample_count=_count(file, "training.shuffle.sample_count", 0),
         next_sample=_count(file, "training.shuffle.next_sample", 0),
@@ -199,11 +200,14 @@ def moments_of(file: GGUFFile, slots: Sequence[Slot]) -> Moments | None:
             raise UserError(
                 f"{name} has {len(values)} values where the model has {total} parameters", where=file.path
             )
+        if not np.isfinite(values).all() or (name == MOMENTS[1] and (values < 0).any()):
+            raise UserError("moments that Adam cannot have made", where=file.path, value=name)
         ends = np.cumsum([slot.size for slot in slots])[:-1]
         found.append(
             {slot.key: slot.from_file(part) for slot, part in zip(slots, np.split(values, ends), strict=True)}
         )
-    return Moments(found[0], found[1], _count(file, SINCE))
+    done = _count(file, "training.iteration_count", most=_MOST_ITERATIONS)
+    return Moments(found[0], found[1], _count(file, SINCE, most=done))
 
 
 def past_losses(file: GGUFFile) -> np.ndarray:
@@ -217,17 +221,26 @@ def values_of(file: GGUFFile, slot: Slot) -> np.ndarray:
     Raises:
         UserError: it is missing, of another shape, or not finite.
     """
-    shape = file.info(slot.name).shape
-    if [size for size in shape if size > 1] != [size for size in slot.shape if size > 1]:
-        raise UserError(f"{slot.name} has shape {shape}, and {slot.shape} is due", where=file.path)
+    check_shape(file, slot)
     values = file.array(slot.name)
     if not np.isfinite(values).all():
         raise UserError("a tensor holds values that are not finite", where=file.path, value=slot.name)
     return slot.from_file(values)
 
 
-def _count(file: GGUFFile, key: str, *default: int) -> int:
+def check_shape(file: GGUFFile, slot: Slot) -> None:
+    """Compare a tensor in a file with what is due; the former programs dropped outer sizes of 1.
+
+    Raises:
+        UserError: it is missing or of another shape.
+    """
+    shape = file.info(slot.name).shape
+    if [size for size in shape if size > 1] != [size for size in slot.shape if size > 1]:
+        raise UserError(f"{slot.name} has shape {shape}, and {slot.shape} is due", where=file.path)
+
+
+def _count(file: GGUFFile, key: str, *default: int, most: int = 2**63 - 1) -> int:
     value = file.integer(key, *default)
-    if value < 0:
-        raise UserError("a count below zero", where=f"{file.path}: {key}", value=value)
+    if not 0 <= value <= most:
+        raise UserError("a count that cannot be", where=f"{file.path}: {key}", value=value)
     return value

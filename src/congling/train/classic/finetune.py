@@ -24,6 +24,8 @@ from congling.transform import lora
 from congling.transform.adapter import Adapter, Factors
 
 KIND: checkpoints.Kind = "finetune_lora"
+LONGEST_ROWS = 2**20
+"""Tokens in a row that a checkpoint may ask for."""
 
 
 def run(options: FinetuneOptions, out: Print = say) -> None:
@@ -75,6 +77,8 @@ def _base(options: FinetuneOptions, base_file: GGUFFile, file: GGUFFile | None) 
     architecture, context = architecture_of(base_file), options.ctx
     if file is not None and "ctx" not in options.given:
         context = file.integer(f"{architecture}.context_length", context)
+        if not 0 < context <= LONGEST_ROWS:
+            raise UserError("rows of this length cannot be trained on", where=file.path, value=context)
     model = load_packed(base_file, context=context)
     finetune_model.overridden(model, options, context)
     base = Base(model, architecture)

@@ -69,14 +69,12 @@ def _model(options: ScratchOptions, file: GGUFFile | None, words: Vocabulary) ->
         model = Transformer(scratch_model.new_config(options, size))
         scratch_model.initialise(model, options.seed, norms_at_one=options.norms_at_one)
         return model
-    config = scratch_model.stored_config(file)
+    config = scratch_model.stored_config(file, options.ctx if "ctx" in options.given else None)
     if size > config.vocab_size:
         raise UserError(
             f"the vocabulary has {size} tokens, and the checkpoint's model knows {config.vocab_size}",
             where=file.path, value=options.vocab_model, hint="name the --vocab-model it was begun with",
         )  # fmt: skip
-    if "ctx" in options.given:
-        config = config.replace(context=options.ctx)
     model = Transformer(config)
     scratch_model.loaded(model, file)
     return model

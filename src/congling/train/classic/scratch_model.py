@@ -15,6 +15,7 @@ from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import Field, GGUFFile, TensorData
 from congling.interop.gguf.names import gguf_name
 from congling.interop.llamacpp_checkpoint import Slot
+from congling.model.checkpoint import expected_shapes
 from congling.model.config import GatedMLPConfig, LinearScaling, ModelConfig, RMSNormConfig, RotaryConfig
 from congling.model.families import llama
 from congling.model.transformer import Transformer
@@ -48,13 +49,16 @@ def new_config(options: ScratchOptions, vocab_size: int) -> ModelConfig:
     return config.replace(norm=norm.model_dump(), positions=positions.model_dump())
 
 
-def stored_config(file: GGUFFile) -> ModelConfig:
-    """The architecture in a checkpoint or model.
+def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
+    """The architecture in a checkpoint or model, its tensors compared before anything is built.
+
+    ``context`` takes the place of the file's.
 
     Raises:
-        UserError: it is none of this trainer's.
+        UserError: it is none of this trainer's, or its tensors are not those of such a model.
     """
     config = config_from(file)
+    config = config if context is None else config.replace(context=context)
     plain = (
         isinstance(config.mlp, GatedMLPConfig) and not config.attention.bias and not config.attention.qk_norm
     )
@@ -65,6 +69,9 @@ def stored_config(file: GGUFFile) -> ModelConfig:
             value=file.text("general.architecture"),
             hint="congling import makes a checkpoint of it",
         )
+    expected_shapes(config, len(file.tensors), file.path)
+    for slot in slots_of(config):
+        checkpoints.check_shape(file, slot)
     return config
 
 

@@ -77,9 +77,15 @@ class Session:
         self.last = first + options.adam_iter
         self.log = IterationLog(self.last, out)
         self.schedule = _schedule(options, first, self.last)
-        self.adam = _adam(job, options)
-        self.tests = _tests(job, options)
-        self.trainer = _trainer(self)
+        config = _config(options, source.filling.context, self.last)
+        backend = Single(config)
+        job.model.to(backend.device).train()  # before Adam's moments, which lie beside the weights
+        job.model.checkpoint_blocks(options.use_checkpointing)
+        self.adam, self.tests = _adam(job, options), _tests(job, options)
+        self.trainer = Trainer(
+            job.model, self.batches, next_token, config, backend, optimizers=[self.adam],
+            rate=self.schedule.factor, before_update=self.before_update, ahead=0,
+        )  # fmt: skip
         self.trainer.step = first
         self.tokens, self.saved_at = job.done.tokens, first
         self.first_epoch, self.last_epoch_at = source.epochs, -1
@@ -236,17 +242,9 @@ def _tests(job: Job, options: TrainerOptions) -> StopTests:
     return tests
 
 
-def _trainer(session: Session) -> Trainer:
-    options, job = session.options, session.job
+def _config(options: TrainerOptions, context: int, last: int) -> TrainConfig:
     cuda = options.gpu_layers > 0 and torch.cuda.is_available()
-    config = TrainConfig(
-        steps=session.last + 1, context=session.source.filling.context, rows=options.batch,
-        accumulation=max(1, options.grad_acc), clip=0, seed=options.seed & 0xFFFFFFFF,
-        device="cuda" if cuda else "cpu", precision="fp32", compile="off",
-    )  # fmt: skip
-    job.model.train()
-    job.model.checkpoint_blocks(options.use_checkpointing)
-    return Trainer(
-        job.model, session.batches, next_token, config, Single(config), optimizers=[session.adam],
-        rate=session.schedule.factor, before_update=session.before_update, ahead=0,
+    return TrainConfig(
+        steps=last + 1, context=context, rows=options.batch, accumulation=max(1, options.grad_acc), clip=0,
+        seed=options.seed & 0xFFFFFFFF, device="cuda" if cuda else "cpu", precision="fp32", compile="off",
     )  # fmt: skip
