@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from congling.interop.adapters.fitting import is_gain, matrices
-from congling.model.families import gpt2, llama, qwen2, qwen3
+from congling.model.families import baichuan, deepseek_moe, gpt2, llama, qwen2, qwen3, qwen3_moe
 from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
@@ -16,6 +16,9 @@ CONFIGS = {
     "qwen3": qwen3(**SIZES),
     "qwen2": qwen2(**SIZES, tied=False),
     "gpt2": gpt2(**SIZES),
+    "baichuan": baichuan(**SIZES, tied=False),
+    "qwen3-moe": qwen3_moe(**SIZES, experts=4, tied=False),
+    "deepseek-moe": deepseek_moe(**SIZES, tied=False),
 }
 IDS = [1, *range(260, 290), 5, 77, 270, 3]
 

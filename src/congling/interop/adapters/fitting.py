@@ -16,6 +16,8 @@ QKV = tuple(f"attention.{part}.weight" for part in ("query", "key", "value"))
 """Ends of the names that some programs keep as one matrix, rows in this order."""
 LARGEST_RANK = 2**14
 
+_LARGEST_SCALE = 1e30  # far beyond any; more would not even be a float32
+
 
 def matrices(config: ModelConfig) -> Mapping[str, tuple[int, int]]:
     """(outputs, inputs) of every parameter that can have factors; a norm's gain is (W, 1)."""
@@ -57,7 +59,7 @@ def _check(name: str, factors: Factors, wanted: tuple[int, int], where: Path | s
         what = f"{name} is {wanted} here, so its factors must be (r, {inputs}) and ({outputs}, r)"
         raise UserError(what, where=where, value=f"{a} and {b}", hint="the adapter was made for another base")
     finite = factors.a.isfinite().all() and factors.b.isfinite().all()
-    if not finite or not abs(factors.scale) < float("inf"):
+    if not finite or not abs(factors.scale) <= _LARGEST_SCALE:
         raise UserError("the adapter holds values that are not finite", where=where, value=name)
 
 

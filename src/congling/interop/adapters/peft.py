@@ -94,6 +94,9 @@ def write(
     gains = [name for name in adapter.factors if is_gain(name) and kept.pop(name)]
     if gains:
         notes.append(f"{len(gains)} norm gains are left out: PEFT has no LoRA for them; merge to keep them")
+    if mixed := [name for name in adapter.factors if ".mlp." in name and config.mlp.kind == "moe"]:
+        kept = {name: part for name, part in kept.items() if name not in mixed}
+        notes.append(f"{len(mixed)} tensors of MLPs are left out: PEFT takes such names for those of experts")
     if not kept:
         raise UserError("a PEFT folder can hold nothing of this adapter", hint="merge it into the model")
     modules = _theirs(kept, config)
@@ -170,6 +173,11 @@ def _modules(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _class_of(config: ModelConfig) -> str:
+    """The class whose layers are named; Baichuan with ALiBi has one only in its own code."""
+    return "BaichuanForCausalLM" if config.positions.kind == "alibi" else architecture(config)
+
+
 def _is_layer(entry: Entry) -> bool:
     return entry.theirs.endswith(".weight") and not entry.one_expert
 
@@ -206,7 +214,7 @@ def _tied(factors: dict[str, Factors], folder: Path) -> dict[str, Factors]:
 def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Factors]:
     """Factors by the layers of transformers."""
     found: dict[str, Factors] = {}
-    for entry in ARCHITECTURES[architecture(config)]:
+    for entry in ARCHITECTURES[_class_of(config)]:
         if not _is_layer(entry):
             continue
         for layer in range(config.layers if "{}" in entry.theirs else 1):
@@ -219,7 +227,7 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
                 one = parts[0] if len(parts) == 1 else joined(parts, config.attention.rows)
                 assert one is not None
                 found[module] = one
-    held = {name.format(layer) for entry in ARCHITECTURES[architecture(config)] if _is_layer(entry)
+    held = {name.format(layer) for entry in ARCHITECTURES[_class_of(config)] if _is_layer(entry)
             for name in entry.ours for layer in range(config.layers)}  # fmt: skip
     if lost := factors.keys() - held:
         raise UserError("PEFT has no layer of its own for this tensor", value=min(lost))
