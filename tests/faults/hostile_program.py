@@ -65,6 +65,18 @@ def tokenizer(path: Path) -> None:
     use_tokenizer(read(path))
 
 
+def adapter(path: Path) -> None:
+    """An adapter, merged into its base; what is not finite must not get there."""
+    from victims import model
+
+    from congling.interop.adapters import read_any
+    from congling.transform.merge import merged
+
+    base = model(300)
+    weights = merged(base.state_dict(), [(read_any(path, base.config), 1.0)])
+    assert all(weights[name].isfinite().all() for name in weights), "values that are not finite"
+
+
 LOADERS: dict[str, Callable[[Path], None]] = {
     "gguf": foreign,
     "hf": foreign,
@@ -72,6 +84,7 @@ LOADERS: dict[str, Callable[[Path], None]] = {
     "checkpoint": checkpoint,
     "tokenizer": tokenizer,
     "sentencepiece": tokenizer,
+    "adapter": adapter,
 }
 
 

@@ -12,16 +12,19 @@ import sentencepiece
 import torch
 
 from congling.core import artifact
+from congling.interop import adapter_directory, adapters
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.hf import model as hf_model
 from congling.interop.llama2c import model as llama2c_model
 from congling.model.checkpoint import save_model
+from congling.model.config import ModelConfig
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.tokenizer import store, training
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.config import TokenizerConfig
+from congling.transform.adapter import Adapter, Factors
 
 TEXT = "从零开始学写字。学而时习之，不亦说乎？云对雨，雪对风，晚照对晴空。hello world 123\n" * 12
 
@@ -123,6 +126,34 @@ def sentencepiece_model(folder: Path, algorithm: str, **options: object) -> Path
     return folder / "tokenizer.model"
 
 
+def adapter_base() -> ModelConfig:
+    """The model that the adapters below are for."""
+    return model(300).config
+
+
+def adapter() -> Adapter:
+    """Factors for some of its tensors."""
+    weights = model(300).state_dict()
+    torch.manual_seed(1)
+    names = [name for name in weights if ".attention." in name or ".gate." in name]
+    return Adapter({
+        name: Factors(torch.randn(4, weights[name].shape[1]), torch.randn(weights[name].shape[0], 4), 0.5)
+        for name in names
+    })  # fmt: skip
+
+
+def foreign_adapter(folder: Path, kind: str) -> Path:
+    """An adapter as another program has it."""
+    adapters.write(adapter(), adapter_base(), kind, folder / kind)  # type: ignore[arg-type]
+    return folder / kind
+
+
+def adapter_folder(folder: Path) -> Path:
+    """An adapter directory of ours."""
+    base = adapter_directory.Base("0" * 64, "base", adapter_base())
+    return adapter_directory.write(folder / "adapter", adapter(), base)
+
+
 FORMATS: dict[str, Callable[[Path], Path]] = {
     "checkpoint": checkpoint,
     "gguf": gguf,
@@ -130,6 +161,10 @@ FORMATS: dict[str, Callable[[Path], Path]] = {
     "gguf-gpt2": lambda folder: gguf(folder, "character", "F16", family="gpt2"),
     "hf": hf,
     "hf-experts": lambda folder: hf(folder, family="qwen3-moe", experts=4, tied=False),
+    "adapter": adapter_folder,
+    "adapter-gguf": lambda folder: foreign_adapter(folder, "gguf-lora").rename(folder / "lora.gguf"),
+    "adapter-ggla": lambda folder: foreign_adapter(folder, "ggla"),
+    "adapter-peft": lambda folder: foreign_adapter(folder, "peft"),
     "sentencepiece-unigram": lambda folder: sentencepiece_model(folder, "unigram", vocab_size=40),
     "sentencepiece-bpe": lambda folder: sentencepiece_model(
         folder, "bpe", vocab_size=340, byte_fallback=True, normalization_rule_name="identity"

@@ -7,6 +7,8 @@ from torch import Tensor
 from congling.core.errors import UserError
 from congling.transform.adapter import Adapter, Factors
 
+_STRONGEST = 1e6  # keeps its product with any scale within float32
+
 
 def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]]) -> Mapping[str, Tensor]:
     """Weights with each adapter in them at its strength: ``W + Σ strength · scale · b @ a``, as float32.
@@ -20,7 +22,7 @@ def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, floa
     """
     for adapter, strength in adapters:
         where = adapter.facts.get("name")
-        if not abs(strength) < float("inf"):
+        if not abs(strength) <= _STRONGEST:
             raise UserError("the strength of an adapter is a finite number", where=where, value=strength)
         if lost := adapter.factors.keys() - weights.keys():
             raise UserError("the adapter changes a tensor that the model does not have", where=where,
@@ -48,7 +50,9 @@ class _Merged(Mapping[str, Tensor]):
             matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
         if not total.isfinite().all():  # factors may be finite and their product not
             where = changes[-1][2]
-            raise UserError("merged values are beyond float32: this adapter is damaged", where=where, value=name)
+            raise UserError(
+                "merged values are beyond float32: the adapter is damaged", where=where, value=name
+            )
         return total
 
     def __iter__(self) -> Iterator[str]:
