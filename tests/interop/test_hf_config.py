@@ -107,16 +107,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "rotary factor": ({"rope_scaling": {"rope_type": "linear"}}, "factor"),
     "rotary factor of zero": ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor"),
     "rotary part": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-    "window": (
-        {"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "sliding_window.*\n.*to 4096",
-    ),
-    "window left out": (
-        {"architectures": ["MistralForCausalLM"], "rope_scaling": None}, "sliding_window.*4096",
-    ),
-    "window of some layers": (
-        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}, "window",
-    ),
-    "kinds of layers": ({"sliding_window": 64, "layer_types": ["sliding_attention"]}, "sliding_window"),
     "missing key": ({"hidden_size": None}, "missing.*hidden_size"),
     "text for a number": ({"hidden_size": "4096"}, "hidden_size"),
     "truth for a number": ({"num_hidden_layers": True}, "num_hidden_layers"),
@@ -129,6 +119,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "endless epsilon": ({"rms_norm_eps": float("inf")}, "epsilon"),
     "odd heads": ({"head_dim": 33}, "even head_width"),
 }  # fmt: skip
+
+
+WINDOWS: dict[str, tuple[dict[str, Any], int]] = {
+    "window": ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, 4096),
+    "window left out": ({"architectures": ["MistralForCausalLM"]}, 4096),
+    "of some layers": (
+        {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}, 64,
+    ),
+    "kinds of layers": ({"sliding_window": 64, "layer_types": ["sliding_attention"]}, 64),
+    "wider than the context": ({"architectures": ["MistralForCausalLM"], "sliding_window": 2**20}, 131_072),
+    "none": ({"architectures": ["MistralForCausalLM"], "sliding_window": None}, 131_072),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WINDOWS)
+def test_the_context_ends_where_a_window_would_begin_to_hide_tokens(case: str):
+    changes, context = WINDOWS[case]
+    assert config_from(LLAMA | changes, "config.json").context == context
 
 
 @pytest.mark.parametrize("case", REFUSED)

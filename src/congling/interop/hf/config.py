@@ -88,10 +88,9 @@ def _llama(settings: Settings) -> dict[str, Any]:
         raise UserError("hidden_size must be a multiple of num_attention_heads", where=settings.where,
                         value=width)  # fmt: skip
     context = settings.integer("max_position_embeddings", "model_max_length")
-    _refuse_window(settings, context)
     return {
         "vocab_size": settings.integer("vocab_size"),
-        "context": context,
+        "context": _without_window(settings, context),
         "layers": settings.integer("num_hidden_layers"),
         "width": width,
         "attention": {
@@ -254,18 +253,15 @@ def _rotary(settings: Settings) -> dict[str, Any]:
     return {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
 
 
-def _refuse_window(settings: Settings, context: int) -> None:
-    """Refuse a model in which a token no longer sees those further back than a window."""
+def _without_window(settings: Settings, context: int) -> int:
+    """The context up to which a model with sliding windows is the same as one without: the window."""
     # Here a null means that there is no window, while a key left out may mean that there is one.
     window = settings.values.get("sliding_window", settings.defaults.get("sliding_window"))
     if window is None or settings.get("use_sliding_window") is False:
-        return
+        return context
     window, kinds = settings.integer("sliding_window"), settings.get("layer_types")
     if isinstance(kinds, list):
         windowed = any(kind != "full_attention" for kind in kinds)
     else:  # blocks from this number on look through the window
         windowed = (settings.get("max_window_layers") or 0) < settings.integer("num_hidden_layers")
-    if windowed and window < context:
-        raise UserError("sliding_window: attention through a window is not supported", where=settings.where,
-                        value=window, hint=f"up to {window} tokens the model is the same without it: set "
-                        f"max_position_embeddings to {window}")  # fmt: skip
+    return min(window, context) if windowed else context

@@ -66,6 +66,8 @@ def read(folder: Path | str) -> ForeignModel:
     notes = []
     if folded:
         notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
+    if config.context < (values.get("max_position_embeddings") or 0):
+        notes.append(f"the context is that of the sliding window, {config.context} tokens")
     if baichuan:
         notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
     facts: dict[str, Any] = {
