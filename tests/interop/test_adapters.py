@@ -80,6 +80,15 @@ def test_what_is_written_is_read_again(tmp_path, family, format):
     assert max(part.rank for part in back.factors.values()) <= 7
 
 
+def test_the_class_of_a_folder_is_no_architecture_of_gguf(tmp_path):
+    config = CONFIGS["llama"]
+    adapters.write(adapter_of(config), config, "gguf-lora", tmp_path / "a.gguf", "LlamaForCausalLM")
+    assert GGUFFile.open(tmp_path / "a.gguf").text("general.architecture") == "llama"
+    assert adapters.read_any(tmp_path / "a.gguf", config, "LlamaForCausalLM").factors
+    adapters.write(adapter_of(config), config, "gguf-lora", tmp_path / "b.gguf", "baichuan")
+    assert same(adapters.read_any(tmp_path / "b.gguf", config), adapter_of(config), tolerance=1e-7)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_scale_is_kept_bit_for_bit(tmp_path, format):
     config = CONFIGS["llama"]

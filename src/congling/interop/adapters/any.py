@@ -8,6 +8,7 @@ from congling.interop import adapter_directory
 from congling.interop.adapters import ggla, gguf, peft
 from congling.interop.adapters.fitting import checked
 from congling.interop.detect import ADAPTERS, kind_of
+from congling.interop.gguf.config import READABLE
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter
 
@@ -20,7 +21,8 @@ def read_any(path: Path | str, config: ModelConfig, architecture: str | None = N
     Args:
         path: an adapter directory or the run that made one, a GGUF or ggla file, or a PEFT folder.
         config: of the base.
-        architecture: the base's architecture in its GGUF file, where it is one; for names and order of rows.
+        architecture: the base's architecture in its GGUF file, where it is one, for names and order of rows;
+            a class of transformers, as a folder's facts have it, says nothing here.
 
     Raises:
         UserError: it is no adapter, damaged, or made for another base.
@@ -28,6 +30,7 @@ def read_any(path: Path | str, config: ModelConfig, architecture: str | None = N
     path = Path(path)
     if (found := adapter_directory.locate(path)) is not None:
         return checked(adapter_directory.read(found), config, found)
+    architecture = architecture if architecture in READABLE else None
     match kind_of(path):
         case "gguf-lora":
             return gguf.read(path, config, architecture)
@@ -54,6 +57,7 @@ def write(
     Raises:
         UserError: the format can hold nothing of it, does not exist, or something is at ``path``.
     """
+    architecture = architecture if architecture in READABLE else None
     match to:
         case "gguf-lora":
             return gguf.write(adapter, config, path, architecture, overwrite=overwrite)
