@@ -1,7 +1,8 @@
 """Opens files that may be hostile, one after another, under limits; says how each ended.
 
-Reads a path a line from standard input, writes a JSON object a line: ``outcome`` (``used``, ``refused``, or
-``error`` with a traceback), CPU ``seconds``, and ``growth``, the most memory taken while it was open.
+Reads a JSON object a line from standard input (``kind``, ``path``, whether it is ``whole``) and writes one a
+line: ``outcome`` (``used``, ``refused``, or ``error`` with a traceback), CPU ``seconds``, and ``growth``, the
+most memory taken while it was open.
 """
 
 import faulthandler
@@ -116,15 +117,15 @@ def opened(load: Callable[[Path], None], path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer until the input ends; the first file is whole and warms everything up."""
+    """Answer until the input ends; files that are whole come first of their kind and warm everything up."""
     torch.set_num_threads(1)
-    load = LOADERS[sys.argv[1].split("-")[0]]
-    for number, line in enumerate(sys.stdin):
-        answer = opened(load, Path(line.rstrip("\n")))
-        if number == 0:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if not asked["whole"]:
             limit = resident("VmSize") + 2**30
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        print(json.dumps(answer), flush=True)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        print(json.dumps(opened(LOADERS[asked["kind"].split("-")[0]], Path(asked["path"]))), flush=True)
 
 
 if __name__ == "__main__":

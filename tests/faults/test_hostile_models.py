@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,47 +28,59 @@ MUTANTS = int(os.environ.get("CONGLING_FUZZ", "150"))
 SECONDS, MEMORY = 1.0, 64 * 2**20
 
 
-class Opener:
+class Program:
     """The program that opens files, started again when it dies."""
 
-    def __init__(self, kind: str, whole: Path) -> None:
-        self.kind, self.whole = kind, whole
-        self.start()
+    def __init__(self, folder: Path) -> None:
+        self.errors = folder / "errors"
+        self.process: subprocess.Popen[str] | None = None
+        self.warm: set[str] = set()
 
-    def start(self) -> None:
-        """Start it and let it open the file that is whole."""
-        self.errors = self.whole.parent / f"{self.kind}.errors"
-        command = [sys.executable, str(Path(__file__).parent / "hostile_program.py"), self.kind]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors.open("w"), text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        answer = self._ask(self.whole)
-        assert answer["outcome"] == "used", answer["message"]
-
-    def open(self, path: Path) -> dict[str, Any]:
+    def ask(self, kind: str, path: Path, *, whole: bool = False) -> dict[str, Any]:
         """How opening one file ended."""
-        answer = self._ask(path)
-        if answer["outcome"] == "died":
-            self.start()
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _ask(self, path: Path) -> dict[str, Any]:
+        if self.process is None:
+            command = [sys.executable, str(Path(__file__).parent / "hostile_program.py")]
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors.open("w"),
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.write(json.dumps({"kind": kind, "path": str(path), "whole": whole}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if line:
             return json.loads(line)
         self.process.wait()
         message = f"exit status {self.process.returncode}\n{self.errors.read_text()[-2000:]}"
+        self.process, self.warm = None, set()
         return {"outcome": "died", "message": message, "seconds": 0.0, "growth": 0}
+
+    def close(self) -> None:
+        """End it."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Files of one kind, opened by the program."""
+
+    program: Program
+    kind: str
+    whole: Path
+
+    def open(self, path: Path) -> dict[str, Any]:
+        """How opening one file ended; a program just started opens the whole file first."""
+        if self.kind not in self.program.warm:
+            answer = self.program.ask(self.kind, self.whole, whole=True)
+            assert answer["outcome"] == "used", answer["message"]
+            self.program.warm.add(self.kind)
+        return self.program.ask(self.kind, path)
 
 
 def complaint(answer: dict[str, Any], size: int) -> str | None:
@@ -84,19 +97,18 @@ def complaint(answer: dict[str, Any], size: int) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of whole files, one or more of each format."""
-    return tmp_path_factory.mktemp("whole")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    started = Program(tmp_path_factory.mktemp("program"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module", params=sorted(FORMATS))
-def opener(request: pytest.FixtureRequest, whole: Path) -> Iterator[Opener]:
-    kind = request.param
-    folder = whole / kind
-    folder.mkdir()
-    started = Opener(kind, FORMATS[kind](folder))
-    yield started
-    started.close()
+def opener(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, program: Program
+) -> Opener:
+    folder = tmp_path_factory.mktemp(request.param)
+    return Opener(program, request.param, FORMATS[request.param](folder))
 
 
 def size_of(path: Path) -> int:
