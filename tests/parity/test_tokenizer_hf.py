@@ -1,12 +1,26 @@
-"""A BPE directory read by transformers gives our ids."""
+"""Tokenizers in transformers: our directories and what is exported give our ids, without foreign code."""
 
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
-from congling.tokenizer import store
+from congling.interop.hf import tokenizer as exported
+from congling.tokenizer import foreign, store
+from congling.tokenizer.chat import chat_ids
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.training import train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
+from vocabularies import (
+    BYTE_LEVEL,
+    SENTENCEPIECE,
+    hugging_face,
+    provoking,
+    sentencepiece_model,
+    stories,
+)
 
 
 def test_same_ids_as_transformers(tmp_path):
@@ -42,3 +56,56 @@ def test_same_ids_as_transformers(tmp_path):
     chat = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "好"}]
     rendered = theirs.apply_chat_template(chat, chat_template=ours.chat_template, tokenize=False)
     assert rendered == "<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n好<|im_end|>\n"
+
+
+def written(tokenizer, folder):
+    """A folder as the export of a model leaves it, opened by AutoTokenizer."""
+    transformers = pytest.importorskip("transformers")
+    folder.mkdir()
+    exported.write(tokenizer, folder)
+    (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    return transformers.AutoTokenizer.from_pretrained(str(folder))
+
+
+def assert_equal(ours, folder):
+    """Ids, texts and what comes first equal those of AutoTokenizer; the folder read back is the same."""
+    theirs = written(ours, folder)
+    back = foreign.read(folder)
+    for text in [*stories(15), *provoking(200)]:
+        ids = ours.encode(text)
+        assert theirs.encode(text, add_special_tokens=False) == ids, text
+        assert theirs.decode(ids) == ours.decode(ids), text
+        assert theirs(text).input_ids == [*ours.prefix_ids, *ids]
+        assert back.encode(text) == ids
+    assert (len(theirs), theirs.eos_token_id, theirs.pad_token_id) == (
+        ours.vocab_size, ours.eos_id, ours.pad_id,
+    )  # fmt: skip
+    assert (back.roles, back.special, back.chat_template) == (ours.roles, ours.special, ours.chat_template)
+    assert back.kind == ours.kind
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "character"])
+def test_autotokenizer_gives_our_ids(kind, tmp_path):
+    train(TokenizerConfig(kind=kind, vocab_size=420), lambda: iter(stories()), tmp_path / "own")
+    assert_equal(store.load(tmp_path / "own"), tmp_path / "hf")
+
+
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+def test_autotokenizer_gives_the_ids_of_sentencepiece(name, tmp_path):
+    (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
+    assert_equal(foreign.read(tmp_path / "m.model"), tmp_path / "hf")
+    assert (tmp_path / "hf" / "tokenizer.model").is_file()
+
+
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+def test_autotokenizer_gives_the_ids_of_a_tokenizer_json(name, tmp_path):
+    assert_equal(foreign.read(hugging_face(name, tmp_path / "in")), tmp_path / "hf")
+
+
+def test_the_chat_template_goes_along(tmp_path):
+    train(TokenizerConfig(vocab_size=420), lambda: iter(stories()), tmp_path / "own")
+    ours = store.load(tmp_path / "own")
+    theirs = written(ours, tmp_path / "hf")
+    chat = [{"role": "user", "content": "你好"}]
+    ids = theirs.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    assert ids == chat_ids(ours, chat)[len(ours.prefix_ids) :]

@@ -11,6 +11,7 @@ from congling.core.errors import UserError
 from congling.tokenizer import foreign, proto, store
 from congling.tokenizer.chat import chat_ids
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
+from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 
 from .vocabularies import (
     BYTE_LEVEL,
@@ -64,6 +65,7 @@ def test_a_vocab_table_alone_means_the_defaults(name, tmp_path):
     (tmp_path / "m.vocab").write_text(table, encoding="utf-8")
     tokenizer = foreign.read(tmp_path / "m.vocab")
     theirs = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(name))
+    assert isinstance(tokenizer, SentencePieceTokenizer)
     assert tokenizer.model.algorithm == model.algorithm
     assert all(tokenizer.encode(text) == theirs.EncodeAsIds(text) for text in TEXTS)
 

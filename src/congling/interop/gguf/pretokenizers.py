@@ -33,7 +33,9 @@ _CASED = (
     "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-"
     "\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
 )
-_HAN = "[一-龥ࠀ-一가-퟿]+"
+# In expressions without Unicode classes llama.cpp sees white space beyond ASCII as such only: U+3000 is in no
+# range there.
+_HAN = r"(?:(?!\s)[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff])+"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ SPLITS: Mapping[str, Split] = {
     "deepseek-v3": _DEEPSEEK3,
     "smaug-bpe": Split((_THREE_DIGITS,)),
     "deepseek-llm": Split(
-        (r"[\r\n]", rf"\s?[{_CASED}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", _HAN, r"\p{N}+")
+        (r"[\r\n]", rf"\s?[{_CASED}]+", r"\s?[!-/:-~！-／：-～‘-‟、-。]+", r"\s+$", _HAN, r"\p{N}+")
     ),
     "deepseek-coder": Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")),
     "falcon": Split((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),

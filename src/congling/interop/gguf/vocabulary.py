@@ -7,6 +7,7 @@ bpe                     gpt2        nowhere (split ``deepseek-v3``)
 character               llama       the character ``▁``, which is a space there, and U+0000
 sentencepiece, BPE      llama       nowhere; what llama.cpp cannot do is refused (see ``_obstacle``)
 sentencepiece, unigram  t5          as above; a text of spaces alone, where spaces are kept
+hf, merges and ▁        llama       as sentencepiece, BPE
 hf, byte-level          gpt2        decomposed characters where the file composes them (NFC)
 unigram                 (t5)        characters outside the vocabulary: refused, unless ``inexact``
 ======================  ==========  =====================================================================
@@ -23,6 +24,7 @@ from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.pretokenizers import name_of
 from congling.interop.gguf.vocabulary_reading import tokenizer_from
+from congling.tokenizer import from_merges
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, IM_END, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer, byte_symbols
 from congling.tokenizer.character import CharacterTokenizer
@@ -95,10 +97,7 @@ def _byte_pairs(tokenizer: BytePairTokenizer, inexact: bool) -> Fields:
 
 def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
     if not tokenizer.byte_level:
-        raise UserError(
-            "llama.cpp takes a vocabulary with ▁ for spaces from its sentencepiece model only",
-            hint="put the tokenizer.model of this vocabulary beside its tokenizer.json",
-        )
+        return _sentencepiece(_with_scores(tokenizer), inexact)
     if tokenizer.space_prefix:
         raise UserError("llama.cpp puts no space before a text with a byte-level vocabulary")
     kinds = {node["type"] for node in nodes(tokenizer.content.get("normalizer"))}
@@ -115,6 +114,18 @@ def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
         types[index] = PieceType.CONTROL if index in special else PieceType.USER_DEFINED
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     return _byte_level(tokens, types, merges, name_of(tokenizer.content))
+
+
+def _with_scores(tokenizer: HuggingFaceTokenizer) -> SentencePieceTokenizer:
+    """The same vocabulary as llama.cpp has it, where every piece has a score."""
+    try:
+        model = from_merges.model_of(tokenizer.content, tokenizer.special, tokenizer.vocab_size)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "llama.cpp cannot tokenise like this tokenizer.json", value=str(error),
+            hint="put the tokenizer.model of this vocabulary beside it",
+        ) from None  # fmt: skip
+    return SentencePieceTokenizer(model, tokenizer.special, tokenizer.chat_template, "", tokenizer.roles)
 
 
 def _characters(tokenizer: CharacterTokenizer, inexact: bool) -> Fields:

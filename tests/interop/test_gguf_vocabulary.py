@@ -1,0 +1,138 @@
+"""Vocabularies in GGUF keys that are damaged or that nobody can run: one error that says so."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from congling.core.errors import UserError
+from congling.interop.gguf.fields import Field
+from congling.interop.gguf.vocabulary import fields, tokenizer_from
+from congling.tokenizer import foreign
+from congling.tokenizer.bpe import train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
+from vocabularies import hugging_face, sentencepiece_model, stories
+
+TEXTS = stories(100)
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    """A byte-level vocabulary of ours."""
+    counts = {character: 9 for text in TEXTS for character in text}
+    return train(iter(TEXTS), vocab_size=400, characters=counts, digits=1, longest_token=8)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A sentencepiece BPE."""
+    file = tmp_path_factory.mktemp("pieces") / "m.model"
+    file.write_bytes(sentencepiece_model("bpe"))
+    return foreign.read(file)
+
+
+def key(name):
+    return f"tokenizer.ggml.{name}"
+
+
+def strings(*values):
+    return Field("array:string", list(values))
+
+
+def test_rows_without_a_token_get_fillers(bpe):
+    keys = fields(bpe, vocab_size=bpe.vocab_size + 5)
+    assert len(keys[key("tokens")].value) == len(keys[key("token_type")].value) == bpe.vocab_size + 5
+    assert keys[key("tokens")].value[-1] == f"[PAD{bpe.vocab_size + 4}]"
+    assert keys[key("token_type")].value[-5:].tolist() == [5] * 5
+    assert tokenizer_from(keys).vocab_size == bpe.vocab_size
+    with pytest.raises(UserError, match="more ids than the model"):
+        fields(bpe, vocab_size=bpe.vocab_size - 1)
+
+
+def test_the_keys_say_what_the_tokenizer_does(bpe, pieces):
+    keys = fields(bpe)
+    assert (keys[key("model")].value, keys[key("pre")].value) == ("gpt2", "deepseek-v3")
+    roles = [keys[key(f"{name}_token_id")].value for name in ("bos", "eos", "eot", "padding")]
+    assert roles == [1, 1, 2, 1] and keys[key("add_bos_token")].value is True
+    assert keys[key("token_type")].value[:4].tolist() == [3, 3, 3, 1]
+    keys = fields(pieces)
+    assert keys[key("model")].value == "llama" and keys[key("add_space_prefix")].value is True
+    assert keys[key("token_type")].value[:4].tolist() == [2, 3, 3, 6]
+
+
+def test_a_split_without_a_name_is_refused_and_named(tmp_path):
+    folder = hugging_face("llama3", tmp_path / "hf")
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("{1,3}", "{1,7}"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"no name(.|\n)*1,7"):
+        fields(foreign.read(folder))
+
+
+DAMAGE = {
+    "no tokenizer": {key("model"): None},
+    "not known here": {key("model"): Field("string", "rwkv")},
+    "splits texts": {key("pre"): Field("string", "nobody's")},
+    "has no tokens": {key("tokens"): strings()},
+    "wrong type": {key("tokens"): Field("array:i32", np.zeros(3, np.int32))},
+    "no UTF-8": {key("tokens"): ("first", "\udcff")},
+    "same text": {key("tokens"): ("first", "<|im_end|>")},
+    "token_type is shorter": {key("token_type"): Field("array:i32", np.ones(3, np.int32))},
+    "eos_token_id is outside": {key("eos_token_id"): Field("u32", 2**31)},
+    "bos_token_id is outside": {key("bos_token_id"): Field("i32", -1)},
+    "add_bos_token has the wrong type": {key("add_bos_token"): Field("string", "yes")},
+    "merge of one part": {key("merges"): strings("ab")},
+    "not sound": {key("merges"): strings("nowhere else")},
+    "without merges": {key("merges"): None},
+}
+
+
+@pytest.mark.parametrize("words", DAMAGE)
+def test_damaged_keys_are_named(words, bpe):
+    keys = fields(bpe)
+    for name, value in DAMAGE[words].items():
+        if value is None:
+            del keys[name]
+        elif isinstance(value, tuple):
+            keys[name] = strings(value[1], *keys[name].value[1:])
+        else:
+            keys[name] = value
+    with pytest.raises(UserError, match=words):
+        tokenizer_from(keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("scores", Field("array:f32", np.full(420, np.nan, np.float32))),
+        ("scores", Field("array:f32", np.zeros(3, np.float32))),
+        ("unknown_token_id", Field("u32", 10**6)),
+        ("tokens", strings(*map(str, range(420)))),
+    ],
+)
+def test_damaged_pieces_are_refused(name, field, pieces):
+    with pytest.raises(UserError):
+        tokenizer_from(fields(pieces) | {key(name): field})
+
+
+def test_a_damaged_character_map_is_refused(tmp_path):
+    (tmp_path / "m.model").write_bytes(sentencepiece_model("unigram"))
+    keys = fields(foreign.read(tmp_path / "m.model"))
+    table = keys[key("precompiled_charsmap")].value.copy()
+    table[4:8] = 255
+    with pytest.raises(UserError, match="character map"):
+        tokenizer_from(keys | {key("precompiled_charsmap"): Field("array:u8", table)})
+
+
+def test_vocabularies_without_bytes_or_an_unknown_token_still_open(pieces):
+    """Old files type everything as ordinary, or have a few bytes only."""
+    keys = fields(pieces)
+    types = keys[key("token_type")].value.copy()
+    types[5:200] = 5
+    tokenizer = tokenizer_from(keys | {key("token_type"): Field("array:i32", types)})
+    assert tokenizer.encode("学校") and not tokenizer.lossless
+    types = keys[key("token_type")].value.copy()
+    types[0] = 3
+    again = tokenizer_from(keys | {key("token_type"): Field("array:i32", types)})
+    assert again.encode("学校") == pieces.encode("学校")
