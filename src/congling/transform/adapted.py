@@ -193,7 +193,8 @@ class _Adapted(torch.autograd.Function):
         with torch.autocast(narrow.device.type, enabled=False):
             slope = (gradient @ b).mul_(ctx.scale)  # (N, r)
             if ctx.needs_input_grad[2]:
-                for_a, for_b = slope.T @ narrow, (gradient.T @ h).mul_(ctx.scale)
+                # hᵀ @ gradient, transposed: twice as fast as the product the other way round.
+                for_a, for_b = slope.T @ narrow, (h.T @ gradient).mul_(ctx.scale).T.contiguous()
             if ctx.needs_input_grad[0]:
                 for_x = ctx.base.back(gradient)
                 if ctx.needs_input_grad[1]:  # dropout: the factors saw something else
