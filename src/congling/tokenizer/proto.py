@@ -23,6 +23,7 @@ from congling.core.errors import UserError
 from congling.tokenizer import charsmap
 
 LONGEST_PIECE = 4096  # bytes; real ones have a few dozen
+_SHORT = [bytes([value]) for value in range(0x80)]
 MOST_PIECES = 2**19  # twice the largest vocabularies there are
 
 
@@ -111,9 +112,10 @@ class SentencePieceModel:
         """The model file."""
         out = bytearray()
         for piece in self.pieces:
-            body = _text(1, piece.text) + _field(2, 5) + struct.pack("<f", piece.score)
-            body += _number(3, piece.type) if piece.type != PieceType.NORMAL else b""
-            out += _bytes(1, body)
+            text = piece.text.encode()
+            kind = b"" if piece.type == PieceType.NORMAL else b"\x18" + _SHORT[piece.type]
+            body = b"\x0a" + _written(len(text)) + text + b"\x15" + struct.pack("<f", piece.score) + kind
+            out += b"\x0a" + _written(len(body)) + body
         roles = [(40, self.unknown, 45), (41, self.bos, 46), (42, self.eos, 47), (43, self.pad, 48)]
         trainer = _number(3, self.algorithm) + _number(4, len(self.pieces))
         trainer += _number(24, self.space_last) + _number(35, self.byte_fallback)
@@ -276,6 +278,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    if place < len(data) and data[place] < 0x80:  # nearly all of them
+        return data[place], place + 1
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(data):
@@ -305,6 +309,8 @@ def _text(number: int, value: str) -> bytes:
 
 
 def _written(value: int) -> bytes:
+    if value < 0x80:
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
