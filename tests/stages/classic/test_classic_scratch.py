@@ -282,6 +282,25 @@ def test_epochs_and_stop_tests_end_a_run(here):
     assert any("--opt-max-no-improvement" in line for line in lines)
 
 
+def test_the_lines_around_training_stand_in_the_former_order(here):
+    lines = train("--adam-iter 2 -ngl 1", *NAMES)
+    expected = (
+        "main: seed: 1", "main: init model", "print_params: n_vocab:", "main: total train_iterations 0",
+        "main: seen train_samples     0", "main: seen train_tokens      0", "main: completed train_epochs 0",
+        "main: model_size = ", "main: opt_size  = ", "main: opt iter 0", "main: input_size = ",
+        "main: compute_size = ", "main: evaluation order = LEFT_TO_RIGHT", "main: tokenize training data",
+        "tokenize_file: total number of samples: ", "main: number of training tokens: ",
+        "main: begin training",
+        "main: work_size = ", "train_opt_callback: iter=     0 sample=1/", "train_opt_callback: iter=     1 ",
+        "train_opt_callback: iter=     2 ", "save_checkpoint_file: saving to chk-2.gguf",
+        "save_checkpoint_file: saving to chk-LATEST.gguf", "save_llama_model_file: saving to model-2.gguf",
+        "save_llama_model_file: saving to model-LATEST.gguf", "main: total training time: ",
+    )  # fmt: skip
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in expected]
+    assert places == sorted(places)
+    assert torch.cuda.is_available() or any("-ngl has no effect" in line for line in lines)
+
+
 def test_traps_are_named_and_avoided(here):
     lines = train("--adam-iter 2", *NAMES)
     notes = [line for line in lines if line.startswith("main: note: ")]

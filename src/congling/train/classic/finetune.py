@@ -38,7 +38,7 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
     if not options.model_base:
         raise UserError("the base model is missing", hint="--model-base names a GGUF file")
     options = startup.with_seed(options, out)
-    startup.use_threads(options)
+    startup.use_machine(options, out)
     out(f"main: model base = '{options.model_base}'")
     base_file = GGUFFile.open(options.model_base)
     file = startup.checkpoint_in(options, KIND, out)
@@ -68,7 +68,7 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
         base.model, slots, parameters, files.save, startup.moments(file, slots, out), done,
         startup.past_losses(file, options),
     )  # fmt: skip
-    out("main: begin training")
+    startup.print_begin(trained, out)
     Session(job, data.source, options, samples_hash=data.hash, held_out=data.held_out, out=out).run()
 
 

@@ -24,7 +24,7 @@ def run(options: ScratchOptions, out: Print = say) -> None:
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     options = startup.with_seed(options, out)
-    startup.use_threads(options)
+    startup.use_machine(options, out)
     file = startup.checkpoint_in(options, KIND, out)
     words = _vocabulary(options, file)
     out("main: init model")
@@ -47,7 +47,7 @@ def run(options: ScratchOptions, out: Print = say) -> None:
         model, slots, dict(model.named_parameters()), files.save,
         startup.moments(file, slots, out), done, startup.past_losses(file, options),
     )  # fmt: skip
-    out("main: begin training")
+    startup.print_begin(trained, out)
     Session(job, data.source, options, samples_hash=data.hash, held_out=data.held_out, out=out).run()
 
 

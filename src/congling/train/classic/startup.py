@@ -29,9 +29,11 @@ def with_seed(options: _Options, out: Print) -> _Options:
     return options
 
 
-def use_threads(options: TrainerOptions) -> None:
+def use_machine(options: TrainerOptions, out: Print) -> None:
     """Compute on as many threads as asked for, but not on more than there are processors."""
     torch.set_num_threads(min(options.threads, machine.cores()))
+    if options.gpu_layers > 0 and not torch.cuda.is_available():
+        out("main: note: -ngl has no effect: there is no GPU that can be used here")
 
 
 def checkpoint_in(options: TrainerOptions, kind: Kind, out: Print) -> GGUFFile | None:
@@ -109,6 +111,12 @@ def print_totals(done: Progress, out: Print) -> None:
     out(f"main: seen train_samples     {done.samples}")
     out(f"main: seen train_tokens      {done.tokens}")
     out(f"main: completed train_epochs {done.epochs}")
+
+
+def print_begin(trained: int, out: Print) -> None:
+    """The last lines before the first iteration; what a pass works with besides is its gradients."""
+    out("main: begin training")
+    out(size_line("work_size", 4 * trained))
 
 
 def print_memory(
