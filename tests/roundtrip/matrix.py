@@ -132,7 +132,7 @@ def _cells(result: Report | str) -> str:
     if isinstance(result, str):
         return "– | – | – | –"
     found = result.parity
-    change = found.engine_perplexity / result.original_perplexity - 1
+    change = found.engine_perplexity / (result.original_perplexity or found.perplexity) - 1
     tie = " (tie)" if result.accuracy and found.equal_greedy < found.greedy and not result.misses else ""
     cells = (
         f"{found.equal_ids / found.ids:.0%}",

@@ -137,3 +137,29 @@ def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypat
     with pytest.raises(UserError, match=r"congling\[gguf\]"):
         convert.run(checkpoint, "gguf", tmp_path / "b", verify=True)
     assert not (tmp_path / "b").exists()
+
+
+def test_adapters_go_through_every_format_and_into_the_model(checkpoint: Path, tmp_path: Path):
+    from congling.interop import adapter_directory
+    from congling.transform.adapter import Adapter, Factors
+
+    loaded = load_checkpoint(checkpoint, "cpu")
+    torch.manual_seed(1)
+    name = "blocks.0.attention.query.weight"
+    adapter = Adapter({name: Factors(torch.randn(4, 64), torch.randn(64, 4), 0.05)})
+    base = adapter_directory.Base("0" * 64, "base", loaded.model.config)
+    path = adapter_directory.write(tmp_path / "run" / "adapter", adapter, base)
+    with pytest.raises(UserError, match="--lora"):
+        convert.run(path, "gguf", tmp_path / "x")
+    for before, target in ((tmp_path / "run", "gguf-lora"), (None, "peft"), (None, "ggla")):
+        path = convert.run(
+            before or path, target, tmp_path / target, base=None if before else checkpoint
+        ).path
+        assert kind_of(path) == target
+    with pytest.raises(UserError, match="--base"):
+        convert.run(path, "peft", tmp_path / "x")
+    merged = convert.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 0.5)], verify=False)
+    import_.run(merged.path, tmp_path / "back", verify=False)
+    expected = loaded.model.get_parameter(name) + 0.5 * adapter.factors[name].delta()
+    found = load_checkpoint(tmp_path / "back", "cpu").model.get_parameter(name)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

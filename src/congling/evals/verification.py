@@ -18,6 +18,7 @@ from congling.core.errors import UserError
 from congling.evals.parity import TEXT, Engine, Parity, compare, perplexity
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
+from congling.interop.formats import gguf_in
 from congling.model.config import parameters
 
 ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
@@ -36,8 +37,8 @@ class Report:
     target: str
     type: str
     parity: Parity
-    original_perplexity: float
-    """Of the model that was converted."""
+    original_perplexity: float | None
+    """Of the model that was converted, where what was compared is what its rounded weights make."""
     accuracy: float | None
     """Largest allowed difference of logits; ``None`` where numbers are all that can be told."""
 
@@ -77,10 +78,9 @@ class Report:
                 f"{found.greedy}" if exact else "–",
             ),
         ]
-        if not exact:
-            change = found.perplexity / self.original_perplexity - 1
-            rows.insert(3, ("perplexity before conversion", f"{self.original_perplexity:.4f}", "–"))
-            rows.append(("perplexity changed by the type", f"{change:+.3%}", "–"))
+        if (before := self.original_perplexity) is not None:
+            rows.insert(3, ("perplexity before conversion", f"{before:.4f}", "–"))
+            rows.append(("perplexity changed by the type", f"{found.perplexity / before - 1:+.3%}", "–"))
         return rows
 
 
@@ -114,18 +114,17 @@ def verify(
     """
     if original.tokenizer is None:
         raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
-    exact = type == "F32"
-    model = transformer(original)
-    before = perplexity(model, original.tokenizer, text)
-    if not exact and reader is not None:
+    model, before = transformer(original), None
+    if reader is not None and type != "F32":
+        before = perplexity(model, original.tokenizer, text)
         model = transformer(reader(path))
-    engine = _engine(target, path, original)
+    engine = _ENGINES[target](path, original)
     try:
         parity = compare(model, original.tokenizer, engine, text)
     finally:
         if (close := getattr(engine, "close", None)) is not None:
             close()
-    return Report(target, type, parity, before, _accuracy(original, target) if exact else None)
+    return Report(target, type, parity, before, _accuracy(original, target, type))
 
 
 def save(report: Report, path: Path) -> Path:
@@ -139,9 +138,8 @@ def table(report: Report) -> Any:
     """What was measured, for the terminal."""
     from rich.table import Table
 
-    found = Table(
-        "", report.parity.engine, "should be", title=f"{report.target} {report.type}", title_style=""
-    )
+    title = f"{report.target} {report.type} in {report.parity.engine}"
+    found = Table("", "measured", "should be", title=title, title_style="")
     for row in report.rows():
         found.add_row(*row)
     return found
@@ -186,19 +184,18 @@ def text_of(file: Path | None) -> str:
         raise UserError("this text is not UTF-8", value=str(file)) from None
 
 
-def _accuracy(model: ForeignModel, target: str) -> float:
+def _accuracy(model: ForeignModel, target: str, type: str) -> float | None:
+    """Allowed difference of logits; llama.cpp and runq round activations too where weights are no float32."""
+    if type != "F32" and target != "hf":
+        return None
     table = target in ("gguf", "ollama") and model.config.mlp.kind == "plain"
     return _GELU_TABLE if table else ACCURACY[target]
-
-
-def _engine(target: str, path: Path, model: ForeignModel) -> Engine:
-    return _ENGINES[target](path, model)
 
 
 def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
     from congling.interop.engines.llama_cpp import LlamaCpp
 
-    file = next(iter(sorted(path.glob("*.gguf")))) if path.is_dir() else path
+    file = gguf_in(path) if path.is_dir() else path
     return LlamaCpp(file, context=min(model.config.context, 512))
 
 

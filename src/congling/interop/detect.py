@@ -10,12 +10,17 @@ from congling.core.errors import UserError
 
 Kind = Literal[
     "run", "checkpoint", "adapter", "tokenizer", "gguf", "gguf-lora", "hf", "peft", "ggla", "llama2c",
-    "sentencepiece", "tokenizer-json",
+    "ollama", "sentencepiece", "tokenizer-json",
 ]  # fmt: skip
 """Ours first: ``run`` is a directory that leads to checkpoints."""
-MODELS: tuple[Kind, ...] = ("run", "checkpoint", "gguf", "hf", "llama2c")
+MODELS: tuple[Kind, ...] = ("run", "checkpoint", "gguf", "hf", "llama2c", "ollama")
 ADAPTERS: tuple[Kind, ...] = ("adapter", "gguf-lora", "peft", "ggla")
-_POINTERS = ("BEST", "LATEST", "run/BEST", "run/LATEST")
+_SIGNS: dict[str, Kind] = {
+    **dict.fromkeys(("BEST", "LATEST", "run/BEST", "run/LATEST"), "run"),
+    "adapter_config.json": "peft", "config.json": "hf", "model.bin": "llama2c", "Modelfile": "ollama",
+    "tokenizer.json": "tokenizer-json", "tokenizer_config.json": "tokenizer-json",
+}  # fmt: skip
+"""What a directory holds, by the first of these files in it."""
 _WEIGHTS = ("pytorch_model.bin", "consolidated.00.pth", "ckpt.pt")
 
 
@@ -53,16 +58,9 @@ def refuse_pickle(path: Path) -> None:
 def _directory(path: Path) -> Kind:
     if artifact.exists(path):
         return _artifact(path)
-    if any((path / name).is_file() for name in _POINTERS):
-        return "run"
-    if (path / "adapter_config.json").is_file():
-        return "peft"
-    if (path / "config.json").is_file():
-        return "hf"
-    if (path / "model.bin").is_file():
-        return "llama2c"
-    if (path / "tokenizer.json").is_file() or (path / "tokenizer_config.json").is_file():
-        return "tokenizer-json"
+    for name, kind in _SIGNS.items():
+        if (path / name).is_file():
+            return kind
     for name in _WEIGHTS:
         if (path / name).is_file():
             refuse_pickle(path / name)

@@ -17,11 +17,28 @@ from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
+
+
+def gguf_in(folder: Path) -> Path:
+    """The one GGUF file in a folder for Ollama.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    found = sorted(folder.glob("*.gguf"))
+    if len(found) != 1:
+        raise UserError(
+            "one GGUF file should be in this folder", where=folder, value=[file.name for file in found]
+        )
+    return found[0]
+
+
 READERS: Mapping[Kind, Callable[[Path], ForeignModel]] = {
     "checkpoint": checkpoint_directory.read,
     "gguf": gguf.read,
     "hf": hf.read,
     "llama2c": llama2c.read,
+    "ollama": lambda folder: gguf.read(gguf_in(folder)),
 }
 
 

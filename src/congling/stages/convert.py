@@ -104,7 +104,8 @@ def run(
         raise UserError("no such target", value=to, hint=hint)
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
-    adapter = kind_of(source) in ADAPTERS or adapter_directory.locate(source) is not None
+    source = adapter_directory.locate(source) or source  # of a run of sft, its adapter
+    adapter = kind_of(source) in ADAPTERS
     if adapter != (to in get_args(Adapters)):
         what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
         raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
@@ -153,8 +154,7 @@ def _model(
     if skipped is not None:
         return Conversion(out, (*notes, f"not verified: {skipped}"))
     kind = "int8" if version == 2 else chosen
-    reader = READERS["gguf" if to == "ollama" else to]  # type: ignore[index]
-    report = verification.verify(model, to, out, type=kind, reader=reader, text=text)
+    report = verification.verify(model, to, out, type=kind, reader=READERS[to], text=text)  # type: ignore[index]
     verification.save(report, out)
     return Conversion(out, tuple(notes), report)
 
