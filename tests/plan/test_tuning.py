@@ -48,15 +48,15 @@ def test_whole_weights_get_a_lower_rate_and_wide_models_too():
 
 def test_checks_name_what_would_go_wrong():
     good = filled({})
-    assert codes(good, dataclasses.replace(FACTS, examples=5)) == ["few_rows"]
-    assert codes(good, dataclasses.replace(FACTS, held_out=0)) == ["nothing_held_out"]
-    assert codes(good, dataclasses.replace(FACTS, faults={"answer cut off": 90})) == ["rows_cut"]
-    assert codes(filled({"steps": 9999})) == ["many_passes"]
-    assert codes(filled({"optimizer": {"rate": 0.5}})) == ["tuning_rate_high"]
-    assert codes(filled({"optimizer": {"rate": 1e-6}})) == ["tuning_rate_low"]
-    assert codes(filled({"context": 1000}))[0] == "tuning_context"
+    assert codes(good, dataclasses.replace(FACTS, examples=5)) == ["few-rows"]
+    assert codes(good, dataclasses.replace(FACTS, held_out=0)) == ["nothing-held-out"]
+    assert codes(good, dataclasses.replace(FACTS, faults={"answer cut off": 90})) == ["rows-cut"]
+    assert codes(filled({"steps": 9999})) == ["rows-repeated"]
+    assert codes(filled({"optimizer": {"rate": 0.5}})) == ["tuning-rate-high"]
+    assert codes(filled({"optimizer": {"rate": 1e-6}})) == ["tuning-rate-low"]
+    assert codes(filled({"context": 1000}))[0] == "tuning-context"
     packed = dataclasses.replace(FACTS, packed=True)
-    assert codes(good, packed) == [] and "packed_needs_adapter" in codes(good, packed, adapter=False)
+    assert codes(good, packed) == [] and "packed-needs-adapter" in codes(good, packed, adapter=False)
 
 
 def test_an_adapter_needs_little_beside_its_base():

@@ -126,7 +126,7 @@ def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Find
         found.append(
             Finding(
                 "error",
-                "tuning_context",
+                "tuning-context",
                 f"rows of {train.context} tokens are longer than the base's context of {longest}",
                 "it has never seen such distances",
                 f"train.context={longest}",
@@ -136,7 +136,7 @@ def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Find
         found.append(
             Finding(
                 "error",
-                "packed_needs_adapter",
+                "packed-needs-adapter",
                 "the weights of a GGUF file cannot be trained themselves",
                 "they stay packed in the file",
                 "train an adapter (adapter.rank=8), or import the file first",
@@ -149,18 +149,18 @@ def _data(facts: TuningFacts, train: TrainConfig) -> list[Finding]:
     found = []
     if facts.examples < FEW:
         what, why = f"{facts.examples} rows are very few", "they are learnt by heart rather than understood"
-        found.append(Finding("warning", "few_rows", what, why, "add rows, or train fewer steps"))
+        found.append(Finding("warning", "few-rows", what, why, "add rows, or train fewer steps"))
     if not facts.held_out:
         why = "of one row or text nobody can say when learning turns into reciting"
-        found.append(Finding("warning", "nothing_held_out", "nothing is held out", why, "add rows"))
+        found.append(Finding("warning", "nothing-held-out", "nothing is held out", why, "add rows"))
     if (epochs := passes(facts, train)) > MANY_PASSES:
         what, why = f"every row is seen {epochs:.0f} times", "then the held-out loss usually rises"
-        found.append(Finding("warning", "many_passes", what, why, "lower train.steps or epochs"))
+        found.append(Finding("warning", "rows-repeated", what, why, "lower train.steps or epochs"))
     shortened = sum(facts.faults.get(kind, 0) for kind in ("answer cut off", "conversation shortened"))
     if shortened > MOST_CUT * facts.examples:
         what, why = f"{shortened} rows are cut at the context", "how such answers end is not learnt"
         remedy = "raise train.context, if the base's context allows"
-        found.append(Finding("warning", "rows_cut", what, why, remedy))
+        found.append(Finding("warning", "rows-cut", what, why, remedy))
     return found
 
 
@@ -171,10 +171,10 @@ def _rate(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Find
     kind, remedy = "an adapter" if adapter else "whole weights", f"train.optimizer.rate={good:g}"
     if rate > good * SANE:
         why = "what the base knows is soon overwritten"
-        return [Finding("warning", "tuning_rate_high", f"a rate of {rate:g} is high for {kind}", why, remedy)]
+        return [Finding("warning", "tuning-rate-high", f"a rate of {rate:g} is high for {kind}", why, remedy)]
     if rate < good / SANE:
         why = "in so few steps next to nothing is learnt"
-        return [Finding("warning", "tuning_rate_low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
+        return [Finding("warning", "tuning-rate-low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
     return []
 
 
