@@ -1,5 +1,6 @@
 """What this machine has: processors, memory, free disk; and what this process used of it."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -64,3 +65,17 @@ def description() -> str:
     memory = f"{memory_bytes() / 2**30:.0f} GiB"
     system = f"{platform.system()} {platform.machine()}"
     return f"{system}, {cores()} cores, {memory}, Python {platform.python_version()}"
+
+
+def return_freed_memory() -> None:
+    """Let large pieces of freed memory go back to the system at once, for the rest of the process.
+
+    glibc learns from the first large piece freed to keep those that follow, and training's tensors of many
+    sizes leave holes between them: 311 MB instead of 199 for a LoRA on a file of 116 MB. Other systems'
+    allocators are left as they are.
+    """
+    trim, threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(threshold, 1 << 17)
+        library.mallopt(trim, 1 << 17)
