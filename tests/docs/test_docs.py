@@ -19,11 +19,13 @@ from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
-from congling.stages import data
+from congling.stages import data, sft
+from congling.stages.sft import TuningRecipe
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import arguments
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
+from congling.transform.config import AdapterConfig
 
 ROOT = Path(__file__).parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -44,6 +46,11 @@ TABLES = [  # of recipes.md, in order: configuration class and the keys that hav
     (WSDConfig, {"kind"}),
     (CosineConfig, {"kind"}),
 ]
+TUNING_TABLES = [  # of finetuning.md
+    (TuningRecipe, {"data", "adapter", "train"}),
+    (AdapterConfig, set()),
+]
+KEY_ROW = r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$"
 CLASSIC = {  # verbs that read their command line themselves
     "train-text-from-scratch": ScratchOptions,
     "finetune": FinetuneOptions,
@@ -143,6 +150,12 @@ def _parse(words):
     if verbs[0] == "data":
         data.configured(context.params["sources"])
         return
+    if verbs[0] == "sft":
+        settings = [
+            str(ROOT / word) if word.startswith("examples/") else word for word in context.params["settings"]
+        ]
+        sft.read_recipe(settings, context.params["data"])
+        return
     inputs, overrides = separate(context.params.get("arguments") or context.params.get("overrides") or [])
     recipes = [path for path in inputs if path.suffix == ".toml" and path.parts[0] == "examples"]
     values = read_toml(ROOT / recipes[0]) if recipes else {"data": {"sources": ["book.txt"]}}
@@ -176,7 +189,7 @@ def test_recipes_page_has_every_key_with_its_default(language):
     sections = (ROOT / "docs" / language / "recipes.md").read_text(encoding="utf-8").split("\n## ")[1:]
     assert len(sections) == len(TABLES)
     for section, (kind, apart) in zip(sections, TABLES, strict=True):
-        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", section, re.M)
+        rows = re.findall(KEY_ROW, section, re.M)
         if kind is None:
             assert {row[0] for row in rows} == _options()
             continue
@@ -186,6 +199,15 @@ def test_recipes_page_has_every_key_with_its_default(language):
                 assert default == _shown(kind.model_fields[key]), f"{kind.__name__}.{key}"
             else:
                 assert kind in (ModelRecipe, TrainConfig)
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_finetuning_page_has_every_key_with_its_default(language):
+    page = (ROOT / "docs" / language / "finetuning.md").read_text(encoding="utf-8")
+    sections = [re.findall(KEY_ROW, section, re.M) for section in page.split("\n## ")[1:]]
+    for rows, (kind, apart) in zip(filter(None, sections), TUNING_TABLES, strict=True):
+        assert [row[0] for row in rows] == [key for key in kind.model_fields if key not in apart], kind
+        assert [row[1] for row in rows] == [_shown(kind.model_fields[row[0]]) for row in rows], kind
 
 
 def test_plan_in_the_recipes_page_is_what_the_plan_chooses():
@@ -216,7 +238,7 @@ def _shown(field):
 
 
 @pytest.mark.parametrize("language", GUIDES)
-@pytest.mark.parametrize("module", ["checks", "explain"])
+@pytest.mark.parametrize("module", ["checks", "tuning", "explain"])
 def test_troubleshooting_has_every_finding(language, module):
     tree = ast.parse((ROOT / f"src/congling/plan/{module}.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
