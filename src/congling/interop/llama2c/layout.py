@@ -23,6 +23,7 @@ HEADER_BYTES = 256
 EPSILON, ROPE_BASE = 1e-5, 10_000.0
 """What run.c has built in: no header says otherwise."""
 _SIZES = struct.Struct("<7i")
+_LONGEST_CONTEXT = 2**16
 _LARGEST = 2**24  # of any size in a header; far beyond any model
 _NORMS = ("blocks.{}.attention_norm.weight", "blocks.{}.mlp_norm.weight", "norm.weight")
 _MATRICES = (
@@ -118,6 +119,8 @@ class Header:
         )
         if any(not 0 < size <= _LARGEST for size in sizes):
             raise UserError("this is no llama2.c model: its sizes are impossible", where=where, value=sizes)
+        if self.context > _LONGEST_CONTEXT:  # nothing in the file bears it out, and tables grow with it
+            raise UserError("a context beyond any llama2.c model", where=where, value=self.context)
         if self.width % self.heads or self.head_width % 2 or self.heads % self.kv_heads:
             sizes = {"dim": self.width, "n_heads": self.heads, "n_kv_heads": self.kv_heads}
             raise UserError(
