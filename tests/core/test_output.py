@@ -1,5 +1,7 @@
 """Outputs appear whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,22 @@ def test_an_empty_directory_is_free(tmp_path: Path) -> None:
     with replacing(tmp_path / "out") as temporary:
         _write(temporary, False, "new")
     assert (tmp_path / "out").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "n" * 300, "..", "/"])
+def test_names_that_cannot_be_written_are_one_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(UserError), replacing(tmp_path / "kept" / name, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_full_disk_is_one_error_and_a_missing_input_is_not_the_outputs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No space left"), replacing(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
+        (tmp_path / "input").read_text()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_way_of_the_directory_is_an_error(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from congling.core.errors import UserError
+
+_LONGEST_NAME = 220  # bytes; most systems take 255, and the temporary name is longer
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -23,7 +27,7 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         UserError: something other than an empty directory is at ``path`` and ``overwrite`` is false, or
-            ``path`` cannot be written to.
+            ``path`` cannot be written to (no permission, no space, no name).
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
@@ -31,13 +35,18 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", value=str(path)) from None
+        raise _unwritable(path, error) from None
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
     _remove(temporary)
     try:
         yield temporary
         flush(temporary)
         _rename(temporary, path)
+    except OSError as error:
+        # A full disk names no file; what was read in the meantime is no business of the output.
+        if error.errno in _FULL or temporary.name in str(error.filename):
+            raise _unwritable(path, error) from error
+        raise
     finally:
         _remove(temporary)
         for parent in missing:
@@ -45,8 +54,14 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
                 parent.rmdir()
 
 
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot be written ({error.strerror or error})", value=str(path))
+
+
 def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     """Raise unless ``path`` is free (an empty directory is): better before the work than after it."""
+    if path.name in ("", "..") or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise UserError("no name for an output, or one that is too long", value=str(path))
     if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "directory" if path.is_dir() else "file"
         hint = "choose another --out, or remove it first"
