@@ -4,6 +4,7 @@ Rank 8 on every linear layer of the blocks, batch 4 × 64, AdamW, float32 produc
 checkpointing. Every measurement is a process of its own; contenders alternate within a round.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ from congling.model.config import ModelConfig, parameters
 from congling.model.families import llama
 from congling.model.transformer import Transformer
 from measuring import Options, Spread, peak_memory, ratios
-from reporting import Report, Table
+from reporting import Report, Skipped, Table
 
 ROWS, CONTEXT, RANK = 4, 64, 8
 SHAPES: dict[str, dict[str, Any]] = {
@@ -65,7 +66,13 @@ NOTES = (
 
 
 def run(options: Options) -> Report:
-    """Measure every shape of this effort."""
+    """Measure every shape of this effort.
+
+    Raises:
+        Skipped: the peer is not installed.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise Skipped("needs peft: pip install 'congling[hf]'")
     report = Report([])
     for shape in CHOSEN[options.effort]:
         with tempfile.TemporaryDirectory(prefix="lora-") as folder:
