@@ -50,28 +50,25 @@ class RotaryPositions(_Positions, nn.Module):
     permutation.
     """
 
-    cosines: Tensor
-    sines: Tensor
+    like: Tensor
 
-    def __init__(self, config: RotaryConfig, head_width: int, context: int) -> None:
+    def __init__(self, config: RotaryConfig, head_width: int) -> None:
         super().__init__()
         self.config, self.head_width = config, head_width
-        cosines, sines = self._table(context)
-        # Not saved: the two tables follow from the configuration.
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
-
-    def _table(self, context: int) -> Angles:
-        frequency = rotary_frequencies(self.config, self.head_width)
-        angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (C, D/2)
-        cosine, sine = angle.cos(), angle.sin()
-        # The sign of the rotation matrix lives in the table: `rotate` then works on whole heads, not on
-        # halves.
-        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+        # Empty: it knows where the model is and in which type. There is no table of all angles: a forward
+        # pass computes its own once for all blocks, and a file that claims a huge context costs nothing.
+        self.register_buffer("like", torch.empty(0), persistent=False)
 
     def angles(self, positions: Tensor | slice) -> Angles:
-        """Tables for these positions: (T, 1, D) for a slice, (B, T, 1, D) for positions (B, T)."""
-        return self.cosines[positions].unsqueeze(-2), self.sines[positions].unsqueeze(-2)
+        """Of these positions: (T, 1, D) for a slice, (B, T, 1, D) for positions (B, T)."""
+        device, dtype = self.like.device, self.like.dtype
+        if isinstance(positions, slice):
+            positions = torch.arange(positions.start, positions.stop, device=device)
+        frequency = rotary_frequencies(self.config, self.head_width, device)
+        angle = positions[..., None, None].float() * frequency  # (…, 1, D/2)
+        cosine, sine = angle.cos().to(dtype), angle.sin().to(dtype)
+        # The sign of the rotation matrix lives here: `rotate` then works on whole heads, not on halves.
+        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
 
 class AlibiPositions(_Positions, nn.Module):
@@ -111,9 +108,10 @@ class LearnedPositions(_Positions, nn.Embedding):
         return hidden + self.weight[positions]
 
 
-def rotary_frequencies(config: RotaryConfig, head_width: int) -> Tensor:
+def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.device | str = "cpu") -> Tensor:
     """Radians that each channel pair turns by from one position to the next: (D/2,) float32."""
-    frequency = config.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+    channel = torch.arange(0, head_width, 2, dtype=torch.float32, device=device)
+    frequency = config.base ** (-channel / head_width)
     match config.scaling:
         case None:
             return frequency
@@ -154,7 +152,7 @@ def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | L
     """The positions part that the configuration asks for."""
     match config.positions:
         case RotaryConfig():
-            return RotaryPositions(config.positions, config.attention.head_width, config.context)
+            return RotaryPositions(config.positions, config.attention.head_width)
         case AlibiConfig():
             return AlibiPositions(config.attention.heads)
         case LearnedPositionsConfig():

@@ -4,7 +4,6 @@
 
     token_embd, attn_q … ffn_down, output    packed layers on the memory map, nothing copied
     norms, biases, position vectors          float32
-    tables of rotary angles                  computed
 """
 
 from pathlib import Path
@@ -31,7 +30,7 @@ def load_packed(path: Path | str | GGUFFile, *, context: int | None = None) -> T
 
     Args:
         path: the file, or the file already opened.
-        context: longest text to be read, where the model's own would only fill memory with tables.
+        context: longest text to be read, where the model's own would only fill memory with position vectors.
 
     Raises:
         UserError: no such file, a damaged one, a mixture of experts or another architecture that cannot be
@@ -51,7 +50,7 @@ def load_packed(path: Path | str | GGUFFile, *, context: int | None = None) -> T
 def _built(weights: GGUFWeights, config: ModelConfig, context: int) -> Transformer:
     with torch.device("meta"):
         model = Transformer(config.replace(context=context))
-    model.positions = build_positions(model.config)  # its tables are computed, not read
+    model.positions = build_positions(model.config)  # what it holds besides parameters is computed, not read
     for place, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
             bias = weights[f"{place}.bias"] if module.bias is not None else None
