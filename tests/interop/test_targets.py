@@ -52,6 +52,18 @@ def test_what_llama_cpp_has_not_is_refused_with_the_nearest_choice(config):
     assert obstacles(config, "bpe", "gguf") == [raised.value.obstacle]
 
 
+def test_heads_that_are_together_wider_than_the_model_get_an_architecture_that_allows_it():
+    alibi = families.baichuan(**SIZES | {"layers": 40})
+    first = families.deepseek_moe_v1(**SIZES)
+    for config, narrow, wide in (
+        (families.qwen2(**SIZES), "qwen2", "llama"),
+        (alibi, "baichuan", "refact"),
+        (first, "deepseek", "glm4moe"),
+    ):
+        assert gguf_architecture(config) == narrow
+        assert gguf_architecture(changed(config, "attention", head_width=128)) == wide
+
+
 def test_obstacles_of_llama2c_and_of_unigram():
     exact = changed(LLAMA, "norm", epsilon=1e-5)
     assert obstacles(exact, "bpe", "llama2c") == []

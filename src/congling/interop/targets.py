@@ -61,7 +61,7 @@ def obstacles(config: ModelConfig, tokenizer_kind: str | None, target: Target) -
 def _with_layer_norm(config: ModelConfig) -> str:
     attention, positions = config.attention, config.positions.kind
     layer = config.norm.kind == "layer" and not attention.qk_norm and not _llama3(config)
-    layer &= attention.heads * attention.head_width == config.width
+    layer &= _narrow(config)
     if layer and config.mlp.kind == "plain" and attention.bias and attention.biased_output:
         if positions != "alibi":
             return "gpt2" if positions == "learned" else "starcoder2"
@@ -88,7 +88,7 @@ def _with_alibi(config: ModelConfig) -> str:
                 "use positions = rope",
             )
         )
-    return "baichuan" if config.layers == 40 else "refact"
+    return "baichuan" if config.layers == 40 and _narrow(config) else "refact"
 
 
 def _dense(config: ModelConfig) -> str:
@@ -96,7 +96,7 @@ def _dense(config: ModelConfig) -> str:
     if attention.qk_norm:
         _no_llama3_scaling(config, "normalised queries and keys")
         return "qwen3"
-    if attention.bias and not attention.biased_output and not _llama3(config):
+    if attention.bias and not attention.biased_output and not _llama3(config) and _narrow(config):
         return "qwen2"
     return "llama"
 
@@ -120,10 +120,15 @@ def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
     if simple:
         return "glm4moe" if attention.bias else "qwen3moe"
     mean = router.kind == "softmax" and not router.normalise and not attention.qk_norm
-    if mean and mlp.shared and not attention.bias:
+    if mean and mlp.shared and not attention.bias and _narrow(config):
         return "deepseek"
     whole = mlp.shared and attention.qk_norm and attention.heads == attention.kv_heads and not config.tied
     return "dots1" if whole else "glm4moe"
+
+
+def _narrow(config: ModelConfig) -> bool:
+    """Whether the heads together are as wide as the model, which some architectures take for granted."""
+    return config.attention.heads * config.attention.head_width == config.width
 
 
 def _llama3(config: ModelConfig) -> bool:
@@ -161,7 +166,6 @@ def _gguf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
 def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
     attention = config.attention
     rotary = config.positions if config.positions.kind == "rope" else None
-    wide = attention.heads * attention.head_width != config.width
     wrong = (
         ("normalised queries and keys", attention.qk_norm, "attention.qk_norm = false"),
         ("attention biases", attention.bias or attention.biased_output, "attention.bias = false"),
@@ -174,7 +178,7 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
             rotary is not None and rotary.scaling is not None,
             "no positions.scaling",
         ),
-        ("heads of another width", wide, "attention.head_width = width / heads"),
+        ("heads of another width", not _narrow(config), "attention.head_width = width / heads"),
         ("another norm epsilon", config.norm.epsilon != 1e-5, "norm.epsilon = 1e-5; the difference is small"),
     )
     found = [Obstacle(f"llama2.c has no {what}", f"use {nearest}") for what, is_so, nearest in wrong if is_so]
