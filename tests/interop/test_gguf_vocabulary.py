@@ -11,6 +11,7 @@ from congling.interop.gguf.fields import Field
 from congling.interop.gguf.vocabulary import fields, tokenizer_from
 from congling.tokenizer import foreign
 from congling.tokenizer.bpe import train
+from congling.tokenizer.character import CharacterTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
 from vocabularies import hugging_face, sentencepiece_model, stories
@@ -62,6 +63,28 @@ def test_the_keys_say_what_the_tokenizer_does(bpe, pieces):
     assert keys[key("token_type")].value[:4].tolist() == [2, 3, 3, 6]
 
 
+def test_a_character_vocabulary_with_other_roles_is_not_taken_for_ours():
+    ours = CharacterTokenizer("天地 ")
+    keys = fields(ours)
+    assert tokenizer_from(keys).kind == "character"
+    other = tokenizer_from(keys | {key("add_bos_token"): Field("bool", False)})
+    assert (other.kind, other.prefix_ids, other.encode("天 地")) == (
+        "sentencepiece",
+        (),
+        ours.encode("天 地"),
+    )
+    twice = [" " if text == "地" else text for text in keys[key("tokens")].value]
+    assert tokenizer_from(keys | {key("tokens"): strings(*twice)}).kind == "sentencepiece"
+
+
+@pytest.mark.parametrize(("name", "value"), [("end_of_word_suffix", "</w>"), ("type", "Unigram")])
+def test_byte_level_vocabularies_that_llama_cpp_would_take_for_others_are_refused(name, value, tmp_path):
+    tokenizer = foreign.read(hugging_face("gpt2", tmp_path / "hf"))
+    tokenizer.content["model"][name] = value
+    with pytest.raises(UserError, match="merges alone"):
+        fields(tokenizer)
+
+
 def test_a_split_without_a_name_is_refused_and_named(tmp_path):
     folder = hugging_face("llama3", tmp_path / "hf")
     file = folder / "tokenizer.json"
@@ -85,6 +108,11 @@ DAMAGE = {
     "merge of one part": {key("merges"): strings("ab")},
     "not sound": {key("merges"): strings("nowhere else")},
     "without merges": {key("merges"): None},
+    "more merges than tokens": {key("merges"): strings(*["a b"] * 10_000)},
+    "template is no UTF-8": {"tokenizer.chat_template": Field("string", "\udcff")},
+    "token_type has the wrong type": {
+        key("token_type"): Field("array:f32", np.full(500, np.nan, np.float32))
+    },
 }
 
 

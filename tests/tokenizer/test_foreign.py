@@ -134,7 +134,7 @@ def test_a_model_beside_a_tokenizer_json_is_taken_when_they_agree(tmp_path):
     tokenizer = foreign.read(tmp_path / "m.model")
     folder = tmp_path / "hf"
     folder.mkdir()
-    written.write(tokenizer, folder)
+    written.write(tokenizer, folder, 64)
     assert foreign.read(folder).kind == "sentencepiece"
     (folder / "tokenizer.model").write_bytes(sentencepiece_model("bpe-no-space"))
     assert foreign.read(folder).kind == "hf"
@@ -166,6 +166,7 @@ def test_hostile_json_is_an_error_with_words(tmp_path):
         changed(whole, model=model | {"vocab": vocabulary | {"x": -1}}),
         changed(whole, model=model | {"merges": [["nowhere", "else"]]}),
         changed(whole, decoder=None),
+        changed(whole, model=model | {"dropout": 0.1}),
         changed(whole, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(["}, "behavior": "Isolated"}),
         changed(whole, truncation="x"),
     ):  # fmt: skip
@@ -182,7 +183,22 @@ def test_hostile_files_beside_are_errors_with_words(tmp_path):
             foreign.read(folder)
     (tmp_path / "sp").mkdir()
     (tmp_path / "sp" / "tokenizer.model").write_bytes(sentencepiece_model("bpe"))
-    for index in (2**40, -1, "x"):
+    for index in (2**40, -1, "x", "9" * 5000):
         (tmp_path / "sp" / "added_tokens.json").write_text(json.dumps({"<new>": index}))
         with pytest.raises(UserError, match="added token"):
             foreign.read(tmp_path / "sp")
+    (tmp_path / "sp" / "added_tokens.json").write_text('{"\\ud800": 420}')
+    with pytest.raises(UserError, match="added token"):
+        foreign.read(tmp_path / "sp")
+    (tmp_path / "sp" / "added_tokens.json").unlink()
+    (tmp_path / "sp" / "tokenizer_config.json").write_text('{"added_tokens": 5}')  # not a key of this file
+    assert foreign.read(tmp_path / "sp").vocab_size == 420
+    (tmp_path / "sp" / "tokenizer_config.json").write_text('{"chat_template": "\\ud800"}')
+    with pytest.raises(UserError, match="template"):
+        foreign.read(tmp_path / "sp")
+
+
+def test_a_table_of_far_too_many_lines_is_refused_before_it_is_taken_apart(tmp_path):
+    (tmp_path / "m.vocab").write_text("a\t0\n" * 600_000)
+    with pytest.raises(UserError, match="600000 lines"):
+        foreign.read(tmp_path / "m.vocab")

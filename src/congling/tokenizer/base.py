@@ -75,6 +75,15 @@ def own_roles(special: Mapping[str, int]) -> Roles:
     return Roles(end, end, end, frozenset({end, special[IM_END]}), (end,))
 
 
+def is_text(text: str) -> bool:
+    """Whether a string can be written: those from JSON and GGUF may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Tokenizer(ABC):
     """Text to ids and back.
 

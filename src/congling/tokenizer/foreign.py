@@ -7,6 +7,7 @@ roles and the chat template come from ``tokenizer_config.json``, ``special_token
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ import sentencepiece
 
 from congling.core.errors import UserError
 from congling.tokenizer import hf_json, own, proto, store
-from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer
+from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer, is_text
+from congling.tokenizer.chat import bare_template
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer, controls, model_roles, read_model
@@ -25,6 +27,7 @@ from congling.tokenizer.turns import CHATGLM2, PLAIN, stops
 _CHATGLM2_PIECES = 64_789
 _CHATGLM2_ADDED = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 _PROBES = ("人之初，性本善。", "  It's 12.50 €\n\n\tＡＢＣ é😀", "▁ a")
+_ADDED = "added_tokens"
 _LARGEST_SIDE_FILE = 2**24  # bytes of a configuration
 
 
@@ -87,7 +90,7 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     found.special = dict(found.special) | {
         text: index for text, index in known.items() if index in found.roles.ids()
     }
-    found.chat_template = _template(settings, found.special)
+    found.chat_template = _template(settings, found.special, found.roles)
     if ours := own.of_json(found.content, found.roles, found.chat_template):
         return ours
     return HuggingFaceTokenizer.parsed(text, file, found.special, found.chat_template, "", found.roles)
@@ -121,7 +124,7 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     prefix = bool(settings.get("add_bos_token", bool(usual.prefix)))
     size = max(len(model.pieces), 1 + max(special.values()))
     roles = _roles(settings, by_text | special, prefix, usual, file, size)
-    template = _template(settings, special)
+    template = _template(settings, special, roles)
     ours = own.of_model(model, roles, template)
     return ours or SentencePieceTokenizer(model, special, template, "", roles)
 
@@ -130,11 +133,11 @@ def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -
     """Tokens that Hugging Face's files add behind the pieces."""
     listed = settings.get("added_tokens_decoder")
     found = {_named(token): index for index, token in listed.items()} if isinstance(listed, dict) else {}
-    found |= settings.get("added_tokens", {})
+    found |= settings.get(_ADDED, {})
     added: dict[str, int] = {}
     for text, number in found.items():
-        index = int(number) if str(number).isdecimal() else -1
-        if not text or not 0 <= index < len(model.pieces) + 2**16:
+        index = int(number) if re.fullmatch("[0-9]{1,9}", str(number)) else -1
+        if not text or not is_text(text) or not 0 <= index < len(model.pieces) + 2**16:
             raise UserError("an added token has no id that can be used", where=file.parent, value=text)
         if index >= len(model.pieces):
             added[text] = index
@@ -162,12 +165,14 @@ def _roles(
     return Roles(bos, eos, pad, ends | {eos} | also, (bos,) if prefix and bos is not None else ())
 
 
-def _template(settings: Mapping[str, Any], special: Mapping[str, int]) -> str:
+def _template(settings: Mapping[str, Any], special: Mapping[str, int], roles: Roles) -> str:
     found = settings.get("chat_template")
     if isinstance(found, list):  # several with names: the one called default
         named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
         found = named.get("default")
     if isinstance(found, str) and found:
+        if not is_text(found):
+            raise UserError("the chat template is no text")
         return found
     return CHATML if IM_START in special else PLAIN
 
@@ -177,8 +182,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json"):
         settings |= {key: value for key, value in _side_file(folder / name).items() if value is not None}
-    if added := _side_file(folder / "added_tokens.json"):
-        settings["added_tokens"] = added
+    settings[_ADDED] = _side_file(folder / f"{_ADDED}.json")
     template = folder / "chat_template.jinja"
     if "chat_template" not in settings and template.is_file() and _small(template):
         settings["chat_template"] = hf_json.read_text(template)
@@ -215,7 +219,12 @@ def _from_table(file: Path) -> SentencePieceModel:
     The table does not say how texts are normalised: what ``spm_train`` does by default is assumed. Scores
     that count 0, -1, -2 … are those of a BPE.
     """
-    rows: list[Sequence[str]] = [line.split("\t") for line in hf_json.read_text(file).split("\n") if line]
+    text = hf_json.read_text(file)
+    if text.count("\n") > proto.MOST_PIECES:  # counted before anything is made of the lines
+        raise UserError(
+            "this is no sentencepiece vocabulary", where=file, value=f"{text.count(chr(10))} lines"
+        )
+    rows: list[Sequence[str]] = [line.split("\t") for line in text.split("\n") if line]
     try:
         pieces = [Piece(text, float(score), _type(text)) for text, score in rows]
         table = any(piece.type == PieceType.BYTE for piece in pieces)

@@ -175,6 +175,8 @@ def _content(text: str) -> Node:
     kind = content["model"].get("type", "BPE")
     if kind not in ("BPE", "Unigram"):
         raise ValueError(f"a vocabulary of the kind {kind}; BPE and Unigram can be run")
+    if content["model"].get("dropout"):
+        raise ValueError("it splits texts at random (dropout)")
     decoder = {node["type"] for node in nodes(content.get("decoder"))}
     if not decoder & {"ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse"}:
         raise ValueError("its decoder does not say how tokens become text")

@@ -104,6 +104,14 @@ def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
     if kinds - {"NFC"} and not inexact:
         raise UserError("llama.cpp does not normalise texts as this tokenizer does", value=sorted(kinds))
     model = tokenizer.content["model"]
+    if (
+        model.get("type") == "Unigram"
+        or model.get("continuing_subword_prefix")
+        or model.get("end_of_word_suffix")
+    ):
+        raise UserError(
+            "llama.cpp runs byte-level vocabularies with merges alone, without marks on parts of words"
+        )
     size = tokenizer.vocab_size
     tokens, types = [_filler(index) for index in range(size)], [int(PieceType.UNUSED)] * size
     for token, index in model["vocab"].items():

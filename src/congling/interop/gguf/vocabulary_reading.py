@@ -13,7 +13,16 @@ from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.pretokenizers import Split, split_of
 from congling.tokenizer import bpe, proto
-from congling.tokenizer.base import CHATML, FIRST_PIECE, IM_START, SPECIAL, Roles, Tokenizer, own_roles
+from congling.tokenizer.base import (
+    CHATML,
+    FIRST_PIECE,
+    IM_START,
+    SPECIAL,
+    Roles,
+    Tokenizer,
+    is_text,
+    own_roles,
+)
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
@@ -25,6 +34,7 @@ _KEY = "tokenizer.ggml."
 _DEFAULTS = {"llama": (1, 2, True, True), "gpt2": (11, 11, False, False), "t5": (None, 1, False, True)}
 """bos, eos, whether bos is added and a space put first, where a file does not say."""
 _MOST_TOKENS = 2**19
+_MOST_MERGES = 4  # a token; Llama 3 has 2.2, as some tokens can be made in several ways
 
 
 @dataclass(frozen=True)
@@ -72,10 +82,13 @@ def tokenizer_from(fields: Mapping[str, Field], where: object = "this GGUF file"
     template = keys.value("tokenizer.chat_template", ("string",)) or (
         CHATML if IM_START in special else PLAIN
     )
+    if not is_text(template):
+        raise UserError("the chat template is no UTF-8 text", where=where)
     try:
         if model == "gpt2":
             return _byte_level(keys, pieces, special, template, roles)
-        return _characters(keys, pieces, template) or _sentencepiece(keys, model, pieces, template, roles)
+        own = special == SPECIAL and roles == own_roles(SPECIAL) and _characters(keys, pieces, template)
+        return own or _sentencepiece(keys, model, pieces, template, roles)
     except ValueError as error:
         raise UserError("the vocabulary is not sound", where=where, value=str(error)) from None
 
@@ -85,8 +98,8 @@ def _pieces(keys: _Keys) -> list[Piece]:
     texts = keys.value("tokens", ("array:string",))
     if texts is None or not 0 < len(texts) <= _MOST_TOKENS:
         raise UserError("the vocabulary has no tokens, or too many", where=keys.where)
-    numbers = tuple(f"array:{kind}" for kind in ("f32", "f64", "i32", "u32", "i64"))
-    scores, types = keys.value("scores", numbers), keys.value("token_type", numbers)
+    scores = keys.value("scores", ("array:f32", "array:f64"))
+    types = keys.value("token_type", ("array:i32", "array:u32", "array:i64"))
     for name, array in (("scores", scores), ("token_type", types)):
         if array is not None and len(array) < len(texts):
             raise UserError(
@@ -96,7 +109,7 @@ def _pieces(keys: _Keys) -> list[Piece]:
     for index, text in enumerate(texts):
         score = 0.0 if scores is None else float(scores[index])
         kind = int(types[index]) if types is not None else PieceType.NORMAL
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_text(text):
             raise UserError("a token is no UTF-8 text", where=keys.where, value=index)
         sort = PieceType(kind) if 1 <= kind <= 6 else PieceType.UNUSED
         pieces.append(Piece(text or f"[EMPTY_{index}]", score, sort))
@@ -180,7 +193,7 @@ def _characters(keys: _Keys, pieces: Sequence[Piece], template: str) -> Characte
     rest = [_character(piece) for piece in pieces[FIRST_PIECE:]]
     if " " not in rest:
         first[FIRST_PIECE - 256 + 0x20] = "▁"
-    if found != first or None in rest or keys.flag("add_space_prefix", True):
+    if found != first or None in rest or len({*rest}) < len(rest) or keys.flag("add_space_prefix", True):
         return None
     return CharacterTokenizer("".join(filter(None, rest)), SPECIAL, template)
 
@@ -200,6 +213,8 @@ def _byte_level(
     merges = keys.value("merges", ("array:string",))
     if merges is None:
         raise UserError("a gpt2 vocabulary without merges", where=keys.where)
+    if len(merges) > _MOST_MERGES * len(pieces):
+        raise UserError("far more merges than tokens", where=keys.where, value=len(merges))
     pairs = [_pair(text) for text in merges]
     vocabulary = {piece.text: index for index, piece in enumerate(pieces)}
     if name == PRE_TOKENIZER and special == SPECIAL and roles == own_roles(SPECIAL):
