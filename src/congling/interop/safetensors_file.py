@@ -8,8 +8,9 @@ Format: https://huggingface.co/docs/safetensors
 """
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,21 +19,32 @@ from torch import Tensor
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
-def write(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write floating-point tensors in the order of the mapping, which is read twice if it is lazy.
+Layout = Mapping[str, tuple[Sequence[int], torch.dtype]]
+"""Shape and type of each tensor."""
+
+
+def write(tensors: Mapping[str, Tensor], path: Path, layout: Layout | None = None) -> None:
+    """Write floating-point tensors in the order of the mapping.
+
+    Without ``layout`` a lazy mapping is read twice, which costs its work twice.
 
     Raises:
         KeyError: a tensor is not float32, float16 or bfloat16.
+        ValueError: a tensor is not as ``layout`` has it.
     """
+    if layout is None:
+        layout = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.numel() * tensor.element_size()
-        kind = _TYPES[tensor.dtype]
-        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    for name in tensors:
+        shape, dtype = layout[name]
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors.values():
+        for name, tensor in tensors.items():
+            if (tuple(tensor.shape), tensor.dtype) != (tuple(layout[name][0]), layout[name][1]):
+                raise ValueError(f"{name}: {tuple(tensor.shape)}, {tensor.dtype}")
             file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -11,13 +11,14 @@ reach. The texts of the messages never pass through it, and are put in as ordina
 afterwards: whatever a text imitates, it can neither end a turn nor move the mask.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from congling.core.errors import UserError
 from congling.tokenizer import cage
-from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.base import Roles, Tokenizer
 from congling.tokenizer.turns import PLAIN
 
 Message = Mapping[str, str]
@@ -25,6 +26,7 @@ Message = Mapping[str, str]
 ASSISTANT = "assistant"
 
 _MARK = "\ue000{}\ue001"  # private use: stands for the text of one message while the template runs
+_BEGINNING = "{{ bos_token }}"
 _MARKS = re.compile("\ue000(\\d+)\ue001")
 
 
@@ -91,6 +93,36 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
         ids, answered = [*ids, tokenizer.eos_id], [*answered, True]
     prefix = _missing_prefix(tokenizer, ids)
     return Rendered([*prefix, *ids], [False] * len(prefix) + answered, ended)
+
+
+def whole_template(tokenizer: Tokenizer) -> str:
+    """The chat template for programs that put nothing before a conversation by themselves (transformers).
+
+    Where the template writes no beginning of the text, that comes first; so the ids are those of
+    :func:`chat_ids`.
+    """
+    template, prefix = tokenizer.chat_template or PLAIN, tokenizer.prefix_ids
+    texts = {index: text for text, index in tokenizer.special.items()}
+    if not prefix or any(index not in texts for index in prefix):
+        return template
+    try:
+        part, message = next(_parts(tokenizer, [{"role": "user", "content": "?"}], answer_next=True))
+    except UserError:  # it refuses this conversation: nothing is known of it
+        return template
+    if message is None and tuple(_template_ids(tokenizer, part, ())[: len(prefix)]) == prefix:
+        return template
+    if prefix == (tokenizer.roles.bos,):
+        return _BEGINNING + template
+    return (
+        "{{ " + json.dumps("".join(texts[index] for index in prefix), ensure_ascii=False) + " }}" + template
+    )
+
+
+def bare_template(template: str, roles: Roles) -> str:
+    """A template of transformers without the beginning of the text that :func:`whole_template` or somebody
+    else put there, where it comes before every prompt anyway.
+    """
+    return template.removeprefix(_BEGINNING) if roles.prefix == (roles.bos,) else template
 
 
 def _parts(

@@ -173,7 +173,7 @@ def _template(settings: Mapping[str, Any], special: Mapping[str, int], roles: Ro
     if isinstance(found, str) and found:
         if not is_text(found):
             raise UserError("the chat template is no text")
-        return found
+        return bare_template(found, roles)
     return CHATML if IM_START in special else PLAIN
 
 

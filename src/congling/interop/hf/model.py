@@ -103,12 +103,12 @@ def write(
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
         tensors = OutgoingTensors(weights, name, shapes, TYPES[type])
-        safetensors_file.write(tensors, temporary / WEIGHTS)
+        safetensors_file.write(tensors, temporary / WEIGHTS, tensors.layout)
         _write_json(temporary / CONFIG, settings)
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))
         _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
         if model.tokenizer is not None:
-            hf_tokenizer.write(model.tokenizer, temporary)
+            hf_tokenizer.write(model.tokenizer, temporary, config.context)
         (temporary / "README.md").write_text(card(model, name, type, notes), encoding="utf-8")
     return notes
 

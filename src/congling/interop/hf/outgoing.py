@@ -22,14 +22,22 @@ class OutgoingTensors(Mapping[str, Tensor]):
         self._weights, self._dtype = weights, dtype
         self._stack: tuple[str, Tensor] = ("", torch.empty(0))
         self._loaders: dict[str, Callable[[], Tensor]] = {}
+        self.layout: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+        """Shape and type of each, known without reading any."""
         for name, shape in shapes.items():
             ours, layer = pattern(name)
             entry = next(entry for entry in ARCHITECTURES[architecture] if ours in entry.ours)
             if not entry.one_expert:  # the several parts of one tensor all lead to the same loader
-                self._loaders[entry.theirs.format(layer)] = self._joined(entry, layer)
+                theirs = entry.theirs.format(layer)
+                self._loaders[theirs] = self._joined(entry, layer)
+                parts = [shapes[part.format(layer)] for part in entry.ours]
+                whole = (sum(part[0] for part in parts), *shape[1:])
+                self.layout[theirs] = (whole[::-1] if entry.transposed else whole, dtype)
                 continue
             for expert in range(shape[0]):
-                self._loaders[entry.theirs.format(layer, expert)] = self._expert(name, expert)
+                theirs = entry.theirs.format(layer, expert)
+                self._loaders[theirs] = self._expert(name, expert)
+                self.layout[theirs] = (shape[1:], dtype)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._loaders[name]().to(self._dtype)

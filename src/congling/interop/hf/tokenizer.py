@@ -18,6 +18,7 @@ from typing import Any
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.chat import whole_template
 from congling.tokenizer.hf_json import FILE, HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -28,8 +29,11 @@ _LOW = -1_000.0  # score of pieces that text must not reach; below that of any r
 _SPACE = "▁"
 
 
-def write(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the files into an existing folder, ``tokenizer.model`` among them where there is one."""
+def write(tokenizer: Tokenizer, folder: Path, context: int) -> None:
+    """Write the files into an existing folder, ``tokenizer.model`` among them where there is one.
+
+    ``context`` is the most tokens the model reads.
+    """
     _write(folder / FILE, content(tokenizer))
     named = tokenizer.template_texts | _unknown(tokenizer)
     others = sorted(set(tokenizer.special) - set(named.values()), key=tokenizer.special.__getitem__)
@@ -39,8 +43,8 @@ def write(tokenizer: Tokenizer, folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": tokenizer.adds_bos,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": 10**30,
-        "chat_template": tokenizer.chat_template,
+        "model_max_length": context,
+        "chat_template": whole_template(tokenizer),
     }
     _write(folder / "tokenizer_config.json", special | settings)
     if isinstance(tokenizer, SentencePieceTokenizer | UnigramTokenizer):
