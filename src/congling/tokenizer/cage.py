@@ -5,6 +5,7 @@ allowance of effort, from which loops, calls and written text are paid, and no v
 
     {% for a in range(99999) %}{% for b in range(99999) %}…      turns of loops
     {% set x = x ~ x %} again and again                           length of values
+    {% set n.x = [n.x, n.x] %} again and again                    and of what lies within them
     {{ 'a' | center(999999999) }}                                 filters and methods that pad: not there
 """
 
@@ -17,6 +18,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from congling.core.errors import UserError
@@ -25,8 +27,8 @@ LONGEST = 1_000_000
 """Characters a template may write."""
 _LARGEST = 100_000  # characters or items of a value; texts of messages never pass through a template
 _SOURCE = 200_000  # characters of a template
-_EFFORT = 50_000_000  # about a second; a turn of a loop or a call costs _TURN, output its length
-_TURN = 500
+_EFFORT = 50_000_000  # about a second; a written character costs 1
+_TURN, _ITEM = 500, 10  # what a turn of a loop or a call costs, and a part of a value that is put together
 _FILTERS = (
     "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "forceescape", "int", "items",
     "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round",
@@ -72,8 +74,8 @@ class _Cage(ImmutableSandboxedEnvironment):
         self.source, self.effort = source, 0
         known = {name: self.filters[name] for name in _FILTERS}
         self.filters = known | {
-            "join": self._join, "replace": self._replace, "tojson": _json,
-            "turns_": self._turns, "joined_": self._joined,
+            "join": self._join, "replace": self._replace, "tojson": self._json,
+            "turns_": self._turns, "joined_": self._joined, "built_": self._built,
         }  # fmt: skip
         self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"],
                         "dict": dict, "raise_exception": _refused}  # fmt: skip
@@ -108,13 +110,26 @@ class _Cage(ImmutableSandboxedEnvironment):
             return self._replace(text, *args)
         if isinstance(text, str) and name == "join":
             return self._join(*args, d=text)
-        return super().call(context, obj, *args, **kwargs)
+        found = super().call(context, obj, *args, **kwargs)
+        if isinstance(found, Namespace):
+            self._built(tuple(found._Namespace__attrs.values()))  # its only way in
+        return self._built(found) if isinstance(found, (dict, list, tuple)) else found
 
     def _turns(self, items: Iterable[Any], text: int) -> Iterator[Any]:
         """Items of a loop whose body holds so much text."""
         for item in items:
             self.pay(_TURN + text)
             yield item
+
+    def _built(self, value: Any) -> Any:
+        """A value put together from others, which may stand for far more text than it has items."""
+        size = _weight(value)
+        self.pay(_ITEM * size)
+        return value if size <= _LARGEST else self._large()
+
+    def _json(self, value: Any, indent: int | None = None) -> str:
+        spaces = None if indent is None else min(int(indent), 8)
+        return self._sized(json.dumps(value, ensure_ascii=False, indent=spaces))
 
     def _paid(self, value: Any) -> Any:
         """A value about to be written."""
@@ -150,7 +165,7 @@ class _Cage(ImmutableSandboxedEnvironment):
 
 
 class _Metered(NodeTransformer):
-    """Puts the meters into a parsed template: every loop pays its turns, every ``~`` is measured."""
+    """Puts the meters into a parsed template: loops pay their turns, what is put together is measured."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         """``for x in y`` becomes ``for x in y | turns_(length of the body)``."""
@@ -163,6 +178,30 @@ class _Metered(NodeTransformer):
         """``a ~ b`` becomes ``[a, b] | joined_``."""
         self.generic_visit(node)
         return nodes.Filter(nodes.List(node.nodes), "joined_", [], [], None, None)
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
+        """``set n.x = y`` becomes ``set n.x = y | built_``: so nothing can hold itself."""
+        self.generic_visit(node)
+        if isinstance(node.target, nodes.NSRef):
+            node.node = _measured(node.node)
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        """``[a, b]`` becomes ``[a, b] | built_``."""
+        return _measured(self.generic_visit(node))
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        """``{a: b}`` becomes ``{a: b} | built_``."""
+        return _measured(self.generic_visit(node))
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        """``(a, b)`` becomes ``(a, b) | built_``, but where it names what is assigned."""
+        self.generic_visit(node)
+        return _measured(node) if node.ctx == "load" else node
+
+
+def _measured(node: Any) -> nodes.Expr:
+    return nodes.Filter(node, "built_", [], [], None, None)
 
 
 @lru_cache(maxsize=16)
@@ -180,8 +219,22 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, (str, list, tuple, dict)) else 0
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=None if indent is None else min(int(indent), 8))
+def _weight(value: Any) -> int:
+    """Items and characters within a value, counted as often as they would be written; about that of _LARGEST
+    where there are more. Namespaces, which could hold one another, count as too much.
+    """
+    total, waiting = 0, [value]
+    while waiting and total <= _LARGEST:
+        one = waiting.pop()
+        if isinstance(one, Namespace):
+            return _LARGEST + 1
+        if isinstance(one, (str, list, tuple, dict, range)):
+            total += 1 + len(one)
+        if isinstance(one, (list, tuple)) and total <= _LARGEST:
+            waiting += one
+        elif isinstance(one, dict) and total <= _LARGEST:
+            waiting += [*one.keys(), *one.values()]
+    return total
 
 
 def _refused(message: str) -> None:
