@@ -55,6 +55,19 @@ TEXTS = st.text(max_size=60) | st.text(
 )
 
 
+def test_spaces_survive_a_vocabulary_learnt_from_text_without_any(tmp_path):
+    train(
+        TokenizerConfig(kind="unigram", vocab_size=420),
+        lambda: iter(["小明去学校。学校很大！"] * 200),
+        tmp_path / "out",
+    )
+    tokenizer = store.load(tmp_path / "out")
+    for text in (" ", "  ", "小明 去▁学校。 ▁ ", "▁"):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
+
+
 @settings(max_examples=150, deadline=None)
 @example("")
 @example("\n\n  leading")

@@ -48,6 +48,8 @@ class UnigramTokenizer(Tokenizer):
         self._byte_ids = [int(self._inner.PieceToId(f"<0x{byte:02X}>")) for byte in range(256)]
         self._bytes = {index: bytes([byte]) for byte, index in enumerate(self._byte_ids)}
         self._space_ids = [self._byte_ids[byte] for byte in _SPACE.encode()]
+        # Learnt from text without spaces, there may be no piece for one: it is then spelt in bytes as well.
+        self._spells_spaces = _SPACE not in {piece.text for piece in proto.read(model, FILE).pieces}
 
     @classmethod
     def load(
@@ -97,10 +99,21 @@ class UnigramTokenizer(Tokenizer):
 
     def _joined(self, parts: list[list[int]]) -> list[int]:
         """Put the bytes of the character ``▁`` back between the parts it was cut out of."""
+        if self._spells_spaces:
+            parts = [self._with_spaces(part) for part in parts]
         joined = list(parts[0])
         for part in parts[1:]:
             joined += self._space_ids + part
         return joined
+
+    def _with_spaces(self, ids: list[int]) -> list[int]:
+        """The byte of a space for the three of ``▁``, which sentencepiece has put in its place."""
+        found: list[int] = []
+        for index in ids:
+            found.append(index)
+            if found[-3:] == self._space_ids:
+                found[-3:] = [self._byte_ids[0x20]]
+        return found
 
     def piece(self, index: int) -> bytes:
         """UTF-8 bytes of an ordinary id."""
