@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import vocabulary
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.model import read, write
@@ -17,6 +19,8 @@ from congling.interop.gguf.names import gguf_name, our_name
 from congling.model import families
 from congling.model.transformer import Transformer
 from congling.quant import ggml
+from congling.tokenizer.character import train
+from congling.train.bases import open_base
 
 LLAMA = families.llama(vocab_size=300, context=64, layers=2, width=64, heads=4, tied=False)
 
@@ -121,6 +125,29 @@ def test_whether_a_model_was_tuned_for_chat_survives(tmp_path):
         assert read(tmp_path / f"{chat}.gguf").facts["chat"] is chat
 
 
+OPENERS = {
+    "import": lambda path: read(path).facts["chat"],
+    "generate": lambda path: load_checkpoint(path).tuned_for_chat,
+    "train": lambda path: open_base(path).chat,
+}
+
+
+@pytest.mark.parametrize("opened", OPENERS.values(), ids=OPENERS)
+def test_every_way_to_open_a_file_says_the_same_of_it(opened, tmp_path):
+    model, words = llama(), train({character: 9 for character in "天地玄黄"}, vocab_size=263)
+    for chat in (True, False):
+        path = tmp_path / f"{chat}.gguf"
+        write(ForeignModel(model.config, model.state_dict(), words, {"chat": chat}), path)
+        assert opened(path) is chat
+    many = vocabulary.fields(words, vocab_size=300) | {
+        "tokenizer.ggml.tokens": Field("array:string", [f"token {i}" for i in range(301)]),
+        "tokenizer.ggml.token_type": Field("array:i32", [3, *[1] * 300]),
+        "tokenizer.ggml.scores": Field("array:f32", [0.0] * 301),
+    }
+    with pytest.raises(UserError, match=r"more tokens than(.|\n)*changed"):
+        opened(rewritten(path, lambda keys, arrays: keys.update(many)))
+
+
 def test_rows_that_no_k_quant_fits_are_noted(tmp_path):
     pytest.importorskip("xllamacpp")
     model = llama()
@@ -168,7 +195,6 @@ def test_tensors_are_made_one_at_a_time(tmp_path):
         ("llama.feed_forward_length", Field("u32", 2**31)),
         ("llama.rope.dimension_count", Field("u32", 8)),
         ("llama.rope.scaling.type", Field("string", "yarn")),
-        ("llama.context_length", Field("u32", 2**32 - 1)),
         ("llama.expert_count", Field("u32", 4)),
         ("llama.attention.scale", Field("f32", 0.5)),
         ("llama.attention.causal", Field("bool", False)),

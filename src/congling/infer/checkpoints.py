@@ -23,10 +23,10 @@ from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
 from congling.interop.gguf import model as gguf_model
-from congling.interop.gguf.config import architecture_of, config_from
+from congling.interop.gguf.config import config_from, facts_of
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.packed import load_packed
-from congling.interop.gguf.vocabulary import tokenizer_from
+from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
@@ -116,15 +116,10 @@ def _from_directory(path: Path | str) -> Loaded:
 
 def _from_gguf(path: Path) -> Loaded:
     file = GGUFFile.open(path)
-    architecture = architecture_of(file)
-    tokenizer = tokenizer_from(file.fields)
-    mixture = config_from(file).mlp.kind == "moe"  # stacked experts have no packed layers
+    facts, config = facts_of(file), config_from(file)
+    tokenizer = tokenizer_of(file, config.vocab_size)
+    mixture = config.mlp.kind == "moe"  # stacked experts have no packed layers
     model = transformer(gguf_model.read(path)) if mixture else load_packed(file)
-    facts = {
-        "name": file.text("general.name", path.stem),
-        "chat": "tokenizer.chat_template" in file.fields,
-        "architecture": architecture,
-    }
     return Loaded(model, tokenizer, Artifact(path, "gguf", "", {}, {}, facts))
 
 

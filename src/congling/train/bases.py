@@ -61,21 +61,19 @@ def open_base(path: Path | str) -> OpenedBase:
 
 
 def _gguf(path: Path) -> OpenedBase:
-    from congling.interop.gguf.config import config_from
+    from congling.interop.gguf.config import config_from, facts_of
     from congling.interop.gguf.file import GGUFFile
     from congling.interop.gguf.packed import load_packed
-    from congling.interop.gguf.vocabulary_reading import tokenizer_from
+    from congling.interop.gguf.vocabulary_reading import tokenizer_of
 
     file = GGUFFile.open(path)
     if file.value("general.type", "model") == "adapter":
         hint = "name the model it was made for"
         raise UserError("this is an adapter, not a base to train on", value=str(path), hint=hint)
-    config, tokenizer = config_from(file), tokenizer_from(file.fields, path)
-    if tokenizer.vocab_size > config.vocab_size:
-        sizes = f"{tokenizer.vocab_size} tokens, {config.vocab_size} rows"
-        raise UserError("vocabulary and weights do not belong together", where=path, value=sizes)
+    facts, config = facts_of(file), config_from(file)
+    tokenizer = tokenizer_of(file, config.vocab_size)
     return OpenedBase(
         path, Artifact(path, "gguf", file_hash(path), {}, {}), config, tokenizer, packed=True,
-        chat="tokenizer.chat_template" in file.fields, size=path.stat().st_size,
+        chat=facts["chat"], size=path.stat().st_size,
         build=lambda longest: load_packed(file, context=longest),
     )  # fmt: skip

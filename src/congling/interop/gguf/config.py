@@ -28,6 +28,8 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 }  # fmt: skip
 """Keys that change what is computed in a way we do not follow, unless they have these values."""
 ROPE_FACTORS = "rope_freqs.weight"
+CHAT = "congling.chat"
+"""Our key for whether the model was tuned for its chat template, which its tokenizer has in any case."""
 _ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
 
 
@@ -96,6 +98,19 @@ def architecture_of(file: GGUFFile) -> str:
     if file.integer("split.count", 1) != 1:
         raise UserError("one of several parts of a model", where=file.path, hint="merge them with gguf-split")
     return architecture
+
+
+def facts_of(file: GGUFFile) -> dict[str, Any]:
+    """What a file says of its model besides numbers: ``name``, ``architecture``, and ``chat``, whether it was
+    tuned for its chat template. Where that is not said, a template speaks for it.
+
+    Raises:
+        UserError: as ``architecture_of``.
+    """
+    # A name may be any bytes; in messages and manifests it must be text.
+    name = file.text("general.name", file.path.stem).encode("utf-8", "replace").decode()
+    chat = file.flag(CHAT, "tokenizer.chat_template" in file.fields)
+    return {"name": name, "architecture": architecture_of(file), "chat": chat}
 
 
 def _mixture_fields(mlp: MoEConfig, architecture: str) -> dict[str, Field]:

@@ -8,22 +8,19 @@ from pathlib import Path
 
 import gguf
 
-from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
-from congling.interop.gguf.config import architecture_of, config_fields, config_from
+from congling.interop.gguf.config import CHAT, config_fields, config_from, facts_of
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.sources import WITH_OUTPUT, sources
+from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.interop.targets import gguf_architecture
 from congling.model.config import ModelConfig, MoEConfig, parameters
 from congling.quant.ggml import TYPES
 from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
-from congling.tokenizer.base import Tokenizer
 
 _QUANTISATION_VERSION = 2
-_CHAT = "congling.chat"
-"""Whether the model was tuned for its chat template, which its tokenizer has in any case."""
 _STAND_INS = frozenset({"refact", "glm4moe", "starcoder2", "stablelm"})
 """Architectures that a model of ours gets for want of its own."""
 
@@ -35,17 +32,11 @@ def read(path: Path | str) -> ForeignModel:
         UserError: damaged, another architecture, or anything in it that we would compute differently.
     """
     file = GGUFFile.open(path)
-    architecture = architecture_of(file)
-    config = config_from(file)
-    weights = GGUFWeights(file, pieces(file, config, architecture))
-    facts = {
-        # A name may be any bytes; in messages and manifests it must be text.
-        "name": file.text("general.name", Path(path).stem).encode("utf-8", "replace").decode(),
-        "architecture": architecture,
-        "types": dict(Counter(tensor.type for tensor in file.tensors.values())),
-        "chat": file.flag(_CHAT, "tokenizer.chat_template" in file.fields),
-    }
-    return ForeignModel(config, weights, _tokenizer(file, config), facts)
+    facts, config = facts_of(file), config_from(file)
+    facts["types"] = dict(Counter(tensor.type for tensor in file.tensors.values()))
+    weights = GGUFWeights(file, pieces(file, config, facts["architecture"]))
+    without = file.text("tokenizer.ggml.model", "none") in ("none", "no_vocab")
+    return ForeignModel(config, weights, None if without else tokenizer_of(file, config.vocab_size), facts)
 
 
 def write(
@@ -101,22 +92,10 @@ def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[s
         "general.file_type": Field("u32", FILE_TYPES[type][0]),
     }
     if "chat" in model.facts:
-        keys[_CHAT] = Field("bool", bool(model.facts["chat"]))
+        keys[CHAT] = Field("bool", bool(model.facts["chat"]))
     if type not in PLAIN:
         keys["general.quantization_version"] = Field("u32", _QUANTISATION_VERSION)
     return keys
-
-
-def _tokenizer(file: GGUFFile, config: ModelConfig) -> Tokenizer | None:
-    if file.text("tokenizer.ggml.model", "none") in ("none", "no_vocab"):
-        return None
-    tokenizer = vocabulary.tokenizer_from(file.fields, where=file.path)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            "the vocabulary has more tokens than the embedding has rows", where=file.path,
-            value=f"{tokenizer.vocab_size} > {config.vocab_size}",
-        )  # fmt: skip
-    return tokenizer
 
 
 def _notes(config: ModelConfig, architecture: str) -> list[str]:

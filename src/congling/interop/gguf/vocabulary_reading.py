@@ -11,6 +11,7 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
+from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.pretokenizers import Split, split_of
 from congling.tokenizer import bpe, proto
 from congling.tokenizer.base import (
@@ -91,6 +92,19 @@ def tokenizer_from(fields: Mapping[str, Field], where: object = "this GGUF file"
         return own or _sentencepiece(keys, model, pieces, template, roles)
     except ValueError as error:
         raise UserError("the vocabulary is not sound", where=where, value=str(error)) from None
+
+
+def tokenizer_of(file: GGUFFile, rows: int) -> Tokenizer:
+    """The tokenizer of a model whose embedding has so many rows.
+
+    Raises:
+        UserError: as ``tokenizer_from``, or it has ids that the model has not.
+    """
+    tokenizer = tokenizer_from(file.fields, file.path)
+    if tokenizer.vocab_size > rows:
+        what = "the vocabulary has more tokens than the embedding has rows"
+        raise UserError(what, where=file.path, value=f"{tokenizer.vocab_size} > {rows}")
+    return tokenizer
 
 
 def _pieces(keys: _Keys) -> list[Piece]:

@@ -51,7 +51,7 @@ def of_file(file: GGUFFile) -> Vocabulary:
     kept = {key: value for key, value in file.fields.items() if key.startswith("tokenizer.")}
     if _PREFIX + "tokens" not in kept:
         raise UserError("the file holds no vocabulary", value=str(file.path))
-    return Vocabulary(gguf_vocabulary.tokenizer_from(kept), _ordered(kept))
+    return Vocabulary(gguf_vocabulary.tokenizer_from(kept, file.path), _ordered(kept))
 
 
 def _ordered(fields: Mapping[str, Field]) -> dict[str, Field]:
