@@ -2,12 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+from congling.core.errors import UserError
+from congling.interop.gguf import vocabulary
+from congling.interop.llama2c import tokenizer_bin
 from congling.interop.targets import TARGETS, Unrepresentable, gguf_architecture, obstacles
 from congling.model import families
 from congling.model.config import ModelConfig
+from congling.tokenizer import store, training
+from congling.tokenizer.config import TokenizerConfig
 
 SIZES = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64}
 LLAMA = families.llama(**SIZES)
@@ -66,10 +72,33 @@ def test_heads_that_are_together_wider_than_the_model_get_an_architecture_that_a
 
 def test_obstacles_of_llama2c_and_of_unigram():
     exact = changed(LLAMA, "norm", epsilon=1e-5)
-    assert obstacles(exact, "bpe", "llama2c") == []
+    assert obstacles(exact, "character", "llama2c") == []
     assert any("qk_norm" in obstacle.nearest for obstacle in obstacles(QWEN3, "bpe", "llama2c"))
     for target in ("gguf", "ollama", "llama2c"):
         assert any("unigram" in obstacle.what for obstacle in obstacles(exact, "unigram", target))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "character"])
+def test_what_is_said_of_a_tokenizer_is_what_its_export_does(kind, tmp_path):
+    training.train(
+        TokenizerConfig(kind=kind, vocab_size=320),
+        lambda: iter(["小明说：“天气很好，we have 2026 apples.”\n"] * 50),
+        tmp_path / "own",
+    )
+    words = store.load(tmp_path / "own")
+    exact = changed(LLAMA, "norm", epsilon=1e-5)
+    assert bool(obstacles(exact, kind, "gguf")) == bool(_refusal(lambda: vocabulary.fields(words)))
+    refused = _refusal(lambda: tokenizer_bin.vocabulary_of(words))
+    inexact = refused or any("ids may differ" in note for note in tokenizer_bin.vocabulary_of(words)[1])
+    assert bool(obstacles(exact, kind, "llama2c")) == bool(inexact)
+
+
+def _refusal(export: Callable[[], object]) -> str | None:
+    try:
+        export()
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def test_transformers_has_no_alibi_without_remote_code():

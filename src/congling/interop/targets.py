@@ -182,12 +182,12 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
         ("another norm epsilon", config.norm.epsilon != 1e-5, "norm.epsilon = 1e-5; the difference is small"),
     )
     found = [Obstacle(f"llama2.c has no {what}", f"use {nearest}") for what, is_so, nearest in wrong if is_so]
+    nearest = "use tokenizer.kind = character"
     if tokenizer_kind == "unigram":
-        found.append(
-            Obstacle(
-                "llama2.c merges pieces by score, which is not how unigram splits", "use tokenizer.kind = bpe"
-            )
-        )
+        found.append(Obstacle("llama2.c merges pieces by score, which is not how unigram splits", nearest))
+    if tokenizer_kind == "bpe":
+        what = "llama2.c does not split a text before it merges: some ids of English and code differ"
+        found.append(Obstacle(what, nearest))
     return found
 
 
