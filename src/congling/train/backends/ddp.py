@@ -5,6 +5,7 @@ of targets of *all* processes, so the result is that of one process with the who
 """
 
 import contextlib
+import gc
 import os
 from typing import Any
 
@@ -27,6 +28,7 @@ class DDP(Single):
         if self.device.type == "cuda":
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self._wrapped: DistributedDataParallel | None = None
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Compile, and exchange gradients while the backward pass runs."""
@@ -38,6 +40,7 @@ class DDP(Single):
 
     def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Keep gradients to ourselves until the last micro-batch."""
+        assert self._wrapped is not None
         return contextlib.nullcontext() if last else self._wrapped.no_sync()
 
     def backward(self, loss: Tensor) -> None:
@@ -59,7 +62,15 @@ class DDP(Single):
         dist.barrier()
 
     def close(self) -> None:
-        """Leave the process group."""
+        """Leave the process group; the module can no longer be trained.
+
+        Its threads end only when nothing refers to the group. Those that outlived the interpreter could end
+        the program with an error on its last step, so what the wrapped module holds of it goes first.
+        """
+        if self._wrapped is not None:
+            for name in ("reducer", "logger", "process_group"):
+                vars(self._wrapped).pop(name, None)
+        gc.collect()
         dist.destroy_process_group()
 
 
