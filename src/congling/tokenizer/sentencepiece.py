@@ -8,6 +8,7 @@ characters they do not know. ``▁`` in a text is a space to every one of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -91,8 +92,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _continuing(self) -> sentencepiece.SentencePieceProcessor:
-        parts = {**vars(self.model), "space_first": False}
-        return _processor(SentencePieceModel(**parts)) if self.model.space_first else self._inner
+        return _processor(replace(self.model, space_first=False)) if self.model.space_first else self._inner
 
 
 def read_model(file: Path) -> SentencePieceModel:
