@@ -59,6 +59,22 @@ def test_a_folder_of_ours_comes_back_as_it_was(tokenizer: Tokenizer, tmp_path: P
     assert store.load(tmp_path / "tokenizer").encode(TEXT) == tokenizer.encode(TEXT)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_each_tensor_is_made_once(tmp_path: Path, family: str):
+    class Counted(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    asked: list[str] = []
+    config = FAMILIES[family](vocab_size=320, context=64, layers=2, width=64)
+    weights = Counted(Transformer(config).state_dict())
+    write(ForeignModel(config, weights), tmp_path / "hf")
+    assert sorted(asked) == sorted(weights)
+    back = read(tmp_path / "hf")
+    assert all(torch.equal(back.weights[name], tensor) for name, tensor in weights.items())
+
+
 def test_more_ids_than_rows_are_refused(tokenizer: Tokenizer, tmp_path: Path):
     write(model(tokenizer), tmp_path / "hf")
     small = FAMILIES["llama"](vocab_size=tokenizer.vocab_size - 1, context=64, layers=1, width=64)
