@@ -127,7 +127,7 @@ def test_the_same_run_from_a_killed_process_has_the_same_bytes(
     deadline = time.monotonic() + 120
     while not artifact.exists(out / "checkpoints/step-00000012") and process.poll() is None:
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.02)  # beside it, not against it
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "adapter").exists()
@@ -232,6 +232,10 @@ def test_what_a_recipe_leaves_open_follows_from_base_and_data(base: Path, tmp_pa
     (("adapter.rnak=3",), "did you mean 'rank'"),
     (("train.setps=3",), "did you mean 'steps'"),
     (("train.optimizer.rat=3",), "did you mean 'rate'"),
+    (("adapter.rank=1000000",), "less than or equal to 16384"),
+    (("train.context=long",), "train, key context"),
+    (("train.rows=0",), "train, key rows"),
+    (("train.optimizer=3",), "train, key optimizer"),
 ])  # fmt: skip
 def test_mistakes_are_named_before_anything_is_written(
     base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str

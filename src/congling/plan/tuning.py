@@ -23,6 +23,8 @@ MICRO_TOKENS, STEP_TOKENS = 4096, 16_384
 ADAPTER_RATE, WHOLE_RATE = 1e-3, 1e-4
 """Peak rates of AdamW for a base of width 1024, less in proportion to the root of the width. An adapter's
 factors start from nothing; weights that are trained need far less."""
+KINDS = {"optimizer": "adamw", "schedule": "wsd"}
+"""Kinds of the tables that name none."""
 RATE_WIDTH = 1024
 SANE = 20.0
 """Times a rate may be above or below that and be no mistake."""
@@ -82,15 +84,14 @@ def settings(
     if "steps" not in found:
         found["steps"] = max(1, math.ceil(epochs * steps_per_epoch(context, found["rows"], accumulation)))
     optimizer = dict(found.get("optimizer", {}))
-    if optimizer.get("kind", "adamw") == "adamw":
+    if optimizer.setdefault("kind", KINDS["optimizer"]) == "adamw":
         optimizer = {
-            "kind": "adamw",
             "rate": rate_of(facts.model, adapter=adapter),
             "weight_decay": 0.0,
         } | optimizer
     schedule = dict(found.get("schedule", {}))
-    if schedule.get("kind", "wsd") == "wsd":
-        schedule = {"kind": "wsd", "warmup": 0.05} | schedule
+    if schedule.setdefault("kind", KINDS["schedule"]) == "wsd":
+        schedule = {"warmup": 0.05} | schedule
     return found | {"optimizer": optimizer, "schedule": schedule}
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import Field, PositiveFloat
 
+from congling.core import machine
 from congling.core.artifact import Artifact
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
@@ -88,7 +89,8 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     console = Console()
     tuned = run(base, recipe, out, console=console, must_resume=resume, force=force)
-    _show_end(tuned, base, console)
+    if machine.is_first_process():
+        _show_end(tuned, base, console)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> TuningRecipe:
@@ -135,6 +137,7 @@ def run(
     from congling.train.bases import open_base
     from congling.train.run import train
 
+    _require_sound_table(recipe)
     opened = open_base(base)
     examples = _examples(recipe, opened)
     facts = _facts(opened, examples)
@@ -160,6 +163,17 @@ def run(
               if "validation_loss" in row}  # fmt: skip
     best = trainer.best["step"] if trainer.best is not None else config.train.steps
     return Tuned(Path(out), handed_on, losses.get(0), losses.get(best))
+
+
+def _require_sound_table(recipe: TuningRecipe) -> None:
+    """Name mistakes in ``[train]`` before anything follows from it; steps and context may be left open."""
+    from congling.plan.tuning import KINDS
+
+    table = {"steps": 1, "context": 1, **recipe.train}
+    for key, kind in KINDS.items():
+        if isinstance(table.get(key), dict):
+            table[key] = {"kind": kind} | table[key]
+    build(TrainConfig, table, where="recipe, train")
 
 
 def _examples(recipe: TuningRecipe, opened: "OpenedBase") -> "Examples":

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from congling.core.config import Config
 
@@ -25,6 +25,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Names for several kinds at once."""
 
 
+Rank = Annotated[int, Field(ge=1, le=2**14)]
+"""Inner dimension of factors; no file with more is read."""
+
+
 class AdapterConfig(Config):
     """Table ``[adapter]``: low-rank adaptation (LoRA, Hu et al. 2021) of chosen layers.
 
@@ -32,9 +36,9 @@ class AdapterConfig(Config):
     training starts from the base as it is.
     """
 
-    rank: PositiveInt = 8
+    rank: Rank = 8
     """Inner dimension of the factors; 4-16 suffices for a style or a domain, 32-128 for new knowledge."""
-    ranks: dict[str, PositiveInt] = Field(default_factory=dict)
+    ranks: dict[str, Rank] = Field(default_factory=dict)
     """Other ranks by kind, group or pattern; the narrowest name that fits a layer counts."""
     alpha: PositiveFloat | None = None
     """``scale = alpha / rank``; left out, the scale is 1 whatever the rank: then the learning rate alone sets
