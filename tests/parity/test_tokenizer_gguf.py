@@ -94,6 +94,7 @@ def test_sentencepiece(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
     tokenizer = foreign.read(tmp_path / "m.model")
     texts = [text for text in TEXTS if text.strip(" ") or not name.startswith("unigram-")]
+    texts.append("\ufdfa" * 40)  # one character that normalisers make 18 of
     path = model_file(tmp_path / "model.gguf", fields(tokenizer))
     back = tokenizer_from(GGUFFile.open(path).fields, path)
     assert (back.roles, back.special, back.vocab_size) == (

@@ -13,7 +13,7 @@ Of the messages these fields matter (number, meaning)::
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from congling.core.errors import UserError
 from congling.tokenizer import charsmap
+from congling.tokenizer.protobuf import bytes_field, fields, number_field, part, text_field, varint
 
 LONGEST_PIECE = 4096  # bytes; real ones have a few dozen
-_SHORT = [bytes([value]) for value in range(0x80)]
 MOST_PIECES = 2**19  # twice the largest vocabularies there are
 
 
@@ -113,20 +113,22 @@ class SentencePieceModel:
         out = bytearray()
         for piece in self.pieces:
             text = piece.text.encode()
-            kind = b"" if piece.type == PieceType.NORMAL else b"\x18" + _SHORT[piece.type]
-            body = b"\x0a" + _written(len(text)) + text + b"\x15" + struct.pack("<f", piece.score) + kind
-            out += b"\x0a" + _written(len(body)) + body
+            kind = b"" if piece.type == PieceType.NORMAL else b"\x18" + varint(piece.type)
+            body = b"\x0a" + varint(len(text)) + text + b"\x15" + struct.pack("<f", piece.score) + kind
+            out += b"\x0a" + varint(len(body)) + body
         roles = [(40, self.unknown, 45), (41, self.bos, 46), (42, self.eos, 47), (43, self.pad, 48)]
-        trainer = _number(3, self.algorithm) + _number(4, len(self.pieces))
-        trainer += _number(24, self.space_last) + _number(35, self.byte_fallback)
-        trainer += b"".join(_number(field, index) for field, index, _ in roles)
+        trainer = number_field(3, self.algorithm) + number_field(4, len(self.pieces))
+        trainer += number_field(24, self.space_last) + number_field(35, self.byte_fallback)
+        trainer += b"".join(number_field(field, index) for field, index, _ in roles)
         trainer += b"".join(
-            _text(name, self.pieces[index].text) for _, index, name in roles if 0 <= index < len(self.pieces)
+            text_field(name, self.pieces[index].text)
+            for _, index, name in roles
+            if 0 <= index < len(self.pieces)
         )
-        normaliser = _text(1, self.normaliser) + _bytes(2, self.characters)
-        normaliser += _number(3, self.space_first) + _number(4, self.remove_spaces)
-        normaliser += _number(5, self.escape_spaces)
-        return bytes(out + _bytes(2, trainer) + _bytes(3, normaliser))
+        normaliser = text_field(1, self.normaliser) + bytes_field(2, self.characters)
+        normaliser += number_field(3, self.space_first) + number_field(4, self.remove_spaces)
+        normaliser += number_field(5, self.escape_spaces)
+        return bytes(out + bytes_field(2, trainer) + bytes_field(3, normaliser))
 
 
 def read(data: bytes, where: Path | str) -> SentencePieceModel:
@@ -143,8 +145,8 @@ def read(data: bytes, where: Path | str) -> SentencePieceModel:
 
 def characters_of(data: bytes) -> bytes:
     """The character map of a model file that may hold no pieces; ValueError where it is damaged."""
-    normaliser = [_part(value) for number, value in _fields(memoryview(data)) if number == 3]
-    maps = [bytes(_part(value)) for part in normaliser for number, value in _fields(part) if number == 2]
+    normaliser = [part(value) for number, value in fields(memoryview(data)) if number == 3]
+    maps = [bytes(part(value)) for each in normaliser for number, value in fields(each) if number == 2]
     charsmap.check(maps[0])
     return maps[0]
 
@@ -193,15 +195,15 @@ def _model(data: memoryview) -> SentencePieceModel:
     trainer: dict[int, int] = {}
     normaliser: dict[int, int] = {}
     texts: dict[int, bytes] = {}
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
             if len(pieces) == MOST_PIECES:
                 raise ValueError(f"more than {MOST_PIECES} pieces")
-            pieces.append(_piece(_part(value)))
+            pieces.append(_piece(part(value)))
         elif number == 2:
-            trainer |= {key: found for key, found in _fields(_part(value)) if isinstance(found, int)}
+            trainer |= {key: found for key, found in fields(part(value)) if isinstance(found, int)}
         elif number == 3:
-            for key, found in _fields(_part(value)):
+            for key, found in fields(part(value)):
                 if isinstance(found, int):
                     normaliser[key] = found
                 else:
@@ -237,83 +239,13 @@ def _role(number: int, pieces: Sequence[Piece], usual: str) -> int:
 
 def _piece(data: memoryview) -> Piece:
     text, score, kind = b"", 0.0, PieceType.NORMAL
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
-            text = bytes(_part(value))
+            text = bytes(part(value))
         elif number == 2:
-            (score,) = struct.unpack("<f", _part(value))
+            (score,) = struct.unpack("<f", part(value))
         elif number == 3 and isinstance(value, int):
             kind = PieceType(value)
     if not text:
         raise ValueError("a piece without text")
     return Piece(text.decode(), score, kind)
-
-
-def _part(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number stands where text was expected")
-    return value
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Numbers and values of the fields of a message; ValueError where it is cut short or no message."""
-    place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, place = _varint(data, place)
-            yield number, value
-            continue
-        if wire == 2:
-            size, place = _varint(data, place)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"a field of unknown type {wire} at byte {place}")
-        if not number or size > len(data) - place:
-            raise ValueError(f"a field of {size} bytes at byte {place} of {len(data)}")
-        yield number, data[place : place + size]
-        place += size
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    if place < len(data) and data[place] < 0x80:  # nearly all of them
-        return data[place], place + 1
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= len(data):
-            raise ValueError("the file is cut short")
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & (2**64 - 1), place
-    raise ValueError(f"a number without end at byte {place}")
-
-
-def _field(number: int, wire: int) -> bytes:
-    return _written(number << 3 | wire)
-
-
-def _number(number: int, value: int) -> bytes:
-    return _field(number, 0) + _written(int(value) & (2**64 - 1))
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    return _field(number, 2) + _written(len(value)) + value
-
-
-def _text(number: int, value: str) -> bytes:
-    return _bytes(number, value.encode())
-
-
-def _written(value: int) -> bytes:
-    if value < 0x80:
-        return _SHORT[value]
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

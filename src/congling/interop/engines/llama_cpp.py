@@ -19,6 +19,8 @@ from congling.core.errors import UserError
 from congling.interop.engines import llama_cpp_library as binding
 from congling.quant import library
 
+_MOST_TOKENS = 2**24  # the program's own sign of failure is the smallest number there is
+
 
 class LlamaCpp:
     """A GGUF file opened by llama.cpp; free its memory with ``close`` or by using it in ``with``.
@@ -96,13 +98,16 @@ class LlamaCpp:
             UserError: llama.cpp cannot tokenise it.
         """
         raw = text.encode()
-        room = (binding.INT * (len(raw) + 16))()
-        count = self._library.llama_tokenize(
-            self._vocabulary, raw, len(raw), ctypes.cast(room, binding.POINTER), len(room), bos, special
-        )
-        if count < 0:
-            raise UserError("llama.cpp cannot tokenise this text", value=text)
-        return list(room[:count])
+        needed = len(raw) + 16
+        for _ in range(2):  # a normaliser can make 18 characters of one: minus the count, then
+            room = (binding.INT * needed)()
+            count = self._library.llama_tokenize(
+                self._vocabulary, raw, len(raw), ctypes.cast(room, binding.POINTER), len(room), bos, special
+            )
+            if count >= 0:
+                return list(room[:count])
+            needed = min(-count, _MOST_TOKENS)
+        raise UserError("llama.cpp cannot tokenise this text", value=text)
 
     def piece(self, index: int) -> bytes:
         """Bytes of one token, a special one giving its text."""
