@@ -1,4 +1,7 @@
-"""ggml's blocks: published vectors, the kernels' own decoding, and the mixtures of llama.cpp."""
+"""ggml's blocks: published vectors, the kernels' own decoding, and the rules of llama.cpp's mixtures.
+
+Whole files were compared with those of llama.cpp's quantiser by hand: docs/log/2026-11-gguf.md.
+"""
 
 import ctypes
 
