@@ -93,6 +93,15 @@ def test_a_split_without_a_name_is_refused_and_named(tmp_path):
         fields(foreign.read(folder))
 
 
+def test_special_tokens_that_train_text_from_scratch_had_not_are_none(pieces):
+    """It wrote 2^32-1 for a token that does not exist, which has to open: its models are what people have."""
+    keys = fields(pieces)
+    ids = ("unknown", "padding", "seperator")
+    found = tokenizer_from(keys | {key(f"{name}_token_id"): Field("u32", 2**32 - 1) for name in ids})
+    assert found.encode("天地玄黄") == pieces.encode("天地玄黄")
+    assert (found.bos_id, found.eos_id) == (pieces.bos_id, pieces.eos_id)
+
+
 DAMAGE = {
     "no tokenizer": {key("model"): None},
     "not known here": {key("model"): Field("string", "rwkv")},

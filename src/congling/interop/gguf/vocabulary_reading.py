@@ -34,6 +34,8 @@ from congling.tokenizer.turns import PLAIN, stops
 _KEY = "tokenizer.ggml."
 _DEFAULTS = {"llama": (1, 2, True, True), "gpt2": (11, 11, False, False), "t5": (None, 1, False, True)}
 """bos, eos, whether bos is added and a space put first, where a file does not say."""
+_NO_ID = 2**32 - 1
+"""How llama.cpp's former trainers wrote that there is no such token."""
 _MOST_TOKENS = 2**19
 _MOST_MERGES = 4  # a token; Llama 3 has 2.2, as some tokens can be made in several ways
 
@@ -59,7 +61,7 @@ class _Keys:
     def index(self, name: str, size: int, default: int | None = None) -> int | None:
         """An id; one outside the vocabulary is an error, a default outside is none."""
         found = self.value(f"{name}_token_id", ("u8", "u16", "u32", "u64", "i32", "i64"))
-        if found is None:
+        if found in (None, _NO_ID):
             return default if default is not None and default < size else None
         if not 0 <= int(found) < size:
             raise UserError(f"{_KEY}{name}_token_id is outside the vocabulary", where=self.where, value=found)
