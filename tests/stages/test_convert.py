@@ -79,7 +79,7 @@ def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(stored.StoredWeights, "__getitem__", fail)
     for target in ("gguf", "hf", "llama2c", "ollama"):
         asked.clear()
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UserError, match="No space"):
             convert.run(checkpoint, target, tmp_path / "deep" / "export", verify=False)
         assert list(tmp_path.iterdir()) == []
 

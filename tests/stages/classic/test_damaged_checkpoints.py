@@ -79,7 +79,7 @@ def test_mutants(folder, monkeypatch, kind, seed):
         ("scratch", "training.shuffle.rng_state", "1 2 3", "shuffle state"),
         ("scratch", "congling.moments.since", 99, "cannot be"),
         ("scratch", "llama.block_count", 2**31, "more layers"),
-        ("scratch", "llama.context_length", 2**32 - 1, "context is beyond"),
+        ("scratch", "llama.context_length", 2**32 - 1, "rows of this length"),
         ("scratch", "llama.feed_forward_length", 96, "is due"),
         ("tuned", "llama.context_length", 2**32 - 1, "rows of this length"),
         ("tuned", "training.lora.rank.attn_norm", 2**32 - 1, "is due"),

@@ -17,15 +17,13 @@ from congling.train.classic import finetune_model, notes, startup, vocabulary
 from congling.train.classic.console import Print, say
 from congling.train.classic.data import prepare
 from congling.train.classic.finetune_model import Base
-from congling.train.classic.options import FinetuneOptions
+from congling.train.classic.options import LONGEST_ROWS, FinetuneOptions
 from congling.train.classic.outputs import output_names, write_copies
 from congling.train.classic.session import Job, Session, Snapshot
 from congling.transform import lora
 from congling.transform.adapter import Adapter, Factors
 
 KIND: checkpoints.Kind = "finetune_lora"
-LONGEST_ROWS = 2**20
-"""Tokens in a row that a checkpoint may ask for."""
 
 
 def run(options: FinetuneOptions, out: Print = say) -> None:

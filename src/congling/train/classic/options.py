@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from congling.train.classic.arguments import Switch, choices, flag, toggle
 
+LONGEST_ROWS = 2**20
+"""Tokens in a row that a file may ask for; the command line may ask for more."""
 NORM_RANKS = ("att_norm", "ffn_norm", "out_norm")
 """LoRA ranks of norm gains: 1 by default, where those of matrices are ``--lora-r``."""
 

@@ -19,7 +19,7 @@ from congling.model.checkpoint import expected_shapes
 from congling.model.config import GatedMLPConfig, LinearScaling, ModelConfig, RMSNormConfig, RotaryConfig
 from congling.model.families import llama
 from congling.model.transformer import Transformer
-from congling.train.classic.options import ScratchOptions
+from congling.train.classic.options import LONGEST_ROWS, ScratchOptions
 from congling.train.classic.vocabulary import Vocabulary
 
 ARCHITECTURE = "llama"
@@ -59,6 +59,9 @@ def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
     """
     config = config_from(file)
     config = config if context is None else config.replace(context=context)
+    if context is None and config.context > LONGEST_ROWS:
+        raise UserError("rows of this length cannot be trained on", where=file.path, value=config.context,
+                        hint="--ctx sets another")  # fmt: skip
     plain = (
         isinstance(config.mlp, GatedMLPConfig) and not config.attention.bias and not config.attention.qk_norm
     )
