@@ -49,9 +49,8 @@ def read(path: Path | str) -> ForeignModel:
     mapped = mapped_file(path)
     header = parse(mapped, path)
     tokenizer, notes = tokenizer_bin.beside(path.with_name(TOKENIZER), header.vocab_size)
-    return ForeignModel(
-        _config(header), Weights(path, header, mapped), tokenizer, {"name": path.stem, "notes": notes}
-    )
+    facts = {"name": path.stem, "notes": notes, "types": {"int8": 1} if header.version == 2 else {}}
+    return ForeignModel(_config(header), Weights(path, header, mapped), tokenizer, facts)
 
 
 def write(model: ForeignModel, folder: Path | str, *, version: int = 0, overwrite: bool = False) -> list[str]:
