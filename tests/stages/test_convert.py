@@ -84,6 +84,13 @@ def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_does_not_take_the_place_of_a_directory(checkpoint: Path, tmp_path: Path):
+    (tmp_path / "exports").mkdir()
+    with pytest.raises(UserError, match="is a directory"):
+        convert.run(checkpoint, "gguf", tmp_path / "exports", verify=False)
+    assert (tmp_path / "exports").is_dir()
+
+
 def test_what_is_there_stays(checkpoint: Path, tmp_path: Path):
     (tmp_path / "export").write_text("precious")
     with pytest.raises(UserError, match="exists already"):

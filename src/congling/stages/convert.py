@@ -104,6 +104,10 @@ def run(
         raise UserError("no such target", value=to, hint=hint)
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
+    if out.is_dir() and to in ("gguf", "gguf-lora", "ggla"):
+        raise UserError(
+            "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
+        )
     source = adapter_directory.locate(source) or source  # of a run of sft, its adapter
     adapter = kind_of(source) in ADAPTERS
     if adapter != (to in get_args(Adapters)):
