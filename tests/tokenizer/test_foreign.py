@@ -202,3 +202,10 @@ def test_a_table_of_far_too_many_lines_is_refused_before_it_is_taken_apart(tmp_p
     (tmp_path / "m.vocab").write_text("a\t0\n" * 600_000)
     with pytest.raises(UserError, match="600000 lines"):
         foreign.read(tmp_path / "m.vocab")
+
+
+def test_a_folder_with_several_vocabularies_is_not_guessed_at(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.model, b\.model"):
+        foreign.read(tmp_path)

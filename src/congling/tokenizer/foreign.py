@@ -65,6 +65,11 @@ def _folder(folder: Path) -> Tokenizer:
         return found
     models = [named] if named.is_file() else []
     models = models or sorted([*folder.glob("*.model"), *folder.glob("*.vocab")])
+    if len({file.stem for file in models}) > 1:
+        names = ", ".join(file.name for file in models if file.suffix == ".model")
+        raise UserError(
+            "this folder holds several vocabularies", value=str(folder), hint=f"name one: {names}"
+        )
     if not models:
         hint = "tokenizer.json or tokenizer.model should be in it"
         raise UserError("this folder holds no tokenizer that can be read here", value=str(folder), hint=hint)
