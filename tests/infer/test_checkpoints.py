@@ -91,6 +91,13 @@ def test_what_is_no_model_or_no_adapter_of_it_is_refused(
     (text := tmp_path / "notes.txt").write_text("not a model")
     with pytest.raises(UserError, match="GGUF"):
         load_checkpoint(text)
+    (pickled := tmp_path / "ckpt.pt").write_bytes(b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00.")
+    with pytest.raises(UserError, match="pickle"):
+        load_checkpoint(pickled)
+    (folder := tmp_path / "hf").mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="congling import"):
+        load_checkpoint(folder)
     with pytest.raises(UserError, match=r"notes\.txt"):
         load_checkpoint(run, adapters=[(text, 1.0)])
     with pytest.raises(UserError):

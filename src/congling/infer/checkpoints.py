@@ -22,11 +22,13 @@ from congling.core.errors import UserError
 from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
+from congling.interop.detect import refuse_pickle
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import config_from, facts_of
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.packed import load_packed
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
+from congling.interop.gguf.writer import MAGIC
 from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
@@ -71,6 +73,8 @@ def locate_checkpoint(path: Path | str) -> Path:
         raise UserError("the checkpoint this run names is gone", where=pointers[0], hint="resume the run")
     state = "this directory holds no checkpoint (yet)" if path.is_dir() else "no such directory"
     hint = "name a checkpoint, a run, or the directory that `congling train` wrote"
+    if (path / "config.json").is_file():
+        hint = f"bring a Hugging Face folder here first: congling import {path} --out base"
     raise UserError(state, value=str(path), hint=hint)
 
 
@@ -115,6 +119,12 @@ def _from_directory(path: Path | str) -> Loaded:
 
 
 def _from_gguf(path: Path) -> Loaded:
+    with path.open("rb") as stream:
+        foreign = stream.read(len(MAGIC)) != MAGIC
+    if foreign:
+        refuse_pickle(path)
+        hint = "name a run, a checkpoint or a GGUF file; models of llama2.c come here by `congling import`"
+        raise UserError("this is no GGUF file", value=str(path), hint=hint)
     file = GGUFFile.open(path)
     facts, config = facts_of(file), config_from(file)
     tokenizer = tokenizer_of(file, config.vocab_size)
