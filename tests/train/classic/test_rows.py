@@ -185,3 +185,18 @@ def test_held_out_rows_have_each_token_once():
 def test_ids_outside_the_model_are_clamped():
     found = RowSource(samples([5, 900]), Filling(2, BOS, EOS, rows=1), seeded(1), vocab_size=300).next_batch()
     assert found.targets.tolist() == [[5, 299]]
+
+
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        ("天地玄黄，宇宙洪荒。日月盈昃，辰宿列张。" * 9, "iconv -f GB18030"),
+        ("天地玄黄，宇宙洪荒。的是了在人有我他" * 9, "iconv -f UTF-16LE"),
+        ("天地玄黄，宇宙洪荒。" * 9, "damaged"),
+    ],
+)
+def test_a_text_that_is_not_utf8_is_refused_with_its_cure(tmp_path, content, cure):
+    codec = {"iconv -f GB18030": "gb18030", "iconv -f UTF-16LE": "utf-16", "damaged": "utf-8"}[cure]
+    (file := tmp_path / "book.txt").write_bytes(content.encode(codec)[: -1 if cure == "damaged" else None])
+    with pytest.raises(UserError, match=cure):
+        read_text(str(file))

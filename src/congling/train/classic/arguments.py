@@ -101,7 +101,7 @@ def called(kind: type[T], program: str, about: str, arguments: Sequence[str]) ->
         print(usage(kind, program, about))
         raise SystemExit(0) from None
     except Misuse as error:
-        print(f"error: {error}\n{usage(kind, program, about)}", file=sys.stderr)
+        print(f"{usage(kind, program, about)}\n\nerror: {error}", file=sys.stderr)  # last: it stays in sight
         raise SystemExit(1) from None
 
 

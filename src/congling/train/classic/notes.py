@@ -6,10 +6,10 @@ from congling.tokenizer.base import Tokenizer
 from congling.train.classic.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
 
 
-def of_scratch(options: ScratchOptions, tokenizer: Tokenizer) -> Iterator[str]:
-    """Habits that apply to this run of ``train-text-from-scratch``."""
+def of_scratch(options: ScratchOptions, tokenizer: Tokenizer, *, new: bool) -> Iterator[str]:
+    """Habits that apply to this run of ``train-text-from-scratch``; ``new``: its weights are random."""
     yield from _of_both(options)
-    if not options.norms_at_one:
+    if new and not options.norms_at_one:
         yield "norm gains begin at random values; better: --norms-at-one"
     if not tokenizer.lossless:
         yield "this vocabulary cannot spell every text: what it lacks is learnt as <unk>"

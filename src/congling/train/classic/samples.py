@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.data import encoding
 from congling.train.classic.arguments import unescaped
 
 
@@ -103,18 +104,29 @@ def read_text(path: str) -> str:
         UserError: there is no such file, it is empty, or it is not UTF-8.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(
             f"cannot read the training text ({error.strerror})", value=path, hint="--train-data names it"
         ) from None
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"the training text is not UTF-8 at byte {error.start}", value=path, hint="convert the file first"
+            f"the training text is not UTF-8 at byte {error.start}", value=path, hint=_cure(content, path)
         ) from None
     if not text:
         raise UserError("empty training data", value=path, hint="--train-data names a text file")
     return text
+
+
+def _cure(content: bytes, path: str) -> str:
+    """What makes UTF-8 of a file that is not."""
+    codec = encoding.detect(content[: encoding.SAMPLE], where=path).codec
+    if codec == "utf-8":
+        return f"it is damaged there; without such places: iconv -c -f UTF-8 -t UTF-8 '{path}' > utf8.txt"
+    name = codec.upper().replace("UTF-16-", "UTF-16").replace("UTF-32-", "UTF-32")  # as iconv calls them
+    return f"it looks like {name}: iconv -f {name} -t UTF-8 '{path}' > utf8.txt"
 
 
 def split(

@@ -40,7 +40,7 @@ def run(options: ScratchOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(model.config, trained, options, "model_size", done.iterations, out)
-    for line in notes.of_scratch(options, words.tokenizer):
+    for line in notes.of_scratch(options, words.tokenizer, new=file is None):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, model.config, done, out)
     job = Job(

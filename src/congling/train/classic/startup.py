@@ -69,8 +69,9 @@ def progress(file: GGUFFile | None, options: TrainerOptions) -> Progress:
     done = checkpoints.progress_of(file)
     if done.past != options.opt_past:
         raise UserError(
-            f"the checkpoint was begun with --opt-past {done.past}", where=file.path, value=options.opt_past
-        )
+            "--opt-past is another than the checkpoint was begun with", where=file.path,
+            value=options.opt_past, hint=f"give --opt-past {done.past}",
+        )  # fmt: skip
     return done
 
 
