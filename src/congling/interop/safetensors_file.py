@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from congling.core.progress import track
+
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -44,7 +46,7 @@ def write(tensors: Mapping[str, Tensor], path: Path, layout: Layout | None = Non
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for name, tensor in tensors.items():
+        for name, tensor in track(tensors.items(), "writing", total=len(tensors), unit="tensors"):
             if (tuple(tensor.shape), tensor.dtype) != (tuple(layout[name][0]), layout[name][1]):
                 raise ValueError(f"{name}: {tuple(tensor.shape)}, {tensor.dtype}")
             file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -14,6 +14,7 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
+from congling.core.progress import track
 from congling.interop.gguf.fields import Field, text_bytes
 from congling.quant.ggml import TYPES, row_bytes
 
@@ -57,7 +58,7 @@ def write_gguf(
         stream.write(head)
         if tensors:
             stream.write(bytes(-len(head) % ALIGNMENT))
-        for tensor in tensors:
+        for tensor in track(tensors, "writing", total=len(tensors), unit="tensors"):
             _write(tensor, stream)
 
 
