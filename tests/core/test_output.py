@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from congling.core.errors import UserError
-from congling.core.output import replacing
+from congling.core.output import refuse_inputs, replacing
 
 
 def _write(target: Path, directory: bool, text: str) -> None:
@@ -84,3 +84,34 @@ def test_a_file_in_the_way_of_the_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "a" / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [("a", True), ("a/b", True), ("a/b/../b", True), ("a/b/model", False), ("a/c", False), ("ab", False)],
+)
+def test_an_output_may_not_remove_what_it_is_made_from(tmp_path: Path, path: str, refused: bool) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    if refused:
+        with pytest.raises(UserError, match="made from"):
+            refuse_inputs(tmp_path / path, None, tmp_path / "other", tmp_path / "a" / "b")
+    else:
+        refuse_inputs(tmp_path / path, None, tmp_path / "other", tmp_path / "a" / "b")
+
+
+def test_an_output_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "out", True, "old")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        replacing(tmp_path / "out", overwrite=True) as new,
+    ):
+        _write(new, True, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "inner" / "a.txt").read_text() == "old"

@@ -68,6 +68,15 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         raise UserError(f"the output {kind} exists already", value=str(path), hint=hint)
 
 
+def refuse_inputs(path: Path, *inputs: Path | str | None) -> None:
+    """Raise if ``path`` is one of the ``inputs`` or a folder around one: writing it would remove them."""
+    place = path.resolve()
+    for given in inputs:
+        if given is not None and place in ((found := Path(given).resolve()), *found.parents):
+            what, hint = "the output would take the place of what it is made from", "choose another --out"
+            raise UserError(what, value=str(path), hint=hint)
+
+
 def flush(path: Path) -> None:
     """Ask the system to put a file, or a directory and the files in it, on the disk."""
     if path.is_dir():
@@ -89,7 +98,12 @@ def _rename(source: Path, target: Path) -> None:
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
     if target.is_dir() or (source.is_dir() and target.exists()):
         target.rename(aside)
-    source.replace(target)
+    try:
+        source.replace(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
     _remove(aside)
     _flush_one(target.parent)
 
