@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from congling.core.errors import UserError
@@ -68,6 +68,7 @@ def test_mutated_files(tmp_path: Path, name: str, edits: list[tuple[int, bytes, 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(suffix=st.sampled_from(sorted(READERS)), content=st.binary(max_size=300))
+@example(suffix="csv", content=b"\x01\r\x01")
 def test_arbitrary_bytes(tmp_path: Path, suffix: str, content: bytes) -> None:
     survives(tmp_path, f"x.{suffix}", content)
 

@@ -114,7 +114,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "endless experts": (config(num_experts=2**31 - 1), r"wrong shape, \(2147483647, 64\)"),
     "endless width": (config(hidden_size=2**31 - 2, head_dim=64), "does not exist|wrong shape|missing"),
     "endless words": (config(vocab_size=2**31 - 1), "wrong shape"),
-    "endless context": (config(max_position_embeddings=2**31 - 1), "context"),
     "another model's configuration": (config(hidden_size=128), "wrong shape.*\n.*another config.json"),
     "index outside": (index(weight_map={"x": "../part.safetensors"}), "outside its folder"),
     "index absolute": (index(weight_map={"x": "/etc/passwd"}), "outside its folder"),

@@ -121,7 +121,7 @@ def test_a_tokenizer_json_with_merges_gets_scores(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
     folder = tmp_path / "hf"
     folder.mkdir()
-    exported.write(foreign.read(tmp_path / "m.model"), folder)
+    exported.write(foreign.read(tmp_path / "m.model"), folder, 64)
     (folder / "tokenizer.model").unlink()
     tokenizer = foreign.read(folder)
     assert tokenizer.kind == "hf"

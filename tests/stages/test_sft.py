@@ -254,3 +254,5 @@ def test_data_and_recipes_may_stand_anywhere(base: Path, tmp_path: Path):
         sft.read_recipe(["adapter.rank=2"], [])
     with pytest.raises(UserError, match="one recipe at a time"):
         sft.read_recipe(["a.toml", "b.toml"], ["a.jsonl"])
+    example = Path(__file__).parents[2] / "examples" / "lora.toml"
+    assert sft.read_recipe([str(example)], ["a.jsonl"]).adapter is not None

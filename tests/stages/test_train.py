@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from congling.core import artifact
+from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.data.inspection import inspect
 from congling.plan.recipe import Recipe, read
 from congling.stages import explain, train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml"))
+RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml") if "adapter" not in read_toml(file))
 SETTINGS = (
     "model.layers=1", "model.width=64", "train.steps=3", "train.context=32", "train.rows=2",
     "train.sample_tokens=4", "train.compile=off",

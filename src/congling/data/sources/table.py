@@ -58,7 +58,10 @@ def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findin
     )  # against a quote that is never closed; the default is too small for text
     header_line = next(lines, "").strip("\r\n\ufeff")
     delimiter = "\t" if note.format == "tsv" else max(",;\t|", key=header_line.count)
-    header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
+    try:
+        header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
+    except csv.Error:
+        header = [""]  # a carriage return within the line: whatever this is, it names no columns
     if not header:
         return
     if len(set(header)) != len(header) or not all(header):
