@@ -1,6 +1,7 @@
 """The parity report sees every kind of difference between two programs, and none where there is none."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,7 +85,16 @@ def test_other_logits_are_a_miss_unless_the_format_is_inexact(subject):
 
 def test_nan_is_a_miss(subject):
     found = parity.compare(*subject, Double(*subject, shift=float("nan")))
-    assert found.misses(1e9)
+    for accuracy in (1e9, None):
+        assert any("not finite" in miss for miss in found.misses(accuracy))
+
+
+def test_another_perplexity_is_a_miss_where_logits_are_not_judged(subject):
+    found = parity.compare(*subject, Double(*subject, shift=0.01))
+    assert found.misses(None, 0.01) == []
+    other = replace(found, engine_perplexity=found.perplexity * 1.02)
+    assert other.misses(None) == [] and other.misses(None, 0.03) == []
+    assert any("perplexity differs by 2.00%" in miss for miss in other.misses(None, 0.01))
 
 
 def test_greedy_texts_that_part(subject):

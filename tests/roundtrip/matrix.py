@@ -15,7 +15,7 @@ import torch
 from congling.core import artifact
 from congling.core.errors import UserError
 from congling.evals.parity import TEXT
-from congling.evals.verification import Report
+from congling.evals.verdict import Report
 from congling.interop import checkpoint_directory
 from congling.interop.foreign import ForeignModel
 from congling.model.families import FAMILIES

@@ -109,12 +109,30 @@ def test_what_is_there_stays(checkpoint: Path, tmp_path: Path):
         ({"to": "hf", "type": "Q8_0"}, "Q8_0"),
         ({"to": "llama2c", "type": "F16"}, "--version"),
         ({"to": "gguf", "version": 2}, "only llama2.c"),
+        ({"to": "gguf", "base": Path("x")}, "for adapters"),
     ],
 )
 def test_what_makes_no_sense_is_refused(checkpoint: Path, tmp_path: Path, options: dict, reason: str):
     with pytest.raises(UserError, match=reason):
         convert.run(checkpoint, out=tmp_path / "export", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_not_written_over(tmp_path: Path):
+    source = write(tmp_path / "runs" / "checkpoint")
+    for out in (source, source.parent):
+        with pytest.raises(UserError, match="made from"):
+            convert.run(source, "hf", out, overwrite=True)
+    assert load_checkpoint(source, "cpu")
+
+
+def test_a_report_does_not_outlive_its_export(checkpoint: Path, tmp_path: Path):
+    pytest.importorskip("xllamacpp")
+    convert.run(checkpoint, "gguf", tmp_path / "a.gguf", type="F16")
+    report = json.loads((tmp_path / "a.gguf.parity.json").read_text())
+    assert report["accuracy"] is None and report["perplexity_within"] == 0.01 and report["misses"] == []
+    convert.run(checkpoint, "gguf", tmp_path / "a.gguf", overwrite=True, verify=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.gguf"]
 
 
 def test_a_model_that_the_target_cannot_run_is_refused_with_the_nearest_choice(tmp_path: Path):
@@ -158,6 +176,8 @@ def test_adapters_go_through_every_format_and_into_the_model(checkpoint: Path, t
     path = adapter_directory.write(tmp_path / "run" / "adapter", adapter, base)
     with pytest.raises(UserError, match="--lora"):
         convert.run(path, "gguf", tmp_path / "x")
+    with pytest.raises(UserError, match=r"for models: .*--type"):
+        convert.run(path, "peft", tmp_path / "x", type="F16")
     for before, target in ((tmp_path / "run", "gguf-lora"), (None, "peft"), (None, "ggla")):
         path = convert.run(
             before or path, target, tmp_path / target, base=None if before else checkpoint

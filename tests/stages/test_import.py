@@ -27,6 +27,8 @@ def test_an_import_writes_text(tmp_path: Path, version: int):
     (text,) = generate.run(tmp_path / "base", ["学而时习之"], max_new_tokens=5)
     assert isinstance(text, str)
     done.checkpoint.verify()
+    assert (tmp_path / "base.parity.json").is_file()  # not in it: it would change the fingerprint
+    assert not (tmp_path / "base" / "parity.json").exists()
 
 
 def test_a_model_without_tokenizer_needs_one(tmp_path: Path):

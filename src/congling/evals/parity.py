@@ -84,12 +84,13 @@ class Parity:
         """Return the plain fields."""
         return asdict(self)
 
-    def misses(self, accuracy: float | None) -> list[str]:
+    def misses(self, accuracy: float | None, perplexity_within: float | None = None) -> list[str]:
         """What is not as it should be, in sentences.
 
-        Ids must be equal always. ``accuracy`` is the largest allowed difference of logits, ``None`` where
-        the other program computes with quantised activations, so that only the numbers can be told. Texts
-        that part at a tie within the accuracy are equal.
+        Ids must be equal and logits finite always. ``accuracy`` is the largest allowed difference of logits,
+        ``None`` where the other program computes with rounded activations, so that the numbers are told but
+        not judged, except by ``perplexity_within``, the largest relative difference of perplexity. Texts that
+        part at a tie within the accuracy are equal.
         """
         found = []
         if self.equal_ids < self.ids:
@@ -97,9 +98,14 @@ class Parity:
                 f"{self.ids - self.equal_ids} of {self.ids} ids of the test text differ, first in the line "
                 f"{self.different_line!r}"
             )
+        if not math.isfinite(self.largest_difference):
+            return [*found, "logits are not finite"]
+        change = abs(self.engine_perplexity / self.perplexity - 1)
+        if perplexity_within is not None and change > perplexity_within:
+            found.append(f"the perplexity differs by {change:.2%}, more than {perplexity_within:.0%}")
         if accuracy is None:
             return found
-        if not self.largest_difference <= accuracy:  # NaN is a miss
+        if not self.largest_difference <= accuracy:
             found.append(f"logits differ by up to {self.largest_difference:.2e}, more than {accuracy:.0e}")
         if self.margin is not None and not self.margin <= 2 * accuracy:
             found.append(f"the greedy texts part after {self.equal_greedy} of {self.greedy} tokens")

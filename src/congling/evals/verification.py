@@ -1,21 +1,18 @@
-"""A converted model checked in the program it is for, and what there is to tell about it.
+"""A converted model checked in the program it is for.
 
 Float32 exports must compute the same as the model here; of other types the file is read back, so that the
 report tells rounding (against the model it was made from) and the other program's arithmetic (against the
 file as read here) apart.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from congling.core import machine
-from congling.core.artifact import write_text
 from congling.core.errors import UserError
-from congling.evals.parity import TEXT, Engine, Parity, compare, perplexity
+from congling.evals.parity import TEXT, Engine, compare, perplexity
+from congling.evals.verdict import Report
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import gguf_in
@@ -28,60 +25,6 @@ _GELU_TABLE = 1e-2
 _VERIFYING = 8  # bytes a parameter: the model here and there, in float32
 _LONGEST_TEXT = 20_000  # characters
 _PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one verification found."""
-
-    target: str
-    type: str
-    parity: Parity
-    original_perplexity: float | None
-    """Of the model that was converted, where what was compared is what its rounded weights make."""
-    accuracy: float | None
-    """Largest allowed difference of logits; ``None`` where numbers are all that can be told."""
-
-    @property
-    def misses(self) -> list[str]:
-        """What is not as it should be, in sentences; empty when all is well."""
-        return self.parity.misses(self.accuracy)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, the verdict among them."""
-        return {
-            "target": self.target,
-            "type": self.type,
-            "accuracy": self.accuracy,
-            "original_perplexity": self.original_perplexity,
-            **self.parity.to_json(),
-            "misses": self.misses,
-        }
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """What was measured, its value, and what it should be, for a table."""
-        found, exact = self.parity, self.accuracy is not None
-        ids = found.equal_ids / max(1, found.ids)
-        rows = [
-            (f"ids of {found.ids} tokens equal", f"{ids:.2%}", "100 %"),
-            (
-                f"largest difference of logits, {found.positions} positions",
-                f"{found.largest_difference:.2e}",
-                f"≤ {self.accuracy:.0e}" if exact else "–",
-            ),
-            ("mean difference of logits", f"{found.mean_difference:.2e}", "–"),
-            ("perplexity here", f"{found.perplexity:.4f}", "–"),
-            ("perplexity there", f"{found.engine_perplexity:.4f}", "–"),
-            (
-                "greedy tokens equal",
-                f"{found.equal_greedy} of {found.greedy}" + _tie(self),
-                f"{found.greedy}" if exact else "–",
-            ),
-        ]
-        if (before := self.original_perplexity) is not None:
-            rows.insert(3, ("perplexity before conversion", f"{before:.4f}", "–"))
-            rows.append(("perplexity changed by the type", f"{found.perplexity / before - 1:+.3%}", "–"))
-        return rows
 
 
 def available(target: str) -> bool:
@@ -125,24 +68,6 @@ def verify(
         if (close := getattr(engine, "close", None)) is not None:
             close()
     return Report(target, type, parity, before, _accuracy(original, target, type))
-
-
-def save(report: Report, path: Path) -> Path:
-    """Write ``parity.json`` into an exported folder, or ``NAME.parity.json`` beside an exported file."""
-    file = path / "parity.json" if path.is_dir() else path.with_name(path.name + ".parity.json")
-    write_text(file, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
-    return file
-
-
-def table(report: Report) -> Any:
-    """What was measured, for the terminal."""
-    from rich.table import Table
-
-    title = f"{report.target} {report.type} in {report.parity.engine}"
-    found = Table("", "measured", "should be", title=title, title_style="")
-    for row in report.rows():
-        found.add_row(*row)
-    return found
 
 
 def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
@@ -221,10 +146,3 @@ _ENGINES: Mapping[str, Callable[[Path, ForeignModel], Engine]] = {
     "hf": _transformers,
     "llama2c": _llama2c,
 }
-
-
-def _tie(report: Report) -> str:
-    margin = report.parity.margin
-    if margin is None or report.accuracy is None or margin > 2 * report.accuracy:
-        return ""
-    return f" (then a tie, {margin:.0e} apart)"

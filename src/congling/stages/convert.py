@@ -8,7 +8,7 @@
     congling convert runs/style/adapter --base base.gguf --to gguf-lora --out style.gguf
 
 A model may come from a run, a checkpoint, a GGUF file, a Hugging Face folder or llama2.c. The report lands
-beside the export as ``parity.json``; where a float32 export computes anything else, the exit status is 1.
+with the export as ``parity.json``; where a float32 export computes anything else, the exit status is 1.
 """
 
 import time
@@ -22,7 +22,7 @@ import typer
 from congling.core.errors import UserError
 
 if TYPE_CHECKING:
-    from congling.evals.verification import Report
+    from congling.evals.verdict import Report
     from congling.interop.foreign import ForeignModel
 
 Models = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -80,7 +80,10 @@ def command(
         print(f"note: {note}")
     print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
     if done.report is not None:
-        _judge(done.report)
+        from congling.evals.verdict import show
+
+        if not show(done.report):
+            raise typer.Exit(1)
 
 
 def run(
@@ -95,7 +98,7 @@ def run(
     Raises:
         UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
     """
-    from congling.core.output import refuse_existing
+    from congling.core.output import refuse_existing, refuse_inputs
     from congling.interop import adapter_directory
     from congling.interop.detect import ADAPTERS, kind_of
 
@@ -104,6 +107,7 @@ def run(
         raise UserError("no such target", value=to, hint=hint)
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
+    refuse_inputs(out, source, base, tokenizer, *(path for path, _ in lora))
     if out.is_dir() and to in ("gguf", "gguf-lora", "ggla"):
         raise UserError(
             "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
@@ -113,11 +117,22 @@ def run(
     if adapter != (to in get_args(Adapters)):
         what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
         raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
-    if to in get_args(Adapters):
+    if adapter:
+        _refuse(
+            type=type, version=version, verify=verify, verify_text=verify_text, lora=lora, tokenizer=tokenizer
+        )
         return _adapter(source, to, out, base, overwrite)
+    _refuse(base=base)
     return _model(
         _opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite
     )  # fmt: skip
+
+
+def _refuse(**options: object) -> None:
+    """Raise if one of the options was given, of a model to an adapter or the other way round."""
+    if given := next((name for name, value in options.items() if value), None):
+        what = "this option is for models" if given != "base" else "this option is for adapters"
+        raise UserError(what, value=f"--{given.replace('_', '-')}", hint="leave it out")
 
 
 def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> "ForeignModel":
@@ -144,7 +159,7 @@ def _model(
     model: "ForeignModel", to: str, out: Path, type: str | None, version: int, verify: bool | None,
     verify_text: Path | None, overwrite: bool,
 ) -> Conversion:  # fmt: skip
-    from congling.evals import verification
+    from congling.evals import verdict, verification
     from congling.interop.formats import READERS, write_model
 
     if to == "llama2c" and type not in (None, "F32"):
@@ -156,10 +171,11 @@ def _model(
     chosen = (type or "F32").upper()
     notes = write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
     if skipped is not None:
+        verdict.save(None, out)
         return Conversion(out, (*notes, f"not verified: {skipped}"))
     kind = "int8" if version == 2 else chosen
     report = verification.verify(model, to, out, type=kind, reader=READERS[to], text=text)  # type: ignore[index]
-    verification.save(report, out)
+    verdict.save(report, out)
     return Conversion(out, tuple(notes), report)
 
 
@@ -191,21 +207,6 @@ def _strength(text: str) -> Strength:
         return name, float(number)
     except ValueError:
         return text, 1.0
-
-
-def _judge(report: "Report") -> None:
-    """Show the numbers and the verdict; exit with status 1 when something is not as it should be."""
-    from rich.console import Console
-
-    from congling.evals.verification import table
-
-    Console().print(table(report))
-    for miss in report.misses:
-        print(f"differs: {miss}")
-    if report.misses:
-        raise typer.Exit(1)
-    exact = "computes the same" if report.accuracy is not None else "tokenises the same"
-    print(f"{report.parity.engine} {exact}")
 
 
 def _size(path: Path) -> int:

@@ -18,7 +18,7 @@ from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 
 if TYPE_CHECKING:
-    from congling.evals.verification import Report
+    from congling.evals.verdict import Report
     from congling.interop.foreign import ForeignModel
 
 
@@ -52,10 +52,7 @@ def command(
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
 ) -> None:
     """Bring a model of another program here."""
-    from rich.console import Console
-
     from congling.core.units import show_seconds
-    from congling.evals.verification import table
 
     started = time.monotonic()
     done = run(
@@ -65,13 +62,11 @@ def command(
         print(f"note: {note}")
     print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
     print(f"  to write with it: congling generate {done.checkpoint.path} --prompt …")
-    if done.report is None:
-        return
-    Console().print(table(done.report))
-    for miss in done.report.misses:
-        print(f"differs: {miss}")
-    if done.report.misses:
-        raise typer.Exit(1)
+    if done.report is not None:
+        from congling.evals.verdict import show
+
+        if not show(done.report):
+            raise typer.Exit(1)
 
 
 def run(
@@ -85,14 +80,15 @@ def run(
             no tokenizer; or ``out`` exists.
     """
     from congling.core import artifact
-    from congling.core.output import refuse_existing
-    from congling.evals import verification
+    from congling.core.output import refuse_existing, refuse_inputs
+    from congling.evals import verdict, verification
     from congling.interop import checkpoint_directory
     from congling.interop.detect import kind_of
     from congling.interop.formats import read_model
 
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
+    refuse_inputs(out, source, tokenizer)
     kind = kind_of(source)
     if kind in ("run", "checkpoint"):
         raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
@@ -104,10 +100,11 @@ def run(
         checkpoint_directory.write(model, folder)
     made, notes = artifact.opened(out, "checkpoint"), tuple(model.facts.get("notes") or ())
     if skipped is not None:
+        verdict.save(None, out)
         return Import(made, (*notes, f"not verified: {skipped}"))
     ours = checkpoint_directory.read(out)
     report = verification.verify(ours, kind, source, type=_type(model, kind), text=text)
-    verification.save(report, out.parent / out.name)
+    verdict.save(report, out)
     return Import(made, notes, report)
 
 
