@@ -9,14 +9,13 @@
 chat.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from congling.core.config import build
-from congling.core.errors import UserError
 from congling.infer.mixing import MixingCommand, mix
+from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 
 if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.chat import Conversation
@@ -29,15 +28,10 @@ COMMAND = MixingCommand
 
 
 def command(
-    model: Annotated[
-        Path | None, typer.Argument(help="A checkpoint, a run, what `congling train` wrote, or a GGUF file.")
-    ] = None,
-    model_file: Annotated[Path | None, typer.Option("--model", "-m", help="The same, as an option.")] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="An adapter; repeatable.")] = None,
-    lora_scaled: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE STRENGTH", help="An adapter and how strongly it acts; repeatable."),
-    ] = None,
+    model: ModelArgument = None,
+    model_file: ModelOption = None,
+    lora: Lora = None,
+    lora_scaled: LoraScaled = None,
     system: Annotated[str | None, typer.Option(help="What the model is told beforehand.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 = always the likeliest token.")] = 0.7,
@@ -53,10 +47,7 @@ def command(
     sampling = build(SamplingConfig, {
         "temperature": temperature, "top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="chat")  # fmt: skip
-    place = model or model_file
-    if place is None or (model and model_file):
-        raise UserError("one model is needed", hint="congling chat MODEL, or --model MODEL")
-    loaded = load_checkpoint(place, adapters=mix(lora, lora_scaled))
+    loaded = load_checkpoint(one_model(model, model_file, "chat"), adapters=mix(lora, lora_scaled))
     print(f"{loaded.checkpoint.path}: /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)

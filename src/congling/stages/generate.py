@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
-from congling.core.errors import UserError
 from congling.infer.mixing import Mix, MixingCommand, mix
+from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 
 if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.sampler import SamplingConfig
@@ -24,15 +24,10 @@ COMMAND = MixingCommand
 
 
 def command(
-    model: Annotated[
-        Path | None, typer.Argument(help="A checkpoint, a run, what `congling train` wrote, or a GGUF file.")
-    ] = None,
-    model_file: Annotated[Path | None, typer.Option("--model", "-m", help="The same, as an option.")] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="An adapter; repeatable.")] = None,
-    lora_scaled: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE STRENGTH", help="An adapter and how strongly it acts; repeatable."),
-    ] = None,
+    model: ModelArgument = None,
+    model_file: ModelOption = None,
+    lora: Lora = None,
+    lora_scaled: LoraScaled = None,
     prompt: Annotated[list[str] | None, typer.Option(help="What to continue; repeatable.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 = always the likeliest token.")] = 0.8,
@@ -53,17 +48,11 @@ def command(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="generate")  # fmt: skip
-    place, adapters, prompts = model or model_file, mix(lora, lora_scaled), prompt or [""]
-    if place is None or (model and model_file):
-        raise UserError("one model is needed", hint="congling generate MODEL, or --model MODEL")
+    place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
+    prompts, stops = prompt or [""], stop or ()
     if not stream:
         texts = run(
-            place,
-            prompts,
-            adapters=adapters,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            stop=stop or (),
+            place, prompts, adapters=adapters, max_new_tokens=max_new_tokens, sampling=sampling, stop=stops
         )
         for start, text in zip(prompts, texts, strict=True):
             print(start + text + "\n")
@@ -77,7 +66,7 @@ def command(
             start,
             max_new_tokens=max_new_tokens,
             sampling=sampling,
-            stop=stop or (),
+            stop=stops,
         )
         for piece in pieces:
             print(piece, end="", flush=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
+from congling.core.progress import track
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.llama2c import groups, tokenizer_bin
@@ -167,7 +168,8 @@ def _header(config: ModelConfig, version: int) -> Header:
 
 def _write_tensors(weights: Mapping[str, Tensor], header: Header, stream: BinaryIO) -> None:
     stream.write(header.packed())
-    for entry in entries(header):
+    listed = list(entries(header))
+    for entry in track(listed, "writing", total=len(listed), unit="tensors"):
         if entry.name == "rotary tables":
             stream.write(_rotary_tables(header).astype("<f4").data)
             continue
