@@ -138,7 +138,7 @@ def perplexity(model: Transformer, tokenizer: Tokenizer, text: str = TEXT) -> fl
 @torch.inference_mode()
 def logits_of(model: Transformer, ids: Sequence[int]) -> np.ndarray:
     """(T, V) float32: our scores after each of ``ids``."""
-    row = torch.tensor([list(ids)], device=model.embedding.weight.device)
+    row = torch.tensor([list(ids)], device=next(model.parameters()).device)
     return model.logits(model(row))[0].float().cpu().numpy()
 
 
