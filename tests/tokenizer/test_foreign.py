@@ -10,6 +10,7 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.tokenizer import foreign, proto, store
 from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.library import LARGEST
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 
@@ -173,6 +174,18 @@ def test_hostile_json_is_an_error_with_words(tmp_path):
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         with pytest.raises(UserError):
             foreign.read(folder)
+
+
+def test_json_of_more_than_any_vocabulary_has_is_not_parsed(tmp_path):
+    file = hugging_face("gpt2", tmp_path / "hf") / "tokenizer.json"
+    file.write_text('{"model": [' + "[]," * 2**20 + "[]]}")
+    with pytest.raises(UserError, match="lists and objects"):
+        foreign.read(file)
+    with file.open("wb") as stream:
+        stream.write(b"{")
+        stream.truncate(LARGEST + 1)
+    with pytest.raises(UserError, match="too large"):
+        foreign.read(file)
 
 
 def test_hostile_files_beside_are_errors_with_words(tmp_path):

@@ -21,15 +21,15 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from congling.core.errors import UserError
 from congling.tokenizer import split
-from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer
+from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles
+from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
 
-FILE = "tokenizer.json"
 Merge = tuple[bytes, bytes]
 _THRESHOLDS = (1, 3, 8, 16, 32, 64, 2**62)  # occurrences that make a character a token; the last keeps none
 _TRIAL_CHARACTERS = 300_000  # text on which the number of characters to keep is tried out
 
 
-class BytePairTokenizer(Tokenizer):
+class BytePairTokenizer(LibraryTokenizer):
     """Byte-level BPE run by the ``tokenizers`` library."""
 
     kind = "bpe"
@@ -63,10 +63,8 @@ class BytePairTokenizer(Tokenizer):
         """
         file = folder / FILE
         try:
-            model = json.loads(file.read_text(encoding="utf-8"))["model"]
+            model = json.loads(read_text(file))["model"]
             inner = _following(model["merges"], model["vocab"])
-        except OSError as error:
-            raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError("this is no byte-level BPE of congling", where=file, value=str(error)) from None
         return cls(inner, special, chat_template, fingerprint, roles)
@@ -84,33 +82,6 @@ class BytePairTokenizer(Tokenizer):
     def merges(self) -> list[tuple[str, str]]:
         """Pairs of pieces in byte symbols, the first learnt first."""
         return [(left, right) for left, right in self.content["model"]["merges"]]
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special ones included."""
-        return len(self._pieces)
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text; special tokens are neither added nor recognised."""
-        return self._inner.encode(text, add_special_tokens=False).ids
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of several texts, on all cores."""
-        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    def piece(self, index: int) -> bytes:
-        """UTF-8 bytes of an ordinary id."""
-        if index < 0:
-            raise IndexError(index)
-        return self._pieces[index]
-
-    def is_byte(self, index: int) -> bool:
-        """Whether the id stands for a part of a character."""
-        try:
-            self.piece(index).decode()
-        except UnicodeDecodeError:
-            return True
-        return False
 
 
 def from_merges(

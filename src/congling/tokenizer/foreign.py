@@ -16,7 +16,7 @@ from typing import Any
 import sentencepiece
 
 from congling.core.errors import UserError
-from congling.tokenizer import hf_json, own, proto, store
+from congling.tokenizer import library, own, proto, store
 from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer, is_text
 from congling.tokenizer.chat import bare_template
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
@@ -58,8 +58,8 @@ def _folder(folder: Path) -> Tokenizer:
     if (folder / store.FILE).is_file():
         return store.load(folder)
     named = folder / "tokenizer.model"
-    if (folder / hf_json.FILE).is_file():
-        found = _json(folder / hf_json.FILE, folder)
+    if (folder / library.FILE).is_file():
+        found = _json(folder / library.FILE, folder)
         if isinstance(found, HuggingFaceTokenizer) and not found.byte_level and named.is_file():
             return _same(found, _model(named, folder))
         return found
@@ -84,7 +84,7 @@ def _same(found: HuggingFaceTokenizer, model: Tokenizer) -> Tokenizer:
 
 def _json(file: Path, folder: Path) -> Tokenizer:
     settings = _settings(folder)
-    text = hf_json.read_text(file)
+    text = library.read_text(file)
     roles = Roles(None, 0, 0, frozenset())  # until the special tokens are known
     found = HuggingFaceTokenizer.parsed(text, file, None, PLAIN, "", roles)
     known = dict(found.special) | {token.content: index for index, token in found.added.items()}
@@ -190,7 +190,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     settings[_ADDED] = _side_file(folder / f"{_ADDED}.json")
     template = folder / "chat_template.jinja"
     if "chat_template" not in settings and template.is_file() and _small(template):
-        settings["chat_template"] = hf_json.read_text(template)
+        settings["chat_template"] = library.read_text(template)
     return settings
 
 
@@ -198,7 +198,7 @@ def _side_file(file: Path) -> dict[str, Any]:
     if not file.is_file() or not _small(file):
         return {}
     try:
-        content = json.loads(hf_json.read_text(file))
+        content = json.loads(library.read_text(file))
     except (ValueError, RecursionError):
         raise UserError("this is no JSON", where=file) from None
     if not isinstance(content, dict):
@@ -224,7 +224,7 @@ def _from_table(file: Path) -> SentencePieceModel:
     The table does not say how texts are normalised: what ``spm_train`` does by default is assumed. Scores
     that count 0, -1, -2 … are those of a BPE.
     """
-    text = hf_json.read_text(file)
+    text = library.read_text(file)
     if text.count("\n") > proto.MOST_PIECES:  # counted before anything is made of the lines
         raise UserError(
             "this is no sentencepiece vocabulary", where=file, value=f"{text.count(chr(10))} lines"

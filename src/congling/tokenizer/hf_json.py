@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,17 @@ from typing import Any
 import tokenizers
 
 from congling.core.errors import UserError
-from congling.tokenizer.base import Roles, Tokenizer
+from congling.tokenizer.base import Roles
 from congling.tokenizer.bpe import byte_symbols
+from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
 
-FILE = "tokenizer.json"
-LARGEST = 2**27  # bytes of a file; real ones have at most 35 million
 _MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _PROBE = "a 你好，12\n\n<0x0A>"
 Node = dict[str, Any]
 
 
-class HuggingFaceTokenizer(Tokenizer):
+class HuggingFaceTokenizer(LibraryTokenizer):
     """A ``tokenizer.json`` from elsewhere, kept as it is."""
 
     kind = "hf"
@@ -89,34 +88,13 @@ class HuggingFaceTokenizer(Tokenizer):
         """Write ``tokenizer.json``, as it was read."""
         (folder / FILE).write_text(self._text, encoding="utf-8")
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special ones included."""
-        return len(self._pieces)
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text; special tokens are neither added nor recognised."""
-        return self._inner.encode(text, add_special_tokens=False).ids
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of several texts, on all cores."""
-        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
-
     def encode_rest(self, text: str) -> list[int]:
         """Ids of a text that goes on after other ids: no space is put first."""
         return self._continuing.encode(text, add_special_tokens=False).ids
 
-    def piece(self, index: int) -> bytes:
-        """UTF-8 bytes of an ordinary id; none for one that only fills the vocabulary up."""
-        if index < 0:
-            raise IndexError(index)
-        return self._pieces[index]
-
     def is_byte(self, index: int) -> bool:
         """Whether the id stands for a part of a character."""
-        try:
-            self.piece(index).decode()
-        except UnicodeDecodeError:
+        if super().is_byte(index):
             return True
         return not self.byte_level and _BYTE.fullmatch(self._inner.id_to_token(index) or "") is not None
 
@@ -140,22 +118,6 @@ class HuggingFaceTokenizer(Tokenizer):
     @cached_property
     def _continuing(self) -> tokenizers.Tokenizer:
         return _inner(json.dumps(_without_space(self.content))) if self.space_prefix else self._inner
-
-
-def read_text(file: Path) -> str:
-    """The text of a JSON file.
-
-    Raises:
-        UserError: it is missing, too large or no text.
-    """
-    try:
-        if file.stat().st_size > LARGEST:
-            raise UserError("this file is too large for a tokenizer", where=file, value=file.stat().st_size)
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
-    except UnicodeDecodeError:
-        raise UserError("this is no UTF-8 text", where=file) from None
 
 
 def nodes(part: Any) -> Iterator[Node]:

@@ -19,7 +19,8 @@ from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.chat import whole_template
-from congling.tokenizer.hf_json import FILE, HuggingFaceTokenizer
+from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.library import FILE
 from congling.tokenizer.proto import Algorithm, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.unigram import UnigramTokenizer

@@ -1,0 +1,69 @@
+"""What the tokenizers run by the ``tokenizers`` library share: ids, bytes, and how a file's JSON is read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from congling.core.errors import UserError
+from congling.tokenizer.base import Tokenizer
+
+FILE = "tokenizer.json"
+LARGEST = 40 * 2**20
+"""Bytes of a file; vocabularies of 256 thousand pieces take some 33 million."""
+_MOST_PARTS = 2**20
+"""Lists and objects in a file: one for each merge. Empty ones take twenty times their length when parsed."""
+
+
+class LibraryTokenizer(Tokenizer):
+    """A tokenizer around the library's; subclasses say which bytes its ids stand for."""
+
+    _inner: tokenizers.Tokenizer
+    _pieces: list[bytes]
+    """Bytes by id."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included."""
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; special tokens are neither added nor recognised."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of several texts, on all cores."""
+        return [found.ids for found in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def piece(self, index: int) -> bytes:
+        """UTF-8 bytes of an ordinary id; none for one that only fills the vocabulary up."""
+        if index < 0:
+            raise IndexError(index)
+        return self._pieces[index]
+
+    def is_byte(self, index: int) -> bool:
+        """Whether the id stands for a part of a character."""
+        try:
+            self.piece(index).decode()
+        except UnicodeDecodeError:
+            return True
+        return False
+
+
+def read_text(file: Path) -> str:
+    """The text of a JSON file.
+
+    Raises:
+        UserError: it is missing, larger than any vocabulary or no text.
+    """
+    try:
+        if (size := file.stat().st_size) > LARGEST:
+            raise UserError("this file is too large for a tokenizer", where=file, value=size)
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
+    except UnicodeDecodeError:
+        raise UserError("this is no UTF-8 text", where=file) from None
+    if (parts := text.count("[") + text.count("{")) > _MOST_PARTS:
+        raise UserError("more lists and objects than any tokenizer has", where=file, value=parts)
+    return text
