@@ -29,6 +29,9 @@ def run(options: ScratchOptions) -> None:
         UserError: a file cannot be read, or contradicts the options.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    from congling.train.classic import scratch
+    from congling.train.classic import inputs
+
+    inputs.require(options)
+    from congling.train.classic import scratch  # torch loads only for what can be begun
 
     scratch.run(options)

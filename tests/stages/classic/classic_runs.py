@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from congling.train.classic import export, finetune, scratch
+from congling.train.classic import export, finetune, inputs, scratch
 from congling.train.classic.arguments import parse
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 
@@ -56,7 +56,9 @@ def train(words: str, *more: str) -> list[str]:
         *words.split(),
         *more,
     ]
-    scratch.run(parse(ScratchOptions, arguments), lines.append)
+    options = parse(ScratchOptions, arguments)
+    inputs.require(options)  # as the command does, before it imports torch
+    scratch.run(options, lines.append)
     return lines
 
 
@@ -64,7 +66,9 @@ def tune(words: str, *more: str) -> list[str]:
     """Run ``finetune``; the printed lines."""
     lines: list[str] = []
     arguments = [*TUNING.split(), "--train-data", "other.txt", *words.split(), *more]
-    finetune.run(parse(FinetuneOptions, arguments), lines.append)
+    options = parse(FinetuneOptions, arguments)
+    inputs.require(options)
+    finetune.run(options, lines.append)
     return lines
 
 

@@ -11,6 +11,7 @@ import torch
 from classic_runs import TEXT, losses, make_inputs, train
 
 from congling.core.errors import Interrupted, UserError
+from congling.infer.checkpoints import load_checkpoint
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import config_from
@@ -20,6 +21,7 @@ from congling.interop.llamacpp_checkpoint import moments_of, progress_of, tensor
 from congling.model.transformer import Transformer
 from congling.tokenizer import foreign, store, training
 from congling.tokenizer.config import TokenizerConfig
+from congling.train.bases import open_base
 from congling.train.classic import console, session
 from congling.train.classic.arguments import parse
 from congling.train.classic.options import ScratchOptions
@@ -321,7 +323,7 @@ def test_traps_are_named_and_avoided(here):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ("--vocab-model absent.gguf", "no such vocabulary"),
+        ("--vocab-model absent.gguf", "cannot read the vocabulary"),
         ("--train-data absent.txt", "cannot read the training text"),
         ("--head 3", "--head must divide --embd"),
         ("--checkpoint-in text.txt", "no GGUF file"),
@@ -343,6 +345,50 @@ def test_a_damaged_checkpoint_is_named(here):
     (here / "chk-LATEST.gguf").write_bytes(data)
     with pytest.raises(UserError, match="--opt-past 0"):
         train("--adam-iter 1 --opt-past 2", *NAMES)
+    lines = train("--only-write-model --opt-past 2", *NAMES[:4], "--model-out", "written.gguf")
+    assert lines[-1].endswith("saving to written.gguf") and (here / "written.gguf").is_file()
+
+
+def test_a_resumed_run_does_not_begin_at_rate_zero(here):
+    beginning = "the rate begins at 0"
+    assert any(beginning in line for line in train("--adam-iter 1", *NAMES))
+    assert not any(beginning in line for line in train("--adam-iter 1", *NAMES))
+
+
+def test_checkpoints_and_vocabularies_are_no_models(here):
+    train("--adam-iter 1", *NAMES)
+    words = foreign.read("vocab.model")
+    write_gguf("words.gguf", {"general.architecture": Field("string", "llama"), **fields(words)}, [])
+    opened = {"import": gguf_model.read, "generate": load_checkpoint, "train": open_base}
+    for verb, reader in opened.items():
+        with pytest.raises(UserError, match="checkpoint of train-text-from-scratch") as error:
+            reader("chk-1.gguf")
+        assert "--only-write-model --checkpoint-in chk-1.gguf --model-out" in str(error.value), verb
+        with pytest.raises(UserError, match="vocabulary and no weights"):
+            reader("words.gguf")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("train-text-from-scratch --vocab-model vocab.model --train-data absent", "cannot read the training"),
+        ("train-text-from-scratch --vocab-model . --train-data .", "cannot read the training text (Is a dir"),
+        ("train-text-from-scratch --vocab-model absent --train-data text.txt", "--vocab-model takes"),
+        ("train-text-from-scratch --only-write-model --vocab-model vocab.model", "there is no checkpoint"),
+        ("finetune --model-base absent --train-data text.txt", "cannot read the base model (No such file"),
+        ("finetune --model-base vocab.model --train-data absent", "cannot read the training text"),
+    ],
+)
+def test_a_missing_file_is_named_before_anything_is_loaded(here, line, what):
+    program = (
+        "import sys\nfrom congling.cli import main\nsys.argv = ['congling', *sys.argv[1:]]\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert what in done.stderr and len(done.stderr.splitlines()) == 2
 
 
 def test_the_command_itself(here):

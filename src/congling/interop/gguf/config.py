@@ -9,6 +9,7 @@ import numpy as np
 
 from congling.core.config import build
 from congling.core.errors import UserError
+from congling.interop.gguf.contents import require_model
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import FUSED
@@ -105,8 +106,9 @@ def facts_of(file: GGUFFile) -> dict[str, Any]:
     tuned for its chat template. Where that is not said, a template speaks for it.
 
     Raises:
-        UserError: as ``architecture_of``.
+        UserError: as ``architecture_of``, or the file holds a trainer's checkpoint or a vocabulary alone.
     """
+    require_model(file)
     # A name may be any bytes; in messages and manifests it must be text.
     name = file.text("general.name", file.path.stem).encode("utf-8", "replace").decode()
     chat = file.flag(CHAT, "tokenizer.chat_template" in file.fields)

@@ -10,6 +10,7 @@ from congling.interop import llamacpp_checkpoint as checkpoints
 from congling.interop.adapters import ggla
 from congling.interop.adapters import gguf as gguf_adapter
 from congling.interop.gguf.config import architecture_of
+from congling.interop.gguf.contents import require_model
 from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.gguf.packed import load_packed
 from congling.interop.llamacpp_checkpoint import Slot
@@ -27,18 +28,17 @@ KIND: checkpoints.Kind = "finetune_lora"
 
 
 def run(options: FinetuneOptions, out: Print = say) -> None:
-    """Train as the command line says, from the checkpoint where there is one.
+    """Train as the command line says, from the checkpoint where there is one; ``inputs.require`` goes before.
 
     Raises:
         UserError: a file cannot be read, or contradicts the command line.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    if not options.model_base:
-        raise UserError("the base model is missing", hint="--model-base names a GGUF file")
     options = startup.with_seed(options, out)
     startup.use_machine(options, out)
     out(f"main: model base = '{options.model_base}'")
     base_file = GGUFFile.open(options.model_base)
+    require_model(base_file)
     file = startup.checkpoint_in(options, KIND, out)
     words = vocabulary.of_file(base_file)
     out("main: init model")
@@ -47,7 +47,7 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
     slots = finetune_model.slots_of(base, ranks)
     scale = options.alpha / options.lora_r if options.lora_scale_in_training else 1.0
     parameters = finetune_model.attached(base, slots, file, options.seed, scale)
-    done = startup.progress(file, options)
+    done = startup.progress(file, options, training=not options.only_write_lora)
     files = _Files(options, base, slots, parameters, ranks, out)
     if options.only_write_lora:
         if file is None:
@@ -59,7 +59,7 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(base.config, trained, options, "lora_size", done.iterations, out)
-    for line in notes.of_finetune(options, ranks, tied=base.config.tied):
+    for line in notes.of_finetune(options, ranks, done.iterations, tied=base.config.tied):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, base.config, done, out)
     job = Job(

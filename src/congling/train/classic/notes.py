@@ -6,18 +6,26 @@ from congling.tokenizer.base import Tokenizer
 from congling.train.classic.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
 
 
-def of_scratch(options: ScratchOptions, tokenizer: Tokenizer, *, new: bool) -> Iterator[str]:
-    """Habits that apply to this run of ``train-text-from-scratch``; ``new``: its weights are random."""
-    yield from _of_both(options)
+def of_scratch(options: ScratchOptions, tokenizer: Tokenizer, done: int, *, new: bool) -> Iterator[str]:
+    """Habits that apply to this run of ``train-text-from-scratch``.
+
+    ``done`` iterations are behind it; ``new``: its weights are random.
+    """
+    yield from _of_both(options, done)
     if new and not options.norms_at_one:
         yield "norm gains begin at random values; better: --norms-at-one"
     if not tokenizer.lossless:
         yield "this vocabulary cannot spell every text: what it lacks is learnt as <unk>"
 
 
-def of_finetune(options: FinetuneOptions, ranks: Mapping[str, int], *, tied: bool) -> Iterator[str]:
-    """Habits that apply to this run of ``finetune``; ``ranks`` by name of the option's field."""
-    yield from _of_both(options)
+def of_finetune(
+    options: FinetuneOptions, ranks: Mapping[str, int], done: int, *, tied: bool
+) -> Iterator[str]:
+    """Habits that apply to this run of ``finetune``, ``done`` iterations behind it.
+
+    ``ranks`` go by the name of the option's field.
+    """
+    yield from _of_both(options, done)
     if options.alpha != options.lora_r and not options.lora_scale_in_training:
         yield (
             "alpha / r is not applied in training, but by whoever loads the adapter, where it is "
@@ -34,13 +42,13 @@ def of_finetune(options: FinetuneOptions, ranks: Mapping[str, int], *, tied: boo
         yield "embedding and output are one matrix in this base: neither is adapted"
 
 
-def _of_both(options: TrainerOptions) -> Iterator[str]:
+def _of_both(options: TrainerOptions, done: int) -> Iterator[str]:
     if options.use_flash and "use_flash" in options.given:
         yield "--use-flash changes nothing: attention is always a fused kernel"
     if not options.held_out:
         yield "no text is held out: the loss is that of what is learnt by heart; better: --held-out 0.05"
     if not options.fit_schedule:
-        if options.warmup > 0 and not options.adam_min_alpha:
+        if not done and options.warmup > 0 and not options.adam_min_alpha:
             yield "the rate begins at 0, so the first update changes nothing; better: --fit-schedule"
         if not options.enable_restart:
             yield (

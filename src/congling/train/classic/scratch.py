@@ -17,7 +17,7 @@ KIND: checkpoints.Kind = "train_model"
 
 
 def run(options: ScratchOptions, out: Print = say) -> None:
-    """Train as the command line says, from the checkpoint where there is one.
+    """Train as the command line says, from the checkpoint where there is one; ``inputs.require`` goes before.
 
     Raises:
         UserError: a file cannot be read, or contradicts the command line.
@@ -30,7 +30,7 @@ def run(options: ScratchOptions, out: Print = say) -> None:
     out("main: init model")
     model = _model(options, file, words)
     slots = scratch_model.slots_of(model.config)
-    done = startup.progress(file, options)
+    done = startup.progress(file, options, training=not options.only_write_model)
     files = _Files(options, model, words, out)
     if options.only_write_model:
         if file is None:
@@ -40,7 +40,7 @@ def run(options: ScratchOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(model.config, trained, options, "model_size", done.iterations, out)
-    for line in notes.of_scratch(options, words.tokenizer, new=file is None):
+    for line in notes.of_scratch(options, words.tokenizer, done.iterations, new=file is None):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, model.config, done, out)
     job = Job(

@@ -58,16 +58,16 @@ def checkpoint_in(options: TrainerOptions, kind: Kind, out: Print) -> GGUFFile |
     return file
 
 
-def progress(file: GGUFFile | None, options: TrainerOptions) -> Progress:
+def progress(file: GGUFFile | None, options: TrainerOptions, *, training: bool = True) -> Progress:
     """The counters to go on from, zeros for a new start or a plain model.
 
     Raises:
-        UserError: ``--opt-past`` is not what the checkpoint was begun with.
+        UserError: this run is ``training``, and ``--opt-past`` is not what the checkpoint was begun with.
     """
     if file is None or checkpoints.kind_of(file) is None:
         return Progress()
     done = checkpoints.progress_of(file)
-    if done.past != options.opt_past:
+    if training and done.past != options.opt_past:
         raise UserError(
             "--opt-past is another than the checkpoint was begun with", where=file.path,
             value=options.opt_past, hint=f"give --opt-past {done.past}",
