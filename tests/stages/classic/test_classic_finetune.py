@@ -1,6 +1,7 @@
 """``finetune`` and ``export-lora``: adapters on packed bases, and what the real llama.cpp makes of them."""
 
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -245,7 +246,7 @@ def test_an_adapter_on_two_bits_helps_as_much_in_llama_cpp(here):
     for adapters in ([], [("a.gguf", 1.0)]):
         model = load_checkpoint("q2.gguf", "cpu", adapters=adapters).model
         with LlamaCpp("q2.gguf", adapters=adapters) as engine:
-            gains.append((nats(lambda ids: logits_of(model, ids), rows), nats(engine.logits, rows)))
+            gains.append((nats(partial(logits_of, model), rows), nats(engine.logits, rows)))
     (ours, theirs), (ours_after, theirs_after) = gains
     assert ours - ours_after > 0.3
     assert theirs - theirs_after == pytest.approx(ours - ours_after, rel=0.02)
