@@ -58,15 +58,6 @@ class AdaptedLayer(nn.Module):
         a, b = (table[name].detach().float().cpu().clone() for table in (self.a, self.b))
         return Factors(a, b, self.scales[name])
 
-    def delta(self) -> Tensor:
-        """(O, I): what all adapters add to the matrix."""
-        found = self.acting()
-        if found is None:
-            outputs, inputs = self.matrix
-            return torch.zeros(outputs, inputs)
-        a, b, scale = found
-        return (b @ a) * scale
-
     def acting(self) -> tuple[Tensor, Tensor, float] | None:
         """Factors a (r, I) and b (O, r) of all adapters whose strength is not 0, and the scale of b @ a."""
         names = [name for name, strength in self.strengths.items() if strength != 0]

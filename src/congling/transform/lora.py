@@ -151,8 +151,11 @@ def merge(model: nn.Module) -> None:
         if weight is None:
             raise UserError("a packed weight cannot take an adapter in", value=place,
                             hint="merge into a file: congling export-lora")  # fmt: skip
+        if (found := layer.acting()) is None:
+            continue
+        a, b, scale = found
         with torch.no_grad():
-            weight += layer.delta().to(weight.dtype).view_as(weight)
+            weight += ((b @ a) * scale).to(weight.dtype).view_as(weight)
     detach(model)
 
 
