@@ -65,3 +65,25 @@ def test_an_adapter_needs_little_beside_its_base():
     whole = memory_of(FACTS, train, adapter=False, trained=5_000_000)
     assert beside["gradients and optimizer"] == 100_000 * 12 and beside["base"] == whole["base"]
     assert sum(whole.values()) - sum(beside.values()) == (5_000_000 - 100_000) * 12 - 400_000
+
+
+@pytest.mark.parametrize("steps", [3, 20, 60, 200, 2000])
+@pytest.mark.parametrize("held_out", [100, 7_000, 60_000, 600_000])
+def test_held_out_losses_take_a_tenth_of_the_run(steps, held_out):
+    facts = dataclasses.replace(FACTS, held_out_inputs=held_out, held_out_targets=held_out // 2)
+    found = settings({"steps": steps}, facts, adapter=True, epochs=3.0, steps_per_epoch=per_epoch)
+    train = TrainConfig.model_validate(found)
+    times = 1 - (-train.steps // train.interval("evaluate"))  # the last step counts in any case
+    scored = 2 * min(train.evaluate_tokens or held_out, held_out // 2)
+    assert times <= 21 and (times >= 4 or steps == 3)
+    enough = min(held_out, 2 * 1024)  # a loss of fewer is chance
+    assert 0.6 * times * scored <= 0.1 * steps * train.tokens_per_step or scored == enough
+    assert train.evaluate_tokens is None or train.evaluate_tokens < held_out // 2
+
+
+def test_held_out_losses_are_measured_as_asked():
+    facts = dataclasses.replace(FACTS, held_out_inputs=600_000, held_out_targets=300_000)
+    for asked in ({"evaluate_every": 1}, {"evaluate_tokens": 9000}):
+        found = settings(asked, facts, adapter=True, epochs=3.0, steps_per_epoch=per_epoch)
+        assert {key: found.get(key) for key in asked} == asked
+        assert not found.keys() & ({"evaluate_every", "evaluate_tokens"} - asked.keys())

@@ -28,6 +28,13 @@ KINDS = {"optimizer": "adamw", "schedule": "wsd"}
 RATE_WIDTH = 1024
 SANE = 20.0
 """Times a rate may be above or below that and be no mistake."""
+SCORING, SCORED = 0.1, 0.6
+"""Share of a run that may go to held-out losses, and what scoring a token takes beside learning from it."""
+LOOKS = (3, 20)
+"""Fewest and most held-out losses of a run, besides the first; only some rows are scored before they get
+fewer."""
+LEAST_SCORED = 1024
+"""Learnt tokens of held-out rows below which a loss is chance: so many are scored at any price."""
 FEW = 20
 """Examples below which a model learns rows by heart, and a held-out loss is chance."""
 MANY_PASSES = 10
@@ -54,6 +61,10 @@ class TuningFacts:
     """Examples held out."""
     faults: Mapping[str, int]
     """Rows left out or shortened, by the reason."""
+    held_out_inputs: int = 0
+    """Tokens of those."""
+    held_out_targets: int = 0
+    """The learnt ones among them."""
     gpu: bool = False
 
 
@@ -83,6 +94,8 @@ def settings(
     accumulation = found.setdefault("accumulation", 1)
     if "steps" not in found:
         found["steps"] = max(1, math.ceil(epochs * steps_per_epoch(context, found["rows"], accumulation)))
+    if not found.keys() & {"evaluate_every", "evaluate_tokens"}:
+        found |= _evaluation(facts, found["steps"], found["steps"] * context * found["rows"] * accumulation)
     optimizer = dict(found.get("optimizer", {}))
     if optimizer.setdefault("kind", KINDS["optimizer"]) == "adamw":
         optimizer = {
@@ -93,6 +106,20 @@ def settings(
     if schedule.setdefault("kind", KINDS["schedule"]) == "wsd":
         schedule = {"warmup": 0.05} | schedule
     return found | {"optimizer": optimizer, "schedule": schedule}
+
+
+def _evaluation(facts: TuningFacts, steps: int, inputs: int) -> dict[str, int]:
+    """How often held-out rows are scored in a run over ``inputs`` tokens, and how many learnt tokens of them.
+
+    The same rows each time, the first included, so that losses can be compared.
+    """
+    if not facts.held_out_inputs:
+        return {}
+    passes = SCORING / SCORED * inputs / facts.held_out_inputs  # over all held-out rows, at that price
+    looks = min(max(int(passes) - 1, LOOKS[0]), LOOKS[1], steps)
+    found = {"evaluate_every": math.ceil(steps / looks)}
+    scored = max(LEAST_SCORED, int(facts.held_out_targets * passes / (looks + 1)))
+    return found if scored >= facts.held_out_targets else found | {"evaluate_tokens": scored}
 
 
 def rate_of(model: ModelConfig, *, adapter: bool) -> float:

@@ -47,5 +47,18 @@ def _work(facts: TuningFacts, train: TrainConfig, *, adapter: bool, learnt: int)
     return [
         f"training {what}: {train.steps} {plural(train.steps, 'step')} of {step}, "
         f"{passes(facts, train):.1f} passes, rate {train.optimizer.rate:g}",
+        *_scoring(facts, train),
         f"memory about {show_bytes(sum(parts.values()))}: {held}",
     ]
+
+
+def _scoring(facts: TuningFacts, train: TrainConfig) -> list[str]:
+    """How often the held-out loss is measured, and on how much."""
+    if not facts.held_out:
+        return []
+    every, scored = train.interval("evaluate"), train.evaluate_tokens
+    part = "all held-out rows"
+    if scored is not None and scored < facts.held_out_targets:
+        share = scored / facts.held_out_targets
+        part = f"always the same {share:.0%} of held-out rows (train.evaluate_tokens={scored})"
+    return [f"held-out loss at the start and every {every} {plural(every, 'step')}, of {part}"]

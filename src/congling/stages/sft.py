@@ -192,6 +192,8 @@ def _facts(opened: "OpenedBase", examples: "Examples") -> "TuningFacts":
         model=opened.model, base_bytes=opened.size, packed=opened.packed,
         examples=len(inputs), inputs=sum(inputs), targets=targets_of(examples.train), longest=max(inputs),
         held_out=len(examples.validation), faults=examples.findings.counts,
+        held_out_inputs=sum(example.inputs for example in examples.validation),
+        held_out_targets=targets_of(examples.validation),
     )  # fmt: skip
 
 
