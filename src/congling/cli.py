@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from congling import __version__
 from congling.core.errors import Interrupted, UserError
 
 _STAGES = Path(__file__).parent / "stages"
@@ -29,7 +30,7 @@ def application(arguments: Sequence[str] | None) -> typer.Typer:
         help="congling 从零: train a small language model from scratch, and take it anywhere.",
         **_OPTIONS,
     )
-    app.callback()(_about)
+    app.callback()(_program)
     called = None if arguments is None else next((word for word in arguments if not word.startswith("-")), "")
     for file in sorted(_STAGES.glob("[a-z]*.py")):
         name = file.stem.strip("_").replace("_", "-")  # import_.py: a verb that is a word of Python
@@ -41,6 +42,20 @@ def application(arguments: Sequence[str] | None) -> typer.Typer:
 
 
 def _about() -> None:
+    pass
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"congling {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     pass
 
 

@@ -75,7 +75,7 @@ def test_adapters_are_named_as_llama_cpp_names_them(gguf: Path, adapters: list[P
     """Two words after --lora-scaled, or one with a colon, and the model as an argument or an option."""
 
     def written(*words: object) -> str:
-        options = ["--prompt", "从零", "--max-new-tokens", "12", "--temperature", "0"]
+        options = ["-p", "从零", "-n", "12", "--temperature", "0"]
         arguments = ["generate", *map(str, words), *options]
         result = CliRunner().invoke(application(arguments), arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
@@ -91,10 +91,17 @@ def test_adapters_are_named_as_llama_cpp_names_them(gguf: Path, adapters: list[P
     assert written(gguf, "--lora-scaled", first, "0") == written(gguf)
 
 
-@pytest.mark.parametrize("scaled", ["a.gguf", "a.gguf:much", ":0.4", "a.gguf:nan", "a.gguf:inf"])
+@pytest.mark.parametrize("scaled", ["a.gguf", "a.gguf:much", ":0.4"])
 def test_an_adapter_without_a_strength_is_refused(scaled: str):
     with pytest.raises(UserError, match="--lora-scaled FILE"):
         mix(None, [scaled])
+
+
+@pytest.mark.parametrize("strength", ["nan", "inf", "-inf", "1e999"])
+def test_a_strength_is_a_finite_number(strength: str):
+    words = ["generate", "base.gguf", "--lora-scaled", "a.gguf", strength]
+    with pytest.raises(UserError, match="strength must be a finite number"):
+        application(words)(words, standalone_mode=False)
 
 
 def test_one_model_is_needed(gguf: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from congling import cli
+from congling import __version__, cli
 from congling.core import artifact
 from congling.data import corpus
 from congling.data.config import DataConfig
@@ -31,6 +31,11 @@ def test_help_lists_every_verb_with_what_it_does(call: Call) -> None:
     assert shown.returncode == 0
     for verb in VERBS:
         assert re.search(rf"^│ {verb} +[A-Z]\w+ ", shown.stdout, re.MULTILINE), verb
+
+
+def test_the_version_is_told(call: Call) -> None:
+    shown = call("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"congling {__version__}\n")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -82,7 +87,7 @@ MISTAKES = {
     ),
     "no duration": ("train book.txt --budget soon --out run", "'soon' is no duration; write 90s, 15m"),
     "no time": ("train book.txt --budget 0s --out run", "greater than 0"),
-    "an existing --out": ("data make book.txt --out documents", "exists already"),
+    "an existing --out": ("data make book.txt --out documents", "--overwrite"),
     "other settings": (
         "train book.txt data.split.seed=5 --out .",
         "other settings: 'sources, split.seed'",

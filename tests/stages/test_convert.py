@@ -1,6 +1,7 @@
 """``congling convert`` and ``congling import``: there and back, checked on the way, whole or not at all."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from congling.cli import application
-from congling.core.errors import UserError
+from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.detect import kind_of
 from congling.stages import convert, import_
@@ -60,6 +61,41 @@ def test_the_command_says_what_differs_and_keeps_the_export(tmp_path: Path, monk
     assert done.exit_code == 1
     assert "differs: logits differ by up to" in done.output
     assert (tmp_path / "export" / "model.bin").is_file()
+
+
+@pytest.mark.parametrize("verb", ["convert", "import"])
+@pytest.mark.parametrize("checking", [False, True])
+def test_a_person_who_stops_it_is_told_what_there_is(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, checking: bool
+):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    source, more = checkpoint, ["--to", "llama2c"]
+    if verb == "import":
+        source, more = convert.run(checkpoint, "llama2c", tmp_path / "model", verify=False).path, []
+    module, function = ("evals.verification", "verify") if checking else ("interop.formats", "read_model")
+    monkeypatch.setattr(f"congling.{module}.{function}", stop)
+    out = tmp_path / "out"
+    words = [verb, str(source), *more, "--out", str(out)]
+    said = f"stopped; {out} is written, but was not checked" if checking else "stopped; nothing was written"
+    with pytest.raises(Interrupted, match=re.escape(said)):
+        application(words)(words, standalone_mode=False)
+    assert out.exists() == checking
+
+
+def test_without_a_check_one_line_says_so(checkpoint: Path, tmp_path: Path):
+    words = ["convert", str(checkpoint), "--to", "llama2c", "--out", str(tmp_path / "out"), "--no-verify"]
+    done = CliRunner().invoke(application(words), words)
+    assert [line for line in done.output.splitlines() if not line.startswith("wrote ")] == [
+        "note: not checked (--no-verify)"
+    ]
+
+
+def test_a_strength_is_a_finite_number(checkpoint: Path, tmp_path: Path):
+    words = ["convert", str(checkpoint), "--to", "hf", "--out", str(tmp_path / "out"), "--lora", "a.gguf=nan"]
+    with pytest.raises(UserError, match="strength must be a finite number"):
+        application(words)(words, standalone_mode=False)
 
 
 def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -158,7 +194,7 @@ def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(verification, "available", lambda target: False)
     made = convert.run(checkpoint, "gguf", tmp_path / "a")
-    assert made.report is None and "not verified" in made.notes[-1]
+    assert made.report is None and "not checked" in made.notes[-1]
     with pytest.raises(UserError, match=r"congling\[gguf\]"):
         convert.run(checkpoint, "gguf", tmp_path / "b", verify=True)
     assert not (tmp_path / "b").exists()

@@ -64,7 +64,7 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
         raise UserError("no name for an output, or one that is too long", value=str(path))
     if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "directory" if path.is_dir() else "file"
-        hint = "choose another --out, or remove it first"
+        hint = "choose another --out, or replace it with --overwrite"
         raise UserError(f"the output {kind} exists already", value=str(path), hint=hint)
 
 

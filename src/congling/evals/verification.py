@@ -79,7 +79,7 @@ def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
         UserError: they asked for it, and the program is not installed.
     """
     if asked is False:
-        return "not asked for"
+        return "--no-verify"
     if not available(target):
         extra = "hf" if target == "hf" else "gguf"
         why = f"{_PACKAGES[target]} is not installed"

@@ -35,6 +35,8 @@ def mix(plain: Sequence[str] | None, scaled: Sequence[str] | None) -> Mix:
             raise UserError(
                 "an adapter and its strength are needed", where="--lora-scaled", value=word, hint=hint
             )
+        if not math.isfinite(strength):
+            raise UserError("the strength must be a finite number", where="--lora-scaled", value=word)
         found.append((Path(name), strength))
     return found
 
@@ -66,7 +68,6 @@ def _listed(words: str) -> list[str]:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None

@@ -11,6 +11,7 @@ A model may come from a run, a checkpoint, a GGUF file, a Hugging Face folder or
 with the export as ``parity.json``; where a float32 export computes anything else, the exit status is 1.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from congling.core.errors import UserError
+from congling.core.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from congling.evals.verdict import Report
@@ -72,10 +73,14 @@ def command(
     from congling.core.units import show_bytes, show_seconds
 
     started = time.monotonic()
-    done = run(
-        source, to, out, type=type, version=version, verify=verify, verify_text=verify_text,
-        lora=[_strength(text) for text in lora or ()], base=base, tokenizer=tokenizer, overwrite=overwrite,
-    )  # fmt: skip
+    strengths = [_strength(text) for text in lora or ()]
+    try:
+        done = run(
+            source, to, out, type=type, version=version, verify=verify, verify_text=verify_text,
+            lora=strengths, base=base, tokenizer=tokenizer, overwrite=overwrite,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; nothing was written") from None
     for note in done.notes:
         print(f"note: {note}")
     print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
@@ -97,6 +102,7 @@ def run(
 
     Raises:
         UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
+        Interrupted: Ctrl-C while the export, which stays, was compared.
     """
     from congling.core.output import refuse_existing, refuse_inputs
     from congling.interop import adapter_directory
@@ -172,9 +178,13 @@ def _model(
     notes = write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
     if skipped is not None:
         verdict.save(None, out)
-        return Conversion(out, (*notes, f"not verified: {skipped}"))
+        return Conversion(out, (*notes, f"not checked ({skipped})"))
     kind = "int8" if version == 2 else chosen
-    report = verification.verify(model, to, out, type=kind, reader=READERS[to], text=text)  # type: ignore[index]
+    try:
+        report = verification.verify(model, to, out, type=kind, reader=READERS[to], text=text)  # type: ignore[index]
+    except KeyboardInterrupt:
+        verdict.save(None, out)
+        raise Interrupted(f"stopped; {out} is written, but was not checked") from None
     verdict.save(report, out)
     return Conversion(out, tuple(notes), report)
 
@@ -204,9 +214,12 @@ def _strength(text: str) -> Strength:
     if not name or Path(text).exists():
         return text, 1.0
     try:
-        return name, float(number)
+        strength = float(number)
     except ValueError:
         return text, 1.0
+    if not math.isfinite(strength):
+        raise UserError("the strength must be a finite number", where="--lora", value=text)
+    return name, strength
 
 
 def _size(path: Path) -> int:

@@ -28,8 +28,12 @@ def command(
     model_file: ModelOption = None,
     lora: Lora = None,
     lora_scaled: LoraScaled = None,
-    prompt: Annotated[list[str] | None, typer.Option(help="What to continue; repeatable.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="What to continue; repeatable.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", "-n", min=1, help="Longest continuation, in tokens.")
+    ] = 200,
     temperature: Annotated[float, typer.Option(help="0 = always the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens.")] = None,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest tokens of this share.")] = 1.0,

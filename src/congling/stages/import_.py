@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congling.core.artifact import Artifact
-from congling.core.errors import UserError
+from congling.core.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from congling.evals.verdict import Report
@@ -55,9 +55,12 @@ def command(
     from congling.core.units import show_seconds
 
     started = time.monotonic()
-    done = run(
-        source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite
-    )  # fmt: skip
+    try:
+        done = run(
+            source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; nothing was written") from None
     for note in done.notes:
         print(f"note: {note}")
     print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
@@ -101,9 +104,13 @@ def run(
     made, notes = artifact.opened(out, "checkpoint"), tuple(model.facts.get("notes") or ())
     if skipped is not None:
         verdict.save(None, out)
-        return Import(made, (*notes, f"not verified: {skipped}"))
+        return Import(made, (*notes, f"not checked ({skipped})"))
     ours = checkpoint_directory.read(out)
-    report = verification.verify(ours, kind, source, type=_type(model, kind), text=text)
+    try:
+        report = verification.verify(ours, kind, source, type=_type(model, kind), text=text)
+    except KeyboardInterrupt:
+        verdict.save(None, out)
+        raise Interrupted(f"stopped; {out} is written, but was not checked") from None
     verdict.save(report, out)
     return Import(made, notes, report)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gguf
 
+from congling.core.units import plural
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
 from congling.interop.gguf.config import CHAT, config_fields, config_from, facts_of
@@ -117,6 +118,7 @@ def _fallbacks(tensors: list[TensorData], type: str) -> list[str]:
         if tensor.type != "F32" and tensor.shape[-1] % block
     )  # fmt: skip
     return [
-        f"{count} tensors are {kind}: their rows are no multiple of {block} values as {type} needs"
+        f"{count} {plural(count, 'tensor')} stored as {kind}: rows are no multiple of {block} values, which "
+        f"{type} needs"
         for kind, count in other.items()
     ]
