@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import torch
 
+from congling.core import machine
 from congling.core.units import show_bytes, show_count
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
@@ -173,6 +174,8 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
     model = load_packed(order["base"])
     lora.attach(model, AdapterConfig(rank=RANK, targets=("linear",)))
     model.checkpoint_blocks(order["recompute"])
+    if order["recompute"]:
+        machine.return_freed_memory()
     _trained.extend(parameter for parameter in model.train().parameters() if parameter.requires_grad)
 
     def loss(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

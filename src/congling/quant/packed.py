@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from congling.quant import ggml
 from congling.quant.unpack import check_type, unpack
 
-PIECE_VALUES = {"cpu": 2**19, "cuda": 2**24}
-"""Values unpacked at once: about what a CPU's second-level cache holds; enough to fill a GPU."""
+PIECE_VALUES = {"cpu": 2**21, "cuda": 2**24}
+"""Values unpacked at once: more than a CPU's second-level cache holds, for narrow products waste the matrix
+kernel; enough to fill a GPU."""
 
 
 class Packed(nn.Module):

@@ -233,6 +233,8 @@ def _trainer(config: TuningConfig, opened: "OpenedBase", examples: "Examples") -
     if config.adapter is not None:
         attach(model, config.adapter, seed=train.seed)
     model.checkpoint_blocks(train.checkpointing)
+    if train.checkpointing:  # whoever recomputes wants little memory more than speed
+        machine.return_freed_memory()
     return Trainer(
         model, _batches(train, examples, opened.tokenizer.pad_id), next_token, train, build_backend(train),
         after_update=model.update_balance if config.adapter is None else None,

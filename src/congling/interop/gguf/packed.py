@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from congling.core import machine
 from congling.core.errors import UserError
 from congling.interop.gguf.config import architecture_of, config_from
 from congling.interop.gguf.file import GGUFFile
@@ -25,8 +24,6 @@ from congling.quant.packed import PackedEmbedding, PackedLinear
 
 def load_packed(path: Path | str | GGUFFile, *, context: int | None = None) -> Transformer:
     """Build the model of a GGUF file around its packed matrices (in evaluation mode, on the CPU, frozen).
-
-    Who uses a packed model wants little memory: freed pieces go back to the system from here on.
 
     Args:
         path: the file, or the file already opened.
@@ -42,7 +39,6 @@ def load_packed(path: Path | str | GGUFFile, *, context: int | None = None) -> T
     if config.mlp.kind == "moe":
         hint = "import it as a checkpoint first: congling import"
         raise UserError("a mixture of experts cannot stay packed", where=file.path, hint=hint)
-    machine.return_freed_memory()
     weights = GGUFWeights(file, pieces(file, config, architecture_of(file)))
     return _built(weights, config, min(context or config.context, config.context))
 

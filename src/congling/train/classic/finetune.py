@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from congling.core import machine
 from congling.core.errors import UserError
 from congling.interop import llamacpp_checkpoint as checkpoints
 from congling.interop.adapters import ggla
@@ -78,6 +79,8 @@ def _base(options: FinetuneOptions, base_file: GGUFFile, file: GGUFFile | None) 
         if not 0 < context <= LONGEST_ROWS:
             raise UserError("rows of this length cannot be trained on", where=file.path, value=context)
     model = load_packed(base_file, context=context)
+    if options.use_checkpointing:  # whoever recomputes wants little memory more than speed
+        machine.return_freed_memory()
     finetune_model.overridden(model, options, context)
     base = Base(model, architecture)
     if file is not None:
