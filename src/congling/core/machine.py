@@ -76,8 +76,8 @@ def return_freed_memory() -> None:
     """Let large pieces of freed memory go back to the system at once, for the rest of the process.
 
     glibc learns from the first large piece freed to keep those that follow, and training's tensors of many
-    sizes leave holes between them: 309 MB instead of 202 for a LoRA on a file of 116 MB. Memory that comes and
-    goes takes time, there about a quarter of the speed. Other systems' allocators are left as they are.
+    sizes leave holes between them: 309 MB instead of 202 for a LoRA on a file of 116 MB. Memory that comes
+    and goes takes time, there about a quarter of the speed. Other systems' allocators are left as they are.
     """
     trim, threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
     if platform.libc_ver()[0] == "glibc":
