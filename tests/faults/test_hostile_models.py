@@ -108,7 +108,9 @@ def opener(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, program: Program
 ) -> Opener:
     folder = tmp_path_factory.mktemp(request.param)
-    return Opener(program, request.param, FORMATS[request.param](folder))
+    whole = FORMATS[request.param](folder)
+    reseal(folder)
+    return Opener(program, request.param, whole)
 
 
 def size_of(path: Path) -> int:

@@ -68,10 +68,13 @@ def checkpoint(folder: Path, kind: str = "bpe") -> Path:
 
 
 def reseal(folder: Path) -> None:
-    """Write the checksums of the files as they are, as whoever alters them on purpose would."""
+    """Write the checksums of the files as they are, as whoever alters them on purpose would.
+
+    Time and command are settled too: mutants are the same in every run.
+    """
     for manifest in sorted(folder.rglob(artifact.MANIFEST), key=lambda path: -len(path.parts)):
         files = sorted(file for file in manifest.parent.rglob("*") if file.is_file() and file != manifest)
-        content = json.loads(manifest.read_text())
+        content = json.loads(manifest.read_text()) | {"created": "2026-01-01T00:00:00+00:00", "command": []}
         content["files"] = {
             file.relative_to(manifest.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in files

@@ -48,9 +48,13 @@ class Artifact:
         """
         for name, expected in self.files.items():
             file = self.path / name
-            if not file.is_file():
+            try:
+                found = file_hash(file) if file.is_file() else None
+            except OSError:  # a name that no file can have, or one that cannot be read
+                found = None
+            if found is None:
                 raise UserError("a file of this directory is missing", where=self.path, value=name)
-            if file_hash(file) != expected:
+            if found != expected:
                 raise UserError(
                     "a file does not match its checksum: it is damaged or was edited",
                     where=self.path,
