@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from congling.core import artifact
 from congling.core.config import build
 from congling.core.errors import UserError
+from congling.model.checkpoint import open_safetensors
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
 
@@ -143,7 +143,7 @@ def _description(file: Path) -> dict[str, Any]:
 def _names(file: Path, scales: Mapping[str, float]) -> Mapping[str, float]:
     """The adapted parameters, checked to be the same in both files."""
     expected = {f"{name}.{part}" for name in scales for part in "ab"}
-    with _opened(file) as stored:
+    with open_safetensors(file) as stored:
         found = set(stored.keys())
     odd = sorted(expected ^ found)
     if odd:
@@ -153,7 +153,7 @@ def _names(file: Path, scales: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def _factors(file: Path, name: str, scale: float) -> Factors:
-    with _opened(file) as stored:
+    with open_safetensors(file) as stored:
         shapes = [tuple(stored.get_slice(f"{name}.{part}").get_shape()) for part in "ab"]
         if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][1] or 0 in shapes[0]:
             raise UserError("these are no factors of one matrix", where=file, value=f"{name}: {shapes}")
@@ -165,13 +165,3 @@ def _factors(file: Path, name: str, scale: float) -> Factors:
     if not (a.isfinite().all() and b.isfinite().all()):
         raise UserError("the adapter holds values that are not finite", where=file, value=name)
     return Factors(a.float(), b.float(), float(scale))
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except FileNotFoundError:
-        raise UserError("a file of the adapter is missing", where=file.parent, value=file.name) from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"damaged or no safetensors file: {error}", where=file,
-                        hint="restore the file, or train again") from None  # fmt: skip

@@ -62,7 +62,7 @@ def open_weights(directory: Path | str) -> tuple[ModelConfig, StoredWeights]:
     config = load_config(directory)
     # Names and shapes are compared with a skeleton that takes no memory before anything is allocated: a
     # hostile configuration of a billion layers fails here, against what the file really holds.
-    stored = _opened(path)
+    stored = open_safetensors(path)
     found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
     expected = expected_shapes(config, len(found), directory / CONFIG)
     _compare(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
@@ -103,15 +103,19 @@ def load_config(directory: Path | str) -> ModelConfig:
     return build(ModelConfig, values, where=path)
 
 
-def _opened(path: Path) -> Any:
-    """Open a safetensors file, which checks its header against its length."""
+def open_safetensors(path: Path) -> Any:
+    """Open a safetensors file, which checks its header against its length; close it or use it in ``with``.
+
+    Raises:
+        UserError: it is missing, damaged or no safetensors file.
+    """
     try:
         return safe_open(path, framework="pt")
     except FileNotFoundError:
-        raise UserError("no model here: a file is missing", where=path.parent, value=path.name) from None
+        raise UserError("a file is missing here", where=path.parent, value=path.name) from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"damaged or no safetensors file: {error}", where=path,
-                        hint="restore the file, or go back to an earlier checkpoint") from None  # fmt: skip
+                        hint="restore the file, or go back to an earlier one") from None  # fmt: skip
 
 
 def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:

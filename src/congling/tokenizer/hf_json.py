@@ -155,7 +155,7 @@ def _inner(text: str) -> tokenizers.Tokenizer:
         inner.encode(_PROBE, add_special_tokens=False)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # a panic of the library is no Exception
         raise ValueError(str(error)) from None
     return inner
 

@@ -140,25 +140,6 @@ def detach(model: nn.Module) -> None:
         _put(model, place.removesuffix(".weight"), layer.base)
 
 
-def merge(model: nn.Module) -> None:
-    """Add every adapter at its strength to the base weights, and take the wrappers off.
-
-    Raises:
-        UserError: the base is packed; packed weights are merged as files.
-    """
-    for place, layer in list(layers(model).items()):
-        weight = getattr(layer.base, "weight", None)
-        if weight is None:
-            raise UserError("a packed weight cannot take an adapter in", value=place,
-                            hint="merge into a file: congling export-lora")  # fmt: skip
-        if (found := layer.acting()) is None:
-            continue
-        a, b, scale = found
-        with torch.no_grad():
-            weight += ((b @ a) * scale).to(weight.dtype).view_as(weight)
-    detach(model)
-
-
 def _adaptable(model: nn.Module) -> Iterator[str]:
     """Names of the layers that have a wrapper, wrapped or not, in the model's order."""
     inside = {id(layer.base) for layer in layers(model).values()}
