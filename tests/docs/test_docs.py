@@ -15,12 +15,12 @@ from congling.cli import application
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
+from congling.methods.recipe import TuningRecipe
 from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
 from congling.stages import data, sft
-from congling.stages.sft import TuningRecipe
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import arguments
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions

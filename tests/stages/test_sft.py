@@ -19,6 +19,7 @@ from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
 from congling.interop import adapter_directory
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
+from congling.methods.session import Tuned
 from congling.model.families import FAMILIES
 from congling.stages import pretrain, sft
 from congling.tokenizer import training
@@ -74,17 +75,17 @@ def packed(base: Path) -> Path:
     return target
 
 
-def tuned(base: Path, place: Path, out: Path, *settings: str, **options) -> sft.Tuned:
+def tuned(base: Path, place: Path, out: Path, *settings: str, **options) -> Tuned:
     recipe = sft.read_recipe([*TINY, *settings], [str(base / "rows.jsonl")])
     return sft.run(place, recipe, out, **options)
 
 
 @pytest.fixture(scope="module")
-def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> sft.Tuned:
+def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     return tuned(base, base / "run", tmp_path_factory.mktemp("sft") / "run", *ADAPTER)
 
 
-def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path, adapted: sft.Tuned):
+def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path, adapted: Tuned):
     assert adapted.before is not None and adapted.after is not None
     assert adapted.after < 0.8 * adapted.before
     for checkpoint in adapted.out.glob("checkpoints/step-*"):
@@ -101,7 +102,7 @@ def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path
     assert identity.model == load_checkpoint(base / "run", "cpu").model.config
 
 
-def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: sft.Tuned):
+def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):
     from congling.data import chats
     from congling.evals.answers import held_out_loss
     from congling.train.backends.single import Single
@@ -117,7 +118,7 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
 
 
 def test_the_same_run_from_a_killed_process_has_the_same_bytes(
-    base: Path, adapted: sft.Tuned, tmp_path: Path
+    base: Path, adapted: Tuned, tmp_path: Path
 ):
     out = tmp_path / "run"
     words = [*TINY, *ADAPTER, "--data", str(base / "rows.jsonl"), "--out", str(out)]
@@ -132,13 +133,13 @@ def test_the_same_run_from_a_killed_process_has_the_same_bytes(
     process.wait()
     assert not (out / "adapter").exists()
     again = tuned(base, base / "run", out, *ADAPTER, must_resume=True)
-    assert again == sft.Tuned(out, out / "adapter", adapted.before, adapted.after)
+    assert again == Tuned(out, out / "adapter", adapted.before, adapted.after)
     for name in ("adapter/adapter.safetensors", "metrics.jsonl", "samples.jsonl",
                  "checkpoints/step-00000024/state/optimizer.safetensors"):  # fmt: skip
         assert (out / name).read_bytes() == (adapted.out / name).read_bytes(), name
 
 
-def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: sft.Tuned):
+def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: Tuned):
     before = adapted.out.joinpath("metrics.jsonl").read_bytes()
     stamp = adapted.out.joinpath("adapter/MANIFEST.json").stat().st_mtime_ns
     assert tuned(base, base / "run", adapted.out, *ADAPTER) == adapted
@@ -147,7 +148,7 @@ def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: sft.Tuned):
 
 
 def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
-    base: Path, packed: Path, adapted: sft.Tuned, tmp_path: Path
+    base: Path, packed: Path, adapted: Tuned, tmp_path: Path
 ):
     with pytest.raises(UserError, match=r"other settings: 'adapter\.rank'"):
         tuned(base, base / "run", adapted.out, "adapter.rank=2", "adapter.dropout=0.1")

@@ -61,6 +61,13 @@ class KVCache:
         """Slots filled so far."""
         return self.layers[0].length
 
+    def take(self, rows: Tensor) -> None:
+        """Go on with these rows alone, in this order; a row may be taken several times."""
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        if self.start is not None:
+            self.start = self.start[rows]
+
     def positions(self, tokens: int) -> Tensor | slice:
         """Positions of the next ``tokens``: one slice for all rows, or (B, T) when rows start unequally."""
         if self.start is None:

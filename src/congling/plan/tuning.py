@@ -74,7 +74,13 @@ def context_of(asked: Mapping[str, Any], model: ModelConfig) -> int:
 
 
 def settings(
-    asked: Mapping[str, Any], facts: TuningFacts, *, adapter: bool, epochs: float, steps_per_epoch: Any
+    asked: Mapping[str, Any],
+    facts: TuningFacts,
+    *,
+    adapter: bool,
+    epochs: float,
+    steps_per_epoch: Any,
+    gentleness: float = 1.0,
 ) -> dict[str, Any]:
     """Fill in what a ``[train]`` table leaves open: a pure function, so that a run goes on with the same.
 
@@ -84,6 +90,7 @@ def settings(
         adapter: whether low-rank factors are trained, or the weights themselves.
         epochs: passes over the data, where no steps are asked for.
         steps_per_epoch: (context, rows, accumulation) to steps.
+        gentleness: share of the usual rate that the method bears, where no rate is asked for.
     """
     found = dict(asked)
     context = found.setdefault("context", min(context_of(asked, facts.model), _rounded(facts.longest)))
@@ -99,7 +106,7 @@ def settings(
     optimizer = dict(found.get("optimizer", {}))
     if optimizer.setdefault("kind", KINDS["optimizer"]) == "adamw":
         optimizer = {
-            "rate": rate_of(facts.model, adapter=adapter),
+            "rate": float(f"{gentleness * rate_of(facts.model, adapter=adapter):.1e}"),
             "weight_decay": 0.0,
         } | optimizer
     schedule = dict(found.get("schedule", {}))

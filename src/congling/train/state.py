@@ -7,6 +7,7 @@
     ├── tokenizer/
     ├── state/optimizer.safetensors       moments
     ├── state/weights.safetensors         the weights trained on, where something else is handed on
+    ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
     ├── state/average.safetensors         their average, where the base is frozen and there is one
     ├── state/state.json                  step, tokens, best loss, lengths of the logs
     └── MANIFEST.json                     SHA-256 of all that
@@ -21,7 +22,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -32,7 +33,22 @@ from congling.core.errors import UserError
 from congling.train.loop import Trainer
 from congling.train.rundir import LOGS, RunDirectory
 
-_WEIGHTS, _AVERAGE = "weights.safetensors", "average.safetensors"
+_WEIGHTS, _AVERAGE, _BATCHES = "weights.safetensors", "average.safetensors", "batches.safetensors"
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Batches that are no function of the step alone, such as answers that the model wrote some steps ago."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state, by name; empty where there is none at this step."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Restore the state; nothing where there was none."""
+        ...
+
+
 SaveModel = Callable[[Any, Path], None]
 """Writes ``model.safetensors`` (all of ``state_dict()``) and a description into a directory; what it likes
 where only a part of the model is learnt."""
@@ -58,10 +74,12 @@ def save(
         }
         save_file(_portable(moments), state / "optimizer.safetensors")
         learnt = _learnt(trainer.model)
-        if trainer.ema is not None or learnt is not None:
+        if trainer.ema is not None or learnt is not None or hasattr(trainer.model, "scalar_head"):
             save_file(_portable(learnt or trainer.model.state_dict()), state / _WEIGHTS)
         if trainer.ema is not None and learnt is not None:
             save_file(_portable(trainer.ema.average), state / _AVERAGE)
+        if isinstance(trainer.batches, Remembering) and (remembered := trainer.batches.tensors()):
+            save_file(_portable(remembered), state / _BATCHES)
         values = {
             "step": trainer.step,
             "tokens": float(trainer.tokens),
@@ -132,8 +150,8 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
         average = load_file(path / "model.safetensors" if learnt is None else state / _AVERAGE)
         for name, value in trainer.ema.average.items():
             value.copy_(average[name])
-    whole = trainer.ema is None and learnt is None
-    weights = load_file(path / "model.safetensors" if whole else state / _WEIGHTS)
+    kept = state / _WEIGHTS
+    weights = load_file(kept if kept.is_file() else path / "model.safetensors")
     if learnt is None:
         trainer.model.load_state_dict(weights)
     else:
@@ -142,6 +160,9 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     moments = load_file(path / "state" / "optimizer.safetensors")
     for optimizer in trainer.optimizers:
         optimizer.load(moments)
+    if isinstance(trainer.batches, Remembering):
+        remembered = load_file(state / _BATCHES) if (state / _BATCHES).is_file() else {}
+        trainer.batches.load(remembered, int(values["step"]))
     trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
     if trainer.best is not None and not artifact.exists(run.checkpoint(int(trainer.best["step"]))):
         trainer.best = None  # removed for a better one that was damaged since: the next best counts again

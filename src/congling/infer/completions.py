@@ -1,0 +1,111 @@
+"""Several answers to every prompt, with the probability of each token: what reinforcement learns from.
+
+::
+
+    P prompts ─ read once, padded on the left ─ cache of P rows ─ taken G times each ─ P·G rows
+    step by step: one token a row; rows that have ended leave the cache as soon as a quarter has
+
+The weights are those of the model as it is now; probabilities are those at the temperature of sampling.
+"""
+
+# P prompts, G answers to each, V vocabulary
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from congling.model.cache import KVCache
+from congling.model.transformer import Transformer
+
+LEFT = 0.75
+"""Rows are dropped from the cache when no more than this share of them is still being written."""
+
+
+@dataclass
+class Completion:
+    """One answer."""
+
+    ids: list[int] = field(default_factory=list)
+    """With the id that ended it."""
+    log_probs: list[float] = field(default_factory=list)
+    """Of each id, in nats."""
+    ended: bool = False
+    """Whether the model ended it itself, before the limit."""
+
+
+@torch.inference_mode()
+def complete(
+    model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int, stops: frozenset[int],
+    temperature: float = 1.0, top_k: int | None = None, seed: int = 0,
+) -> list[list[Completion]]:  # fmt: skip
+    """Answer every prompt ``group`` times; a temperature of 0 takes the likeliest token.
+
+    Args:
+        model: in evaluation mode; prompt and answer must fit into its context.
+        prompts: P lists of ids.
+        group: G.
+        new_tokens: longest answer.
+        stops: ids that end an answer.
+        temperature: what logits are divided by.
+        top_k: sample among the likeliest k alone.
+        seed: equal seeds give equal answers.
+
+    Returns:
+        For every prompt its G answers.
+    """
+    answers = [[Completion() for _ in range(group)] for _ in prompts]
+    rows = [answer for same in answers for answer in same]
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    cache, hidden = _read(model, prompts, new_tokens)
+    every = torch.arange(len(prompts), device=hidden.device).repeat_interleave(group)
+    cache.take(every)
+    hidden = hidden[every]
+    for step in range(new_tokens):
+        log_probs = torch.log_softmax(model.logits(hidden).float() / (temperature or 1.0), -1)
+        chosen = _choose(log_probs, temperature, top_k, generator)
+        paid = log_probs.gather(1, chosen[:, None]).squeeze(1)
+        _append(rows, chosen.tolist(), paid.tolist(), stops)
+        writing = [i for i, row in enumerate(rows) if not row.ended]
+        if not writing or step + 1 == new_tokens:
+            break
+        if len(writing) <= LEFT * len(rows):
+            kept = torch.tensor(writing, device=chosen.device)
+            cache.take(kept)
+            rows, chosen = [rows[i] for i in writing], chosen[kept]
+        hidden = model(chosen[:, None], cache=cache)[:, -1]
+    return answers
+
+
+def _read(model: Transformer, prompts: Sequence[Sequence[int]], room: int) -> tuple[KVCache, Tensor]:
+    """Read all prompts into a cache with room for the answers; gives the last states (P, W)."""
+    weight = next(model.parameters())
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    padded = [[0] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
+    start = torch.tensor(padding, device=weight.device) if any(padding) else None
+    cache = KVCache(
+        model.config, len(prompts), longest + room, start=start, device=weight.device, dtype=weight.dtype
+    )
+    return cache, model(torch.tensor(padded, device=weight.device), cache=cache)[:, -1]
+
+
+def _choose(log_probs: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
+    """One id a row: (rows, V) -> (rows,)."""
+    if temperature == 0:
+        return log_probs.argmax(-1)
+    if top_k is not None and top_k < log_probs.shape[1]:
+        least = log_probs.topk(top_k, dim=-1).values[:, -1:]
+        log_probs = log_probs.masked_fill(log_probs < least, -torch.inf)
+    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)
+
+
+def _append(
+    rows: Sequence[Completion], ids: Sequence[int], log_probs: Sequence[float], stops: frozenset[int]
+) -> None:
+    for row, index, log_prob in zip(rows, ids, log_probs, strict=True):
+        if not row.ended:
+            row.ids.append(index)
+            row.log_probs.append(log_prob)
+            row.ended = index in stops

@@ -1,0 +1,36 @@
+"""What a tuning run says when it is over: what was gained, and what to do next."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+from congling.core import machine
+from congling.methods.session import Tuned
+
+
+def show_end(tuned: Tuned, base: Path, *, unit: str = "nats/token", gain: str = "loss") -> None:
+    """Print the gain on held-out rows and the commands that use the result; the first process alone does."""
+    if not machine.is_first_process():
+        return
+    lines = []
+    if tuned.before is not None and tuned.after is not None:
+        if gain == "reward":
+            lines.append(f"held-out reward {-tuned.before:.4f} → {-tuned.after:.4f}")
+        else:
+            lines.append(f"held-out loss {tuned.before:.4f} → {tuned.after:.4f} {unit}".rstrip())
+        if tuned.after >= tuned.before:
+            lines.append(
+                "training has not helped on held-out rows: try a lower rate, fewer steps or more rows"
+            )
+    if tuned.adapter is None:
+        lines += [f"trained: {tuned.out}", f"  congling chat {shlex.quote(str(tuned.out))}"]
+    else:
+        adapter, model = shlex.quote(str(tuned.adapter)), shlex.quote(str(base))
+        lines += [
+            f"trained: {tuned.adapter}",
+            f"  congling generate {model} --lora {adapter}",
+            f"  congling convert {adapter} --base {model} --to gguf-lora --out adapter.gguf  (peft, ggla)",
+        ]
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,16 @@
+"""Options and arguments that the verbs which tune a model share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Base = Annotated[Path, typer.Argument(help="A GGUF file, a run, or a checkpoint.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(help="A recipe (.toml), values like adapter.rank=8, and further data files."),
+]
+Data = Annotated[list[str] | None, typer.Option(help="Rows (JSON, CSV …); repeatable.")]
+Out = Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")]
+Force = Annotated[bool, typer.Option(help="Train even though a check found an error.")]

@@ -1,0 +1,89 @@
+"""What DPO, its relatives and reward models share: rows read, settings filled in, held-out numbers."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from congling.core.config import build
+from congling.data.examples import Example, targets_of
+from congling.data.findings import Findings
+from congling.methods.recipe import TuningConfig, TuningRecipe
+from congling.plan import tuning
+from congling.plan.tuning import TuningFacts
+from congling.train.bases import OpenedBase
+from congling.train.loop import Objective
+
+STEP_PAIRS, LEAST_PAIRS = 32, 8
+"""Most and fewest rows of a step, where nobody asks for others; a fiftieth of the data in between."""
+C = TypeVar("C", bound=TuningConfig)
+
+
+def facts_of(
+    opened: OpenedBase, train: Sequence[Example], held_out: Sequence[Example], findings: Findings
+) -> TuningFacts:
+    """Base and data in numbers; a pair is two examples."""
+    inputs = [example.inputs for example in train]
+    return TuningFacts(
+        model=opened.model, base_bytes=opened.size, packed=opened.packed, examples=len(train),
+        inputs=sum(inputs), targets=targets_of(train), longest=max(inputs), held_out=len(held_out),
+        faults=findings.counts, held_out_inputs=sum(example.inputs for example in held_out),
+        held_out_targets=targets_of(held_out),
+    )  # fmt: skip
+
+
+def filled_in(
+    kind: type[C], recipe: TuningRecipe, facts: TuningFacts, rows: int, *, sides: int, gentleness: float,
+    **tables: Any,
+) -> C:  # fmt: skip
+    """The configuration with everything decided.
+
+    Args:
+        kind: of the configuration.
+        recipe: what is asked for.
+        facts: base and data.
+        rows: training rows.
+        sides: sequences of a row.
+        gentleness: share of the rate of plain tuning.
+        tables: the method's own.
+    """
+    asked = dict(recipe.train)
+    if not asked.keys() & {"rows", "accumulation"}:
+        step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning.UPDATES), max(1, rows))
+        asked["rows"] = max(1, min(step, tuning.MICRO_TOKENS // (sides * facts.longest)))
+        asked["accumulation"] = max(1, round(step / asked["rows"]))
+    train = tuning.settings(
+        asked, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=gentleness,
+        steps_per_epoch=lambda context, each, accumulation: rows / (each * accumulation),
+    )  # fmt: skip
+    train.pop("evaluate_tokens", None)  # counts tokens of texts; here whole rows are scored
+    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **tables}
+    return build(kind, decided, where="recipe")
+
+
+def held_out(
+    batches: Sequence[Any], objective: Objective, place: Callable[[Any], Any]
+) -> Callable[[Any], Mapping[str, float]]:
+    """Model to the means over held-out rows of everything the objective measures."""
+
+    @torch.no_grad()
+    def look(model: Any) -> Mapping[str, float]:
+        sums: dict[str, float] = {}
+        for batch in batches:
+            for name, value in objective(model, place(batch)).metrics.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        count = sum(batch.count for batch in batches)
+        return {name: value / count for name, value in sums.items()}
+
+    return look
+
+
+def in_order(batches: Any, rows: int, total: int) -> list[Any]:
+    """All rows of a set once, as micro-batches of ``rows``, by a batcher's ``batch``."""
+    return [batches.batch(np.arange(start, min(start + rows, total))) for start in range(0, total, rows)]
+
+
+def sides_of(pairs: Iterable[tuple[Example, Example]]) -> list[Example]:
+    """All answers, the better of a pair before the worse."""
+    return [example for pair in pairs for example in pair]

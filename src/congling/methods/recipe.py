@@ -1,0 +1,70 @@
+"""What a person asks of a tuning run, and all that determines one; every method adds a table of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, PositiveFloat
+
+from congling.core.config import Config, build, read_toml, with_overrides
+from congling.core.errors import UserError
+from congling.data.config import DataConfig
+from congling.train.config import TrainConfig
+from congling.transform.config import AdapterConfig
+
+
+class TuningRecipe(Config):
+    """What a person asks for; whatever ``[train]`` leaves open follows from base and data."""
+
+    data: DataConfig
+    adapter: AdapterConfig | None = None
+    """Low-rank factors beside a frozen base; left out, the weights themselves are trained."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Any key of ``[train]``."""
+    epochs: PositiveFloat = 3.0
+    """Passes over the rows, where ``train.steps`` says nothing."""
+
+
+class TuningConfig(Config):
+    """All that determines the run, besides the contents of base and data."""
+
+    data: DataConfig
+    adapter: AdapterConfig | None = None
+    train: TrainConfig
+
+
+R = TypeVar("R", bound=TuningRecipe)
+
+
+def read_recipe(kind: type[R], settings: Sequence[str], data: Sequence[str]) -> R:
+    """A recipe file, ``key=value`` overrides and data files as one configuration.
+
+    Raises:
+        UserError: they do not fit, or there is no data.
+    """
+    recipes = [one for one in settings if one.endswith(".toml")]
+    overrides = [one for one in settings if "=" in one and not Path(one).exists()]
+    sources = [*data, *(one for one in settings if one not in recipes and one not in overrides)]
+    if len(recipes) > 1:
+        raise UserError("one recipe at a time", value=" ".join(recipes))
+    values = with_overrides(read_toml(recipes[0]) if recipes else {}, overrides)
+    if sources:
+        values["data"] = {**values.get("data", {}), "sources": sources}
+    if not values.get("data", {}).get("sources"):
+        raise UserError("nothing to learn from", hint="name rows or texts with --data")
+    return build(kind, values, where=recipes[0] if recipes else "command line")
+
+
+def require_sound_table(recipe: TuningRecipe) -> None:
+    """Name mistakes in ``[train]`` before anything follows from it; steps and context may be left open.
+
+    Raises:
+        UserError: the table has a mistake.
+    """
+    from congling.plan.tuning import KINDS
+
+    table = {"steps": 1, "context": 1, **recipe.train}
+    for key, kind in KINDS.items():
+        if isinstance(table.get(key), dict):
+            table[key] = {"kind": kind} | table[key]
+    build(TrainConfig, table, where="recipe, train")

@@ -1,0 +1,175 @@
+"""What GRPO and PPO share: prompts read, rollouts set up, held-out rewards, what is shown and logged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from congling.core.config import build
+from congling.core.errors import UserError
+from congling.core.units import show_count
+from congling.data.examples import Example
+from congling.data.preferences import Preferences, Question, read_questions
+from congling.infer.completions import complete
+from congling.methods import rewards as sources
+from congling.methods.pairs import facts_of
+from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
+from congling.methods.session import Session, Work, fingerprint
+from congling.methods.showing import say, show_rows, show_work
+from congling.plan import tuning
+from congling.plan.findings import Finding
+from congling.plan.planning import require_sound
+from congling.train.bases import OpenedBase, open_base
+from congling.train.credit import Looks
+from congling.train.rollout import Credit, Reward, Rollouts, judged_row
+
+GENTLENESS = 0.2
+"""Share of the rate of ``sft``."""
+STEPS = 200
+"""Where nobody asks for others."""
+LOOKED_AT = 64
+"""Held-out prompts that are answered at each look."""
+
+
+C = TypeVar("C", bound=ReinforcementConfig)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Base, prompts and rewards, opened and checked."""
+
+    opened: OpenedBase
+    prompts: Preferences[Question]
+    config: Any
+    facts: tuning.TuningFacts
+    findings: Sequence[Finding]
+
+
+def prepare(
+    kind: type[C], base: Path | str, recipe: ReinforcementRecipe, *, force: bool, **tables: Any
+) -> Prepared:
+    """Open base and prompts, and decide everything that is left open.
+
+    Raises:
+        UserError: base or data cannot be used, or a check found an error.
+    """
+    opened = open_base(base)
+    room = opened.model.context - recipe.rollout.new_tokens
+    if room < 1:
+        raise UserError("answers fill the whole context", where="rollout.new_tokens",
+                        value=recipe.rollout.new_tokens, hint=f"the base reads {opened.model.context} tokens")  # fmt: skip
+    prompts = read_questions(recipe.data, opened.tokenizer, room)
+    asked = recipe.rollout.prompts
+    train = {
+        "steps": STEPS,
+        "rows": 1,
+        "context": _longest(prompts) + recipe.rollout.new_tokens,
+    } | recipe.train
+    facts = facts_of(opened, *([_stand_in(one, recipe) for one in part]
+                               for part in (prompts.train, prompts.validation)), prompts.findings)  # fmt: skip
+    settings = tuning.settings(
+        train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,
+        steps_per_epoch=lambda context, rows, accumulation: len(prompts.train) / asked,
+    )  # fmt: skip
+    settings.pop("evaluate_tokens", None)
+    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
+               "rewards": recipe.rewards, **tables}  # fmt: skip
+    config = build(kind, decided, where="recipe")
+    findings = tuning.check(facts, config.train, adapter=config.adapter is not None)
+    findings = [finding for finding in findings if finding.code not in ("rows-repeated", "few-rows")]
+    if not force:
+        require_sound(findings)
+    return Prepared(opened, prompts, config, facts, findings)
+
+
+def work(
+    session: Session, prepared: Prepared, objective: Any, credit: Credit, *, even: bool = True, **more: Any
+) -> Work:
+    """Rollouts as batches, and looks at held-out prompts."""
+    config, tokenizer = prepared.config, prepared.opened.tokenizer
+    reward = sources.load(config.rewards, session.backend.device)
+    prompts = prepared.prompts
+    rollouts = Rollouts(
+        session.model, tokenizer, prompts.train, reward, credit, config.rollout, session.backend,
+        seed=config.train.seed, even=even,
+    )  # fmt: skip
+    evaluate = None
+    if prompts.validation:
+        evaluate = held_out_reward(prompts.validation[:LOOKED_AT], tokenizer, reward, config)
+    asked = (*prompts.train, *prompts.validation)
+    data = fingerprint([_stand_in(one, prepared.config) for one in asked], sources.identity(config.rewards))
+    return Work(
+        rollouts, objective, data, evaluate=evaluate, sample=_samples(rollouts), ahead=0,
+        before_update=rollouts.add_to, **more,
+    )  # fmt: skip
+
+
+def looks(session: Session, prepared: Prepared) -> Looks:
+    """What scores the answers of rollouts."""
+    pad, temperature = prepared.opened.tokenizer.pad_id, prepared.config.rollout.temperature
+    return Looks(session.model, session.backend, pad, temperature)
+
+
+def held_out_reward(
+    questions: Sequence[Question], tokenizer: Any, reward: Reward, config: ReinforcementConfig
+) -> Callable[[Any], Mapping[str, float]]:
+    """Model to the mean reward of its likeliest answers to held-out prompts, and the share it ends itself."""
+
+    def look(model: Any) -> Mapping[str, float]:
+        found = complete(
+            model, [question.ids for question in questions], group=1, temperature=0.0,
+            new_tokens=config.rollout.new_tokens, stops=tokenizer.stop_ids,
+        )  # fmt: skip
+        rows = [
+            judged_row(question, one, tokenizer) for question, (one,) in zip(questions, found, strict=True)
+        ]
+        values = reward(rows)
+        known = values[np.isfinite(values)]
+        mean = float(known.mean()) if len(known) else float("nan")
+        return {"loss": -mean, "reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
+
+    return torch.no_grad()(look)
+
+
+def show(prepared: Prepared, session: Session, console: Console) -> None:
+    """Say what will be done before it begins."""
+    config, prompts = prepared.config, prepared.prompts
+    show_rows(len(prompts.train), len(prompts.validation), "prompt", prompts.findings, console)
+    rollout = config.rollout
+    answers = rollout.prompts * rollout.group
+    step = f"{answers} answers ({rollout.prompts} prompts × {rollout.group})"
+    show_work(step, prepared.facts, config.train, session.learnt, adapter=config.adapter is not None,
+              console=console, findings=prepared.findings)  # fmt: skip
+    rounds = -(-config.train.steps // rollout.updates)
+    say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
+
+
+def _samples(rollouts: Rollouts) -> Callable[[Any], list[dict[str, Any]]]:
+    """Some answers of the last rollout, with their rewards."""
+
+    def look(model: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "prompt": f"{row['messages'][-1]['content']}\n", "text": row["text"],
+                "reward": row["reward"], "ended": row["ended"],
+            }
+            for row in rollouts.texts[:: max(1, rollouts.config.group)][:4]
+        ]  # fmt: skip
+
+    return look
+
+
+def _longest(prompts: Preferences[Question]) -> int:
+    return max(len(question.ids) for question in (*prompts.train, *prompts.validation))
+
+
+def _stand_in(question: Question, config: Any) -> Example:
+    """A prompt with a longest answer, as far as counts go."""
+    ids = np.array([*question.ids, *[0] * config.rollout.new_tokens], np.int32)
+    learnt = np.zeros(len(ids), bool)
+    learnt[len(question.ids) :] = True
+    return Example(ids, learnt, 0, question.row.id)

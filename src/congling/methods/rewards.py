@@ -1,0 +1,198 @@
+"""Where rewards come from: rules of ours, a person's Python function, a trained judge; or several, weighted.
+
+==================  ==============================================================================
+``exact``           1 where the answer is the row's ``answer``, but for white space around it
+``smallworld``      the rules of the small world, from 0 to 1
+``file.py:name``    ``name(row, text) -> float``: the row as it stands in the file, and the answer
+a directory         a run of ``congling reward``
+==================  ==============================================================================
+
+Each may be followed by ``=weight``. A function that raises, or gives no finite number, costs the answer its
+reward and not the run its life: the answer is left out, counted, and the first case of each kind is told.
+"""
+
+import importlib.util
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from congling.core.errors import UserError
+from congling.data.smallworld import judge
+
+Function = Callable[[Mapping[str, Any], str], float]
+"""(row, answer) to a reward."""
+Judge = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
+"""Answers (see :data:`congling.train.rollout.Reward`) to their rewards."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One reward and what it weighs."""
+
+    name: str
+    weight: float
+    judge: Judge
+
+
+class Rewards:
+    """The weighted sum of several rewards; an answer that any of them cannot judge has none.
+
+    Attributes:
+        faults: how often each function failed, by its name and what it said.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources, self.faults = sources, Counter[str]()
+
+    def __call__(self, answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(A,) rewards; not a number where there is none."""
+        total = np.zeros(len(answers))
+        for source in self.sources:
+            total += source.weight * np.array(self._judged(source, answers), np.float64)
+        return total
+
+    def _judged(self, source: Source, answers: Sequence[Mapping[str, Any]]) -> list[float]:
+        found = []
+        for value in source.judge(answers):
+            if isinstance(value, _Failure):
+                self._tell(source.name, value.reason)
+                value = math.nan
+            found.append(float(value))
+        return found
+
+    def _tell(self, name: str, reason: str) -> None:
+        self.faults[f"{name}: {reason}"] += 1
+        if self.faults[f"{name}: {reason}"] == 1:
+            print(f"\nwarning: the reward {name} {reason}; such answers are left out", file=sys.stderr)
+
+
+class _Failure(float):
+    """Not a number, and why."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> "_Failure":
+        self = super().__new__(cls, math.nan)
+        self.reason = reason
+        return self
+
+
+def load(names: Sequence[str], device: Any = None) -> Rewards:
+    """Open rewards by the names above.
+
+    Raises:
+        UserError: there is none, or one cannot be opened.
+    """
+    if not names:
+        hint = "--reward smallworld, exact, a file.py:function, or a run of `congling reward`"
+        raise UserError("nothing says which answers are good", hint=hint)
+    return Rewards([_source(name, device) for name in names])
+
+
+def identity(names: Sequence[str]) -> str:
+    """What tells rewards from others on resume: their names, and the text of functions."""
+    texts = []
+    for name in names:
+        place = Path(_parted(name)[0].rpartition(":")[0] or "·")
+        texts.append(name + (place.read_text("utf-8", "replace") if place.is_file() else ""))
+    return "\n".join(texts)
+
+
+def _parted(name: str) -> tuple[str, float]:
+    """A name and its weight."""
+    before, sign, after = name.rpartition("=")
+    if not sign or Path(name).exists():
+        return name, 1.0
+    try:
+        weight = float(after)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UserError("the weight of a reward is a finite number", value=name)
+    return before, weight
+
+
+def _source(text: str, device: Any) -> Source:
+    name, weight = _parted(text)
+    if name == "exact":
+        return Source(name, weight, _each(_exact))
+    if name == "smallworld":
+        return Source(name, weight, _each(judge.reward))
+    file, _, function = name.rpartition(":")
+    if file.endswith(".py"):
+        return Source(name, weight, _each(_function(Path(file), function)))
+    if Path(name).is_dir():
+        return Source(name, weight, _trained(name, device))
+    hint = "exact, smallworld, file.py:function, or a run of `congling reward`"
+    raise UserError("no such reward", value=name, hint=hint)
+
+
+def _each(function: Function) -> Judge:
+    """A judge that asks a function of one answer about each."""
+
+    def judged(answers: Sequence[Mapping[str, Any]]) -> list[float]:
+        return [_called(function, answer["row"].fields, answer["text"]) for answer in answers]
+
+    return judged
+
+
+def _called(function: Function, row: Mapping[str, Any], text: str) -> float:
+    try:
+        value = function(row, text)
+    except UserError as error:
+        return _Failure(f"refuses: {error.what}")
+    except Exception as error:  # a person's own code: whatever it does, the run goes on
+        return _Failure(f"raises {type(error).__name__}: {error}")
+    if isinstance(value, bool | int | float | np.floating | np.integer) and math.isfinite(value):
+        return float(value)
+    return _Failure(f"gives {value!r}, which is no finite number"[:200])
+
+
+def _exact(row: Mapping[str, Any], text: str) -> float:
+    answer = row.get("answer", row.get("solution", row.get("output")))
+    if not isinstance(answer, str | int | float):
+        raise UserError("the row has no answer to compare with")
+    return float(text.strip() == str(answer).strip())
+
+
+def _function(file: Path, name: str) -> Function:
+    """Load a function from a file of the person's own."""
+    if not file.is_file():
+        raise UserError("the file of the reward function does not exist", value=str(file))
+    spec = importlib.util.spec_from_file_location(f"congling_reward_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        what = f"the file of the reward function does not load: {type(error).__name__}: {error}"
+        raise UserError(what, where=file) from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        hint = f"define `def {name or 'reward'}(row, text): ... return number`"
+        raise UserError("the file has no such function", where=file, value=name, hint=hint)
+    return function
+
+
+def _trained(name: str, device: Any) -> Judge:
+    from congling.infer.reward_model import load_reward_model
+
+    model = load_reward_model(name, device)
+
+    def judged(answers: Sequence[Mapping[str, Any]]) -> Sequence[float]:
+        # An empty answer has no text to render: it is scored as a full stop, which no judge likes.
+        said = [answer["text"].strip() or "。" for answer in answers]
+        return model(
+            [
+                [*answer["messages"], {"role": "assistant", "content": text}]
+                for answer, text in zip(answers, said, strict=True)
+            ]
+        )
+
+    return judged

@@ -1,0 +1,156 @@
+"""One tuning run from its base to what it hands on: the shell around every method.
+
+::
+
+    base ─ open ─ model (+ adapter) ─┬─ the method's batches and objective ─ the loop ─ run directory
+                                     └─ what the method asks of the base beforehand (reference, rewards)
+
+A method is data, batches and an objective; it never opens a base, attaches an adapter or writes a directory.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from congling.core import machine
+from congling.core.artifact import Artifact
+from congling.data.examples import Example
+from congling.methods.recipe import TuningConfig
+from congling.model.transformer import Transformer
+from congling.train import adapters
+from congling.train.backends.ddp import build_backend
+from congling.train.bases import OpenedBase
+from congling.train.hooks import Evaluate, Sample
+from congling.train.loop import Batches, Hook, Objective, Trainer
+from congling.train.metrics import Yardsticks
+from congling.train.run import RunParts, train
+from congling.train.state import SaveModel
+from congling.transform.lora import attach
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a method brings to a session."""
+
+    batches: Batches
+    objective: Objective
+    data: Artifact
+    """Identifies the rows: other rows are another run."""
+    evaluate: Evaluate | None = None
+    sample: Sample | None = None
+    chat: bool = True
+    """Whether the model will have learnt its chat template."""
+    yardsticks: Yardsticks = field(default_factory=Yardsticks)
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    """Further inputs, by name."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Kept in every checkpoint's manifest, besides ``chat``."""
+    save_model: SaveModel | None = None
+    """Writes the whole model, where it is more than a language model."""
+    ahead: int = 2
+    """Steps whose batches are made in advance; 0 where they depend on the weights."""
+    before_update: Callable[[dict[str, Any]], None] | None = None
+    hooks: Sequence[Hook] = ()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it."""
+
+    out: Path
+    adapter: Path | None
+    """The adapter's directory; None where the weights themselves were trained."""
+    before: float | None
+    """Held-out loss of the base; None where nothing was held out."""
+    after: float | None
+    """That of the step that is handed on."""
+
+
+class Session:
+    """A base made ready for training: its model on its device, with the adapter on it if there is one.
+
+    Attributes:
+        model: what is trained; until training begins it computes exactly what the base does.
+    """
+
+    def __init__(self, opened: OpenedBase, config: TuningConfig) -> None:
+        train = config.train
+        self.opened, self.config = opened, config
+        self.backend = build_backend(train)
+        self.model: Transformer = opened.build(train.context)
+        if config.adapter is not None:
+            attach(self.model, config.adapter, seed=train.seed)
+        self.model.checkpoint_blocks(train.checkpointing)
+        if train.checkpointing:  # whoever recomputes wants little memory more than speed
+            machine.return_freed_memory()
+        self.model.to(self.backend.device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.backend.close()
+
+    @property
+    def learnt(self) -> int:
+        """Values that are trained."""
+        return sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+
+    def train(self, work: Work, out: Path | str, *, must_resume: bool = False) -> Tuned:
+        """Train to the end, or go on from the newest checkpoint in ``out``.
+
+        Raises:
+            UserError: ``out`` holds another run; see :func:`congling.train.run.train`.
+            Interrupted: Ctrl-C; the state is saved.
+        """
+        whole = self.config.adapter is None
+        trainer = Trainer(
+            self.model, work.batches, work.objective, self.config.train, self.backend,
+            after_update=self.model.update_balance if whole else None,
+            before_update=work.before_update, ahead=work.ahead,
+        )  # fmt: skip
+        directory = train(trainer, out, self._parts(work, Path(out)), must_resume=must_resume)
+        handed_on = None
+        if not whole and self.backend.rank == 0:
+            handed_on = adapters.hand_on(directory)
+        losses = {row["step"]: row["validation_loss"] for row in directory.log("metrics").rows()
+                  if "validation_loss" in row}  # fmt: skip
+        best = trainer.best["step"] if trainer.best is not None else self.config.train.steps
+        return Tuned(Path(out), handed_on, losses.get(0), losses.get(best))
+
+    def _parts(self, work: Work, out: Path) -> RunParts:
+        """What the run needs besides its trainer."""
+        facts = {"chat": work.chat or self.opened.chat} | dict(work.facts)
+        whole: dict[str, Any] = {"tokenizer": self.opened.tokenizer_directory}
+        if work.save_model is not None:
+            whole["save_model"] = work.save_model
+        if self.config.adapter is not None:
+            kept = facts | {"adapter": self.config.adapter.model_dump(mode="json")}
+            kept |= {"base_path": str(self.opened.path), "name": out.resolve().name}
+            whole = {"save_model": adapters.saver(self.opened.identity, kept)}
+        return RunParts(
+            self.config,
+            parents={"base": self.opened.artifact, "data": work.data, **work.parents},
+            evaluate=work.evaluate,
+            evaluate_first=True,
+            sample=work.sample,
+            yardsticks=work.yardsticks,
+            facts=facts,
+            hooks=work.hooks,
+            **whole,
+        )
+
+
+def fingerprint(examples: Iterable[Example], *more: str) -> Artifact:
+    """Data as something a run can be compared with; ``more`` are texts that also make it what it is."""
+    found = hashlib.sha256()
+    for example in examples:
+        found.update(example.ids.tobytes() + example.learnt.tobytes())
+    for text in more:
+        found.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return Artifact(Path("data"), "examples", found.hexdigest(), {}, {})

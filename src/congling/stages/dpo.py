@@ -1,0 +1,192 @@
+"""Teach a model which of two answers is better: DPO, IPO, ORPO, SimPO; or KTO on good and bad answers.
+
+Reads rows with ``chosen`` and ``rejected`` answers (for ``kto`` also a ``label``), writes a run::
+
+    congling dpo runs/sft --data pairs.jsonl --out runs/dpo
+    congling dpo runs/sft --data pairs.jsonl --out runs/dpo preference.loss=simpo adapter.rank=16
+    congling dpo runs/sft --data rated.jsonl --out runs/kto preference.loss=kto
+
+The same command goes on after an interruption.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from congling.core.errors import UserError
+from congling.methods import recipe as recipes
+from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
+from congling.train.objectives.config import PreferenceConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from congling.data.examples import Example
+    from congling.methods.session import Session, Tuned, Work
+    from congling.train.bases import OpenedBase
+
+GENTLENESS = 0.2
+"""Share of the rate of ``sft``: the answers are the model's own kind, and little has to move."""
+
+
+class PreferenceRecipe(TuningRecipe):
+    """A tuning recipe with a ``[preference]`` table."""
+
+    preference: PreferenceConfig = PreferenceConfig()
+
+
+class PreferenceRunConfig(TuningConfig):
+    """All that determines the run, besides base and data."""
+
+    preference: PreferenceConfig
+
+
+def command(
+    base: Base, settings: Settings = None, data: Data = None, out: Out = Path("dpo"), resume: Resume = False,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Train a model on preferences."""
+    from rich.console import Console
+
+    from congling.methods.ending import show_end
+
+    recipe = read_recipe(settings or [], data or [])
+    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base, unit="")
+
+
+def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:
+    """See :func:`congling.methods.recipe.read_recipe`.
+
+    Raises:
+        UserError: settings and data do not fit, or there is no data.
+    """
+    return recipes.read_recipe(PreferenceRecipe, settings, data)
+
+
+def run(
+    base: Path | str, recipe: PreferenceRecipe, out: Path | str, *, console: "Console | None" = None,
+    must_resume: bool = False, force: bool = False,
+) -> "Tuned":  # fmt: skip
+    """Train to the end, or go on from the newest checkpoint in ``out``.
+
+    Args:
+        base: a GGUF file, a checkpoint, or what leads to one; best one that was tuned on answers.
+        recipe: data, preference, adapter, training.
+        out: the run directory.
+        console: where to show what is planned; ``None`` is quiet.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though a check found an error.
+
+    Raises:
+        UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.methods import pairs as shared
+    from congling.methods.session import Session
+    from congling.methods.showing import show_rows, show_work
+    from congling.plan import tuning
+    from congling.plan.planning import require_sound
+    from congling.train.bases import open_base
+
+    require_sound_table(recipe)
+    opened = open_base(base)
+    kto = recipe.preference.loss == "kto"
+    rows = _read(recipe, opened)
+    facts = shared.facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings)
+    config = shared.filled_in(
+        PreferenceRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS,
+        preference=recipe.preference,
+    )  # fmt: skip
+    _require_enough(config, len(rows.train))
+    findings = tuning.check(facts, config.train, adapter=config.adapter is not None)
+    if not force:
+        require_sound(findings)
+    with Session(opened, config) as session:
+        if console is not None and session.backend.rank == 0:
+            noun = "rated answer" if kto else "preference"
+            show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
+            step = f"{config.train.rows * config.train.accumulation} {noun}s ({config.preference.loss})"
+            show_work(step, facts, config.train, session.learnt, adapter=config.adapter is not None,
+                      console=console, findings=findings)  # fmt: skip
+        return session.train(_work(session, config, rows), out, must_resume=must_resume)
+
+
+def _read(recipe: PreferenceRecipe, opened: "OpenedBase") -> Any:
+    from congling.data import preferences
+    from congling.plan.tuning import context_of
+
+    read = preferences.read_rated if recipe.preference.loss == "kto" else preferences.read_pairs
+    return read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+
+
+def _require_enough(config: PreferenceRunConfig, rows: int) -> None:
+    """KTO compares answers with those to other prompts of the batch.
+
+    Raises:
+        UserError: there is no other.
+    """
+    if config.preference.loss == "kto" and (rows < 2 or config.train.rows < 2):
+        raise UserError("kto needs at least two answers in a micro-batch", value=config.train.rows,
+                        hint="raise train.rows, or take another preference.loss")  # fmt: skip
+
+
+def _examples(rows: Sequence[Any]) -> "list[Example]":
+    """The sequences of pairs, or of rated answers."""
+    return [example for row in rows for example in (row if isinstance(row, tuple) else (row.example,))]
+
+
+def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
+    """Batches over the rows, with what the base says of each answer, and the loss of the preference."""
+    from congling.evals.answers import answers
+    from congling.methods import pairs as shared
+    from congling.methods.session import Work, fingerprint
+    from congling.train.objectives.preference import preference
+
+    train, tokenizer = config.train, session.opened.tokenizer
+    batcher = _rated_batches if config.preference.loss == "kto" else _pair_batches
+    batches, objective = batcher(session, config, rows.train), preference(config.preference)
+    evaluate = sample = None
+    # KTO's drift needs answers to other prompts, so one held-out answer alone cannot be scored.
+    if len(rows.validation) > (config.preference.loss == "kto"):
+        fixed = batcher(session, config, rows.validation)
+        parts = shared.in_order(fixed, train.rows, len(rows.validation))
+        evaluate = shared.held_out(parts, objective, session.backend.place)
+    if rows.questions:
+        sample = answers(tokenizer, rows.questions, train)
+    labels = [str(row.good) for row in (*rows.train, *rows.validation) if not isinstance(row, tuple)]
+    data = fingerprint(_examples((*rows.train, *rows.validation)), *labels)
+    return Work(batches, objective, data, evaluate=evaluate, sample=sample)
+
+
+def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequence[Any]) -> Any:
+    from congling.data.sequences import PairBatches
+
+    reference = _reference(session, config, _examples(pairs)) if config.preference.refers else None
+    return PairBatches(pairs, **_sizes(session, config), reference=reference)
+
+
+def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Sequence[Any]) -> Any:
+    from congling.data.preferences import mismatched
+    from congling.data.sequences import RatedBatches
+
+    others = mismatched(rated, config.train.context)
+    reference = _reference(session, config, [*_examples(rated), *others])
+    return RatedBatches(rated, others, **_sizes(session, config), reference=reference)
+
+
+def _reference(session: "Session", config: PreferenceRunConfig, examples: "Sequence[Example]") -> Any:
+    from congling.train.reference import reference_sums
+
+    return reference_sums(
+        session.model, examples, context=config.train.context, pad=session.opened.tokenizer.pad_id,
+        place=session.backend.place,
+    )  # fmt: skip
+
+
+def _sizes(session: "Session", config: PreferenceRunConfig) -> dict[str, int]:
+    train = config.train
+    return {
+        "context": train.context, "rows": train.rows, "accumulation": train.accumulation, "seed": train.seed,
+        "pad": session.opened.tokenizer.pad_id,
+    }  # fmt: skip

@@ -1,0 +1,103 @@
+"""Let a model answer prompts many times and learn from what is better than its other answers (GRPO).
+
+Reads prompts with answers that can be checked, and rewards (a rule, a Python function, a trained judge)::
+
+    congling grpo runs/sft --data prompts.jsonl --reward exact --out runs/grpo rollout.new_tokens=16
+    congling grpo runs/sft --data prompts.jsonl --reward rules.py:short --out runs/grpo grpo.average=constant
+
+The same command goes on after an interruption.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from congling.methods import recipe as recipes
+from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.recipe import require_sound_table
+from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
+from congling.train.objectives.config import GRPOConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from congling.methods.session import Tuned
+
+
+class GRPORecipe(ReinforcementRecipe):
+    """A recipe with a ``[grpo]`` table."""
+
+    grpo: GRPOConfig = GRPOConfig()
+
+
+class GRPORunConfig(ReinforcementConfig):
+    """All that determines the run, besides base and data."""
+
+    grpo: GRPOConfig
+
+
+def command(
+    base: Base, settings: Settings = None, data: Data = None,
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."),
+    ] = None,
+    out: Out = Path("grpo"), resume: Resume = False, force: Force = False,
+) -> None:  # fmt: skip
+    """Train a model on rewards, answers compared with each other."""
+    from rich.console import Console
+
+    from congling.methods.ending import show_end
+
+    recipe = read_recipe(settings or [], data or [], reward or [])
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    show_end(tuned, base, gain="reward")
+
+
+def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> GRPORecipe:
+    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
+
+    Raises:
+        UserError: settings and data do not fit, or there is no data.
+    """
+    recipe = recipes.read_recipe(GRPORecipe, settings, data)
+    return recipe.replace(rewards=(*recipe.rewards, *rewards))
+
+
+def run(
+    base: Path | str, recipe: GRPORecipe, out: Path | str, *, console: "Console | None" = None,
+    must_resume: bool = False, force: bool = False,
+) -> "Tuned":  # fmt: skip
+    """Train to the end, or go on from the newest checkpoint in ``out``.
+
+    Args:
+        base: a GGUF file, a checkpoint, or what leads to one; one that was tuned on answers.
+        recipe: data, rollouts, rewards, adapter, training.
+        out: the run directory.
+        console: where to show what is planned; ``None`` is quiet.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though a check found an error.
+
+    Raises:
+        UserError: base, data or rewards cannot be used, a check found an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.methods import reinforcement as shared
+    from congling.methods.session import Session
+    from congling.train.credit import GroupCredit
+    from congling.train.objectives.policy import Policy
+    from congling.train.reference import Reference
+
+    require_sound_table(recipe)
+    prepared = shared.prepare(GRPORunConfig, base, recipe, force=force, grpo=recipe.grpo)
+    config = prepared.config
+    with Session(prepared.opened, config) as session:
+        if console is not None and session.backend.rank == 0:
+            shared.show(prepared, session, console)
+        reference = Reference(session.model) if recipe.grpo.beta else None
+        credit = GroupCredit(config.grpo, config.rollout, shared.looks(session, prepared), reference)
+        objective = Policy(config.grpo, config.rollout.temperature)
+        work = shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
+        return session.train(work, out, must_resume=must_resume)

@@ -1,0 +1,108 @@
+"""Let a model answer prompts and learn from how much better the reward is than a value head expected (PPO).
+
+Reads prompts, and rewards (a trained judge, a rule, a Python function)::
+
+    congling ppo runs/sft --data prompts.jsonl --reward runs/judge --out runs/ppo
+    congling ppo runs/sft --data prompts.jsonl --reward runs/judge --reward rules.py:short=0.1 --out runs/ppo
+
+The same command goes on after an interruption.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from congling.methods import recipe as recipes
+from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.recipe import require_sound_table
+from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
+from congling.train.objectives.config import PPOConfig, RolloutConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from congling.methods.session import Tuned
+
+
+class PPORecipe(ReinforcementRecipe):
+    """A recipe with a ``[ppo]`` table; rollouts are used several times."""
+
+    rollout: RolloutConfig = RolloutConfig(prompts=32, group=2, updates=2)
+    ppo: PPOConfig = PPOConfig()
+
+
+class PPORunConfig(ReinforcementConfig):
+    """All that determines the run, besides base and data."""
+
+    ppo: PPOConfig
+
+
+def command(
+    base: Base, settings: Settings = None, data: Data = None,
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."),
+    ] = None,
+    out: Out = Path("ppo"), resume: Resume = False, force: Force = False,
+) -> None:  # fmt: skip
+    """Train a model on rewards, with a value head."""
+    from rich.console import Console
+
+    from congling.methods.ending import show_end
+
+    recipe = read_recipe(settings or [], data or [], reward or [])
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    show_end(tuned, base, gain="reward")
+
+
+def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> PPORecipe:
+    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
+
+    Raises:
+        UserError: settings and data do not fit, or there is no data.
+    """
+    recipe = recipes.read_recipe(PPORecipe, settings, data)
+    return recipe.replace(rewards=(*recipe.rewards, *rewards))
+
+
+def run(
+    base: Path | str, recipe: PPORecipe, out: Path | str, *, console: "Console | None" = None,
+    must_resume: bool = False, force: bool = False,
+) -> "Tuned":  # fmt: skip
+    """Train to the end, or go on from the newest checkpoint in ``out``.
+
+    The value head starts at random beside the model's own head, and is left behind at the end.
+
+    Args:
+        base: a GGUF file, a checkpoint, or what leads to one; one that was tuned on answers.
+        recipe: data, rollouts, rewards, adapter, training.
+        out: the run directory.
+        console: where to show what is planned; ``None`` is quiet.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though a check found an error.
+
+    Raises:
+        UserError: base, data or rewards cannot be used, a check found an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.methods import reinforcement as shared
+    from congling.methods.session import Session
+    from congling.train.credit import ValueCredit
+    from congling.train.objectives.policy import Policy
+    from congling.train.reference import Reference
+    from congling.transform.scalar_head import attach_head, save_without_head
+
+    require_sound_table(recipe)
+    prepared = shared.prepare(PPORunConfig, base, recipe, force=force, ppo=recipe.ppo)
+    config = prepared.config
+    with Session(prepared.opened, config) as session:
+        reference = Reference(session.model) if recipe.ppo.beta else None
+        attach_head(session.model, config.train.seed)
+        if console is not None and session.backend.rank == 0:
+            shared.show(prepared, session, console)
+        credit = ValueCredit(config.ppo, shared.looks(session, prepared), reference)
+        objective = Policy(config.ppo, config.rollout.temperature)
+        work = shared.work(session, prepared, objective, credit, save_model=save_without_head)
+        return session.train(work, out, must_resume=must_resume)

@@ -1,0 +1,149 @@
+"""Train a model that gives an answer a number, from pairs of which one is better: a judge for ``ppo``.
+
+Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoints have a scalar head::
+
+    congling reward runs/sft --data pairs.jsonl --out runs/judge
+    congling ppo runs/sft --data prompts.jsonl --reward runs/judge --out runs/ppo
+
+The same command goes on after an interruption.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeFloat
+
+from congling.core.config import Config
+from congling.core.errors import UserError
+from congling.methods import recipe as recipes
+from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from congling.methods.session import Session, Tuned, Work
+
+GENTLENESS = 0.5
+"""Share of the rate of ``sft``."""
+
+
+class RewardConfig(Config):
+    """Table ``[reward]``."""
+
+    centre: NonNegativeFloat = 0.01
+    """How strongly rewards are kept around zero."""
+
+
+class RewardRecipe(TuningRecipe):
+    """A tuning recipe with a ``[reward]`` table."""
+
+    reward: RewardConfig = RewardConfig()
+
+
+class RewardRunConfig(TuningConfig):
+    """All that determines the run, besides base and data."""
+
+    reward: RewardConfig
+
+
+def command(
+    base: Base, settings: Settings = None, data: Data = None, out: Out = Path("reward"),
+    resume: Resume = False, force: Force = False,
+) -> None:  # fmt: skip
+    """Train a reward model on preferences."""
+    from rich.console import Console
+
+    recipe = read_recipe(settings or [], data or [])
+    console = Console()
+    tuned = run(base, recipe, out, console=console, must_resume=resume, force=force)
+    if tuned.before is not None and tuned.after is not None:
+        console.print(f"held-out loss {tuned.before:.4f} → {tuned.after:.4f}", highlight=False)
+    console.print(f"trained: {out}", markup=False, highlight=False)
+
+
+def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
+    """See :func:`congling.methods.recipe.read_recipe`.
+
+    Raises:
+        UserError: settings and data do not fit, or there is no data.
+    """
+    return recipes.read_recipe(RewardRecipe, settings, data)
+
+
+def run(
+    base: Path | str, recipe: RewardRecipe, out: Path | str, *, console: "Console | None" = None,
+    must_resume: bool = False, force: bool = False,
+) -> "Tuned":  # fmt: skip
+    """Train to the end, or go on from the newest checkpoint in ``out``.
+
+    Args:
+        base: a checkpoint, or what leads to one.
+        recipe: data, reward, training.
+        out: the run directory.
+        console: where to show what is planned; ``None`` is quiet.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though a check found an error.
+
+    Raises:
+        UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.data import preferences
+    from congling.methods import pairs as shared
+    from congling.methods.session import Session
+    from congling.methods.showing import show_rows, show_work
+    from congling.plan import tuning
+    from congling.plan.planning import require_sound
+    from congling.train.bases import open_base
+
+    require_sound_table(recipe)
+    opened = open_base(base)
+    if opened.packed or recipe.adapter is not None:
+        raise UserError("a reward model is trained whole", value=str(base),
+                        hint="name a run or checkpoint, and no adapter; a GGUF file is imported first")  # fmt: skip
+    rows = preferences.read_pairs(
+        recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model)
+    )
+    sides = [shared.sides_of(part) for part in (rows.train, rows.validation)]
+    facts = shared.facts_of(opened, *sides, rows.findings)
+    config = shared.filled_in(
+        RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
+    )
+    findings = tuning.check(facts, config.train, adapter=False)
+    if not force:
+        require_sound(findings)
+    with Session(opened, config) as session:
+        if console is not None and session.backend.rank == 0:
+            show_rows(len(rows.train), len(rows.validation), "preference", rows.findings, console)
+            step = f"{config.train.rows * config.train.accumulation} preferences"
+            show_work(step, facts, config.train, session.learnt, adapter=False, console=console,
+                      findings=findings)  # fmt: skip
+        return session.train(_work(session, config, rows), out, must_resume=must_resume)
+
+
+def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
+    from congling.data.sequences import PairBatches
+    from congling.infer.reward_model import scored_at_its_end
+    from congling.methods import pairs as shared
+    from congling.methods.session import Work, fingerprint
+    from congling.train.objectives.reward import BradleyTerry
+    from congling.transform.scalar_head import attach_head, save_with_head
+
+    train, pad = config.train, session.opened.tokenizer.pad_id
+    attach_head(session.model, train.seed)
+
+    def batches(pairs: Sequence[Any]) -> PairBatches:
+        ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
+        return PairBatches(ends, context=train.context + 1, rows=train.rows, accumulation=train.accumulation,
+                           seed=train.seed, pad=pad, reference=None)  # fmt: skip
+
+    objective, evaluate = BradleyTerry(config.reward.centre), None
+    if rows.validation:
+        parts = shared.in_order(batches(rows.validation), train.rows, len(rows.validation))
+        evaluate = shared.held_out(parts, objective, session.backend.place)
+    return Work(
+        batches(rows.train), objective, fingerprint(shared.sides_of((*rows.train, *rows.validation))),
+        evaluate=evaluate, facts={"reward": True}, save_model=save_with_head,
+    )  # fmt: skip

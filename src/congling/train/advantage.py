@@ -1,0 +1,86 @@
+"""What a reward says of each token of an answer: compared with others to the same prompt (GRPO), or with what
+a value head expected (PPO). Plain numpy."""
+
+# A answers, G answers to a prompt, L tokens of an answer
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from congling.train.objectives.config import GRPOConfig, PPOConfig
+
+_LEAST = 1e-4
+"""Added to a deviation: a group of equal rewards has none (as in TRL)."""
+
+
+def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig) -> np.ndarray:
+    """(A,) rewards to advantages: less the mean of their group, and scaled as configured.
+
+    Rewards that are no numbers (a function failed) count nothing and get 0.
+    """
+    table = rewards.reshape(-1, group)
+    known = np.isfinite(table)
+    counted = np.where(known, table, 0.0)
+    each = np.maximum(1, known.sum(1, keepdims=True))
+    centred = np.where(known, table - counted.sum(1, keepdims=True) / each, 0.0)
+    if config.scale == "group":
+        spread = np.sqrt((centred**2).sum(1, keepdims=True) / np.maximum(1, each - 1))
+        centred = centred / (spread + _LEAST)
+    elif config.scale == "batch":
+        mean = counted.sum() / max(1, known.sum())
+        total = np.where(known, table - mean, 0.0)
+        centred = centred / (np.sqrt((total**2).sum() / max(1, known.sum() - 1)) + _LEAST)
+    return centred.reshape(-1).astype(np.float32)
+
+
+def token_weights(lengths: np.ndarray, longest: int, average: str) -> np.ndarray:
+    """(A,) what each token of an answer weighs, and so what a step's loss is divided by: their sum.
+
+    ``sequence``: every answer weighs 1. ``token``: every token does. ``constant``: a token weighs one
+    ``longest``-th, and the sum is taken over answers: see :func:`divisor`.
+    """
+    if average == "sequence":
+        return (1 / np.maximum(1, lengths)).astype(np.float32)
+    return np.full(len(lengths), 1.0 if average == "token" else 1 / longest, np.float32)
+
+
+def divisor(lengths: np.ndarray, average: str) -> float:
+    """What the summed loss of a step is divided by."""
+    return float(lengths.sum()) if average == "token" else float(len(lengths))
+
+
+def overlong(lengths: np.ndarray, longest: int, within: int) -> np.ndarray:
+    """(A,) 0 down to −1 over the last ``within`` tokens before the limit (DAPO, Yu et al. 2025, eq. 13)."""
+    if not within:
+        return np.zeros(len(lengths))
+    return np.clip((longest - within - lengths) / within, -1.0, 0.0)
+
+
+def generalised(
+    rewards: Sequence[np.ndarray], values: Sequence[np.ndarray], config: PPOConfig
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Advantages and returns of every token (generalised advantage estimation, Schulman et al. 2015).
+
+    Args:
+        rewards: of every answer (L,), token by token.
+        values: (L,) what the value head expected before each token; after the last one nothing is expected.
+        config: gamma and trace.
+    """
+    advantages, returns = [], []
+    for reward, value in zip(rewards, values, strict=True):
+        following = np.append(value[1:], 0.0)
+        errors = reward + config.gamma * following - value
+        found, running = np.zeros(len(errors)), 0.0
+        for place in range(len(errors) - 1, -1, -1):
+            running = errors[place] + config.gamma * config.trace * running
+            found[place] = running
+        advantages.append(found.astype(np.float32))
+        returns.append((found + value).astype(np.float32))
+    return advantages, returns
+
+
+def whitened(advantages: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Mean 0 and deviation 1 over all tokens together."""
+    every = np.concatenate(advantages)
+    mean, spread = every.mean(), every.std()
+    return [((one - mean) / (spread + 1e-8)).astype(np.float32) for one in advantages]

@@ -1,0 +1,322 @@
+"""Batches that the model writes itself: answers to prompts, rewarded, with what each of their tokens is worth.
+
+::
+
+    step ─ prompts of the step ─ answers by the weights of now ─ rewards ─ credit ─ micro-batches
+     └ the next updates − 1 steps learn from the same answers, although the model has moved on ┘
+
+Prompts and sampling follow from the step alone. So a run that stopped between two rollouts goes on exactly;
+one that stopped within keeps its answers in the checkpoint.
+"""
+
+# A answers of one process to a rollout, G answers to a prompt, L tokens of an answer
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from congling.core.errors import UserError
+from congling.data.examples import Example
+from congling.data.preferences import Question
+from congling.data.sequences import SequenceBatch, batched
+from congling.infer.completions import Completion, complete
+from congling.tokenizer.base import Tokenizer
+from congling.train.backends.single import Single
+from congling.train.objectives.config import RolloutConfig
+
+_ORDER, _SAMPLING = 0x726F, 0x7361
+MICRO_TOKENS = 8192
+"""Most places of a micro-batch."""
+
+
+@dataclass(frozen=True)
+class RolloutBatch(SequenceBatch):
+    """Answers to learn from; arrays (B, T) are 0 where nothing counts."""
+
+    advantages: Any = None
+    old: Any = None
+    """Log-probabilities when the answers were written."""
+    fresh: bool = True
+    """Whether the model is still the one that wrote them."""
+    reference: Any = None
+    """Log-probabilities for the base; None where nobody asks."""
+    values: Any = None
+    returns: Any = None
+    """PPO alone."""
+    mean: float = 1.0
+    """``count`` over the weights' sum: turns weighted sums into means over what weighs."""
+
+
+@dataclass
+class Round:
+    """One rollout of one process."""
+
+    examples: list[Example]
+    """(A,) question and answer; the answer's ids are learnt."""
+    rewards: np.ndarray
+    """(A,) float; not a number where no reward function could say."""
+    ended: np.ndarray
+    """(A,) booleans."""
+    old: list[np.ndarray]
+    """(A,) of (L,)."""
+    advantages: list[np.ndarray]
+    weights: np.ndarray
+    """(A,) what a token weighs."""
+    count: float
+    """What the summed loss of this process's part is divided by, together with the others' counts."""
+    reference: list[np.ndarray] | None = None
+    values: list[np.ndarray] | None = None
+    returns: list[np.ndarray] | None = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(A,) tokens of the answers."""
+        return np.array([example.targets for example in self.examples])
+
+
+Reward = Callable[[Sequence[Mapping[str, Any]]], np.ndarray]
+"""Answers, each a mapping with ``messages``, ``text``, ``row``, ``ended``, to their rewards (A,)."""
+Credit = Callable[[Round], Round]
+"""Fills in what each token is worth."""
+
+
+class Rollouts:
+    """Batches for the loop: a callable of (step, rank, world) that writes when new answers are due.
+
+    Args:
+        model: what is trained.
+        tokenizer: ends answers and turns them into text.
+        questions: the prompts; each fits into the context together with a longest answer.
+        reward: judges answers.
+        credit: makes advantages of rewards.
+        config: how many answers of which kind.
+        backend: tells the device, and sums over processes.
+        seed: of prompts and sampling.
+        even: whether groups without any difference count; if not, other prompts take their place.
+    """
+
+    TRIES = 4
+    """How often other prompts are drawn for groups without difference."""
+
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, questions: Sequence[Question], reward: Reward, credit: Credit,
+        config: RolloutConfig, backend: Single, *, seed: int, even: bool = True,
+    ) -> None:  # fmt: skip
+        self.model, self.tokenizer, self.questions = model, tokenizer, questions
+        self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
+        self.seed, self.even = seed, even
+        self.round: Round | None = None
+        self.texts: list[dict[str, Any]] = []
+        """The answers of the last rollout, for whoever watches."""
+        self._measured: dict[str, float] = {}
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[RolloutBatch]:
+        """Micro-batches of one rank for one step; equally many on every rank.
+
+        Raises:
+            UserError: no reward function could judge any answer, or prompts cannot be shared out.
+        """
+        number, within = divmod(step, self.config.updates)
+        if within == 0:
+            self.round = self._rollout(number, rank, world)
+        assert self.round is not None, "a run goes on in the middle of a rollout with its answers"
+        return self._batches(self.round, fresh=within == 0)
+
+    def add_to(self, row: dict[str, Any]) -> None:
+        """Put what the last rollout measured into the loop's row: reward, its spread, length, share ended."""
+        row.update(self._measured)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The answers, where the next step learns from them again."""
+        if self.round is None or self.config.updates == 1:
+            return {}
+        return _as_tensors(self.round, self._measured)
+
+    def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Restore the answers of a rollout that ``step`` stands within."""
+        if tensors and step % self.config.updates:
+            self.round, self._measured = _from_tensors(tensors)
+
+    def _rollout(self, number: int, rank: int, world: int) -> Round:
+        """Write, judge and credit the answers of this process."""
+        prompts, odd = divmod(self.config.prompts, world)
+        if odd:
+            raise UserError("the prompts of a step cannot be shared out", where="rollout.prompts",
+                            value=f"{self.config.prompts} prompts, {world} processes")  # fmt: skip
+        chosen = self._chosen(number * self.config.prompts + rank * prompts, prompts)
+        written = self._written(chosen, number, rank, 0)
+        for attempt in range(1, self.TRIES if not self.even else 1):
+            dull = [i for i, group in enumerate(written) if _same([one["reward"] for one in group])]
+            if not dull:
+                break
+            others = self._drawn(len(dull), number, rank, attempt)
+            for i, group in zip(dull, self._written(others, number, rank, attempt), strict=True):
+                written[i] = group
+        flat = [one for group in written for one in group]
+        self.texts = flat
+        found = self.credit(_round(flat))
+        self._measured = self._summary(found)
+        return found
+
+    def _written(self, chosen: Sequence[int], *place: int) -> list[list[dict[str, Any]]]:
+        """Answers to some questions, judged: G for each."""
+        questions = [self.questions[i] for i in chosen]
+        training = self.model.training
+        self.model.eval()
+        with self.backend.looking():
+            answers = complete(
+                self.model, [question.ids for question in questions], group=self.config.group,
+                new_tokens=self.config.new_tokens, stops=self.tokenizer.stop_ids,
+                temperature=self.config.temperature, top_k=self.config.top_k,
+                seed=int(np.random.default_rng([_SAMPLING, self.seed, *place]).integers(2**62)),
+            )  # fmt: skip
+            rows = [
+                [judged_row(question, one, self.tokenizer) for one in same]
+                for question, same in zip(questions, answers, strict=True)
+            ]
+            flat = [row for same in rows for row in same]
+            rewards = self.reward(flat)
+        self.model.train(training)
+        for row, value in zip(flat, rewards.tolist(), strict=True):
+            cut = self.config.unended is not None and not row["ended"]
+            row["reward"] = self.config.unended if cut else value
+        return rows
+
+    def _chosen(self, start: int, count: int) -> list[int]:
+        """Questions at some places of an endless order, every pass another one."""
+        found = []
+        for place in range(start, start + count):
+            epoch, within = divmod(place, len(self.questions))
+            order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.questions))
+            found.append(int(order[within]))
+        return found
+
+    def _drawn(self, count: int, *place: int) -> list[int]:
+        return (
+            np.random.default_rng([_ORDER, self.seed, *place, 1])
+            .integers(len(self.questions), size=count)
+            .tolist()
+        )
+
+    def _summary(self, found: Round) -> dict[str, float]:
+        """Means over all processes."""
+        known = np.isfinite(found.rewards)
+        if not self.backend.sum(float(known.sum())):
+            raise UserError("no reward could be told for any answer of a whole step",
+                            hint="look at the warnings of the reward function above")  # fmt: skip
+        rewards, lengths = found.rewards[known], found.lengths
+        sums = [float(len(rewards)), rewards.sum(), (rewards**2).sum(), float(len(lengths)), lengths.sum(),
+                found.ended.sum(), float((~known).sum())]  # fmt: skip
+        judged, total, squares, answers, tokens, ended, lost = (self.backend.sum(float(one)) for one in sums)
+        mean = total / judged
+        return {
+            "reward": mean, "reward_std": max(0.0, squares / judged - mean**2) ** 0.5,
+            "length": tokens / answers, "ended": ended / answers, "unjudged": lost,
+        }  # fmt: skip
+
+    def _batches(self, found: Round, *, fresh: bool) -> list[RolloutBatch]:
+        """The answers in micro-batches of about equal lengths."""
+        order = np.argsort([example.inputs for example in found.examples], kind="stable")
+        longest = max(example.inputs for example in found.examples)
+        # Of the longest there can be, so that every process makes equally many.
+        limit = max(longest, max(len(q.ids) for q in self.questions) + self.config.new_tokens)
+        size = max(1, MICRO_TOKENS // limit)
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        scale = found.count / max(1e-9, float((found.weights * found.lengths).sum()))
+        return [self._batch(found, part, fresh, scale) for part in parts]
+
+    def _batch(self, found: Round, part: np.ndarray, fresh: bool, scale: float) -> RolloutBatch:
+        examples = [found.examples[i] for i in part]
+        context, pad = self.model.config.context, self.tokenizer.pad_id
+        batch = batched(RolloutBatch, examples, context, pad, fresh=fresh, mean=scale,
+                        count=found.count * len(part) / len(found.examples))  # fmt: skip
+        counts = batch.weights > 0
+        weights = batch.weights * np.take(found.weights[part], batch.owner)
+
+        def spread(values: list[np.ndarray] | None) -> np.ndarray | None:
+            if values is None:
+                return None
+            table = np.zeros(batch.weights.shape, np.float32)
+            for place, index in enumerate(part):
+                table[counts & (batch.owner == place)] = values[index]
+            return table
+
+        return replace(
+            batch, weights=weights.astype(np.float32), advantages=spread(found.advantages),
+            old=spread(found.old), reference=spread(found.reference), values=spread(found.values),
+            returns=spread(found.returns),
+        )  # fmt: skip
+
+
+def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> dict[str, Any]:
+    """An answer as a reward function sees it, and as it is learnt from."""
+    ids = answer.ids[:-1] if answer.ended else answer.ids
+    return {
+        "messages": question.row.messages, "row": question.row, "ended": answer.ended,
+        "text": tokenizer.decode(ids, skip_special=True), "prompt_ids": question.ids, "answer": answer,
+    }  # fmt: skip
+
+
+def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
+    examples = []
+    for row in rows:
+        ids = np.array([*row["prompt_ids"], *row["answer"].ids], np.int32)
+        learnt = np.zeros(len(ids), bool)
+        learnt[len(row["prompt_ids"]) :] = True
+        examples.append(Example(ids, learnt, 0, row["row"].id))
+    old = [np.array(row["answer"].log_probs, np.float32) for row in rows]
+    rewards = np.array([row["reward"] for row in rows], np.float64)
+    return Round(
+        examples, rewards, np.array([row["ended"] for row in rows]), old, [],
+        np.ones(len(rows), np.float32), 0.0,
+    )  # fmt: skip
+
+
+def _same(rewards: Sequence[float]) -> bool:
+    known = [reward for reward in rewards if np.isfinite(reward)]
+    return not known or max(known) - min(known) < 1e-9
+
+
+def _as_tensors(found: Round, measured: Mapping[str, float]) -> dict[str, Tensor]:
+    """A round as flat arrays."""
+    flat: dict[str, np.ndarray] = {
+        "ids": np.concatenate([example.ids for example in found.examples]),
+        "sizes": np.array([len(example.ids) for example in found.examples]),
+        "answers": found.lengths,
+        "rewards": found.rewards, "ended": found.ended, "weights": found.weights,
+        "count": np.array([found.count]),
+        "measured": np.array([measured[name] for name in sorted(measured)]),
+    }  # fmt: skip
+    for name in ("old", "advantages", "reference", "values", "returns"):
+        if (values := getattr(found, name)) is not None:
+            flat[name] = np.concatenate(values)
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in flat.items()}
+
+
+def _from_tensors(tensors: Mapping[str, Tensor]) -> tuple[Round, dict[str, float]]:
+    flat = {name: value.numpy() for name, value in tensors.items()}
+    ends, lengths = np.cumsum(flat["sizes"]), flat["answers"]
+    examples = []
+    for ids, length in zip(np.split(flat["ids"], ends[:-1]), lengths, strict=True):
+        learnt = np.zeros(len(ids), bool)
+        learnt[len(ids) - length :] = True
+        examples.append(Example(ids, learnt, 0, ""))
+    borders = np.cumsum(lengths)[:-1]
+    parts = {
+        name: np.split(flat[name], borders) if name in flat else None
+        for name in ("old", "advantages", "reference", "values", "returns")
+    }
+    names = sorted(("reward", "reward_std", "length", "ended", "unjudged"))
+    found = Round(
+        examples,
+        flat["rewards"],
+        flat["ended"],
+        weights=flat["weights"],
+        count=float(flat["count"][0]),
+        **parts,
+    )  # type: ignore[arg-type]
+    return found, dict(zip(names, flat["measured"].tolist(), strict=True))
