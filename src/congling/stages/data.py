@@ -22,6 +22,8 @@ from congling.core.units import plural, show_bytes
 from congling.data import corpus, inspection
 from congling.data.config import DataConfig
 from congling.data.inspection import Inspection
+from congling.data.smallworld import rows as small_rows
+from congling.data.smallworld.rows import RowsConfig
 
 FILES = 12  # files listed one by one
 EXCERPT = 60  # characters
@@ -49,7 +51,39 @@ def inspect(sources: _Sources) -> None:
     show(inspection.inspect(configured(sources)), Console())
 
 
-commands: dict[str, Callable[..., None]] = {"make": make, "inspect": inspect}
+def rows(
+    out: Annotated[Path, typer.Option(help="The JSON lines file to write.")] = Path("rows.jsonl"),
+    kind: Annotated[str, typer.Option(help="instructions, pairs or prompts.")] = "instructions",
+    count: Annotated[str, typer.Option(help="How many rows, such as 2000 or 50k.")] = "2000",
+    seed: Annotated[int, typer.Option(help="Another seed gives other rows.")] = 0,
+    script: Annotated[str, typer.Option(help="hans or hant.")] = "hans",
+    mix: Annotated[str, typer.Option(help="Shares by kind: questions=1,arithmetic=2,couplets=1.")] = "",
+    wordings: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+) -> None:
+    """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
+    values: dict[str, Any] = {"kind": kind, "count": count, "seed": seed, "script": script}
+    if mix:
+        values["mix"] = _shares(mix)
+    config = build(RowsConfig, values | {"wordings": wordings}, where="data rows")
+    size = small_rows.write(config, out, overwrite=overwrite)
+    say(
+        Console(),
+        f"wrote {config.count:,} {plural(config.count, 'row')} of {kind} ({show_bytes(size)}) to {out}",
+    )
+
+
+def _shares(text: str) -> dict[str, str]:
+    """``questions=1,arithmetic=2`` as a mapping; its values are checked with the rest."""
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and sign for name, sign, _ in parts):
+        raise UserError(
+            "a mix names kinds and their shares", value=text, hint="such as questions=1,arithmetic=2"
+        )
+    return {name.strip(): share.strip() for name, _, share in parts}
+
+
+commands: dict[str, Callable[..., None]] = {"make": make, "inspect": inspect, "rows": rows}
 
 
 def run(config: DataConfig, out: Path | str, *, overwrite: bool = False) -> Artifact:

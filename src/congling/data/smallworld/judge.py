@@ -1,0 +1,152 @@
+"""Judging what a model answered to a task of the small world, by rule alone.
+
+``right`` is exact and what accuracy is counted with; ``reward`` is the same at 1 and graded below it, for
+reinforcement, where a group of answers that are all wrong would otherwise teach nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from congling.core.errors import UserError
+from congling.data.smallworld.check import check
+from congling.data.smallworld.couplet_form import couplet_fault
+from congling.data.smallworld.lexicon import number_word
+from congling.data.smallworld.tasks import sentences
+from congling.data.smallworld.wordings import TASKS, TaskKind, unwrap
+
+LONGEST = 2_000
+"""Characters of an answer that are looked at; what is longer is never right."""
+SENTENCES = 4
+"""Different sentences that make a rest of a story: an empty one contradicts nothing, and earns nothing."""
+_NUMBER = re.compile(r"(?:=|等于|等於)?([0-9]{1,9}|[零一二两兩三四五六七八九十百]{1,7})。?")
+
+
+def right(kind: str, prompt: str, completion: str, answer: str) -> bool:
+    """Whether a completion answers a prompt of this kind.
+
+    Sums are compared by value, in digits or in words; questions by the answer, but for white space and the
+    full stop; a couplet is any lower line that matches; a story any rest of :data:`SENTENCES` sentences or
+    more in which every sentence is one of the world's and none contradicts another.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    return _graded(kind, prompt, completion, answer) == 1
+
+
+def reward(row: Mapping[str, Any], completion: str) -> float:
+    """From 0 to 1 for a completion of a row of prompts or instructions (``rows.py``).
+
+    ======================  ===========================================================================
+    a sum                   1 the number, 0.1 another number, else 0
+    a question              1 the answer, else half the share of it that agrees at both ends
+    a couplet               1 if it matches, else 0.8 of the share of places that do, 0 at another length
+    a story                 the score of ``check``, less for few or repeated sentences
+    ======================  ===========================================================================
+
+    Raises:
+        UserError: the row is none of these.
+    """
+    kind, answer = row.get("kind"), row.get("answer")
+    if not isinstance(kind, str) or not isinstance(answer, str):
+        raise UserError("a row to judge needs its kind and its answer", value=sorted(row))
+    return _graded(kind, prompt_of(row), completion, answer)
+
+
+def prompt_of(row: Mapping[str, Any]) -> str:
+    """The question of a row: its last turn of a user, or its ``prompt`` where that is text.
+
+    Raises:
+        UserError: there is none.
+    """
+    asked = row.get("messages", row.get("prompt"))
+    if isinstance(asked, str):
+        return asked
+    turns: Sequence[Any] = asked if isinstance(asked, list) else ()
+    for turn in reversed(turns):
+        if isinstance(turn, Mapping) and turn.get("role") == "user" and isinstance(turn.get("content"), str):
+            return turn["content"]
+    raise UserError("a row to judge needs a question: messages, or a prompt", value=sorted(row))
+
+
+def grammatical(text: str) -> float:
+    """Share of the characters that stand in a sentence of the world, from 0 to 1; 1 for a sound document.
+
+    A bare answer to a question is no sentence of the world; give the story, the question and the answer as
+    the corpus writes them, or a whole story.
+    """
+    return check(text).grammar
+
+
+def _graded(kind: str, prompt: str, completion: str, answer: str) -> float:
+    task = next((known for known in TASKS if known == kind), None)
+    if task is None:
+        raise UserError("no such kind of task", value=kind, hint=f"kinds are {', '.join(TASKS)}")
+    said = completion.strip()
+    if not said or len(said) > LONGEST:
+        return 0.0
+    if task == "arithmetic":
+        return _sum(said, answer)
+    if task == "questions":
+        return _question(said, answer)
+    part = _unwrapped(task, prompt)
+    return _couplet(part, said) if task == "couplets" else _story(part, said)
+
+
+def _unwrapped(kind: TaskKind, prompt: str) -> str:
+    """The upper line or the opening; a prompt in words of somebody's own is taken from its last colon on."""
+    found = unwrap(kind, prompt)
+    if found is not None:
+        return found["upper" if kind == "couplets" else "opening"]
+    return prompt.strip().rpartition("：")[2].rstrip("，。？") if kind == "couplets" else prompt.strip()
+
+
+def number(text: str) -> int | None:
+    """The number that a text is, in digits or in words, with or without ``=`` before it; else None."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        return None
+    return (
+        int(found[1])
+        if found[1].isascii()
+        else _named().get(found[1].replace("两", "二").replace("兩", "二"))
+    )
+
+
+@cache
+def _named() -> Mapping[str, int]:
+    return {number_word(value): value for value in range(1000)}
+
+
+def _sum(said: str, answer: str) -> float:
+    value = number(said)
+    return 0.0 if value is None else 1.0 if value == number(answer) else 0.1
+
+
+def _question(said: str, answer: str) -> float:
+    said, answer = said.removesuffix("。"), answer.strip().removesuffix("。")
+    if said == answer:
+        return 1.0
+    length = min(len(said), len(answer))
+    before = next((k for k in range(length) if said[k] != answer[k]), length)
+    behind = next((k for k in range(length - before) if said[-1 - k] != answer[-1 - k]), length - before)
+    return 0.5 * (before + behind) / max(len(said), len(answer), 1)
+
+
+def _couplet(upper: str, said: str) -> float:
+    lower = said.removesuffix("。")
+    if len(lower) != len(upper):
+        return 0.0
+    faults = sum(couplet_fault(*pair) is not None for pair in zip(upper, lower, strict=True))
+    return 1.0 if not faults else 0.8 * (1 - faults / len(upper))
+
+
+def _story(opening: str, said: str) -> float:
+    first, _, more = said.partition("\n")
+    told, different = sentences(first), set(sentences(first))
+    whole, once = min(1.0, len(different) / SENTENCES), len(different) / max(1, len(told))
+    alone = len(first) / (len(first) + len(more.strip()))
+    verdict = check(opening + first)
+    return (verdict.score if verdict.kind in ("story", "questions") else 0.0) * whole * once * alone

@@ -1,0 +1,93 @@
+"""Rows to tune on, made by the small world: instructions, preference pairs, and prompts to be judged.
+
+Row ``i`` depends on the seed and ``i`` alone, and the three layouts of one seed hold the same tasks: the
+chosen side of a pair is the answer of the instruction. Tasks nobody has trained on come from another seed;
+no seed gives the documents of the corpus again.
+
+::
+
+    instructions   {"messages": [user, assistant], "answer": …, "kind": …, "wording": …}
+    pairs          {"messages": [user], "chosen": …, "rejected": …, "kind": …, "wording": …}
+    prompts        {"messages": [user], "answer": …, "kind": …, "wording": …}
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from congling.core.config import Config
+from congling.core.output import replacing
+from congling.core.units import Amount
+from congling.data.smallworld.tasks import draw, wrong
+from congling.data.smallworld.wordings import TASKS, WORDINGS, Script, TaskKind
+
+Layout = Literal["instructions", "pairs", "prompts"]
+DEFAULT_MIX: dict[TaskKind, float] = {"questions": 0.4, "arithmetic": 0.3, "couplets": 0.15, "story": 0.15}
+
+
+class RowsConfig(Config):
+    """Rows of the small world."""
+
+    kind: Layout = "instructions"
+    count: Amount = Field(2000, ge=1, le=10_000_000)
+    seed: int = Field(0, ge=0, lt=2**64)
+    script: Script = "hans"
+    """Simplified or Traditional characters."""
+
+    mix: dict[TaskKind, float] = Field(default_factory=DEFAULT_MIX.copy)
+    """Share of the rows of each kind; weights need not add up to 1. A kind left out is not made."""
+
+    wordings: Literal["seen", "unseen", "all"] = "seen"
+    """Which wordings a task may be put in: ``unseen`` is one of each kind that ``seen`` leaves out."""
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        weights = self.mix.values()
+        if min(weights, default=0) < 0 or not 0 < sum(weights) < float("inf"):
+            raise ValueError("the weights of the mix must be finite, not negative, and not all zero")
+        return self
+
+
+def rows(config: RowsConfig) -> Iterator[dict[str, Any]]:
+    """Yield ``config.count`` rows; memory stays constant."""
+    return (row(config, index) for index in range(config.count))
+
+
+def row(config: RowsConfig, index: int) -> dict[str, Any]:
+    """Row number ``index``, from 0."""
+    # One bit above all seeds of the corpus' documents (``generator.py``): these numbers are no document's.
+    random = Random(1 << 128 | config.seed << 64 | index)
+    kinds: list[TaskKind] = [kind for kind in TASKS if config.mix.get(kind, 0) > 0]
+    ends = list(accumulate(config.mix[kind] for kind in kinds))
+    at = random.random() * ends[-1]
+    kind = next((kind for kind, end in zip(kinds, ends, strict=True) if at < end), kinds[-1])
+    task = draw(kind, config.script, random)
+    wordings = WORDINGS[config.script][kind]
+    choices = {"seen": range(len(wordings) - 1), "unseen": [len(wordings) - 1], "all": range(len(wordings))}
+    possible = choices[config.wordings]
+    wording = possible[int(random.random() * len(possible))]
+    user = {"role": "user", "content": wordings[wording].format_map(task.fields)}
+    meta = {"kind": kind, "wording": wording}
+    if config.kind == "pairs":
+        rejected = wrong(task, config.script, random)
+        return {"messages": [user], "chosen": task.answer, "rejected": rejected, **meta}
+    answers = [{"role": "assistant", "content": task.answer}] if config.kind == "instructions" else []
+    return {"messages": [user, *answers], "answer": task.answer, **meta}
+
+
+def write(config: RowsConfig, out: Path | str, *, overwrite: bool = False) -> int:
+    """Write rows as JSON lines, the file whole or not at all; returns its size in bytes.
+
+    Raises:
+        UserError: ``out`` exists and is not to be replaced, or cannot be written.
+    """
+    with replacing(out, overwrite=overwrite) as partial:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            for made in rows(config):
+                file.write(json.dumps(made, ensure_ascii=False) + "\n")
+        return partial.stat().st_size

@@ -1,0 +1,152 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.data.document import Document
+from congling.data.smallworld import Problem, check, problems
+from congling.data.smallworld.config import SmallWorldConfig
+from congling.data.smallworld.generator import Generator
+from congling.data.smallworld.judge import grammatical, number, prompt_of, reward, right
+from congling.data.smallworld.rows import RowsConfig, row, rows, write
+from congling.data.smallworld.tasks import sentences
+from congling.data.smallworld.wordings import TASKS, WORDINGS, unwrap
+
+
+def made(**values: object) -> list[dict]:
+    return list(rows(RowsConfig.model_validate({"count": 40, "wordings": "all", **values})))
+
+
+@pytest.mark.parametrize("script", ["hans", "hant"])
+@pytest.mark.parametrize("kind", TASKS)
+def test_chosen_is_right_and_rejected_is_wrong_by_rule(kind: str, script: str) -> None:
+    for found in made(kind="pairs", mix={kind: 1}, script=script, seed=5):
+        prompt = prompt_of(found)
+        assert right(kind, prompt, found["chosen"], found["chosen"])
+        assert right(kind, prompt, f" {found['chosen']}\n", found["chosen"])
+        assert not right(kind, prompt, found["rejected"], found["chosen"])
+        asked = {"messages": found["messages"], "kind": kind, "answer": found["chosen"]}
+        assert reward(asked, found["chosen"]) == 1 > reward(asked, found["rejected"]) >= 0
+        assert reward(asked, "") == 0 == reward(asked, "云" * 100_000)
+
+
+def test_a_row_depends_on_seed_and_number_alone_and_all_layouts_hold_the_same_tasks() -> None:
+    instructions, pairs, prompts = (made(kind=kind) for kind in ("instructions", "pairs", "prompts"))
+    for index, (told, pair, asked) in enumerate(zip(instructions, pairs, prompts, strict=True)):
+        assert told == row(RowsConfig(wordings="all"), index)
+        assert told["messages"][0] == pair["messages"][0] == asked["messages"][0]
+        assert told["messages"][1] == {"role": "assistant", "content": pair["chosen"]}
+        assert asked["answer"] == pair["chosen"] and len(asked["messages"]) == 1
+    other = {prompt_of(found) for found in made(seed=1)}
+    assert not other & {prompt_of(found) for found in instructions}
+
+
+def test_rows_ask_of_no_document_of_the_corpus() -> None:
+    generator = Generator(SmallWorldConfig(mix={"story": 1}))
+    stories = {generator.document(index).text for index in range(40)}
+    asked = " ".join(prompt_of(found) for found in made(mix={"questions": 1}))
+    assert not any(story in asked for story in stories)
+
+
+def test_the_unseen_wording_is_in_no_seen_row() -> None:
+    seen = {(found["kind"], found["wording"]) for found in made(wordings="seen", count=200)}
+    unseen = {(found["kind"], found["wording"]) for found in made(wordings="unseen", count=200)}
+    assert {kind for kind, _ in seen} == {kind for kind, _ in unseen} == set(TASKS)
+    assert not seen & unseen
+    assert len(seen) == sum(len(WORDINGS["hans"][kind]) - 1 for kind in TASKS)
+
+
+@pytest.mark.parametrize("script", ["hans", "hant"])
+@pytest.mark.parametrize("kind", ["couplets", "story"])
+def test_a_prompt_gives_back_what_its_wording_was_put_around(kind: str, script: str) -> None:
+    for found in made(mix={kind: 1}, script=script, count=60):
+        name = "upper" if kind == "couplets" else "opening"
+        fields = unwrap(kind, prompt_of(found))  # pyright: ignore[reportArgumentType]
+        assert fields is not None
+        assert WORDINGS[script][kind][found["wording"]].format_map(fields) == prompt_of(found)  # pyright: ignore
+        assert len(fields[name]) < 40
+
+
+def test_answers_are_as_the_corpus_writes_them() -> None:
+    for found in made(mix={"arithmetic": 1}):
+        prompt = prompt_of(found)
+        if found["wording"] == 0:
+            assert check(prompt + found["answer"] + "\n").score == 1
+    told = [found for found in made(mix={"questions": 1}) if found["wording"] == 0]
+    for found in told:
+        story, question = prompt_of(found).split("\n")
+        listed = {problem.prompt: problem.answer for problem in problems_of(story)}
+        assert listed[f"{story}\n问：{question}\n答："] == found["answer"]
+    assert len(told) > 3
+
+
+def problems_of(story: str) -> list[Problem]:
+    return problems(Document(story, "", {"kind": "story"}))
+
+
+def test_a_rejected_story_is_grammatical_and_contradicts_itself() -> None:
+    for found in made(kind="pairs", mix={"story": 1}):
+        fields = unwrap("story", prompt_of(found))
+        assert fields is not None
+        verdict = check(fields["opening"] + found["rejected"])
+        assert verdict.grammar == 1 and verdict.score < 1 and verdict.reasons
+
+
+def test_stories_earn_nothing_by_silence_repetition_or_more_lines() -> None:
+    (found,) = made(kind="prompts", mix={"story": 1}, count=1)
+    answer = found["answer"]
+    first = sentences(answer)[0]
+    assert reward(found, answer) == 1 and grammatical(answer) == 1
+    assert reward(found, first) <= 0.25
+    assert reward(found, first * 8) < 0.1
+    assert reward(found, answer + "\n胡言乱语胡言乱语") < 0.95
+    assert reward(found, answer[:-4]) < 1
+    assert grammatical("胡言乱语") == 0
+
+
+def test_sums_are_judged_by_value() -> None:
+    asked = {"messages": [{"role": "user", "content": "37+4="}], "kind": "arithmetic", "answer": "41"}
+    assert [reward(asked, text) for text in ("41", "41。", "=41", "四十一。", "42", "甲41")] == [
+        1,
+        1,
+        1,
+        1,
+        0.1,
+        0,
+    ]
+    assert number("两") == 2 and number("一百零五。") == 105 and number("十十") is None
+    assert reward({**asked, "prompt": "37+4=", "answer": "四十一。"}, "41") == 1
+
+
+def test_a_couplet_is_graded_place_by_place() -> None:
+    asked = {"prompt": "对下联：白鹭飞青岭", "kind": "couplets", "answer": "黄莺入翠溪。"}
+    assert reward(asked, "黄莺入翠溪") == reward(asked, "红燕归碧湖。") == 1
+    assert reward(asked, "白莺入翠溪。") == pytest.approx(0.8 * 4 / 5)
+    assert reward(asked, "黄莺入翠。") == 0
+
+
+def test_rows_without_kind_answer_or_question_are_errors() -> None:
+    for faulty in (
+        {"kind": "story"},
+        {"kind": "riddle", "answer": "1", "prompt": "?"},
+        {"kind": "story", "answer": ""},
+    ):
+        with pytest.raises(UserError):
+            reward(faulty, "甲")
+
+
+def test_the_mix_gives_the_shares() -> None:
+    counts = Counter(found["kind"] for found in made(count=400, mix={"arithmetic": 3, "couplets": 1}))
+    assert counts.keys() == {"arithmetic", "couplets"} and 250 < counts["arithmetic"] < 350
+
+
+def test_rows_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    config = RowsConfig(count=12)
+    write(config, out)
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == list(rows(config))
+    with pytest.raises(UserError, match="exists already"):
+        write(config, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
