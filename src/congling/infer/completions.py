@@ -37,8 +37,8 @@ class Completion:
 
 @torch.inference_mode()
 def complete(
-    model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int, stops: frozenset[int],
-    temperature: float = 1.0, top_k: int | None = None, seed: int = 0,
+    model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int,
+    stops: frozenset[int], temperature: float = 1.0, top_k: int | None = None, seed: int = 0,
 ) -> list[list[Completion]]:  # fmt: skip
     """Answer every prompt ``group`` times; a temperature of 0 takes the likeliest token.
 

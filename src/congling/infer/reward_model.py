@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ class RewardModel:
         return found
 
     def _scored(self, examples: Sequence[Example]) -> list[float]:
-        model, device = self.loaded.model, next(self.loaded.model.parameters()).device
+        model: Any = self.loaded.model  # with a scalar head, which its class does not know
+        device = next(model.parameters()).device
         pad = self.loaded.tokenizer.pad_id
         batch = batched(SequenceBatch, examples, model.config.context, pad)
         tokens, positions, documents = (

@@ -60,8 +60,9 @@ def prepare(
     opened = open_base(base)
     room = opened.model.context - recipe.rollout.new_tokens
     if room < 1:
-        raise UserError("answers fill the whole context", where="rollout.new_tokens",
-                        value=recipe.rollout.new_tokens, hint=f"the base reads {opened.model.context} tokens")  # fmt: skip
+        hint = f"the base reads {opened.model.context} tokens"
+        value = recipe.rollout.new_tokens
+        raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked = recipe.rollout.prompts
     train = {
@@ -69,8 +70,9 @@ def prepare(
         "rows": 1,
         "context": _longest(prompts) + recipe.rollout.new_tokens,
     } | recipe.train
-    facts = facts_of(opened, *([_stand_in(one, recipe) for one in part]
-                               for part in (prompts.train, prompts.validation)), prompts.findings)  # fmt: skip
+    train_rows, held_out = ([_stand_in(one, recipe) for one in part]
+                            for part in (prompts.train, prompts.validation))  # fmt: skip
+    facts = facts_of(opened, train_rows, held_out, prompts.findings)
     settings = tuning.settings(
         train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,
         steps_per_epoch=lambda context, rows, accumulation: len(prompts.train) / asked,

@@ -1,4 +1,4 @@
-"""Recipe and configuration of the methods that learn from rewards; no torch, so that ``--help`` stays quick."""
+"""Recipe and configuration of the methods that learn from rewards; no torch: ``--help`` stays quick."""
 
 from congling.methods.recipe import TuningConfig, TuningRecipe
 from congling.train.objectives.config import RolloutConfig

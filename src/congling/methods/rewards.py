@@ -173,7 +173,7 @@ def _function(file: Path, name: str) -> Function:
     except Exception as error:
         what = f"the file of the reward function does not load: {type(error).__name__}: {error}"
         raise UserError(what, where=file) from None
-    function = getattr(module, name, None)
+    function: Any = getattr(module, name, None)
     if not callable(function):
         hint = f"define `def {name or 'reward'}(row, text): ... return number`"
         raise UserError("the file has no such function", where=file, value=name, hint=hint)

@@ -18,7 +18,7 @@ from congling.methods import recipe as recipes
 from congling.methods.options import Base, Data, Force, Out, Resume, Settings
 from congling.methods.recipe import require_sound_table
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
-from congling.train.objectives.config import PPOConfig, RolloutConfig
+from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 class PPORecipe(ReinforcementRecipe):
     """A recipe with a ``[ppo]`` table; rollouts are used several times."""
 
-    rollout: RolloutConfig = RolloutConfig(prompts=32, group=2, updates=2)
+    rollout: PPORolloutConfig = PPORolloutConfig()
     ppo: PPOConfig = PPOConfig()
 
 
 class PPORunConfig(ReinforcementConfig):
     """All that determines the run, besides base and data."""
 
+    rollout: PPORolloutConfig
     ppo: PPOConfig
 
 

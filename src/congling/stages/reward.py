@@ -101,13 +101,13 @@ def run(
     require_sound_table(recipe)
     opened = open_base(base)
     if opened.packed or recipe.adapter is not None:
-        raise UserError("a reward model is trained whole", value=str(base),
-                        hint="name a run or checkpoint, and no adapter; a GGUF file is imported first")  # fmt: skip
+        hint = "name a run or checkpoint, and no adapter; a GGUF file is imported first"
+        raise UserError("a reward model is trained whole", value=str(base), hint=hint)
     rows = preferences.read_pairs(
         recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model)
     )
-    sides = [shared.sides_of(part) for part in (rows.train, rows.validation)]
-    facts = shared.facts_of(opened, *sides, rows.findings)
+    train, held_out = shared.sides_of(rows.train), shared.sides_of(rows.validation)
+    facts = shared.facts_of(opened, train, held_out, rows.findings)
     config = shared.filled_in(
         RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
     )

@@ -9,7 +9,6 @@ from congling.data.sequences import batched
 from congling.train.advantage import divisor, generalised, group_advantages, overlong, token_weights, whitened
 from congling.train.backends.single import Single
 from congling.train.objectives.config import GRPOConfig, PPOConfig, RolloutConfig
-from congling.train.objectives.log_probs import score
 from congling.train.reference import Reference
 from congling.train.rollout import MICRO_TOKENS, RolloutBatch, Round
 

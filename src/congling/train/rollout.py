@@ -1,4 +1,4 @@
-"""Batches that the model writes itself: answers to prompts, rewarded, with what each of their tokens is worth.
+"""Batches that the model writes itself: answers to prompts, rewarded, and what their tokens are worth.
 
 ::
 
@@ -306,7 +306,7 @@ def _from_tensors(tensors: Mapping[str, Tensor]) -> tuple[Round, dict[str, float
         learnt[len(ids) - length :] = True
         examples.append(Example(ids, learnt, 0, ""))
     borders = np.cumsum(lengths)[:-1]
-    parts = {
+    parts: dict[str, Any] = {
         name: np.split(flat[name], borders) if name in flat else None
         for name in ("old", "advantages", "reference", "values", "returns")
     }
@@ -318,5 +318,5 @@ def _from_tensors(tensors: Mapping[str, Tensor]) -> tuple[Round, dict[str, float
         weights=flat["weights"],
         count=float(flat["count"][0]),
         **parts,
-    )  # type: ignore[arg-type]
+    )
     return found, dict(zip(names, flat["measured"].tolist(), strict=True))

@@ -61,6 +61,14 @@ class RolloutConfig(Config):
     """Reward of an answer that the limit cut off, in place of its own; left out, it is judged like any."""
 
 
+class PPORolloutConfig(RolloutConfig):
+    """The same for PPO, which compares with expectations instead of other answers, and learns twice."""
+
+    prompts: PositiveInt = 32
+    group: PositiveInt = 2
+    updates: PositiveInt = 2
+
+
 class PolicyConfig(Config):
     """What GRPO and PPO share: the clipped objective (Schulman et al. 2017) and the pull to the reference."""
 
