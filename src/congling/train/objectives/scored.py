@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from congling.quant.packed import Packed
+from congling.train.objectives.cross_entropy import counted
 from congling.train.objectives.streamed import packed_cross_entropy_sum
 
 CHUNK_VALUES = {"cpu": 2**22, "cuda": 2**27}
@@ -29,8 +30,8 @@ def scored_cross_entropy_sum(
         targets: (...) int64 in [0, V).
         weights: (...) or None for one each.
     """
-    flat, learn = hidden.reshape(-1, hidden.shape[-1]), torch.is_grad_enabled()
-    flat, wanted, each = _counted(flat, targets.reshape(-1), None if weights is None else weights.reshape(-1))
+    learn = torch.is_grad_enabled()
+    flat, wanted, each = counted(hidden, targets, weights)
     if isinstance(layer, Packed):
         return packed_cross_entropy_sum(flat, layer, wanted, each)
     trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
@@ -81,14 +82,6 @@ class _ScoredCrossEntropy(torch.autograd.Function):
 
 
 _uncompiled: Any = torch.compiler.disable(_ScoredCrossEntropy.apply)
-
-
-def _counted(hidden: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The positions that count: a prompt's, of weight 0, need no scores."""
-    if weights is None:
-        return hidden, targets, None
-    places = weights.nonzero().squeeze(1)
-    return hidden[places], targets[places], weights[places]
 
 
 def _slope(
