@@ -86,8 +86,8 @@ def run(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 kept += 1
         if not kept:
-            raise UserError("no prompt gives a pair: its answers all earn the same", value=len(questions),
-                            hint="take harder or easier prompts, more answers, or a graded reward")  # fmt: skip
+            hint = "take harder or easier prompts, more answers, or a graded reward"
+            raise UserError("no prompt gives a pair: its answers all earn the same", hint=hint)
     return kept, len(questions)
 
 
