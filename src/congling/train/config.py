@@ -124,7 +124,7 @@ class TrainConfig(Config):
     """Which weights the run gives away: those of the best look at held-out text; or the last, where a text is
     to be learnt by heart and held-out text says nothing."""
     choose: Annotated[str, Field(min_length=1)] = "loss"
-    """Which held-out number says what is best: ``loss`` or another that the run measures, such as ``score``."""
+    """Which held-out number says what is best: ``loss``, or another that is measured, such as ``score``."""
     patience: PositiveInt | None = None
     """Looks in a row without a better one after which the run ends early; never when not given."""
     sample_every: PositiveInt | None = None

@@ -96,11 +96,11 @@ def patience(say: Callable[[str], None]) -> Hook:
     """
 
     def leave(trainer: Trainer) -> None:
-        first = trainer.backend.rank == 0
+        first, config = trainer.backend.rank == 0, trainer.config
         if trainer.backend.agree(first and out_of_patience(trainer)):
             if first and trainer.best is not None:
                 say(
-                    f"ends after step {trainer.step} of {trainer.config.steps}: held-out {trainer.config.choose} "
+                    f"ends after step {trainer.step} of {config.steps}: held-out {config.choose} "
                     f"was best at step {trainer.best['step']:.0f}, and not since"
                 )
             raise EndOfRun
@@ -153,7 +153,7 @@ def saving(
     parents: Mapping[str, Artifact],
     facts: Mapping[str, Any] | None = None,
 ) -> Hook:
-    """Write a checkpoint when one is due, when the model is the best so far, and before stopping or ending."""
+    """Write a checkpoint when one is due, when the model is the best so far, and before it stops or ends."""
 
     def write(trainer: Trainer) -> None:
         due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.config.steps
