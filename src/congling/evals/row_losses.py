@@ -1,8 +1,8 @@
 """What a model thinks of the given answers of rows: nats of each last answer, its end included.
 
-A model tuned for chat sees the question through its template, any other as plain text that the answer goes on
-with, as ``congling chat`` does. Characters are those of the answer as it is written in the row, so that models
-with different tokenizers and templates are divided by the same numbers.
+A model tuned for chat sees the question through its template, any other as plain text that the answer goes
+on with, as in ``congling chat``. Whoever divides by characters takes those of the answer in the row, which are
+the same for every tokenizer and template.
 """
 
 # N ids of one row, V vocabulary
@@ -67,9 +67,7 @@ def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
     if loaded.tuned_for_chat:
         return chat_ids(loaded.tokenizer, messages)
     tokenizer = loaded.tokenizer
-    said = "".join(
-        message["content"] + ("" if message["role"] == "user" else "\n") for message in messages
-    )
+    said = "".join(message["content"] + ("" if message["role"] == "user" else "\n") for message in messages)
     return [*(tokenizer.prefix_ids or (tokenizer.bos_id,)), *tokenizer.encode(said)]
 
 

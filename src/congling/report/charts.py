@@ -226,7 +226,9 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
 
 def _legend(frame: _Frame, coloured: Sequence[tuple[Series, str]]) -> str:
     x = frame.end - 120
-    return "".join(_entry(x, _TOP + 8 + _LINE * i, one.name, colour) for i, (one, colour) in enumerate(coloured))
+    return "".join(
+        _entry(x, _TOP + 8 + _LINE * i, one.name, colour) for i, (one, colour) in enumerate(coloured)
+    )
 
 
 def _legend_above(coloured: Sequence[tuple[Series, str]], width: float) -> tuple[str, int]:

@@ -85,7 +85,7 @@ def _side(name: str, run: RunRecord) -> Side:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Last parts of the paths, as many as tell them apart; what `congling train` wrote is called as its --out."""
+    """Last parts of the paths, as many as tell them apart; a run of `congling train` is called as its --out."""
     parts = [path.resolve().parts for path in paths]
     parts = [part[:-1] if part[-1] == "run" and len(part) > 2 else part for part in parts]
     for count in (1, 2, 3):
@@ -135,8 +135,11 @@ def _parameters(run: RunRecord, checkpoint: Path | None) -> int | None:
 def _tokenizer(manifest: Mapping[str, Any]) -> str | None:
     """Of the tokenizer's own file in the checkpoint, or of the base it came with."""
     files, parents = mapping(manifest.get("files")), mapping(manifest.get("parents"))
-    kept = sorted(f"{name}:{value}" for name, value in files.items()
-                  if name.startswith("tokenizer/") and not name.endswith(("report.json", "MANIFEST.json")))  # fmt: skip
+    kept = sorted(
+        f"{name}:{value}"
+        for name, value in files.items()
+        if name.startswith("tokenizer/") and not name.endswith(("report.json", "MANIFEST.json"))
+    )
     found = "".join(kept) or parents.get("tokenizer") or parents.get("base")
     return str(found) if found else None
 
@@ -153,7 +156,7 @@ def _text(run: RunRecord, manifest: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
-    """Every measurement in ``results.json``: tables with a ``value``, however deep, and some plain numbers."""
+    """Measurements in ``results.json``: tables with a ``value``, however deep, and some plain numbers."""
     found: dict[str, Measured] = {}
 
     def walk(value: object, name: str, depth: int) -> None:
