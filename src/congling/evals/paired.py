@@ -17,6 +17,7 @@ import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+_DRAWN = 2**20
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ def paired(
     value, n = float(gain.sum() / weight.sum()), len(gain)
     if n < 2:
         return Difference(value, None, None, "no interval", n)
-    draw = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):  # one at a time: memory does not grow with items times resamples
-        drawn = draw.integers(0, n, n)
-        means[i] = gain[drawn].sum() / weight[drawn].sum()
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    draw, means = np.random.default_rng(seed), []
+    block = max(1, _DRAWN // n)  # resamples at a time, in bounded memory
+    for start in range(0, RESAMPLES, block):
+        drawn = draw.integers(0, n, (min(block, RESAMPLES - start), n))
+        means.append(gain[drawn].sum(1) / weight[drawn].sum(1))
+    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Difference(value, float(low), float(high), "paired", n)

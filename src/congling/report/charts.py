@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_LEFT, _TOP, _BOTTOM = 58, 16, 44
+_LEFT, _TOP, _BOTTOM = 66, 16, 44
 _MARGIN, _LABELS = 18, 118  # at the right: without and with names of reference lines
 COLOURS = tuple(f"--c{i}" for i in range(1, 9))
 _MOST_POINTS = 600
@@ -153,7 +153,7 @@ def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[fl
     near = [line.value for line in references if low - 2 * margin <= line.value <= high + 2 * margin]
     low, high = min([low, *near]), max([high, *near])
     pad = 0.04 * (high - low) or 0.5
-    return low - pad, high + pad
+    return (max(0.0, low - pad) if low >= 0 else low - pad), high + pad
 
 
 def _axes(

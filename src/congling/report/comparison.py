@@ -118,16 +118,21 @@ def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
     if rows is not None:
         parts.append(f"Scored on the same {len(rows.characters):,} answers, their ends included.")
         if rows.left_out:
-            parts.append(f"{rows.left_out:,} rows are too long for one of the models and count for none.")
+            parts.append(f"Too long for one of the models, and counted for none: {rows.left_out:,}.")
     return " ".join(parts)
 
 
 def _score_table(sides: Sequence[Side]) -> Table:
-    names = dict.fromkeys(name for side in sides for name in side.scores)
-    body = tuple((name, *(_measured(side.scores.get(name)) for side in sides)) for name in names)
+    body = []
+    for name in dict.fromkeys(name for side in sides for name in side.scores):
+        found = [side.scores.get(name) for side in sides]
+        counts = {one.n for one in found if one is not None}
+        (count,) = counts if len(counts) == 1 else (None,)  # said once where all agree
+        what = name if count is None else f"{name} (n {count:,})"
+        body.append((what, *(_measured(one, tell_count=count is None) for one in found)))
     columns = frozenset(range(1, len(sides) + 1))
-    note = "In brackets the 95 % interval and the number of cases, where the run recorded them."
-    return Table("Scores", ("score", *(side.name for side in sides)), body, columns, note)
+    note = "In brackets the 95 % interval, and n the number of cases, where the run recorded them."
+    return Table("Scores", ("score", *(side.name for side in sides)), tuple(body), columns, note)
 
 
 def _difference_table(sides: Sequence[Side], rows: RowScores | None) -> Table:
@@ -164,7 +169,7 @@ def _warnings(sides: Sequence[Side]) -> Table:
         for finding in explain(side.run)
         if finding.severity != "note"
     )
-    note = "`congling explain RUN` says why, and what to do."
+    note = "congling explain RUN says why, and what to do."
     return Table("What stands out", ("run", "severity", "name", "what"), body, note=note)
 
 
@@ -196,11 +201,12 @@ def _side_by_side(
     )
 
 
-def _measured(score: Measured | None) -> str:
+def _measured(score: Measured | None, *, tell_count: bool) -> str:
     if score is None:
         return "–"
     interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
-    known = ", ".join(part for part in (interval, "" if score.n is None else f"n {score.n:,}") if part)
+    count = f"n {score.n:,}" if tell_count and score.n is not None else ""
+    known = ", ".join(part for part in (interval, count) if part)
     return f"{score.value:.3f}" + (f" [{known}]" if known else "")
 
 

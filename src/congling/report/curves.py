@@ -38,6 +38,7 @@ def charts(sides: Sequence[Side]) -> Iterator[Chart]:
     for name in _others(sides)[:MOST_CHARTS]:
         looked = name.startswith("validation_")
         title = ("Held-out " if looked else "") + name.removeprefix("validation_").replace("_", " ")
+        title = "KL" if title == "kl" else title
         file = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
         yield _overlaid(
             sides,

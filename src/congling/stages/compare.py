@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from congling.data.sources.chat_rows import Talk
     from congling.infer.checkpoints import Loaded
     from congling.report.comparison import Comparison, RowScores
-    from congling.report.sides import Side
 
 MOST_RUNS = 8
 QUESTIONS = 4
@@ -43,7 +42,7 @@ class Writing:
         """In a sentence."""
         return (
             f"Written for this comparison: seed {self.seed}, temperature {self.temperature:g}, at most "
-            f"{self.tokens} tokens; models tuned for chat are asked by their template, others go on with the text."
+            f"{self.tokens} tokens; models tuned for chat see their template, others continue the text."
         )
 
 
@@ -92,7 +91,7 @@ def run(
         writing: prompts to answer, and how; without prompts and rows the recorded samples are shown.
 
     Raises:
-        UserError: fewer than two runs or too many, one that is none, a checkpoint that is damaged, or rows that
+        UserError: fewer than two runs or too many, one that is none, a damaged checkpoint, or rows that
             cannot be read.
     """
     from congling.report.comparison import compare
