@@ -1,7 +1,7 @@
 """What a model thinks of the given answers of rows: nats of each last answer, its end included.
 
 A model tuned for chat sees the question through its template, any other as plain text that the answer goes
-on with, as in ``congling chat``. Whoever divides by characters takes those of the answer in the row, which are
+on with, as in ``congling chat``. Whoever divides by characters takes those of the answer in the row: they are
 the same for every tokenizer and template.
 """
 

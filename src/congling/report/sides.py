@@ -85,7 +85,7 @@ def _side(name: str, run: RunRecord) -> Side:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Last parts of the paths, as many as tell them apart; a run of `congling train` is called as its --out."""
+    """Last parts of the paths, as many as tell them apart; for `congling train` that of its --out."""
     parts = [path.resolve().parts for path in paths]
     parts = [part[:-1] if part[-1] == "run" and len(part) > 2 else part for part in parts]
     for count in (1, 2, 3):
