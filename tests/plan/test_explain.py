@@ -6,7 +6,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.plan import record
-from congling.plan.explain import explain, repeats
+from congling.plan.explain import explain
 
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}
 
@@ -85,20 +85,6 @@ def test_below_the_floor_is_a_leak(tmp_path):
     assert (
         run(tmp_path, held_out=[3, 2, 1.5, 1.2, 1.1], lines=LINES | {"floor": 1.6})["below-floor"] == "error"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "loops"),
-    [
-        ("“" * 20, True),
-        ("说道，" * 8, True),
-        ("却说宝玉听了，忙问道：这是谁说的？", False),
-        ("", False),
-        ("。。。", False),
-    ],
-)
-def test_repeats(text, loops):
-    assert repeats(text) is loops
 
 
 def test_damaged_logs_are_read_as_far_as_they_go(tmp_path):

@@ -266,6 +266,7 @@ def _batches(inputs: Inputs, settings: TrainConfig) -> "CorpusBatches":
 
 def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str]) -> "RunParts":
     """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
+    from congling.evals.collapse import watch
     from congling.evals.periodic import continuations, held_out_loss
     from congling.train.calibrate import matmul_peak
     from congling.train.metrics import Yardsticks
@@ -289,6 +290,7 @@ def _parts(config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[
         tokenizer=inputs.tokenizer_path,
         evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
         sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
+        watch=watch,
         yardsticks=yardsticks,
         files=files,
     )
