@@ -66,6 +66,7 @@ def prepare(
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked = recipe.rollout.prompts
     train = {
+        "choose": "reward",
         "steps": STEPS,
         "rows": 1,
         "context": _longest(prompts) + recipe.rollout.new_tokens,
@@ -132,7 +133,7 @@ def held_out_reward(
         values = reward(rows)
         known = values[np.isfinite(values)]
         mean = float(known.mean()) if len(known) else float("nan")
-        return {"loss": -mean, "reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
+        return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
 
     return torch.no_grad()(look)
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 from congling.core import machine
 from congling.core.artifact import Artifact
 from congling.data.examples import Example
+from congling.evals.collapse import watch
 from congling.methods.recipe import TuningConfig
 from congling.model.transformer import Transformer
 from congling.train import adapters
@@ -63,8 +64,10 @@ class Tuned:
     out: Path
     adapter: Path | None
     """The adapter's directory; None where the weights themselves were trained."""
+    name: str
+    """Which held-out number chose what is handed on: ``train.choose``."""
     before: float | None
-    """Held-out loss of the base; None where nothing was held out."""
+    """Its value for the base; None where nothing was held out."""
     after: float | None
     """That of the step that is handed on."""
 
@@ -118,10 +121,11 @@ class Session:
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
-        losses = {row["step"]: row["validation_loss"] for row in directory.log("metrics").rows()
-                  if "validation_loss" in row}  # fmt: skip
-        best = trainer.best["step"] if trainer.best is not None else self.config.train.steps
-        return Tuned(Path(out), handed_on, losses.get(0), losses.get(best))
+        name = self.config.train.choose
+        found = {row["step"]: row[f"validation_{name}"] for row in directory.log("metrics").rows()
+                 if f"validation_{name}" in row}  # fmt: skip
+        best = trainer.best["step"] if trainer.best is not None else trainer.step
+        return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
 
     def _parts(self, work: Work, out: Path) -> RunParts:
         """What the run needs besides its trainer."""
@@ -139,6 +143,7 @@ class Session:
             evaluate=work.evaluate,
             evaluate_first=True,
             sample=work.sample,
+            watch=watch,
             yardsticks=work.yardsticks,
             facts=facts,
             hooks=work.hooks,

@@ -44,7 +44,8 @@ def command(
     from congling.methods.ending import show_end
 
     recipe = read_recipe(settings or [], data or [])
-    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    show_end(tuned, base, unit="nats/token")
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> TuningRecipe:

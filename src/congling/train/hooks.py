@@ -24,7 +24,7 @@ LOWER_IS_BETTER = frozenset(
     {"loss", "perplexity", "bits_per_character", "bits_per_byte", "kl", "repetition", "length"}
 )
 """Held-out numbers of which less is better; of every other name (a score, an accuracy) more is."""
-UNITS = {"loss": "nats/token", "bits_per_character": "bits/char"}
+UNITS = {"bits_per_character": "bits/char"}
 """How held-out numbers are called on the terminal; any other by its name."""
 
 
@@ -60,7 +60,8 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
             )  # fmt: skip
         if trainer.config.hand_on == "best" and better(name, values[name], trainer.best):
             trainer.best = {"step": trainer.step, name: values[name]}
-        shown = ", ".join(f"{value:.3f} {UNITS.get(name, name)}" for name, value in values.items())
+        units = UNITS | {"loss": metrics.yardsticks.loss_unit}
+        shown = ", ".join(f"{value:.3f} {units.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")
 
     return measure
