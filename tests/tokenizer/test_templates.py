@@ -18,11 +18,13 @@ SAID, AGAIN = {"role": "assistant", "content": "二"}, {"role": "user", "content
 TALK = [SYSTEM, ASK, SAID, AGAIN]
 # As the formats are published: Qwen2 and Llama 3 model cards, Llama 2's generation.py, ChatGLM2's and
 # ChatGLM3's tokenization; {bos} and {eos} are the vocabulary's own.
+IM = (
+    "<|im_start|>system\n你是<|im_end|>\n<|im_start|>user\n一<|im_end|>\n"
+    "<|im_start|>assistant\n二<|im_end|>\n<|im_start|>user\n三<|im_end|>\n<|im_start|>assistant\n"
+)
 PUBLISHED = {
-    "chatml": "<|im_start|>system\n你是<|im_end|>\n<|im_start|>user\n一<|im_end|>\n<|im_start|>assistant\n二<|im_end|>\n"
-    "<|im_start|>user\n三<|im_end|>\n<|im_start|>assistant\n",
-    "qwen": "<|im_start|>system\n你是<|im_end|>\n<|im_start|>user\n一<|im_end|>\n<|im_start|>assistant\n二<|im_end|>\n"
-    "<|im_start|>user\n三<|im_end|>\n<|im_start|>assistant\n",
+    "chatml": IM,
+    "qwen": IM,
     "llama2": "{bos}[INST] <<SYS>>\n你是\n<</SYS>>\n\n一 [/INST] 二 {eos}{bos}[INST] 三 [/INST]",
     "llama3": "{bos}<|start_header_id|>system<|end_header_id|>\n\n你是<|eot_id|>"
     "<|start_header_id|>user<|end_header_id|>\n\n一<|eot_id|>"
@@ -42,7 +44,11 @@ MARKS = {  # special tokens the vocabularies of these families have
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     path = tmp_path_factory.mktemp("templates") / "tokenizer"
-    training.train(TokenizerConfig(kind="character"), lambda: iter(["从零开始一二三\n你是"] * 9), path)
+    training.train(
+        TokenizerConfig(kind="character"),
+        lambda: iter(["从零开始一二三\n你是"] * 9 + ["甲乙丙丁戊己庚辛"]),
+        path,
+    )
     return store.load(path)
 
 
@@ -72,7 +78,9 @@ def test_a_template_writes_what_its_format_says(own: Tokenizer, name: str):
 
 def test_qwen_says_a_system_turn_where_nobody_does(own: Tokenizer):
     found = text(with_template(own, "qwen"), [ASK])
-    assert found.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n一")
+    assert found.startswith(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n一"
+    )
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
