@@ -85,8 +85,10 @@ def test_history_system_tools_and_options_stand_where_they_belong():
         ("system", "你是"), ("user", "你好"), ("assistant", "好"), ("user", "几何"), ("assistant", "三"),
     ]  # fmt: skip
     turns = [("human", "查"), ("function_call", "{}"), ("observation", "晴"), ("gpt", "晴天")]
-    record = {"tools": "[]", "conversations": [{"from": one, "value": text} for one, text in turns]}
+    said = [{"from": one, "value": text} for one, text in turns]
+    record = {"tools": '[{"name": "天气"}]', "conversations": said}
     assert [role for role, _ in roles(record)] == ["system", "user", "assistant", "tool", "assistant"]
+    assert roles(record | {"tools": "[]"})[0] == ("user", "查")
     choice = {"question": "几何？", "A": "一", "B": "二", "answer": "B"}
     assert roles(choice) == [("user", "几何？\nA. 一\nB. 二"), ("assistant", "B")]
 

@@ -133,18 +133,17 @@ class Encoder:
             _problem(self.findings, "refused by the template", talk, error.what)
             return []
         ids, learnt = found
-        if kept < len(talk.messages):
-            reason = f"{len(talk.messages) - kept} of {len(talk.messages)} turns are beyond the context"
-            _problem(self.findings, "conversation shortened", talk, reason)
         if len(ids) > self.context + 1:
             ids, learnt = ids[: self.context + 1], learnt[: self.context + 1]
             if not learnt[1:].any():
                 reason = f"the question alone fills the context of {self.context} tokens"
                 _problem(self.findings, "question too long", talk, reason)
                 return []
-            _problem(
-                self.findings, "answer cut off", talk, f"it goes beyond the context of {self.context} tokens"
-            )
+            reason = f"it goes beyond the context of {self.context} tokens"
+            _problem(self.findings, "answer cut off", talk, reason)
+        elif kept < len(talk.messages):
+            reason = f"{len(talk.messages) - kept} of {len(talk.messages)} turns are beyond the context"
+            _problem(self.findings, "conversation shortened", talk, reason)
         return [self._example(ids, learnt, talk.id)]
 
     def _fitting(self, talk: Talk, ends: Sequence[int]) -> tuple[tuple[np.ndarray, np.ndarray], int]:

@@ -69,7 +69,10 @@ def _row(number: int, row: ShownRow, console: Console, *, plain: bool) -> None:
     if within:
         body.append("⟧")
     for line in _shortened(body).split("\n"):
-        _say(console, Text("│ ", _DIM) + line)
+        # a file keeps lines whole, to be searched; a terminal wraps them behind the gutter
+        parts = line.wrap(console, max(20, console.width - 2)) if console.is_terminal and line else [line]
+        for part in parts:
+            _say(console, Text("│ ", _DIM) + part)
     console.print()
 
 

@@ -115,13 +115,14 @@ def rows(
     script: Annotated[str, typer.Option(help="hans or hant.")] = "hans",
     mix: Annotated[str, typer.Option(help="Shares by kind: questions=1,arithmetic=2,couplets=1.")] = "",
     wordings: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
+    contents: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
     values: dict[str, Any] = {"kind": kind, "count": count, "seed": seed, "script": script}
     if mix:
         values["mix"] = _shares(mix)
-    config = build(RowsConfig, values | {"wordings": wordings}, where="data rows")
+    config = build(RowsConfig, values | {"wordings": wordings, "contents": contents}, where="data rows")
     size = small_rows.write(config, out, overwrite=overwrite)
     say(
         Console(),

@@ -150,7 +150,7 @@ def _system(record: Mapping[str, Any]) -> list[dict[str, str]]:
 def _tools(tools: Any) -> list[str]:
     """Descriptions of tools: as text, or one JSON object a line."""
     if isinstance(tools, str):
-        return [tools]
+        return [tools] if tools.strip() != "[]" else []
     return [_json(tool) for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
 
 
@@ -185,13 +185,14 @@ def _parts(value: Any, role: str) -> Any:
     """
     if not isinstance(value, list) or not any(isinstance(part, Mapping) for part in value):
         return value
-    texts = [part.get("text") if isinstance(part, Mapping) else part for part in value]
-    for part, text in zip(value, texts, strict=True):
+    texts: list[str] = []
+    for part in value:
+        text = part.get("text") if isinstance(part, Mapping) else part
         if not isinstance(text, str):
-            kind = part.get("type", "of no type") if isinstance(part, Mapping) else kind_of(part)
-            raise Unfit(
-                "part that is no text", f"the {role} says a part {str(kind)[:40]!r}; only text can be learnt"
-            )
+            kind = str(part.get("type", "of no type"))[:40] if isinstance(part, Mapping) else kind_of(part)
+            reason = f"the {role} says a part {kind!r}; only text can be learnt"
+            raise Unfit("part that is no text", reason)
+        texts.append(text)
     return "\n".join(texts)
 
 
