@@ -18,12 +18,14 @@ adapted like any matrix with V outputs; a norm gain (W,) like a matrix (W, 1).
 
 # r rank, V vocabulary, W width
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from congling.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class Adapter:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Informative: ``name``, ``base`` (fingerprint of the base), ``architecture`` …"""
 
+    @property
+    def packed_base(self) -> str | None:
+        """The type its dense base was packed as for training, where it was (``adapter.base``)."""
+        settings = self.facts.get("adapter")
+        found = settings.get("base") if isinstance(settings, Mapping) else None
+        return found if isinstance(found, str) else None
+
 
 def growth(magnitude: Tensor, lengths: Tensor) -> Tensor:
     """(outputs,): what rows of these lengths are multiplied by to have the length ``magnitude``.
@@ -78,3 +87,16 @@ def growth(magnitude: Tensor, lengths: Tensor) -> Tensor:
     A row of zeros has no direction to stretch: it stays zero.
     """
     return magnitude / torch.where(lengths > 0, lengths, 1.0)
+
+
+def common_packing(adapters: Iterable[Adapter]) -> str | None:
+    """The type that a dense base is to be packed as for these adapters; None: left as it is.
+
+    Raises:
+        UserError: they were trained beside differently rounded weights.
+    """
+    types = sorted({adapter.packed_base for adapter in adapters if adapter.packed_base is not None})
+    if len(types) > 1:
+        what = "these adapters were trained beside one base packed in different types"
+        raise UserError(what, value=", ".join(types), hint="use one at a time, or merge one into the base first")
+    return types[0] if types else None

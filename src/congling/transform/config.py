@@ -1,4 +1,5 @@
-"""What an adapter is made of: which layers of the base get low-rank factors, and how large. No torch here."""
+"""What an adapter is made of: which layers of the base get low-rank factors, and how large; how long rows are
+trained on. No torch here."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -99,6 +100,14 @@ class AdapterConfig(Config):
             return 1.0
         rank = self.rank_of(layer)
         return self.alpha / (rank**0.5 if self.rank_stabilised else rank)
+
+
+class LongLoRAConfig(Config):
+    """Table ``[longlora]``: attention inside shifted groups while training (LongLoRA, Chen et al. 2023)."""
+
+    groups: int = Field(default=4, ge=2, le=256)
+    """Groups that a row of ``train.context`` tokens falls into; the cost of attention falls by about as
+    much. More than 8 lose quality (table 6 of the paper)."""
 
 
 def _fits(name: str, layer: str) -> bool:
