@@ -47,7 +47,9 @@ def test_packed_in_memory_and_exported_are_the_same_to_the_bit(tmp_path, family,
             assert torch.equal(own.dense(), module.dense())
             assert torch.equal(lazily[f"{place}.weight"], module.dense())
             compared += 1
-    assert compared == sum(isinstance(module, torch.nn.Linear) for module in Transformer(config).modules()) + 1
+    assert (
+        compared == sum(isinstance(module, torch.nn.Linear) for module in Transformer(config).modules()) + 1
+    )
     assert not any(parameter.requires_grad for parameter in ours.parameters())
     with torch.no_grad():
         tokens = torch.tensor([IDS])
@@ -57,7 +59,9 @@ def test_packed_in_memory_and_exported_are_the_same_to_the_bit(tmp_path, family,
 
 def test_what_cannot_be_packed_is_refused():
     with pytest.raises(UserError, match="mixture of experts"):
-        pack(Transformer(qwen3_moe(vocab_size=300, context=64, layers=1, width=64, heads=4, experts=4)), "Q8_0")
+        pack(
+            Transformer(qwen3_moe(vocab_size=300, context=64, layers=1, width=64, heads=4, experts=4)), "Q8_0"
+        )
     with pytest.raises(UserError, match="no such type"):
         pack(model_of(CONFIGS["qwen3"]), "Q9_9")
     broken = model_of(CONFIGS["qwen3"])

@@ -160,7 +160,9 @@ def test_what_is_learnt_whole_can_become_anything():
         table.b["trained"].copy_(wanted - table.base.weight)
     ids = torch.arange(50)
     torch.testing.assert_close(table(ids), wanted)
-    torch.testing.assert_close(lora.adapter_of(base).factors["embedding.weight"].delta(), wanted - table.base.weight)
+    torch.testing.assert_close(
+        lora.adapter_of(base).factors["embedding.weight"].delta(), wanted - table.base.weight
+    )
     assert "norm.weight" in lora.layers(base)
     with pytest.raises(UserError, match="head"):
         lora.attach(model(tied=True), AdapterConfig(whole=("head",)))

@@ -91,8 +91,8 @@ def load_checkpoint(
     Args:
         path: of a checkpoint, a run, or a GGUF file, whose matrices stay packed.
         device: by default the first GPU, else the CPU.
-        adapters: files or directories of adapters, in any format we read, and how strongly each acts. Where one
-            was trained beside a packed base, a dense one is packed the same way.
+        adapters: files or directories of adapters, in any format we read, and how strongly each acts. Where
+            one was trained beside a packed base, a dense one is packed the same way.
 
     Raises:
         UserError: there is none, it is damaged, or an adapter was made for another base.

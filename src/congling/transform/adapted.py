@@ -110,8 +110,8 @@ class AdaptedLinear(AdaptedLayer):
         names = [name for name, strength in self.strengths.items() if strength != 0]
         if self.square_lengths is None or not any(name in self.magnitude for name in names):
             return adapted(self, self.base, x)
-        parts = [Part(self.a[name], self.b[name], self.magnitude[name] if name in self.magnitude else None,
-                      self.scales[name], self.strengths[name]) for name in names]  # fmt: skip
+        parts = [Part(self.a[name], self.b[name], self.magnitude.get(name), self.scales[name],
+                      self.strengths[name]) for name in names]  # fmt: skip
         seen = dropout(x, self.dropout) if self.training and self.dropout else x
         return decomposed(self.base, self.square_lengths, x, seen, parts)
 

@@ -6,7 +6,7 @@ One convention for every tensor, whatever its format of origin::
 
 With a magnitude m (outputs,), as of DoRA (Liu et al. 2024), rows get lengths of their own::
 
-    effective weight = W + strength · (m · V / ‖V‖ - W)     V = W + scale · (b @ a), ‖V‖ (outputs,) of its rows
+    effective weight = W + strength · (m · V / ‖V‖ - W)     V = W + scale · (b @ a), ‖V‖ (outputs,) by rows
 
 Strength 0 is W itself, 1 the adapter as trained, and what lies between is on the line between the two: so the
 effects of several adapters add up, whatever their kind.
@@ -98,5 +98,7 @@ def common_packing(adapters: Iterable[Adapter]) -> str | None:
     types = sorted({adapter.packed_base for adapter in adapters if adapter.packed_base is not None})
     if len(types) > 1:
         what = "these adapters were trained beside one base packed in different types"
-        raise UserError(what, value=", ".join(types), hint="use one at a time, or merge one into the base first")
+        raise UserError(
+            what, value=", ".join(types), hint="use one at a time, or merge one into the base first"
+        )
     return types[0] if types else None

@@ -9,7 +9,7 @@ The lengths ‖V‖ have no gradient (section 4.3 of the paper). V is never made
 
     ‖Vᵢ‖² = ‖Wᵢ‖² + 2 scale · bᵢ · (a Wᵢ) + scale² · bᵢ (a aᵀ) bᵢᵀ
 
-``a W`` is a product with the base like that of the inputs, so a's rows go along with them through one product.
+``a W`` is a product with the base like that of the inputs, so a's rows go along with them in one product.
 """
 
 # N rows (batch times time), I inputs, O outputs, r rank

@@ -1,16 +1,16 @@
 """S²-Attn of LongLoRA (Chen et al. 2023): long rows are trained on in groups, and read as a whole afterwards.
 
-Half of the heads attend inside groups of G tokens. The groups of the other half lie G/2 further on, so that what
-one group knows reaches the next::
+Half of the heads attend inside groups of G tokens. The groups of the other half lie G/2 further on, so that
+what one group knows reaches the next::
 
     position       0 1 2 3 4 5 6 7 8 9 …          G = 4
     half of heads  [0 1 2 3][4 5 6 7][8 9 …       token 3 sees 0 1 2 3
     other half     [0 1][2 3 4 5][6 7 8 9] …      token 4 sees 2 3 4
 
-The authors' code rolls the tokens by G/2, so that the last group of the other half joins the end of the row with
-its beginning: under a causal mask the first tokens then see the last ones, which they are to predict. Here nothing
-goes round: the row begins and ends with half a group. Positions, rotary or not, stay those in the row, a mask of
-several texts in a row stays in force, and the weights are the same: only ``Attention.mix`` is exchanged.
+The authors' code rolls the tokens by G/2, so that the last group of the other half joins the end of the row
+with its beginning: under a causal mask the first tokens then see the last ones, which they are to predict. Here
+nothing goes round: the row begins and ends with half a group. Positions, rotary or not, stay those in the row,
+texts that share a row stay apart, and the weights are the same: only ``Attention.mix`` is exchanged.
 """
 
 # B batch, T time, H heads, K key/value heads, D head width, G tokens of a group, n groups
@@ -72,7 +72,7 @@ class ShiftedGroups(nn.Module):
 
 
 def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
-    """Stretches of a row and the size of the groups in each: a first group of its own size, whole ones, the rest.
+    """Stretches of a row and the size of the groups in each: a first one, whole ones, the rest.
 
     >>> list(pieces(11, 4, 2))
     [(slice(0, 2, None), 2), (slice(2, 10, None), 4), (slice(10, 11, None), 1)]
@@ -101,7 +101,7 @@ def _of_heads(sight: Sight, part: slice) -> Sight:
 
 
 def _of_groups(sight: Sight, part: slice, size: int, batch: int) -> Sight:
-    """What a group sees of itself: of a mask (B or 1, 1 or h, T, T) the squares on its diagonal, (B·n, …, G, G)."""
+    """What groups see of themselves: squares on the diagonal of a mask (B or 1, 1 or h, T, T), (B·n, …, G, G)."""
     if sight.mask is None:
         return sight
     square = sight.mask[:, :, part, part].unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (…, n, G, n, G)

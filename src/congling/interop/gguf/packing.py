@@ -2,7 +2,7 @@
 
 ::
 
-    query.weight (O, I) float32 ── encoded ──▶ PackedLinear, Q4_K         norms, biases, positions stay float32
+    query.weight (O, I) float32 ── encoded ──▶ PackedLinear, Q4_K       norms, biases, positions stay float32
 
 Each matrix gets the type that ``interop.gguf.model.write`` gives it, so that an adapter trained here fits the
 file, and the other way round. Rows are encoded one by one: their order makes no difference.
@@ -27,7 +27,7 @@ from congling.quant.packed import PackedEmbedding, PackedLinear
 
 
 def pack(model: Transformer, type: str) -> Transformer:
-    """Put packed layers in place of the model's matrices, which are freed one after the other; it is frozen then.
+    """Put packed layers in place of the model's matrices, which are freed one by one; it is frozen then.
 
     Args:
         model: dense, without adapters.

@@ -1,4 +1,4 @@
-"""NEFTune (Jain et al. 2023): noise on the embedded tokens while training, so that answers are learnt less by heart.
+"""NEFTune (Jain et al. 2023): noise on embedded tokens while training, so that less is learnt by heart.
 
 ::
 
@@ -21,8 +21,8 @@ from congling.train.objectives.loss import Loss
 def neftune(objective: Callable[[Any, Any], Loss], alpha: float) -> Callable[[Any, Any], Loss]:
     """The same objective on noisy embeddings; alpha is 5 to 15 in the paper.
 
-    The model needs an ``embedding``. Noise is drawn from torch's generator, which the loop seeds anew for each
-    step: a resumed run draws the same.
+    The model needs an ``embedding``. Noise is drawn from torch's generator, which the loop seeds anew for
+    each step: a resumed run draws the same.
     """
 
     def noisy(model: Any, batch: Any) -> Loss:
