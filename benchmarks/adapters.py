@@ -33,6 +33,8 @@ from reporting import Report, Table
 EFFORT = {"full": (2, 128, 600, 200), "quick": (2, 96, 300, 100), "tiny": (1, 32, 2, 2)}
 """Layers, width, steps of the base, steps of each tuning."""
 CONTEXT, LONG, GROUPS = 192, 768, 4
+HELD_OUT = 100
+"""Texts of each sort that are not learnt from."""
 METHODS: dict[str, tuple[AdapterConfig | None, tuple[float, ...]]] = {
     "LoRA, rank 8": (AdapterConfig(rank=8), (3e-3, 1e-2)),
     "rsLoRA, rank 8, alpha 8": (AdapterConfig(rank=8, alpha=8, rank_stabilised=True), (1e-3, 3e-3)),
@@ -62,20 +64,19 @@ class World:
 
     def __init__(self, effort: tuple[int, int, int, int]) -> None:
         layers, width, steps, self.steps = effort
-        documents = list(generate(SmallWorldConfig(size=400_000, mix={"story": 1.0})))
-        self.ids = {
-            character: 2 + i for i, character in enumerate(sorted({c for d in documents for c in d.text}))
-        }
-        self.stories = [self.example("", document.text) for document in documents]
-        asked = generate(SmallWorldConfig(size=200_000, seed=1, mix={"questions": 1.0}))
-        found = [self.example(one.prompt, one.answer) for document in asked for one in problems(document)[:1]]
-        self.questions = [one for one in found if one.inputs <= CONTEXT]
+        texts = [document.text for document in generate(SmallWorldConfig(size=600_000, mix={"story": 1.0}))]
+        self.ids = {character: 2 + i for i, character in enumerate(sorted(set("".join(texts))))}
+        self.stories = [self.example("", text) for text in texts]
+        asked = generate(SmallWorldConfig(size=400_000, seed=1, mix={"questions": 1.0}))
+        self.questions = [
+            self.example(one.prompt, one.answer) for document in asked for one in problems(document)[:1]
+        ]
         config = llama(vocab_size=len(self.ids) + 2, context=LONG, layers=layers, width=width, heads=4)
         self.base = Transformer(config)
-        train(self.base, self.stories[100:], CONTEXT, steps, 2e-3)
+        train(self.base, windows(self.stories[HELD_OUT:], CONTEXT), CONTEXT, steps, 2e-3)
 
     def example(self, prompt: str, answer: str) -> Example:
-        """A text whose answer counts, between marks of its ends (id 1; 0 fills up and stands for the unknown)."""
+        """A text whose answer counts, between marks of its ends (id 1; 0 stands for the unknown)."""
         ids = [1, *(self.ids.get(character, 0) for character in prompt + answer), 1]
         learnt = np.arange(len(ids)) > len(prompt)
         return Example(np.array(ids, np.int32), learnt, len(answer), "")
@@ -88,7 +89,7 @@ class World:
 
     def methods(self) -> Table:
         """Held-out loss of answers after tuning by each method, at the better of its rates."""
-        held_out, learnt = self.questions[:200], self.questions[200:]
+        held_out, learnt = self.questions[:HELD_OUT], self.questions[HELD_OUT:]
         before = loss(self.base, held_out, CONTEXT)
         table = Table(f"Questions after {self.steps} steps; the base: {before:.3f} nats/token",
                       ("method", "trained", "of all", "rate", "held-out loss"))  # fmt: skip
@@ -108,37 +109,50 @@ class World:
 
     def long_rows(self) -> Table:
         """Held-out loss at a context four times as long, always with full attention."""
-        rows = [
-            np.concatenate([story.ids for story in part]) for part in (self.stories[:100], self.stories[100:])
-        ]
-        held_out, learnt = ([Example(ids[i : i + LONG + 1], np.ones(LONG + 1, bool), LONG, "")
-                             for i in range(0, len(ids) - LONG, LONG)] for ids in rows)  # fmt: skip
+        held_out, learnt = (
+            windows(part, LONG) for part in (self.stories[:HELD_OUT], self.stories[HELD_OUT:])
+        )
         before = loss(self.base, held_out, LONG)
         title = f"Rows of {LONG} after {self.steps // 2} steps on a base of {CONTEXT}"
-        table = Table(
-            f"{title}; the base: {before:.3f} nats/token", ("trained with", "values", "held-out loss")
-        )
+        columns = ("trained with", "values", "held-out loss")
+        table = Table(f"{title}; the base: {before:.3f} nats/token", columns)
         for name, (adapter, grouped) in LONG_WAYS.items():
             model = self.copy()
             lora.attach(model, adapter)
             if grouped:
                 longlora.shift(model, LongLoRAConfig(groups=GROUPS), LONG)
-            train(model, learnt, LONG, self.steps // 2, 3e-3, rows=4)
+            train(model, learnt, LONG, self.steps // 2, 3e-3, rows=2)
             trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
             table.rows.append((name, f"{trained:,}", f"{loss(model, held_out, LONG):.3f}"))
         table.notes.append("Evaluated with full attention in every row of the table.")
         return table
 
 
-def train(model: Transformer, examples: Sequence[Example], context: int, steps: int, rate: float,
-          rows: int = 16) -> None:  # fmt: skip
+def windows(texts: Sequence[Example], context: int) -> list[Example]:
+    """Texts one after the other, cut into rows of ``context`` tokens that all count."""
+    ids = np.concatenate([text.ids for text in texts])
+    every = np.ones(context + 1, bool)
+    return [
+        Example(ids[start : start + context + 1], every, context, "")
+        for start in range(0, len(ids) - context, context)
+    ]
+
+
+def train(
+    model: Transformer, examples: Sequence[Example], context: int, steps: int, rate: float, rows: int = 8
+) -> None:
     """Train in place, by the loop of all stages."""
-    optimizer = AdamWConfig(rate=rate, weight_decay=0.0)
     config = TrainConfig(
-        steps=steps, context=context, rows=rows, optimizer=optimizer, device="cpu", precision="fp32"
-    )
-    batches = ExampleBatches([one for one in examples if one.inputs <= context], context=context, rows=rows)
+        steps=steps, context=context, rows=rows, optimizer=AdamWConfig(rate=rate, weight_decay=0.0),
+        device="cpu", precision="fp32",
+    )  # fmt: skip
+    batches = ExampleBatches(fitting(examples, context), context=context, rows=rows)
     Trainer(model, batches, next_token, config, Single(config)).run()
+
+
+def fitting(examples: Sequence[Example], context: int) -> list[Example]:
+    """Those that are no longer than a row."""
+    return [one for one in examples if one.inputs <= context]
 
 
 def loss(model: Transformer, examples: Sequence[Example], context: int) -> float:
@@ -147,7 +161,7 @@ def loss(model: Transformer, examples: Sequence[Example], context: int) -> float
     total = count = 0.0
     model.eval()
     with torch.no_grad():
-        for batch in in_order([one for one in examples if one.inputs <= context], context=context, rows=16):
+        for batch in in_order(fitting(examples, context), context=context, rows=8):
             parts = (batch.tokens, batch.targets, batch.weights, batch.positions, batch.documents)
             total += float(next_token(model, Batch(*map(place, parts))).total)
             count += batch.count
@@ -174,19 +188,17 @@ class Contender:
 
 def steps(options: Options) -> Table:
     """Time and memory of a training step with and without groups."""
-    table = Table(
-        "A step of 4 × 224, 2 rows", ("context", "attention", "s/step", "memory", "time", "memory, ratio")
-    )
+    columns = ("context", "attention", "CPU s/step", "memory", "time, ratio", "memory, ratio")
+    table = Table("A step of 4 × 224, 2 rows", columns)
     processes, count = ROUNDS[options.effort]
     for context in STEP[options.effort]:
-        contenders = [
-            Contender(grouped, packed, [], []) for packed in (False, True) for grouped in (False, True)
-        ]
+        ways = [(grouped, packed) for packed in (False, True) for grouped in (False, True)]
+        contenders = [Contender(grouped, packed, [], []) for grouped, packed in ways]
         for _ in range(processes):
             for one in contenders:
                 order = {"context": context, "grouped": one.grouped, "packed": one.packed, "steps": count}
-                done = subprocess.run([sys.executable, __file__, json.dumps(order)], capture_output=True, text=True,
-                                      check=True)  # fmt: skip
+                command = [sys.executable, __file__, json.dumps(order)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout.splitlines()[-1])
                 one.seconds.append(found["seconds"])
                 one.memory.append(found["memory"])
@@ -195,7 +207,8 @@ def steps(options: Options) -> Table:
             table.rows.append((
                 f"{context}", one.name, Spread(tuple(one.seconds)).show("{:.2f}"),
                 Spread(tuple(value / 1e6 for value in one.memory)).show("{:.0f} MB"),
-                ratios(one.seconds, peer.seconds).show("{:.2f}×"), ratios(one.memory, peer.memory).show("{:.2f}×"),
+                ratios(one.seconds, peer.seconds).show("{:.2f}×"),
+                ratios(one.memory, peer.memory).show("{:.2f}×"),
             ))  # fmt: skip
     table.notes.append("Memory is the peak above that of the model at rest; CPU seconds of the process.")
     return table

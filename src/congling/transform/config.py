@@ -61,8 +61,8 @@ class AdapterConfig(Config):
     """Kinds, groups or patterns of layers that are learnt entirely, beside ``targets``: ``a`` is then the
     identity and stays it, so that ``b`` is the change itself, and every adapter format can hold it."""
     base: Blocks | None = None
-    """Type of blocks that a dense base's matrices are packed in before training (QLoRA, Dettmers et al. 2023),
-    as in a GGUF file of that type; the adapter then belongs to the rounded base. Left out: as it is."""
+    """Type of blocks that a dense base's matrices are put in before training (QLoRA, Dettmers et al.
+    2023), as in a GGUF file of that type; the adapter then belongs to the rounded base. Left out: as is."""
 
     @field_validator("targets")
     @classmethod

@@ -8,8 +8,8 @@ what one group knows reaches the next::
     other half     [0 1][2 3 4 5][6 7 8 9] …      token 4 sees 2 3 4
 
 The authors' code rolls the tokens by G/2, so that the last group of the other half joins the end of the row
-with its beginning: under a causal mask the first tokens then see the last ones, which they are to predict. Here
-nothing goes round: the row begins and ends with half a group. Positions, rotary or not, stay those in the row,
+with its beginning: under a causal mask the first tokens then see the last ones, which they are to predict.
+Here nothing goes round: a row begins and ends with half a group. Positions, rotary or not, stay as they were,
 texts that share a row stay apart, and the weights are the same: only ``Attention.mix`` is exchanged.
 """
 
@@ -101,7 +101,7 @@ def _of_heads(sight: Sight, part: slice) -> Sight:
 
 
 def _of_groups(sight: Sight, part: slice, size: int, batch: int) -> Sight:
-    """What groups see of themselves: squares on the diagonal of a mask (B or 1, 1 or h, T, T), (B·n, …, G, G)."""
+    """What groups see of themselves: squares on the diagonal of a mask (B or 1, …, T, T), (B·n, …, G, G)."""
     if sight.mask is None:
         return sight
     square = sight.mask[:, :, part, part].unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (…, n, G, n, G)
