@@ -138,3 +138,23 @@ def test_what_peft_cannot_hold_of_dora_is_named(tmp_path):
 def adapter_without(adapter):
     """Its factors without magnitudes."""
     return Adapter({name: Factors(part.a, part.b, part.scale) for name, part in adapter.factors.items()})
+
+
+def test_a_damaged_magnitude_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    config = CONFIGS["llama"]
+    adapter_directory.write(tmp_path / "own", decomposed(config), Base("0" * 64, "base", config))
+    (tmp_path / "own" / "MANIFEST.json").unlink()  # which would notice any damage by itself
+    file = tmp_path / "own" / adapter_directory.WEIGHTS
+    tensors, name = load_file(file), "blocks.0.mlp.up.weight.magnitude"
+    damages = {
+        "no factors of one matrix": {name: tensors[name][:-1].clone()},
+        "not finite": {name: torch.full_like(tensors[name], torch.nan)},
+        "no scale belongs to": {"blocks.9.mlp.up.weight.magnitude": tensors[name]},
+        "floating-point": {name: tensors[name].long()},
+    }
+    for word, damage in damages.items():
+        save_file({**tensors, **damage}, file)
+        with pytest.raises(UserError, match=word):
+            adapter_directory.read(tmp_path / "own")

@@ -212,6 +212,8 @@ def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrit
         )
     adapter = adapters.read_any(source, config, architecture)
     notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]
+    if adapter.packed_base is not None:  # no foreign format can say so
+        notes.append(f"it belongs to its base as a GGUF file of type {adapter.packed_base}")
     return Conversion(out, tuple(notes))
 
 
