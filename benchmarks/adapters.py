@@ -27,7 +27,7 @@ from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
 from congling.transform import longlora, lora
 from congling.transform.config import AdapterConfig, LongLoRAConfig
-from measuring import Options, Spread, peak_memory, ratios
+from measuring import Effort, Options, Spread, peak_memory, ratios
 from reporting import Report, Table
 
 EFFORT = {"full": (2, 128, 600, 200), "quick": (2, 96, 300, 100), "tiny": (1, 32, 2, 2)}
@@ -55,19 +55,20 @@ ROUNDS = {"full": (3, 4), "quick": (2, 2), "tiny": (1, 1)}
 
 def run(options: Options) -> Report:
     """All three tables."""
-    world = World(EFFORT[options.effort])
+    world = World(options.effort)
     return Report([world.methods(), world.long_rows(), steps(options)])
 
 
 class World:
     """The small world in character tokens, and a base that has read some of it."""
 
-    def __init__(self, effort: tuple[int, int, int, int]) -> None:
-        layers, width, steps, self.steps = effort
-        texts = [document.text for document in generate(SmallWorldConfig(size=600_000, mix={"story": 1.0}))]
+    def __init__(self, effort: Effort) -> None:
+        layers, width, steps, self.steps = EFFORT[effort]
+        size = 90_000 if effort == "tiny" else 600_000
+        texts = [document.text for document in generate(SmallWorldConfig(size=size, mix={"story": 1.0}))]
         self.ids = {character: 2 + i for i, character in enumerate(sorted(set("".join(texts))))}
         self.stories = [self.example("", text) for text in texts]
-        asked = generate(SmallWorldConfig(size=400_000, seed=1, mix={"questions": 1.0}))
+        asked = generate(SmallWorldConfig(size=size, seed=1, mix={"questions": 1.0}))
         self.questions = [
             self.example(one.prompt, one.answer) for document in asked for one in problems(document)[:1]
         ]
@@ -192,7 +193,8 @@ def steps(options: Options) -> Table:
     table = Table("A step of 4 × 224, 2 rows", columns)
     processes, count = ROUNDS[options.effort]
     for context in STEP[options.effort]:
-        ways = [(grouped, packed) for packed in (False, True) for grouped in (False, True)]
+        texts = (False,) if options.effort == "tiny" else (False, True)
+        ways = [(grouped, packed) for packed in texts for grouped in (False, True)]
         contenders = [Contender(grouped, packed, [], []) for grouped, packed in ways]
         for _ in range(processes):
             for one in contenders:
