@@ -35,6 +35,7 @@ from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.templates import with_template
 from congling.transform import lora
 from congling.transform.adapter import Adapter, common_packing
 
@@ -105,11 +106,20 @@ def load_checkpoint(
         if packing is not None and isinstance(loaded.model.embedding, nn.Embedding):
             pack(loaded.model, packing)  # the adapter belongs to the rounded weights
         lora.apply(loaded.model, found)
-        if any(adapter.facts.get("chat") for adapter, _ in found):  # it has learnt the template, not the base
-            facts = {**loaded.checkpoint.facts, "chat": True}
-            loaded = replace(loaded, checkpoint=replace(loaded.checkpoint, facts=facts))
+        for adapter, _ in found:
+            loaded = _as_learnt(loaded, adapter)
     loaded.model.to(device)
     return loaded
+
+
+def _as_learnt(loaded: Loaded, adapter: Adapter) -> Loaded:
+    """With the chat template an adapter has learnt, which the base need not know."""
+    if not adapter.facts.get("chat"):
+        return loaded
+    facts, tokenizer = {**loaded.checkpoint.facts, "chat": True}, loaded.tokenizer
+    if isinstance(template := adapter.facts.get("chat_template"), str):
+        tokenizer = with_template(tokenizer, template)
+    return replace(loaded, tokenizer=tokenizer, checkpoint=replace(loaded.checkpoint, facts=facts))
 
 
 def _from_directory(path: Path | str) -> Loaded:

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from congling.core import machine
+from congling.core import artifact, machine
 from congling.core.artifact import Artifact
 from congling.data.examples import Example
 from congling.evals.collapse import watch
 from congling.methods.recipe import TuningConfig
+from congling.interop.gguf.packing import pack
 from congling.model.transformer import Transformer
+from congling.tokenizer import store
 from congling.train import adapters
 from congling.train.backends.ddp import build_backend
 from congling.train.bases import OpenedBase
@@ -85,6 +87,8 @@ class Session:
         self.backend = build_backend(train)
         self.model: Transformer = opened.build(train.context)
         if config.adapter is not None:
+            if config.adapter.base is not None:
+                pack(self.model, config.adapter.base)
             attach(self.model, config.adapter, seed=train.seed)
         self.model.checkpoint_blocks(train.checkpointing)
         if train.checkpointing:  # whoever recomputes wants little memory more than speed
@@ -130,11 +134,13 @@ class Session:
     def _parts(self, work: Work, out: Path) -> RunParts:
         """What the run needs besides its trainer."""
         facts = {"chat": work.chat or self.opened.chat} | dict(work.facts)
-        whole: dict[str, Any] = {"tokenizer": self.opened.tokenizer_directory}
+        whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
         if work.save_model is not None:
             whole["save_model"] = work.save_model
         if self.config.adapter is not None:
             kept = facts | {"adapter": self.config.adapter.model_dump(mode="json")}
+            if self.opened.template is not None:
+                kept["chat_template"] = self.opened.template
             kept |= {"base_path": str(self.opened.path), "name": out.resolve().name}
             whole = {"save_model": adapters.saver(self.opened.identity, kept)}
         return RunParts(
@@ -149,6 +155,16 @@ class Session:
             hooks=work.hooks,
             **whole,
         )
+
+    def _tokenizer(self, out: Path) -> Path | None:
+        """What is copied into checkpoints: the base's own, or one with another template, kept in the run."""
+        if self.opened.template is None or self.config.adapter is not None:
+            return self.opened.tokenizer_directory
+        place = out / "tokenizer"
+        if self.backend.rank == 0 and not artifact.exists(place):
+            store.write(self.opened.tokenizer, place)
+        self.backend.barrier()
+        return place
 
 
 def fingerprint(examples: Iterable[Example], *more: str) -> Artifact:
