@@ -19,8 +19,8 @@ from congling.core import artifact, machine
 from congling.core.artifact import Artifact
 from congling.data.examples import Example
 from congling.evals.collapse import watch
-from congling.methods.recipe import TuningConfig
 from congling.interop.gguf.packing import pack
+from congling.methods.recipe import TuningConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.train import adapters
