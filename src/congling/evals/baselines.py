@@ -15,7 +15,7 @@ from congling.evals.scores import Score, ratio
 
 
 def run(bench: Bench) -> list[Score]:
-    """``baselines/model``, ``baselines/perplexity``, ``baselines/kneser-ney-N`` and a line for each compressor.
+    """``baselines/model``, ``…/perplexity``, ``…/kneser-ney-N`` and a line for each compressor.
 
     Raises:
         UserError: there is no held-out text, or the training documents are not known.

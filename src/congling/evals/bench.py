@@ -102,12 +102,13 @@ class Bench:
 
     def _known(self) -> Path:
         if self.documents is None:
-            raise UserError("the documents of this model are not known",
-                            hint="name them with --documents, or texts to measure with by --data")  # fmt: skip
+            hint = "name them with --documents, or texts to measure with by --data"
+            raise UserError("the documents of this model are not known", hint=hint)
         return self.documents
 
     def _unseen(self, documents: Iterable[Document]) -> Iterator[Document]:
-        seen = {content_hash(text) for text in self.training()} if self.documents is not None else frozenset()
+        known = self.documents is not None
+        seen = {content_hash(text) for text in self.training()} if known else set[int]()
         for document in documents:
             if content_hash(document.text) in seen:
                 self.problem("seen in training", document.id, "equal to a training document")

@@ -2,7 +2,7 @@
 
 ::
 
-    likelihood   题目：{question}\\n答案：│{option}     each option is scored as text; the likeliest is the choice
+    likelihood   题目：{question}\\n答案：│{option}     each option is scored as text behind the question
                  sum         log p of the whole option: prefers short ones
                  normalised  divided by its characters (lm-eval's acc_norm)
     letter       题目：{question}\\nA. …\\nB. …\\n答案：│    the first letter of an option that is written

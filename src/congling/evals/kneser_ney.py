@@ -62,7 +62,9 @@ class KneserNey:
             np.add(seen, np.bincount(np.concatenate(points), minlength=_CODE_POINTS), out=seen)
             if not number:
                 self._choose_symbols(seen)
-            found, counts = np.unique(np.concatenate([self._keys(one) for one in points]), return_counts=True)
+            found, counts = np.unique(
+                np.concatenate([self.symbol_keys(one) for one in points]), return_counts=True
+            )
             keys, values = _merged(keys, values, found, counts)
             self.characters += sum(map(len, points))
             if len(keys) > largest:
@@ -75,19 +77,22 @@ class KneserNey:
     def bits(self, text: str) -> float:
         """What a document and its end cost, in bits."""
         points = codes(text)
-        keys = self._keys(points)
+        total = float(-np.log2(self.shares(self.symbol_keys(points))).sum())
+        return total + self._spelled(points[self._symbol[points] == _OTHER])
+
+    def shares(self, keys: Keys) -> NDArray[np.float64]:
+        """(S,) probability of the last symbol of each key behind those before it."""
         share = np.full(len(keys), 1.0 / _SIZE)
         for order, table in enumerate(self._tables, 1):
             share = table.smoothed(keys & _mask(order), share)
-        total = float(-np.log2(share).sum())
-        return total + self._spelled(points[self._symbol[points] == _OTHER])
+        return share
 
     def _choose_symbols(self, seen: Counts) -> None:
         frequent = np.argsort(-seen, kind="stable")[: _SIZE - 2]
         frequent = frequent[seen[frequent] > 0]
         self._symbol[frequent] = np.arange(2, 2 + len(frequent), dtype=np.uint64)
 
-    def _keys(self, points: NDArray[np.int64]) -> Keys:
+    def symbol_keys(self, points: NDArray[np.int64]) -> Keys:
         """(S,) one key for every character and the end: it and the ``order - 1`` symbols before it."""
         symbols = np.concatenate([
             np.full(self.order - 1, _END, np.uint64), self._symbol[points], np.array([_END], np.uint64)

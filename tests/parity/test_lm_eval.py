@@ -1,0 +1,69 @@
+"""lm-eval on our Hugging Face export chooses what our own likelihoods choose."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from congling.core.artifact import Artifact
+from congling.evals import choice, lm_eval
+from congling.evals.bench import Bench
+from congling.infer.checkpoints import Loaded
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.tokenizer import store
+from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.training import train
+
+pytestmark = pytest.mark.skipif(
+    not lm_eval.available(), reason="lm-eval comes with congling[eval], transformers with congling[hf]"
+)
+LETTERS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
+ROWS = [
+    {
+        "question": f"{LETTERS[i]}对{LETTERS[i + 1]}？",
+        "A": LETTERS[i + 2] * (1 + i % 3),
+        "B": LETTERS[i + 3 : i + 7],
+        "C": f"{LETTERS[i + 5]}不{LETTERS[i]}",
+        "answer": "ABC"[i % 3],
+    }
+    for i in range(16)
+]
+ENDINGS = {
+    "premise": "天地。",
+    "choice1": "玄黄。",
+    "choice2": "日月盈昃。",
+    "question": "cause",
+    "label": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("lm-eval")
+    text = [f"题目：{row['question']}\n答案：{row['A']}" for row in ROWS] * 4
+    train(TokenizerConfig(kind="bpe", vocab_size=420), lambda: iter(text), folder / "tokenizer")
+    tokenizer = store.load(folder / "tokenizer")
+    model = Transformer(
+        FAMILIES["llama"](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=32, heads=2)
+    )
+    model.initialise(3)
+    for parameter in model.parameters():
+        parameter.data.mul_(6)
+    return Loaded(model.eval(), tokenizer, Artifact(folder, "checkpoint", "", {}, {}))
+
+
+def test_the_same_choice_on_every_row(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    file = tmp_path / "quiz.jsonl"
+    file.write_text("\n".join(map(json.dumps, [*ROWS, ENDINGS])), encoding="utf-8")
+    bench = Bench(loaded, [str(file)])
+    theirs = {score.name: score.value for score in lm_eval.run(bench)}
+    ours = {score.name: score.value for score in choice.run(bench)}
+    assert theirs == {"lm-eval/acc": ours["choice/sum"], "lm-eval/acc_norm": ours["choice/normalised"]}
+    assert 0 < ours["choice/sum"] < 1 and ours["choice/sum"] != ours["choice/normalised"]
