@@ -30,9 +30,10 @@ def test_two_characters_by_hand():
 
 
 def test_a_higher_order_is_nearer_to_the_text():
-    texts = [document.text for document in islice(generate(SmallWorldConfig(size=400_000)), 700)]
-    costs = [sum(KneserNey(texts[:600], order).bits(text) for text in texts[600:]) for order in (1, 2, 3, 5)]
-    assert costs == sorted(costs, reverse=True) and costs[-1] < costs[0] / 3
+    texts = [document.text for document in islice(generate(SmallWorldConfig(size=60_000)), 120)]
+    models = [KneserNey(texts[:100], order) for order in (1, 2, 3, 5)]
+    costs = [sum(map(model.bits, texts[100:])) for model in models]
+    assert costs == sorted(costs, reverse=True) and costs[-1] < costs[0] / 2
 
 
 def test_a_character_never_seen_costs_about_a_code_point():
@@ -47,9 +48,9 @@ def test_rare_characters_are_told_apart():
 
 
 def test_a_full_table_reads_no_further():
-    texts = ("".join(chr(0x4E00 + (i * k) % 999) for i in range(600_000)) for k in range(1, 50))
+    texts = ("".join(chr(0x4E00 + (i * k) % 999) for i in range(1_100_000)) for k in range(1, 50))
     model = KneserNey(texts, 2, largest=1000)
-    assert model.characters == 1_200_000  # the first chunk
+    assert model.characters == 1_100_000  # the first chunk
 
 
 @pytest.mark.parametrize(("texts", "order"), [([], 3), ([""], 3), (["天"], 0), (["天"], 6)])

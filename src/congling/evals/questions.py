@@ -106,9 +106,9 @@ def _lettered(record: Mapping[str, Any], name: str) -> Question:
 
 def _endings(record: Mapping[str, Any], name: str) -> Question:
     label, way = record.get("label"), record.get("question")
-    if way not in _JOINED:
+    if not isinstance(way, str) or way not in _JOINED:
         raise ValueError(f"question is neither cause nor effect: {way!r:.40}")
-    if isinstance(label, bool) or label not in (0, 1):
+    if not isinstance(label, int) or isinstance(label, bool) or label not in (0, 1):
         raise ValueError(f"the label is neither 0 nor 1: {label!r:.40}")
     options = tuple(_text(record, key) for key in ("choice1", "choice2"))
     premise = _text(record, "premise").rstrip("。.！!")

@@ -31,6 +31,7 @@ SEED = 1_000_003
 """Added to the seed of the bench: far from the small numbers people train on."""
 TOKENS = 32
 """Longest answer."""
+_SHIFTS = 20  # other answers each problem is given for the chance line
 _TRIES = 20  # documents looked at for one problem
 _NUMBER = re.compile(r"[0-9]+|[零〇一二三四五六七八九十百两兩]+")
 
@@ -136,11 +137,10 @@ def well_formed(problem: Problem, answer: str) -> bool:
 
 
 def _by_others(asked: Sequence[Problem]) -> float | None:
-    """Share of right answers if each problem got the next one's."""
-    if len(asked) < 2:
-        return None
-    moved = [*asked[1:], asked[0]]
-    return sum(one.right(other.answer) for one, other in zip(asked, moved, strict=True)) / len(asked)
+    """Share of right answers if each problem got another one's: the mean over some of those behind it."""
+    shifts = range(1, min(len(asked), _SHIFTS + 1))
+    moved = [(one, asked[(i + shift) % len(asked)]) for i, one in enumerate(asked) for shift in shifts]
+    return sum(one.right(other.answer) for one, other in moved) / len(moved) if moved else None
 
 
 def _known_lines(asked: Sequence[Problem], training: Iterable[str]) -> set[str]:
