@@ -33,7 +33,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished documents, some held out: lines of 60 to 119 characters, all different."""
     folder = tmp_path_factory.mktemp("documents")
     letters = LETTERS.replace("\n", "")
-    lines = ["".join(letters[(i * i + i * k + k * k * k) % len(letters)] for i in range(60 + k)) for k in range(60)]
+    lines = [
+        "".join(letters[(i * i + i * k + k * k * k) % len(letters)] for i in range(60 + k)) for k in range(60)
+    ]
     (folder / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
     config = DataConfig(sources=(str(folder / "lines.txt"),), documents="line", overlap=1.0)
     return corpus.make(config, folder / "documents").path

@@ -5,11 +5,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from congling.core.artifact import Artifact
 from congling.evals import choice, lm_eval
 from congling.evals.bench import Bench
+from congling.evals.questions import questions
 from congling.infer.checkpoints import Loaded
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
@@ -63,7 +65,18 @@ def test_the_same_choice_on_every_row(loaded: Loaded, tmp_path: Path, monkeypatc
     file = tmp_path / "quiz.jsonl"
     file.write_text("\n".join(map(json.dumps, [*ROWS, ENDINGS])), encoding="utf-8")
     bench = Bench(loaded, [str(file)])
-    theirs = {score.name: score.value for score in lm_eval.run(bench)}
-    ours = {score.name: score.value for score in choice.run(bench)}
-    assert theirs == {"lm-eval/acc": ours["choice/sum"], "lm-eval/acc_norm": ours["choice/normalised"]}
-    assert 0 < ours["choice/sum"] < 1 and ours["choice/sum"] != ours["choice/normalised"]
+    asked = questions(bench.files, bench.findings)
+    nats = choice.option_nats(asked, bench, choice.opening)
+    right = np.array([question.right for question in asked])
+    lengths = [np.array([len(option) for option in question.options]) for question in asked]
+    ours = {
+        "acc": [int(row.argmin()) for row in nats] == right,
+        "acc_norm": [int((row / length).argmin()) for row, length in zip(nats, lengths, strict=True)]
+        == right,
+    }
+    theirs = lm_eval.evaluate(loaded, [(choice.opening(question), question) for question in asked])
+    assert {name: hits.tolist() for name, hits in ours.items()} == theirs
+    assert theirs["acc"] != theirs["acc_norm"] and len(asked) == len(ROWS) + 1
+    scores = {score.name: score.value for score in choice.run(bench)}
+    assert scores["choice/sum"] == np.mean(theirs["acc"])
+    assert scores["choice/normalised"] == np.mean(theirs["acc_norm"])
