@@ -9,7 +9,7 @@
     congling data inspect rows.jsonl --tokenizer runs/book --context 256
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,15 +119,24 @@ def rows(
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
-    values: dict[str, Any] = {"kind": kind, "count": count, "seed": seed, "script": script}
-    if mix:
-        values["mix"] = _shares(mix)
-    config = build(RowsConfig, values | {"wordings": wordings, "contents": contents}, where="data rows")
+    values = {"kind": kind, "count": count, "seed": seed, "script": script, "mix": mix}
+    config = rows_configured(values | {"wordings": wordings, "contents": contents})
     size = small_rows.write(config, out, overwrite=overwrite)
     say(
         Console(),
         f"wrote {config.count:,} {plural(config.count, 'row')} of {kind} ({show_bytes(size)}) to {out}",
     )
+
+
+def rows_configured(options: Mapping[str, Any]) -> RowsConfig:
+    """The options of ``rows`` as they stand on a command line; ``mix`` is one text, the defaults where empty.
+
+    Raises:
+        UserError: a wrong value.
+    """
+    values = {key: value for key, value in options.items() if key in RowsConfig.model_fields}
+    mix = values.pop("mix", "")
+    return build(RowsConfig, values | ({"mix": _shares(mix)} if mix else {}), where="data rows")
 
 
 def _shares(text: str) -> dict[str, str]:
