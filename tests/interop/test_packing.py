@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from congling.core.config import build
 from congling.core.errors import UserError
 from congling.interop import adapter_directory
 from congling.interop.adapter_directory import Base
@@ -74,6 +75,9 @@ def test_what_cannot_be_packed_is_refused():
 
 def test_every_type_of_the_recipe_exists():
     assert [named(kind) for kind in Blocks.__args__] == list(Blocks.__args__)
+    assert AdapterConfig(base="q4_k").base == "Q4_K_M"
+    with pytest.raises(UserError, match=r"adapter.*base"):
+        build(AdapterConfig, {"base": "Q9_9"}, where="adapter")
 
 
 def test_an_adapter_says_what_base_it_belongs_to(tmp_path):

@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 Blocks = Literal["Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_NL", "Q3_K_M", "Q2_K"]
 """Types of GGUF files that a base can be packed as, 8 bits a weight to 2."""
+_SHORT = {kind: f"{kind}_M" for kind in ("Q3_K", "Q4_K", "Q5_K")}
 Rank = Annotated[int, Field(ge=1, le=2**14)]
 """Inner dimension of factors; no file with more is read."""
 
@@ -70,6 +71,11 @@ class AdapterConfig(Config):
         if not targets:
             raise ValueError("an adapter without targets adapts nothing")
         return tuple(_checked(targets))
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _named(cls, base: object) -> object:
+        return _SHORT.get(base.upper(), base.upper()) if isinstance(base, str) else base
 
     @field_validator("whole")
     @classmethod

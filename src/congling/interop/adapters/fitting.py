@@ -58,9 +58,11 @@ def _check(name: str, factors: Factors, wanted: tuple[int, int], where: Path | s
         outputs, inputs = wanted
         what = f"{name} is {wanted} here, so its factors must be (r, {inputs}) and ({outputs}, r)"
         raise UserError(what, where=where, value=f"{a} and {b}", hint="the adapter was made for another base")
-    if factors.magnitude is not None and (is_gain(name) or tuple(factors.magnitude.shape) != b[:1]):
-        what = f"a magnitude of {name} must have one value for each of its {b[0]} rows"
-        raise UserError(what, where=where, value=tuple(factors.magnitude.shape))
+    if factors.magnitude is not None:
+        shape, linear = tuple(factors.magnitude.shape), not is_gain(name) and name != "embedding.weight"
+        if shape != b[:1] or not linear:
+            what = "a magnitude has one value for each row of a linear layer"
+            raise UserError(what, where=where, value=f"{name}: {shape}, {b[0]} rows")
     if not factors.is_finite() or not abs(factors.scale) <= _LARGEST_SCALE:
         raise UserError("the adapter holds values that are not finite", where=where, value=name)
 
