@@ -134,4 +134,8 @@ def test_rows_without_answers_are_no_rows(runs, tmp_path):
         compare.run([runs / "plain", runs / "tuned"], rows=[str(tmp_path / "poem.txt")])
     with pytest.raises(UserError, match="no row fits"):
         (tmp_path / "long.jsonl").write_text(json.dumps(ROWS[2]) + "\n")
-        compare.run([runs / "plain", runs / "tuned"], rows=[str(tmp_path / "long.jsonl")], writing=compare.Writing(tokens=1))
+        compare.run(
+            [runs / "plain", runs / "tuned"],
+            rows=[str(tmp_path / "long.jsonl")],
+            writing=compare.Writing(tokens=1),
+        )
