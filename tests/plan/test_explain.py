@@ -92,7 +92,7 @@ def test_what_was_warned_of_while_training_is_not_forgotten(tmp_path):
     found = run(tmp_path, held_out=[7, 6.5, 6.3, 6.2, 6.2], samples=["却说" + "“" * 30])
     assert found["warned-earlier"] == "note" and found["repeating-samples"] == "warning"
     told = [one.what for one in explain(record.read(tmp_path)) if one.code == "warned-earlier"]
-    assert told == ["at step 40 there was a warning, kl-explosion: 2.10 nats a token away"]
+    assert told == ["warned at step 40 of kl-explosion: 2.10 nats a token away"]
 
 
 def test_below_the_floor_is_a_leak(tmp_path):

@@ -172,7 +172,7 @@ def collapse(run: RunRecord) -> Iterator[Finding]:
             yield Finding(
                 "note",
                 "warned-earlier",
-                f"at step {step:,.0f} there was a warning, {str(code)[:40]}: {str(event.get('what', ''))[:200]}",
+                f"warned at step {step:,.0f} of {str(code)[:40]}: {str(event.get('what', ''))[:200]}",
                 "at the end of the run this sign is gone, or there are no texts and numbers to see it in",
                 "look at the samples of that time if the run came out worse than expected",
             )
