@@ -1,8 +1,9 @@
-"""What a model thinks of the given answers of rows: nats of each last answer, its end included.
+"""What a model thinks of the given answers of rows: nats of each last answer, without its end.
 
 A model tuned for chat sees the question through its template, any other as plain text that the answer goes
 on with, as in ``congling chat``. Whoever divides by characters takes those of the answer in the row: they are
-the same for every tokenizer and template.
+the same for every tokenizer and template. The end of a turn is not scored: a model that only continues would
+go on, rightly, and pay for it.
 """
 
 # N ids of one row, V vocabulary
@@ -74,7 +75,8 @@ def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
 def _ids(loaded: Loaded, talk: Talk) -> tuple[list[int], int]:
     """The conversation as N ids, and where its last answer begins."""
     before = asked(loaded, talk.messages[:-1])
-    if loaded.tuned_for_chat:
-        return render(loaded.tokenizer, talk.messages).ids, len(before)
-    answer = loaded.tokenizer.encode_rest(talk.messages[-1]["content"])
-    return [*before, *answer, loaded.tokenizer.eos_id], len(before)
+    if loaded.tuned_for_chat:  # the template may put something before the answer that is not the answer's
+        rendered = render(loaded.tokenizer, talk.messages)
+        start = next(i for i in range(len(before), len(rendered.ids)) if rendered.answered[i])
+        return rendered.ids[:-1], start
+    return [*before, *loaded.tokenizer.encode_rest(talk.messages[-1]["content"])], len(before)

@@ -162,9 +162,20 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
 
 
 def collapse(run: RunRecord) -> Iterator[Finding]:
-    """Early signs of collapse in the numbers and texts of the run."""
+    """Early signs of collapse in the numbers and texts of the run, and those seen while it trained."""
     samples = [vars(sample) for sample in run.samples]
-    yield from warnings(run.metrics, [{k: v for k, v in row.items() if v is not None} for row in samples])
+    found = warnings(run.metrics, [{k: v for k, v in row.items() if v is not None} for row in samples])
+    yield from found
+    for event in run.events:
+        code, step = event.get("code"), numeric(event.get("step"))
+        if event.get("event") == "warning" and step is not None and code not in {one.code for one in found}:
+            yield Finding(
+                "note",
+                "warned-earlier",
+                f"warned at step {step:,.0f} of {str(code)[:40]}: {str(event.get('what', ''))[:200]}",
+                "at the end of the run this sign is gone, or there are no texts and numbers to see it in",
+                "look at the samples of that time if the run came out worse than expected",
+            )
 
 
 def slower_than_planned(run: RunRecord) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
             "these losses are of different texts, and do not compare."
         )
     if rows is not None:
-        parts.append(f"Scored on the same {len(rows.characters):,} answers, their ends included.")
+        parts.append(f"Scored on the same {len(rows.characters):,} answers, without their ends.")
         if rows.left_out:
             parts.append(f"Too long for one of the models, and counted for none: {rows.left_out:,}.")
     return " ".join(parts)

@@ -14,8 +14,8 @@ from congling.train.rundir import RunDirectory
 
 MOST_SCORES = 200
 _DEEPEST = 6  # tables within tables of results.json that are looked into
-_PLAIN = ("rules", "copying")  # results whose numbers stand in them as they are
-_COUNTS = {"texts", "longest", "span", "n", "seed"}
+_PLAIN = {"rules": ("score", "grammar", "facts", "couplets", "sums"), "copying": ("rate",)}
+"""Results whose numbers stand in them as they are."""
 _LOSSES = {"loss", "bits_per_character"}
 
 
@@ -173,9 +173,9 @@ def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
                 walk(inner, f"{name}/{key}" if name else str(key), depth + 1)
 
     walk(results, "", 0)
-    for group in _PLAIN:
-        for key, value in mapping(results.get(group)).items():
-            if key not in _COUNTS and (number := numeric(value)) is not None:
+    for group, keys in _PLAIN.items():
+        for key in keys:
+            if (number := numeric(mapping(results.get(group)).get(key))) is not None:
                 found.setdefault(f"{group}/{key}", Measured(number))
     return found
 
