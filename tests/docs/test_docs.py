@@ -15,16 +15,26 @@ from congling.cli import application
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.methods.recipe import TuningRecipe
+from congling.data.smallworld.rows import RowsConfig
+from congling.methods import rewards
+from congling.methods.recipe import TuningRecipe, require_sound_table
+from congling.methods.rewarded import ReinforcementRecipe
 from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
-from congling.stages import data, sft
+from congling.stages import data, dpo, grpo, ppo, reward, sft
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import arguments
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
+from congling.train.objectives.config import (
+    GRPOConfig,
+    PPOConfig,
+    PPORolloutConfig,
+    PreferenceConfig,
+    RolloutConfig,
+)
 from congling.transform.config import AdapterConfig
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +56,25 @@ TABLES = [  # of recipes.md, in order: configuration class and the keys that hav
     (WSDConfig, {"kind"}),
     (CosineConfig, {"kind"}),
 ]
-TUNING_TABLES = [  # of finetuning.md
-    (TuningRecipe, {"data", "adapter", "train"}),
-    (AdapterConfig, set()),
-]
+TUNING_TABLES = {  # by page, in order
+    "finetuning.md": [
+        (TuningRecipe, {"data", "adapter", "train"}),
+        (AdapterConfig, set()),
+    ],
+    "preferences.md": [
+        (PreferenceConfig, set()),
+        (reward.RewardConfig, set()),
+    ],
+    "reinforcement.md": [
+        (ReinforcementRecipe, {*TuningRecipe.model_fields, "rollout"}),
+        (RolloutConfig, set()),
+        (GRPOConfig, set()),
+        (PPOConfig, set()),
+    ],
+}
 KEY_ROW = r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$"
+TUNING = {"sft": sft, "dpo": dpo, "reward": reward, "grpo": grpo, "ppo": ppo}
+RECIPES = {"lora": sft, "dpo": dpo, "reward": reward, "grpo": grpo, "ppo": ppo}
 CLASSIC = {  # verbs that read their command line themselves
     "train-text-from-scratch": ScratchOptions,
     "finetune": FinetuneOptions,
@@ -148,13 +172,10 @@ def _parse(words):
         arguments.parse(CLASSIC[verbs[0]], context.args)
         return
     if verbs[0] == "data":
-        data.configured(context.params["sources"])
+        _parse_data(verbs[1], context.params)
         return
-    if verbs[0] == "sft":
-        settings = [
-            str(ROOT / word) if word.startswith("examples/") else word for word in context.params["settings"]
-        ]
-        sft.read_recipe(settings, context.params["data"])
+    if verbs[0] in TUNING:
+        _parse_tuning(TUNING[verbs[0]], context.params)
         return
     inputs, overrides = separate(context.params.get("arguments") or context.params.get("overrides") or [])
     recipes = [path for path in inputs if path.suffix == ".toml" and path.parts[0] == "examples"]
@@ -163,6 +184,32 @@ def _parse(words):
         overrides.append(f'budget="{context.params["budget"]}"')
     recipe = build(Recipe, with_overrides(values, overrides))
     planning.make(recipe, BOOK, MACHINE)
+
+
+def _parse_data(verb, params):
+    if verb != "rows":
+        data.configured(params["sources"])
+        return
+    mix = dict(part.split("=") for part in params["mix"].split(",") if part)
+    values = {key: params[key] for key in RowsConfig.model_fields if key != "mix"}
+    build(RowsConfig, values | ({"mix": mix} if mix else {}))
+
+
+def _parse_tuning(stage, params):
+    settings = [
+        str(ROOT / word) if word.startswith("examples/") else word for word in params["settings"] or []
+    ]
+    more = [params["reward"] or []] if "reward" in params else []
+    require_sound_table(stage.read_recipe(settings, params["data"] or [], *more))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_tuning_recipes_load_and_show_their_command(name):
+    file = ROOT / "examples" / f"{name}.toml"
+    require_sound_table(RECIPES[name].read_recipe([str(file)], ["rows.jsonl"]))
+    purpose, command = file.read_text(encoding="utf-8").splitlines()[:2]
+    assert purpose.startswith("# ") and f" examples/{name}.toml " in command
+    _parse(shlex.split(command.removeprefix("#   congling ")))
 
 
 @pytest.mark.parametrize("language", GUIDES)
@@ -202,12 +249,37 @@ def test_recipes_page_has_every_key_with_its_default(language):
 
 
 @pytest.mark.parametrize("language", GUIDES)
-def test_finetuning_page_has_every_key_with_its_default(language):
-    page = (ROOT / "docs" / language / "finetuning.md").read_text(encoding="utf-8")
-    sections = [re.findall(KEY_ROW, section, re.M) for section in page.split("\n## ")[1:]]
-    for rows, (kind, apart) in zip(filter(None, sections), TUNING_TABLES, strict=True):
+@pytest.mark.parametrize("page", TUNING_TABLES)
+def test_tuning_pages_have_every_key_with_its_default(language, page):
+    text = (ROOT / "docs" / language / page).read_text(encoding="utf-8")
+    sections = [re.findall(KEY_ROW, section, re.M) for section in text.split("\n## ")[1:]]
+    for rows, (kind, apart) in zip(filter(None, sections), TUNING_TABLES[page], strict=True):
         assert [row[0] for row in rows] == [key for key in kind.model_fields if key not in apart], kind
         assert [row[1] for row in rows] == [_shown(kind.model_fields[row[0]]) for row in rows], kind
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_reinforcement_page_says_which_rollouts_ppo_has_of_its_own(language):
+    text = (ROOT / "docs" / language / "reinforcement.md").read_text(encoding="utf-8")
+    table = text.partition("\n## [rollout]")[2].partition("\n## ")[0]
+    told = {
+        key: re.findall(r"`ppo` \D*(`.+?`)", meaning)
+        for key, _, _, meaning in re.findall(KEY_ROW, table, re.M)
+    }
+    for key, field in PPORolloutConfig.model_fields.items():
+        own = _shown(field)
+        assert told[key] == ([] if own == _shown(RolloutConfig.model_fields[key]) else [own]), key
+
+
+def test_the_reward_functions_of_the_manual_give_what_it_says(tmp_path, monkeypatch):
+    (program,) = blocks(ROOT / "docs/en/reinforcement.md", "python")
+    (tmp_path / "rules.py").write_text(program, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    row = type("Row", (), {"fields": {"answer": "7"}})
+    found = rewards.load(["rules.py:right", "rules.py:short=0.2"])(
+        [{"row": row, "text": text} for text in ("7。", "8", "七", "七" * 40)]
+    )
+    assert found.tolist() == pytest.approx([1.2, 0.3, 0.2, 0.1])
 
 
 def test_plan_in_the_recipes_page_is_what_the_plan_chooses():
