@@ -69,6 +69,8 @@ class Task:
     """What ``kind`` holds besides model and training."""
     objective: "Callable[[torch.device], Objective] | None" = None
     """What is minimised, made for a device; by default the next token's loss."""
+    context: int | None = None
+    """Longest row that all models which take part can read; by default any."""
     batches: "Callable[[CorpusBatches, Transformer, Single], Batches] | None" = None
     """Batches that depend on the model's weights, made from those of the corpus."""
 
@@ -209,7 +211,7 @@ def run(
     from congling.train.objectives.next_token import next_token
     from congling.train.run import train
 
-    _require_fit(config, inputs.shards)
+    _require_fit(config, inputs.shards, task)
     _require_one_tokenizer(inputs, task)
     settings = config.train
     transformer = _model(config, task)
@@ -276,11 +278,11 @@ def require_same_tokenizer(model: "OpenedBase", inputs: Inputs, role: str) -> No
         )  # fmt: skip
 
 
-def _require_fit(config: PretrainConfig, shards: Shards) -> None:
+def _require_fit(config: PretrainConfig, shards: Shards, task: Task) -> None:
     """Compare model, rows and shards.
 
     Raises:
-        UserError: they differ in vocabulary, or rows are longer than the model's context.
+        UserError: they differ in vocabulary, or rows are longer than the model's or teacher's context.
     """
     model, settings = config.model, config.train
     if model.vocab_size != shards.vocab_size:
@@ -292,6 +294,12 @@ def _require_fit(config: PretrainConfig, shards: Shards) -> None:
             "train.context is longer than the model's",
             value=settings.context,
             hint=f"at most {model.context}",
+        )
+    if task.context is not None and settings.context > task.context:
+        raise UserError(
+            "train.context is longer than the teacher's",
+            value=settings.context,
+            hint=f"train.context={task.context}",
         )
 
 

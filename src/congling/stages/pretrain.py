@@ -49,9 +49,7 @@ def command(
     out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
     start: Annotated[
         Path | None,
-        typer.Option(
-            "--from", help="A checkpoint or run whose weights to begin from, in place of random ones."
-        ),
+        typer.Option("--from", help="A checkpoint or run whose weights to begin from, not random ones."),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe (.toml); its data and tokenizer tables are not used.")
