@@ -25,8 +25,8 @@ CASES = [
 
 
 def model_of(family: str) -> Transformer:
-    # Of many experts some are never chosen anyway; not renormalised, their shares would be missed.
-    shape = SHAPE | ({"experts": 6} if family == "deepseek-moe-v1" else {})
+    # All other experts are used: one never chosen by chance would be missed, as shares are not renormalised.
+    shape = SHAPE | ({"experts": 6, "active": 5} if family == "deepseek-moe-v1" else {})
     model = Transformer(FAMILIES[family](**shape))  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(1)
     for name, tensor in model.state_dict().items():
@@ -93,6 +93,7 @@ def _never_choose(weights: dict[str, Tensor], block: dict[str, Tensor], expert: 
         if any(writer in name for writer in WRITERS):
             tensor[(slice(None), 0) if tensor.ndim == 3 else (0,)] = 0
     block["mlp.experts.down"][expert] = 0
+    block["mlp.router.weight"][:, 0] = 0
     block["mlp.router.weight"][expert] = 0
     block["mlp.router.weight"][expert, 0] = -100
     if "mlp.router.bias" in block:
@@ -165,7 +166,7 @@ def test_activation_tells_apart_what_magnitude_cannot():
     ("family", "asked", "message"),
     [
         ("qwen3", {}, "nothing to prune"),
-        ("qwen3", {"width": 33}, "smaller than that: 33 of 32"),
+        ("qwen3", {"width": 33}, "smaller than that: '33 of 32'"),
         ("qwen3", {"heads": 3}, "whole groups"),
         ("qwen3", {"experts": 2}, "has no experts"),
         ("qwen3-moe", {"experts": 1}, "more experts than would remain"),
