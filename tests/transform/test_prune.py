@@ -177,3 +177,13 @@ def test_sizes_that_do_not_fit_are_refused(family: str, asked: dict[str, int], m
     model = model_of(family)
     with pytest.raises(UserError, match=message):
         prune(model.config, model.state_dict(), scored(model, "magnitude"), Sizes(**asked))
+
+
+def test_magnitude_of_a_group_pairs_each_value_with_what_reads_it():
+    model = model_of("qwen3")
+    weights, width = model.state_dict(), model.config.attention.head_width
+    weights["blocks.0.attention.value.weight"][width : width + width // 2] = 0
+    for head in (2, 3):  # the heads of the second group read only what is zero
+        weights["blocks.0.attention.output.weight"][:, head * width + width // 2 : (head + 1) * width] = 0
+    first, second = magnitude(model).groups[0].tolist()
+    assert first > 0 and second == 0

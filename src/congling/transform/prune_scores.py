@@ -46,9 +46,10 @@ def magnitude(model: Transformer) -> Scores:
     blocks: list[Any] = list(model.blocks)
     found = Scores(torch.stack([_written(block) for block in blocks]), _stream(model), [], [])
     for layer, block in enumerate(blocks):
-        values = block.attention.value.weight.norm(dim=1)  # (K·D,)
-        by_head = block.attention.output.weight.norm(dim=0).view(len(values), -1)  # each value's readers
-        found.groups.append(_by_group(model, values.square() * by_head.square().sum(1)))
+        values = block.attention.value.weight.square().sum(1)  # (K·D,)
+        sizes = model.config.attention
+        read = block.attention.output.weight.square().sum(0).view(sizes.kv_heads, -1, sizes.head_width)
+        found.groups.append(_by_group(model, values * read.sum(1).flatten()))
         mlp = block.mlp
         if not isinstance(mlp, MixtureOfExperts):
             found.hidden.append(_channels(mlp))
@@ -136,7 +137,7 @@ def _watch(model: Transformer, sums: _Sums) -> Iterator[Any]:
             continue
         yield mlp.experts.register_forward_pre_hook(_expert_channels(f"hidden {i}", sums))
         if _shares(model, i):
-            yield mlp.shared.down.register_forward_pre_hook(inputs(f"shared {i}"))  # pyright: ignore
+            yield mlp.shared.down.register_forward_pre_hook(inputs(f"shared {i}"))
 
 
 def _expert_channels(name: str, sums: _Sums) -> Callable[..., None]:
