@@ -233,12 +233,21 @@ def run(
 
 
 def _model(config: PretrainConfig, task: Task) -> "Transformer":
-    """Random weights, or those of the start."""
+    """Random weights, or those of the start.
+
+    Raises:
+        UserError: the start is another model than the run was begun with.
+    """
     from congling.model.transformer import Transformer
 
     transformer = Transformer(config.model)
     if task.start is None:
         transformer.initialise(config.train.seed)
+    elif task.start.model.replace(dropout=config.model.dropout) != config.model:
+        raise UserError(
+            "this run was made from other start weights", where=task.start.path,
+            hint="give the checkpoint it was started with, or choose another --out",
+        )  # fmt: skip
     else:
         transformer.load_state_dict(task.start.build(config.train.context).state_dict())
     return transformer
