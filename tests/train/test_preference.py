@@ -106,7 +106,8 @@ def test_each_loss_prefers_the_better_answer():
     """A step against the gradient raises the better answer over the worse one."""
     found = torch.tensor([-6.0, -5.0], requires_grad=True)
     for loss in ("dpo", "ipo", "orpo", "simpo"):
-        (value,), _ = pair_losses(PreferenceConfig(loss=loss), found, torch.tensor([4.0, 5.0]), torch.zeros(2))
+        config, lengths = PreferenceConfig(loss=loss), torch.tensor([4.0, 5.0])
+        (value,), _ = pair_losses(config, found, lengths, torch.zeros(2))
         better, worse = torch.autograd.grad(value, found)[0].tolist()
         assert better < 0 < worse, loss
 
