@@ -34,7 +34,7 @@ def answers(
         room = loaded.model.config.context - max(map(len, part))
         written = complete(
             loaded.model, part, group=1, new_tokens=min(LONGEST, room), stops=tokenizer.stop_ids,
-            temperature=temperature, seed=seed + start,
+            temperature=temperature, seeds=range(seed + start, seed + start + len(part)),
         )  # fmt: skip
         found += [(tokenizer.decode(one.ids, skip_special=True), one.ended) for (one,) in written]
     return found
@@ -58,7 +58,7 @@ def accuracy(model: str, files: Sequence[str]) -> None:
 
 
 def wins(first: str, second: str, files: Sequence[str], draws: int = 2) -> None:
-    """Answers drawn at temperature 1: of the cases in which rewards differ, the share the first model wins."""
+    """Answers drawn at temperature 1: of the cases in which rewards differ, the share the first wins."""
     models = [opened(first), opened(second)]
     for file in files:
         rows = read(file)

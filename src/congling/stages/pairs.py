@@ -99,8 +99,8 @@ def _pairs(
     from congling.train.rollout import judged_row
 
     tokenizer = loaded.tokenizer
-    prompts = [question.ids for question in questions]
-    written = complete(loaded.model, prompts, stops=tokenizer.stop_ids, seed=seed, **sampling)
+    prompts, seeds = [question.ids for question in questions], range(seed, seed + len(questions))
+    written = complete(loaded.model, prompts, stops=tokenizer.stop_ids, seeds=seeds, **sampling)
     for question, same in zip(questions, written, strict=True):
         # What the limit cut off has no end to be learnt, and empty text is no answer.
         rows = [judged_row(question, one, tokenizer) for one in same if one.ended]
