@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.data.sources.preference_rows import question_of
 from congling.methods import rewards
 
-FUNCTIONS = '''
+FUNCTIONS = """
 import math, sys
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ def many(row, text, more): return 1
 def deep(row, text): return deep(row, text)
 def sometimes(row, text): return 1 / (len(text) - 2)
 number = 5
-'''
+"""
 RAISING = {
     "raises": "raises ValueError", "nan": "gives no finite number", "infinite": "gives no finite number",
     "huge": "gives no finite number", "text": "gives no finite number", "nothing": "gives no finite number",

@@ -1,4 +1,4 @@
-"""Learning from preferences: every loss raises its own measure, and a stopped run goes on to the same bytes."""
+"""Learning from preferences: every loss lowers itself, and a stopped run goes on with the same bytes."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,8 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.methods.session import Tuned
 from congling.stages import dpo
 
-RUN = ("train.steps=6", "train.rows=2", "train.accumulation=2", "train.save_every=1", "train.evaluate_every=3")
+RUN = ("train.steps=6", "train.rows=2", "train.accumulation=2", "train.save_every=1",
+       "train.evaluate_every=3")  # fmt: skip
 ADAPTER = ("adapter.rank=2", "adapter.dropout=0.1", "train.optimizer.rate=0.05")
 
 
@@ -67,7 +68,8 @@ def test_a_run_goes_on_only_with_its_own_rows_and_settings(base: Path, tmp_path:
         tuned(base, tmp_path / "run", *few, "preference.beta=0.2")
     text = (base / "pairs.jsonl").read_text(encoding="utf-8")
     try:
-        (base / "pairs.jsonl").write_text(text.replace('"rejected": "地', '"rejected": "玄'), encoding="utf-8")
+        other = text.replace('"rejected": "地', '"rejected": "玄')
+        (base / "pairs.jsonl").write_text(other, encoding="utf-8")
         with pytest.raises(UserError, match="made from other data"):
             tuned(base, tmp_path / "run", *few)
     finally:
@@ -79,7 +81,8 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
 
     bad: list[Any] = [
         {"prompt": "问", "chosen": "天", "rejected": "天 "}, {"prompt": "问", "chosen": "天"}, 5,
-        {"prompt": "问" * 60, "chosen": "天", "rejected": "地"}, {"prompt": "问", "chosen": "", "rejected": "天"},
+        {"prompt": "问" * 60, "chosen": "天", "rejected": "地"},
+        {"prompt": "问", "chosen": "", "rejected": "天"},
         {"messages": [{"role": "system", "content": "天"}], "chosen": "天", "rejected": "地"},
     ]  # fmt: skip
     text = (base / "pairs.jsonl").read_text(encoding="utf-8")
@@ -89,8 +92,8 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     console = Console(record=True, width=200)
     dpo.run(base / "base", recipe, tmp_path / "run", console=console)
     shown = console.export_text()
-    for part in ("12 preferences", "1 × equal sides", "2 × no preference", "1 × copy", "1 × question too long",
-                 "1 × no conversation", "1 × no question", "mixed.jsonl:14"):  # fmt: skip
+    for part in ("12 preferences", "1 × equal sides", "2 × no preference", "1 × copy",
+                 "1 × question too long", "1 × no conversation", "1 × no question", "mixed.jsonl:14"):  # fmt: skip
         assert part in shown, part
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bad), encoding="utf-8")
     with pytest.raises(UserError, match=r"nothing to learn(.|\n)*found: 2 × no preference"):

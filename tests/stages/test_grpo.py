@@ -85,7 +85,8 @@ def test_a_run_goes_on_only_with_its_own_prompts_and_rewards(base: Path, tmp_pat
 
 def test_a_reward_that_fails_now_and_then_costs_nothing_but_those_answers(base: Path, tmp_path: Path):
     (base / "shy.py").write_text(
-        "def shy(row, text):\n    return 1 / (len(text) - 3) if '天' not in text else None\n", encoding="utf-8"
+        "def shy(row, text):\n    return 1 / (len(text) - 3) if '天' not in text else None\n",
+        encoding="utf-8",
     )
     done = tuned(base, tmp_path / "run", "train.steps=2", reward=f"{base / 'shy.py'}:shy")
     assert rows_of(done.out, "unjudged")[0] > 0 and len(rows_of(done.out, "reward")) == 2

@@ -98,3 +98,18 @@ def factors_norm(run: Path) -> float:
 
     found = adapter_directory.read(run / "adapter").factors.values()
     return float(torch.stack([factors.b.abs().max() for factors in found]).max())
+
+
+def tune(root: Path, out: Path, method: str) -> Any:
+    """A short run of one method, in one process or in one of several."""
+    from congling.stages import dpo, grpo, ppo
+
+    settings = [*TINY, "train.steps=3", "train.optimizer.rate=0.001", "train.evaluate_every=9"]
+    if method == "dpo":
+        recipe = dpo.read_recipe([*settings, "train.rows=4"], [str(root / "pairs.jsonl")])
+        return dpo.run(root / "base", recipe, out)
+    settings += ["rollout.new_tokens=4", "rollout.prompts=4", "rollout.updates=2"]
+    settings += ["grpo.scale=batch", "grpo.beta=0.1"] if method == "grpo" else []
+    stage: Any = grpo if method == "grpo" else ppo
+    recipe = stage.read_recipe(settings, [str(root / "prompts.jsonl")], [f"{root / 'rules.py'}:heaven"])
+    return stage.run(root / "base", recipe, out)

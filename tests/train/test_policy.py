@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 

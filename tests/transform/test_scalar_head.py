@@ -1,4 +1,4 @@
-"""Scalar heads: written beside the model, read back, and refused where they are damaged or somebody else's."""
+"""Scalar heads: written beside the model, read back, refused where damaged or somebody else's."""
 
 import random
 import sys

@@ -74,7 +74,10 @@ def test_earlier_turns_and_instructions_stand_before_the_question():
     same = pair_of({"chosen": [*earlier, GOOD], "rejected": [*earlier, BAD]}, "a:1")
     assert same.messages == found.messages
     assert question_of({"messages": earlier}, "a:1").messages == found.messages
-    row = {"system": "你是", "history": [["问", "好"]], "instruction": "再问", "chosen": "好", "rejected": "坏"}
+    row = {"system": "你是", "history": [["问", "好"]], "instruction": "再问"} | {
+        "chosen": "好",
+        "rejected": "坏",
+    }
     assert pair_of(row, "a:1").messages == found.messages
 
 
@@ -167,7 +170,9 @@ LEAVES = (
     | st.sampled_from(["user", "assistant", "system", "问", "human", "gpt", "\ud800"])
 )  # fmt: skip
 RECORDS = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=12
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=12,
 )
 
 
