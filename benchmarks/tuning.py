@@ -42,8 +42,8 @@ NOTES = (
     "and answers, once for each answer. Median (lowest–highest) over processes; ratios are congling's to the "
     "contender's in the same round. A busy machine changes tokens/s of the clock more than those of a CPU "
     "second.",
-    "DPO's reference is part of everybody's time: congling scores the rows once, as it does before a run, and "
-    "the whole of that is charged to one pass; TRL runs the reference in every step, or once beforehand "
+    "DPO's reference is part of everybody's time: congling scores the rows once, as it does before a run, "
+    "and the whole of that is charged to one pass; TRL runs the reference in every step, or once beforehand "
     "(“reference first”, which also orders rows by length).",
     "Memory is the highest resident set less what the process held after its imports.",
 )

@@ -30,7 +30,7 @@ from reporting import Skipped
 
 SIZES: dict[str, dict[str, Any]] = {
     "full": {"vocab_size": 8000, "context": 512, "layers": 6, "width": 384, "examples": 8, "pairs": 4,
-             "prompts": 4, "group": 4, "new_tokens": 64, "steps": 6, "warm_up": 1},
+             "prompts": 4, "group": 4, "new_tokens": 64, "steps": 4, "warm_up": 1},
     "quick": {"vocab_size": 8000, "context": 512, "layers": 4, "width": 256, "examples": 8, "pairs": 4,
               "prompts": 4, "group": 4, "new_tokens": 32, "steps": 3, "warm_up": 1},
     "tiny": {"vocab_size": 512, "context": 128, "layers": 1, "width": 32, "examples": 4, "pairs": 2,
@@ -124,5 +124,3 @@ def _tokenizer(folder: Path, files: dict[str, str], size: int) -> None:
             said = [turn["content"] for turn in record.get("messages", ())]
             texts += [*said, *(value for value in record.values() if isinstance(value, str))]
     training.train(TokenizerConfig(vocab_size=size), lambda: iter(texts), folder / "tokenizer")
-
-

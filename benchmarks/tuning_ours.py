@@ -1,4 +1,4 @@
-"""congling's side of ``tuning``: the loop, batches and objectives that the verbs use, on a model of the folder.
+"""congling's side of ``tuning``: the loop, batches and objectives that the verbs use.
 
 The whole pass over the rows is timed, after a few steps on the first of them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from congling.data.examples import ExampleBatches, targets_of
+from congling.data.examples import Example, ExampleBatches
 from congling.data.preferences import Question
 from congling.data.sequences import PairBatches
 from congling.data.sources.preference_rows import QuestionRow
@@ -70,10 +70,7 @@ class Side:
     def pairs(self) -> list[Any]:
         """Better and worse answers."""
         return [
-            tuple(
-                example(row["prompt_ids"] + row[side], [False] * len(row["prompt_ids"]) + [True] * len(row[side]))
-                for side in ("chosen_ids", "rejected_ids")
-            )
+            tuple(_answered(row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids"))
             for row in self.rows["pairs"]
         ]
 
@@ -84,7 +81,6 @@ def sft(side: Side) -> Work:
     inputs = sum(one.inputs for one in examples)
     rows = max(1, round(sizes["examples"] * inputs / len(examples) / sizes["context"]))
     batches = ExampleBatches(examples, context=sizes["context"], rows=rows, pad=side.tokenizer.pad_id)
-    assert targets_of(examples)
     return Work(batches, next_token, -(-len(batches.packed) // rows), lambda: inputs + len(examples))
 
 
@@ -148,6 +144,11 @@ def grpo(side: Side) -> Work:
         batches, Policy(config, rollout.temperature), sizes["steps"],
         lambda: sum(seen[step] for step in timed), ahead=0,
     )  # fmt: skip
+
+
+def _answered(prompt: list[int], answer: list[int]) -> Example:
+    """A sequence of which the answer counts."""
+    return example(prompt + answer, [False] * len(prompt) + [True] * len(answer))
 
 
 def _varied(answers: Any) -> np.ndarray:

@@ -28,6 +28,9 @@ from trl import (
 
 from congling.core import machine
 
+LORA: dict[str, Any] = {
+    "r": 8, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM",
+}  # fmt: skip
 IMPORTED = psutil.Process().memory_info().rss
 
 
@@ -93,13 +96,7 @@ def sft(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: dic
         count = max(1, round(count * mean / sizes["context"]))
         options |= {"packing": True}
     rows = _with_warm_up(rows, sizes["warm_up"] * sizes["examples"])
-    data = [
-        {
-            "input_ids": row["ids"], "length": len(row["ids"]),
-            "labels": [one if learnt else -100 for one, learnt in zip(row["ids"], row["learnt"], strict=True)],
-        }
-        for row in rows
-    ]  # fmt: skip
+    data = [{"input_ids": row["ids"], "labels": _labels(row), "length": len(row["ids"])} for row in rows]
     if packed:
         data = [{key: row[key] for key in ("input_ids", "labels")} for row in data]
     arguments = SFTConfig(**settings(order, count), **options)
@@ -123,13 +120,14 @@ def reward(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: 
     sizes = order["sizes"]
     rows = _with_warm_up(rows, sizes["warm_up"] * sizes["pairs"])
     sides = ("chosen_ids", "rejected_ids")
-    data = [{side: row["prompt_ids"] + row[side] for side in sides} | {"length": _longest(row)} for row in rows]
+    whole = [{side: row["prompt_ids"] + row[side] for side in sides} for row in rows]
+    data = [one | {"length": _longest(row)} for one, row in zip(whole, rows, strict=True)]
     arguments = RewardConfig(
         **settings(order, sizes["pairs"]), max_length=sizes["context"], center_rewards_coefficient=0.01,
         model_init_kwargs={"dtype": torch.float32},
     )  # fmt: skip
-    return RewardTrainer(str(Path(order["folder"]) / "model"), arguments, train_dataset=Dataset.from_list(data),
-                         **more)  # fmt: skip
+    folder = str(Path(order["folder"]) / "model")
+    return RewardTrainer(folder, arguments, train_dataset=Dataset.from_list(data), **more)
 
 
 def grpo(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: dict[str, Any]) -> Any:
@@ -160,7 +158,8 @@ def main() -> None:
     """Train as ordered on the command line and print what was measured."""
     torch.set_flush_denormal(True)
     order = json.loads(sys.argv[1])
-    name, folder, warm_up = order["method"].partition("-")[0], Path(order["folder"]), order["sizes"]["warm_up"]
+    name, folder = order["method"].partition("-")[0], Path(order["folder"])
+    warm_up = order["sizes"]["warm_up"]
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     rows = rows[{"sft": "sft", "grpo": "prompts"}.get(name, "pairs")]
     clock = Clock(warm_up)
@@ -168,7 +167,7 @@ def main() -> None:
         "processing_class": AutoTokenizer.from_pretrained(folder / "model"), "callbacks": [clock],
     }  # fmt: skip
     if order["method"].endswith("-lora"):
-        more["peft_config"] = LoraConfig(r=8, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        more["peft_config"] = LoraConfig(**LORA)
     model = None
     if name != "reward":
         model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
@@ -192,6 +191,11 @@ def main() -> None:
 def _with_warm_up(rows: list[Any], count: int) -> list[Any]:
     """The rows, and some of them once more for the steps before the clock starts."""
     return [*rows, *rows[:count]]
+
+
+def _labels(row: dict[str, Any]) -> list[int]:
+    """Ids that are learnt, and -100 for all others."""
+    return [one if learnt else -100 for one, learnt in zip(row["ids"], row["learnt"], strict=True)]
 
 
 def _longest(row: dict[str, Any]) -> int:
