@@ -32,7 +32,7 @@ PEERS = {
     "grpo": ("TRL",), "reward": ("TRL", "TRL, by length"),
 }  # fmt: skip
 """The library's defaults first, then what its options do for it on a CPU."""
-CHOSEN = {"full": METHODS, "quick": ("sft", "dpo", "grpo"), "tiny": ("sft-lora", "dpo", "grpo", "reward")}
+CHOSEN = {"full": METHODS, "quick": ("sft", "dpo", "grpo"), "tiny": ("dpo-lora", "grpo")}
 ROUNDS = {"full": 3, "quick": 1, "tiny": 1}
 
 COLUMNS = ("method", "contender", "tokens/s", "tokens/CPU s", "peak above imports", "speed of congling to it",

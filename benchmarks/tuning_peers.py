@@ -83,7 +83,8 @@ def settings(order: dict[str, Any], batch: int) -> dict[str, Any]:
         "disable_tqdm": True, "output_dir": order["out"],
     }  # fmt: skip
     if "by length" in order["who"] or "first" in order["who"]:
-        found |= {"train_sampling_strategy": "group_by_length"}
+        # The column of lengths would count as unused.
+        found |= {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
     return found
 
 
@@ -173,9 +174,10 @@ def main() -> None:
         model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     with tempfile.TemporaryDirectory() as order["out"]:
         trainer = METHODS[name](order, rows, model, more)
-        trainer.data_collator = counted = Counted(trainer.data_collator)
+        if name != "grpo":
+            trainer.data_collator = Counted(trainer.data_collator)
         trainer.train()
-    tokens = getattr(trainer, "counted_answers", counted.tokens)
+    tokens = trainer.counted_answers if name == "grpo" else trainer.data_collator.tokens
     timed = sum(tokens[warm_up : warm_up + len(clock.times) - 1])
     share = timed / max(1, sum(tokens))  # of a reference pass, which also covers the rows of the warm-up
     (wall, cpu), (last, last_cpu) = clock.times[0], clock.times[-1]
