@@ -1,7 +1,8 @@
 """Tokens/s and peak memory of LoRA on a Q8_0 base in GGUF, beside PEFT on the dequantised base.
 
 Rank 8 on every linear layer of the blocks, batch 4 × 64, AdamW, float32 products, with and without gradient
-checkpointing. Every measurement is a process of its own; contenders alternate within a round.
+checkpointing, and once with DoRA. Every measurement is a process of its own; contenders alternate within a
+round.
 """
 
 import importlib.util
@@ -90,6 +91,7 @@ class Contender:
 
     who: str
     recompute: bool
+    dora: bool = False
     found: list[dict[str, float]] = field(default_factory=list)
 
     def measure(self, base: Path, config: ModelConfig, steps: int) -> None:
@@ -98,7 +100,8 @@ class Contender:
         Raises:
             RuntimeError: it failed.
         """
-        order = {"who": self.who, "recompute": self.recompute, "base": str(base), "steps": steps}
+        order = {"who": self.who, "recompute": self.recompute, "dora": self.dora, "base": str(base)}
+        order["steps"] = steps
         order["config"] = config.model_dump(mode="json")
         command = [sys.executable, __file__, json.dumps(order)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -114,7 +117,8 @@ class Contender:
 def _measured(
     shape: str, config: ModelConfig, base: Path, rounds: int, steps: int, data: dict[str, Any]
 ) -> Table:
-    contenders = [Contender(who, recompute) for recompute in (False, True) for who in ("congling", "PEFT")]
+    ways = ((False, False), (True, False), (False, True))
+    contenders = [Contender(who, *way) for way in ways for who in ("congling", "PEFT")]
     for _ in range(rounds):
         for contender in contenders:
             contender.measure(base, config, steps)
@@ -122,14 +126,16 @@ def _measured(
     title = f"LoRA on {shape}: {show_count(parameters(config))} parameters, Q8_0 file of {show_bytes(size)}"
     table = Table(f"{title}, {os.cpu_count()} cores", COLUMNS, notes=list(NOTES))
     for contender in contenders:
-        peer = next(c for c in contenders if c.who == "PEFT" and c.recompute == contender.recompute)
+        way = (contender.recompute, contender.dora)
+        peer = next(c for c in contenders if c.who == "PEFT" and (c.recompute, c.dora) == way)
         to_peer = [
             ratios(contender.values(name), peer.values(name)).show("{:.2f}×")
             for name in ("tokens_per_second", "tokens_per_cpu_second", "peak_above_imports")
         ]
         above = Spread(contender.values("peak_above_imports"))
+        name = f"{contender.who}, DoRA" if contender.dora else contender.who
         table.rows.append((
-            contender.who, "on" if contender.recompute else "off",
+            name, "on" if contender.recompute else "off",
             Spread(contender.values("tokens_per_second")).show(),
             Spread(contender.values("tokens_per_cpu_second")).show(),
             show_bytes(Spread(contender.values("peak")).median), show_bytes(above.median),
@@ -137,7 +143,9 @@ def _measured(
         ))  # fmt: skip
     data[shape] = {
         "gguf_bytes": size,
-        "contenders": [{"who": c.who, "recompute": c.recompute, "found": c.found} for c in contenders],
+        "contenders": [
+            {"who": c.who, "recompute": c.recompute, "dora": c.dora, "found": c.found} for c in contenders
+        ],
     }
     return table
 
@@ -172,7 +180,7 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
 
     _note_imports()
     model = load_packed(order["base"])
-    lora.attach(model, AdapterConfig(rank=RANK, targets=("linear",)))
+    lora.attach(model, AdapterConfig(rank=RANK, targets=("linear",), dora=order["dora"]))
     model.checkpoint_blocks(order["recompute"])
     if order["recompute"]:
         machine.return_freed_memory()
@@ -193,7 +201,9 @@ def _peft(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], torch
 
     _note_imports()
     base = peers.build(build(ModelConfig, order["config"]))
-    adapter = LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapter = LoraConfig(
+        r=RANK, lora_alpha=RANK, use_dora=order["dora"], target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     model = get_peft_model(base, adapter)
     if order["recompute"]:
         model.gradient_checkpointing_enable()

@@ -1,6 +1,7 @@
 """Rows and texts as examples: what is learnt, what is left out and said, and how rows are shared."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from congling.data import chats
 from congling.data.config import DataConfig
 from congling.data.examples import Example, ExampleBatches, in_order, packed, targets_of
 from congling.data.findings import Findings
-from congling.data.sources.chat_rows import Talk, Unfit, messages_of
+from congling.data.sources.chat_rows import Talk, Unfit, messages_of, meta_of
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Tokenizer
 from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.templates import with_template
 
 TEXT = "从零开始学写字。学而时习之，不亦说乎？\n" * 20
 BAD = {
@@ -83,10 +85,97 @@ def test_history_system_tools_and_options_stand_where_they_belong():
         ("system", "你是"), ("user", "你好"), ("assistant", "好"), ("user", "几何"), ("assistant", "三"),
     ]  # fmt: skip
     turns = [("human", "查"), ("function_call", "{}"), ("observation", "晴"), ("gpt", "晴天")]
-    record = {"tools": "[]", "conversations": [{"from": one, "value": text} for one, text in turns]}
+    said = [{"from": one, "value": text} for one, text in turns]
+    record = {"tools": '[{"name": "天气"}]', "conversations": said}
     assert [role for role, _ in roles(record)] == ["system", "user", "assistant", "tool", "assistant"]
+    assert roles(record | {"tools": "[]"})[0] == ("user", "查")
     choice = {"question": "几何？", "A": "一", "B": "二", "answer": "B"}
     assert roles(choice) == [("user", "几何？\nA. 一\nB. 二"), ("assistant", "B")]
+
+
+CALL = '{"name": "weather", "arguments": {"city": "北京"}}'
+
+
+@pytest.mark.parametrize("call", [
+    {"content": None, "tool_calls": [{"id": "1", "type": "function", "function": {
+        "name": "weather", "arguments": '{"city": "北京"}'}}]},
+    {"content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "北京"}}}]},
+    {"function_call": {"name": "weather", "arguments": {"city": "北京"}}},
+])  # fmt: skip
+def test_calls_of_tools_are_what_the_assistant_writes(call: dict[str, object]):
+    record = {
+        "tools": [{"name": "weather"}, {"name": "time"}],
+        "messages": [
+            {"role": "user", "content": "北京？"}, {"role": "assistant", **call},
+            {"role": "tool", "content": "晴"}, {"role": "assistant", "content": "晴天"},
+        ],
+    }  # fmt: skip
+    assert roles(record) == [
+        ("system", '{"name": "weather"}\n{"name": "time"}'), ("user", "北京？"), ("assistant", CALL),
+        ("tool", "晴"), ("assistant", "晴天"),
+    ]  # fmt: skip
+
+
+def test_what_an_assistant_says_stands_before_its_calls():
+    call = {"role": "assistant", "content": "我查一下。", "tool_calls": [{"function": {"name": "time"}}, 3]}
+    record = {"messages": [{"role": "user", "content": "几点？"}, call]}
+    assert roles(record)[1] == ("assistant", '我查一下。\n{"name": "time", "arguments": {}}')
+
+
+def test_parts_of_a_message_are_put_together_and_a_picture_is_named():
+    def row(*parts: object) -> dict[str, object]:
+        return {"messages": [{"role": "system", "content": list(parts)}, {"role": "user", "content": "问"},
+                             {"role": "assistant", "content": [{"type": "text", "text": "答"}]}]}  # fmt: skip
+
+    text = [{"type": "text", "text": "你是"}, {"type": "text", "text": "诗人"}]
+    assert roles(row(*text)) == [("system", "你是\n诗人"), ("user", "问"), ("assistant", "答")]
+    with pytest.raises(Unfit, match="'image_url'") as found:
+        messages_of(row(*text, {"type": "image_url", "image_url": {"url": "x"}}))
+    assert found.value.kind == "part that is no text"
+
+
+@pytest.mark.parametrize(("record", "asked", "answered"), [
+    ({"department": "肝病科", "title": "严重吗？", "question": "小三阳。", "answer": "注意休息。"},
+     "严重吗？\n小三阳。", "注意休息。"),
+    ({"title": "小三阳", "question": "小三阳严重吗？", "answer": "不。"}, "小三阳严重吗？", "不。"),
+    ({"title": "推官", "context": "唐代设推官。", "question": "何时？", "answers": ["唐代", "唐"]},
+     "唐代设推官。\n何时？", "唐代"),
+    ({"title": "推官", "context": "唐代设推官。", "question": "何时？", "answers": {"text": ["唐代"],
+      "answer_start": [0]}}, "唐代设推官。\n何时？", "唐代"),
+    ({"title": "漂", "bopomofo": "ㄆㄧㄠ", "definition": "&&浮ㄈㄨˊ&&在&&水ㄕㄨㄟˇ&&上。"},
+     "解释：漂（ㄆㄧㄠ）", "浮在水上。"),
+    ({"title": "操觚", "bopomofo": ["ㄘㄠ　ㄍㄨ"], "text": "操觚\nㄘㄠ　ㄍㄨ　cāo gū\n指執筆作文。"},
+     "解释：操觚（ㄘㄠ　ㄍㄨ）", "指執筆作文。"),
+    ({"word": "云", "释义": ["水气。", "说。"]}, "解释：云", "水气。\n说。"),
+])  # fmt: skip
+def test_titles_passages_and_headwords(record: object, asked: str, answered: str):
+    assert roles(record) == [("user", asked), ("assistant", answered)]
+
+
+def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_path: Path):
+    rows = [{**row, "category": "诗" if i % 2 else "词", "n": 3, "source": "长" * 99}
+            for i, row in enumerate(good(40))]  # fmt: skip
+    found = chats.read(write(tmp_path / "rows.jsonl", rows), tokenizer, 64)
+    assert found.domains.keys() == {example.id for example in found.validation}
+    assert set(found.domains.values()) <= {"诗", "词"}
+    assert meta_of(rows[0]) == {"category": "词"}
+    assert Talk((), "a:1", {"kind": "couplets", "category": "诗"}).domain == "couplets"
+    assert Talk((), "a:1").domain == ""
+
+
+def test_dictionaries_become_questions_and_articles_stay_texts(tokenizer: Tokenizer, tmp_path: Path):
+    entries = [{"title": f"词{i}", "definition": f"解{i}。"} for i in range(20)]
+    assert chats.read(write(tmp_path / "a.jsonl", entries), tokenizer, 64).conversations == 20
+    articles = [{"title": f"题{i}", "text": f"文{i}。" * 5} for i in range(20)]
+    found = chats.read(write(tmp_path / "b.jsonl", articles), tokenizer, 64)
+    assert (found.conversations, found.documents) == (0, 20)
+
+
+def test_marks_of_the_template_that_are_no_tokens_are_noted(tokenizer: Tokenizer, tmp_path: Path):
+    config = write(tmp_path / "rows.jsonl", good(20))
+    assert not any("special token" in note for note in chats.read(config, tokenizer, 64).findings.notes)
+    notes = chats.read(config, with_template(tokenizer, "llama3"), 128).findings.notes
+    assert any("<|eot_id|> are no special tokens of this vocabulary" in note for note in notes)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BAD if kind != "no answer"])
@@ -106,6 +195,29 @@ def test_faulty_rows_are_counted_and_named(tokenizer: Tokenizer, tmp_path: Path)
     assert found.conversations == 20 and found.held_out == 2 == len(found.validation)
     problem = next(one for one in found.findings.examples if one.kind == "no answer")
     assert (problem.file, problem.line, problem.reason) == ("rows.jsonl", 21, "the answer is missing")
+
+
+FAULTS = {
+    **dict.fromkeys(
+        ("no_output", "output_null", "output_empty", "output_number", "output_spaces"), "no answer"
+    ),
+    **dict.fromkeys(("instruction_empty", "instruction_list"), "no question"),
+    **dict.fromkeys(("ok", "input_null", "extra_key", "messages_form", "output_longest"), None),
+}
+
+
+def test_every_published_fault_is_counted_under_its_name(corpora: Path):
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for line in (corpora / "messy/sft_faulty.jsonl").read_text(encoding="utf-8").split("\n"):
+        if line:
+            record = json.loads(line)
+            try:
+                messages_of(record)
+                kind = None
+            except Unfit as unfit:
+                kind = unfit.kind
+            counts[record["_case"], kind] += 1
+    assert counts == {(case, kind): 8 for case, kind in FAULTS.items()}
 
 
 def test_the_published_faulty_rows(tokenizer: Tokenizer, corpora: Path):

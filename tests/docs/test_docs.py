@@ -310,9 +310,9 @@ def _shown(field):
 
 
 @pytest.mark.parametrize("language", GUIDES)
-@pytest.mark.parametrize("module", ["checks", "tuning", "explain"])
+@pytest.mark.parametrize("module", ["plan/checks", "plan/tuning", "plan/explain", "evals/collapse"])
 def test_troubleshooting_has_every_finding(language, module):
-    tree = ast.parse((ROOT / f"src/congling/plan/{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / f"src/congling/{module}.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     codes = {
         node.args[1].value for node in calls if isinstance(node.func, ast.Name) and node.func.id == "Finding"

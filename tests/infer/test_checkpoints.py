@@ -9,6 +9,13 @@ from congling.core.errors import UserError
 from congling.infer.checkpoints import Loaded, load_checkpoint, locate_checkpoint
 from congling.infer.generate import generate
 from congling.infer.sampler import SamplingConfig
+from congling.interop import adapter_directory
+from congling.interop.adapters import read_any
+from congling.interop.gguf.packing import pack
+from congling.quant.packed import PackedEmbedding
+from congling.transform import lora
+from congling.transform.adapter import Adapter
+from congling.transform.config import AdapterConfig
 
 
 def test_a_run_leads_to_its_best_checkpoint_and_else_to_the_latest(run: Path, tmp_path: Path):
@@ -104,3 +111,19 @@ def test_what_is_no_model_or_no_adapter_of_it_is_refused(
         load_checkpoint(adapters[0])
     with pytest.raises(UserError, match="finite"):
         load_checkpoint(run, adapters=[(adapters[0], float("nan"))])
+
+
+def test_a_dense_base_is_packed_for_an_adapter_that_was_trained_beside_a_packed_one(
+    loaded: Loaded, run: Path, adapters: list[Path], tmp_path: Path
+):
+    config, ids = loaded.model.config, torch.tensor([loaded.tokenizer.encode("从零开始")])
+    adapter = read_any(adapters[0], config)
+    facts = {"adapter": AdapterConfig(base="Q4_0").model_dump(mode="json")}
+    own = adapter_directory.write(
+        tmp_path / "own", Adapter(adapter.factors, facts), adapter_directory.Base("0" * 64, "base", config)
+    )
+    expected = pack(load_checkpoint(run).model, "Q4_0")
+    lora.apply(expected, [(adapter, 0.7)])
+    found = load_checkpoint(run, adapters=[(own, 0.7)]).model
+    assert torch.equal(found.logits(found(ids)), expected.logits(expected(ids)))
+    assert isinstance(found.embedding, PackedEmbedding)

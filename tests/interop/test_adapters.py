@@ -276,7 +276,7 @@ def test_damaged_ggla_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"use_dora": True}, "use_dora"),
+        ({"use_dora": True}, "magnitude is missing"),
         ({"bias": "all"}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"peft_type": "IA3"}, "only LoRA"),

@@ -6,7 +6,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.plan import record
-from congling.plan.explain import explain, repeats
+from congling.plan.explain import explain
 
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}
 
@@ -81,24 +81,24 @@ def test_samples_that_repeat(tmp_path):
     )
 
 
+def test_what_was_warned_of_while_training_is_not_forgotten(tmp_path):
+    rows = [
+        {"event": "started", "step": 0},
+        {"event": "warning", "step": 40, "code": "kl-explosion", "what": "2.10 nats a token away"},
+        {"event": "warning", "step": 60, "code": "repeating-samples", "what": "1 of 3"},
+        {"event": "warning", "code": "damaged"},
+    ]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = run(tmp_path, held_out=[7, 6.5, 6.3, 6.2, 6.2], samples=["却说" + "“" * 30])
+    assert found["warned-earlier"] == "note" and found["repeating-samples"] == "warning"
+    told = [one.what for one in explain(record.read(tmp_path)) if one.code == "warned-earlier"]
+    assert told == ["warned at step 40 of kl-explosion: 2.10 nats a token away"]
+
+
 def test_below_the_floor_is_a_leak(tmp_path):
     assert (
         run(tmp_path, held_out=[3, 2, 1.5, 1.2, 1.1], lines=LINES | {"floor": 1.6})["below-floor"] == "error"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "loops"),
-    [
-        ("“" * 20, True),
-        ("说道，" * 8, True),
-        ("却说宝玉听了，忙问道：这是谁说的？", False),
-        ("", False),
-        ("。。。", False),
-    ],
-)
-def test_repeats(text, loops):
-    assert repeats(text) is loops
 
 
 def test_damaged_logs_are_read_as_far_as_they_go(tmp_path):

@@ -228,3 +228,26 @@ def test_adapters_go_through_every_format_and_into_the_model(checkpoint: Path, t
     expected = loaded.model.get_parameter(name) + 0.5 * adapter.factors[name].delta()
     found = load_checkpoint(tmp_path / "back", "cpu").model.get_parameter(name)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoint: Path, tmp_path: Path):
+    from congling.interop import adapter_directory
+    from congling.interop.gguf.packing import rounded
+    from congling.transform.adapter import Adapter, Factors
+    from congling.transform.config import AdapterConfig
+
+    loaded = load_checkpoint(checkpoint, "cpu")
+    config, name = loaded.model.config, "blocks.0.attention.query.weight"
+    facts = {"adapter": AdapterConfig(base="Q4_0").model_dump(mode="json")}
+    adapter = Adapter({name: Factors(torch.randn(4, 64), torch.randn(64, 4), 0.05)}, facts)
+    path = adapter_directory.write(
+        tmp_path / "own", adapter, adapter_directory.Base("0" * 64, "base", config)
+    )
+    merged = convert.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 1.0)], verify=False)
+    import_.run(merged.path, tmp_path / "back", verify=False)
+    weights = rounded(loaded.model.state_dict(), config, "Q4_0")
+    found = load_checkpoint(tmp_path / "back", "cpu").model.state_dict()
+    torch.testing.assert_close(found[name], weights[name] + adapter.factors[name].delta())
+    assert torch.equal(found["blocks.0.mlp.up.weight"], weights["blocks.0.mlp.up.weight"])
+    made = convert.run(path, "gguf-lora", tmp_path / "own.gguf", base=checkpoint)
+    assert "Q4_0" in made.notes[-1]

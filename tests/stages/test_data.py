@@ -1,13 +1,17 @@
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from congling.cli import application
 from congling.core.errors import UserError
 from congling.data import corpus, inspection
 from congling.data.config import DataConfig
 from congling.stages import data
+from congling.tokenizer import training
+from congling.tokenizer.config import TokenizerConfig
 
 
 def chapter(number: int) -> str:
@@ -78,3 +82,42 @@ def test_every_real_file_can_be_inspected(corpora: Path) -> None:
         except UserError:
             refused.append(path.name)
     assert refused == ["blank_lines.txt", "broken.expected.json", "empty.txt"]
+
+
+def test_rows_of_the_small_world_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    words = ["data", "rows", "--kind", "pairs", "--count", "1k", "--mix", "arithmetic=1,couplets=2"]
+    application(words)([*words, "--out", str(out)], standalone_mode=False)
+    made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(made) == 1000 and {row["kind"] for row in made} == {"arithmetic", "couplets"}
+    mixes = [{"mix": mix} for mix in ("arithmetic", "riddles=1", "story=-1", "story=x")]
+    for faulty in ({"kind": "pears"}, {"count": 0}, *mixes):
+        with pytest.raises(UserError):
+            data.rows_configured(faulty)
+
+
+def test_inspecting_rows_needs_a_tokenizer_for_a_template(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "问", "output": "答"}\n' * 3, encoding="utf-8")
+    with pytest.raises(UserError, match="need a tokenizer"):
+        data.inspect([str(rows)], template="llama3")
+    with pytest.raises(UserError, match="no tokenizer here"):
+        data.inspect([str(rows)], tokenizer=tmp_path)
+
+
+def test_a_tokenizer_is_found_in_runs_and_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = [f'{{"instruction": "问{i}", "output": "答"}}\n' for i in range(3)]
+    rows.write_text("".join(lines), encoding="utf-8")
+    checkpoint = tmp_path / "run/checkpoints/step-00000001"
+    training.train(TokenizerConfig(kind="character"), lambda: iter(["问答\n"] * 9), checkpoint / "tokenizer")
+    (tmp_path / "run/LATEST").write_text("step-00000001\n", encoding="utf-8")
+    for path in (tmp_path, tmp_path / "run", checkpoint, checkpoint / "tokenizer"):
+        assert data.tokenizer_at(path) == checkpoint / "tokenizer"
+    source = "{% for m in messages %}{{ m['content'] + '|' }}{% endfor %}"
+    (tmp_path / "own.jinja").write_text(source, encoding="utf-8")
+    data.inspect([str(rows)], tokenizer=tmp_path, template=str(tmp_path / "own.jinja"), context=64)
+    text = capsys.readouterr().out
+    assert "template its own" in text and "问0|⟦答<|endoftext|>⟧" in text and "64 tokens: 0 of 3 rows" in text

@@ -133,7 +133,7 @@ def test_the_same_run_from_a_killed_process_has_the_same_bytes(
     process.wait()
     assert not (out / "adapter").exists()
     again = tuned(base, base / "run", out, *ADAPTER, must_resume=True)
-    assert again == Tuned(out, out / "adapter", adapted.before, adapted.after)
+    assert again == Tuned(out, out / "adapter", "loss", adapted.before, adapted.after)
     for name in ("adapter/adapter.safetensors", "metrics.jsonl", "samples.jsonl",
                  "checkpoints/step-00000024/state/optimizer.safetensors"):  # fmt: skip
         assert (out / name).read_bytes() == (adapted.out / name).read_bytes(), name

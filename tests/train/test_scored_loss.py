@@ -7,7 +7,7 @@ from torch import nn
 
 from congling.quant import ggml
 from congling.quant.packed import PIECE_VALUES, PackedEmbedding, PackedLinear
-from congling.train.objectives import scored, streamed
+from congling.train.objectives import chunks, streamed
 from congling.train.objectives.cross_entropy import cross_entropy_sum
 from congling.train.objectives.scored import scored_cross_entropy_sum
 from congling.transform.adapted import AdaptedEmbedding, AdaptedLinear
@@ -26,7 +26,7 @@ def packed(
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(scored.CHUNK_VALUES, "cpu", 120 * 64)
+    monkeypatch.setitem(chunks.CHUNK_VALUES, "cpu", 120 * 64)
     monkeypatch.setattr(streamed, "_POSITIONS", 16)
     monkeypatch.setitem(PIECE_VALUES, "cpu", 450)
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ named.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from congling.data.sources.chat_rows import Talk
 from congling.data.split import cut_last_part, hold_out
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import Message, render
+from congling.tokenizer.templates import checked
 
 Item = Talk | Document
 QUESTIONS = 3
@@ -49,6 +50,8 @@ class Examples:
     questions: Sequence[Sequence[Message]]
     """Held-out conversations without their last answer, the first few: what to ask while training."""
     findings: Findings
+    domains: Mapping[str, str]
+    """What each held-out conversation is about, by its id, where its row says so: for losses by domain."""
 
     @property
     def tokens_per_character(self) -> float:
@@ -63,7 +66,7 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
         UserError: a file cannot be read, or there is nothing to learn in any.
     """
     findings = Findings()
-    items = list(_once(_items(config, findings), findings))
+    items = list(read_items(config, findings))
     flags, items = _held_out(items, config, findings)
     encode = Encoder(tokenizer, context, findings)
     parts: dict[bool, list[Example]] = {False: [], True: []}
@@ -76,6 +79,8 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
         why = ", ".join(f"{count} × {kind}" for kind, count in findings.counts.most_common(4))
         raise UserError("there is nothing to learn in this data", value=" ".join(config.sources),
                         hint=f"found: {why}" if why else "give rows with answers, or texts")  # fmt: skip
+    if parts[False] and any(isinstance(item, Talk) for item in items):
+        findings.notes += checked(tokenizer).notes
     if encode.unended:
         findings.notes.append(
             f"the template ends {encode.unended} answers with no token of its own: the end of text stands in"
@@ -83,9 +88,14 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
     asked = [
         item.messages[:-1] for item, flag in zip(items, flags, strict=True) if flag and isinstance(item, Talk)
     ]
+    domains = {
+        item.id: item.domain
+        for item, flag in zip(items, flags, strict=True)
+        if flag and isinstance(item, Talk) and item.domain
+    }
     talks = sum(isinstance(item, Talk) for item in items)
     return Examples(
-        parts[False], parts[True], talks, len(items) - talks, kept[True], asked[:QUESTIONS], findings
+        parts[False], parts[True], talks, len(items) - talks, kept[True], asked[:QUESTIONS], findings, domains
     )
 
 
@@ -95,6 +105,8 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer, context: int, findings: Findings) -> None:
         self.tokenizer, self.context, self.findings = tokenizer, context, findings
         self.unended = 0
+        self.lengths: list[int] = []
+        """Ids of every conversation that was rendered, before it was shortened."""
         self._characters = characters_of(tokenizer)
 
     def __call__(self, item: Item) -> list[Example]:
@@ -114,24 +126,24 @@ class Encoder:
         ends = [i + 1 for i, turn in enumerate(talk.messages) if turn["role"] == "assistant"]
         try:
             found, kept = self._rendered(talk, ends[-1]), ends[-1]
+            self.lengths.append(len(found[0]))
             if len(found[0]) > self.context + 1:
                 found, kept = self._fitting(talk, ends)
         except UserError as error:
             _problem(self.findings, "refused by the template", talk, error.what)
             return []
         ids, learnt = found
-        if kept < len(talk.messages):
-            reason = f"{len(talk.messages) - kept} of {len(talk.messages)} turns are beyond the context"
-            _problem(self.findings, "conversation shortened", talk, reason)
         if len(ids) > self.context + 1:
             ids, learnt = ids[: self.context + 1], learnt[: self.context + 1]
             if not learnt[1:].any():
                 reason = f"the question alone fills the context of {self.context} tokens"
                 _problem(self.findings, "question too long", talk, reason)
                 return []
-            _problem(
-                self.findings, "answer cut off", talk, f"it goes beyond the context of {self.context} tokens"
-            )
+            reason = f"it goes beyond the context of {self.context} tokens"
+            _problem(self.findings, "answer cut off", talk, reason)
+        elif kept < len(talk.messages):
+            reason = f"{len(talk.messages) - kept} of {len(talk.messages)} turns are beyond the context"
+            _problem(self.findings, "conversation shortened", talk, reason)
         return [self._example(ids, learnt, talk.id)]
 
     def _fitting(self, talk: Talk, ends: Sequence[int]) -> tuple[tuple[np.ndarray, np.ndarray], int]:
@@ -158,6 +170,15 @@ def characters_of(tokenizer: Tokenizer) -> np.ndarray:
     special = set(tokenizer.special.values())
     pieces = (b"" if i in special else tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size))
     return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces], np.int64)
+
+
+def read_items(config: DataConfig, findings: Findings) -> Iterator[Item]:
+    """Conversations and texts of the files, cleaned, each once; faults go to the findings.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    return _once(_items(config, findings), findings)
 
 
 def _items(config: DataConfig, findings: Findings) -> Iterator[Item]:

@@ -153,9 +153,9 @@ class AnswerEncoder:
         return kept
 
     def _fits(self, messages: Messages, answers: Sequence[str]) -> bool:
-        longest = max(answers, key=len)
         try:
-            return len(render(self.tokenizer, [*messages, _answer(longest)]).ids) <= self.context + 1
+            found = [render(self.tokenizer, [*messages, _answer(answer)]) for answer in answers]
+            return all(len(one.ids) <= self.context + 1 for one in found)
         except UserError:
             return True  # refused by the template: said where the answer is encoded
 
@@ -182,16 +182,30 @@ class AnswerEncoder:
 
 
 def mismatched(rated: Sequence[Rated], context: int) -> list[Example]:
-    """For each row its question with the next row's answer: unrelated text, by which KTO sees how far a
-    model has moved (Ethayarajh et al. 2024, section 4.1). Cut at the context."""
+    """For each row its question with the answer to the next other question: unrelated text, by which KTO sees
+    how far a model has moved (Ethayarajh et al. 2024, section 4.1). Cut at the context."""
+    questions = [one.example.ids[~one.example.learnt] for one in rated]
+    keys = [question.tobytes() for question in questions]
+    following = _next_other(keys)
     found = []
-    for one, other in zip(rated, [*rated[1:], *rated[:1]], strict=True):
-        question = one.example.ids[~one.example.learnt]
+    for one, question, place in zip(rated, questions, following, strict=True):
+        other = rated[place]
         ids = np.concatenate([question, other.example.ids[other.example.learnt]])[: context + 1]
         learnt = np.zeros(len(ids), bool)
         learnt[len(question) :] = True
         found.append(Example(ids, learnt, 0, one.example.id))
     return found
+
+
+def _next_other(keys: Sequence[bytes]) -> list[int]:
+    """For each place the next one, past the end from the beginning, whose key differs, if any does."""
+    places = [(i + 1) % len(keys) for i in range(len(keys))]
+    if len(set(keys)) == 1:
+        return places
+    for i in range(2 * len(keys) - 1, -1, -1):  # twice round, so that the last places know the first
+        here, after = i % len(keys), (i + 1) % len(keys)
+        places[here] = after if keys[after] != keys[here] else places[after]
+    return places
 
 
 def _last_answer(answered: Sequence[bool]) -> np.ndarray:

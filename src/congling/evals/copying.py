@@ -54,6 +54,19 @@ def copy_report(generated: Sequence[str], training: Iterable[str], *, span: int 
     Raises:
         ValueError: ``span`` is below 2.
     """
+    covered, longest = coverage(generated, training, span=span)
+    copied = sum(int(mask.sum()) for mask in covered)
+    return CopyReport(sum(map(len, generated)), copied, span, len(longest), longest[:200])
+
+
+def coverage(
+    generated: Sequence[str], training: Iterable[str], *, span: int = SPAN
+) -> tuple[list[np.ndarray], str]:
+    """Which characters of each text are copied, (characters,) booleans, and the longest copied span.
+
+    Raises:
+        ValueError: ``span`` is below 2.
+    """
     if span < 2:
         raise ValueError(f"span must be at least 2, not {span}")
     generated = [text.replace(_GAP, "\ufffd") for text in generated]
@@ -76,8 +89,7 @@ def copy_report(generated: Sequence[str], training: Iterable[str], *, span: int 
             for first, last in _runs(hits):
                 if len(longest) < min(limit, last + span - first):
                     longest = _longest_common(block[first : last + span], generated, longest, span)
-    copied = sum(int(mask.sum()) for mask in covered)
-    return CopyReport(sum(map(len, generated)), copied, span, len(longest), longest[:200])
+    return covered, longest
 
 
 def _blocks(texts: Iterable[str], overlap: int) -> Iterator[str]:

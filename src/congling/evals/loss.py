@@ -11,9 +11,8 @@ from congling.core.errors import UserError
 from congling.core.progress import track
 from congling.data.batches import Batch, evaluation_windows
 from congling.data.shards import TokenSplit
+from congling.evals.likelihood import target_nats
 from congling.model.transformer import Transformer
-
-_CHUNK_VALUES = 2**22  # logits computed at a time: 16 MB, whatever the vocabulary
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,8 @@ def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> floa
         placed(batch.tokens), positions=placed(batch.positions), documents=placed(batch.documents)
     ).flatten(0, 1)  # (N, W)
     targets, weights = placed(batch.targets).flatten(), placed(batch.weights).flatten()
-    chunk = max(1, _CHUNK_VALUES // model.config.vocab_size)
-    total = torch.zeros((), dtype=torch.float64, device="cpu")
-    for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
-        losses = torch.nn.functional.cross_entropy(
-            model.logits(hidden[part]).float(), targets[part], reduction="none"
-        )
-        total += (losses * weights[part]).double().sum().cpu()
+    total, start = torch.zeros((), dtype=torch.float64, device="cpu"), 0
+    for losses, _ in target_nats(model, hidden, targets):
+        total += (losses * weights[start : start + len(losses)]).double().sum().cpu()
+        start += len(losses)
     return float(total)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
@@ -27,14 +28,16 @@ from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.config import config_from, facts_of
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.packed import load_packed
+from congling.interop.gguf.packing import pack
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.writer import MAGIC
 from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.templates import with_template
 from congling.transform import lora
-from congling.transform.adapter import Adapter
+from congling.transform.adapter import Adapter, common_packing
 
 _POINTERS = ("BEST", "LATEST")
 
@@ -89,7 +92,8 @@ def load_checkpoint(
     Args:
         path: of a checkpoint, a run, or a GGUF file, whose matrices stay packed.
         device: by default the first GPU, else the CPU.
-        adapters: files or directories of adapters, in any format we read, and how strongly each acts.
+        adapters: files or directories of adapters, in any format we read, and how strongly each acts. Where
+            one was trained beside a packed base, a dense one is packed the same way.
 
     Raises:
         UserError: there is none, it is damaged, or an adapter was made for another base.
@@ -98,12 +102,24 @@ def load_checkpoint(
     loaded = _from_gguf(Path(path)) if Path(path).is_file() else _from_directory(path)
     if adapters:
         found = [(_adapter(place, loaded), strength) for place, strength in adapters]
+        packing = common_packing(adapter for adapter, _ in found)
+        if packing is not None and isinstance(loaded.model.embedding, nn.Embedding):
+            pack(loaded.model, packing)  # the adapter belongs to the rounded weights
         lora.apply(loaded.model, found)
-        if any(adapter.facts.get("chat") for adapter, _ in found):  # it has learnt the template, not the base
-            facts = {**loaded.checkpoint.facts, "chat": True}
-            loaded = replace(loaded, checkpoint=replace(loaded.checkpoint, facts=facts))
+        for adapter, _ in found:
+            loaded = _as_learnt(loaded, adapter)
     loaded.model.to(device)
     return loaded
+
+
+def _as_learnt(loaded: Loaded, adapter: Adapter) -> Loaded:
+    """With the chat template an adapter has learnt, which the base need not know."""
+    if not adapter.facts.get("chat"):
+        return loaded
+    facts, tokenizer = {**loaded.checkpoint.facts, "chat": True}, loaded.tokenizer
+    if isinstance(template := adapter.facts.get("chat_template"), str):
+        tokenizer = with_template(tokenizer, template)
+    return replace(loaded, tokenizer=tokenizer, checkpoint=replace(loaded.checkpoint, facts=facts))
 
 
 def _from_directory(path: Path | str) -> Loaded:

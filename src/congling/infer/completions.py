@@ -5,10 +5,11 @@
     P prompts ─ read once, padded on the left ─ cache of P rows ─ taken G times each ─ P·G rows
     step by step: one token a row; rows that have ended leave the cache as soon as a quarter has
 
-The weights are those of the model as it is now; probabilities are those at the temperature of sampling.
+The weights are those of the model as it is now; probabilities are those at the temperature of sampling. Every
+answer has random numbers of its own, so what else is written beside it changes nothing.
 """
 
-# P prompts, G answers to each, V vocabulary
+# P prompts, G answers to each, L longest answer, V vocabulary
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Completion:
 @torch.inference_mode()
 def complete(
     model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int,
-    stops: frozenset[int], temperature: float = 1.0, top_k: int | None = None, seed: int = 0,
+    stops: frozenset[int], temperature: float = 1.0, top_k: int | None = None, seeds: Sequence[int] = (),
 ) -> list[list[Completion]]:  # fmt: skip
     """Answer every prompt ``group`` times; a temperature of 0 takes the likeliest token.
 
@@ -50,21 +51,21 @@ def complete(
         stops: ids that end an answer.
         temperature: what logits are divided by.
         top_k: sample among the likeliest k alone.
-        seed: equal seeds give equal answers.
+        seeds: one for each prompt, where tokens are sampled; equal seeds give equal answers.
 
     Returns:
         For every prompt its G answers.
     """
     answers = [[Completion() for _ in range(group)] for _ in prompts]
     rows = [answer for same in answers for answer in same]
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    drawn = _drawn(seeds, group, new_tokens) if temperature else None
     cache, hidden = _read(model, prompts, new_tokens)
     every = torch.arange(len(prompts), device=hidden.device).repeat_interleave(group)
     cache.take(every)
     hidden = hidden[every]
     for step in range(new_tokens):
         log_probs = torch.log_softmax(model.logits(hidden).float() / (temperature or 1.0), -1)
-        chosen = _choose(log_probs, temperature, top_k, generator)
+        chosen = log_probs.argmax(-1) if drawn is None else _sampled(log_probs, drawn[step], top_k)
         paid = log_probs.gather(1, chosen[:, None]).squeeze(1)
         _append(rows, chosen.tolist(), paid.tolist(), stops)
         writing = [i for i, row in enumerate(rows) if not row.ended]
@@ -74,6 +75,7 @@ def complete(
             kept = torch.tensor(writing, device=chosen.device)
             cache.take(kept)
             rows, chosen = [rows[i] for i in writing], chosen[kept]
+            drawn = None if drawn is None else drawn[:, writing]
         hidden = model(chosen[:, None], cache=cache)[:, -1]
     return answers
 
@@ -91,14 +93,23 @@ def _read(model: Transformer, prompts: Sequence[Sequence[int]], room: int) -> tu
     return cache, model(torch.tensor(padded, device=weight.device), cache=cache)[:, -1]
 
 
-def _choose(log_probs: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
-    """One id a row: (rows, V) -> (rows,)."""
-    if temperature == 0:
-        return log_probs.argmax(-1)
+def _drawn(seeds: Sequence[int], group: int, new_tokens: int) -> Tensor:
+    """Uniform numbers for all tokens of all answers, (L, P·G), the same on every device."""
+    parts = [
+        torch.rand(new_tokens, group, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed in seeds
+    ]
+    return torch.cat(parts, 1)
+
+
+def _sampled(log_probs: Tensor, drawn: Tensor, top_k: int | None) -> Tensor:
+    """One id a row by inverting the distribution function: (rows, V) and (rows,) -> (rows,)."""
     if top_k is not None and top_k < log_probs.shape[1]:
         least = log_probs.topk(top_k, dim=-1).values[:, -1:]
         log_probs = log_probs.masked_fill(log_probs < least, -torch.inf)
-    return torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)
+    reached = log_probs.double().exp().cumsum(-1)
+    places = drawn.to(reached.device)[:, None] * reached[:, -1:]
+    return torch.searchsorted(reached, places, right=True).squeeze(1).clamp_(max=log_probs.shape[1] - 1)
 
 
 def _append(

@@ -3,7 +3,8 @@
 ::
 
     runs/poet/adapter/
-    ├── adapter.safetensors   blocks.0.attention.query.weight.a (r, inputs)  ….b (outputs, r), float32
+    ├── adapter.safetensors   blocks.0.attention.query.weight.a (r, inputs)  ….b (outputs, r), float32,
+    │                         of DoRA ….magnitude (outputs,)
     ├── adapter.json          scales; the base: fingerprint, name, configuration; how it was trained
     └── MANIFEST.json         kind "adapter"
 
@@ -66,7 +67,7 @@ def write_files(adapter: Adapter, base: Base, folder: Path) -> None:
     """Write the two files into an existing directory; ``adapter.facts`` must be JSON values."""
     tensors = {}
     for name, factors in adapter.factors.items():
-        for part, value in (("a", factors.a), ("b", factors.b)):
+        for part, value in factors.tensors().items():
             tensors[f"{name}.{part}"] = value.detach().to("cpu", torch.float32).contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     scales = {name: factors.scale for name, factors in adapter.factors.items()}
@@ -100,7 +101,7 @@ def read(path: Path | str) -> Adapter:
     content = _description(folder / DESCRIPTION)
     scales = content.pop("scales")
     names = _names(folder / WEIGHTS, scales)
-    factors = {name: _factors(folder / WEIGHTS, name, scale) for name, scale in names.items()}
+    factors = {name: _factors(folder / WEIGHTS, name, parts, scales[name]) for name, parts in names.items()}
     return Adapter(factors, {"name": folder.resolve().name} | content)
 
 
@@ -140,28 +141,32 @@ def _description(file: Path) -> dict[str, Any]:
     return content
 
 
-def _names(file: Path, scales: Mapping[str, float]) -> Mapping[str, float]:
-    """The adapted parameters, checked to be the same in both files."""
+def _names(file: Path, scales: Mapping[str, float]) -> dict[str, tuple[str, ...]]:
+    """The adapted parameters, checked to be the same in both files, and the tensors of each."""
     expected = {f"{name}.{part}" for name in scales for part in "ab"}
+    magnitudes = {f"{name}.magnitude" for name in scales}
     with open_safetensors(file) as stored:
         found = set(stored.keys())
-    odd = sorted(expected ^ found)
+    odd = sorted(expected ^ (found - magnitudes))
     if odd:
         what = "a tensor is missing" if odd[0] in expected else "a tensor that no scale belongs to"
         raise UserError(what, where=file, value=odd[0], hint="the two files belong to different adapters")
-    return scales
+    return {name: ("a", "b", "magnitude") if f"{name}.magnitude" in found else ("a", "b") for name in scales}
 
 
-def _factors(file: Path, name: str, scale: float) -> Factors:
+def _factors(file: Path, name: str, parts: tuple[str, ...], scale: float) -> Factors:
     with open_safetensors(file) as stored:
-        shapes = [tuple(stored.get_slice(f"{name}.{part}").get_shape()) for part in "ab"]
-        if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][1] or 0 in shapes[0]:
+        shapes = [tuple(stored.get_slice(f"{name}.{part}").get_shape()) for part in parts]
+        dimensions = [len(shape) for shape in shapes]
+        paired = dimensions[:2] == [2, 2] and shapes[0][0] == shapes[1][1] and 0 not in shapes[0]
+        if not paired or shapes[2:] not in ([], [shapes[1][:1]]):
             raise UserError("these are no factors of one matrix", where=file, value=f"{name}: {shapes}")
-        a, b = (stored.get_tensor(f"{name}.{part}") for part in "ab")
-    if a.dtype not in _PRECISIONS or b.dtype not in _PRECISIONS:
-        raise UserError(
-            "factors are floating-point numbers", where=file, value=f"{name}: {a.dtype}, {b.dtype}"
-        )
-    if not (a.isfinite().all() and b.isfinite().all()):
+        tensors = {part: stored.get_tensor(f"{name}.{part}") for part in parts}
+    types = [tensor.dtype for tensor in tensors.values()]
+    if any(kind not in _PRECISIONS for kind in types):
+        what, value = "factors are floating-point numbers", f"{name}: {', '.join(map(str, types))}"
+        raise UserError(what, where=file, value=value)
+    found = Factors(scale=float(scale), **{part: tensor.float() for part, tensor in tensors.items()})
+    if not found.is_finite():
         raise UserError("the adapter holds values that are not finite", where=file, value=name)
-    return Factors(a.float(), b.float(), float(scale))
+    return found

@@ -7,19 +7,18 @@ from rich.console import Console
 
 from congling.core import machine
 from congling.methods.session import Tuned
+from congling.train.hooks import better
 
 
-def show_end(tuned: Tuned, base: Path, *, unit: str = "nats/token", gain: str = "loss") -> None:
+def show_end(tuned: Tuned, base: Path, *, unit: str = "") -> None:
     """Print the gain on held-out rows and the commands that use the result; the first process alone does."""
     if not machine.is_first_process():
         return
     lines = []
     if tuned.before is not None and tuned.after is not None:
-        if gain == "reward":
-            lines.append(f"held-out reward {-tuned.before:.4f} → {-tuned.after:.4f}")
-        else:
-            lines.append(f"held-out loss {tuned.before:.4f} → {tuned.after:.4f} {unit}".rstrip())
-        if tuned.after >= tuned.before:
+        shown = f"held-out {tuned.name} {tuned.before:.4f} → {tuned.after:.4f} {unit}"
+        lines.append(shown.rstrip())
+        if not better(tuned.name, tuned.after, {tuned.name: tuned.before}):
             lines.append(
                 "training has not helped on held-out rows: try a lower rate, fewer steps or more rows"
             )

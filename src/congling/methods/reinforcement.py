@@ -66,6 +66,7 @@ def prepare(
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked = recipe.rollout.prompts
     train = {
+        "choose": "reward",
         "steps": STEPS,
         "rows": 1,
         "context": _longest(prompts) + recipe.rollout.new_tokens,
@@ -105,7 +106,7 @@ def work(
     asked = (*prompts.train, *prompts.validation)
     data = fingerprint([_stand_in(one, prepared.config) for one in asked], sources.identity(config.rewards))
     return Work(
-        rollouts, objective, data, evaluate=evaluate, sample=_samples(rollouts), ahead=0,
+        rollouts, objective, data, evaluate=evaluate, sample=lambda model: rollouts.shown(4), ahead=0,
         before_update=rollouts.add_to, **more,
     )  # fmt: skip
 
@@ -132,7 +133,7 @@ def held_out_reward(
         values = reward(rows)
         known = values[np.isfinite(values)]
         mean = float(known.mean()) if len(known) else float("nan")
-        return {"loss": -mean, "reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
+        return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
 
     return torch.no_grad()(look)
 
@@ -148,21 +149,6 @@ def show(prepared: Prepared, session: Session, console: Console) -> None:
               console=console, findings=prepared.findings)  # fmt: skip
     rounds = -(-config.train.steps // rollout.updates)
     say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
-
-
-def _samples(rollouts: Rollouts) -> Callable[[Any], list[dict[str, Any]]]:
-    """Some answers of the last rollout, with their rewards."""
-
-    def look(model: Any) -> list[dict[str, Any]]:
-        return [
-            {
-                "prompt": f"{row['messages'][-1]['content']}\n", "text": row["text"],
-                "reward": row["reward"], "ended": row["ended"],
-            }
-            for row in rollouts.texts[:: max(1, rollouts.config.group)][:4]
-        ]  # fmt: skip
-
-    return look
 
 
 def _longest(prompts: Preferences[Question]) -> int:

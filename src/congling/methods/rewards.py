@@ -8,7 +8,8 @@ a directory         a run of ``congling reward``
 ==================  ==============================================================================
 
 Each may be followed by ``=weight``. A function that raises, or gives no finite number, costs the answer its
-reward and not the run its life: the answer is left out, counted, and the first case of each kind is told.
+reward and not the run its life: the answer is left out, counted, and the first case of each kind is told. A
+run goes on exactly after an interruption as long as its functions look at nothing but their arguments.
 """
 
 import importlib.util
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from congling.core.artifact import opened
 from congling.core.errors import UserError
 from congling.data.smallworld import judge
 
@@ -40,11 +42,15 @@ class Source:
     judge: Judge
 
 
+SAID = 200
+"""Characters of what a failing function says that are shown."""
+
+
 class Rewards:
     """The weighted sum of several rewards; an answer that any of them cannot judge has none.
 
     Attributes:
-        faults: how often each function failed, by its name and what it said.
+        faults: how often each function failed, by its name and how.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -61,25 +67,27 @@ class Rewards:
         found = []
         for value in source.judge(answers):
             if isinstance(value, _Failure):
-                self._tell(source.name, value.reason)
+                self._tell(source.name, value)
                 value = math.nan
             found.append(float(value))
         return found
 
-    def _tell(self, name: str, reason: str) -> None:
-        self.faults[f"{name}: {reason}"] += 1
-        if self.faults[f"{name}: {reason}"] == 1:
-            print(f"\nwarning: the reward {name} {reason}; such answers are left out", file=sys.stderr)
+    def _tell(self, name: str, failure: "_Failure") -> None:
+        self.faults[f"{name} {failure.kind}"] += 1
+        if self.faults[f"{name} {failure.kind}"] == 1:
+            said = f"{failure.kind}: {failure.reason}"[:SAID]
+            print(f"\nwarning: the reward {name} {said}; such answers are left out", file=sys.stderr)
 
 
 class _Failure(float):
-    """Not a number, and why."""
+    """Not a number, and why: in a few words, under which failures are counted, and in this case."""
 
+    kind: str
     reason: str
 
-    def __new__(cls, reason: str) -> "_Failure":
+    def __new__(cls, kind: str, reason: str) -> "_Failure":
         self = super().__new__(cls, math.nan)
-        self.reason = reason
+        self.kind, self.reason = kind, reason
         return self
 
 
@@ -96,11 +104,18 @@ def load(names: Sequence[str], device: Any = None) -> Rewards:
 
 
 def identity(names: Sequence[str]) -> str:
-    """What tells rewards from others on resume: their names, and the text of functions."""
+    """What tells rewards from others on resume: names, the text of functions, the weights of judges."""
     texts = []
     for name in names:
-        place = Path(_parted(name)[0].rpartition(":")[0] or "·")
-        texts.append(name + (place.read_text("utf-8", "replace") if place.is_file() else ""))
+        plain = _parted(name)[0]
+        place, content = Path(plain.rpartition(":")[0] or "·"), ""
+        if place.is_file():
+            content = place.read_text("utf-8", "replace")
+        elif Path(plain).is_dir():
+            from congling.infer.checkpoints import locate_checkpoint
+
+            content = opened(locate_checkpoint(plain), "checkpoint").fingerprint
+        texts.append(name + content)
     return "\n".join(texts)
 
 
@@ -121,7 +136,7 @@ def _parted(name: str) -> tuple[str, float]:
 def _source(text: str, device: Any) -> Source:
     name, weight = _parted(text)
     if name == "exact":
-        return Source(name, weight, _each(_exact))
+        return Source(name, weight, lambda answers: [_exact(answer) for answer in answers])
     if name == "smallworld":
         return Source(name, weight, _each(judge.reward))
     file, _, function = name.rpartition(":")
@@ -146,19 +161,31 @@ def _called(function: Function, row: Mapping[str, Any], text: str) -> float:
     try:
         value = function(row, text)
     except UserError as error:
-        return _Failure(f"refuses: {error.what}")
-    except Exception as error:  # a person's own code: whatever it does, the run goes on
-        return _Failure(f"raises {type(error).__name__}: {error}")
-    if isinstance(value, bool | int | float | np.floating | np.integer) and math.isfinite(value):
-        return float(value)
-    return _Failure(f"gives {value!r}, which is no finite number"[:200])
+        return _Failure("refuses", error.what)
+    except (Exception, SystemExit) as error:  # a person's own code: whatever it does, the run goes on
+        return _Failure(f"raises {type(error).__name__}", _shown(error, str))
+    try:
+        number = float(value) if isinstance(value, bool | int | float | np.number | np.bool_) else math.nan
+    except (OverflowError, TypeError):
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    return _Failure("gives no finite number", _shown(value, repr))
 
 
-def _exact(row: Mapping[str, Any], text: str) -> float:
-    answer = row.get("answer", row.get("solution", row.get("output")))
-    if not isinstance(answer, str | int | float):
-        raise UserError("the row has no answer to compare with")
-    return float(text.strip() == str(answer).strip())
+def _shown(value: Any, how: Callable[[Any], str]) -> str:
+    """What an object of a person's own says of itself."""
+    try:
+        return how(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _exact(answer: Mapping[str, Any]) -> float:
+    wanted = answer["row"].answer
+    if wanted is None:
+        return _Failure("refuses", "the row has no answer to compare with")
+    return float(answer["text"].strip() == wanted.strip())
 
 
 def _function(file: Path, name: str) -> Function:
@@ -170,8 +197,9 @@ def _function(file: Path, name: str) -> Function:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        what = f"the file of the reward function does not load: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        said = _shown(error, str)[:SAID]
+        what = f"the file of the reward function does not load: {type(error).__name__}: {said}"
         raise UserError(what, where=file) from None
     function: Any = getattr(module, name, None)
     if not callable(function):

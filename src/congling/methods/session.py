@@ -15,11 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from congling.core import machine
+from congling.core import artifact, machine
 from congling.core.artifact import Artifact
 from congling.data.examples import Example
+from congling.evals.collapse import watch
+from congling.interop.gguf.packing import pack
 from congling.methods.recipe import TuningConfig
 from congling.model.transformer import Transformer
+from congling.tokenizer import store
 from congling.train import adapters
 from congling.train.backends.ddp import build_backend
 from congling.train.bases import OpenedBase
@@ -63,8 +66,10 @@ class Tuned:
     out: Path
     adapter: Path | None
     """The adapter's directory; None where the weights themselves were trained."""
+    name: str
+    """Which held-out number chose what is handed on: ``train.choose``."""
     before: float | None
-    """Held-out loss of the base; None where nothing was held out."""
+    """Its value for the base; None where nothing was held out."""
     after: float | None
     """That of the step that is handed on."""
 
@@ -82,6 +87,8 @@ class Session:
         self.backend = build_backend(train)
         self.model: Transformer = opened.build(train.context)
         if config.adapter is not None:
+            if config.adapter.base is not None:
+                pack(self.model, config.adapter.base)
             attach(self.model, config.adapter, seed=train.seed)
         self.model.checkpoint_blocks(train.checkpointing)
         if train.checkpointing:  # whoever recomputes wants little memory more than speed
@@ -118,19 +125,22 @@ class Session:
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
-        losses = {row["step"]: row["validation_loss"] for row in directory.log("metrics").rows()
-                  if "validation_loss" in row}  # fmt: skip
-        best = trainer.best["step"] if trainer.best is not None else self.config.train.steps
-        return Tuned(Path(out), handed_on, losses.get(0), losses.get(best))
+        name = self.config.train.choose
+        found = {row["step"]: row[f"validation_{name}"] for row in directory.log("metrics").rows()
+                 if f"validation_{name}" in row}  # fmt: skip
+        best = trainer.best["step"] if trainer.best is not None else trainer.step
+        return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
 
     def _parts(self, work: Work, out: Path) -> RunParts:
         """What the run needs besides its trainer."""
         facts = {"chat": work.chat or self.opened.chat} | dict(work.facts)
-        whole: dict[str, Any] = {"tokenizer": self.opened.tokenizer_directory}
+        whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
         if work.save_model is not None:
             whole["save_model"] = work.save_model
         if self.config.adapter is not None:
             kept = facts | {"adapter": self.config.adapter.model_dump(mode="json")}
+            if self.opened.template is not None:
+                kept["chat_template"] = self.opened.template
             kept |= {"base_path": str(self.opened.path), "name": out.resolve().name}
             whole = {"save_model": adapters.saver(self.opened.identity, kept)}
         return RunParts(
@@ -139,11 +149,22 @@ class Session:
             evaluate=work.evaluate,
             evaluate_first=True,
             sample=work.sample,
+            watch=watch,
             yardsticks=work.yardsticks,
             facts=facts,
             hooks=work.hooks,
             **whole,
         )
+
+    def _tokenizer(self, out: Path) -> Path | None:
+        """What is copied into checkpoints: the base's own, or one with another template, kept in the run."""
+        if self.opened.template is None or self.config.adapter is not None:
+            return self.opened.tokenizer_directory
+        place = out / "tokenizer"
+        if self.backend.rank == 0 and not artifact.exists(place):
+            store.write(self.opened.tokenizer, place)
+        self.backend.barrier()
+        return place
 
 
 def fingerprint(examples: Iterable[Example], *more: str) -> Artifact:

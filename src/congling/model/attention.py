@@ -3,6 +3,7 @@
 # B batch, T time, S keys in sight (T, or more with a cache), W width
 # H heads, K key/value heads, D head width
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -25,19 +26,31 @@ class Sight(NamedTuple):
     """Without a mask: each token sees itself and those before it (else all keys)."""
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
+    """What each query draws from the values it sees: (B, H, T, D), twice (B, K, S, D) -> (B, H, T, D)."""
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=sight.mask, is_causal=sight.causal,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )  # fmt: skip
+
+
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023), optionally with normalised queries and keys (Qwen3).
 
     Three projections instead of one fused: measured equally fast here, and exporters, adapters and optimizers
     that treat a matrix as a whole see queries, keys and values as what they are.
+
+    Attributes:
+        mix: ``attend``, or what a transformation of the model put in its place.
     """
+
+    mix: Callable[[Tensor, Tensor, Tensor, Sight], Tensor]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         attention, width = config.attention, config.width
         queries, keys, values = attention.rows
         self.head_width = attention.head_width
-        self.grouped = attention.heads != attention.kv_heads
         self.query = nn.Linear(width, queries, bias=attention.bias)
         self.key = nn.Linear(width, keys, bias=attention.bias)
         self.value = nn.Linear(width, values, bias=attention.bias)
@@ -45,6 +58,7 @@ class Attention(nn.Module):
         self.query_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.key_norm = build_norm(config.norm, self.head_width) if attention.qk_norm else nn.Identity()
         self.rotate = rotate if config.positions.kind == "rope" else keep
+        self.mix = attend
 
     def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
@@ -57,9 +71,7 @@ class Attention(nn.Module):
         value = self.value(x).view(split).transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = scaled_dot_product_attention(
-            query, key, value, attn_mask=sight.mask, is_causal=sight.causal, enable_gqa=self.grouped
-        )
+        mixed = self.mix(query, key, value, sight)
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
 
 

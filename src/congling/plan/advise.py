@@ -64,29 +64,39 @@ class _Choices:
 
 
 def advise(
-    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None
-) -> Advice:
+    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None,
+    start: ModelConfig | None = None,
+) -> Advice:  # fmt: skip
     """Complete a recipe for this corpus and machine.
 
     ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
+    ``start`` is a model that is trained already and begun from.
 
     Raises:
-        UserError: an unknown family or preset, or values that contradict each other.
+        UserError: an unknown family or preset, or values that contradict each other or ``start``.
     """
     budget = float(recipe.budget or tables.DEFAULT_BUDGET)
-    model_choices = _Choices(_model_given(recipe))
+    model_choices = _Choices(_model_given(recipe) if start is None else _given_beside(recipe))
     train_choices = _Choices(dict(recipe.train))
     context, size, room = _sizes(recipe, corpus, machine, budget)
-    model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
-    train = _batch(train_choices, model, corpus, size, machine, budget)
+    if start is None:
+        model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
+        context = model.context
+    else:
+        model, context = start, min(start.context, context)
+    train = _batch(train_choices, model, context, corpus, size, machine, budget)
     steps = _affordable_steps(model, train, machine, corpus, room, seconds_per_step)
     steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
     train["steps"] = train_choices.pick("steps", steps, why)
     passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
     rules = tables.regularisation_for(0 if corpus.tokens < tables.TINY_TOKENS else passes)
     model_choices.made.clear()
-    model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
-    train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes)
+    if start is None:
+        model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
+    else:
+        model = start.replace(dropout=_dropout(model_choices, corpus, rules.dropout, passes))
+    share = 1.0 if start is None else tables.START_SHARE
+    train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes, share)
     train["schedule"] = _schedule(train_choices, rules)
     train |= _against_overfitting(train_choices, train["steps"], rules)
     train |= _looks(train_choices, recipe, train, corpus)
@@ -108,6 +118,21 @@ def _model_given(recipe: Recipe) -> dict[str, Any]:
     if given["family"] not in FAMILIES:
         raise UserError("unknown model family", value=given["family"], hint=f"one of {', '.join(FAMILIES)}")
     return given
+
+
+def _given_beside(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says of a model that exists already: its dropout at most.
+
+    Raises:
+        UserError: it says more.
+    """
+    asked = recipe.model.model_dump(exclude_none=True, exclude_defaults=True)
+    if wrong := sorted(asked.keys() - {"dropout"}):
+        raise UserError(
+            "the model is that of the checkpoint", where="[model]", value=", ".join(wrong),
+            hint="leave these keys out, or start from random weights",
+        )  # fmt: skip
+    return asked
 
 
 def training_seconds(budget: float, *, compiled: bool) -> float:
@@ -172,16 +197,7 @@ def _model(
             "a shared embedding saves memory in large models; in small "
             "ones a head of its own, with its own rate, learns faster",
         ),
-        "dropout": choices.pick(
-            "dropout",
-            dropout,
-            f"the text is read {passes:.1f} times"
-            + (
-                (": to be recited, so nothing holds it back" if tiny else ": nothing to hold back yet")
-                if dropout == 0
-                else ", so the model must be kept from memorising it"
-            ),
-        ),
+        "dropout": _dropout(choices, corpus, dropout, passes),
     }
     family = choices.given["family"]
     rest = {key: value for key, value in choices.given.items() if key not in arguments and key != "family"}
@@ -199,15 +215,24 @@ def _model(
         raise UserError(f"this model cannot be built: {reason}", where="[model]") from None
 
 
+def _dropout(choices: _Choices, corpus: CorpusFacts, dropout: float, passes: float) -> float:
+    tiny = corpus.tokens < tables.TINY_TOKENS
+    why = ", so the model must be kept from memorising it"
+    if dropout == 0:
+        why = ": to be recited, so nothing holds it back" if tiny else ": nothing to hold back yet"
+    return choices.pick("dropout", dropout, f"the text is read {passes:.1f} times{why}")
+
+
 def _batch(
     choices: _Choices,
     model: ModelConfig,
+    context: int,
     corpus: CorpusFacts,
     size: tables.Size,
     machine: MachineFacts,
     budget: float,
 ) -> dict[str, Any]:
-    context = int(choices.given.get("context", model.context))
+    context = int(choices.given.get("context", context))
     rows = size.rows * max(1, size.context // context // 2)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
@@ -269,8 +294,10 @@ def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: floa
 
 
 def _optimizer(
-    choices: _Choices, model: ModelConfig, steps: int, rules: tables.Regularisation, passes: float
-) -> dict[str, Any]:
+    choices: _Choices, model: ModelConfig, steps: int, rules: tables.Regularisation, passes: float,
+    share: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Optimizer with its rates, of which weights trained before get a ``share``."""
     given = choices.given.get("optimizer", {})
     if isinstance(given, dict) and given.get("kind") == "adamw":
         advised: dict[str, Any] = {
@@ -293,6 +320,9 @@ def _optimizer(
         "orthogonal updates need fewer steps than AdamW's; rates measured on small Chinese "
         f"corpora; weight decay for {passes:.1f} passes"
     )
+    if share != 1:
+        advised |= {key: round(value * share, 6) for key, value in advised.items() if key.endswith("rate")}
+        why += f"; {share:g} of the rates for random weights, as these know something already"
     return choices.complete("optimizer", advised, why)
 
 

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from congling.core.units import show_seconds
+from congling.evals.collapse import warnings
 from congling.plan import tables
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric
@@ -160,22 +161,21 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def repetition(run: RunRecord) -> Iterator[Finding]:
-    """Samples that repeat one piece without end."""
-    if not run.samples:
-        return
-    last = max(sample.step for sample in run.samples)
-    final = [sample for sample in run.samples if sample.step == last]
-    looping = [sample for sample in final if repeats(sample.text)]
-    if looping:
-        yield Finding(
-            "warning",
-            "repeating-samples",
-            f"{len(looping)} of {len(final)} last samples repeat themselves: {looping[0].text[-24:]!r}",
-            "a model that knows little puts most probability on one frequent piece, and greedy or "
-            "cold sampling falls into its loop",
-            "train further; sample with temperature 0.8 and top-p 0.9, or a repetition penalty of 1.1",
-        )
+def collapse(run: RunRecord) -> Iterator[Finding]:
+    """Early signs of collapse in the numbers and texts of the run, and those seen while it trained."""
+    samples = [vars(sample) for sample in run.samples]
+    found = warnings(run.metrics, [{k: v for k, v in row.items() if v is not None} for row in samples])
+    yield from found
+    for event in run.events:
+        code, step = event.get("code"), numeric(event.get("step"))
+        if event.get("event") == "warning" and step is not None and code not in {one.code for one in found}:
+            yield Finding(
+                "note",
+                "warned-earlier",
+                f"warned at step {step:,.0f} of {str(code)[:40]}: {str(event.get('what', ''))[:200]}",
+                "at the end of the run this sign is gone, or there are no texts and numbers to see it in",
+                "look at the samples of that time if the run came out worse than expected",
+            )
 
 
 def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
@@ -208,27 +208,13 @@ def seconds_per_step(run: RunRecord) -> float | None:
     return steps[-1].tokens / steps[-1].step / statistics.median(speeds)
 
 
-def repeats(text: str) -> bool:
-    """Whether the end of a text is one piece of up to 8 characters over and over, for 16 characters or
-    more."""
-    tail = text.rstrip()[-48:]
-    for size in range(1, min(8, len(tail)) + 1):
-        piece = tail[-size:]
-        count = 1
-        while tail.endswith(piece * (count + 1)):
-            count += 1
-        if count >= 3 and count * size >= 16:
-            return True
-    return False
-
-
 RULES: tuple[Rule, ...] = (
     stuck,
     overfitting,
     not_finite,
     spikes,
     still_falling,
-    repetition,
+    collapse,
     slower_than_planned,
 )
 """Every rule, in the order of their findings within one severity."""

@@ -95,8 +95,9 @@ def make(
     *,
     seconds_per_step: float | None = None,
     peak_memory: float | None = None,
+    start: ModelConfig | None = None,
 ) -> Plan:
-    """Plan a recipe for a corpus and a machine.
+    """Plan a recipe for a corpus and a machine; ``start`` is a trained model to begin from.
 
     ``seconds_per_step`` and ``peak_memory`` (bytes of the process) are measured with the plan's own model and
     batch, where they are: plan once, measure, plan again.
@@ -104,9 +105,8 @@ def make(
     Raises:
         UserError: the recipe contradicts itself.
     """
-    advice = _fitted(
-        advise(recipe, corpus, machine, seconds_per_step=seconds_per_step), recipe, corpus, machine
-    )
+    advised = advise(recipe, corpus, machine, seconds_per_step=seconds_per_step, start=start)
+    advice = _fitted(advised, recipe, corpus, machine)
     cost = estimate(
         advice.model,
         advice.train,
@@ -116,7 +116,8 @@ def make(
         peak_memory=peak_memory,
     )
     situation = Situation(
-        advice.model, advice.train, corpus, machine, cost, recipe.budget, recipe.fixes_work,
+        advice.model, advice.train, corpus, machine, cost, recipe.budget,
+        recipe.fixes_work or start is not None, fresh=start is None,
         tokenizer_kind=recipe.tokenizer.kind, exports=recipe.exports,
     )  # fmt: skip
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
@@ -128,6 +129,7 @@ def measured(
     out: Path | str,
     probe: Callable[[str, str], Probe],
     measure: Callable[[ModelConfig, TrainConfig], Calibration],
+    start: ModelConfig | None = None,
 ) -> Plan:
     """Plan for this machine as measured: its matmul peak decides the model, real steps of it time and memory.
 
@@ -138,13 +140,14 @@ def measured(
         probe: device and precision to what the machine can do (:func:`congling.train.calibrate.probe`).
         measure: trains some steps (:func:`congling.train.calibrate.measure`); not called for a plan with
         an error.
+        start: a trained model to begin from.
 
     Raises:
         UserError: the recipe contradicts itself.
     """
     wanted = (str(recipe.train.get(key, "auto")) for key in ("device", "precision"))
     here = this_machine(out, probe(*wanted))
-    first = make(recipe, corpus, here)
+    first = make(recipe, corpus, here, start=start)
     if any(finding.severity == "error" for finding in first.findings):
         return first
     found = measure(first.model, first.train)
@@ -154,6 +157,7 @@ def measured(
         here,
         seconds_per_step=found.seconds_per_step,
         peak_memory=found.peak_memory_bytes,
+        start=start,
     )
 
 

@@ -54,6 +54,9 @@ class Sample:
     step: int
     prompt: str
     text: str
+    ended: bool | None = None
+    """Whether the model ended the text itself; None where that is not known."""
+    reward: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class RunRecord:
     """Content of ``results.json``: what stages measured after training, by name."""
     reference_lines: Mapping[str, float]
     """Bits per character by name: uniform, unigram, bigram, and floor where it is known."""
+    metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """All rows of ``metrics.jsonl`` as they stand there: what a method measures beyond the loss."""
 
     def seconds_at(self) -> dict[int, float]:
         """Wall-clock seconds of training by step, where the timing log has them.
@@ -124,6 +129,7 @@ def read(path: Path | str) -> RunRecord:
         plan=plan,
         results=_json(path / RESULTS_FILE),
         reference_lines={name: value for name in known if (value := numeric(known[name])) is not None},
+        metrics=metrics,
     )
 
 
@@ -205,4 +211,6 @@ def _held_out(row: Mapping[str, Any], tokens: Mapping[int, float]) -> HeldOutRow
 def _samples(row: Mapping[str, Any]) -> Iterator[Sample]:
     step, prompt, text = numeric(row.get("step")), row.get("prompt"), row.get("text")
     if step is not None and isinstance(prompt, str) and isinstance(text, str):
-        yield Sample(int(step), prompt, text)
+        ended = row.get("ended")
+        known = ended if isinstance(ended, bool) else None
+        yield Sample(int(step), prompt, text, known, numeric(row.get("reward")))

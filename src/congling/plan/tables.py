@@ -110,6 +110,8 @@ MUON_RATE, HEAD_RATE, SCALAR_RATE = 0.013, 0.004, 0.03
 pass (docs/log/2026-11-hlm-recipe.md)."""
 ADAMW_RATE = 3e-3
 """Peak AdamW rate at width 128, not swept; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
+START_SHARE = 0.3
+"""Share of these rates for weights that were trained before, pruned ones among them."""
 DEFAULT_BUDGET = 900.0
 """Seconds when a recipe gives no budget."""
 

@@ -100,6 +100,11 @@ class Packed(nn.Module):
             return rows
         return rows.view(self.heads, -1, 2, self.inputs).transpose(1, 2).reshape(rows.shape)
 
+    def square_lengths(self) -> Tensor:
+        """(R,) float32: Σ of the squares of each row."""
+        found = torch.cat([rows.square().sum(1) for _, rows in self.pieces()])
+        return found if self.heads is None else found.view(self.heads, -1, 2).transpose(1, 2).reshape(-1)
+
     def multiply(self, x: Tensor) -> Tensor:
         """``x @ matrixᵀ + bias`` with a gradient for x: (..., I) -> (..., R)."""
         kind = x.device.type

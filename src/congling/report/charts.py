@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_LEFT, _TOP, _BOTTOM = 58, 16, 44
+_LEFT, _TOP, _BOTTOM = 66, 16, 44
 _MARGIN, _LABELS = 18, 118  # at the right: without and with names of reference lines
-COLOURS = ("--c1", "--c2", "--c3", "--c4")
+COLOURS = tuple(f"--c{i}" for i in range(1, 9))
 _MOST_POINTS = 600
+_LINE, _LONGEST_NAME = 18, 40  # of the legend: units from line to line, characters of a name
 
 _STANDALONE = """<style>
-svg{--ink:#23272f;--soft:#6b7280;--grid:#e5e7eb;--paper:#fff;--c1:#2563eb;--c2:#d9480f;--c3:#0f766e;--c4:#9333ea;background:var(--paper)}
-@media(prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#9aa3af;--grid:#2f3540;--paper:#14171c;--c1:#7aa2ff;--c2:#ff9f68;--c3:#5fd0c0;--c4:#c99bff}}
+svg{--ink:#23272f;--soft:#6b7280;--grid:#e5e7eb;--paper:#fff;--c1:#2563eb;--c2:#d9480f;--c3:#0f766e;--c4:#9333ea;--c5:#b7791f;--c6:#be185d;--c7:#4d7c0f;--c8:#475569;background:var(--paper)}
+@media(prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#9aa3af;--grid:#2f3540;--paper:#14171c;--c1:#7aa2ff;--c2:#ff9f68;--c3:#5fd0c0;--c4:#c99bff;--c5:#ecc94b;--c6:#f687b3;--c7:#a3d65c;--c8:#b6c2d1}}
 text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC","Microsoft
 YaHei",sans-serif}
 </style>"""
@@ -50,17 +51,23 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     size: tuple[int, int] = (720, 320),
     standalone: bool = False,
+    legend_above: bool = False,
 ) -> str:
     """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
 
     References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering.
+    ``legend_above`` keeps many or long names out of the plane, which then is as high as without a legend; a
+    series has the colour of its place, also where one before it has no points.
     """
     series = [Series(one.name, thinned(finite(one.points)), one.dots, one.faint) for one in series]
-    series = [one for one in series if one.points]
+    coloured = [(one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series) if one.points]
+    series = [one for one, _ in coloured]
     if not series:
         return _empty(size, standalone)
     xs = [x for one in series for x, _ in one.points]
     low, high = y_range or _range([y for one in series for _, y in one.points], references)
+    legend, lines = _legend_above(coloured, size[0]) if legend_above else ("", 0)
+    size = (size[0], size[1] + _LINE * lines)
     x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
     frame = _Frame(
         min(xs),
@@ -69,12 +76,12 @@ def line_chart(
         max(high, y_ticks[-1]),
         size[0] - (_LABELS if references else _MARGIN),
         size[1] - _BOTTOM,
+        _TOP + _LINE * lines,
     )
     parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     parts += _references(frame, [line for line in references if frame.low <= line.value <= frame.high])
-    parts += [_line(frame, one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series)]
-    if len(series) > 1:
-        parts.append(_legend(frame, series))
+    parts += [_line(frame, one, colour) for one, colour in coloured]
+    parts.append(legend if legend_above or len(series) < 2 else _legend(frame, coloured))
     return _svg("".join(parts), f"{y_label} against {x_label}", size, standalone)
 
 
@@ -129,12 +136,13 @@ class _Frame:
     end: float
     """Right end of the plane."""
     bottom: float
+    top: float = _TOP
 
     def x(self, value: float) -> float:
         return _LEFT + (value - self.left) / (self.right - self.left) * (self.end - _LEFT)
 
     def y(self, value: float) -> float:
-        return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - _TOP)
+        return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - self.top)
 
 
 def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[float, float]:
@@ -145,7 +153,7 @@ def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[fl
     near = [line.value for line in references if low - 2 * margin <= line.value <= high + 2 * margin]
     low, high = min([low, *near]), max([high, *near])
     pad = 0.04 * (high - low) or 0.5
-    return low - pad, high + pad
+    return (max(0.0, low - pad) if low >= 0 else low - pad), high + pad
 
 
 def _axes(
@@ -175,7 +183,7 @@ def _axes(
         f'<text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle" '
         f'fill="var(--ink)">{escape(x_label)}</text>'
     )
-    middle = (_TOP + bottom) / 2
+    middle = (frame.top + bottom) / 2
     parts.append(
         f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" '
         f'fill="var(--ink)">{escape(y_label)}</text>'
@@ -203,7 +211,7 @@ def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
 
 
 def _line(frame: _Frame, one: Series, colour: str) -> str:
-    inside = [(frame.x(x), max(_TOP - 4.0, frame.y(y))) for x, y in one.points]
+    inside = [(frame.x(x), max(frame.top - 4.0, frame.y(y))) for x, y in one.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
     weight = 1.4 if one.faint else 2.2
     opacity = 0.75 if one.faint else 1
@@ -216,17 +224,32 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
     return drawn
 
 
-def _legend(frame: _Frame, series: Sequence[Series]) -> str:
-    parts = []
-    for i, one in enumerate(series):
-        y = _TOP + 8 + 18 * i
-        x = frame.end - 120
-        parts.append(
-            f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({COLOURS[i % len(COLOURS)]})" '
-            f'stroke-width="3"/>'
-        )
-        parts.append(f'<text x="{x + 28}" y="{y + 4}" fill="var(--ink)">{escape(one.name)}</text>')
-    return "".join(parts)
+def _legend(frame: _Frame, coloured: Sequence[tuple[Series, str]]) -> str:
+    x = frame.end - 120
+    return "".join(
+        _entry(x, _TOP + 8 + _LINE * i, one.name, colour) for i, (one, colour) in enumerate(coloured)
+    )
+
+
+def _legend_above(coloured: Sequence[tuple[Series, str]], width: float) -> tuple[str, int]:
+    """Names side by side over the plane, and how many lines they take."""
+    parts: list[str] = []
+    x, line = float(_LEFT), 0
+    for one, colour in coloured:
+        name = one.name if len(one.name) <= _LONGEST_NAME else one.name[: _LONGEST_NAME - 1] + "…"
+        needed = 46 + sum(12 if ord(letter) > 0x2E7F else 7 for letter in name)
+        if parts and x + needed > width:
+            x, line = float(_LEFT), line + 1
+        parts.append(_entry(x, _TOP - 4 + _LINE * line, name, colour))
+        x += needed
+    return "".join(parts), line + 1
+
+
+def _entry(x: float, y: float, name: str, colour: str) -> str:
+    return (
+        f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="var({colour})" stroke-width="3"/>'
+        f'<text x="{x + 28}" y="{y + 4}" fill="var(--ink)">{escape(name)}</text>'
+    )
 
 
 def _empty(size: tuple[int, int], standalone: bool) -> str:

@@ -125,8 +125,8 @@ def _charts(run: RunRecord) -> list[Chart]:
     at = run.seconds_at()
     minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.steps if row.step in at]
     held_minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.held_out if row.step in at]
-    charts = [
-        _chart(
+    return [
+        chart(
             "Loss",
             "loss",
             [Series("training", train, faint=True), Series("held out", held_out, dots=True)],
@@ -134,7 +134,7 @@ def _charts(run: RunRecord) -> list[Chart]:
             y_label="bits per character",
             references=references,
         ),
-        _chart(
+        chart(
             "Loss over time",
             "loss-time",
             [Series("training", minutes, faint=True), Series("held out", held_minutes, dots=True)],
@@ -143,7 +143,7 @@ def _charts(run: RunRecord) -> list[Chart]:
             references=references,
             size=SMALL,
         ),
-        _chart(
+        chart(
             "Learning rate",
             "rate",
             [Series("rate", [(row.step, row.rate) for row in run.steps])],
@@ -152,7 +152,7 @@ def _charts(run: RunRecord) -> list[Chart]:
             y_range=(0.0, 1.0),
             size=SMALL,
         ),
-        _chart(
+        chart(
             "Gradient norm",
             "gradient",
             [Series("norm", [(row.step, row.gradient_norm) for row in run.steps], faint=True)],
@@ -160,7 +160,7 @@ def _charts(run: RunRecord) -> list[Chart]:
             y_label="norm before clipping",
             size=SMALL,
         ),
-        _chart(
+        chart(
             "Speed",
             "speed",
             [Series("tokens/s", _points(run, "step", "tokens_per_second"), faint=True)],
@@ -169,10 +169,10 @@ def _charts(run: RunRecord) -> list[Chart]:
             size=SMALL,
         ),
     ]
-    return charts
 
 
-def _chart(title: str, name: str, series: Sequence[Series], **options: Any) -> Chart:
+def chart(title: str, name: str, series: Sequence[Series], **options: Any) -> Chart:
+    """Draw a chart both ways; ``options`` as :func:`congling.report.charts.line_chart` takes them."""
     return Chart(
         title, f"{name}.svg", line_chart(series, **options), line_chart(series, standalone=True, **options)
     )

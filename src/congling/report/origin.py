@@ -16,7 +16,7 @@ def how_to_reproduce(run: RunRecord) -> str:
     """Name and value a line, from the newest checkpoint's manifest and from here; unknown ones left out."""
     lines = []
     for manifest in sorted(run.path.glob(f"checkpoints/step-{'[0-9]' * 8}/MANIFEST.json"))[-1:]:
-        facts = _manifest(manifest)
+        facts = manifest_of(manifest.parent)
         command = facts.get("command")
         if isinstance(command, list):
             lines.append("command      " + " ".join(map(str, command)))
@@ -28,9 +28,10 @@ def how_to_reproduce(run: RunRecord) -> str:
     return "\n".join([*lines, f"machine      {machine.description()}"])
 
 
-def _manifest(file: Path) -> Mapping[str, Any]:
+def manifest_of(directory: Path) -> Mapping[str, Any]:
+    """What the manifest of a directory says; nothing where there is none, or it is damaged."""
     try:
-        return mapping(json.loads(file.read_bytes()[:_LARGEST_MANIFEST]))
+        return mapping(json.loads((directory / "MANIFEST.json").read_bytes()[:_LARGEST_MANIFEST]))
     except (OSError, ValueError, RecursionError):
         return {}
 

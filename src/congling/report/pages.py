@@ -5,10 +5,13 @@ Markdown by backslashes, and longer text as a code block.
 """
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment
+from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
 from congling.core.artifact import write_text
@@ -31,19 +34,29 @@ def write(run: RunRecord, out: Path | str) -> Path:
 
 
 def html(found: Content) -> str:
-    """Return the page; only our own style sheet and charts enter it unescaped."""
-    environment = Environment(autoescape=True, trim_blocks=False)
-    charts = [{"title": chart.title, "svg": Markup(chart.svg)} for chart in found.charts]
-    return environment.from_string(_resource("page.html.jinja")).render(
-        vars(found) | {"charts": charts, "style": Markup(_resource("style.css"))}
-    )
+    """Return the page of a report."""
+    return html_page("page.html.jinja", vars(found))
 
 
 def markdown(found: Content) -> str:
-    """Return the Markdown text."""
-    environment = Environment(autoescape=False)
-    environment.filters |= {"md": markdown_line, "block": markdown_block}
-    text = environment.from_string(_resource("page.md.jinja")).render(vars(found))
+    """Return the Markdown text of a report."""
+    return markdown_page("page.md.jinja", vars(found))
+
+
+def html_page(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in a page; only our own style sheet and charts enter it unescaped."""
+    environment = Environment(autoescape=True, trim_blocks=False, loader=FunctionLoader(_resource))
+    charts = [{"title": chart.title, "svg": Markup(chart.svg)} for chart in values["charts"]]
+    return environment.get_template(template).render(
+        {**values, "charts": charts, "style": Markup(_resource("style.css"))}
+    )
+
+
+def markdown_page(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in a Markdown text."""
+    environment = Environment(autoescape=False, loader=FunctionLoader(_resource))
+    environment.filters |= {"md": markdown_line, "block": markdown_block, "file": quote}
+    text = environment.get_template(template).render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

@@ -154,11 +154,18 @@ def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> "
     if not lora:
         return model
     from congling.interop.adapters import read_any
+    from congling.interop.gguf.packing import rounded
+    from congling.quant.mixtures import PLAIN
+    from congling.transform.adapter import common_packing
     from congling.transform.merge import merged
 
     architecture = model.facts.get("architecture")
     adapters = [(read_any(path, model.config, architecture), strength) for path, strength in lora]
-    return replace(model, weights=merged(model.weights, adapters))
+    packing, weights = common_packing(adapter for adapter, _ in adapters), model.weights
+    dense = set(model.facts.get("types", ())) <= PLAIN  # a GGUF file is rounded already
+    if packing is not None and dense:  # what an adapter was trained beside is what it is merged into
+        weights = rounded(weights, model.config, packing)
+    return replace(model, weights=merged(weights, adapters))
 
 
 def _model(
@@ -205,6 +212,8 @@ def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrit
         )
     adapter = adapters.read_any(source, config, architecture)
     notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]
+    if adapter.packed_base is not None:  # no foreign format can say so
+        notes.append(f"it belongs to its base as a GGUF file of type {adapter.packed_base}")
     return Conversion(out, tuple(notes))
 
 

@@ -5,9 +5,11 @@
     congling data inspect book.txt
     congling data make book.txt data.split.validation=8 data.split.order=last --out runs/book/documents
     congling data make smallworld data.smallworld.size=2MB --out runs/world/documents
+    congling data rows --kind pairs --count 2000 --seed 1 --out pairs.jsonl
+    congling data inspect rows.jsonl --tokenizer runs/book --context 256
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +21,13 @@ from congling.core.artifact import Artifact
 from congling.core.config import build, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import plural, show_bytes
-from congling.data import corpus, inspection
+from congling.data import corpus, inspection, row_display, row_inspection
 from congling.data.config import DataConfig
 from congling.data.inspection import Inspection
 from congling.data.smallworld import rows as small_rows
 from congling.data.smallworld.rows import RowsConfig
+from congling.tokenizer import store
+from congling.tokenizer.templates import with_template
 
 FILES = 12  # files listed one by one
 EXCERPT = 60  # characters
@@ -46,9 +50,61 @@ def make(
     say(console, f"wrote {made.path}")
 
 
-def inspect(sources: _Sources) -> None:
+def inspect(
+    sources: _Sources,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A tokenizer, run or checkpoint: show rows as they would be learnt.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Chat template: chatml, qwen, llama2, llama3, chatglm, none, a .jinja file."),
+    ] = None,
+    context: Annotated[int | None, typer.Option(help="Most tokens of a row.", min=8)] = None,
+) -> None:
     """Show what a corpus holds and how it would be read, without writing anything."""
-    show(inspection.inspect(configured(sources)), Console())
+    config, console = configured(sources), Console()
+    if tokenizer is None:
+        if template is not None or context is not None:
+            raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
+        show(inspection.inspect(config), console)
+        if talks := row_inspection.first_conversations(config):
+            row_display.show_roles(talks, console)
+        return
+    opened = store.load(tokenizer_at(tokenizer))
+    if template is not None:
+        opened = with_template(opened, _template(template))
+    found = row_inspection.inspect(config, opened, context)
+    show_files(found.findings.as_json(), console)
+    row_display.show(found, console)
+
+
+def tokenizer_at(path: Path) -> Path:
+    """The tokenizer directory that a path means: itself, that of a checkpoint, or of a run's checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    for place in (path, path / "run"):
+        for pointer in ("BEST", "LATEST"):
+            if (place / pointer).is_file():
+                name = (place / pointer).read_text(encoding="utf-8").strip()
+                return place / "checkpoints" / Path(name).name / "tokenizer"
+    if (path / store.FILE).is_file():
+        return path
+    if (path / "tokenizer").is_dir():
+        return path / "tokenizer"
+    hint = "name a tokenizer directory, a checkpoint or a run"
+    raise UserError("there is no tokenizer here", value=str(path), hint=hint)
+
+
+def _template(name: str) -> str:
+    """A template's name or source; that of a file which ends in ``.jinja``."""
+    if not name.endswith(".jinja"):
+        return name
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the chat template cannot be read ({type(error).__name__})", value=name) from None
 
 
 def rows(
@@ -59,18 +115,28 @@ def rows(
     script: Annotated[str, typer.Option(help="hans or hant.")] = "hans",
     mix: Annotated[str, typer.Option(help="Shares by kind: questions=1,arithmetic=2,couplets=1.")] = "",
     wordings: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
+    contents: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
-    values: dict[str, Any] = {"kind": kind, "count": count, "seed": seed, "script": script}
-    if mix:
-        values["mix"] = _shares(mix)
-    config = build(RowsConfig, values | {"wordings": wordings}, where="data rows")
+    values = {"kind": kind, "count": count, "seed": seed, "script": script, "mix": mix}
+    config = rows_configured(values | {"wordings": wordings, "contents": contents})
     size = small_rows.write(config, out, overwrite=overwrite)
     say(
         Console(),
         f"wrote {config.count:,} {plural(config.count, 'row')} of {kind} ({show_bytes(size)}) to {out}",
     )
+
+
+def rows_configured(options: Mapping[str, Any]) -> RowsConfig:
+    """The options of ``rows`` as they stand on a command line; ``mix`` is one text, the defaults where empty.
+
+    Raises:
+        UserError: a wrong value.
+    """
+    values = {key: value for key, value in options.items() if key in RowsConfig.model_fields}
+    mix = values.pop("mix", "")
+    return build(RowsConfig, values | ({"mix": _shares(mix)} if mix else {}), where="data rows")
 
 
 def _shares(text: str) -> dict[str, str]:

@@ -52,7 +52,7 @@ def command(
     from congling.methods.ending import show_end
 
     recipe = read_recipe(settings or [], data or [])
-    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base, unit="")
+    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:
@@ -141,6 +141,7 @@ def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
     from congling.evals.answers import answers
     from congling.methods import pairs as shared
     from congling.methods.session import Work, fingerprint
+    from congling.train.metrics import Yardsticks
     from congling.train.objectives.preference import preference
 
     train, tokenizer = config.train, session.opened.tokenizer
@@ -156,7 +157,8 @@ def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
         sample = answers(tokenizer, rows.questions, train)
     labels = [str(row.good) for row in (*rows.train, *rows.validation) if not isinstance(row, tuple)]
     data = fingerprint(_examples((*rows.train, *rows.validation)), *labels)
-    return Work(batches, objective, data, evaluate=evaluate, sample=sample)
+    yardsticks = Yardsticks(loss_unit=f"{config.preference.loss} loss")
+    return Work(batches, objective, data, evaluate=evaluate, sample=sample, yardsticks=yardsticks)
 
 
 def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequence[Any]) -> Any:

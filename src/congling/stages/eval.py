@@ -1,11 +1,17 @@
-"""Score a model on held-out text, beside the reference lines of the same text, and measure what it copies.
+"""Score a model: held-out loss beside reference lines, or any of a dozen tasks, each with its interval.
 
-Reads a run or checkpoint and its shards, remembers the result in the run's ``results.json``::
+Reads a run or checkpoint, and its shards and documents or files; remembers the results in the run's
+``results.json``::
 
     congling eval runs/book
     congling eval runs/book/run --shards runs/book/shards --documents runs/book/documents
+    congling eval runs/book --tasks continuation,memorisation --data dictionary.jsonl --limit 100
+    congling eval runs/world --tasks questions,arithmetic,couplets
+    congling eval runs/book --tasks choice,letter --data cmmlu.jsonl --few-shot solved.jsonl --shots 5
+    congling eval runs/book --tasks list
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +20,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congling.core.errors import UserError
-from congling.core.units import plural
 
 if TYPE_CHECKING:
+    from congling.data.findings import Findings
     from congling.evals.copying import CopyReport
     from congling.evals.loss import LossReport
     from congling.evals.rules import RuleReport
+    from congling.evals.scores import Score
+
+SCORES = "scores"
+"""Name of the scores of tasks in ``results.json``: a table by the name of each score."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +62,135 @@ def command(
     copying: Annotated[
         bool, typer.Option(help="Also generate text and measure how much of it is copied.")
     ] = True,
+    tasks: Annotated[
+        str | None, typer.Option(help="Measure these instead, separated by commas; `list` shows all.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[TASK=]FILE", help="Texts or questions to measure with; repeatable."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Cases of each task, 200 by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the cases: equal seeds, equal scores.")] = 0,
+    by: Annotated[str, typer.Option(help="domains: the field that tells them apart, or `file`.")] = "kind",
+    prefixes: Annotated[str, typer.Option(help="continuation: tokens that are given.")] = "50,100,200",
+    few_shot: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="choice: solved questions; repeatable.")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, help="choice: how many of them are shown.")] = 0,
+    chat: Annotated[
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Ask through the template; by default if tuned for it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores of tasks as JSON.")] = False,
 ) -> None:
-    """Score a model on held-out text."""
+    """Score a model on held-out text, or by tasks."""
     from rich.console import Console
 
-    found = run(
-        model,
-        shards,
-        documents=documents,
-        split=split,
-        context=context,
-        limit_tokens=limit_tokens,
-        copying=copying,
-    )
-    Console().print(table(found, split))
+    console = Console()
+    if tasks is None and data:
+        tasks = "domains"
+    if tasks is None:
+        found = run(
+            model,
+            shards,
+            documents=documents,
+            split=split,
+            context=context,
+            limit_tokens=limit_tokens,
+            copying=copying,
+        )
+        console.print(table(found, split))
+        return
+    if tasks.strip() == "list":
+        console.print(_listed())
+        return
+    settings = {
+        "seed": seed, "by": by, "prefixes": _numbers(prefixes), "examples": tuple(few_shot or ()),
+        "shots": shots, **({} if limit is None else {"limit": limit}),
+    }  # fmt: skip
+    scores, findings = measure(model, tasks, data or (), documents=documents, chat=chat, **settings)
+    _show(scores, findings, console, as_json)
+
+
+def measure(
+    model: Path | str,
+    tasks: str,
+    data: Sequence[str] = (),
+    *,
+    documents: Path | str | None = None,
+    chat: bool | None = None,
+    **settings: Any,
+) -> "tuple[list[Score], Findings]":
+    """Measure tasks (names separated by commas), and remember their scores in the run's ``results.json``.
+
+    Args:
+        model: a run, a checkpoint or a GGUF file.
+        tasks: of ``congling.evals.tasks``.
+        data: files of texts or questions; ``task=file`` for one task alone.
+        documents: those the model was trained on; by default those beside the run.
+        chat: ask through the chat template; by default if the model was tuned for it.
+        settings: other fields of ``congling.evals.bench.Bench``.
+
+    Returns:
+        The scores, and what had to be left out on the way.
+
+    Raises:
+        UserError: no model, an unknown task, or a task lacks what it measures with.
+    """
+    from congling.evals import tasks as registry
+    from congling.evals.bench import Bench
+    from congling.infer.checkpoints import load_checkpoint
+    from congling.plan import record
+
+    names = registry.named(tasks)
+    loaded = load_checkpoint(model)
+    place = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
+    asked = loaded.tuned_for_chat if chat is None else chat
+    bench = Bench(loaded, documents=None if place is None else Path(place), chat=asked, **settings)
+    scores = registry.run(bench, names, data)
+    folder = loaded.checkpoint.path.parent.parent
+    if (folder / "metrics.jsonl").is_file():
+        known = record.mapping(record.read(folder).results.get(SCORES))
+        fresh = {score.name: score.to_json() for score in scores}
+        record.add_result(folder, SCORES, {**known, **fresh})
+    return scores, bench.findings
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise UserError("prefixes are whole numbers of tokens", value=text, hint="such as --prefixes 50,100")
+    return numbers
+
+
+def _listed() -> Any:
+    from rich.table import Table
+
+    from congling.evals.tasks import TASKS
+
+    table = Table("task", "what it measures", "needs")
+    for name, task in TASKS.items():
+        table.add_row(name, task.summary, task.needs)
+    return table
+
+
+def _show(scores: "Sequence[Score]", findings: "Findings", console: Any, as_json: bool) -> None:
+    from congling.evals.tables import problem_lines, score_tables
+
+    if as_json:
+        content = {
+            "scores": [score.to_json() for score in scores],
+            "left_out": findings.as_json()["problems"],
+        }
+        print(json.dumps(content, ensure_ascii=False, indent=1))
+        return
+    for one in score_tables(scores):
+        console.print(one)
+    for line in problem_lines(findings):
+        console.print(line, style="dim", highlight=False, markup=False)
 
 
 def run(
@@ -164,26 +289,9 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
 
 def table(found: Evaluation, split: str) -> Any:
     """The loss beside the reference lines, as a table for the terminal."""
-    from rich.table import Table
+    from congling.evals.tables import loss_table
 
-    table = Table(
-        "model", "bits/character", "bits/byte", "nats/token", "perplexity", title=f"loss on {split} text"
-    )
-    for name, value in found.lines.items():
-        table.add_row(f"{name} (reference)", f"{value:.3f}", "", "", "", style="dim")
-    loss = found.loss
-    table.add_row(
-        "this model",
-        f"{loss.bits_per_character:.3f}",
-        f"{loss.bits_per_byte:.3f}",
-        f"{loss.nats_per_token:.4f}",
-        f"{loss.perplexity:,.1f}",
-        style="bold",
-    )
-    table.caption = (
-        f"{loss.tokens:,} {plural(loss.tokens, 'token')}, "
-        f"{loss.characters:,} {plural(loss.characters, 'character')}"
-    )
+    table = loss_table(found.loss, found.lines, split)
     if found.copying is not None:
         table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
     if found.copying is not None and found.copying.longest:

@@ -55,7 +55,7 @@ def command(
 
     recipe = read_recipe(settings or [], data or [], reward or [])
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
-    show_end(tuned, base, gain="reward")
+    show_end(tuned, base)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> PPORecipe:

@@ -128,6 +128,7 @@ def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
     from congling.infer.reward_model import scored_at_its_end
     from congling.methods import pairs as shared
     from congling.methods.session import Work, fingerprint
+    from congling.train.metrics import Yardsticks
     from congling.train.objectives.reward import BradleyTerry
     from congling.transform.scalar_head import attach_head, save_with_head
 
@@ -146,4 +147,5 @@ def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
     return Work(
         batches(rows.train), objective, fingerprint(shared.sides_of((*rows.train, *rows.validation))),
         evaluate=evaluate, facts={"reward": True}, save_model=save_with_head,
+        yardsticks=Yardsticks(loss_unit="loss"),
     )  # fmt: skip

@@ -5,6 +5,7 @@ Only answers are learnt; of plain texts, every token. A GGUF base stays packed, 
     congling sft base.gguf --data rows.jsonl --out runs/poet adapter.rank=8
     congling sft runs/book --data rows.jsonl --data poems.txt --out runs/poet train.steps=300
     congling sft runs/book examples/lora.toml --data rows.jsonl --out runs/poet
+    congling sft runs/book --data rows.jsonl --out runs/poet template=llama3 neftune=5
 
 The same command goes on after an interruption.
 """
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import PositiveFloat
 
 from congling.core.config import build
 from congling.methods import recipe as recipes
 from congling.methods.options import Base, Force, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.train.config import TrainConfig
+from congling.transform.config import LongLoRAConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +31,26 @@ if TYPE_CHECKING:
     from congling.methods.session import Session, Tuned, Work
     from congling.plan.tuning import TuningFacts
     from congling.train.bases import OpenedBase
+
+
+class SFTRecipe(TuningRecipe):
+    """A tuning recipe with what only ``sft`` has."""
+
+    template: str | None = None
+    """Chat template to learn in place of the base's own: ``chatml``, ``llama2``, ``llama3``, ``qwen``,
+    ``chatglm``, ``none``, or Jinja source."""
+    neftune: PositiveFloat | None = None
+    """Noise on embeddings while training (NEFTune): its length for one example, 5 to 15 in the paper."""
+    longlora: LongLoRAConfig | None = None
+    """Attention in shifted groups while training."""
+
+
+class SFTConfig(TuningConfig):
+    """All that determines the run, besides the contents of base and data."""
+
+    template: str | None = None
+    neftune: PositiveFloat | None = None
+    longlora: LongLoRAConfig | None = None
 
 
 def command(
@@ -44,20 +67,21 @@ def command(
     from congling.methods.ending import show_end
 
     recipe = read_recipe(settings or [], data or [])
-    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    show_end(tuned, base, unit="nats/token")
 
 
-def read_recipe(settings: Sequence[str], data: Sequence[str]) -> TuningRecipe:
+def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:
     """See :func:`congling.methods.recipe.read_recipe`.
 
     Raises:
         UserError: settings and data do not fit, or there is no data.
     """
-    return recipes.read_recipe(TuningRecipe, settings, data)
+    return recipes.read_recipe(SFTRecipe, settings, data)
 
 
 def run(
-    base: Path | str, recipe: TuningRecipe, out: Path | str, *, console: "Console | None" = None,
+    base: Path | str, recipe: SFTRecipe, out: Path | str, *, console: "Console | None" = None,
     must_resume: bool = False, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
@@ -82,6 +106,8 @@ def run(
 
     require_sound_table(recipe)
     opened = open_base(base)
+    if recipe.template is not None:
+        opened = opened.under_template(recipe.template)
     examples = _examples(recipe, opened)
     facts = _facts(opened, examples)
     config = _filled_in(recipe, facts, examples)
@@ -93,14 +119,19 @@ def run(
         if console is not None and session.backend.rank == 0:
             show(facts, examples, config.train, findings, adapter=adapter, learnt=session.learnt,
                  console=console)  # fmt: skip
-        return session.train(_work(session, examples), out, must_resume=must_resume)
+        return session.train(_work(session, config, examples), out, must_resume=must_resume)
 
 
-def _examples(recipe: TuningRecipe, opened: "OpenedBase") -> "Examples":
+def _examples(recipe: SFTRecipe, opened: "OpenedBase") -> "Examples":
     from congling.data import chats
     from congling.plan.tuning import context_of
+    from congling.tokenizer.templates import checked
 
-    return chats.read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    fit = checked(opened.tokenizer)
+    examples = chats.read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    if examples.conversations:
+        examples.findings.notes.extend(fit.notes)
+    return examples
 
 
 def _facts(opened: "OpenedBase", examples: "Examples") -> "TuningFacts":
@@ -117,7 +148,7 @@ def _facts(opened: "OpenedBase", examples: "Examples") -> "TuningFacts":
     )  # fmt: skip
 
 
-def _filled_in(recipe: TuningRecipe, facts: "TuningFacts", examples: "Examples") -> TuningConfig:
+def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:
     """The configuration with everything decided."""
     from congling.data.examples import packed
     from congling.plan.tuning import settings
@@ -129,8 +160,9 @@ def _filled_in(recipe: TuningRecipe, facts: "TuningFacts", examples: "Examples")
         recipe.train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs,
         steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
-    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train}
-    return build(TuningConfig, decided, where="recipe")
+    own = {"template": recipe.template, "neftune": recipe.neftune, "longlora": recipe.longlora}
+    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **own}
+    return build(SFTConfig, decided, where="recipe")
 
 
 def _batches(train: TrainConfig, examples: "Examples", pad: int) -> Any:
@@ -142,14 +174,19 @@ def _batches(train: TrainConfig, examples: "Examples", pad: int) -> Any:
     )  # fmt: skip
 
 
-def _work(session: "Session", examples: "Examples") -> "Work":
+def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work":
     from congling.evals.answers import answers, held_out_loss
     from congling.evals.periodic import continuations
     from congling.methods.session import Work, fingerprint
     from congling.train.metrics import Yardsticks
     from congling.train.objectives.next_token import next_token
+    from congling.train.objectives.noisy import neftune
+    from congling.transform.longlora import shift
 
-    train, tokenizer = session.config.train, session.opened.tokenizer
+    train, tokenizer = config.train, session.opened.tokenizer
+    if config.longlora is not None:
+        shift(session.model, config.longlora, train.context)
+    objective = next_token if config.neftune is None else neftune(next_token, config.neftune)
     evaluate = sample = None
     if examples.validation:
         evaluate = held_out_loss(examples.validation, train, next_token, session.backend.place)
@@ -159,7 +196,7 @@ def _work(session: "Session", examples: "Examples") -> "Work":
         sample = answers(tokenizer, examples.questions, train)
     return Work(
         _batches(train, examples, tokenizer.pad_id),
-        next_token,
+        objective,
         fingerprint((*examples.train, *examples.validation)),
         evaluate=evaluate,
         sample=sample,

@@ -95,6 +95,17 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
     return Rendered([*prefix, *ids], [False] * len(prefix) + answered, ended)
 
 
+def written(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, answer_next: bool = False
+) -> Iterator[tuple[str, Message | None]]:
+    """What the template writes, piece by piece: its own text with None, or "" with the message put in there.
+
+    Raises:
+        UserError: the template is broken, or refuses these messages.
+    """
+    return _parts(tokenizer, messages, answer_next=answer_next)
+
+
 def whole_template(tokenizer: Tokenizer) -> str:
     """The chat template for programs that put nothing before a conversation by themselves (transformers).
 

@@ -75,3 +75,14 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     if tokenizer.kind == "bpe":
         content["pre_tokenizer"] = PRE_TOKENIZER
     (folder / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write(tokenizer: Tokenizer, out: Path | str, *, overwrite: bool = False) -> Tokenizer:
+    """Write a tokenizer directory, chat template included, and open what was written.
+
+    Raises:
+        UserError: something is at ``out`` already and is not to be replaced.
+    """
+    with artifact.writing(out, "tokenizer", overwrite=overwrite) as folder:
+        save(tokenizer, folder)
+    return load(out)

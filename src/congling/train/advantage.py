@@ -3,7 +3,7 @@ a value head expected (PPO). Plain numpy."""
 
 # A answers, G answers to a prompt, L tokens of an answer
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,10 +13,20 @@ _LEAST = 1e-4
 """Added to a deviation: a group of equal rewards has none (as in TRL)."""
 
 
-def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig) -> np.ndarray:
+Total = Callable[[float], float]
+"""A number to its sum over all processes."""
+
+
+def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig, total: Total = float) -> np.ndarray:
     """(A,) rewards to advantages: less the mean of their group, and scaled as configured.
 
     Rewards that are no numbers (a function failed) count nothing and get 0.
+
+    Args:
+        rewards: group after group.
+        group: answers to a prompt.
+        config: the scale.
+        total: sums over processes, where the deviation is that of a batch they share.
     """
     table = rewards.reshape(-1, group)
     known = np.isfinite(table)
@@ -27,9 +37,8 @@ def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig) -> np.
         spread = np.sqrt((centred**2).sum(1, keepdims=True) / np.maximum(1, each - 1))
         centred = centred / (spread + _LEAST)
     elif config.scale == "batch":
-        mean = counted.sum() / max(1, known.sum())
-        total = np.where(known, table - mean, 0.0)
-        centred = centred / (np.sqrt((total**2).sum() / max(1, known.sum() - 1)) + _LEAST)
+        _, squares, count = _moments(rewards[np.isfinite(rewards)], total)
+        centred = centred / (np.sqrt(squares / max(1, count - 1)) + _LEAST)
     return centred.reshape(-1).astype(np.float32)
 
 
@@ -79,8 +88,15 @@ def generalised(
     return advantages, returns
 
 
-def whitened(advantages: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Mean 0 and deviation 1 over all tokens together."""
-    every = np.concatenate(advantages)
-    mean, spread = every.mean(), every.std()
+def whitened(advantages: Sequence[np.ndarray], total: Total = float) -> list[np.ndarray]:
+    """Mean 0 and deviation 1 over all tokens together, those of other processes included."""
+    mean, squares, count = _moments(np.concatenate(advantages), total)
+    spread = np.sqrt(squares / max(1, count))
     return [((one - mean) / (spread + 1e-8)).astype(np.float32) for one in advantages]
+
+
+def _moments(values: np.ndarray, total: Total) -> tuple[float, float, float]:
+    """Mean, sum of squared differences from it, and number, over all processes."""
+    count = float(total(float(len(values))))
+    mean = float(total(float(values.sum(dtype=np.float64)))) / max(1.0, count)
+    return mean, float(total(float(((values - mean) ** 2).sum(dtype=np.float64)))), count

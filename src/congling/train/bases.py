@@ -1,7 +1,7 @@
 """Opening what is trained further: a checkpoint, a run, or a GGUF file whose weights stay packed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from congling.core.artifact import Artifact, file_hash
@@ -11,6 +11,7 @@ from congling.interop.adapter_directory import Base
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.templates import with_template
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class OpenedBase:
     """Bytes its weights take in memory."""
     build: Callable[[int], Transformer]
     """The model, given the longest row it will be trained on."""
+    template: str | None = None
+    """Chat template that was put in place of the base's own."""
 
     @property
     def identity(self) -> Base:
@@ -41,6 +44,15 @@ class OpenedBase:
     def tokenizer_directory(self) -> Path | None:
         """To be copied into checkpoints of the whole model; a file has none."""
         return None if self.packed else self.artifact.path / "tokenizer"
+
+    def under_template(self, name: str) -> "OpenedBase":
+        """The same base with another chat template, by name or as Jinja source.
+
+        Raises:
+            UserError: no such template, or nothing in the vocabulary can end an answer under it.
+        """
+        changed = with_template(self.tokenizer, name)
+        return replace(self, tokenizer=changed, template=changed.chat_template)
 
 
 def open_base(path: Path | str) -> OpenedBase:

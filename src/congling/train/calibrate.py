@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from congling.model.config import ModelConfig, flops_per_token
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single, choose_device, choose_precision
 from congling.train.config import TrainConfig
-from congling.train.loop import Trainer
+from congling.train.loop import Objective, Trainer
 from congling.train.measurement import Calibration, Probe
 from congling.train.objectives.next_token import next_token
 
@@ -25,14 +26,13 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
     out = torch.empty_like(a)
     best, end = float("inf"), time.perf_counter() + seconds
     torch.mm(a, b, out=out)
-    while True:  # once at least: on a busy machine the first product alone may take longer than all the time
+    while best == float("inf") or time.perf_counter() < end:  # once at least, however busy the machine
         _wait(device)
         start = time.perf_counter()
         torch.mm(a, b, out=out)
         _wait(device)
         best = min(best, time.perf_counter() - start)
-        if time.perf_counter() >= end:
-            return 2 * size**3 / best
+    return 2 * size**3 / best
 
 
 def probe(device: str = "auto", precision: str = "auto") -> Probe:
@@ -50,13 +50,20 @@ def probe(device: str = "auto", precision: str = "auto") -> Probe:
     return replace(found, accelerator=gpu.name, accelerator_memory=gpu.total_memory)
 
 
-def measure(model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0) -> Calibration:
-    """Train on random tokens for about ``seconds`` (two steps at least) and report the median step."""
+def measure(
+    model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0,
+    objective: Callable[[torch.device], Objective] | None = None,
+) -> Calibration:  # fmt: skip
+    """Train on random tokens for about ``seconds`` (two steps at least) and report the median step.
+
+    ``objective`` makes what is minimised for a device; by default the next token's loss.
+    """
     backend = Single(config)
     peak = matmul_peak(backend.device, backend.dtype)
     transformer = Transformer(model)
     transformer.checkpoint_blocks(config.checkpointing)
-    trainer = Trainer(transformer, _RandomBatches(model, config), next_token, config, backend, ahead=0)
+    minimised = next_token if objective is None else objective(backend.device)
+    trainer = Trainer(transformer, _RandomBatches(model, config), minimised, config, backend, ahead=0)
     times: list[float] = []
     first = _timed_step(trainer)  # compiles, allocates: not part of the pace
     while len(times) < 1 or sum(times) + first < seconds:

@@ -3,9 +3,9 @@
 Imports no torch, so that ``plan`` and ``--help`` stay quick. Every stage that learns takes this same table.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from congling.core.config import Config
 
@@ -121,8 +121,12 @@ class TrainConfig(Config):
     evaluate_tokens: PositiveInt | None = None
     """Held-out tokens scored each time, spread over all of them; all when not given."""
     hand_on: Literal["best", "last"] = "best"
-    """Which weights the run gives away: those of the lowest held-out loss; or the last, where a text is to be
-    learnt by heart and held-out text says nothing."""
+    """Which weights the run gives away: those of the best look at held-out text; or the last, where a text is
+    to be learnt by heart and held-out text says nothing."""
+    choose: Annotated[str, Field(min_length=1)] = "loss"
+    """Which held-out number says what is best: ``loss``, or another that is measured, such as ``score``."""
+    patience: PositiveInt | None = None
+    """Looks in a row without a better one after which the run ends early; never when not given."""
     sample_every: PositiveInt | None = None
     """Steps between samples; six times in a run when not given."""
     sample_prompts: tuple[str, ...] = ()
@@ -131,6 +135,12 @@ class TrainConfig(Config):
     """Steps between reads of the metrics from the device; 1 on a CPU and 10 on a GPU when not given."""
     max_skipped: PositiveInt = 10
     """Consecutive steps without a finite gradient after which the run gives up."""
+
+    @model_validator(mode="after")
+    def _patience_has_a_best(self) -> Self:
+        if self.patience is not None and self.hand_on == "last":
+            raise ValueError('patience waits for a better checkpoint, which hand_on = "last" does not keep')
+        return self
 
     @property
     def tokens_per_step(self) -> int:

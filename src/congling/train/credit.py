@@ -10,7 +10,8 @@ from congling.train.advantage import divisor, generalised, group_advantages, ove
 from congling.train.backends.single import Single
 from congling.train.objectives.config import GRPOConfig, PPOConfig, RolloutConfig
 from congling.train.reference import Reference
-from congling.train.rollout import MICRO_TOKENS, RolloutBatch, Round
+from congling.train.rollout import MICRO_TOKENS, RolloutBatch
+from congling.train.rounds import Round
 
 
 class GroupCredit:
@@ -32,7 +33,7 @@ class GroupCredit:
         """Fill in advantages and weights."""
         lengths, longest = found.lengths, self.rollout.new_tokens
         rewards = found.rewards + overlong(lengths, longest, self.config.overlong)
-        each = group_advantages(rewards, self.rollout.group, self.config)
+        each = group_advantages(rewards, self.rollout.group, self.config, self.looks.backend.sum)
         found.advantages = [np.full(n, value, np.float32) for n, value in zip(lengths, each, strict=True)]
         found.weights = token_weights(lengths, longest, self.config.average)
         found.count = divisor(lengths, self.config.average)
@@ -62,7 +63,8 @@ class ValueCredit:
             reward[-1] += value
         advantages, found.returns = generalised(rewards, values, self.config)
         lost = ~np.isfinite(found.rewards)
-        found.advantages = whitened(advantages) if self.config.whiten else advantages
+        total = self.looks.backend.sum
+        found.advantages = whitened(advantages, total) if self.config.whiten else advantages
         for index in np.flatnonzero(lost):  # nobody could judge it: it teaches nothing
             found.advantages[index], found.returns[index] = np.zeros_like(values[index]), values[index]
         found.values = values

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.artifact import Artifact
-from congling.core.errors import Interrupted
+from congling.core.errors import Interrupted, UserError
+from congling.core.finding import Finding
 from congling.train.guard import StopSignals
 from congling.train.loop import Hook, Trainer
 from congling.train.metrics import Metrics
@@ -14,10 +15,16 @@ from congling.train.rundir import RunDirectory
 from congling.train.state import SaveModel, save
 
 Evaluate = Callable[[Any], Mapping[str, float]]
-"""Model to held-out numbers; ``loss`` (lower is better) decides which checkpoint is best."""
+"""Model to held-out numbers; the one that ``train.choose`` names decides which checkpoint is best."""
 Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
 """Model to rows with at least ``prompt`` and ``text``."""
-UNITS = {"loss": "nats/token", "bits_per_character": "bits/char"}
+Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Sequence[Finding]]
+"""Rows of the metrics and of the samples so far to what is wrong with them."""
+LOWER_IS_BETTER = frozenset(
+    {"loss", "perplexity", "bits_per_character", "bits_per_byte", "kl", "repetition", "length"}
+)
+"""Held-out numbers of which less is better; of every other name (a score, an accuracy) more is."""
+UNITS = {"bits_per_character": "bits/char"}
 """How held-out numbers are called on the terminal; any other by its name."""
 
 
@@ -31,20 +38,98 @@ def every(steps: int, hook: Hook) -> Hook:
     return sometimes
 
 
+class EndOfRun(Exception):
+    """Raised by a hook when the run is finished before its last step; its state is saved by then."""
+
+
 def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
-    """Measure held-out numbers, log them, and remember the best loss."""
+    """Measure held-out numbers, log them, and remember the best of those that ``train.choose`` names.
+
+    The hook raises :class:`congling.core.errors.UserError` where there is no such number.
+    """
 
     def measure(trainer: Trainer) -> None:
         with metrics.pause(), trainer.evaluated_model() as model:
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
-        better = trainer.best is None or values["loss"] < trainer.best["loss"]
-        if better and math.isfinite(values["loss"]) and trainer.config.hand_on == "best":
-            trainer.best = {"step": trainer.step, "loss": values["loss"]}
-        shown = ", ".join(f"{value:.3f} {UNITS.get(name, name)}" for name, value in values.items())
+        name = trainer.config.choose
+        if name not in values:
+            raise UserError(
+                "the run measures no held-out number of this name", where="train.choose", value=name,
+                hint="one of " + ", ".join(values),
+            )  # fmt: skip
+        if trainer.config.hand_on == "best" and better(name, values[name], trainer.best):
+            trainer.best = {"step": trainer.step, name: values[name]}
+        units = UNITS | {"loss": metrics.yardsticks.loss_unit}
+        shown = ", ".join(f"{value:.3f} {units.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")
 
     return measure
+
+
+def better(name: str, value: float, best: Mapping[str, float] | None) -> bool:
+    """Whether a finite ``value`` of the number ``name`` beats the best so far; a tie does not."""
+    if not math.isfinite(value):
+        return False
+    if best is None:
+        return True
+    return value < best[name] if name in LOWER_IS_BETTER else value > best[name]
+
+
+def out_of_patience(trainer: Trainer) -> bool:
+    """Whether ``train.patience`` looks have gone by since the best one.
+
+    Follows from the step and the best step alone, so a run that was stopped and gone on with ends where it
+    would have ended, and one that has ended stays so.
+    """
+    if trainer.config.patience is None or trainer.best is None:
+        return False
+    interval = trainer.config.interval("evaluate")
+    looks = trainer.step // interval - int(trainer.best["step"]) // interval
+    return looks >= trainer.config.patience
+
+
+def patience(say: Callable[[str], None]) -> Hook:
+    """End the run when no look was better for too long; stands after ``saving``, in every process.
+
+    Only the first process looks; the others learn from it when it is over. The hook raises
+    :class:`EndOfRun`.
+    """
+
+    def leave(trainer: Trainer) -> None:
+        first, config = trainer.backend.rank == 0, trainer.config
+        if trainer.backend.agree(first and out_of_patience(trainer)):
+            if first and trainer.best is not None:
+                say(
+                    f"ends after step {trainer.step} of {config.steps}: held-out {config.choose} "
+                    f"was best at step {trainer.best['step']:.0f}, and not since"
+                )
+            raise EndOfRun
+
+    return leave
+
+
+def watching(watch: Watch, metrics: Metrics) -> Hook:
+    """Warn, once for each kind of trouble, of what shows in the logs: a line, and an event.
+
+    What was said before an interruption is not said again.
+    """
+    run = metrics.run
+    known = {row.get("code") for row in run.log("events").rows() if row.get("event") == "warning"}
+
+    def warn(trainer: Trainer) -> None:
+        with metrics.pause():
+            found = watch(list(run.log("metrics").rows()), list(run.log("samples").rows()))
+        for finding in found:
+            if finding.code in known:
+                continue
+            known.add(finding.code)
+            run.event("warning", step=trainer.step, code=finding.code, what=finding.what)
+            metrics.line.note(
+                f"step {trainer.step}: warning: {finding.what} ({finding.code}): {finding.remedy}"
+            )
+
+    return warn
 
 
 def samples(sample: Sample, metrics: Metrics) -> Hook:
@@ -69,12 +154,12 @@ def saving(
     parents: Mapping[str, Artifact],
     facts: Mapping[str, Any] | None = None,
 ) -> Hook:
-    """Write a checkpoint when one is due, when the model is the best so far, and before stopping."""
+    """Write a checkpoint when one is due, when the model is the best so far, and before it stops or ends."""
 
     def write(trainer: Trainer) -> None:
         due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.config.steps
         best = trainer.best is not None and trainer.best["step"] == trainer.step
-        if due or best or stop.agreed:
+        if due or best or stop.agreed or out_of_patience(trainer):
             with metrics.pause():
                 save(trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts)
 

@@ -53,7 +53,7 @@ class Trainer:
         step: updates done (or skipped) so far.
         tokens: targets seen so far, over all processes.
         row: what the last step measured, still on the device.
-        best: lowest held-out loss and its step, kept by the evaluation hook.
+        best: step of the best held-out look and the number that says so, kept by the evaluation hook.
     """
 
     def __init__(

@@ -26,6 +26,8 @@ class Yardsticks:
     """Of training on one token (:func:`congling.model.config.flops_per_token`)."""
     matmul_peak: float | None = None
     """Floating-point operations a second this machine reaches in matrix products."""
+    loss_unit: str = "nats/token"
+    """What the loss is measured in; another word where it is no cross-entropy."""
 
     def bits_per_character(self, nats_per_token: float) -> float | None:
         """Same loss, independent of the tokenizer."""
@@ -112,7 +114,7 @@ class Metrics:
             share = self.yardsticks.utilisation(speed)
             timing = {"step": last["step"], "seconds": now - self.line.started, "tokens_per_second": speed}
             self.run.log("timing").append(timing | ({} if share is None else {"utilisation": share}))
-            self.line.show(last["step"], _shown_loss(last), speed, share)
+            self.line.show(last["step"], _shown_loss(last, self.yardsticks.loss_unit), speed, share)
         self._mark, self._tokens = now, last["tokens"]
 
 
@@ -121,10 +123,12 @@ def _json_numbers(values: Mapping[str, float]) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _shown_loss(row: dict[str, Any]) -> str:
+def _shown_loss(row: dict[str, Any], unit: str) -> str:
+    if row.get("reward") is not None:
+        return f"reward {row['reward']:.3f}"
     if row.get("bits_per_character") is not None:
         return f"{row['bits_per_character']:.3f} bits/char"
-    return "skipped" if row.get("loss") is None else f"{row['loss']:.4f} nats/token"
+    return "skipped" if row.get("loss") is None else f"{row['loss']:.4f} {unit}"
 
 
 def _fetched(rows: list[dict[str, Any]]) -> list[dict[str, float]]:

@@ -62,8 +62,7 @@ class Reference:
         self._model = model
         self._adapted = bool(lora.strengths(model))
         if not self._adapted:
-            self._model = copy.deepcopy(model).requires_grad_(False)
-        self._model.eval()
+            self._model = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
     def __call__(self, batch: Any, temperature: float = 1.0) -> Tensor:

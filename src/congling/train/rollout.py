@@ -5,18 +5,18 @@
     step ─ prompts of the step ─ answers by the weights of now ─ rewards ─ credit ─ micro-batches
      └ the next updates − 1 steps learn from the same answers, although the model has moved on ┘
 
-Prompts and sampling follow from the step alone. So a run that stopped between two rollouts goes on exactly;
-one that stopped within keeps its answers in the checkpoint.
+Prompts and sampling follow from the step and the place in it alone, however many processes share it. So a
+run that stopped between two rollouts goes on exactly; one that stopped within keeps its answers in the
+checkpoint.
 """
 
-# A answers of one process to a rollout, G answers to a prompt, L tokens of an answer
+# A answers of one process to a rollout, G answers to a prompt
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
@@ -27,6 +27,7 @@ from congling.infer.completions import Completion, complete
 from congling.tokenizer.base import Tokenizer
 from congling.train.backends.single import Single
 from congling.train.objectives.config import RolloutConfig
+from congling.train.rounds import Round, gathered, restored
 
 _ORDER, _SAMPLING = 0x726F, 0x7361
 MICRO_TOKENS = 8192
@@ -49,33 +50,6 @@ class RolloutBatch(SequenceBatch):
     """PPO alone."""
     mean: float = 1.0
     """``count`` over the weights' sum: turns weighted sums into means over what weighs."""
-
-
-@dataclass
-class Round:
-    """One rollout of one process."""
-
-    examples: list[Example]
-    """(A,) question and answer; the answer's ids are learnt."""
-    rewards: np.ndarray
-    """(A,) float; not a number where no reward function could say."""
-    ended: np.ndarray
-    """(A,) booleans."""
-    old: list[np.ndarray]
-    """(A,) of (L,)."""
-    advantages: list[np.ndarray]
-    weights: np.ndarray
-    """(A,) what a token weighs."""
-    count: float
-    """What the summed loss of this process's part is divided by, together with the others' counts."""
-    reference: list[np.ndarray] | None = None
-    values: list[np.ndarray] | None = None
-    returns: list[np.ndarray] | None = None
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(A,) tokens of the answers."""
-        return np.array([example.targets for example in self.examples])
 
 
 Reward = Callable[[Sequence[Mapping[str, Any]]], np.ndarray]
@@ -110,9 +84,8 @@ class Rollouts:
         self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
         self.seed, self.even = seed, even
         self.round: Round | None = None
-        self.texts: list[dict[str, Any]] = []
-        """The answers of the last rollout, for whoever watches."""
-        self._measured: dict[str, float] = {}
+        self._kept: dict[str, Tensor] = {}
+        """The answers of all processes, where they are used again."""
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[RolloutBatch]:
         """Micro-batches of one rank for one step; equally many on every rank.
@@ -128,18 +101,37 @@ class Rollouts:
 
     def add_to(self, row: dict[str, Any]) -> None:
         """Put what the last rollout measured into the loop's row: reward, its spread, length, share ended."""
-        row.update(self._measured)
+        assert self.round is not None
+        row.update(self.round.measured)
+
+    def shown(self, count: int) -> list[dict[str, Any]]:
+        """An answer each to the first prompts of the last rollout, for whoever watches."""
+        if self.round is None:
+            return []
+        found = []
+        for index in range(0, len(self.round.examples), self.config.group)[:count]:
+            example, ended = self.round.examples[index], bool(self.round.ended[index])
+            ids, reward = example.ids[example.learnt].tolist(), float(self.round.rewards[index])
+            question = self.questions[int(self.round.questions[index])]
+            found.append({
+                "prompt": f"{question.row.messages[-1]['content']}\n",
+                "text": self.tokenizer.decode(ids[:-1] if ended else ids, skip_special=True),
+                "reward": reward if np.isfinite(reward) else None, "ended": ended,
+            })  # fmt: skip
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """The answers, where the next step learns from them again."""
-        if self.round is None or self.config.updates == 1:
-            return {}
-        return _as_tensors(self.round, self._measured)
+        return self._kept
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Restore the answers of a rollout that ``step`` stands within."""
-        if tensors and step % self.config.updates:
-            self.round, self._measured = _from_tensors(tensors)
+        """Restore the answers of a rollout that ``step`` stands within.
+
+        Raises:
+            UserError: they were written by another number of processes.
+        """
+        if step % self.config.updates:
+            self.round, self._kept = restored(tensors, self.backend), dict(tensors)
 
     def _rollout(self, number: int, rank: int, world: int) -> Round:
         """Write, judge and credit the answers of this process."""
@@ -147,23 +139,28 @@ class Rollouts:
         if odd:
             raise UserError("the prompts of a step cannot be shared out", where="rollout.prompts",
                             value=f"{self.config.prompts} prompts, {world} processes")  # fmt: skip
-        chosen = self._chosen(number * self.config.prompts + rank * prompts, prompts)
-        written = self._written(chosen, number, rank, 0)
+        first = rank * prompts
+        chosen = self._chosen(number * self.config.prompts + first, prompts)
+        written = self._written(chosen, [(number, first + i, 0) for i in range(prompts)])
         for attempt in range(1, self.TRIES if not self.even else 1):
             dull = [i for i, group in enumerate(written) if _same([one["reward"] for one in group])]
             if not dull:
                 break
-            others = self._drawn(len(dull), number, rank, attempt)
-            for i, group in zip(dull, self._written(others, number, rank, attempt), strict=True):
+            places = [(number, first + i, attempt) for i in dull]
+            others = [self._drawn(place) for place in places]
+            for i, group in zip(dull, self._written(others, places), strict=True):
                 written[i] = group
-        flat = [one for group in written for one in group]
-        self.texts = flat
-        found = self.credit(_round(flat))
-        self._measured = self._summary(found)
+        found = _round([one for group in written for one in group])
+        found.measured = self._summary(found)
+        found = self.credit(found)
+        if self.config.updates > 1:
+            self._kept = gathered(found, self.backend)
         return found
 
-    def _written(self, chosen: Sequence[int], *place: int) -> list[list[dict[str, Any]]]:
-        """Answers to some questions, judged: G for each."""
+    def _written(
+        self, chosen: Sequence[int], places: Sequence[tuple[int, ...]]
+    ) -> list[list[dict[str, Any]]]:
+        """Answers to some questions, judged: G for each. Places tell random numbers apart."""
         questions = [self.questions[i] for i in chosen]
         training = self.model.training
         self.model.eval()
@@ -172,11 +169,11 @@ class Rollouts:
                 self.model, [question.ids for question in questions], group=self.config.group,
                 new_tokens=self.config.new_tokens, stops=self.tokenizer.stop_ids,
                 temperature=self.config.temperature, top_k=self.config.top_k,
-                seed=int(np.random.default_rng([_SAMPLING, self.seed, *place]).integers(2**62)),
+                seeds=[self._seed(place) for place in places],
             )  # fmt: skip
             rows = [
-                [judged_row(question, one, self.tokenizer) for one in same]
-                for question, same in zip(questions, answers, strict=True)
+                [judged_row(question, one, self.tokenizer) | {"question": index} for one in same]
+                for index, question, same in zip(chosen, questions, answers, strict=True)
             ]
             flat = [row for same in rows for row in same]
             rewards = self.reward(flat)
@@ -195,12 +192,12 @@ class Rollouts:
             found.append(int(order[within]))
         return found
 
-    def _drawn(self, count: int, *place: int) -> list[int]:
-        return (
-            np.random.default_rng([_ORDER, self.seed, *place, 1])
-            .integers(len(self.questions), size=count)
-            .tolist()
-        )
+    def _seed(self, place: Sequence[int]) -> int:
+        return int(np.random.default_rng([_SAMPLING, self.seed, *place]).integers(2**62))
+
+    def _drawn(self, place: Sequence[int]) -> int:
+        """A question to take the place of one that teaches nothing."""
+        return int(np.random.default_rng([_ORDER, self.seed, *place, 1]).integers(len(self.questions)))
 
     def _summary(self, found: Round) -> dict[str, float]:
         """Means over all processes."""
@@ -211,7 +208,9 @@ class Rollouts:
         rewards, lengths = found.rewards[known], found.lengths
         sums = [float(len(rewards)), rewards.sum(), (rewards**2).sum(), float(len(lengths)), lengths.sum(),
                 found.ended.sum(), float((~known).sum())]  # fmt: skip
-        judged, total, squares, answers, tokens, ended, lost = (self.backend.sum(float(one)) for one in sums)
+        judged, total, squares, answers, tokens, ended, lost = (
+            float(self.backend.sum(float(one))) for one in sums
+        )
         mean = total / judged
         return {
             "reward": mean, "reward_std": max(0.0, squares / judged - mean**2) ** 0.5,
@@ -271,52 +270,11 @@ def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
     old = [np.array(row["answer"].log_probs, np.float32) for row in rows]
     rewards = np.array([row["reward"] for row in rows], np.float64)
     return Round(
-        examples, rewards, np.array([row["ended"] for row in rows]), old, [],
-        np.ones(len(rows), np.float32), 0.0,
+        examples, np.array([row["question"] for row in rows]), rewards,
+        np.array([row["ended"] for row in rows]), old,
     )  # fmt: skip
 
 
 def _same(rewards: Sequence[float]) -> bool:
     known = [reward for reward in rewards if np.isfinite(reward)]
     return not known or max(known) - min(known) < 1e-9
-
-
-def _as_tensors(found: Round, measured: Mapping[str, float]) -> dict[str, Tensor]:
-    """A round as flat arrays."""
-    flat: dict[str, np.ndarray] = {
-        "ids": np.concatenate([example.ids for example in found.examples]),
-        "sizes": np.array([len(example.ids) for example in found.examples]),
-        "answers": found.lengths,
-        "rewards": found.rewards, "ended": found.ended, "weights": found.weights,
-        "count": np.array([found.count]),
-        "measured": np.array([measured[name] for name in sorted(measured)]),
-    }  # fmt: skip
-    for name in ("old", "advantages", "reference", "values", "returns"):
-        if (values := getattr(found, name)) is not None:
-            flat[name] = np.concatenate(values)
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in flat.items()}
-
-
-def _from_tensors(tensors: Mapping[str, Tensor]) -> tuple[Round, dict[str, float]]:
-    flat = {name: value.numpy() for name, value in tensors.items()}
-    ends, lengths = np.cumsum(flat["sizes"]), flat["answers"]
-    examples = []
-    for ids, length in zip(np.split(flat["ids"], ends[:-1]), lengths, strict=True):
-        learnt = np.zeros(len(ids), bool)
-        learnt[len(ids) - length :] = True
-        examples.append(Example(ids, learnt, 0, ""))
-    borders = np.cumsum(lengths)[:-1]
-    parts: dict[str, Any] = {
-        name: np.split(flat[name], borders) if name in flat else None
-        for name in ("old", "advantages", "reference", "values", "returns")
-    }
-    names = sorted(("reward", "reward_std", "length", "ended", "unjudged"))
-    found = Round(
-        examples,
-        flat["rewards"],
-        flat["ended"],
-        weights=flat["weights"],
-        count=float(flat["count"][0]),
-        **parts,
-    )
-    return found, dict(zip(names, flat["measured"].tolist(), strict=True))

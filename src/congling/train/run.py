@@ -5,7 +5,7 @@ and a few functions; what it gets is a directory.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,23 @@ from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
 from congling.core.errors import UserError
 from congling.model.checkpoint import save_model
+from congling.train.config import TrainConfig
 from congling.train.guard import SkippedSteps, StopSignals, only_writer
-from congling.train.hooks import Evaluate, Sample, agreeing, evaluation, every, samples, saving, stopping
+from congling.train.hooks import (
+    EndOfRun,
+    Evaluate,
+    Sample,
+    Watch,
+    agreeing,
+    evaluation,
+    every,
+    out_of_patience,
+    patience,
+    samples,
+    saving,
+    stopping,
+    watching,
+)
 from congling.train.loop import Hook, Trainer
 from congling.train.metrics import Metrics, Yardsticks
 from congling.train.progress import ProgressLine
@@ -40,6 +55,8 @@ class RunParts:
     evaluate_first: bool = False
     """Also before the first step: what the base can do without training."""
     sample: Sample | None = None
+    watch: Watch | None = None
+    """Looks for early signs of collapse, at every held-out look."""
     yardsticks: Yardsticks = field(default_factory=Yardsticks)
     save_model: SaveModel = save_model
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -71,13 +88,15 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             raise UserError(
                 "there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume"
             )
-        if start >= trainer.config.steps:
+        require_looks(trainer.config, parts.evaluate)
+        if start >= trainer.config.steps or out_of_patience(trainer):
             return run
         stop = stack.enter_context(StopSignals())
         hooks = _hooks(trainer, run, parts, stop, start) if first else _follower_hooks(trainer, run, stop)
         if first:
             run.event("resumed" if start else "started", step=start)
-        trainer.run(hooks)
+        with contextlib.suppress(EndOfRun):
+            trainer.run(hooks)
         if first:
             run.event("finished", step=trainer.step)
     return run
@@ -109,6 +128,21 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
     write_text(run.config, config.to_toml())  # last: a directory without it was never begun
 
 
+def require_looks(config: TrainConfig, evaluate: Evaluate | None) -> None:
+    """Refuse what needs held-out numbers where the run measures none.
+
+    Raises:
+        UserError: ``patience`` or ``choose`` is set, and nothing is held out.
+    """
+    if evaluate is None and (config.patience is not None or config.choose != "loss"):
+        key = "train.patience" if config.patience is not None else "train.choose"
+        raise UserError(
+            f"{key} needs held-out numbers, and nothing is held out",
+            value=config.patience or config.choose,
+            hint="hold some text out (data.split.validation), or leave it out",
+        )
+
+
 def log_every(trainer: Trainer) -> int:
     """Steps between reads of the metrics: reading makes a GPU wait, and costs a CPU nothing."""
     return trainer.config.log_every or (10 if trainer.backend.device.type == "cuda" else 1)
@@ -127,6 +161,8 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
             trainer.best = None  # there is no checkpoint of it to hand on
     if parts.sample is not None:
         hooks.append(every(config.interval("sample"), samples(parts.sample, metrics)))
+    if parts.watch is not None:
+        hooks.append(every(config.interval("evaluate"), watching(parts.watch, metrics)))
     hooks += parts.hooks
     return [
         *hooks,
@@ -139,9 +175,20 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
             facts=parts.facts,
         ),
         stopping(run, stop),
+        *_patience(trainer, metrics.line.note),
     ]
 
 
+def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
+    """Asked at every look, by all processes, or by none."""
+    config = trainer.config
+    return [] if config.patience is None else [every(config.interval("evaluate"), patience(say))]
+
+
 def _follower_hooks(trainer: Trainer, run: RunDirectory, stop: StopSignals) -> list[Hook]:
-    """Processes other than the first only need to stop with it."""
-    return [every(log_every(trainer), agreeing(stop)), stopping(run, stop)]
+    """Processes other than the first only need to stop and to end with it."""
+    return [
+        every(log_every(trainer), agreeing(stop)),
+        stopping(run, stop),
+        *_patience(trainer, lambda text: None),
+    ]

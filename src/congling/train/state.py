@@ -8,7 +8,7 @@
     ├── state/optimizer.safetensors       moments
     ├── state/weights.safetensors         the weights trained on, where something else is handed on
     ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
-    ├── state/average.safetensors         their average, where the base is frozen and there is one
+    ├── state/average.safetensors         their average, where there is one and it is not what is handed on
     ├── state/state.json                  step, tokens, best loss, lengths of the logs
     └── MANIFEST.json                     SHA-256 of all that
 
@@ -76,7 +76,7 @@ def save(
         learnt = _learnt(trainer.model)
         if trainer.ema is not None or learnt is not None or hasattr(trainer.model, "scalar_head"):
             save_file(_portable(learnt or trainer.model.state_dict()), state / _WEIGHTS)
-        if trainer.ema is not None and learnt is not None:
+        if trainer.ema is not None and (learnt is not None or hasattr(trainer.model, "scalar_head")):
             save_file(_portable(trainer.ema.average), state / _AVERAGE)
         if isinstance(trainer.batches, Remembering) and (remembered := trainer.batches.tensors()):
             save_file(_portable(remembered), state / _BATCHES)
@@ -147,7 +147,8 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     values = json.loads((path / "state" / "state.json").read_text(encoding="utf-8"))
     learnt, state = _learnt(trainer.model), path / "state"
     if trainer.ema is not None:
-        average = load_file(path / "model.safetensors" if learnt is None else state / _AVERAGE)
+        kept = state / _AVERAGE
+        average = load_file(kept if kept.is_file() else path / "model.safetensors")
         for name, value in trainer.ema.average.items():
             value.copy_(average[name])
     kept = state / _WEIGHTS

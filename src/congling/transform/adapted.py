@@ -15,6 +15,7 @@ from torch.nn.functional import dropout, embedding, linear
 
 from congling.quant.packed import Packed, PackedEmbedding, PackedLinear
 from congling.transform.adapter import Factors
+from congling.transform.dora import Part, decomposed, square_lengths
 
 
 class AdaptedLayer(nn.Module):
@@ -30,7 +31,7 @@ class AdaptedLayer(nn.Module):
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
-        self.a, self.b = nn.ParameterDict(), nn.ParameterDict()
+        self.a, self.b, self.magnitude = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         self.strengths: dict[str, float] = {}
         self.scales: dict[str, float] = {}
         self.dropout = 0.0
@@ -45,18 +46,24 @@ class AdaptedLayer(nn.Module):
         """(O, I) of the adapted matrix."""
         return self.shape_of(self.base)
 
-    def add(self, name: str, factors: Factors, *, train: bool) -> None:
-        """Add an adapter at strength 1, on the device of the base; ``train``: its factors are parameters."""
+    def add(self, name: str, factors: Factors, *, train: bool, whole: bool = False) -> None:
+        """Add an adapter at strength 1, on the device of the base; ``train``: its factors are parameters.
+
+        ``whole``: all but ``a``, which then is the identity.
+        """
         device = next((t.device for t in (*self.base.parameters(), *self.base.buffers())), None)
-        for table, value in ((self.a, factors.a), (self.b, factors.b)):
+        for part, value in factors.tensors().items():
             own = value.detach().to(device=device, dtype=torch.float32, copy=True)
-            table[name] = nn.Parameter(own, requires_grad=train)
+            learnt = train and not (whole and part == "a")
+            getattr(self, part)[name] = nn.Parameter(own, requires_grad=learnt)
         self.strengths[name], self.scales[name] = 1.0, factors.scale
 
     def factors(self, name: str) -> Factors:
         """The adapter of this name as values on the CPU."""
-        a, b = (table[name].detach().float().cpu().clone() for table in (self.a, self.b))
-        return Factors(a, b, self.scales[name])
+        tables = {"a": self.a, "b": self.b, "magnitude": self.magnitude}
+        own = {part: table[name].detach().float().cpu().clone() for part, table in tables.items()
+               if name in table}  # fmt: skip
+        return Factors(scale=self.scales[name], **own)
 
     def acting(self) -> tuple[Tensor, Tensor, float] | None:
         """Factors a (r, I) and b (O, r) of all adapters whose strength is not 0, and the scale of b @ a."""
@@ -71,18 +78,42 @@ class AdaptedLayer(nn.Module):
 
 
 class AdaptedLinear(AdaptedLayer):
-    """``base(x) + scale · (x @ aᵀ) @ bᵀ``."""
+    """``base(x) + scale · (x @ aᵀ) @ bᵀ``; adapters with a magnitude also change the length of rows."""
 
     base: nn.Linear | PackedLinear
+    square_lengths: Tensor | None
+    """(O,) ‖W‖² of the base's rows, as soon as an adapter has a magnitude."""
+
+    def __init__(self, base: nn.Linear | PackedLinear) -> None:
+        super().__init__(base)
+        self.register_buffer("square_lengths", None, persistent=False)
 
     @staticmethod
     def shape_of(base: nn.Linear | PackedLinear) -> tuple[int, int]:
         """(O, I)."""
         return base.out_features, base.in_features
 
+    def add(self, name: str, factors: Factors, *, train: bool, whole: bool = False) -> None:
+        """Add an adapter, with or without a magnitude."""
+        super().add(name, factors, train=train, whole=whole)
+        if factors.magnitude is not None:
+            self.lengths()
+
+    def lengths(self) -> Tensor:
+        """(O,) of the base's rows: what a magnitude begins at."""
+        if self.square_lengths is None:
+            self.square_lengths = square_lengths(self.base)
+        return self.square_lengths.sqrt()
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O)."""
-        return adapted(self, self.base, x)
+        names = [name for name, strength in self.strengths.items() if strength != 0]
+        if self.square_lengths is None or not any(name in self.magnitude for name in names):
+            return adapted(self, self.base, x)
+        parts = [Part(self.a[name], self.b[name], self.magnitude.get(name), self.scales[name],
+                      self.strengths[name]) for name in names]  # fmt: skip
+        seen = dropout(x, self.dropout) if self.training and self.dropout else x
+        return decomposed(self.base, self.square_lengths, x, seen, parts)
 
 
 class AdaptedEmbedding(AdaptedLayer):
@@ -184,8 +215,10 @@ class _Adapted(torch.autograd.Function):
         with torch.autocast(narrow.device.type, enabled=False):
             slope = (gradient @ b).mul_(ctx.scale)  # (N, r)
             if ctx.needs_input_grad[2]:
+                for_a = slope.T @ narrow
+            if ctx.needs_input_grad[3]:
                 # hᵀ @ gradient, transposed: twice as fast as the product the other way round.
-                for_a, for_b = slope.T @ narrow, (h.T @ gradient).mul_(ctx.scale).T.contiguous()
+                for_b = (h.T @ gradient).mul_(ctx.scale).T.contiguous()
             if ctx.needs_input_grad[0]:
                 for_x = ctx.base.back(gradient)
                 if ctx.needs_input_grad[1]:  # dropout: the factors saw something else

@@ -1,4 +1,5 @@
-"""What an adapter is made of: which layers of the base get low-rank factors, and how large. No torch here."""
+"""What an adapter is made of: which layers of the base get low-rank factors, and how large; how long rows are
+trained on. No torch here."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -25,6 +26,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Names for several kinds at once."""
 
 
+Blocks = Literal["Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_NL", "Q3_K_M", "Q2_K"]
+"""Types of GGUF files that a base can be packed as, 8 bits a weight to 2."""
+_SHORT = {kind: f"{kind}_M" for kind in ("Q3_K", "Q4_K", "Q5_K")}
 Rank = Annotated[int, Field(ge=1, le=2**14)]
 """Inner dimension of factors; no file with more is read."""
 
@@ -45,12 +49,21 @@ class AdapterConfig(Config):
     the step, and every file format, also those that know no alpha, holds exactly what was trained."""
     rank_stabilised: bool = False
     """``scale = alpha / √rank`` (rsLoRA, Kalajdzievski 2023), for ranks beyond about 32."""
+    dora: bool = False
+    """Lengths of rows learnt apart from their directions (DoRA, Liu et al. 2024), in linear layers: one value
+    more for each output. Embeddings and norms keep plain factors."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a layer's inputs that the factors do not see in training."""
     targets: tuple[str, ...] = ("attention", "mlp")
     """Kinds (``query``), groups (``attention``, ``mlp``, ``norms``, ``all``) or patterns
     (``blocks.0.*.query``). All matrices of the blocks by default: at equal size better than attention alone
     (Dettmers et al. 2023)."""
+    whole: tuple[str, ...] = ()
+    """Kinds, groups or patterns of layers that are learnt entirely, beside ``targets``: ``a`` is then the
+    identity and stays it, so that ``b`` is the change itself, and every adapter format can hold it."""
+    base: Blocks | None = None
+    """Type of blocks that a dense base's matrices are put in before training (QLoRA, Dettmers et al.
+    2023), as in a GGUF file of that type; the adapter then belongs to the rounded base. Left out: as is."""
 
     @field_validator("targets")
     @classmethod
@@ -59,6 +72,16 @@ class AdapterConfig(Config):
             raise ValueError("an adapter without targets adapts nothing")
         return tuple(_checked(targets))
 
+    @field_validator("base", mode="before")
+    @classmethod
+    def _named(cls, base: object) -> object:
+        return _SHORT.get(base.upper(), base.upper()) if isinstance(base, str) else base
+
+    @field_validator("whole")
+    @classmethod
+    def _known_whole(cls, whole: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked(whole))
+
     @field_validator("ranks")
     @classmethod
     def _known_ranks(cls, ranks: dict[str, int]) -> dict[str, int]:
@@ -66,7 +89,11 @@ class AdapterConfig(Config):
 
     def chooses(self, layer: str) -> bool:
         """Whether the layer of this name (``blocks.0.attention.query``) gets factors."""
-        return any(_fits(target, layer) for target in self.targets)
+        return any(_fits(target, layer) for target in (*self.targets, *self.whole))
+
+    def learns_whole(self, layer: str) -> bool:
+        """Whether the layer of this name is learnt entirely."""
+        return any(_fits(name, layer) for name in self.whole)
 
     def rank_of(self, layer: str) -> int:
         """Rank of the layer of this name."""
@@ -79,6 +106,14 @@ class AdapterConfig(Config):
             return 1.0
         rank = self.rank_of(layer)
         return self.alpha / (rank**0.5 if self.rank_stabilised else rank)
+
+
+class LongLoRAConfig(Config):
+    """Table ``[longlora]``: attention inside shifted groups while training (LongLoRA, Chen et al. 2023)."""
+
+    groups: int = Field(default=4, ge=2, le=256)
+    """Groups that a row of ``train.context`` tokens falls into; the cost of attention falls by about as
+    much. More than 8 lose quality (table 6 of the paper)."""
 
 
 def _fits(name: str, layer: str) -> bool:

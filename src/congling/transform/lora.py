@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from congling.core.errors import UserError
 from congling.model.norm import RMSNorm
@@ -36,11 +36,13 @@ _WRAPPERS: tuple[tuple[tuple[type[nn.Module], ...], type[AdaptedLayer]], ...] = 
 def attach(model: nn.Module, config: AdapterConfig, seed: int = 0, name: str = TRAINED) -> None:
     """Freeze the model and give the layers that ``config`` chooses factors to train: ``a`` random, ``b`` 0.
 
+    Of layers learnt whole ``a`` is the identity and not trained; magnitudes begin at the lengths of the rows.
+
     Raises:
         UserError: a target fits no layer of this model.
     """
     places = [place for place in _adaptable(model) if config.chooses(place)]
-    for target in config.targets:
+    for target in (*config.targets, *config.whole):
         if not any(AdapterConfig(targets=(target,)).chooses(place) for place in places):
             kinds = sorted({place.rpartition(".")[2] for place in _adaptable(model)})
             what, hint = "the model has no layer of this kind to adapt", f"it has {', '.join(kinds)}"
@@ -48,12 +50,13 @@ def attach(model: nn.Module, config: AdapterConfig, seed: int = 0, name: str = T
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for place in places:
-        layer, rank = _wrapped(model, place), config.rank_of(place)
-        outputs, inputs = layer.matrix
-        bound = inputs**-0.5  # uniform in ±1/√inputs, as nn.Linear draws its weight
-        a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) * bound
-        layer.add(name, Factors(a, torch.zeros(outputs, rank), config.scale_of(place)), train=True)
-        layer.dropout = config.dropout
+        layer = _wrapped(model, place)
+        if config.learns_whole(place):
+            outputs, inputs = layer.matrix
+            layer.add(name, Factors(torch.eye(inputs), torch.zeros(outputs, inputs)), train=True, whole=True)
+        else:
+            layer.add(name, _fresh(layer, place, config, generator), train=True)
+            layer.dropout = config.dropout
 
 
 def apply(model: nn.Module, adapters: Sequence[tuple[Adapter, float]]) -> None:
@@ -140,6 +143,15 @@ def detach(model: nn.Module) -> None:
         _put(model, place.removesuffix(".weight"), layer.base)
 
 
+def _fresh(layer: AdaptedLayer, place: str, config: AdapterConfig, generator: torch.Generator) -> Factors:
+    """Factors that change nothing yet."""
+    rank, (outputs, inputs) = config.rank_of(place), layer.matrix
+    bound = inputs**-0.5  # uniform in ±1/√inputs, as nn.Linear draws its weight
+    a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) * bound
+    magnitude = layer.lengths() if config.dora and isinstance(layer, AdaptedLinear) else None
+    return Factors(a, torch.zeros(outputs, rank), config.scale_of(place), magnitude)
+
+
 def _adaptable(model: nn.Module) -> Iterator[str]:
     """Names of the layers that have a wrapper, wrapped or not, in the model's order."""
     inside = {id(layer.base) for layer in layers(model).values()}
@@ -193,8 +205,19 @@ def _check_base(model: nn.Module, adapter: Adapter) -> None:
             shapes = f"{parameter}: a {tuple(factors.a.shape)}, b {tuple(factors.b.shape)}, matrix {wanted}"
             what = "the adapter's factors have other shapes than the layer"
             raise UserError(what, where=where, value=shapes, hint=hint)
-        if not (factors.a.isfinite().all() and factors.b.isfinite().all()):
+        if factors.magnitude is not None:
+            _check_magnitude(module, factors.magnitude, parameter, where)
+        if not factors.is_finite():
             raise UserError("the adapter holds values that are not finite", where=where, value=parameter)
+
+
+def _check_magnitude(module: nn.Module, magnitude: Tensor, parameter: str, where: object) -> None:
+    linear = isinstance(module, AdaptedLinear) or _wrapper(module) is AdaptedLinear
+    outputs = module.matrix[0] if isinstance(module, AdaptedLayer) else _matrix(module)[0]
+    if not linear or tuple(magnitude.shape) != (outputs,):
+        value = f"{parameter}: magnitude {tuple(magnitude.shape)}"
+        what = "a magnitude has one value for each output of a linear layer"
+        raise UserError(what, where=where, value=value, hint="it was made for another base")
 
 
 def _matrix(module: nn.Module) -> tuple[int, int]:

@@ -11,7 +11,8 @@ _STRONGEST = 1e6  # keeps its product with any scale within float32
 
 
 def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]]) -> Mapping[str, Tensor]:
-    """Weights with each adapter in them at its strength: ``W + Σ strength · scale · b @ a``, as float32.
+    """Weights with each adapter in them at its strength: ``W + Σ strength · scale · b @ a``, as float32;
+    of an adapter with a magnitude ``W + strength · (W' - W)``, see ``transform.adapter``.
 
     The result is lazy like ``weights`` may be: a tensor is read and changed when it is asked for, so that a
     base larger than memory can be merged and written. Tensors without adapter are passed through.
@@ -47,7 +48,10 @@ class _Merged(Mapping[str, Tensor]):
         matrix = total if total.dim() == 2 else total.unsqueeze(-1)  # a norm's gain is one column
         for factors, strength, where in changes:
             _check(name, matrix, factors, where)
-            matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
+            if factors.magnitude is None:
+                matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
+            else:  # relative to the weight as it was, whatever has been added to it before
+                matrix.add_(factors.delta(weight.detach().to(matrix)), alpha=strength)
         if not total.isfinite().all():  # factors may be finite and their product not
             where = changes[-1][2]
             raise UserError(
@@ -64,7 +68,8 @@ class _Merged(Mapping[str, Tensor]):
 
 def _check(name: str, matrix: Tensor, factors: Factors, where: object) -> None:
     a, b = tuple(factors.a.shape), tuple(factors.b.shape)
-    if matrix.dim() != 2 or a[0] != b[1] or (b[0], a[1]) != tuple(matrix.shape):
+    lost = factors.magnitude is not None and tuple(factors.magnitude.shape) != b[:1]
+    if matrix.dim() != 2 or a[0] != b[1] or (b[0], a[1]) != tuple(matrix.shape) or lost:
         what = f"the factors of {name} do not make a matrix {tuple(matrix.shape)}"
         raise UserError(
             what, where=where, value=f"a {a}, b {b}", hint="the adapter was made for another base"

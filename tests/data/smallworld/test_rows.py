@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -9,9 +10,9 @@ from congling.data.document import Document
 from congling.data.smallworld import Problem, check, problems
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.smallworld.generator import Generator
-from congling.data.smallworld.judge import grammatical, number, prompt_of, reward, right
+from congling.data.smallworld.judge import grammatical, prompt_of, reward, right
 from congling.data.smallworld.rows import RowsConfig, row, rows, write
-from congling.data.smallworld.tasks import sentences
+from congling.data.smallworld.tasks import draw, number, sentences
 from congling.data.smallworld.wordings import TASKS, WORDINGS, unwrap
 
 
@@ -56,6 +57,29 @@ def test_the_unseen_wording_is_in_no_seen_row() -> None:
     assert {kind for kind, _ in seen} == {kind for kind, _ in unseen} == set(TASKS)
     assert not seen & unseen
     assert len(seen) == sum(len(WORDINGS["hans"][kind]) - 1 for kind in TASKS)
+
+
+def test_unseen_contents_are_in_no_seen_row_of_any_seed() -> None:
+    for kind in ("arithmetic", "couplets"):
+        seen = {
+            prompt_of(found)
+            for seed in range(3)
+            for found in made(mix={kind: 1}, seed=seed, count=300, contents="seen")
+        }
+        unseen = {prompt_of(found) for found in made(mix={kind: 1}, seed=9, count=60, contents="unseen")}
+        assert not seen & unseen and len(unseen) > 20
+
+
+def test_a_sum_in_digits_and_in_words_is_one_content() -> None:
+    found: dict[str, set[str]] = {}
+    for index in range(1500):
+        task = draw("arithmetic", "hant", Random(index))
+        found.setdefault(task.content, set()).add(task.fields["said"])
+    both = [said for said in found.values() if len(said) == 2]
+    assert len(both) > 20 and all(len(said) <= 2 for said in found.values())
+    assert all(
+        any(text[0].isascii() for text in said) != all(text[0].isascii() for text in said) for said in both
+    )
 
 
 @pytest.mark.parametrize("script", ["hans", "hant"])

@@ -4,23 +4,19 @@
 reinforcement, where a group of answers that are all wrong would otherwise teach nothing.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from congling.core.errors import UserError
 from congling.data.smallworld.check import check
 from congling.data.smallworld.couplet_form import couplet_fault
-from congling.data.smallworld.lexicon import number_word
-from congling.data.smallworld.tasks import sentences
+from congling.data.smallworld.tasks import number, sentences
 from congling.data.smallworld.wordings import TASKS, TaskKind, unwrap
 
 LONGEST = 2_000
 """Characters of an answer that are looked at; what is longer is never right."""
 SENTENCES = 4
 """Different sentences that make a rest of a story: an empty one contradicts nothing, and earns nothing."""
-_NUMBER = re.compile(r"(?:=|等于|等於)?([0-9]{1,9}|[零一二两兩三四五六七八九十百]{1,7})。?")
 
 
 def right(kind: str, prompt: str, completion: str, answer: str) -> bool:
@@ -81,18 +77,18 @@ def grammatical(text: str) -> float:
 
 
 def _graded(kind: str, prompt: str, completion: str, answer: str) -> float:
-    task = next((known for known in TASKS if known == kind), None)
-    if task is None:
+    if kind not in TASKS:
         raise UserError("no such kind of task", value=kind, hint=f"kinds are {', '.join(TASKS)}")
     said = completion.strip()
     if not said or len(said) > LONGEST:
         return 0.0
-    if task == "arithmetic":
+    if kind == "arithmetic":
         return _sum(said, answer)
-    if task == "questions":
+    if kind == "questions":
         return _question(said, answer)
-    part = _unwrapped(task, prompt)
-    return _couplet(part, said) if task == "couplets" else _story(part, said)
+    if kind == "couplets":
+        return _couplet(_unwrapped("couplets", prompt), said)
+    return _story(_unwrapped("story", prompt), said)
 
 
 def _unwrapped(kind: TaskKind, prompt: str) -> str:
@@ -101,23 +97,6 @@ def _unwrapped(kind: TaskKind, prompt: str) -> str:
     if found is not None:
         return found["upper" if kind == "couplets" else "opening"]
     return prompt.strip().rpartition("：")[2].rstrip("，。？") if kind == "couplets" else prompt.strip()
-
-
-def number(text: str) -> int | None:
-    """The number that a text is, in digits or in words, with or without ``=`` before it; else None."""
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
-        return None
-    return (
-        int(found[1])
-        if found[1].isascii()
-        else _named().get(found[1].replace("两", "二").replace("兩", "二"))
-    )
-
-
-@cache
-def _named() -> Mapping[str, int]:
-    return {number_word(value): value for value in range(1000)}
 
 
 def _sum(said: str, answer: str) -> float:

@@ -1,8 +1,10 @@
 """Rows to tune on, made by the small world: instructions, preference pairs, and prompts to be judged.
 
 Row ``i`` depends on the seed and ``i`` alone, and the three layouts of one seed hold the same tasks: the
-chosen side of a pair is the answer of the instruction. Tasks nobody has trained on come from another seed;
-no seed gives the documents of the corpus again.
+chosen side of a pair is the answer of the instruction. No seed gives the documents of the corpus again.
+
+Other seeds give other rows, but there are few sums: of those of one seed many come again with another. What
+nobody has trained on is what ``contents = "unseen"`` asks: that share of all tasks is in no ``seen`` row.
 
 ::
 
@@ -45,6 +47,9 @@ class RowsConfig(Config):
     wordings: Literal["seen", "unseen", "all"] = "seen"
     """Which wordings a task may be put in: ``unseen`` is one of each kind that ``seen`` leaves out."""
 
+    contents: Literal["seen", "unseen", "all"] = "seen"
+    """Which tasks: ``unseen`` is a tenth of all, stories, sums and lines that no ``seen`` rows hold."""
+
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
         weights = self.mix.values()
@@ -65,8 +70,10 @@ def row(config: RowsConfig, index: int) -> dict[str, Any]:
     kinds: list[TaskKind] = [kind for kind in TASKS if config.mix.get(kind, 0) > 0]
     ends = list(accumulate(config.mix[kind] for kind in kinds))
     at = random.random() * ends[-1]
-    kind = next((kind for kind, end in zip(kinds, ends, strict=True) if at < end), kinds[-1])
+    kind = kinds[min(sum(end <= at for end in ends), len(kinds) - 1)]
     task = draw(kind, config.script, random)
+    while config.contents != "all" and task.held_out != (config.contents == "unseen"):
+        task = draw(kind, config.script, random)
     wordings = WORDINGS[config.script][kind]
     choices = {"seen": range(len(wordings) - 1), "unseen": [len(wordings) - 1], "all": range(len(wordings))}
     possible = choices[config.wordings]

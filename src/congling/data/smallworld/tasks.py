@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from zlib import crc32
 
 from congling.data.document import Document
 from congling.data.smallworld import arithmetic, couplets
@@ -30,6 +31,7 @@ from congling.data.smallworld.world import World, world
 _TRIES = 6  # changed words tried to make a story contradict itself
 _CHANGED = ("person", "colour", "spot", "thing", "snack")
 _SUM = re.compile(r"(\w+)([-+×÷]|除以|[加减減乘])(\w+)(=|等于|等於)(\w+)。?\n")
+_NUMBER = re.compile(r"(?:=|等于|等於)?([0-9]{1,9}|[零一二两兩三四五六七八九十百]{1,7})。?")
 _END = re.compile("(?<=[。！？])(?![”」])")
 _SAID = {"+": "加", "-": "减", "×": "乘", "÷": "除以"}
 
@@ -42,8 +44,15 @@ class Task:
     fields: Mapping[str, str]
     """What a wording is put around."""
     answer: str
+    content: str
+    """What is asked, whatever the wording: a sum in digits and the same in words are one."""
     wrong: tuple[str, ...] = ()
     """Answers that the rules refuse, of the same sort as the right one; a story's are made when needed."""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether its content belongs to the tenth that is kept from ``seen`` rows, whatever their seed."""
+        return crc32(f"{self.kind} {self.content}".encode()) % 10 == 0
 
 
 def draw(kind: TaskKind, script: Script, random: Random) -> Task:
@@ -61,6 +70,23 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in _END.split(text) if sentence]
 
 
+def number(text: str) -> int | None:
+    """The number that a text is, in digits or in words, with or without ``=`` before it; else None."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        return None
+    return (
+        int(found[1])
+        if found[1].isascii()
+        else _named().get(found[1].replace("两", "二").replace("兩", "二"))
+    )
+
+
+@cache
+def _named() -> Mapping[str, int]:
+    return {number_word(value): value for value in range(1000)}
+
+
 def wrong(task: Task, script: Script, random: Random) -> str:
     """An answer to a task that the rules refuse."""
     if task.kind == "story":
@@ -75,13 +101,14 @@ def _question(place: World, random: Random) -> Task:
     ]
     problem = found[int(random.random() * len(found))]
     question = problem.prompt.removeprefix(story).strip().splitlines()[0][len("问：") :]
-    return Task("questions", {"story": story, "question": question}, problem.answer, problem.wrong)
+    fields = {"story": story, "question": question}
+    return Task("questions", fields, problem.answer, story, problem.wrong)
 
 
 def _couplet(place: World, random: Random) -> Task:
     text, _ = _grammar("couplets", place.script).write(random.random)
     upper, lower = text.strip().removesuffix("。").split("，")
-    return Task("couplets", {"upper": upper}, f"{lower}。", tuple(_faulty(upper, lower, random)))
+    return Task("couplets", {"upper": upper}, f"{lower}。", upper, tuple(_faulty(upper, lower, random)))
 
 
 def _faulty(upper: str, lower: str, random: Random) -> Iterator[str]:
@@ -104,11 +131,11 @@ def _sum(place: World, random: Random) -> Task:
     left, sign, right, equals, answer = found.groups()
     said = to_traditional(_SAID.get(sign, sign)) if place.script == "hant" else _SAID.get(sign, sign)
     fields = {"sum": f"{left}{sign}{right}", "said": f"{left}{said}{right}", "equals": equals}
-    if answer.isdigit():
-        return Task("arithmetic", fields, answer, tuple(map(str, _near(int(answer), random))))
-    value = next(entry[3] for entry in place.categories["number"].entries if entry[0] == answer)
-    wrong = tuple(f"{number_word(near)}。" for near in _near(value, random))
-    return Task("arithmetic", fields, f"{answer}。", wrong)
+    value, digits = number(answer), answer.isdigit()
+    assert value is not None, text
+    content = f"{number(left)} {_SAID.get(sign, sign).replace('減', '减')} {number(right)}"
+    near = [str(other) if digits else f"{number_word(other)}。" for other in _near(value, random)]
+    return Task("arithmetic", fields, answer if digits else f"{answer}。", content, tuple(near))
 
 
 def _near(value: int, random: Random) -> list[int]:
@@ -124,7 +151,7 @@ def _story(place: World, random: Random) -> Task:
     story, _ = place.grammars["story"].write(random.random)
     end = story.index("。") + 1
     opening, rest = story[:end], story[end:]
-    return Task("story", {"opening": opening}, rest)
+    return Task("story", {"opening": opening}, rest, opening)
 
 
 def _contradicted(opening: str, rest: str, script: Script, random: Random) -> str:

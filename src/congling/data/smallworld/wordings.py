@@ -7,10 +7,10 @@ phrase; asked in a seen wording with another seed, whether it learnt the task or
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 TaskKind = Literal["questions", "couplets", "arithmetic", "story"]
-TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
+TASKS: tuple[TaskKind, ...] = ("questions", "couplets", "arithmetic", "story")
 Script = Literal["hans", "hant"]
 
 WORDINGS: Mapping[Script, Mapping[TaskKind, tuple[str, ...]]] = {

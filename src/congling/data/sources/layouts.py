@@ -22,8 +22,8 @@ from congling.core.errors import UserError
 
 _TEXT = ("text", "content", "completion", "body", "article", "passage", "文本", "内容", "正文")
 _LISTS = ("paragraphs", "lines", "sentences", "段落")
-_TITLE = ("title", "headword", "word", "词条", "标题", "題", "title_zh")
-_MEANING = ("definition", "definitions", "explanation", "meaning", "释义", "解释")
+TITLE = ("title", "headword", "word", "词条", "标题", "題", "title_zh")
+MEANING = ("definition", "definitions", "explanation", "meaning", "释义", "解释")
 ASK = ("instruction", "prompt", "question", "query", "problem", "ask", "问题")
 ANSWER = (
     "output",
@@ -119,14 +119,14 @@ def _told(value: Mapping[str, Any]) -> tuple[str, ...] | None:
     text, lines = _first(value, _TEXT, str), _first(value, _LISTS, list)
     if text:
         return ("field", text)
-    return ("titled", _first(value, _TITLE, str), lines) if lines else None
+    return ("titled", _first(value, TITLE, str), lines) if lines else None
 
 
 def _explained(value: Mapping[str, Any]) -> tuple[str, ...] | None:
     """A dictionary entry; or a prompt without an answer."""
-    meaning, ask = _first(value, _MEANING, (str, list)), _first(value, ASK, str)
+    meaning, ask = _first(value, MEANING, (str, list)), _first(value, ASK, str)
     if meaning:
-        return ("entry", _first(value, _TITLE, str), meaning)
+        return ("entry", _first(value, TITLE, str), meaning)
     return ("field", ask) if ask else None
 
 

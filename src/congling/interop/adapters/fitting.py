@@ -58,8 +58,12 @@ def _check(name: str, factors: Factors, wanted: tuple[int, int], where: Path | s
         outputs, inputs = wanted
         what = f"{name} is {wanted} here, so its factors must be (r, {inputs}) and ({outputs}, r)"
         raise UserError(what, where=where, value=f"{a} and {b}", hint="the adapter was made for another base")
-    finite = factors.a.isfinite().all() and factors.b.isfinite().all()
-    if not finite or not abs(factors.scale) <= _LARGEST_SCALE:
+    if factors.magnitude is not None:
+        shape, linear = tuple(factors.magnitude.shape), not is_gain(name) and name != "embedding.weight"
+        if shape != b[:1] or not linear:
+            what = "a magnitude has one value for each row of a linear layer"
+            raise UserError(what, where=where, value=f"{name}: {shape}, {b[0]} rows")
+    if not factors.is_finite() or not abs(factors.scale) <= _LARGEST_SCALE:
         raise UserError("the adapter holds values that are not finite", where=where, value=name)
 
 
@@ -67,6 +71,9 @@ def joined(parts: Sequence[Factors | None], rows: Sequence[int]) -> Factors:
     """Factors of one matrix made of several with the given ``rows``, below one another; None: unchanged.
 
     The ranks add up: every part keeps its own ``a``, and ``b`` is zero outside its rows and columns.
+
+    Raises:
+        UserError: some parts have a magnitude and others have none.
     """
     present = [part for part in parts if part is not None]
     alike = len({part.scale for part in present}) == 1
@@ -78,7 +85,12 @@ def joined(parts: Sequence[Factors | None], rows: Sequence[int]) -> Factors:
             b[row : row + height, column : column + part.rank] = block
             column += part.rank
         row += height
-    return Factors(torch.cat([part.a for part in present]), b, present[0].scale if alike else 1.0)
+    magnitudes = [part.magnitude for part in parts if part is not None and part.magnitude is not None]
+    if len(magnitudes) not in (0, len(parts)):
+        raise UserError("queries, keys and values are one matrix here: all of them have magnitudes, or none",
+                        hint="train with targets that name all three")  # fmt: skip
+    magnitude = torch.cat(magnitudes) if magnitudes else None
+    return Factors(torch.cat([part.a for part in present]), b, present[0].scale if alike else 1.0, magnitude)
 
 
 def separated(factors: Factors, rows: Sequence[int]) -> list[Factors | None]:
@@ -87,11 +99,27 @@ def separated(factors: Factors, rows: Sequence[int]) -> list[Factors | None]:
     A part keeps only the columns of ``b`` that it uses, so that what ``joined`` made comes back as it was.
     """
     found: list[Factors | None] = []
-    for block in factors.b.split(list(rows)):
+    magnitudes = [None] * len(rows) if factors.magnitude is None else factors.magnitude.split(list(rows))
+    for block, magnitude in zip(factors.b.split(list(rows)), magnitudes, strict=True):
         used = block.ne(0).any(dim=0).nonzero().flatten()
-        part = Factors(factors.a[used], block[:, used].contiguous(), factors.scale)
+        if magnitude is not None and not len(used):
+            used = torch.tensor([0])  # lengths alone have changed
+        part = Factors(factors.a[used], block[:, used].contiguous(), factors.scale, magnitude)
         found.append(part if len(used) else None)
     return found
+
+
+def refuse_magnitudes(adapter: Adapter, format: str) -> None:
+    """Check that every factor is plain LoRA.
+
+    Raises:
+        UserError: one has a magnitude, which ``format`` cannot hold.
+    """
+    decomposed = [name for name, part in adapter.factors.items() if part.magnitude is not None]
+    if decomposed:
+        what = f"this is a DoRA adapter, and {format} holds low-rank factors alone"
+        hint = "merge it into its base (congling convert BASE --lora ADAPTER), or write --to peft"
+        raise UserError(what, value=f"{decomposed[0]}.magnitude", hint=hint)
 
 
 def common_scale(factors: Mapping[str, Factors], rank: int | None = None) -> float | None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
-from congling.interop.adapters.fitting import LARGEST_RANK, checked, common_scale, is_gain
+from congling.interop.adapters.fitting import LARGEST_RANK, checked, common_scale, is_gain, refuse_magnitudes
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.interop.gguf.names import gguf_name, our_name
 from congling.interop.targets import gguf_architecture
@@ -86,6 +86,7 @@ def write(
         UserError: the adapter does not fit the model, or the format has no name for a tensor.
     """
     checked(adapter, config, "the adapter")
+    refuse_magnitudes(adapter, "a ggla adapter")
     architecture = architecture or gguf_architecture(config)
     rank, alpha = header or _header(adapter.factors)
     with replacing(Path(path), overwrite=overwrite) as temporary, temporary.open("wb") as stream:

@@ -27,6 +27,7 @@ from congling.interop.adapters.fitting import (
     common_scale,
     is_gain,
     joined,
+    refuse_magnitudes,
     separated,
 )
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
@@ -78,9 +79,11 @@ def write(
     """Write an adapter for a model of ``config``; the notes returned name what llama.cpp cannot apply.
 
     Raises:
-        UserError: nothing is left that llama.cpp can apply, or the adapter does not fit the model.
+        UserError: nothing is left that llama.cpp can apply, the adapter does not fit the model, or is
+            one of DoRA.
     """
     checked(adapter, config, "the adapter")
+    refuse_magnitudes(adapter, "a GGUF adapter")
     architecture = architecture or gguf_architecture(config)
     kept, notes = _applicable(adapter, config)
     stacks = _stacked(kept, config) if architecture == "gpt2" else kept

@@ -7,9 +7,11 @@
     └── adapter_model.safetensors
           base_model.model.MODULE.lora_A.weight (r, inputs)    .lora_B.weight (outputs, r)
           base_model.model.MODULE.lora_embedding_A (r, V)      .lora_embedding_B (W, r)
+          base_model.model.MODULE.lora_magnitude_vector (outputs,), with use_dora for every MODULE
 
 MODULE is the name of a layer in transformers. Of a matrix that is embedding and output at once, PEFT adapts
 the two uses apart; here it is one tensor, so both are written, and both must be there and equal to be read.
+DoRA of PEFT stretches the columns of an embedding, ours no embedding at all: such a module is not exchanged.
 """
 
 # r rank, V vocabulary, W width
@@ -40,6 +42,7 @@ WEIGHTS, _PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 _PREFIX = "base_model.model."
 _EMBEDDING, _HEAD = "embedding.weight", "head.weight"
 _MATRIX, _LOOKUP = (".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")
+_MAGNITUDE = ".lora_magnitude_vector"
 _COPY = ".base_layer.weight"
 _PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -66,7 +69,8 @@ def read(folder: Path | str, config: ModelConfig) -> Adapter:
         module, lookup = found[1], found[2] in _LOOKUP
         a, b = (_half(stored, f"{_PREFIX}{module}{end}", folder) for end in (_LOOKUP if lookup else _MATRIX))
         a, b = (b.T, a.T) if lookup else (a, b)
-        part = Factors(a.contiguous(), b.contiguous(), settings.scale(module, a.shape[0]))
+        magnitude = _magnitude(stored, module, lookup, folder) if settings.dora else None
+        part = Factors(a.contiguous(), b.contiguous(), settings.scale(module, a.shape[0]), magnitude)
         factors |= _parts(names[module], part, config, folder)
     if config.tied:
         factors = _tied(factors, folder)
@@ -97,6 +101,13 @@ def write(
     if mixed := [name for name in adapter.factors if ".mlp." in name and config.mlp.kind == "moe"]:
         kept = {name: part for name, part in kept.items() if name not in mixed}
         notes.append(f"{len(mixed)} tensors of MLPs are left out: PEFT takes such names for those of experts")
+    dora = any(part.magnitude is not None for part in kept.values())
+    if dora and kept.pop(_EMBEDDING, None) is not None:
+        notes.append("the embedding is left out: with use_dora PEFT wants a magnitude of its columns; "
+                     "merge to keep it")  # fmt: skip
+    if plain := [name for name, part in kept.items() if dora and part.magnitude is None]:
+        what, hint = "a PEFT folder holds magnitudes of all layers or of none", "merge it into the model"
+        raise UserError(what, value=plain[0], hint=hint)
     if not kept:
         raise UserError("a PEFT folder can hold nothing of this adapter", hint="merge it into the model")
     modules = _theirs(kept, config)
@@ -106,6 +117,8 @@ def write(
         pair = (part.b.T, part.a.T) if lookup else (part.a, part.b)
         for end, factor in zip(_LOOKUP if lookup else _MATRIX, pair, strict=True):
             tensors[f"{_PREFIX}{module}{end}"] = factor.detach().to("cpu", torch.float32).contiguous()
+        if part.magnitude is not None:
+            tensors[f"{_PREFIX}{module}{_MAGNITUDE}"] = part.magnitude.detach().to("cpu", torch.float32)
     text = json.dumps(_settings(modules, config, base), ensure_ascii=False, indent=2)
     with replacing(Path(folder), overwrite=overwrite) as temporary:
         temporary.mkdir()
@@ -132,7 +145,8 @@ def _stored(folder: Path) -> dict[str, Tensor]:
         refuse_pickle(path)
         raise UserError(f"damaged or no safetensors file: {error}", where=path) from None
     for name, tensor in tensors.items():
-        if tensor.dtype not in _PRECISIONS or tensor.dim() != 2 or not tensor.numel():
+        dimensions = 1 if name.endswith(_MAGNITUDE) else 2
+        if tensor.dtype not in _PRECISIONS or tensor.dim() != dimensions or not tensor.numel():
             what = "a tensor that is no factor: two dimensions of floating-point numbers are needed"
             raise UserError(what, where=path, value=f"{name}: {tuple(tensor.shape)}, {tensor.dtype}")
     return tensors
@@ -154,8 +168,21 @@ def _drop_copies(stored: dict[str, Tensor], config: ModelConfig, folder: Path) -
 
 def _half(stored: dict[str, Tensor], name: str, folder: Path) -> Tensor:
     if name not in stored:
-        raise UserError("one of two factors is missing", where=folder, value=name)
+        raise UserError("a factor or magnitude is missing", where=folder, value=name)
     return stored.pop(name).float()
+
+
+def _magnitude(stored: dict[str, Tensor], module: str, lookup: bool, folder: Path) -> Tensor:
+    """Lengths of the rows of a module.
+
+    Raises:
+        UserError: there are none, or they are those of an embedding's columns.
+    """
+    if lookup:
+        what = "the adapter stretches the columns of an embedding (DoRA), which is not supported"
+        hint = "merge it into its base with PEFT (merge_and_unload), and import the result"
+        raise UserError(what, where=folder, value=module, hint=hint)
+    return _half(stored, f"{_PREFIX}{module}{_MAGNITUDE}", folder)
 
 
 def _modules(config: ModelConfig) -> dict[str, tuple[str, ...]]:
@@ -249,7 +276,7 @@ def _settings(modules: Mapping[str, Factors], config: ModelConfig, base: str | N
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": any(part.magnitude is not None for part in modules.values()),
         "fan_in_fan_out": config.positions.kind == "learned",
         "target_modules": sorted(modules),
         "rank_pattern": {re.escape(module): one for module, one in ranks.items() if one != rank},

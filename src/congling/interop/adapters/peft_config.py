@@ -12,7 +12,6 @@ from congling.interop.hf.settings import read_json
 
 CONFIG = "adapter_config.json"
 _OFF: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
     "bias": ("none", None),
     "lora_bias": (False, None),
     "modules_to_save": (None, []),
@@ -38,6 +37,8 @@ class PeftConfig:
     rank_stabilised: bool
     alphas: Mapping[str, float]
     """Alpha of the modules whose names end as these patterns say."""
+    dora: bool = False
+    """Whether every module has a magnitude."""
 
     def scale(self, module: str, rank: int) -> float:
         """What ``B @ A`` of a module (``model.layers.0.mlp.up_proj``) is multiplied by."""
@@ -72,7 +73,8 @@ def read(folder: Path) -> PeftConfig:
     if not isinstance(patterns, dict):
         raise UserError("alpha_pattern is no table", where=where, value=patterns)
     alphas = {_pattern(key, where): _number(value, where) for key, value in patterns.items()}
-    return PeftConfig(_number(values.get("lora_alpha", 8), where), values.get("use_rslora") is True, alphas)
+    alpha = _number(values.get("lora_alpha", 8), where)
+    return PeftConfig(alpha, values.get("use_rslora") is True, alphas, values.get("use_dora") is True)
 
 
 def _number(value: Any, where: Path) -> float:

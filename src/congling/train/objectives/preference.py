@@ -25,6 +25,9 @@ from congling.train.objectives.config import PreferenceConfig
 from congling.train.objectives.log_probs import score, sums
 from congling.train.objectives.loss import Loss
 
+_LEAST_REST = 1e-6
+"""Nats a token below certainty, of which odds are still told apart."""
+
 
 def pair_losses(
     config: PreferenceConfig, sums_: Tensor, lengths: Tensor, reference: Tensor | None
@@ -132,5 +135,5 @@ def sequence_sums(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _log_rest(log_probability: Tensor) -> Tensor:
-    """log(1 − p) of log p, without losing small rests."""
-    return torch.log1p(-torch.exp(log_probability))
+    """log(1 − p) of log p, without losing small rests; one is left of what is certain."""
+    return torch.log(-torch.expm1(log_probability.clamp(max=-_LEAST_REST)))

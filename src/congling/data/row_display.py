@@ -1,0 +1,156 @@
+"""Rows on a terminal, as a person reads them: what is learnt stands out, with colour or without.
+
+::
+
+    1  rows.jsonl:1 · 38 tokens, 12 learnt · couplets
+    │ <|im_start|>user⏎
+    │ 对下联：白鹭飞青岭<|im_end|>⏎
+    │ <|im_start|>assistant⏎
+    │ ⟦黄莺入翠溪。<|im_end|>⟧
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from congling.core.units import plural
+from congling.data.row_inspection import Lengths, RowInspection, ShownRow
+from congling.data.sources.chat_rows import Talk
+
+_LEARNT, _SPECIAL, _PLAIN, _DIM = "bold green", "cyan", "", "bright_black"
+_SHOWN = 700  # characters of a row that are shown
+_KEPT = 120  # of them from its end, where the last answer stands
+_BAR = 32
+_DOMAINS = 8
+
+
+def show(found: RowInspection, console: Console) -> None:
+    """Print an inspection of rows."""
+    plain = console.no_color or not console.is_terminal
+    how = "between ⟦ and ⟧" if plain else "green"
+    _say(
+        console, Text(f"first rows as the template {found.template} writes them; what is learnt is {how}:\n")
+    )
+    for number, row in enumerate(found.first, 1):
+        _row(number, row, console, plain=plain)
+    _totals(found, console)
+    _lengths(found.lengths, found.context, console)
+    _domains(found, console)
+    _findings(found, console)
+
+
+def show_roles(talks: Sequence[Talk], console: Console) -> None:
+    """Print conversations by their roles alone, and what to add to see more."""
+    _say(console, Text("\nas conversations, for tuning:"))
+    for number, talk in enumerate(talks, 1):
+        _say(console, _heading(number, talk.id, [*talk.meta.values()]))
+        for turn in talk.messages:
+            learnt = turn["role"] == "assistant"
+            line = Text("│ ", _DIM) + Text(f"{turn['role']:<10}", _LEARNT if learnt else _SPECIAL)
+            _say(console, line + Text(_cut(" ".join(turn["content"].split()), 160)))
+    _say(
+        console,
+        Text("\nadd --tokenizer DIR (a tokenizer, a run or a checkpoint) to see tokens and what is learnt"),
+    )
+
+
+def _row(number: int, row: ShownRow, console: Console, *, plain: bool) -> None:
+    counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.learnt:,} learnt"
+    _say(console, _heading(number, row.id, [counts, *row.meta.values()]))
+    body = Text()
+    within = False
+    for piece in row.pieces:
+        if plain and piece.learnt != within:
+            body.append("⟦" if piece.learnt else "⟧")
+            within = piece.learnt
+        style = _LEARNT if piece.learnt else _SPECIAL if piece.special else _PLAIN
+        body.append(_visible(piece.text), f"{style} underline" if piece.learnt and piece.special else style)
+    if within:
+        body.append("⟧")
+    for line in _shortened(body).split("\n"):
+        # a file keeps lines whole, to be searched; a terminal wraps them behind the gutter
+        parts = line.wrap(console, max(20, console.width - 2)) if console.is_terminal and line else [line]
+        for part in parts:
+            _say(console, Text("│ ", _DIM) + part)
+    console.print()
+
+
+def _heading(number: int, name: str, parts: Sequence[str]) -> Text:
+    return (
+        Text(f"{number}  ", "bold") + Text(name, "bold") + Text("".join(f" · {part}" for part in parts), _DIM)
+    )
+
+
+def _visible(text: str) -> str:
+    """Line feeds with a sign before them, other control characters as their pictures."""
+    shown = text.replace("\n", "⏎\n").replace("\t", "⇥")
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c != "\n" else c for c in shown)
+
+
+def _shortened(body: Text) -> Text:
+    if len(body) <= _SHOWN:
+        return body
+    left_out = len(body) - _SHOWN
+    middle = Text(f" … {left_out:,} characters … ", _DIM)
+    return body[: _SHOWN - _KEPT] + middle + body[len(body) - _KEPT :]
+
+
+def _totals(found: RowInspection, console: Console) -> None:
+    share = 100 * found.learnt / max(1, found.tokens)
+    texts = f" and {found.texts:,} {plural(found.texts, 'text')}" if found.texts else ""
+    rows = f"{found.rows:,} {plural(found.rows, 'conversation')}{texts}"
+    part = "" if found.whole else " (the first rows; there are more)"
+    _say(
+        console,
+        Text(f"learnt    {found.learnt:,} of {found.tokens:,} tokens ({share:.1f} %) in {rows}{part}"),
+    )
+    end = found.fit.end
+    _say(console, Text("ends      an answer ends with ") + Text(end or "the end of text", _SPECIAL))
+
+
+def _lengths(lengths: Lengths, context: int | None, console: Console) -> None:
+    rows = sum(count for _, count in lengths.bins)
+    parts = [f"half ≤ {lengths.percentiles[50]:,}"]
+    parts += [f"{p} % ≤ {value:,}" for p, value in lengths.percentiles.items() if p != 50]
+    _say(console, Text(f"length    {', '.join(parts)}, longest {lengths.longest:,} tokens"))
+    if context is not None:
+        style = "yellow" if lengths.beyond else "green"
+        share = 100 * lengths.beyond / max(1, rows)
+        text = f"{lengths.beyond:,} of {rows:,} {plural(rows, 'row')} ({share:.1f} %) longer"
+        _say(console, Text(f"context   {context:,} tokens: ") + Text(text, style))
+    console.print()
+    highest = max(count for _, count in lengths.bins)
+    for end, count in lengths.bins:
+        bar = "█" * max(round(_BAR * count / max(1, highest)), 1 if count else 0)
+        style = "yellow" if context is not None and end > context else "green"
+        _say(console, Text(f"  ≤ {end:>7,}  ") + Text(f"{bar:<{_BAR}}", style) + Text(f" {count:>7,}"))
+    console.print()
+
+
+def _domains(found: RowInspection, console: Console) -> None:
+    named = [(name, count) for name, count in found.domains.items() if name]
+    if named:
+        listed = ", ".join(f"{name} {count:,}" for name, count in named[:_DOMAINS])
+        more = f" and {len(named) - _DOMAINS:,} more" if len(named) > _DOMAINS else ""
+        _say(console, Text(f"about     {listed}{more}\n"))
+
+
+def _findings(found: RowInspection, console: Console) -> None:
+    for note in found.findings.notes:
+        _say(console, Text(f"note: {note}", "yellow"))
+    if not found.findings.counts:
+        _say(console, Text("every row is sound", "green"))
+    for kind, count in found.findings.counts.most_common():
+        _say(console, Text(f"{count:,} × {kind}", "yellow"))
+        for one in [problem for problem in found.findings.examples if problem.kind == kind][:2]:
+            place = one.file + (f":{one.line}" if one.line else "")
+            _say(console, Text("    ") + Text(f"{place}  ", _DIM) + Text(one.reason))
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def _say(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=True, highlight=False)

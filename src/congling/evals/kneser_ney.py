@@ -1,0 +1,179 @@
+"""A character n-gram model with interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999).
+
+::
+
+    P(c | h) = max(n(hc) - D, 0) / n(h) + D · types(h) / n(h) · P(c | h without its first character)
+
+n(hc) counts occurrences at the highest order; below it, before how many *different* characters hc was seen.
+D = n1 / (n1 + 2 n2) of each order (Ney, Essen & Kneser 1994). At the bottom every symbol is equally likely.
+
+The most frequent characters, the end of a document and "another character" share 2**12 symbols, so that five
+of them fit into one 64-bit key and tables are sorted arrays. Which other character it was is paid for by a
+unigram of those seen, and 20 bits (any code point) for one never seen: all of Unicode has its share.
+"""
+
+# S symbols of a text, G distinct n-grams
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from congling.data.statistics import codes
+
+_BITS = 12
+_SIZE = 1 << _BITS
+_END, _OTHER = 0, 1
+"""Symbols; those of frequent characters follow."""
+ORDERS = 5
+"""The highest order that fits into a key."""
+LARGEST_TABLE = 6_000_000
+"""Distinct n-grams of the highest order held: with the orders below about 250 MB."""
+_PENDING = 1 << 20  # characters gathered before n-grams are counted together
+_CODE_POINTS = 0x110000
+
+Keys = NDArray[np.uint64]
+Counts = NDArray[np.int64]
+
+
+class KneserNey:
+    """The model of some training texts; texts beyond the size of the table are left out (``characters``).
+
+    Args:
+        texts: documents, streamed once; the characters are counted first from the same documents as far as
+            they are held.
+        order: 1 to 5.
+
+    Raises:
+        ValueError: the order is another, or there is no text.
+    """
+
+    def __init__(self, texts: Iterable[str], order: int = ORDERS, *, largest: int = LARGEST_TABLE) -> None:
+        if not 1 <= order <= ORDERS:
+            raise ValueError(f"an order from 1 to {ORDERS}, not {order}")
+        self.order, self.characters = order, 0
+        seen = np.zeros(_CODE_POINTS, np.int64)
+        self._symbol = np.full(_CODE_POINTS, _OTHER, np.uint64)
+        keys, values = np.empty(0, np.uint64), np.empty(0, np.int64)
+        for number, chunk in enumerate(_chunks(texts)):
+            points = [codes(text) for text in chunk]
+            np.add(seen, np.bincount(np.concatenate(points), minlength=_CODE_POINTS), out=seen)
+            if not number:
+                self._choose_symbols(seen)
+            found, counts = np.unique(
+                np.concatenate([self.symbol_keys(one) for one in points]), return_counts=True
+            )
+            keys, values = _merged(keys, values, found, counts)
+            self.characters += sum(map(len, points))
+            if len(keys) > largest:
+                break
+        if not self.characters:
+            raise ValueError("there is no text to learn from")
+        self._others = np.where(self._symbol == _OTHER, seen, 0)
+        self._tables = self._orders(keys, values)
+
+    def bits(self, text: str) -> float:
+        """What a document and its end cost, in bits."""
+        points = codes(text)
+        total = float(-np.log2(self.shares(self.symbol_keys(points))).sum())
+        return total + self._spelled(points[self._symbol[points] == _OTHER])
+
+    def shares(self, keys: Keys) -> NDArray[np.float64]:
+        """(S,) probability of the last symbol of each key behind those before it."""
+        share = np.full(len(keys), 1.0 / _SIZE)
+        for order, table in enumerate(self._tables, 1):
+            share = table.smoothed(keys & _mask(order), share)
+        return share
+
+    def _choose_symbols(self, seen: Counts) -> None:
+        frequent = np.argsort(-seen, kind="stable")[: _SIZE - 2]
+        frequent = frequent[seen[frequent] > 0]
+        self._symbol[frequent] = np.arange(2, 2 + len(frequent), dtype=np.uint64)
+
+    def symbol_keys(self, points: NDArray[np.int64]) -> Keys:
+        """(S,) one key for every character and the end: it and the ``order - 1`` symbols before it."""
+        symbols = np.concatenate([
+            np.full(self.order - 1, _END, np.uint64), self._symbol[points], np.array([_END], np.uint64)
+        ])  # fmt: skip
+        keys = np.zeros(len(points) + 1, np.uint64)
+        for place in range(self.order):
+            keys = keys << np.uint64(_BITS) | symbols[place : place + len(keys)]
+        return keys
+
+    def _orders(self, keys: Keys, values: Counts) -> list["_Table"]:
+        """Tables from order 1 up; each lower one counts the distinct n-grams of the one above it."""
+        tables = [_Table.of(keys, values)]
+        for order in range(self.order - 1, 0, -1):
+            keys, values = np.unique(keys & _mask(order), return_counts=True)
+            tables.append(_Table.of(keys, values))
+        return tables[::-1]
+
+    def _spelled(self, points: NDArray[np.int64]) -> float:
+        """Bits to say which other character each was: unigram, one count kept back for all never seen."""
+        counts = self._others[points]
+        total = self._others.sum() + 1
+        known = -np.log2(np.maximum(counts, 1) / total)
+        return float(np.where(counts > 0, known, math.log2(total) + math.log2(_CODE_POINTS)).sum())
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Counts of the n-grams of one order, by key, and sums over those that share all but the last symbol."""
+
+    keys: Keys
+    counts: Counts
+    contexts: Keys
+    """Sorted keys of what stands before the last symbol."""
+    totals: Counts
+    types: Counts
+    discount: float
+
+    @classmethod
+    def of(cls, keys: Keys, counts: Counts) -> "_Table":
+        contexts, starts = np.unique(keys >> np.uint64(_BITS), return_index=True)
+        totals = np.add.reduceat(counts, starts)
+        types = np.diff(np.append(starts, len(keys)))
+        once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+        discount = min(max(once / max(1, once + 2 * twice), 0.05), 0.95)
+        return cls(keys, counts, contexts, totals, types, discount)
+
+    def smoothed(self, keys: Keys, below: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of n-grams (S,), given those of the order below."""
+        counts = _looked_up(self.keys, self.counts, keys)
+        before = keys >> np.uint64(_BITS)
+        totals = _looked_up(self.contexts, self.totals, before)
+        types = _looked_up(self.contexts, self.types, before)
+        some = np.maximum(totals, 1)
+        left = np.where(totals > 0, self.discount * types / some, 1.0)
+        return np.maximum(counts - self.discount, 0) / some + left * below
+
+
+def _mask(order: int) -> np.uint64:
+    return np.uint64((1 << _BITS * order) - 1)
+
+
+def _looked_up(keys: Keys, values: Counts, wanted: Keys) -> Counts:
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, values[place], 0)
+
+
+def _merged(keys: Keys, values: Counts, more: Keys, counts: Counts) -> tuple[Keys, Counts]:
+    together, inverse = np.unique(np.concatenate([keys, more]), return_inverse=True)
+    totals = np.bincount(inverse, weights=np.concatenate([values, counts]), minlength=len(together))
+    return together, totals.astype(np.int64)
+
+
+def _chunks(texts: Iterable[str]) -> Iterable[list[str]]:
+    """Texts some at a time, as whole documents."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= _PENDING:
+            yield chunk
+            chunk, size = [], 0
+    if chunk and size:
+        yield chunk

@@ -1,0 +1,168 @@
+"""What a model thinks of given ids: nats of each, and whether each is the one it would write itself.
+
+Rows of unequal length are sorted, padded on the right and read together; a causal model does not see the
+padding. Only the places that are asked for pass through the output matrix.
+"""
+
+# B rows, T time, N places asked for, W width, V vocabulary
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from congling.core.progress import track
+from congling.model.transformer import Transformer
+from congling.tokenizer.base import Tokenizer
+
+_CHUNK_VALUES = 2**22  # logits computed at a time: 16 MB, whatever the vocabulary
+BATCH_TOKENS = 8192
+"""Padded tokens read together."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Ids, at most the context and one more, of which those from ``start`` (at least 1) are scored."""
+
+    ids: Sequence[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model thinks of the scored ids of a row."""
+
+    nats: np.ndarray
+    """(N,) float32: -log p of each."""
+    top: np.ndarray
+    """(N,) bool: whether each is the likeliest; a run of them is what greedy decoding writes."""
+
+    @property
+    def total(self) -> float:
+        """Nats of all together."""
+        return float(self.nats.sum(dtype=np.float64))
+
+
+def target_nats(model: Transformer, hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Nats (n,) of targets (N,) behind hidden states (N, W), some at a time, and their scores (n, V)."""
+    chunk = max(1, _CHUNK_VALUES // model.config.vocab_size)
+    for start in range(0, len(hidden), chunk):
+        part = slice(start, start + chunk)
+        logits = model.logits(hidden[part]).float()
+        yield torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"), logits
+
+
+@torch.inference_mode()
+def score_rows(
+    model: Transformer, rows: Sequence[Row], *, label: str = "likelihood", batch_tokens: int = BATCH_TOKENS
+) -> list[Scored]:
+    """Score rows, in their order; the model's training flag is restored afterwards.
+
+    Raises:
+        ValueError: a row is longer than the context, or nothing stands before what is scored.
+    """
+    context = model.config.context
+    for row in rows:
+        if not 1 <= row.start < len(row.ids) <= context + 1:
+            raise ValueError(
+                f"{len(row.ids)} ids scored from {row.start} on do not fit a context of {context}"
+            )
+    found: list[Scored | None] = [None] * len(rows)
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in track(list(_batches(rows, batch_tokens)), label):
+            for index, scored in zip(batch, _score(model, [rows[i] for i in batch]), strict=True):
+                found[index] = scored
+    finally:
+        model.train(was_training)
+    return [scored for scored in found if scored is not None]
+
+
+def _batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of rows of like length, as many as fit."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda i: len(rows[i].ids)):
+        if batch and (len(batch) + 1) * len(rows[index].ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _score(model: Transformer, rows: Sequence[Row]) -> list[Scored]:
+    device, width = next(model.parameters()).device, max(len(row.ids) for row in rows)
+    ids = np.zeros((len(rows), width), np.int64)
+    asked = np.zeros((len(rows), width - 1), bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = row.ids
+        asked[i, row.start - 1 : len(row.ids) - 1] = True
+    placed = torch.from_numpy(ids).to(device)
+    mask = torch.from_numpy(asked).to(device)
+    hidden, targets = model(placed[:, :-1])[mask], placed[:, 1:][mask]  # (N, W), (N,)
+    parts = [(losses, logits.argmax(-1)) for losses, logits in target_nats(model, hidden, targets)]
+    nats = torch.cat([losses for losses, _ in parts]).cpu().numpy()
+    top = (torch.cat([likeliest for _, likeliest in parts]) == targets).cpu().numpy()
+    ends = np.cumsum(asked.sum(axis=1))[:-1]
+    return [Scored(*pair) for pair in zip(np.split(nats, ends), np.split(top, ends), strict=True)]
+
+
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """A whole document as training saw it: the beginning of a text, its ids, the end of a text."""
+    return [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
+
+
+def text_rows(ids: Sequence[int], context: int) -> list[Row]:
+    """Windows that score every id but the first once, each with half a context before it where there is one.
+
+    ::
+
+        ■■■■■■■■            first window: all but its first id
+            ····■■■■        then half a window is only read, half scored
+                ····■■■■
+    """
+    rows = [Row(ids[: context + 1], 1)]
+    end = context + 1
+    while end < len(ids):
+        reach = min(len(ids), end + max(1, context // 2))
+        begin = reach - context - 1
+        rows.append(Row(ids[begin:reach], end - begin))
+        end = reach
+    return rows
+
+
+def text_nats(
+    model: Transformer, tokenizer: Tokenizer, texts: Sequence[str], *, label: str = "likelihood"
+) -> list[tuple[float, int]]:
+    """Nats of each text, its end included, and over how many tokens."""
+    windows = [text_rows(text_ids(tokenizer, text), model.config.context) for text in texts]
+    scored = iter(score_rows(model, [row for rows in windows for row in rows], label=label))
+    found = []
+    for rows in windows:
+        parts = [next(scored) for _ in rows]
+        found.append((sum(part.total for part in parts), sum(len(part.nats) for part in parts)))
+    return found
+
+
+def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of the beginning of a text, as generation reads it."""
+    return [*tokenizer.prefix_ids, *tokenizer.encode(text)] or [tokenizer.bos_id]
+
+
+def continuation_row(tokenizer: Tokenizer, context: int, before: str, after: str) -> tuple[Row, bool]:
+    """The row that scores ``after`` behind ``before``, and whether its beginning had to be cut off.
+
+    Both are encoded as one text and divided where the first alone ends; white space between them belongs to
+    the second. So do lm-eval's requests, and numbers can be compared.
+    """
+    moved = len(before) - len(before.rstrip())
+    if moved:
+        before, after = before[:-moved], before[-moved:] + after
+    first = prompt_ids(tokenizer, before)
+    ids = prompt_ids(tokenizer, before + after)
+    start = min(len(first), len(ids) - 1)
+    over = max(0, len(ids) - context - 1)
+    return Row(ids[over:], max(1, start - over)), over > 0

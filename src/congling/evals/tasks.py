@@ -1,0 +1,92 @@
+"""The tasks of ``congling eval --tasks``: one row each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from congling.core.errors import UserError
+from congling.evals import (
+    baselines,
+    choice,
+    continuation,
+    domains,
+    lm_eval,
+    memorisation,
+    repetition,
+    world,
+)
+from congling.evals.bench import Bench
+from congling.evals.scores import Score
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to measure."""
+
+    summary: str
+    run: Callable[[Bench], list[Score]]
+    needs: str
+    """What it measures with."""
+
+
+TASKS: dict[str, Task] = {
+    "domains": Task("loss of texts, told apart by a field of their records", domains.run, "texts"),
+    "continuation": Task("prefixes of held-out texts continued, beside the truth", continuation.run, "texts"),
+    "questions": Task(
+        "small world: questions about stories", partial(world.run, kind="questions"), "nothing"
+    ),
+    "arithmetic": Task("small world: sums", partial(world.run, kind="arithmetic"), "nothing"),
+    "couplets": Task("small world: lower lines of couplets", partial(world.run, kind="couplets"), "nothing"),
+    "world-choice": Task("small world: the right answer among wrong ones", world.choice, "nothing"),
+    "choice": Task("multiple choice by likelihood of the options", choice.run, "questions"),
+    "letter": Task("multiple choice by the letter written", choice.letters, "questions"),
+    "baselines": Task("bits/character beside n-grams and compressors", baselines.run, "texts, documents"),
+    "repetition": Task("how much written texts repeat themselves", repetition.run, "texts"),
+    "memorisation": Task("training texts continued word for word", memorisation.run, "texts, documents"),
+    "lm-eval": Task("multiple choice by lm-eval on the Hugging Face export", lm_eval.run, "questions"),
+}
+
+
+def named(text: str) -> list[str]:
+    """Task names from a list separated by commas.
+
+    Raises:
+        UserError: one is unknown, or there is none.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in TASKS:
+            raise UserError("no such task", value=name, hint=f"tasks are {', '.join(TASKS)}")
+    if not names:
+        raise UserError("no task is named", hint=f"tasks are {', '.join(TASKS)}")
+    return names
+
+
+def run(bench: Bench, names: Sequence[str], files: Sequence[str] = ()) -> list[Score]:
+    """Measure one task after the other.
+
+    ``files`` are for every task that reads any; ``task=file`` is for that task alone.
+
+    Raises:
+        UserError: a task lacks what it measures with, or a file is for a task that is not run.
+    """
+    own, common = _shared_out(files, names)
+    scores: list[Score] = []
+    for name in names:
+        given = own.get(name, common)
+        scores += TASKS[name].run(replace(bench, files=given))
+    return scores
+
+
+def _shared_out(files: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    own: dict[str, list[str]] = {}
+    common: list[str] = []
+    for file in files:
+        name, sign, path = file.partition("=")
+        if not sign or name not in TASKS:
+            common.append(file)
+        elif name not in names:
+            raise UserError("a file for a task that is not run", value=file, hint=f"add {name} to --tasks")
+        else:
+            own.setdefault(name, []).append(path)
+    return own, common

@@ -1,0 +1,42 @@
+"""Texts that a model writes for a measurement: many prompts, some at a time, in their order."""
+
+from collections.abc import Sequence
+
+from congling.core.progress import track
+from congling.infer.checkpoints import Loaded
+from congling.infer.generate import Prompt, generate
+from congling.infer.sampler import SamplingConfig
+
+GREEDY = SamplingConfig(temperature=0.0)
+ROWS = 32
+"""Prompts continued together."""
+
+
+def written(
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    *,
+    tokens: int,
+    sampling: SamplingConfig = GREEDY,
+    stop: Sequence[str] = (),
+    label: str = "writing",
+) -> list[str]:
+    """Continue every prompt by at most ``tokens``; prompts of like length share a batch.
+
+    Equal seeds give equal texts: each batch draws from a seed of its own.
+
+    Raises:
+        UserError: the model and the tokenizer do not fit.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    texts = [""] * len(prompts)
+    starts = range(0, len(order), ROWS)
+    for number, start in enumerate(track(starts, label, total=len(starts))):
+        batch = order[start : start + ROWS]
+        found = generate(
+            loaded.model, loaded.tokenizer, [prompts[i] for i in batch], max_new_tokens=tokens,
+            sampling=sampling.replace(seed=sampling.seed + number), stop=stop,
+        )  # fmt: skip
+        for index, text in zip(batch, found, strict=True):
+            texts[index] = text
+    return texts

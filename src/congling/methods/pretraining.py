@@ -1,0 +1,379 @@
+"""Runs on shards: planned from a recipe, begun from random weights or from a checkpoint, and gone on with.
+
+Pretraining and distillation differ in what is minimised and where texts come from; that is their ``Task``.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from congling.core import artifact
+from congling.core.artifact import Artifact
+from congling.core.config import Config, build, load, read_toml, with_overrides
+from congling.core.errors import UserError
+from congling.data.segmentation import expected_growth
+from congling.data.shards import Shards, beginnings, open_shards
+from congling.model.config import ModelConfig, flops_per_token
+from congling.plan.recipe import Recipe
+from congling.tokenizer import store
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.parts import parts
+from congling.train.config import TrainConfig
+from congling.train.rundir import RunDirectory, require_same
+
+if TYPE_CHECKING:
+    import torch
+
+    from congling.data.batches import Batches, CorpusBatches
+    from congling.model.transformer import Transformer
+    from congling.plan.planning import Plan
+    from congling.train.backends.single import Single
+    from congling.train.bases import OpenedBase
+    from congling.train.loop import Objective
+    from congling.train.run import RunParts
+
+RECIPE_FILE = "recipe.toml"
+PROMPTS, PROMPT_TOKENS = 3, 6
+"""Beginnings of held-out documents that are continued in samples when the recipe names no prompts."""
+R = TypeVar("R", bound=Recipe)
+
+
+class PretrainConfig(Config):
+    """All that determines a pretraining run, besides its shards."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Opened shards and the tokenizer they were made with."""
+
+    shards: Shards
+    tokenizer: Tokenizer
+    tokenizer_path: Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """In what a run on shards differs from pretraining random weights; by default in nothing."""
+
+    start: "OpenedBase | None" = None
+    """The model whose weights are begun from."""
+    parents: Mapping[str, Artifact] = field(default_factory=dict)
+    """Inputs besides the start, shards and tokenizer, by name."""
+    kind: type[PretrainConfig] = PretrainConfig
+    tables: Mapping[str, Config] = field(default_factory=dict)
+    """What ``kind`` holds besides model and training."""
+    objective: "Callable[[torch.device], Objective] | None" = None
+    """What is minimised, made for a device; by default the next token's loss."""
+    context: int | None = None
+    """Longest row that all models which take part can read; by default any."""
+    batches: "Callable[[CorpusBatches, Transformer, Single], Batches] | None" = None
+    """Batches that depend on the model's weights, made from those of the corpus."""
+
+
+PLAIN = Task()
+
+
+def begin_or_go_on(
+    recipe: Recipe, inputs: Inputs, out: Path, *, seconds: float | None = None, must_resume: bool = False,
+    force: bool = False, show: "Callable[[Plan], None] | None" = None, task: Task = PLAIN,
+) -> RunDirectory:  # fmt: skip
+    """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
+
+    Args:
+        recipe: what is asked for; of a run begun before, the same must be asked.
+        inputs: shards and tokenizer.
+        out: the run directory.
+        seconds: time to plan for, where it is not the recipe's whole budget.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though the plan has an error.
+        show: called with the plan before it is carried out.
+        task: what differs from pretraining random weights.
+
+    Raises:
+        UserError: the plan has an error, ``out`` holds another run, or the start has another tokenizer.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.train.backends import ddp
+
+    _require_one_tokenizer(inputs, task)
+    # Of several processes one plans: measured speeds differ, and all must take the same steps.
+    first, config, files = ddp.join(str(recipe.train.get("device", "auto"))), None, {}
+    if first and RunDirectory(out).config.is_file():  # written after everything else a run starts with
+        _require_same(recipe, out)
+        config = load(task.kind, RunDirectory(out).config)  # planned again, it would differ with the speed
+    elif first:
+        planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show, task=task)
+        config = task.kind(model=planned.model, train=planned.train, **task.tables)
+        files = run_files(recipe, planned)
+    said = ddp.from_first(config.model_dump_json() if config is not None else "")
+    config = build(task.kind, json.loads(said), where="the first process")
+    return run(config, inputs, out, must_resume=must_resume, files=files, task=task)
+
+
+def _planned(
+    recipe: Recipe, inputs: Inputs, out: Path, *, seconds: float | None, force: bool,
+    show: "Callable[[Plan], None] | None", task: Task,
+) -> "Plan":  # fmt: skip
+    """Plan a new run and show the plan.
+
+    Raises:
+        UserError: the plan has an error.
+    """
+    from congling.plan.planning import require_sound
+
+    asked = recipe.replace(
+        budget=recipe.budget if seconds is None else seconds, samples=prompts(recipe, inputs)
+    )
+    planned = plan(asked, inputs.shards, out, task)
+    if show is not None:
+        show(planned)
+    if not force:
+        require_sound(planned.findings)
+    return planned
+
+
+def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
+    """Open shards and tokenizer, checking that they belong together.
+
+    Raises:
+        UserError: one is missing or damaged, or they do not belong together.
+    """
+    opened = store.load(tokenizer)
+    return Inputs(open_shards(shards, tokenizer=opened, verify=True), opened, Path(tokenizer))
+
+
+def prompts(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
+    """What to continue in samples: the recipe's prompts, or how some held-out documents begin."""
+    held_out = inputs.shards["validation"]
+    return recipe.samples or beginnings(held_out, inputs.tokenizer, documents=PROMPTS, tokens=PROMPT_TOKENS)
+
+
+def read_recipe(kind: type[R], path: Path | None, overrides: Sequence[str]) -> R:
+    """Read a recipe for shards that exist already: its ``[data]`` says nothing any more, and may be left out.
+
+    Raises:
+        UserError: the recipe cannot be read or does not fit.
+    """
+    values = with_overrides({} if path is None else read_toml(path), overrides)
+    values.setdefault("data", {"sources": ["shards"]})
+    return build(kind, values, where=path or "command line")
+
+
+def plan(recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN) -> "Plan":
+    """Plan the run, measure a real step of the planned model, and plan again with its speed.
+
+    Raises:
+        UserError: the recipe contradicts itself, or the model does not run here.
+    """
+    from functools import partial
+
+    from congling.plan import planning
+    from congling.plan.facts import facts_of_shards
+    from congling.train.calibrate import measure, probe
+
+    timed = partial(measure, objective=task.objective)
+    start = None if task.start is None else task.start.model
+    return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start)
+
+
+def run_files(recipe: Recipe, planned: "Plan") -> dict[str, str]:
+    """What a run keeps of how it came about: the recipe as asked, and the plan."""
+    from congling.plan.planning import PLAN_FILE
+
+    return {PLAN_FILE: planned.to_text(), RECIPE_FILE: recipe.to_toml()}
+
+
+def run(
+    config: PretrainConfig, inputs: Inputs, out: Path | str, *,
+    must_resume: bool = False, files: Mapping[str, str] | None = None, task: Task = PLAIN,
+) -> RunDirectory:  # fmt: skip
+    """Train to the end and return the run's directory; starts from its newest checkpoint if there is one.
+
+    Args:
+        config: model and training.
+        inputs: shards and tokenizer.
+        out: the run directory.
+        must_resume: fail where there is nothing to go on from.
+        files: small texts kept in the run directory, by name.
+        task: what differs from pretraining random weights.
+
+    Raises:
+        UserError: see :func:`congling.train.run.train`; or model and shards differ in vocabulary or context.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from congling.train.backends.ddp import build_backend
+    from congling.train.loop import Trainer
+    from congling.train.objectives.next_token import next_token
+    from congling.train.run import train
+
+    _require_fit(config, inputs.shards, task)
+    _require_one_tokenizer(inputs, task)
+    settings = config.train
+    transformer = _model(config, task)
+    transformer.checkpoint_blocks(settings.checkpointing)
+    backend = build_backend(settings)
+    try:
+        corpus = _batches(inputs, settings)
+        batches = corpus if task.batches is None else task.batches(corpus, transformer, backend)
+        objective = next_token if task.objective is None else task.objective(backend.device)
+        trainer = Trainer(
+            transformer, batches, objective, settings, backend, after_update=transformer.update_balance,
+            ahead=2 if task.batches is None else 0,
+        )  # fmt: skip
+        return train(
+            trainer, out, _parts(config, inputs, trainer, files or {}, task), must_resume=must_resume
+        )
+    finally:
+        backend.close()
+
+
+def _model(config: PretrainConfig, task: Task) -> "Transformer":
+    """Random weights, or those of the start.
+
+    Raises:
+        UserError: the start is another model than the run was begun with.
+    """
+    from congling.model.transformer import Transformer
+
+    transformer = Transformer(config.model)
+    if task.start is None:
+        transformer.initialise(config.train.seed)
+    elif task.start.model.replace(dropout=config.model.dropout) != config.model:
+        raise UserError(
+            "this run was made from other start weights", where=task.start.path,
+            hint="give the checkpoint it was started with, or choose another --out",
+        )  # fmt: skip
+    else:
+        transformer.load_state_dict(task.start.build(config.train.context).state_dict())
+    return transformer
+
+
+def _require_one_tokenizer(inputs: Inputs, task: Task) -> None:
+    """Compare the tokenizer of the start with that of the shards.
+
+    Raises:
+        UserError: they differ, or the start is a GGUF file.
+    """
+    if task.start is not None:
+        require_same_tokenizer(task.start, inputs, "checkpoint")
+
+
+def require_same_tokenizer(model: "OpenedBase", inputs: Inputs, role: str) -> None:
+    """Compare the tokenizer of a model that takes part in a run with that of the shards.
+
+    Raises:
+        UserError: they differ, or the model is a GGUF file, whose tokenizer has no fingerprint.
+    """
+    if model.packed:
+        raise UserError(
+            f"a GGUF file cannot be the {role} here", where=model.path,
+            hint="bring it here first: congling import",
+        )  # fmt: skip
+    if model.tokenizer.fingerprint != inputs.tokenizer.fingerprint:
+        raise UserError(
+            f"the {role} has another tokenizer than the shards", where=model.path,
+            value=model.tokenizer.fingerprint[:12],
+            hint=f"tokenize the documents with that of the {role}: {model.artifact.path / 'tokenizer'}",
+        )  # fmt: skip
+    if model.model.vocab_size != inputs.shards.vocab_size:
+        raise UserError(
+            f"the {role} has another vocabulary than the shards", where=model.path,
+            value=(model.model.vocab_size, inputs.shards.vocab_size),
+        )  # fmt: skip
+
+
+def _require_fit(config: PretrainConfig, shards: Shards, task: Task) -> None:
+    """Compare model, rows and shards.
+
+    Raises:
+        UserError: they differ in vocabulary, or rows are longer than the model's or teacher's context.
+    """
+    model, settings = config.model, config.train
+    if model.vocab_size != shards.vocab_size:
+        raise UserError(
+            "model and shards have different vocabularies", value=(model.vocab_size, shards.vocab_size)
+        )
+    if settings.context > model.context:
+        raise UserError(
+            "train.context is longer than the model's",
+            value=settings.context,
+            hint=f"at most {model.context}",
+        )
+    if task.context is not None and settings.context > task.context:
+        raise UserError(
+            "train.context is longer than the teacher's",
+            value=settings.context,
+            hint=f"train.context={task.context}",
+        )
+
+
+def _batches(inputs: Inputs, settings: TrainConfig) -> "CorpusBatches":
+    from congling.data.batches import CorpusBatches
+
+    return CorpusBatches(
+        inputs.shards["train"],
+        context=settings.context,
+        rows=settings.rows,
+        accumulation=settings.accumulation,
+        seed=settings.seed,
+        document_mask=settings.document_mask,
+        split_pieces=settings.split_pieces,
+        parts=parts(inputs.tokenizer) if settings.split_pieces else None,
+        noise=settings.noise,
+    )
+
+
+def _parts(
+    config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str], task: Task
+) -> "RunParts":
+    """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
+    from congling.evals.collapse import watch
+    from congling.evals.periodic import continuations, held_out_loss
+    from congling.train.calibrate import matmul_peak
+    from congling.train.metrics import Yardsticks
+    from congling.train.run import RunParts
+
+    split, validation = inputs.shards["train"], inputs.shards["validation"]
+    settings, backend = config.train, trainer.backend
+    # The loss is a mean over the tokens trained on, which are more than the file's where pieces fall apart.
+    growth = expected_growth(split, parts(inputs.tokenizer), settings.split_pieces)
+    yardsticks = Yardsticks(
+        tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())) * growth,
+        flops_per_token=flops_per_token(config.model, settings.context),
+        matmul_peak=matmul_peak(backend.device, backend.dtype) if backend.rank == 0 else None,
+    )
+    parents = {"shards": inputs.shards.artifact}
+    parents["tokenizer"] = artifact.opened(inputs.tokenizer_path, "tokenizer")
+    if task.start is not None:
+        parents["start"] = task.start.artifact
+    return RunParts(
+        config,
+        parents=parents | dict(task.parents),
+        facts={"chat": True} if task.start is not None and task.start.chat else {},
+        tokenizer=inputs.tokenizer_path,
+        evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
+        sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
+        watch=watch,
+        yardsticks=yardsticks,
+        files=files,
+    )
+
+
+def _require_same(asked: Recipe, out: Path) -> None:
+    """Compare what is asked for now with what was asked for when the run began.
+
+    Raises:
+        UserError: they differ; the keys are named. Or the run was begun without a recipe, by :func:`run`.
+    """
+    if not (out / RECIPE_FILE).is_file():
+        raise UserError(
+            "this run was begun by a program, not from a recipe",
+            where=out,
+            hint="go on with that program, or choose another --out",
+        )
+    require_same(load(type(asked), out / RECIPE_FILE), asked, where=out)

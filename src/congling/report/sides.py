@@ -1,0 +1,199 @@
+"""One side of a comparison: what a run is and how good it became, read from its directory; no torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from congling.evals.paired import Measured
+from congling.model.config import ModelConfig, parameter_table
+from congling.plan.record import RunRecord, locate, mapping, numeric, read
+from congling.report.origin import manifest_of
+from congling.train.rundir import RunDirectory
+
+MOST_SCORES = 200
+_DEEPEST = 6  # tables within tables of results.json that are looked into
+_PLAIN = {"rules": ("score", "grammar", "facts", "couplets", "sums"), "copying": ("rate",)}
+"""Results whose numbers stand in them as they are."""
+_LOSSES = {"loss", "bits_per_character"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run among others."""
+
+    name: str
+    run: RunRecord
+    made_by: str
+    """The verb that trained it, and what was trained."""
+    parameters: int | None
+    """Of the whole model; None where the run does not tell."""
+    step: int
+    """Of the checkpoint that is handed on."""
+    tokens: float
+    """Targets seen up to the end of the run."""
+    seconds: float | None
+    nats: float | None
+    """Held-out loss in nats a token, of the step that is handed on."""
+    bits: float | None
+    """The same in bits a character."""
+    tokenizer: str | None
+    """Hash of its tokenizer; None where it is not known."""
+    text: frozenset[str]
+    """What is known of the held-out text; two runs that share one of these were measured on the same text."""
+    scores: Mapping[str, Measured]
+    """Results by name, such as ``choice/accuracy``."""
+
+
+def sides(paths: Sequence[Path | str]) -> list[Side]:
+    """Read runs, each under a name of its own.
+
+    Raises:
+        UserError: there is no run at one of the paths.
+    """
+    runs = [read(locate(path)) for path in paths]
+    return [_side(name, run) for name, run in zip(_names([run.path for run in runs]), runs, strict=True)]
+
+
+def _side(name: str, run: RunRecord) -> Side:
+    directory = RunDirectory(run.path)
+    best, latest = directory.pointed("BEST"), directory.pointed("LATEST")
+    checkpoint = best or latest
+    manifest = manifest_of(checkpoint) if checkpoint is not None else {}
+    last = run.steps[-1] if run.steps else None
+    step = numeric(mapping(manifest.get("facts")).get("step"))
+    step = int(step) if step is not None else last.step if last else 0
+    held_out, look = mapping(run.results.get("held_out")), _look(run, step)
+    nats, bits = numeric(held_out.get("nats_per_token")), numeric(held_out.get("bits_per_character"))
+    seconds = run.seconds_at()
+    return Side(
+        name=name,
+        run=run,
+        made_by=_made_by(run, manifest, checkpoint),
+        parameters=_parameters(run, checkpoint),
+        step=step,
+        tokens=max((numeric(row.get("tokens")) or 0.0 for row in run.metrics), default=0.0),
+        seconds=numeric(run.results.get("seconds")) or max(seconds.values(), default=None),
+        nats=nats if nats is not None else look.get("loss"),
+        bits=bits if bits is not None else look.get("bits_per_character"),
+        tokenizer=_tokenizer(manifest),
+        text=_text(run, manifest),
+        scores=_scores(run.results)
+        | {f"held-out {key}": Measured(value) for key, value in look.items() if key not in _LOSSES},
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Last parts of the paths, as many as tell them apart; for `congling train` that of its --out."""
+    parts = [path.resolve().parts for path in paths]
+    parts = [part[:-1] if part[-1] == "run" and len(part) > 2 else part for part in parts]
+    for count in (1, 2, 3):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, 1)]
+
+
+def _look(run: RunRecord, step: int) -> dict[str, float]:
+    """Held-out numbers of the step that is handed on, else of the last look."""
+    looks = {
+        int(at): {
+            key.removeprefix("validation_"): value
+            for key in row
+            if key.startswith("validation_") and (value := numeric(row[key])) is not None
+        }
+        for row in run.metrics
+        if (at := numeric(row.get("step"))) is not None and any(key.startswith("validation_") for key in row)
+    }
+    return looks.get(step) or (looks[max(looks)] if looks else {})
+
+
+def _made_by(run: RunRecord, manifest: Mapping[str, Any], checkpoint: Path | None) -> str:
+    command = manifest.get("command")
+    verb = str(command[1]) if isinstance(command, list) and len(command) > 1 else ""
+    verb = verb if verb.isascii() and verb.replace("-", "").isalpha() else ""
+    adapter = checkpoint is not None and (checkpoint / "adapter.json").is_file()
+    return " ".join(part for part in (verb, "adapter" if adapter else "") if part) or "–"
+
+
+def _parameters(run: RunRecord, checkpoint: Path | None) -> int | None:
+    planned = numeric(mapping(run.plan.get("cost")).get("total_parameters"))
+    if planned is not None:
+        return int(planned)
+    if checkpoint is None:
+        return None
+    described = _json(checkpoint / "model.json") or mapping(
+        mapping(_json(checkpoint / "adapter.json").get("base")).get("model")
+    )
+    try:
+        return sum(parameter_table(ModelConfig(**described)).values()) if described else None
+    except (TypeError, ValueError):  # no description of a model: a hand-edited or foreign run
+        return None
+
+
+def _tokenizer(manifest: Mapping[str, Any]) -> str | None:
+    """Of the tokenizer's own file in the checkpoint, or of the base it came with."""
+    files, parents = mapping(manifest.get("files")), mapping(manifest.get("parents"))
+    kept = sorted(
+        f"{name}:{value}"
+        for name, value in files.items()
+        if name.startswith("tokenizer/") and not name.endswith(("report.json", "MANIFEST.json"))
+    )
+    found = "".join(kept) or parents.get("tokenizer") or parents.get("base")
+    return str(found) if found else None
+
+
+def _text(run: RunRecord, manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the held-out text: the inputs it was taken from, its reference lines, its very size."""
+    parents, held_out = mapping(manifest.get("parents")), mapping(run.results.get("held_out"))
+    known = [f"{name} {parents[name]}" for name in ("shards", "data") if name in parents]
+    lines = {name: value for name, value in run.reference_lines.items() if name in ("unigram", "bigram")}
+    known += [f"lines {sorted(lines.items())}"] if lines else []
+    sizes = numeric(held_out.get("characters")), numeric(held_out.get("bytes"))
+    known += [f"size {sizes}"] if None not in sizes else []
+    return frozenset(known)
+
+
+def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
+    """Measurements in ``results.json``: tables with a ``value``, however deep, and some plain numbers."""
+    found: dict[str, Measured] = {}
+
+    def walk(value: object, name: str, depth: int) -> None:
+        if len(found) >= MOST_SCORES or depth > _DEEPEST:
+            return
+        if isinstance(value, list):
+            for i, one in enumerate(value[:MOST_SCORES]):
+                walk(one, f"{name}/{i}", depth + 1)
+        elif isinstance(value, Mapping) and (number := numeric(value.get("value"))) is not None:
+            own = value.get("name")
+            found[own if isinstance(own, str) and own else name] = _measured(value, number)
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(inner, f"{name}/{key}" if name else str(key), depth + 1)
+
+    walk(results, "", 0)
+    for group, keys in _PLAIN.items():
+        for key in keys:
+            if (number := numeric(mapping(results.get(group)).get(key))) is not None:
+                found.setdefault(f"{group}/{key}", Measured(number))
+    return found
+
+
+def _measured(table: Mapping[str, Any], value: float) -> Measured:
+    n = numeric(table.get("n"))
+    items = {
+        str(name): number
+        for name, item in mapping(table.get("items")).items()
+        if (number := numeric(item)) is not None
+    }
+    return Measured(
+        value, numeric(table.get("low")), numeric(table.get("high")), None if n is None else int(n), items
+    )
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(file.read_bytes()[:1_000_000]))
+    except (OSError, ValueError, RecursionError):
+        return {}

@@ -1,0 +1,208 @@
+"""Set runs side by side: losses, scores with intervals, differences, curves, and what each writes.
+
+Reads run directories; writes a page where --out names one::
+
+    congling compare runs/base runs/sft --prompt 小猫是什么颜色？
+    congling compare runs/small runs/large --out compare.html
+    congling compare runs/sft runs/dpo --rows held-out.jsonl --out compare.html
+
+The first run is the one the others are compared with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from congling.core.errors import UserError
+
+if TYPE_CHECKING:
+    from congling.data.sources.chat_rows import Talk
+    from congling.infer.checkpoints import Loaded
+    from congling.report.comparison import Comparison, RowScores
+
+MOST_RUNS = 8
+QUESTIONS = 4
+"""Rows whose questions are answered side by side."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are made for the comparison; the same for every run."""
+
+    prompts: Sequence[str] = ()
+    tokens: int = 100
+    """Longest text of a prompt."""
+    temperature: float = 0.7
+    seed: int = 0
+
+    def told(self) -> str:
+        """In a sentence."""
+        return (
+            f"Written for this comparison: seed {self.seed}, temperature {self.temperature:g}, at most "
+            f"{self.tokens} tokens; models tuned for chat see their template, others continue the text."
+        )
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Runs, the first to compare with.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A page to write (.html); Markdown and charts beside it.")
+    ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option(help="Questions with answers that every run is scored on; repeatable.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="What every run is to answer; repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows scored at most.")] = 200,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", "-n", min=1, help="Longest text, in tokens.")
+    ] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest token.")] = 0.7,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal texts.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page that is there.")] = False,
+) -> None:
+    """Set runs side by side: losses, scores, differences, curves, texts."""
+    from rich.console import Console
+
+    from congling.report import comparison_pages
+
+    if out is not None:
+        _refuse(out, overwrite)
+    found = run(runs, rows=rows or (), limit=limit,
+                writing=Writing(prompt or (), max_new_tokens, temperature, seed))  # fmt: skip
+    show(found, Console())
+    if out is not None:
+        print(comparison_pages.write(found, out))
+
+
+def run(
+    runs: Sequence[Path | str], *, rows: Sequence[str] = (), limit: int = 200, writing: Writing | None = None
+) -> "Comparison":
+    """Compare runs.
+
+    Args:
+        runs: two at least; the first is the one to compare with.
+        rows: files of questions with answers, scored by every run, and the first answered.
+        limit: rows scored at most.
+        writing: prompts to answer, and how; without prompts and rows the recorded samples are shown.
+
+    Raises:
+        UserError: fewer than two runs or too many, one that is none, a damaged checkpoint, or rows that
+            cannot be read.
+    """
+    from congling.report.comparison import compare
+    from congling.report.sides import sides
+
+    if not 2 <= len(runs) <= MOST_RUNS:
+        raise UserError("compare takes two runs or more", value=len(runs), hint=f"two to {MOST_RUNS} runs")
+    found, writing = sides(runs), writing or Writing()
+    if not rows and not writing.prompts:
+        return compare(found)
+    from congling.evals.row_losses import read_rows
+
+    talks = read_rows(rows, limit) if rows else []
+    if not writing.prompts:
+        writing = replace(writing, prompts=[_question(talk) for talk in talks[:QUESTIONS]])
+    texts, losses = {}, {}
+    for side in found:  # one model in memory at a time
+        loaded = _opened(side.run.path)
+        texts[side.name], losses[side.name] = _measured(loaded, talks, writing)
+    return compare(found, rows=_kept(losses, talks), written=texts, note=writing.told())
+
+
+def show(found: "Comparison", console: Any) -> None:
+    """Print tables and texts."""
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    for one in found.tables:
+        table = Table(title=one.title, caption=one.note or None, title_justify="left", caption_justify="left")
+        for index, head in enumerate(one.head):
+            table.add_column(
+                escape(head), justify="right" if index in one.numeric else "left", overflow="fold"
+            )
+        for row in one.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for prompt, texts in found.samples:
+        console.print(Text(prompt.strip() or "(no prompt)", style="bold"))
+        for name, text in texts:
+            said = Text("not recorded", style="dim") if text is None else Text(text.strip())
+            console.print(Text(f"  {name}: ", style="cyan") + said)
+
+
+def _question(talk: "Talk") -> str:
+    """The last thing asked, which alone is shown and answered."""
+    return next(turn["content"] for turn in reversed(talk.messages[:-1]) if turn["role"] == "user")
+
+
+def _refuse(out: Path, overwrite: bool) -> None:
+    """Refuse a page that cannot be written, before the work.
+
+    Raises:
+        UserError: its name is none of a page, or it exists.
+    """
+    from congling.core.output import refuse_existing
+
+    if out.suffix != ".html":
+        raise UserError("the page is an .html file", value=str(out), hint=f"--out {out.with_suffix('.html')}")
+    refuse_existing(out, overwrite=overwrite)
+
+
+def _opened(path: Path) -> "Loaded":
+    """The model a run hands on; of a run that trained an adapter, its base with the adapter on it.
+
+    Raises:
+        UserError: there is no checkpoint, or the base is not where the adapter was trained.
+    """
+    from congling.infer.checkpoints import load_checkpoint
+    from congling.interop import adapter_directory
+
+    place = adapter_directory.locate(path)
+    if place is None:
+        return load_checkpoint(path)
+    base = Path(str(adapter_directory.read(place).facts.get("base_path", "")))
+    if not base.parts or not base.exists():
+        raise UserError(
+            "the base of this adapter is not where it was", where=path, value=str(base),
+            hint="call this in the folder it was trained in, or leave out --prompt and --rows",
+        )  # fmt: skip
+    return load_checkpoint(base, adapters=[(place, 1.0)])
+
+
+def _measured(
+    loaded: "Loaded", talks: "Sequence[Talk]", writing: Writing
+) -> tuple[dict[str, str], list[float | None]]:
+    """Texts by prompt, and nats of each row's answer."""
+    from congling.evals.row_losses import asked, row_losses
+    from congling.infer.generate import generate
+    from congling.infer.sampler import SamplingConfig
+
+    prompts = list(dict.fromkeys(writing.prompts))
+    ids = [asked(loaded, [{"role": "user", "content": prompt}]) for prompt in prompts]
+    sampling = SamplingConfig(temperature=writing.temperature, seed=writing.seed)
+    texts = generate(loaded.model, loaded.tokenizer, ids, max_new_tokens=writing.tokens, sampling=sampling)
+    return dict(zip(prompts, texts, strict=True)), row_losses(loaded, talks)
+
+
+def _kept(losses: Mapping[str, list[float | None]], talks: "Sequence[Talk]") -> "RowScores | None":
+    """Scores of the rows that every model has room for.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    from congling.report.comparison import RowScores
+
+    if not talks:
+        return None
+    kept = [i for i in range(len(talks)) if all(values[i] is not None for values in losses.values())]
+    if not kept:
+        raise UserError("no row fits the context of every model", value=len(talks), hint="give shorter rows")
+    nats = {name: [values[i] or 0.0 for i in kept] for name, values in losses.items()}
+    characters = [len(talks[i].messages[-1]["content"]) for i in kept]
+    return RowScores(nats, characters, len(talks) - len(kept))

@@ -1,0 +1,159 @@
+"""Train a small model on shards to say what a larger one would; the same command goes on where it stopped.
+
+Reads a teacher (a run or checkpoint), shards and their tokenizer, which must be the teacher's; writes a run
+directory::
+
+    congling distill runs/large shards --tokenizer tokenizer --out small model.layers=2 model.width=128
+    congling distill runs/large shards --tokenizer tokenizer --student pruned --out recovered
+
+Without ``--student`` the student's weights are random and its size is planned, as in pretraining.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from congling.methods import pretraining
+from congling.methods.pretraining import Inputs, PretrainConfig, Task
+from congling.plan.recipe import Recipe
+from congling.train.distill_config import DistillConfig
+from congling.train.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from congling.plan.planning import Plan
+
+PREFIX_SHARE = 4
+"""Share of the context, as a divisor, that rows continued by the student begin with."""
+
+
+class DistillRecipe(Recipe):
+    """What a person asks for: a recipe as for pretraining, with one table more."""
+
+    distill: DistillConfig = DistillConfig()
+
+
+class DistillRunConfig(PretrainConfig):
+    """All that determines the run, besides its shards and its teacher."""
+
+    distill: DistillConfig
+
+
+def command(
+    teacher: Annotated[Path, typer.Argument(help="A run or checkpoint with the tokenizer of the shards.")],
+    shards: Annotated[Path, typer.Argument(help="A shards directory.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Values such as model.layers=2 or distill.temperature=2.")
+    ] = None,
+    tokenizer: Annotated[
+        Path, typer.Option(help="The tokenizer directory the shards were made with.")
+    ] = Path("tokenizer"),
+    out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
+    student: Annotated[
+        Path | None, typer.Option(help="A checkpoint or run to begin from, such as a pruned model.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe (.toml); its data and tokenizer tables are not used.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+) -> None:
+    """Train a small model to say what a larger one would."""
+    from rich.console import Console
+
+    from congling.plan.show import show_brief
+
+    asked = read_recipe(recipe, overrides or [])
+    inputs = pretraining.open_inputs(shards, tokenizer)
+    run(
+        teacher, asked, inputs, out, student=student, must_resume=resume, force=force,
+        show=lambda plan: show_brief(plan, Console()),
+    )  # fmt: skip
+    print(f"trained: {out}")
+
+
+def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
+    """A recipe for shards that exist already; its ``[data]`` may be left out.
+
+    Raises:
+        UserError: the recipe cannot be read or does not fit.
+    """
+    return pretraining.read_recipe(DistillRecipe, path, overrides)
+
+
+def run(
+    teacher: Path | str, recipe: DistillRecipe, inputs: Inputs, out: Path | str, *,
+    student: Path | str | None = None, must_resume: bool = False, force: bool = False,
+    show: "Callable[[Plan], None] | None" = None,
+) -> RunDirectory:  # fmt: skip
+    """Plan and train, or go on with the run in ``out``.
+
+    Args:
+        teacher: a run or checkpoint.
+        recipe: student, training and what is learnt from the teacher.
+        inputs: shards and tokenizer.
+        out: the run directory.
+        student: a checkpoint or run to begin from.
+        must_resume: fail where there is nothing to go on from.
+        force: train even though the plan has an error.
+        show: called with the plan before it is carried out.
+
+    Raises:
+        UserError: teacher, student and shards do not have one tokenizer, the plan has an error, or ``out``
+            holds another run.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    task = task_of(teacher, recipe, inputs, student)
+    return pretraining.begin_or_go_on(
+        recipe, inputs, Path(out), must_resume=must_resume, force=force, show=show, task=task
+    )
+
+
+def task_of(
+    teacher: Path | str, recipe: DistillRecipe, inputs: Inputs, student: Path | str | None = None
+) -> Task:
+    """How the run differs from pretraining: a teacher in the objective, and the student's own texts.
+
+    Raises:
+        UserError: teacher and shards do not have one tokenizer.
+    """
+    import torch
+
+    from congling.core.errors import UserError
+    from congling.data.batches import Batches, CorpusBatches
+    from congling.model.transformer import Transformer
+    from congling.train.backends.single import Single
+    from congling.train.bases import open_base
+    from congling.train.loop import Objective
+    from congling.train.objectives.distill import distill
+    from congling.train.own_texts import OwnTextBatches
+
+    opened, settings = open_base(teacher), recipe.distill
+    pretraining.require_same_tokenizer(opened, inputs, "teacher")
+    frozen = opened.build(opened.model.context).eval().requires_grad_(False)
+
+    def objective(device: torch.device) -> Objective:
+        return distill(frozen.to(device), settings)
+
+    def batches(corpus: CorpusBatches, model: Transformer, backend: Single) -> Batches:
+        prefix = settings.prefix or max(1, corpus.context // PREFIX_SHARE)
+        if prefix > corpus.context:
+            raise UserError(
+                "distill.prefix is longer than a row", value=prefix, hint=f"at most {corpus.context}"
+            )
+        return OwnTextBatches(
+            corpus, model, share=settings.on_policy, prefix=prefix, seed=corpus.seed, backend=backend
+        )
+
+    return Task(
+        start=None if student is None else open_base(student),
+        parents={"teacher": opened.artifact},
+        kind=DistillRunConfig,
+        tables={"distill": settings},
+        context=opened.model.context,
+        objective=objective,
+        batches=batches if settings.on_policy else None,
+    )

@@ -1,0 +1,201 @@
+"""Make a smaller model of a trained one by leaving out what matters least; train it further to recover.
+
+Reads a run or checkpoint, and shards to measure on; writes a checkpoint::
+
+    congling prune runs/book --shards runs/book/shards --keep-layers 4 --hidden 512 --out pruned
+    congling pretrain shards --tokenizer tokenizer --from pruned --out recovered
+
+Without ``--shards`` parts are scored by the size of their weights, and nobody says what is lost.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.transform.prune_sizes import Sizes, check, sizes_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from congling.data.shards import Shards
+    from congling.infer.checkpoints import Loaded
+    from congling.transform.prune import Kept
+    from congling.transform.prune_scores import Scores
+
+Score = Literal["magnitude", "activation"]
+REPORT = "pruning.json"
+"""What was kept and how it scored, in the checkpoint."""
+CALIBRATION_ROWS, CALIBRATION_BATCH = 64, 8
+"""Rows of the training part that are read to score activations, and those read at once."""
+LOSS_TOKENS = 50_000
+"""Held-out tokens scored before and after."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What came of it."""
+
+    out: Path
+    before: dict[str, int]
+    """Sizes of the whole model, with its parameters."""
+    after: dict[str, int]
+    losses: tuple[float, float] | None
+    """Held-out nats a token before and after; None where no shards were given."""
+    obstacles: tuple[str, ...]
+    """Formats that can no longer hold the model, and why."""
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A run or a checkpoint.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
+    keep_layers: Annotated[int | None, typer.Option(min=1, help="Blocks that remain.")] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Hidden channels of an MLP that remain.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Query heads that remain, whole groups.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Channels of the stream that remain.")] = None,
+    experts: Annotated[int | None, typer.Option(min=1, help="Routed experts that remain.")] = None,
+    score: Annotated[
+        Score | None, typer.Option(help="By default activation where there are shards, else magnitude.")
+    ] = None,
+    shards: Annotated[Path | None, typer.Option(help="Text to score on, in the model's tokens.")] = None,
+) -> None:
+    """Leave out what matters least."""
+    sizes = Sizes(layers=keep_layers, hidden=hidden, heads=heads, width=width, experts=experts)
+    found = run(model, out, sizes, score=score, shards=shards)
+    before, after = found.before, found.after
+    changed = [f"{axis} {before[axis]} → {after[axis]}" for axis in before if before[axis] != after[axis]]
+    print(f"pruned: {found.out} ({', '.join(changed)})")
+    if found.losses is not None:
+        print("held-out loss {:.4f} → {:.4f} nats/token".format(*found.losses))
+    for obstacle in found.obstacles:
+        print(f"note: {obstacle}")
+
+
+def run(
+    model: Path | str, out: Path | str, sizes: Sizes, *, score: Score | None = None,
+    shards: Path | str | None = None,
+) -> Pruned:  # fmt: skip
+    """Prune a model once and write the result as a checkpoint.
+
+    Args:
+        model: a run or checkpoint.
+        out: the checkpoint to write.
+        sizes: what remains.
+        score: by default ``activation`` where there are shards, else ``magnitude``.
+        shards: text in the model's tokens.
+
+    Raises:
+        UserError: there is no such model, the sizes or shards do not fit it, something is at ``out`` already,
+            or activations are to be scored without a text.
+    """
+    from congling.infer.checkpoints import load_checkpoint
+    from congling.model.checkpoint import save_model
+    from congling.model.config import parameters
+    from congling.model.transformer import Transformer
+    from congling.transform.prune import prune
+
+    if Path(model).is_file():
+        raise UserError("a GGUF file cannot be pruned", where=model, hint="import it first: congling import")
+    if Path(out).exists():
+        raise UserError("there is something already", value=str(out), hint="choose another --out")
+    loaded = load_checkpoint(model, "cpu")
+    config = loaded.model.config
+    check(config, sizes)
+    score = score or ("magnitude" if shards is None else "activation")
+    text = None if shards is None else _opened(shards, loaded)
+    if text is None and score == "activation":
+        raise UserError("activations need a text to read", hint="name it with --shards, or --score magnitude")
+    scores = _scores(loaded, text, score)
+    smaller, weights, kept = prune(config, loaded.model.state_dict(), scores, sizes)
+    result = Transformer(smaller)
+    result.load_state_dict(weights)
+    losses = None if text is None else (_loss(loaded.model, text), _loss(result.eval(), text))
+    before, after = ({**sizes_of(one), "parameters": parameters(one)} for one in (config, smaller))
+    facts = {
+        key: loaded.checkpoint.facts[key] for key in ("chat", "name") if key in loaded.checkpoint.facts
+    } | {"pruned": {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}}
+    parents = {"base": loaded.checkpoint} | ({} if text is None else {"shards": text.artifact})
+    with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
+        save_model(result, folder)
+        shutil.copytree(loaded.checkpoint.path / "tokenizer", folder / "tokenizer")
+        (folder / REPORT).write_text(json.dumps(_report(scores, kept), indent=1) + "\n", encoding="utf-8")
+    return Pruned(Path(out), before, after, losses, _obstacles(loaded, smaller))
+
+
+def _opened(shards: Path | str, loaded: "Loaded") -> "Shards":
+    """The shards, checked against the model's tokenizer.
+
+    Raises:
+        UserError: they were made with another one, or hold no training text.
+    """
+    from congling.data.shards import open_shards
+
+    found = open_shards(shards, tokenizer=loaded.tokenizer, verify=True)
+    if not len(found["train"].tokens):
+        raise UserError("these shards hold no training text to score on", where=shards)
+    return found
+
+
+def _scores(loaded: "Loaded", text: "Shards | None", score: Score) -> "Scores":
+    import torch
+
+    from congling.data.batches import CorpusBatches
+    from congling.transform.prune_scores import activation, magnitude
+
+    model = loaded.model.eval()
+    if text is None or score == "magnitude":
+        return magnitude(model)
+    batches = CorpusBatches(text["train"], context=model.config.context, rows=CALIBRATION_BATCH)
+    steps = max(1, min(CALIBRATION_ROWS, batches.windows) // CALIBRATION_BATCH)
+    rows = (torch.from_numpy(batch.tokens) for step in range(steps) for batch in batches(step))
+    return activation(model, rows)
+
+
+def _loss(model: Any, text: "Shards") -> float:
+    """Held-out nats a token; of shards without a held-out part, of the text itself."""
+    from congling.evals.loss import evaluate
+
+    split = text["validation"] if len(text["validation"].tokens) else text["train"]
+    return evaluate(model, split, overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token
+
+
+def _report(scores: "Scores", kept: "Kept") -> dict[str, Any]:
+    """Scores and what was kept, layer by layer, as plain numbers."""
+
+    def plain(values: "Tensor") -> list[Any]:
+        return json.loads(
+            json.dumps(values.float().tolist()), parse_float=lambda text: float(f"{float(text):.4g}")
+        )
+
+    return {
+        "layers": {"scores": plain(scores.layers), "kept": kept.layers},
+        "width": {"scores": plain(scores.width), "kept": kept.width.tolist()},
+        "blocks": [
+            {
+                "layer": layer,
+                "groups": {"scores": plain(scores.groups[layer]), "kept": kept.groups[layer].tolist()},
+                "hidden": {"scores": plain(scores.hidden[layer])},
+            }
+            | ({"experts": {"scores": plain(scores.experts[layer])}} if layer in scores.experts else {})
+            | {"kept": {axis: index.tolist() for axis, index in kept.blocks[layer].items()
+                        if axis in ("hidden", "own", "shared", "experts")}}
+            for layer in kept.layers
+        ],
+    }  # fmt: skip
+
+
+def _obstacles(loaded: "Loaded", config: Any) -> tuple[str, ...]:
+    """Formats that held the whole model and cannot hold this one."""
+    from congling.interop.targets import TARGETS, obstacles
+
+    kind = loaded.tokenizer.kind
+    return tuple(
+        f"no longer fits {target}: {found[0].what}"
+        for target in TARGETS
+        if not obstacles(loaded.model.config, kind, target) and (found := obstacles(config, kind, target))
+    )

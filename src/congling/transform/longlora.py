@@ -1,0 +1,109 @@
+"""S²-Attn of LongLoRA (Chen et al. 2023): long rows are trained on in groups, and read as a whole afterwards.
+
+Half of the heads attend inside groups of G tokens. The groups of the other half lie G/2 further on, so that
+what one group knows reaches the next::
+
+    position       0 1 2 3 4 5 6 7 8 9 …          G = 4
+    half of heads  [0 1 2 3][4 5 6 7][8 9 …       token 3 sees 0 1 2 3
+    other half     [0 1][2 3 4 5][6 7 8 9] …      token 4 sees 2 3 4
+
+The authors' code rolls the tokens by G/2, so that the last group of the other half joins the end of the row
+with its beginning: under a causal mask the first tokens then see the last ones, which they are to predict.
+Here nothing goes round: a row begins and ends with half a group. Positions, rotary or not, stay as they were,
+texts that share a row stay apart, and the weights are the same: only ``Attention.mix`` is exchanged.
+"""
+
+# B batch, T time, H heads, K key/value heads, D head width, G tokens of a group, n groups
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from congling.core.errors import UserError
+from congling.model.attention import Attention, Sight, attend
+from congling.model.transformer import Transformer
+from congling.transform.config import LongLoRAConfig
+
+
+def shift(model: Transformer, config: LongLoRAConfig, context: int) -> None:
+    """Let the model attend inside shifted groups while it trains; evaluated, it attends to everything.
+
+    Args:
+        model: with or without adapters, dense or packed.
+        config: how many groups.
+        context: tokens of the longest row, which the groups share.
+
+    Raises:
+        UserError: the model has one head, or the context is too short for so many groups.
+    """
+    if model.config.attention.heads < 2:
+        what = "attention in shifted groups needs two heads, one for the groups and one for the shifted ones"
+        raise UserError(what, where="longlora", value="1 head", hint="leave [longlora] out")
+    size = 2 * (context // (2 * config.groups))  # halves of a group are whole tokens
+    if size < 2:
+        what = f"{context} tokens are too few for {config.groups} groups of two and more"
+        raise UserError(what, where="longlora.groups", value=config.groups, hint="fewer groups")
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.mix = ShiftedGroups(size).train(module.training)
+
+
+class ShiftedGroups(nn.Module):
+    """In place of ``attend``; a module, so that it knows whether the model trains. It has no parameters."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
+        """(B, H, T, D), twice (B, K, T, D) -> (B, H, T, D)."""
+        time, heads = query.shape[2], query.shape[1]
+        if not self.training or key.shape[2] != time or time <= self.size:
+            return attend(query, key, value, sight)
+        # Each half of the heads needs keys of its own, which the heads that share one need not divide into.
+        key, value = (one.repeat_interleave(heads // one.shape[1], dim=1) for one in (key, value))
+        halves = (slice(0, heads // 2), 0), (slice(heads // 2, heads), self.size // 2)
+        mixed = [
+            _in_groups(query[:, part], key[:, part], value[:, part], _of_heads(sight, part), self.size, first)
+            for part, first in halves
+        ]
+        return torch.cat(mixed, dim=1)
+
+
+def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
+    """Stretches of a row and the size of the groups in each: a first one, whole ones, the rest.
+
+    >>> list(pieces(11, 4, 2))
+    [(slice(0, 2, None), 2), (slice(2, 10, None), 4), (slice(10, 11, None), 1)]
+    """
+    whole = first + (time - first) // size * size
+    for start, end, each in ((0, first, first), (first, whole, size), (whole, time, time - whole)):
+        if end > start:
+            yield slice(start, end), each
+
+
+def _in_groups(query: Tensor, key: Tensor, value: Tensor, sight: Sight, size: int, first: int) -> Tensor:
+    """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
+    batch, found = len(query), []
+    for part, each in pieces(query.shape[2], size, first):
+        rows = [one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
+                for one in (query, key, value)]  # (B·n, h, G, D)  # fmt: skip
+        mixed = attend(*rows, _of_groups(sight, part, each, batch))
+        found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
+    return torch.cat(found, dim=2)
+
+
+def _of_heads(sight: Sight, part: slice) -> Sight:
+    """What these heads see; a mask may be one for all of them."""
+    one_for_all = sight.mask is None or sight.mask.shape[1] == 1
+    return sight if one_for_all else sight._replace(mask=sight.mask[:, part])
+
+
+def _of_groups(sight: Sight, part: slice, size: int, batch: int) -> Sight:
+    """What groups see of themselves: squares on the diagonal of a mask (B or 1, …, T, T), (B·n, …, G, G)."""
+    if sight.mask is None:
+        return sight
+    square = sight.mask[:, :, part, part].unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (…, n, G, n, G)
+    own = square.diagonal(dim1=2, dim2=4).movedim(-1, 1)  # (B or 1, n, …, G, G)
+    return sight._replace(mask=own.expand(batch, *own.shape[1:]).flatten(0, 1))

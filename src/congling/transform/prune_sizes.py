@@ -1,0 +1,98 @@
+"""What is to remain of a model: sizes, checked against it. Imports no torch."""
+
+from pydantic import PositiveInt
+
+from congling.core.config import Config
+from congling.core.errors import UserError
+from congling.model.config import ModelConfig, MoEConfig
+
+
+class Sizes(Config):
+    """How much remains along each axis; ``None`` leaves an axis alone."""
+
+    layers: PositiveInt | None = None
+    """Blocks."""
+    hidden: PositiveInt | None = None
+    """Hidden channels of each MLP, or of each routed and shared expert."""
+    heads: PositiveInt | None = None
+    """Query heads of each block; they go in whole groups with the key/value head they share."""
+    width: PositiveInt | None = None
+    """Channels of the residual stream, the same ones in all blocks."""
+    experts: PositiveInt | None = None
+    """Routed experts of each mixture."""
+
+    def asked(self) -> dict[str, int]:
+        """The axes that are pruned."""
+        return {axis: size for axis, size in self.model_dump().items() if size is not None}
+
+
+def sizes_of(config: ModelConfig) -> dict[str, int]:
+    """How large a model is along the axes that can be pruned."""
+    found = {
+        "layers": config.layers, "hidden": config.mlp.hidden, "heads": config.attention.heads,
+        "width": config.width,
+    }  # fmt: skip
+    return found | ({"experts": config.mlp.experts} if isinstance(config.mlp, MoEConfig) else {})
+
+
+def check(config: ModelConfig, sizes: Sizes) -> None:
+    """Say what is wrong with the sizes for this model, if anything is.
+
+    Raises:
+        UserError: nothing is pruned, something would grow, or what remained would be no model.
+    """
+    now, asked = sizes_of(config), sizes.asked()
+    if not asked:
+        hint = "--keep-layers, --hidden, --heads, --width or --experts"
+        raise UserError("nothing to prune: say how much remains", hint=hint)
+    for axis, size in asked.items():
+        if axis not in now:
+            raise UserError("the model has no experts", where=f"--{axis}", value=size)
+        if size > now[axis]:
+            raise UserError(
+                "the model is smaller than that", where=f"--{axis}", value=f"{size} of {now[axis]}"
+            )
+    attention, mlp = config.attention, config.mlp
+    group = attention.heads // attention.kv_heads
+    if sizes.heads is not None and sizes.heads % group:
+        raise UserError(
+            "heads go in whole groups that share keys and values", where="--heads", value=sizes.heads,
+            hint=f"a multiple of {group}",
+        )  # fmt: skip
+    if sizes.heads is not None and config.positions.kind == "alibi":
+        raise UserError(
+            "the slopes of ALiBi follow from the number of heads: the heads that remain would see otherwise",
+            where="--heads", value=sizes.heads, hint="prune layers, hidden channels or width",
+        )  # fmt: skip
+    if isinstance(mlp, MoEConfig) and sizes.experts is not None and sizes.experts < mlp.active:
+        raise UserError(
+            "each token uses more experts than would remain", where="--experts", value=sizes.experts,
+            hint=f"at least {mlp.active}",
+        )  # fmt: skip
+
+
+def smaller(config: ModelConfig, sizes: Sizes, dense_layers: int) -> ModelConfig:
+    """The configuration of what remains.
+
+    Args:
+        config: of the whole model.
+        sizes: what remains.
+        dense_layers: blocks with a dense MLP among those that remain of a mixture of experts.
+    """
+    attention = config.attention
+    changes: dict[str, object] = {}
+    if sizes.layers is not None:
+        changes["layers"] = sizes.layers
+    if sizes.heads is not None:
+        shared = attention.heads // attention.kv_heads
+        changes["attention"] = {"heads": sizes.heads, "kv_heads": sizes.heads // shared}
+    mlp = {key: size for key, size in (("hidden", sizes.hidden), ("experts", sizes.experts)) if size}
+    if isinstance(config.mlp, MoEConfig):
+        mlp["dense_layers"] = dense_layers
+    if mlp:
+        changes["mlp"] = mlp
+    if sizes.width is not None:
+        changes["width"] = sizes.width
+        # Of a mean over fewer channels; see the gains in `prune.cut`.
+        changes["norm"] = {"epsilon": config.norm.epsilon * config.width / sizes.width}
+    return config.replace(**changes)

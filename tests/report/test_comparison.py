@@ -1,0 +1,188 @@
+"""Comparisons: which numbers may stand side by side, and pages that hold all of them and nothing else."""
+
+import json
+import math
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from congling.core.errors import UserError
+from congling.plan.record import add_result
+from congling.report import comparison_pages
+from congling.report.charts import Series, line_chart
+from congling.report.comparison import RowScores, compare, same_text, same_tokenizer
+from congling.report.sides import sides
+
+sys.path.insert(0, str(Path(__file__).parent))
+from synthetic import PASSAGE, make_run, rows_to
+
+EVIL = '<script>alert(1)</script><img src="http://evil.example/x.png">`|*_[a](http://evil.example)'
+
+
+def checkpoint(run, *, step, tokenizer="aa", shards="s1", command=("congling", "pretrain")):
+    """What a comparison reads of a run's best checkpoint."""
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    folder.mkdir(parents=True)
+    manifest = {
+        "kind": "checkpoint", "format_version": 1, "command": list(command), "facts": {"step": step},
+        "parents": {"shards": shards}, "files": {"tokenizer/tokenizer.json": tokenizer},
+    }  # fmt: skip
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    (run / "BEST").write_text(folder.name + "\n")
+    return run
+
+
+def score(run, key, hits, **more):
+    items = {str(i): float(hit) for i, hit in enumerate(hits)}
+    value = sum(items.values()) / len(items)
+    table = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": len(items), "items": items}
+    add_result(run, key, table | more)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    first = checkpoint(make_run(tmp_path / "甲", steps=100), step=50)
+    second = checkpoint(make_run(tmp_path / "sft", steps=200), step=160, command=("congling", "sft"))
+    score(first, "accuracy", [0, 1] * 20)
+    score(second, "accuracy", [1, 1, 0, 1] * 10)
+    return [first, second]
+
+
+def table(found, title):
+    return next(one for one in found.tables if one.title.startswith(title))
+
+
+def test_what_is_read_of_a_run(pair):
+    one, other = sides(pair)
+    assert (one.name, other.name) == ("甲", "sft")
+    assert (one.step, other.step, other.made_by) == (50, 160, "sft")
+    assert one.bits == 6.17 and one.nats == 4.95 and one.scores["accuracy"].n == 40
+    assert (
+        one.parameters == one.run.plan["cost"]["total_parameters"] and one.tokens == one.run.steps[-1].tokens
+    )
+
+
+def test_without_a_full_score_the_look_at_the_step_that_is_handed_on_counts(pair):
+    (pair[0] / "results.json").unlink()
+    one, _ = sides(pair)
+    look = next(row for row in one.run.held_out if row.step == 50)
+    assert one.bits == look.bits_per_character and one.nats == look.values["loss"]
+
+
+def test_nats_stand_side_by_side_only_for_one_tokenizer(pair, tmp_path):
+    found = sides(pair)
+    assert same_tokenizer(found) and "held-out nats/token" in compare(found).tables[0].head
+    third = checkpoint(make_run(tmp_path / "other", steps=40), step=40, tokenizer="bb", shards="s2")
+    mixed = compare(sides([pair[0], third]))
+    assert "held-out nats/token" not in mixed.tables[0].head
+    assert "only bits a character compare" in mixed.tables[0].note
+
+
+def test_losses_of_different_texts_are_not_subtracted(pair, tmp_path):
+    other = checkpoint(make_run(tmp_path / "other", steps=40), step=40, shards="s2")
+    plan = json.loads((other / "plan.json").read_text())
+    plan["corpus"]["reference_lines"] = {"unigram": 7.0}
+    (other / "plan.json").write_text(json.dumps(plan))
+    add_result(other, "held_out", {"bits_per_character": 5.0, "characters": 7, "bytes": 21})
+    found = sides([pair[0], other])
+    assert not same_text(*found)
+    told = compare(found)
+    assert "do not compare" in told.tables[0].note
+    assert not any(row[0] == "held-out bits/char" for row in table(told, "Differences").rows)
+    same = compare(sides(pair))
+    assert ("held-out bits/char", "sft", "+0.000", "–", "no interval") in table(same, "Differences").rows
+
+
+def test_scores_with_intervals_and_paired_differences(pair):
+    found = compare(sides(pair))
+    assert ("accuracy (n 40)", "0.500 [0.400–0.600]", "0.750 [0.650–0.850]") in table(found, "Scores").rows
+    _, run, value, interval, how = next(
+        row for row in table(found, "Differences").rows if row[0] == "accuracy"
+    )
+    assert (run, value.split()[0], how) == ("sft", "+0.250", "paired, 40 items")
+    low, high = map(float, interval.split(" … "))
+    assert low < 0.25 < high
+    score(pair[1], "accuracy", [1, 1, 0, 1] * 9)
+    assert "unpaired" in {row[4] for row in table(compare(sides(pair)), "Differences").rows}
+
+
+def test_rows_scored_by_every_run(pair):
+    nats = {"甲": [math.log(2) * 12, math.log(2) * 20], "sft": [math.log(2) * 6, math.log(2) * 10]}
+    rows = RowScores(nats, [6, 10], left_out=1)
+    assert rows.bits("甲") == pytest.approx(2.0)
+    found = compare(sides(pair), rows=rows)
+    assert found.tables[0].rows[1][-1] == "1.000" and "counted for none: 1." in found.tables[0].note
+    row = next(row for row in table(found, "Differences").rows if row[0] == "bits/char of the rows")
+    assert row[2:] == ("-1.000 *", "-1.000 … -1.000", "paired, 2 items")
+
+
+def test_metrics_of_any_method_become_curves(pair):
+    rows = [{"step": i, "reward": i / 10, "kl": 0.01, "validation_score": 0.5} for i in range(1, 9)]
+    rows_to(pair[1] / "metrics.jsonl", rows)
+    titles = {chart.title: chart.svg for chart in compare(sides(pair)).charts}
+    assert {"Held-out loss", "Training loss", "Reward", "KL", "Held-out score"} <= titles.keys()
+    assert titles["Reward"].count("<polyline") == 1 and "var(--c2)" in titles["Reward"]
+
+
+def test_samples_stand_beside_each_other(pair, tmp_path):
+    third = make_run(tmp_path / "other", steps=40, prompt="且说")
+    prompts = dict(compare(sides([*pair, third])).samples)
+    assert list(prompts) == ["却说宝玉", "且说"]
+    assert [name for name, text in prompts["却说宝玉"] if text] == ["甲", "sft"]
+    assert prompts["且说"][:2] == (("甲", None), ("sft", None))
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    paths = [make_run(tmp_path / part / "run", steps=20) for part in ("a", "b")]
+    paths.append(make_run(tmp_path / "x" / "b", steps=20))
+    assert [one.name for one in sides(paths)] == [f"{tmp_path.name}/a", f"{tmp_path.name}/b", "x/b"]
+
+
+def test_no_run_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        sides([tmp_path / "none"])
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_pages_are_whole_and_hostile_text_stays_text(pair, tmp_path):
+    rows_to(pair[0] / "samples.jsonl", [{"step": 1, "prompt": EVIL, "text": EVIL}])
+    score(pair[0], "evil", [1, 0], name=EVIL)
+    page = comparison_pages.write(compare(sides(pair)), tmp_path / "out dir" / "compare.html")
+    parser, text = Tags(), page.read_text(encoding="utf-8")
+    parser.feed(text)
+    for tag, attributes in parser.seen:
+        assert tag not in ("script", "link", "iframe", "object", "img")
+        assert not {"src", "href"} & attributes.keys()
+    assert "url(" not in text and PASSAGE[4:20] in text and "not recorded" in text
+    markdown = page.with_suffix(".md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^]]*\]\((compare-[^)]+)\)", markdown)
+    assert len(pictures) == sum(tag == "svg" for tag, _ in parser.seen) >= 3
+    for name in pictures:
+        ElementTree.parse(page.with_name(name))
+    lines = markdown.splitlines()
+    rules = [i for i, line in enumerate(lines) if line.startswith("| ---")]
+    assert len(rules) >= 3 and all(lines[i - 1].count("|") == lines[i].count("|") for i in rules)
+    bare = re.sub(r"^(`{3,})\n.*?^\1$", "", markdown, flags=re.M | re.S)
+    assert "<script>" not in bare and not re.search(r"(?<!\\)\]\(http", bare)
+
+
+def test_a_legend_above_breaks_into_lines_and_keeps_colours():
+    names = ["a" * 60, "没有点", "b" * 30, "c"]
+    series = [Series(name, [] if name == "没有点" else [(0, 1.0), (1, 2.0)]) for name in names]
+    svg = line_chart(series, x_label="x", y_label="y", size=(480, 270), legend_above=True)
+    drawn = ElementTree.fromstring(svg)
+    assert "没有点" not in svg and "a" * 39 + "…" in svg
+    assert float(drawn.attrib["viewBox"].split()[3]) == 270 + 2 * 18
+    assert "var(--c3)" in svg and "var(--c2)" not in svg

@@ -1,0 +1,140 @@
+"""``compare`` on real checkpoints: the same prompts and rows for each, asked as each model knows it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from congling.core.errors import UserError
+from congling.data.sources.chat_rows import Talk
+from congling.evals.row_losses import row_losses
+from congling.infer.checkpoints import load_checkpoint
+from congling.interop import adapter_directory
+from congling.stages import compare
+from congling.tokenizer.chat import render
+from congling.transform.config import AdapterConfig
+from congling.transform.lora import adapter_of, attach
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_checkpoint
+
+ROWS = [
+    {"prompt": "云对", "response": "雨"},
+    {"prompt": "雪对", "response": "风晚照"},
+    {"prompt": "晴", "response": "空" * 90},
+]
+
+
+def run_of(place, *, chat, **sizes):
+    """A run directory around a tiny checkpoint."""
+    checkpoint = place / "checkpoints" / "step-00000002"
+    place.mkdir(parents=True)
+    tiny_checkpoint.write(checkpoint, **sizes)
+    manifest = json.loads((checkpoint / "MANIFEST.json").read_text())
+    manifest["facts"] = {"chat": chat, "step": 2}
+    (checkpoint / "MANIFEST.json").write_text(json.dumps(manifest))
+    (place / "LATEST").write_text("step-00000002\n")
+    metrics = [{"step": 2, "tokens": 10, "loss": 2.0, "bits_per_character": 3.0}]
+    metrics.append({"step": 2, "tokens": 10, "validation_loss": 2.0, "validation_bits_per_character": 3.0})
+    (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    return place
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("compare")
+    (root / "rows.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS), "utf-8"
+    )
+    run_of(root / "plain", chat=False, width=32)
+    run_of(root / "tuned", chat=True)
+    loaded = load_checkpoint(root / "plain", "cpu")
+    attach(loaded.model, AdapterConfig(rank=2), seed=0)
+    base = adapter_directory.Base(loaded.checkpoint.fingerprint, "plain", loaded.model.config)
+    facts = {"base_path": str(root / "plain"), "chat": True}
+    light = root / "light"
+    light.mkdir()
+    (light / "metrics.jsonl").write_text((root / "plain/metrics.jsonl").read_text())
+    adapter_directory.write(light / "adapter", adapter_of(loaded.model, facts=facts), base)
+    return root
+
+
+def test_prompts_and_rows_are_the_same_for_every_run(runs):
+    writing = compare.Writing(tokens=4, seed=5)
+    found = compare.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
+    assert [prompt for prompt, _ in found.samples] == ["云对", "雪对", "晴"]
+    assert all(text is not None for _, texts in found.samples for _, text in texts)
+    assert "counted for none: 1." in found.tables[0].note and "the same 2 answers" in found.tables[0].note
+    paired = [row for one in found.tables for row in one.rows if row[-1] == "paired, 2 items"]
+    assert [row[:2] for row in paired] == [("bits/char of the rows", "tuned")]
+    again = compare.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
+    assert again.samples == found.samples
+
+
+def test_an_adapter_is_compared_on_its_base(runs):
+    writing = compare.Writing(["云对"], tokens=4, temperature=0.0)
+    found = compare.run([runs / "plain", runs / "light"], writing=writing)
+    assert [name for _, texts in found.samples for name, _ in texts] == ["plain", "light"]
+    moved = (runs / "light/adapter/adapter.json").read_text().replace(str(runs / "plain"), "/nowhere")
+    gone = runs / "gone"
+    gone.mkdir()
+    (gone / "metrics.jsonl").write_text((runs / "plain/metrics.jsonl").read_text())
+    (gone / "adapter").mkdir()
+    for file in ("adapter.safetensors", "adapter.json"):
+        (gone / "adapter" / file).write_bytes((runs / "light/adapter" / file).read_bytes())
+    (gone / "adapter/adapter.json").write_text(moved)
+    with pytest.raises(UserError, match="the base of this adapter is not where it was: '/nowhere'"):
+        compare.run([runs / "plain", gone], writing=writing)
+    assert len(compare.run([runs / "plain", gone]).tables[0].rows) == 2  # what is recorded needs no base
+
+
+@torch.inference_mode()
+def test_losses_are_of_the_answer_alone(runs):
+    loaded = load_checkpoint(runs / "tuned", "cpu")
+    messages = ({"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"})
+    (nats,) = row_losses(loaded, [Talk(messages, "rows:1")])
+    rendered = render(loaded.tokenizer, messages)
+    chances = loaded.model.logits(loaded.model(torch.tensor([rendered.ids[:-1]])))[0].log_softmax(-1)
+    answer = [i for i, learnt in enumerate(rendered.answered) if learnt][:-1]  # the last one ends the turn
+    expected = -sum(float(chances[i - 1, rendered.ids[i]]) for i in answer)
+    assert len(answer) == 1 and nats == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_terminal_shows_brackets_and_chinese_as_they_are(runs, capsys):
+    found = compare.run([runs / "plain", runs / "tuned"], writing=compare.Writing(["[bold]云对"], tokens=2))
+    compare.show(found, Console(width=200, force_terminal=False))
+    said = capsys.readouterr().out
+    assert "[bold]云对" in said and "plain" in said and "tuned" in said and "bits/char" in said
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_comparison_takes_two_runs_or_more(runs, count):
+    with pytest.raises(UserError, match="two runs or more"):
+        compare.run([runs / "plain"] * count)
+
+
+def test_a_page_is_named_like_one_and_not_replaced(runs, tmp_path):
+    arguments = {"rows": None, "prompt": None, "limit": 1, "max_new_tokens": 1, "temperature": 0.0, "seed": 0}
+    both = [runs / "plain", runs / "tuned"]
+    with pytest.raises(UserError, match="the page is an .html file"):
+        compare.command(both, out=tmp_path / "page.md", overwrite=False, **arguments)
+    compare.command(both, out=tmp_path / "page.html", overwrite=False, **arguments)
+    assert {"page.html", "page.md", "page-held-out.svg"} <= {file.name for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="exists already"):
+        compare.command(both, out=tmp_path / "page.html", overwrite=False, **arguments)
+
+
+def test_rows_without_answers_are_no_rows(runs, tmp_path):
+    (tmp_path / "poem.txt").write_text("床前明月光", "utf-8")
+    with pytest.raises(UserError, match="no questions with answers"):
+        compare.run([runs / "plain", runs / "tuned"], rows=[str(tmp_path / "poem.txt")])
+    with pytest.raises(UserError, match="no row fits"):
+        (tmp_path / "long.jsonl").write_text(json.dumps(ROWS[2]) + "\n")
+        compare.run(
+            [runs / "plain", runs / "tuned"],
+            rows=[str(tmp_path / "long.jsonl")],
+            writing=compare.Writing(tokens=1),
+        )

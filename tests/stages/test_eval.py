@@ -1,0 +1,110 @@
+"""``congling eval`` by tasks: scores with intervals, remembered beside the run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_checkpoint import write
+
+from congling import cli
+from congling.core.errors import UserError
+from congling.data import corpus
+from congling.data.config import DataConfig
+from congling.plan import record
+from congling.stages import eval as stage
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run as training leaves it, beside its documents."""
+    folder = tmp_path / "run"
+    write(folder / "checkpoints" / "step-00000001")
+    (folder / "LATEST").write_text("step-00000001\n")
+    (folder / "metrics.jsonl").write_text('{"step": 1, "tokens": 10, "loss": 3.0}\n')
+    letters = "从零开始学而时习之不亦说乎云对雨雪风晚照晴空"
+    lines = ["".join(letters[(i * i + i * k + k * k) % 22] for i in range(90)) for k in range(30)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    config = DataConfig(sources=(str(tmp_path / "lines.txt"),), documents="line", overlap=1.0)
+    corpus.make(config, tmp_path / "documents")
+    return folder
+
+
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "argv", ["congling", "eval", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert not ended.value.code, shown.err
+    return shown.out
+
+
+def test_scores_are_shown_and_remembered_one_beside_the_other(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    text = called(monkeypatch, capsys, str(run), "--tasks", "memorisation,domains", "--limit", "5")
+    assert "training/verbatim" in text and "95 % interval" in text and "[1]" in text
+    called(monkeypatch, capsys, str(run), "--tasks", "repetition", "--limit", "2")
+    kept = record.read(run).results[stage.SCORES]
+    assert {
+        "memorisation/training/verbatim",
+        "domains/all/bits",
+        "repetition/sampled/distinct-2",
+    } <= kept.keys()
+    assert kept["domains/all/bits"]["low"] <= kept["domains/all/bits"]["value"] > 0
+
+
+def test_scores_as_json(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    quiz = run.parent / "quiz.jsonl"
+    rows = [{"question": "云对？", "A": "雨", "B": "零", "answer": answer} for answer in ("A", "B", "C")]
+    quiz.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = called(
+        monkeypatch, capsys, str(run), "--tasks", "choice,letter", "--data", str(quiz), "--no-chat", "--json"
+    )
+    found = json.loads(text)
+    scores = {score["name"]: score for score in found["scores"]}
+    assert scores["choice/sum"]["value"] == 0.5 and scores["choice/sum"]["chance"] == 0.5
+    assert scores["letter/likeliest"]["n"] == 2
+    assert found["left_out"]["counts"] == {"no question": 2}  # once for each task
+
+
+def test_data_alone_means_its_loss(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    data = run.parent / "texts.jsonl"
+    data.write_text('{"text": "云对雨。", "of": "a"}\n{"text": "雪对风。", "of": "b"}\n', encoding="utf-8")
+    text = called(monkeypatch, capsys, str(run), "--data", str(data), "--by", "of")
+    assert "a/bits" in text and "b/nats" in text and "all/bits" in text
+
+
+def test_tasks_are_listed(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert "lm-eval" in called(monkeypatch, capsys, str(run), "--tasks", "list")
+
+
+def test_equal_seeds_give_equal_scores(run: Path):
+    first, _ = stage.measure(run, "repetition,arithmetic", limit=2, seed=3)
+    again, _ = stage.measure(run, "repetition,arithmetic", limit=2, seed=3)
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("tasks", "data", "what"),
+    [
+        ("domain", [], "no such task"),
+        ("choice", [], "needs a file of questions"),
+        ("domains", ["nowhere.jsonl"], "does not exist"),
+        ("domains", ["choice=quiz.jsonl"], "task that is not run"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_error(run: Path, tasks: str, data: list[str], what: str):
+    with pytest.raises(UserError, match=what):
+        stage.measure(run, tasks, data)
+
+
+@pytest.mark.parametrize("text", ["", "a", "0", "50,-1", "1.5"])
+def test_prefixes_are_numbers(run: Path, text: str):
+    with pytest.raises(UserError, match="prefixes are whole numbers"):
+        stage.command(run, tasks="continuation", prefixes=text)

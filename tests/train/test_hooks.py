@@ -1,0 +1,150 @@
+"""When a run ends early, which checkpoint it hands on, and what it warns of while it trains."""
+
+import math
+
+import pytest
+import torch
+from training_doubles import VOCABULARY, settings, small_model, trainer
+
+from congling.core.config import build
+from congling.core.errors import Interrupted, UserError
+from congling.core.finding import Finding
+from congling.train.config import TrainConfig
+from congling.train.hooks import better
+from congling.train.run import RunParts, train
+
+LOOKS = (3.0, 2.0, 2.5, 2.1, 2.2, 1.0)
+"""Held-out losses at steps 2, 4 … 12; the best for a patience of 2 is that of step 4."""
+
+
+class Looks:
+    """Held-out numbers by the step of the trainer they belong to."""
+
+    def __init__(self, one, losses=LOOKS, name="loss"):
+        self.one, self.losses, self.name, self.steps = one, losses, name, []
+
+    def __call__(self, model):
+        self.steps.append(self.one.step)
+        value = self.losses[self.one.step // 2 - 1]
+        return {"loss": value, self.name: value}
+
+
+def started(tmp_path, *, losses=LOOKS, name="loss", hooks=(), **changes):
+    config = settings(steps=12, evaluate_every=2, save_every=12, keep=5, **changes)
+    one = trainer(config)
+    looks = Looks(one, losses, name)
+    return one, looks, lambda: train(one, tmp_path / "run", RunParts(config, evaluate=looks, hooks=hooks))
+
+
+def events(run):
+    return [row["event"] for row in run.log("events").rows()]
+
+
+def test_a_run_ends_when_no_look_is_better_for_too_long(tmp_path, capsys):
+    one, looks, go = started(tmp_path, patience=2)
+    run = go()
+    assert one.step == 8 and looks.steps == [2, 4, 6, 8]
+    assert run.pointed("BEST") == run.checkpoint(4) and run.pointed("LATEST") == run.checkpoint(8)
+    assert events(run) == ["started", "finished"]
+    assert "ends after step 8 of 12: held-out loss was best at step 4" in capsys.readouterr().err
+    assert [row["step"] for row in run.log("metrics").rows() if "loss" in row] == list(range(1, 9))
+
+
+def test_the_same_command_again_does_nothing(tmp_path):
+    started(tmp_path, patience=2)[2]()
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    one, looks, go = started(tmp_path, patience=2)
+    run = go()
+    assert one.step == 8 and looks.steps == [] and events(run) == ["started", "finished"]
+    assert run.log("metrics").path.read_bytes() == before
+
+
+def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path):
+    whole, _, go = started(tmp_path / "whole", patience=2)
+    go()
+
+    def cut(one):
+        if one.step == 7:
+            raise Interrupted("power cut")
+
+    _, _, go = started(tmp_path / "cut", patience=2, hooks=(cut,))
+    with pytest.raises(Interrupted):
+        go()
+    again, looks, go = started(tmp_path / "cut", patience=2)
+    run = go()
+    assert again.step == whole.step == 8 and looks.steps == [6, 8]  # from the checkpoint of step 4
+    assert run.pointed("BEST") == run.checkpoint(4)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+
+
+def test_without_patience_a_run_goes_to_its_end(tmp_path):
+    one, _, go = started(tmp_path)
+    run = go()
+    assert one.step == 12 and run.pointed("BEST") == run.checkpoint(12)
+
+
+def test_another_number_may_choose_and_more_of_it_is_better(tmp_path):
+    one, _, go = started(tmp_path, name="score", choose="score", losses=(0.1, 0.5, 0.9, 0.7, 0.9, 0.2))
+    run = go()
+    assert one.best == {"step": 6, "score": 0.9} and run.pointed("BEST") == run.checkpoint(6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "best", "answer"),
+    [
+        ("loss", 1.0, 2.0, True), ("loss", 2.0, 1.0, False), ("loss", 1.0, 1.0, False),
+        ("perplexity", 1.0, 2.0, True), ("score", 1.0, 2.0, False), ("score", 2.0, 1.0, True),
+        ("score", math.inf, 1.0, False), ("loss", math.nan, None, False), ("score", 0.0, None, True),
+    ],
+)  # fmt: skip
+def test_which_direction_is_better(name, value, best, answer):
+    assert better(name, value, None if best is None else {name: best}) is answer
+
+
+def test_a_number_that_is_not_measured_cannot_choose(tmp_path):
+    with pytest.raises(
+        UserError, match=r"no held-out number of this name: 'score' \(in train.choose\)\n.*loss"
+    ):
+        started(tmp_path, choose="score")[2]()
+
+
+@pytest.mark.parametrize("key", [{"patience": 3}, {"choose": "score"}])
+def test_nothing_held_out_is_nothing_to_wait_for(tmp_path, key):
+    config = settings(**key)
+    with pytest.raises(UserError, match=f"train.{next(iter(key))} needs held-out numbers"):
+        train(trainer(config), tmp_path / "run", RunParts(config))
+
+
+def test_patience_needs_a_best_checkpoint():
+    with pytest.raises(UserError, match="waits for a better checkpoint"):
+        build(TrainConfig, {"steps": 1, "context": 8, "patience": 2, "hand_on": "last"}, where="x")
+
+
+def test_each_warning_is_said_once_even_after_an_interruption(tmp_path, capsys):
+    seen = []
+
+    def watch(rows, texts):
+        seen.append((len(rows), len(texts)))
+        return [Finding("warning", "all-alike", "every answer is the same", "why", "do this")]
+
+    def run_once(hooks=()):
+        config = settings(steps=12, evaluate_every=2, sample_every=2)
+        one = trainer(config, model=small_model())
+        parts = RunParts(
+            config, watch=watch, sample=lambda model: [{"prompt": "", "text": str(VOCABULARY)}], hooks=hooks
+        )
+        return train(one, tmp_path / "run", parts)
+
+    def cut(one):
+        if one.step == 9:
+            raise Interrupted("power cut")
+
+    with pytest.raises(Interrupted):
+        run_once((cut,))
+    run = run_once()
+    warned = [row for row in run.log("events").rows() if row["event"] == "warning"]
+    assert [(row["step"], row["code"]) for row in warned] == [(2, "all-alike")]
+    line = "step 2: warning: every answer is the same (all-alike): do this"
+    assert capsys.readouterr().err.count(line) == 1
+    assert seen[0] == (2, 1) and seen[-1] == (12, 6)

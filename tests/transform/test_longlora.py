@@ -1,0 +1,109 @@
+"""S²-Attn: who sees whom while training, nothing changed when evaluated, on every kind of model."""
+
+import pytest
+import torch
+
+from congling.core.errors import UserError
+from congling.interop.gguf.packing import pack
+from congling.model.attention import Sight, attend
+from congling.model.families import FAMILIES
+from congling.model.transformer import Transformer
+from congling.transform import longlora, lora
+from congling.transform.config import AdapterConfig, LongLoRAConfig
+
+CONTEXT = 22  # groups of 4 at 5 groups: neither half of the heads divides it evenly
+CONFIG = LongLoRAConfig(groups=5)
+TOKENS = torch.arange(2 * CONTEXT).view(2, CONTEXT) % 50
+
+
+def model(family: str = "llama", **sizes: object) -> Transformer:
+    built = FAMILIES[family](vocab_size=50, context=CONTEXT, layers=1, width=64, heads=4, **sizes)
+    result = Transformer(built)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in result.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return result
+
+
+def seen_by(heads: int, time: int, size: int) -> torch.Tensor:
+    """(H, T, T): by the definition, token by token; the groups of the later heads begin half a group on."""
+    found = torch.zeros(heads, time, time, dtype=torch.bool)
+    for head in range(heads):
+        first = 0 if head < heads // 2 else size // 2
+        for query in range(time):
+            for key in range(query + 1):
+                found[head, query, key] = (query - first) // size == (key - first) // size
+    return found
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (6, 3), (5, 1)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_heads_attend_inside_their_groups_and_texts(heads: tuple[int, int], masked: bool):
+    (many, few), time, size = heads, 11, 4
+    draw = lambda count: torch.randn(2, count, time, 8)  # noqa: E731
+    query, key, value = draw(many), draw(few), draw(few)
+    visible = seen_by(many, time, size)[None].expand(2, -1, -1, -1)
+    sight = Sight(None, None, True)
+    if masked:
+        documents = torch.tensor([[0] * 5 + [1] * 6, [0] * 2 + [1] * 7 + [2] * 2])
+        same = (documents[:, :, None] == documents[:, None, :]).tril()[:, None]
+        sight, visible = Sight(None, same, False), visible & same
+    expected = attend(query, key, value, Sight(None, visible, False))
+    found = longlora.ShiftedGroups(size).train()(query, key, value, sight)
+    torch.testing.assert_close(found, expected)
+
+
+def test_no_token_sees_a_later_one_and_half_a_group_on_it_is_heard():
+    base = model().train()
+    longlora.shift(base, CONFIG, CONTEXT)
+    table = base.embedding.weight.detach()[TOKENS[:1]].requires_grad_()
+    base.embedding.forward = lambda tokens: table  # type: ignore[method-assign]
+    for place in range(CONTEXT):
+        (slope,) = torch.autograd.grad(base(TOKENS[:1])[0, place].square().sum(), table)
+        heard = slope[0].abs().sum(-1) > 0
+        first = min(place // 4 * 4, (place - 2) // 4 * 4 + 2)
+        assert heard.tolist() == [max(first, 0) <= other <= place for other in range(CONTEXT)]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "baichuan"])
+def test_evaluated_it_is_the_model_it_was(family: str):
+    base = model(family).eval()
+    before, names = base.logits(base(TOKENS)), list(base.state_dict())
+    longlora.shift(base, CONFIG, CONTEXT)
+    assert torch.equal(base.logits(base(TOKENS)), before)
+    assert list(base.state_dict()) == names
+    base.train()
+    assert (base.logits(base(TOKENS)) - before).abs().max() > 1e-3
+    short = TOKENS[:, :4]  # no longer than one group
+    in_training = base.logits(base(short))
+    torch.testing.assert_close(in_training, base.eval().logits(base(short)))
+
+
+def test_alibi_keeps_its_distances():
+    time, size = 8, 4
+    query, key, value = (torch.randn(1, 2, time, 8) for _ in range(3))
+    place = torch.arange(time)
+    slopes = torch.tensor([0.5, 0.25])[:, None, None] * (place - place[:, None])
+    bias = torch.where(place <= place[:, None], slopes, -torch.inf)[None]
+    own = torch.where(seen_by(2, time, size), bias, -torch.inf)
+    found = longlora.ShiftedGroups(size).train()(query, key, value, Sight(None, bias, False))
+    torch.testing.assert_close(found, attend(query, key, value, Sight(None, own, False)))
+
+
+def test_adapters_norms_and_embedding_learn_on_a_packed_base():
+    base = pack(model(), "Q8_0")
+    lora.attach(base, AdapterConfig(rank=2, targets=("attention",), whole=("norms", "embedding")))
+    longlora.shift(base, CONFIG, CONTEXT)
+    base.train()
+    base.logits(base(TOKENS)).square().sum().backward()
+    learnt = {name for name, one in base.named_parameters() if one.grad is not None and one.grad.any()}
+    assert {"embedding.b.trained", "norm.b.trained", "blocks.0.attention.query.b.trained"} <= learnt
+
+
+def test_what_cannot_be_grouped_is_refused():
+    with pytest.raises(UserError, match="too few"):
+        longlora.shift(model(), LongLoRAConfig(groups=16), CONTEXT)
+    one = Transformer(FAMILIES["llama"](vocab_size=50, context=16, layers=1, width=32, heads=1))
+    with pytest.raises(UserError, match="two heads"):
+        longlora.shift(one, CONFIG, 16)
