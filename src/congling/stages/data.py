@@ -116,11 +116,12 @@ def rows(
     mix: Annotated[str, typer.Option(help="Shares by kind: questions=1,arithmetic=2,couplets=1.")] = "",
     wordings: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
     contents: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
+    turns: Annotated[int, typer.Option(help="Questions about one story, in instructions.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
     values = {"kind": kind, "count": count, "seed": seed, "script": script, "mix": mix}
-    config = rows_configured(values | {"wordings": wordings, "contents": contents})
+    config = rows_configured(values | {"wordings": wordings, "contents": contents, "turns": turns})
     size = small_rows.write(config, out, overwrite=overwrite)
     say(
         Console(),

@@ -174,3 +174,23 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         write(config, out)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_turns_ask_the_rest_of_a_storys_questions():
+    one, many = (RowsConfig(count=30, seed=3, mix={"questions": 1}, turns=turns) for turns in (1, 16))
+    for short, long in zip(rows(one), rows(many), strict=True):
+        assert long["messages"][:2] == short["messages"]  # the same rows, with more behind them
+        story = short["messages"][0]["content"]
+        asked = [turn["content"] for turn in long["messages"][2::2]]
+        assert len(asked) >= 2
+        assert len({*asked, story.splitlines()[-1]}) == len(asked) + 1
+        for question, answer in zip(long["messages"][2::2], long["messages"][3::2], strict=True):
+            assert (question["role"], answer["role"]) == ("user", "assistant")
+            text = f"{_story_of(story)}\n问：{question['content']}\n答：{answer['content']}"
+            assert check(text).facts == 1, text
+    assert len(next(rows(many.replace(turns=2)))["messages"]) == 4
+
+
+def _story_of(asked: str) -> str:
+    """The story in a question, without the words around it."""
+    return asked.removeprefix("读一读这个故事：").partition("\n")[0]

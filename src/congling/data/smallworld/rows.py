@@ -50,6 +50,10 @@ class RowsConfig(Config):
     contents: Literal["seen", "unseen", "all"] = "seen"
     """Which tasks: ``unseen`` is a tenth of all, stories, sums and lines that no ``seen`` rows hold."""
 
+    turns: int = Field(1, ge=1, le=16)
+    """Questions about one story, asked one after another, in instructions: the rest of a story's questions
+    cost few tokens more."""
+
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
         weights = self.mix.values()
@@ -83,8 +87,12 @@ def row(config: RowsConfig, index: int) -> dict[str, Any]:
     if config.kind == "pairs":
         rejected = wrong(task, config.script, random)
         return {"messages": [user], "chosen": task.answer, "rejected": rejected, **meta}
-    answers = [{"role": "assistant", "content": task.answer}] if config.kind == "instructions" else []
-    return {"messages": [user, *answers], "answer": task.answer, **meta}
+    turns = [user]
+    if config.kind == "instructions":
+        turns.append({"role": "assistant", "content": task.answer})
+        for question, answer in task.more[: config.turns - 1]:
+            turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, "answer": task.answer, **meta}
 
 
 def write(config: RowsConfig, out: Path | str, *, overwrite: bool = False) -> int:

@@ -48,6 +48,8 @@ class Task:
     """What is asked, whatever the wording: a sum in digits and the same in words are one."""
     wrong: tuple[str, ...] = ()
     """Answers that the rules refuse, of the same sort as the right one; a story's are made when needed."""
+    more: tuple[tuple[str, str], ...] = ()
+    """Further questions about the same story, with their answers."""
 
     @property
     def held_out(self) -> bool:
@@ -99,10 +101,12 @@ def _question(place: World, random: Random) -> Task:
     found = [
         problem for problem in problems(Document(story, "", {"kind": "story"}), place.script) if problem.wrong
     ]
-    problem = found[int(random.random() * len(found))]
-    question = problem.prompt.removeprefix(story).strip().splitlines()[0][len("问：") :]
-    fields = {"story": story, "question": question}
-    return Task("questions", fields, problem.answer, story, problem.wrong)
+    at = int(random.random() * len(found))
+    asked = [one.prompt.removeprefix(story).strip().splitlines()[0][len("问：") :] for one in found]
+    said = [(question, one.answer) for question, one in zip(asked, found, strict=True)]
+    fields = {"story": story, "question": asked[at]}
+    more = (*said[at + 1 :], *said[:at])
+    return Task("questions", fields, found[at].answer, story, found[at].wrong, more)
 
 
 def _couplet(place: World, random: Random) -> Task:
