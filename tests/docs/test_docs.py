@@ -23,11 +23,12 @@ from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
-from congling.stages import data, dpo, grpo, ppo, reward, sft
+from congling.stages import data, distill, dpo, grpo, ppo, reward, sft
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import arguments
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
+from congling.train.distill_config import DistillConfig
 from congling.train.objectives.config import (
     GRPOConfig,
     PPOConfig,
@@ -35,7 +36,7 @@ from congling.train.objectives.config import (
     PreferenceConfig,
     RolloutConfig,
 )
-from congling.transform.config import AdapterConfig
+from congling.transform.config import AdapterConfig, LongLoRAConfig
 
 ROOT = Path(__file__).parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
@@ -58,8 +59,12 @@ TABLES = [  # of recipes.md, in order: configuration class and the keys that hav
 ]
 TUNING_TABLES = {  # by page, in order
     "finetuning.md": [
-        (TuningRecipe, {"data", "adapter", "train"}),
+        (sft.SFTRecipe, {"data", "adapter", "train", "longlora"}),
         (AdapterConfig, set()),
+        (LongLoRAConfig, set()),
+    ],
+    "distillation.md": [
+        (DistillConfig, set()),
     ],
     "preferences.md": [
         (PreferenceConfig, set()),
@@ -173,6 +178,9 @@ def _parse(words):
         return
     if verbs[0] == "data":
         _parse_data(verbs[1], context.params)
+        return
+    if verbs[0] == "distill":
+        distill.read_recipe(context.params["recipe"], context.params["overrides"] or [])
         return
     if verbs[0] in TUNING:
         _parse_tuning(TUNING[verbs[0]], context.params)
