@@ -16,7 +16,7 @@ from rich.console import Console
 from measuring import Options, circumstances
 from reporting import Report, Skipped, write
 
-NAMES = ("smallworld", "tokenizer", "memory", "classic", "throughput", "lora", "adapters",
+NAMES = ("smallworld", "tokenizer", "memory", "classic", "throughput", "lora", "adapters", "tuning",
          "time_to_quality")  # fmt: skip
 
 

@@ -70,13 +70,12 @@ def test_the_same_choice_on_every_row(loaded: Loaded, tmp_path: Path, monkeypatc
     right = np.array([question.right for question in asked])
     lengths = [np.array([len(option) for option in question.options]) for question in asked]
     ours = {
-        "acc": [int(row.argmin()) for row in nats] == right,
-        "acc_norm": [int((row / length).argmin()) for row, length in zip(nats, lengths, strict=True)]
-        == right,
+        "acc": np.array([row.argmin() for row in nats]) == right,
+        "acc_norm": np.array([cost.argmin() for cost in map(np.divide, nats, lengths)]) == right,
     }
     theirs = lm_eval.evaluate(loaded, [(choice.opening(question), question) for question in asked])
     assert {name: hits.tolist() for name, hits in ours.items()} == theirs
-    assert theirs["acc"] != theirs["acc_norm"] and len(asked) == len(ROWS) + 1
+    assert 0 < sum(theirs["acc"]) < len(asked) == len(ROWS) + 1
     scores = {score.name: score.value for score in choice.run(bench)}
     assert scores["choice/sum"] == np.mean(theirs["acc"])
     assert scores["choice/normalised"] == np.mean(theirs["acc_norm"])

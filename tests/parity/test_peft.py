@@ -151,7 +151,7 @@ def test_a_damaged_magnitude_is_refused(tmp_path):
     damages = {
         "no factors of one matrix": {name: tensors[name][:-1].clone()},
         "not finite": {name: torch.full_like(tensors[name], torch.nan)},
-        "no scale belongs to": {"blocks.9.mlp.up.weight.magnitude": tensors[name]},
+        "no scale belongs to": {"blocks.9.mlp.up.weight.magnitude": tensors[name].clone()},
         "floating-point": {name: tensors[name].long()},
     }
     for word, damage in damages.items():

@@ -106,8 +106,9 @@ def test_each_loss_prefers_the_better_answer():
     """A step against the gradient raises the better answer over the worse one."""
     found = torch.tensor([-6.0, -5.0], requires_grad=True)
     for loss in ("dpo", "ipo", "orpo", "simpo"):
-        config, lengths = PreferenceConfig(loss=loss), torch.tensor([4.0, 5.0])
-        (value,), _ = pair_losses(config, found, lengths, torch.zeros(2))
+        (value,), _ = pair_losses(
+            PreferenceConfig(loss=loss), found, torch.tensor([4.0, 5.0]), torch.zeros(2)
+        )
         better, worse = torch.autograd.grad(value, found)[0].tolist()
         assert better < 0 < worse, loss
 
@@ -133,8 +134,7 @@ def test_a_reward_model_tells_pairs_apart_and_keeps_rewards_around_zero():
     model = small_model()
     attach_head(model, 1)
     rows = pairs(4)
-    batches = PairBatches(rows, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=None)
-    ends = [tuple(Example(one.ids, np.arange(len(one.ids)) == len(one.ids) - 1, 0, "") for one in pair)
+    ends: Any = [tuple(Example(one.ids, np.arange(len(one.ids)) == len(one.ids) - 1, 0, "") for one in pair)
             for pair in rows]  # fmt: skip
     batches = PairBatches(ends, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=None)
     trainer = Trainer(model, batches, BradleyTerry(0.01), settings(steps=20), Single(settings()))

@@ -64,13 +64,11 @@ def prepare(
         value = recipe.rollout.new_tokens
         raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
     prompts = read_questions(recipe.data, opened.tokenizer, room)
-    asked = recipe.rollout.prompts
-    train = {
-        "choose": "reward",
-        "steps": STEPS,
-        "rows": 1,
-        "context": _longest(prompts) + recipe.rollout.new_tokens,
-    } | recipe.train
+    asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
+    train = {"choose": "reward", "steps": STEPS, "rows": 1, "context": needed} | recipe.train
+    if train["context"] < needed:
+        raise UserError("the context is too short for prompts and answers", where="train.context",
+                        value=train["context"], hint=f"leave it out, or {needed} and more")  # fmt: skip
     train_rows, held_out = ([_stand_in(one, recipe) for one in part]
                             for part in (prompts.train, prompts.validation))  # fmt: skip
     facts = facts_of(opened, train_rows, held_out, prompts.findings)

@@ -87,7 +87,7 @@ class Session:
         self.backend = build_backend(train)
         self.model: Transformer = opened.build(train.context)
         if config.adapter is not None:
-            if config.adapter.base is not None:
+            if config.adapter.base is not None and not opened.packed:
                 pack(self.model, config.adapter.base)
             attach(self.model, config.adapter, seed=train.seed)
         self.model.checkpoint_blocks(train.checkpointing)

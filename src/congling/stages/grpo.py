@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core.errors import UserError
 from congling.methods import recipe as recipes
 from congling.methods.options import Base, Data, Force, Out, Resume, Settings
 from congling.methods.recipe import require_sound_table
@@ -91,6 +92,9 @@ def run(
     from congling.train.reference import Reference
 
     require_sound_table(recipe)
+    if recipe.rollout.group < 2:
+        raise UserError("grpo needs several answers to a prompt", where="rollout.group",
+                        value=recipe.rollout.group, hint="4 or more; ppo learns from one")  # fmt: skip
     prepared = shared.prepare(GRPORunConfig, base, recipe, force=force, grpo=recipe.grpo)
     config = prepared.config
     with Session(prepared.opened, config) as session:

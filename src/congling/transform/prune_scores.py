@@ -93,7 +93,8 @@ def activation(model: Transformer, rows: Iterable[Tensor]) -> Scores:
         found.hidden.append(by_channel.sqrt())
         found.experts[layer] = by_channel.sum(1).sqrt()
         if _shares(model, layer):
-            found.shared[layer] = _added(sums[f"shared {layer}"] / read, mlp.shared.down.weight)
+            shared: Any = mlp.shared
+            found.shared[layer] = _added(sums[f"shared {layer}"] / read, shared.down.weight)
     return found
 
 
@@ -137,7 +138,8 @@ def _watch(model: Transformer, sums: _Sums) -> Iterator[Any]:
             continue
         yield mlp.experts.register_forward_pre_hook(_expert_channels(f"hidden {i}", sums))
         if _shares(model, i):
-            yield mlp.shared.down.register_forward_pre_hook(inputs(f"shared {i}"))
+            shared: Any = mlp.shared
+            yield shared.down.register_forward_pre_hook(inputs(f"shared {i}"))
 
 
 def _expert_channels(name: str, sums: _Sums) -> Callable[..., None]:
@@ -194,8 +196,8 @@ def _written(block: nn.Module) -> Tensor:
 
 def _stream(model: Transformer) -> Tensor:
     """Magnitude of the channels of the stream (W,): what writes to them times what reads them."""
-    written = [model.embedding.weight.square().sum(0)]
-    read = [model.output_layer().weight.square().sum(0)]
+    head: Any = model.output_layer()
+    written, read = [model.embedding.weight.square().sum(0)], [head.weight.square().sum(0)]
     for name, tensor in model.state_dict().items():
         if name.endswith(_WRITERS):  # (W, n), of experts (E, W, n)
             written.append(tensor.square().sum(-1).view(-1, model.config.width).sum(0))

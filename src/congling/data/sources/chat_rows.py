@@ -165,7 +165,8 @@ def _turns(turns: list[Any]) -> list[dict[str, str]]:
             raise Unfit("no conversation", f"turn {number} is {kind_of(turn)}, not an object")
         role = turn.get("role", turn.get("from"))
         if not isinstance(role, str) or role.lower() not in ROLES:
-            raise Unfit("unknown role", f"turn {number} is by {role!r}; roles are {', '.join(ROLES)}")
+            said = repr(role)[:40] if isinstance(role, str) else kind_of(role)
+            raise Unfit("unknown role", f"turn {number} is by {said}; roles are {', '.join(ROLES)}")
         role = ROLES[role.lower()]
         value = next((turn[key] for key in ("content", "value", "text") if key in turn), None)
         calls = _calls(turn) if role == "assistant" else ""
@@ -275,7 +276,8 @@ def _explained(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _history(pairs: Any) -> list[dict[str, str]]:
     """Earlier turns, as pairs of question and answer."""
-    whole = [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2] if pairs else []
+    listed = pairs if isinstance(pairs, list) else []
+    whole = [pair for pair in listed if isinstance(pair, list) and len(pair) == 2]
     return [
         {"role": role, "content": _text(text, role)}
         for pair in whole

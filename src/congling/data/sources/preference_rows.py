@@ -93,7 +93,8 @@ def rated_of(record: Any, name: str) -> RatedRow:
         raise Unfit("no label", f"the record has none of {', '.join(_LABELS)}")
     good = record[label]
     if not isinstance(good, bool) and good not in (0, 1):
-        raise Unfit("no label", f"{label!r} is {good!r}, not true or false")
+        shown = repr(good)[:40] if isinstance(good, str | float | int) else kind_of(good)
+        raise Unfit("no label", f"{label!r} is {shown}, not true or false")
     rest = {key: value for key, value in record.items() if key != label}
     messages = messages_of(_with_messages(rest))
     return RatedRow(tuple(messages[:-1]), messages[-1]["content"], bool(good), name)
@@ -168,10 +169,12 @@ def _conversations(
     record: Mapping[str, Any], better: list[Any], worse: list[Any]
 ) -> tuple[Messages, str, str]:
     """Two lists of turns: only the answers (beside a prompt), or conversations with a common beginning."""
-    if len(better) == len(worse) == 1 and _is_answer(better[0]):
+    if len(better) == len(worse) == 1 and _is_answer(better[0]) and _is_answer(worse[0]):
         return _asked(record), _said(better[0], "chosen"), _said(worse[0], "rejected")
     if not better or not worse or better[:-1] != worse[:-1]:
         raise Unfit("no preference", "the two conversations differ before their last answer")
+    if not _is_answer(better[-1]) or not _is_answer(worse[-1]):
+        raise Unfit("no answer", "a conversation does not end with the assistant's turn")
     messages = messages_of({"messages": better})
     return tuple(messages[:-1]), messages[-1]["content"], _said(worse[-1], "rejected")
 

@@ -46,10 +46,11 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
         hidden = model(batch.tokens, **given)
         with torch.no_grad():
             taught = teacher(batch.tokens, **given)
+        targets, weights = batch.targets, batch.weights
         truth = 0.0 if isinstance(batch, OwnTexts) else config.alpha
         total, nats, divergence = distillation_sums(
-            hidden, model.output_layer(), taught, teacher.output_layer(), batch.targets, batch.weights,
-            config=config, truth=truth,
+            hidden, model.output_layer(), taught, teacher.output_layer(), targets, weights, config=config,
+            truth=truth,
         )  # fmt: skip
         metrics = {"loss": nats.detach(), "divergence": divergence.detach()}
         return Loss(total + model.balance_loss(), metrics)

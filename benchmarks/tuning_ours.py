@@ -1,0 +1,207 @@
+"""congling's side of ``tuning``: the loop, batches and objectives that the verbs use.
+
+The whole pass over the rows is timed, after a few steps on the first of them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from congling.data.examples import Example, ExampleBatches
+from congling.data.preferences import Question
+from congling.data.sequences import PairBatches
+from congling.data.sources.preference_rows import QuestionRow
+from congling.infer.reward_model import scored_at_its_end
+from congling.interop.hf import model as hf_model
+from congling.model.transformer import Transformer
+from congling.train.backends.single import Single
+from congling.train.config import AdamWConfig, TrainConfig
+from congling.train.credit import GroupCredit, Looks
+from congling.train.loop import Trainer
+from congling.train.objectives.config import GRPOConfig, PreferenceConfig, RolloutConfig
+from congling.train.objectives.next_token import next_token
+from congling.train.objectives.policy import Policy
+from congling.train.objectives.preference import preference
+from congling.train.objectives.reward import BradleyTerry
+from congling.train.reference import reference_sums
+from congling.train.rollout import Rollouts
+from congling.transform import lora
+from congling.transform.config import AdapterConfig
+from congling.transform.scalar_head import attach_head
+from measuring import peak_memory
+from tuning_data import example
+
+IMPORTED = psutil.Process().memory_info().rss
+
+
+@dataclass
+class Work:
+    """What a method brings to the loop."""
+
+    batches: Any
+    objective: Any
+    steps: int
+    """Of one pass."""
+    tokens: Callable[[], float]
+    """Of the rows of the timed steps."""
+    ahead: int = 2
+    before: Callable[[], None] = lambda: None
+    """What belongs to the time of one pass, besides its steps."""
+
+
+@dataclass
+class Side:
+    """The model and all that is known of the rows."""
+
+    model: Any
+    tokenizer: Any
+    rows: dict[str, list[Any]]
+    sizes: dict[str, Any]
+    backend: Single
+
+    def pairs(self) -> list[Any]:
+        """Better and worse answers."""
+        return [
+            tuple(_answered(row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids"))
+            for row in self.rows["pairs"]
+        ]
+
+
+def sft(side: Side) -> Work:
+    """As many examples in a step as the peer has, on average; short ones share a row."""
+    sizes, examples = side.sizes, [example(row["ids"], row["learnt"]) for row in side.rows["sft"]]
+    inputs = sum(one.inputs for one in examples)
+    rows = max(1, round(sizes["examples"] * inputs / len(examples) / sizes["context"]))
+    batches = ExampleBatches(examples, context=sizes["context"], rows=rows, pad=side.tokenizer.pad_id)
+    return Work(batches, next_token, -(-len(batches.packed) // rows), lambda: inputs + len(examples))
+
+
+def dpo(side: Side) -> Work:
+    """Pairs, and what the model says of them before training: that is scored once, within the time."""
+    pairs, sizes, pad = side.pairs(), side.sizes, side.tokenizer.pad_id
+    flat = [one for pair in pairs for one in pair]
+    batches = PairBatches(
+        pairs, context=sizes["context"], rows=sizes["pairs"], accumulation=1, seed=0, pad=pad,
+        reference=np.zeros(len(flat), np.float32),
+    )  # fmt: skip
+
+    def before() -> None:
+        batches.reference = reference_sums(
+            side.model, flat, context=sizes["context"], pad=pad, place=side.backend.place
+        )
+
+    tokens = sum(len(one.ids) for one in flat)
+    steps = -(-len(pairs) // sizes["pairs"])
+    return Work(batches, preference(PreferenceConfig()), steps, lambda: tokens, before=before)
+
+
+def reward(side: Side) -> Work:
+    """Pairs scored at their ends by a scalar head."""
+    pairs, sizes, pad = side.pairs(), side.sizes, side.tokenizer.pad_id
+    tokens = sum(len(one.ids) for pair in pairs for one in pair)
+    attach_head(side.model)
+    ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
+    batches = PairBatches(
+        ends, context=sizes["context"] + 1, rows=sizes["pairs"], accumulation=1, seed=0, pad=pad,
+        reference=None,
+    )  # fmt: skip
+    return Work(batches, BradleyTerry(), -(-len(pairs) // sizes["pairs"]), lambda: tokens)
+
+
+def grpo(side: Side) -> Work:
+    """Answers written and learnt from in every step; a model of random weights ends hardly any itself."""
+    sizes = side.sizes
+    config, rollout = GRPOConfig(), RolloutConfig(
+        prompts=sizes["prompts"], group=sizes["group"], new_tokens=sizes["new_tokens"]
+    )  # fmt: skip
+    looks = Looks(side.model, side.backend, side.tokenizer.pad_id, rollout.temperature)
+    questions = [
+        Question(tuple(row["ids"]), QuestionRow(tuple(row["messages"]), None, ""))
+        for row in side.rows["prompts"]
+    ]
+    rollouts = Rollouts(
+        side.model, side.tokenizer, questions, _varied, GroupCredit(config, rollout, looks, None), rollout,
+        side.backend, seed=0,
+    )  # fmt: skip
+    seen: dict[int, int] = {}
+
+    def batches(step: int, rank: int = 0, world: int = 1) -> Any:
+        found = rollouts(step, rank, world)
+        assert rollouts.round is not None
+        seen[step] = sum(len(one.ids) for one in rollouts.round.examples)
+        return found
+
+    timed = range(sizes["warm_up"], sizes["warm_up"] + sizes["steps"])
+    return Work(
+        batches, Policy(config, rollout.temperature), sizes["steps"],
+        lambda: sum(seen[step] for step in timed), ahead=0,
+    )  # fmt: skip
+
+
+def _answered(prompt: list[int], answer: list[int]) -> Example:
+    """A sequence of which the answer counts."""
+    return example(prompt + answer, [False] * len(prompt) + [True] * len(answer))
+
+
+def _varied(answers: Any) -> np.ndarray:
+    """Share of different characters: a reward that costs nothing and differs between answers."""
+    return np.array([len(set(one["text"])) / max(1, len(one["text"])) for one in answers])
+
+
+METHODS = {"sft": sft, "dpo": dpo, "reward": reward, "grpo": grpo}
+
+
+def main() -> None:
+    """Train as ordered on the command line and print what was measured."""
+    order = json.loads(sys.argv[1])
+    name, sizes, folder = order["method"].partition("-")[0], order["sizes"], Path(order["folder"])
+    read = hf_model.read(folder / "model")
+    model: Any = Transformer(read.config)
+    model.load_state_dict({key: read.weights[key] for key in model.state_dict()})
+    if order["method"].endswith("-lora"):
+        lora.attach(model, AdapterConfig(rank=8, targets=("linear",)))
+    warm_up = sizes["warm_up"]
+    optimizer = AdamWConfig(rate=1e-5, weight_decay=0.0)
+    settings = {"context": sizes["context"], "optimizer": optimizer, "precision": "fp32", "device": "cpu"}
+    backend = Single(TrainConfig(steps=1, **settings))
+    rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+    work = METHODS[name](Side(model, read.tokenizer, rows, sizes, backend))
+
+    def batches(step: int, rank: int, world: int) -> Any:
+        again = name != "grpo" and step >= warm_up  # the pass begins after the warm-up
+        return work.batches(step - warm_up * again, rank, world)
+
+    def begin(trainer: Trainer) -> None:
+        if trainer.step == warm_up:
+            clock.extend((time.perf_counter(), time.process_time()))
+
+    clock: list[float] = []
+    config = TrainConfig(steps=warm_up + work.steps, **settings)
+    clock_before = (time.perf_counter(), time.process_time())
+    work.before()
+    before = (time.perf_counter() - clock_before[0], time.process_time() - clock_before[1])
+    Trainer(model, batches, work.objective, config, backend, ahead=work.ahead).run([begin])
+    wall, cpu = time.perf_counter() - clock[0] + before[0], time.process_time() - clock[1] + before[1]
+    print(json.dumps(measured(work.tokens(), wall, cpu, IMPORTED)))
+
+
+def measured(tokens: float, wall: float, cpu: float, imported: int) -> dict[str, float]:
+    """What a process tells of itself."""
+    peak = peak_memory("cpu")
+    return {
+        "tokens": tokens, "tokens_per_second": tokens / wall, "tokens_per_cpu_second": tokens / cpu,
+        "peak": peak, "peak_above_imports": peak - imported,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

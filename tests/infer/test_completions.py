@@ -1,0 +1,81 @@
+"""Answers in groups: the same as one by one, whatever is written beside them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from congling.infer import completions
+from congling.infer.checkpoints import Loaded
+from congling.infer.completions import complete
+from congling.infer.generate import tokens
+from congling.infer.sampler import SamplingConfig
+
+NONE: frozenset[int] = frozenset()
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 5, 6], [7, 7]]
+SEEDS = [11, 12, 13, 14]
+
+
+def plain(model: Any, prompt: list[int], ids: list[int], temperature: float) -> list[float]:
+    """Log-probabilities by one forward over the whole text."""
+    read = torch.tensor([[*prompt, *ids]])
+    with torch.no_grad():
+        logits = model.logits(model(read[:, :-1])[0]) / temperature
+    found = torch.log_softmax(logits, -1).gather(1, read[0, 1:, None])[:, 0]
+    return found[len(prompt) - 1 :].tolist()
+
+
+def test_probabilities_are_those_of_a_plain_reading(loaded: Loaded):
+    found = complete(loaded.model, PROMPTS, group=3, new_tokens=12, stops=frozenset({6, 9}), temperature=0.8,
+                     seeds=SEEDS)  # fmt: skip
+    assert {one.ended for same in found for one in same} == {True, False}
+    for prompt, same in zip(PROMPTS, found, strict=True):
+        for one in same:
+            wanted = plain(loaded.model, prompt, one.ids, 0.8)
+            assert one.log_probs == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+            assert one.ended == (one.ids[-1] in {6, 9}) and len(one.ids) <= 12
+            assert not set(one.ids[:-1]) & {6, 9} and (one.ended or len(one.ids) == 12)
+
+
+def test_dropping_finished_rows_changes_nothing(loaded: Loaded, monkeypatch: pytest.MonkeyPatch):
+    settings: dict[str, Any] = {"group": 4, "new_tokens": 16, "stops": frozenset({6, 9, 14}), "seeds": SEEDS,
+                                "temperature": 1.5}  # fmt: skip
+    taken = []
+    take = completions.KVCache.take
+    monkeypatch.setattr(
+        completions.KVCache, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows)
+    )
+    dropped = complete(loaded.model, PROMPTS, **settings)
+    assert len(taken) > 1 and taken[-1] < 16, "rows leave the cache"
+    monkeypatch.setattr(completions, "LEFT", -1.0)
+    kept = complete(loaded.model, PROMPTS, **settings)
+    assert [[one.ids for one in same] for same in dropped] == [[one.ids for one in same] for same in kept]
+
+
+def test_a_prompt_has_the_same_answers_alone_and_among_others(loaded: Loaded):
+    settings: dict[str, Any] = {"group": 3, "new_tokens": 10, "stops": frozenset({6}), "temperature": 1.2}
+    together = complete(loaded.model, PROMPTS, seeds=SEEDS, **settings)
+    for prompt, seed, wanted in zip(PROMPTS, SEEDS, together, strict=True):
+        (alone,) = complete(loaded.model, [prompt], seeds=[seed], **settings)
+        assert [one.ids for one in alone] == [one.ids for one in wanted]
+    assert len({tuple(one.ids) for one in together[0]}) > 1, "answers of a group differ"
+
+
+def test_the_likeliest_answer_is_that_of_generate(loaded: Loaded):
+    settings = SamplingConfig(temperature=0.0)
+    wanted = list(zip(*tokens(loaded.model, PROMPTS, max_new_tokens=8, sampling=settings), strict=True))
+    found = complete(loaded.model, PROMPTS, group=2, new_tokens=8, stops=NONE, temperature=0.0)
+    for ids, same in zip(wanted, found, strict=True):
+        assert [one.ids for one in same] == [list(ids), list(ids)]
+
+
+def test_sampling_follows_the_distribution_and_top_k_cuts_it(loaded: Loaded):
+    probabilities = torch.tensor([0.5, 0.3, 0.0, 0.2]).log()[None].repeat(20_000, 1)
+    drawn = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    chosen = completions._sampled(probabilities, drawn, None)
+    counts = torch.bincount(chosen, minlength=4) / 20_000
+    torch.testing.assert_close(counts, torch.tensor([0.5, 0.3, 0.0, 0.2]), atol=0.015, rtol=0)
+    cut = torch.bincount(completions._sampled(probabilities, drawn, 2), minlength=4) / 20_000
+    torch.testing.assert_close(cut, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.015, rtol=0)
+    edges = completions._sampled(probabilities[:2], torch.tensor([0.0, 1 - 2.0**-53]).double(), None)
+    assert edges.tolist() == [0, 3]

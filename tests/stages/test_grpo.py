@@ -1,0 +1,118 @@
+"""Learning from rewards: the reward rises, and a run stopped between or within rollouts goes on exactly."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tuning_doubles import REWARD, TINY, factors_norm, make_base, make_packed, require_same_after, rows_of
+
+from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
+from congling.methods.session import Tuned
+from congling.stages import grpo, ppo
+
+RUN = ("rollout.new_tokens=4", "rollout.prompts=4", "rollout.group=6", "train.save_every=1",
+       "train.evaluate_every=3", "train.sample_every=1")  # fmt: skip
+STAGES: dict[str, Any] = {"grpo": grpo, "ppo": ppo}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("grpo"))
+
+
+def tuned(base: Path, out: Path, *settings: str, method: str = "grpo", model: Path | None = None,
+          reward: str = "heaven", rows: str = "prompts.jsonl", **options: Any) -> Tuned:  # fmt: skip
+    stage, rule = STAGES[method], f"{base / 'rules.py'}:{reward}" if reward.isidentifier() else reward
+    recipe = stage.read_recipe([*TINY, *RUN, *settings], [str(base / rows)], [rule])
+    return stage.run(model or base / "base", recipe, out, **options)
+
+
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
+    done = tuned(base, tmp_path / "run", "train.steps=16", "train.save_every=16", "rollout.updates=2",
+                 method=method)  # fmt: skip
+    rewards = rows_of(done.out, "reward")
+    assert rewards[-1] > rewards[0] + 0.5, rewards
+    assert done.before is not None and done.after is not None and done.after < done.before
+    loaded = load_checkpoint(done.out, "cpu")
+    assert loaded.tuned_for_chat and not hasattr(loaded.model, "scalar_head")
+
+
+@pytest.mark.parametrize(("method", "settings"), [
+    ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "grpo.average=sequence")),
+    ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "adapter.rank=2", "adapter.dropout=0.1")),
+    ("grpo", ("grpo.drop_even=true", "grpo.scale=batch", "grpo.overlong=2", "train.ema=0.5")),
+    ("ppo", ("rollout.updates=3", "train.ema=0.5")),
+    ("ppo", ("rollout.updates=2", "adapter.rank=2", "train.ema=0.5")),
+])  # fmt: skip
+def test_a_stopped_run_goes_on_with_the_same_bytes(
+    base: Path, tmp_path: Path, method: str, settings: tuple[str, ...]
+):
+    settings = ("train.steps=5", *settings)
+    done = tuned(base, tmp_path / "run", *settings, method=method)
+    assert done.adapter is None or factors_norm(done.out) > 0
+    require_same_after(
+        done.out, [3, 4], lambda out: tuned(base, out, *settings, method=method, must_resume=True), tmp_path
+    )
+
+
+def test_a_packed_base_takes_an_adapter(base: Path, tmp_path: Path):
+    done = tuned(base, tmp_path / "run", "train.steps=2", "adapter.rank=2", "grpo.beta=0.1",
+                 model=make_packed(base))  # fmt: skip
+    assert done.adapter is not None and factors_norm(done.out) > 0
+
+
+def test_a_run_goes_on_only_with_its_own_prompts_and_rewards(base: Path, tmp_path: Path):
+    few = ("train.steps=1", "train.evaluate_every=9")
+    tuned(base, tmp_path / "run", *few)
+    with pytest.raises(UserError, match="other settings: 'rewards'"):
+        tuned(base, tmp_path / "run", *few, reward="exact")
+    with pytest.raises(UserError, match="made from other data"):
+        text = (base / "prompts.jsonl").read_text(encoding="utf-8")
+        try:
+            (base / "prompts.jsonl").write_text(text.replace("问天", "问问"), encoding="utf-8")
+            tuned(base, tmp_path / "run", *few)
+        finally:
+            (base / "prompts.jsonl").write_text(text, encoding="utf-8")
+    try:
+        (base / "rules.py").write_text(REWARD.replace("0.2", "0.3"), encoding="utf-8")
+        with pytest.raises(UserError, match="made from other data"):
+            tuned(base, tmp_path / "run", *few)
+    finally:
+        (base / "rules.py").write_text(REWARD, encoding="utf-8")
+
+
+def test_a_reward_that_fails_now_and_then_costs_nothing_but_those_answers(base: Path, tmp_path: Path):
+    (base / "shy.py").write_text(
+        "def shy(row, text):\n    return 1 / (len(text) - 3) if '天' not in text else None\n",
+        encoding="utf-8",
+    )
+    done = tuned(base, tmp_path / "run", "train.steps=2", reward=f"{base / 'shy.py'}:shy")
+    assert rows_of(done.out, "unjudged")[0] > 0 and len(rows_of(done.out, "reward")) == 2
+    assert "NaN" not in (done.out / "samples.jsonl").read_text() + (done.out / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_a_reward_that_never_says_anything_ends_the_run_with_one_message(
+    base: Path, tmp_path: Path, method: str
+):
+    (base / "mute.py").write_text("def mute(row, text):\n    return float('nan')\n", encoding="utf-8")
+    with pytest.raises(UserError, match="no reward could be told for any answer"):
+        tuned(base, tmp_path / "run", "train.steps=2", method=method, reward=f"{base / 'mute.py'}:mute")
+
+
+@pytest.mark.parametrize(("settings", "reason"), [
+    (("rollout.new_tokens=48",), "answers fill the whole context"),
+    (("rollout.new_tokens=44",), "nothing to learn"),
+    (("rollout.group=1",), "needs several answers to a prompt"),
+    (("train.context=10",), "too short for prompts and answers"),
+    (("rollout.temperature=0",), "greater than 0"),
+    (("grpo.clpi=0.2",), "did you mean 'clip'"),
+])  # fmt: skip
+def test_mistakes_are_named_before_anything_is_written(
+    base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str
+):
+    with pytest.raises(UserError, match=reason):
+        tuned(base, tmp_path / "run", "train.steps=1", *settings)
+    assert not (tmp_path / "run/checkpoints").exists()
