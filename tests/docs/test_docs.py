@@ -28,6 +28,7 @@ from congling.tokenizer.config import TokenizerConfig
 from congling.train.classic import arguments
 from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
+from congling.train.distill_config import DistillConfig
 from congling.train.objectives.config import (
     GRPOConfig,
     PPOConfig,
@@ -61,6 +62,9 @@ TUNING_TABLES = {  # by page, in order
         (sft.SFTRecipe, {"data", "adapter", "train", "longlora"}),
         (AdapterConfig, set()),
         (LongLoRAConfig, set()),
+    ],
+    "distillation.md": [
+        (DistillConfig, set()),
     ],
     "preferences.md": [
         (PreferenceConfig, set()),
@@ -176,7 +180,7 @@ def _parse(words):
         _parse_data(verbs[1], context.params)
         return
     if verbs[0] == "distill":
-        distill.read_recipe(None, context.params["overrides"])
+        distill.read_recipe(context.params["recipe"], context.params["overrides"] or [])
         return
     if verbs[0] in TUNING:
         _parse_tuning(TUNING[verbs[0]], context.params)
