@@ -65,7 +65,9 @@ def prepare(
         raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
-    train = {"choose": "reward", "steps": STEPS, "rows": 1, "context": needed} | recipe.train
+    train = {"choose": "reward", "rows": 1, "context": needed} | recipe.train
+    if "epochs" not in recipe.model_fields_set:
+        train.setdefault("steps", STEPS)
     if train["context"] < needed:
         raise UserError("the context is too short for prompts and answers", where="train.context",
                         value=train["context"], hint=f"leave it out, or {needed} and more")  # fmt: skip

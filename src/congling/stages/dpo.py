@@ -157,7 +157,7 @@ def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
         sample = answers(tokenizer, rows.questions, train)
     labels = [str(row.good) for row in (*rows.train, *rows.validation) if not isinstance(row, tuple)]
     data = fingerprint(_examples((*rows.train, *rows.validation)), *labels)
-    yardsticks = Yardsticks(loss_unit=f"{config.preference.loss} loss")
+    yardsticks = Yardsticks(loss_unit=f"{config.preference.loss} loss", counted="rows")
     return Work(batches, objective, data, evaluate=evaluate, sample=sample, yardsticks=yardsticks)
 
 

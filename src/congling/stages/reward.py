@@ -147,5 +147,5 @@ def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
     return Work(
         batches(rows.train), objective, fingerprint(shared.sides_of((*rows.train, *rows.validation))),
         evaluate=evaluate, facts={"reward": True}, save_model=save_with_head,
-        yardsticks=Yardsticks(loss_unit="loss"),
+        yardsticks=Yardsticks(loss_unit="loss", counted="pairs"),
     )  # fmt: skip

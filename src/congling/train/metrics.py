@@ -28,6 +28,8 @@ class Yardsticks:
     """Floating-point operations a second this machine reaches in matrix products."""
     loss_unit: str = "nats/token"
     """What the loss is measured in; another word where it is no cross-entropy."""
+    counted: str = "tokens"
+    """What the loop counts: tokens that are learnt, or pairs that are compared."""
 
     def bits_per_character(self, nats_per_token: float) -> float | None:
         """Same loss, independent of the tokenizer."""

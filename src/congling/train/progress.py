@@ -15,8 +15,8 @@ LIVE_INTERVAL = 0.2
 class ProgressLine:
     """A line on standard error, rewritten in place on a terminal and repeated every few seconds elsewhere."""
 
-    def __init__(self, steps: int, first: int) -> None:
-        self.steps, self.first = steps, first
+    def __init__(self, steps: int, first: int, counted: str = "tokens") -> None:
+        self.steps, self.first, self.counted = steps, first, counted
         self.live = sys.stderr.isatty()
         self.started, self.shown = time.monotonic(), float("-inf")
 
@@ -31,7 +31,7 @@ class ProgressLine:
             f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}"
         )
         # what a narrow window cuts off stands last
-        parts = [f"step {step}/{self.steps}", pace, loss, f"{show_count(tokens_per_second)} tokens/s"]
+        parts = [f"step {step}/{self.steps}", pace, loss, f"{show_count(tokens_per_second)} {self.counted}/s"]
         if utilisation is not None:
             parts.append(f"{utilisation:.0%} of matmul peak")
         self._write(" · ".join(parts), keep=step >= self.steps)

@@ -150,7 +150,7 @@ def log_every(trainer: Trainer) -> int:
 
 def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int) -> list[Hook]:
     config, interval = trainer.config, log_every(trainer)
-    line = ProgressLine(config.steps, start)
+    line = ProgressLine(config.steps, start, parts.yardsticks.counted)
     metrics = Metrics(run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval)
     hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
     if parts.evaluate is not None:

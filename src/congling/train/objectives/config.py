@@ -24,7 +24,7 @@ class PreferenceConfig(Config):
     margin: NonNegativeFloat = 1.0
     """``simpo``: by how much the better answer should win, in units of beta times nats a token."""
     chosen: NonNegativeFloat = 0.0
-    """Weight of the plain loss of the better answer, in nats a token (RPO, Iyer et al. 2024): keeps its
+    """Weight of the plain loss of the better answer, in nats a token (RPO, Pang et al. 2024): keeps its
     probability from falling along with that of the worse one. ``orpo`` has it in any case."""
     desirable: PositiveFloat = 1.0
     """``kto``: weight of good answers."""
