@@ -53,11 +53,14 @@ def make_base(root: Path) -> Path:
 
 def make_packed(root: Path) -> Path:
     """The same base in a GGUF file."""
+    target = root / "base.gguf"
+    if target.exists():
+        return target
     loaded = load_checkpoint(root / "base", "cpu")
     facts = {"name": "base", "chat": True}
     foreign = ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer, facts)
-    gguf_model.write(foreign, root / "base.gguf", "Q8_0")
-    return root / "base.gguf"
+    gguf_model.write(foreign, target, "Q8_0")
+    return target
 
 
 def require_same_after(run: Path, places: Sequence[int], again: Callable[[Path], Any], root: Path) -> None:
