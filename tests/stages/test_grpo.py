@@ -22,18 +22,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tuned(base: Path, out: Path, *settings: str, method: str = "grpo", model: Path | None = None,
-          reward: str = "heaven", rows: str = "prompts.jsonl", **options: Any) -> Tuned:  # fmt: skip
-    stage, rule = STAGES[method], f"{base / 'rules.py'}:{reward}" if reward.isidentifier() else reward
+          reward: str = "rules.py:plain", rows: str = "prompts.jsonl", **options: Any) -> Tuned:  # fmt: skip
+    stage, rule = STAGES[method], reward.replace("rules.py", str(base / "rules.py"))
     recipe = stage.read_recipe([*TINY, *RUN, *settings], [str(base / rows)], [rule])
     return stage.run(model or base / "base", recipe, out, **options)
 
 
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
-    done = tuned(base, tmp_path / "run", "train.steps=16", "train.save_every=16", "rollout.updates=2",
+    done = tuned(base, tmp_path / "run", "train.steps=12", "train.save_every=12", "rollout.updates=2",
                  method=method)  # fmt: skip
     rewards = rows_of(done.out, "reward")
-    assert rewards[-1] > rewards[0] + 0.5, rewards
+    assert rewards[-1] > rewards[0] + 0.2, rewards
     assert done.before is not None and done.after is not None and done.after < done.before
     loaded = load_checkpoint(done.out, "cpu")
     assert loaded.tuned_for_chat and not hasattr(loaded.model, "scalar_head")

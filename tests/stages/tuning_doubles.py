@@ -23,7 +23,8 @@ TINY = (
     "train.compile=off", "train.device=cpu", "train.precision=fp32", "train.sample_tokens=2", "train.keep=99",
     "train.optimizer.rate=0.02",
 )  # fmt: skip
-REWARD = "def heaven(row, text):\n    return text.count('天') - 0.2 * len(text)\n"
+REWARD = "def plain(row, text):\n    return sum(map(str.isascii, text)) / max(1, len(text)) - 0.2\n"
+"""What a model of bytes that has learnt nothing gets right now and then."""
 
 
 def make_base(root: Path) -> Path:
@@ -53,11 +54,14 @@ def make_base(root: Path) -> Path:
 
 def make_packed(root: Path) -> Path:
     """The same base in a GGUF file."""
+    target = root / "base.gguf"
+    if target.exists():
+        return target
     loaded = load_checkpoint(root / "base", "cpu")
     facts = {"name": "base", "chat": True}
     foreign = ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer, facts)
-    gguf_model.write(foreign, root / "base.gguf", "Q8_0")
-    return root / "base.gguf"
+    gguf_model.write(foreign, target, "Q8_0")
+    return target
 
 
 def require_same_after(run: Path, places: Sequence[int], again: Callable[[Path], Any], root: Path) -> None:
@@ -111,5 +115,5 @@ def tune(root: Path, out: Path, method: str) -> Any:
     settings += ["rollout.new_tokens=4", "rollout.prompts=4", "rollout.updates=2"]
     settings += ["grpo.scale=batch", "grpo.beta=0.1"] if method == "grpo" else []
     stage: Any = grpo if method == "grpo" else ppo
-    recipe = stage.read_recipe(settings, [str(root / "prompts.jsonl")], [f"{root / 'rules.py'}:heaven"])
+    recipe = stage.read_recipe(settings, [str(root / "prompts.jsonl")], [f"{root / 'rules.py'}:plain"])
     return stage.run(root / "base", recipe, out)
