@@ -78,8 +78,8 @@ class Contender:
         return tuple(found[name] for found in self.found)
 
 
-def run(options: Options, methods: Sequence[str] = (), rounds: int | None = None) -> Report:
-    """Measure the methods of this effort, or those named.
+def run(options: Options) -> Report:
+    """Measure the methods of this effort.
 
     Raises:
         Skipped: the peer is not installed, or there are no rows.
@@ -92,13 +92,12 @@ def run(options: Options, methods: Sequence[str] = (), rounds: int | None = None
         facts = prepare(folder, sizes, options)
         contenders = [
             Contender(method, who)
-            for method in methods or CHOSEN[options.effort]
+            for method in CHOSEN[options.effort]
             for who in ("congling", *(PEERS[method][:1] if options.effort == "tiny" else PEERS[method]))
         ]
-        for _ in range(rounds or ROUNDS[options.effort]):
+        for _ in range(ROUNDS[options.effort]):
             for contender in contenders:
                 contender.measure(folder, sizes)
-                print(contender.method, contender.who, contender.found[-1], file=sys.stderr, flush=True)
     data = [{"method": c.method, "who": c.who, "found": c.found} for c in contenders]
     return Report([_table(contenders, facts)], {"facts": facts, "contenders": data})
 

@@ -162,44 +162,52 @@ METHODS = {"sft": sft, "dpo": dpo, "reward": reward, "grpo": grpo}
 def main() -> None:
     """Train as ordered on the command line and print what was measured."""
     order = json.loads(sys.argv[1])
-    name, sizes, folder = order["method"].partition("-")[0], order["sizes"], Path(order["folder"])
+    method, sizes, folder = order["method"], order["sizes"], Path(order["folder"])
     read = hf_model.read(folder / "model")
     model: Any = Transformer(read.config)
     model.load_state_dict({key: read.weights[key] for key in model.state_dict()})
-    if order["method"].endswith("-lora"):
+    if method.endswith("-lora"):
         lora.attach(model, AdapterConfig(rank=8, targets=("linear",)))
-    warm_up = sizes["warm_up"]
-    optimizer = AdamWConfig(rate=1e-5, weight_decay=0.0)
-    settings = {"context": sizes["context"], "optimizer": optimizer, "precision": "fp32", "device": "cpu"}
+    settings = {
+        "context": sizes["context"], "optimizer": AdamWConfig(rate=1e-5, weight_decay=0.0),
+        "precision": "fp32", "device": "cpu",
+    }  # fmt: skip
     backend = Single(TrainConfig(steps=1, **settings))
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-    work = METHODS[name](Side(model, read.tokenizer, rows, sizes, backend))
+    work = METHODS[method.partition("-")[0]](Side(model, read.tokenizer, rows, sizes, backend))
+    warm_up = sizes["warm_up"]
 
     def batches(step: int, rank: int, world: int) -> Any:
-        again = name != "grpo" and step >= warm_up  # the pass begins after the warm-up
-        return work.batches(step - warm_up * again, rank, world)
+        if method == "grpo" or step < warm_up:
+            return work.batches(step, rank, world)
+        return work.batches(step - warm_up, rank, world)  # the pass begins after the warm-up
 
     def begin(trainer: Trainer) -> None:
         if trainer.step == warm_up:
-            clock.extend((time.perf_counter(), time.process_time()))
+            starts.append(_now())
 
-    clock: list[float] = []
-    config = TrainConfig(steps=warm_up + work.steps, **settings)
-    clock_before = (time.perf_counter(), time.process_time())
+    starts = [_now()]
     work.before()
-    before = (time.perf_counter() - clock_before[0], time.process_time() - clock_before[1])
+    before = _since(starts.pop())
+    config = TrainConfig(steps=warm_up + work.steps, **settings)
     Trainer(model, batches, work.objective, config, backend, ahead=work.ahead).run([begin])
-    wall, cpu = time.perf_counter() - clock[0] + before[0], time.process_time() - clock[1] + before[1]
-    print(json.dumps(measured(work.tokens(), wall, cpu, IMPORTED)))
-
-
-def measured(tokens: float, wall: float, cpu: float, imported: int) -> dict[str, float]:
-    """What a process tells of itself."""
-    peak = peak_memory("cpu")
-    return {
+    timed = _since(starts[0])
+    wall, cpu = before[0] + timed[0], before[1] + timed[1]
+    peak, tokens = peak_memory("cpu"), work.tokens()
+    print(json.dumps({
         "tokens": tokens, "tokens_per_second": tokens / wall, "tokens_per_cpu_second": tokens / cpu,
-        "peak": peak, "peak_above_imports": peak - imported,
-    }  # fmt: skip
+        "peak": peak, "peak_above_imports": peak - IMPORTED,
+    }))  # fmt: skip
+
+
+def _now() -> tuple[float, float]:
+    """By the clock, and of this process's processors, in seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def _since(start: tuple[float, float]) -> tuple[float, float]:
+    wall, cpu = _now()
+    return wall - start[0], cpu - start[1]
 
 
 if __name__ == "__main__":
