@@ -28,6 +28,7 @@ from congling.data.sources.preference_rows import Messages, PairRow, QuestionRow
 from congling.data.split import hold_out
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import chat_ids, render
+from congling.tokenizer.templates import checked
 
 Item = TypeVar("Item")
 
@@ -58,7 +59,7 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
     """Read preference pairs, hold some out, and encode all.
 
     Raises:
-        UserError: a file cannot be read, or no pair in any is whole.
+        UserError: a file cannot be read, no pair in any is whole, or nothing can end an answer.
     """
     findings = Findings()
     encode = AnswerEncoder(tokenizer, context, findings)
@@ -70,14 +71,14 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
             return None
         return sides
 
-    return _parted(_rows(config, findings, preference_rows.pair_of), config, findings, pair)
+    return _parted(_rows(config, tokenizer, findings, preference_rows.pair_of), config, findings, pair)
 
 
 def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Preferences[Rated]:
     """Read answers that are good or bad; a preference pair counts as one of each.
 
     Raises:
-        UserError: a file cannot be read, or no row in any is whole.
+        UserError: a file cannot be read, no row in any is whole, or nothing can end an answer.
     """
     findings = Findings()
     encode = AnswerEncoder(tokenizer, context, findings)
@@ -87,7 +88,7 @@ def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
         return None if example is None else Rated(example, row.good)
 
     rows = []
-    for row in _rows(config, findings, _rated_or_pair):
+    for row in _rows(config, tokenizer, findings, _rated_or_pair):
         if isinstance(row, PairRow):
             sides = ((row.chosen, True), (row.rejected, False))
             rows += [RatedRow(row.messages, text, good, row.id) for text, good in sides]
@@ -100,7 +101,7 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Pr
     """Read questions; those of more than ``longest`` tokens are left out, named and counted.
 
     Raises:
-        UserError: a file cannot be read, or no question in any is whole.
+        UserError: a file cannot be read, no question in any is whole, or nothing can end an answer.
     """
     findings = Findings()
 
@@ -116,7 +117,9 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Pr
             return None
         return Question(tuple(ids), row)
 
-    return _parted(_rows(config, findings, preference_rows.question_of), config, findings, question)
+    return _parted(
+        _rows(config, tokenizer, findings, preference_rows.question_of), config, findings, question
+    )
 
 
 class AnswerEncoder:
@@ -226,8 +229,15 @@ def _rated_or_pair(record: Any, name: str) -> RatedRow | PairRow:
     return preference_rows.rated_of(record, name)
 
 
-def _rows(config: DataConfig, findings: Findings, make: Callable[[Any, str], Any]) -> list[Any]:
-    """The whole rows of all files, each once."""
+def _rows(
+    config: DataConfig, tokenizer: Tokenizer, findings: Findings, make: Callable[[Any, str], Any]
+) -> list[Any]:
+    """The whole rows of all files, each once.
+
+    Raises:
+        UserError: a file cannot be read, or nothing can end an answer under the tokenizer's template.
+    """
+    findings.notes += checked(tokenizer).notes
     seen: set[int] = set()
     found = []
     for row in reading.read(config.sources, config, findings, preference_rows.taker(make)):

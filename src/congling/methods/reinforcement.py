@@ -16,7 +16,7 @@ from congling.data.examples import Example
 from congling.data.preferences import Preferences, Question, read_questions
 from congling.infer.completions import complete
 from congling.methods import rewards as sources
-from congling.methods.pairs import facts_of
+from congling.methods.facts import facts_of
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import Session, Work, fingerprint
 from congling.methods.showing import say, show_rows, show_work
@@ -65,7 +65,8 @@ def prepare(
         raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
-    train = {"choose": "reward", "steps": STEPS, "rows": 1, "context": needed} | recipe.train
+    choose = {"choose": "reward"} if prompts.validation else {}
+    train = choose | {"steps": STEPS, "rows": 1, "context": needed} | recipe.train
     if train["context"] < needed:
         raise UserError("the context is too short for prompts and answers", where="train.context",
                         value=train["context"], hint=f"leave it out, or {needed} and more")  # fmt: skip
