@@ -170,7 +170,7 @@ def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequen
 
 
 def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Sequence[Any]) -> Any:
-    from congling.data.preferences import mismatched
+    from congling.data.mismatched import mismatched
     from congling.data.sequences import RatedBatches
 
     others = mismatched(rated, config.train.context)
