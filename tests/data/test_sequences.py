@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from congling.data.examples import Example
-from congling.data.preferences import mismatched
+from congling.data.mismatched import mismatched
 from congling.data.sequences import Order, PairBatches, Rated, RatedBatches, SequenceBatch, batched
 
 CONTEXT, PAD = 32, 0

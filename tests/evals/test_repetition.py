@@ -2,7 +2,8 @@ import pytest
 
 from congling.evals import repetition
 from congling.evals.bench import Bench
-from congling.evals.repetition import distinct, longest_loop, measured, repeated_share
+from congling.evals.collapse import repeated_share
+from congling.evals.repetition import distinct, longest_loop, measured
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from congling.data.examples import Example
-from congling.data.preferences import Question, mismatched
+from congling.data.mismatched import mismatched
+from congling.data.preferences import Question
 from congling.data.sequences import PairBatches, Rated, RatedBatches
 from congling.data.sources.preference_rows import QuestionRow
 from congling.infer.reward_model import scored_at_its_end

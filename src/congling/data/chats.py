@@ -63,10 +63,12 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
     """Read files, hold some of their rows or texts out, and encode all.
 
     Raises:
-        UserError: a file cannot be read, or there is nothing to learn in any.
+        UserError: a file cannot be read, there is nothing to learn in any, or nothing can end an answer.
     """
     findings = Findings()
     items = list(read_items(config, findings))
+    if any(isinstance(item, Talk) for item in items):
+        findings.notes += checked(tokenizer).notes
     flags, items = _held_out(items, config, findings)
     encode = Encoder(tokenizer, context, findings)
     parts: dict[bool, list[Example]] = {False: [], True: []}
@@ -79,8 +81,6 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
         why = ", ".join(f"{count} × {kind}" for kind, count in findings.counts.most_common(4))
         raise UserError("there is nothing to learn in this data", value=" ".join(config.sources),
                         hint=f"found: {why}" if why else "give rows with answers, or texts")  # fmt: skip
-    if parts[False] and any(isinstance(item, Talk) for item in items):
-        findings.notes += checked(tokenizer).notes
     if encode.unended:
         findings.notes.append(
             f"the template ends {encode.unended} answers with no token of its own: the end of text stands in"

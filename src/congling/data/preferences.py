@@ -17,7 +17,8 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.core.progress import track
 from congling.data.chats import characters_of
-from congling.data.config import DataConfig
+from congling.data.clean import clean
+from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document
 from congling.data.examples import Example
@@ -28,6 +29,7 @@ from congling.data.sources.preference_rows import Messages, PairRow, QuestionRow
 from congling.data.split import hold_out
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import chat_ids, render
+from congling.tokenizer.templates import checked
 
 Item = TypeVar("Item")
 
@@ -58,7 +60,7 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
     """Read preference pairs, hold some out, and encode all.
 
     Raises:
-        UserError: a file cannot be read, or no pair in any is whole.
+        UserError: a file cannot be read, no pair in any is whole, or nothing can end an answer.
     """
     findings = Findings()
     encode = AnswerEncoder(tokenizer, context, findings)
@@ -70,14 +72,14 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
             return None
         return sides
 
-    return _parted(_rows(config, findings, preference_rows.pair_of), config, findings, pair)
+    return _parted(_rows(config, tokenizer, findings, preference_rows.pair_of), config, findings, pair)
 
 
 def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Preferences[Rated]:
     """Read answers that are good or bad; a preference pair counts as one of each.
 
     Raises:
-        UserError: a file cannot be read, or no row in any is whole.
+        UserError: a file cannot be read, no row in any is whole, or nothing can end an answer.
     """
     findings = Findings()
     encode = AnswerEncoder(tokenizer, context, findings)
@@ -87,7 +89,7 @@ def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
         return None if example is None else Rated(example, row.good)
 
     rows = []
-    for row in _rows(config, findings, _rated_or_pair):
+    for row in _rows(config, tokenizer, findings, _rated_or_pair):
         if isinstance(row, PairRow):
             sides = ((row.chosen, True), (row.rejected, False))
             rows += [RatedRow(row.messages, text, good, row.id) for text, good in sides]
@@ -100,7 +102,7 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Pr
     """Read questions; those of more than ``longest`` tokens are left out, named and counted.
 
     Raises:
-        UserError: a file cannot be read, or no question in any is whole.
+        UserError: a file cannot be read, no question in any is whole, or nothing can end an answer.
     """
     findings = Findings()
 
@@ -116,7 +118,9 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Pr
             return None
         return Question(tuple(ids), row)
 
-    return _parted(_rows(config, findings, preference_rows.question_of), config, findings, question)
+    return _parted(
+        _rows(config, tokenizer, findings, preference_rows.question_of), config, findings, question
+    )
 
 
 class AnswerEncoder:
@@ -181,33 +185,6 @@ class AnswerEncoder:
         return Example(ids, learnt, int(self._characters[ids[1:][learnt[1:]]].sum()), name)
 
 
-def mismatched(rated: Sequence[Rated], context: int) -> list[Example]:
-    """For each row its question with the answer to the next other question: unrelated text, by which KTO sees
-    how far a model has moved (Ethayarajh et al. 2024, section 4.1). Cut at the context."""
-    questions = [one.example.ids[~one.example.learnt] for one in rated]
-    keys = [question.tobytes() for question in questions]
-    following = _next_other(keys)
-    found = []
-    for one, question, place in zip(rated, questions, following, strict=True):
-        other = rated[place]
-        ids = np.concatenate([question, other.example.ids[other.example.learnt]])[: context + 1]
-        learnt = np.zeros(len(ids), bool)
-        learnt[len(question) :] = True
-        found.append(Example(ids, learnt, 0, one.example.id))
-    return found
-
-
-def _next_other(keys: Sequence[bytes]) -> list[int]:
-    """For each place the next one, past the end from the beginning, whose key differs, if any does."""
-    places = [(i + 1) % len(keys) for i in range(len(keys))]
-    if len(set(keys)) == 1:
-        return places
-    for i in range(2 * len(keys) - 1, -1, -1):  # twice round, so that the last places know the first
-        here, after = i % len(keys), (i + 1) % len(keys)
-        places[here] = after if keys[after] != keys[here] else places[after]
-    return places
-
-
 def _last_answer(answered: Sequence[bool]) -> np.ndarray:
     """The last run of answered ids: earlier answers are part of the question."""
     flags = np.array(answered, bool)
@@ -226,13 +203,30 @@ def _rated_or_pair(record: Any, name: str) -> RatedRow | PairRow:
     return preference_rows.rated_of(record, name)
 
 
-def _rows(config: DataConfig, findings: Findings, make: Callable[[Any, str], Any]) -> list[Any]:
-    """The whole rows of all files, each once."""
+def _rows(
+    config: DataConfig, tokenizer: Tokenizer, findings: Findings, make: Callable[[Any, str], Any]
+) -> list[Any]:
+    """The whole rows of all files, each once.
+
+    Raises:
+        UserError: a file cannot be read, or nothing can end an answer under the tokenizer's template.
+    """
+    if SMALL_WORLD in config.sources:
+        raise UserError("the small world makes texts here, no rows to answer", value=SMALL_WORLD,
+                        hint="make rows of it first: congling data rows")  # fmt: skip
+    findings.notes += checked(tokenizer).notes
     seen: set[int] = set()
     found = []
     for row in reading.read(config.sources, config, findings, preference_rows.taker(make)):
         if isinstance(row, Document):
             _problem(findings, "no conversation", row.id, "plain text holds no questions")
+            continue
+        row = _cleaned(row, config)
+        if not all(text.strip() for text in _texts(row)):
+            _problem(findings, "nothing to see", row.id, "a turn or an answer holds nothing that can be seen")
+            continue
+        if isinstance(row, PairRow) and row.chosen.strip() == row.rejected.strip():
+            _problem(findings, "equal sides", row.id, "cleaned, both answers are the same")
             continue
         known = content_hash(repr(replace(row, id="")))
         if known in seen:
@@ -241,6 +235,27 @@ def _rows(config: DataConfig, findings: Findings, make: Callable[[Any, str], Any
         seen.add(known)
         found.append(row)
     return found
+
+
+def _cleaned(row: Any, config: DataConfig) -> Any:
+    """A row with its texts cleaned, as all that is learnt from is; what a reward compares with stays."""
+
+    def cleaned(text: str) -> str:
+        return clean(text, config)[0]
+
+    messages = tuple({**turn, "content": cleaned(turn["content"])} for turn in row.messages)
+    if isinstance(row, PairRow):
+        return replace(row, messages=messages, chosen=cleaned(row.chosen), rejected=cleaned(row.rejected))
+    answer = {"answer": cleaned(row.answer)} if isinstance(row, RatedRow) else {}
+    return replace(row, messages=messages, **answer)
+
+
+def _texts(row: Any) -> list[str]:
+    """All texts of a row that are encoded."""
+    said = [turn["content"] for turn in row.messages]
+    if isinstance(row, PairRow):
+        return [*said, row.chosen, row.rejected]
+    return [*said, row.answer] if isinstance(row, RatedRow) else said
 
 
 def _parted(

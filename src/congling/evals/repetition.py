@@ -15,11 +15,11 @@ import numpy as np
 
 from congling.data.statistics import codes
 from congling.evals.bench import Bench
+from congling.evals.collapse import GRAM, repeated_share
 from congling.evals.scores import Score, mean, share
 from congling.evals.writing import GREEDY, written
 from congling.infer.sampler import SamplingConfig
 
-GRAM = 8
 LOOP = 20
 TOKENS = 200
 """Written behind each prompt."""
@@ -76,11 +76,6 @@ def distinct(texts: Sequence[str], n: int) -> float:
     """Different n-grams of characters as a share of all; 0 without any."""
     grams = [text[start : start + n] for text in texts for start in range(len(text) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def repeated_share(text: str, n: int = GRAM) -> float:
-    """Share of a text's n-grams that stood before in it; 0 for a short one."""
-    return 1 - distinct([text], n) if len(text) >= n else 0.0
 
 
 def longest_loop(text: str) -> int:

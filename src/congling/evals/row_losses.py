@@ -6,19 +6,15 @@ the same for every tokenizer and template. The end of a turn is not scored: a mo
 go on, rightly, and pay for it.
 """
 
-# N ids of one row, V vocabulary
-
 import itertools
 from collections.abc import Sequence
 
-import torch
-
 from congling.core.errors import UserError
-from congling.core.progress import track
 from congling.data.config import DataConfig
 from congling.data.findings import Findings
 from congling.data.sources import chat_rows, reading
 from congling.data.sources.chat_rows import Talk
+from congling.evals.likelihood import Row, score_rows
 from congling.infer.checkpoints import Loaded
 from congling.tokenizer.chat import Message, chat_ids, render
 
@@ -38,25 +34,16 @@ def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
     return talks
 
 
-@torch.inference_mode()
 def row_losses(loaded: Loaded, talks: Sequence[Talk]) -> list[float | None]:
     """Nats of each last answer; None where a row does not fit into the model's context.
 
     Raises:
         UserError: the chat template is broken.
     """
-    model, device = loaded.model, next(loaded.model.parameters()).device
-    model.eval()
-    found: list[float | None] = []
-    for talk in track(talks, "answers", total=len(talks)):
-        ids, start = _ids(loaded, talk)
-        if len(ids) > model.config.context + 1:
-            found.append(None)
-            continue
-        row = torch.tensor([ids], device=device)  # (1, N)
-        logits = model.logits(model(row[:, :-1])[0, start - 1 :]).float()  # (answer, V)
-        found.append(float(torch.nn.functional.cross_entropy(logits, row[0, start:], reduction="sum")))
-    return found
+    rows, most = [_row(loaded, talk) for talk in talks], loaded.model.config.context + 1
+    fitting = [row for row in rows if len(row.ids) <= most]
+    scored = iter(score_rows(loaded.model, fitting, label="answers"))
+    return [next(scored).total if len(row.ids) <= most else None for row in rows]
 
 
 def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
@@ -72,11 +59,11 @@ def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
     return [*(tokenizer.prefix_ids or (tokenizer.bos_id,)), *tokenizer.encode(said)]
 
 
-def _ids(loaded: Loaded, talk: Talk) -> tuple[list[int], int]:
-    """The conversation as N ids, and where its last answer begins."""
+def _row(loaded: Loaded, talk: Talk) -> Row:
+    """The conversation as ids, its last answer to be scored."""
     before = asked(loaded, talk.messages[:-1])
     if loaded.tuned_for_chat:  # the template may put something before the answer that is not the answer's
         rendered = render(loaded.tokenizer, talk.messages)
         start = next(i for i in range(len(before), len(rendered.ids)) if rendered.answered[i])
-        return rendered.ids[:-1], start
-    return [*before, *loaded.tokenizer.encode_rest(talk.messages[-1]["content"])], len(before)
+        return Row(rendered.ids[:-1], start)
+    return Row([*before, *loaded.tokenizer.encode_rest(talk.messages[-1]["content"])], len(before))

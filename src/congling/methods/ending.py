@@ -10,8 +10,15 @@ from congling.methods.session import Tuned
 from congling.train.hooks import better
 
 
-def show_end(tuned: Tuned, base: Path, *, unit: str = "") -> None:
-    """Print the gain on held-out rows and the commands that use the result; the first process alone does."""
+def show_end(tuned: Tuned, base: Path, *, unit: str = "", use: str = "chat") -> None:
+    """Print the gain on held-out rows and the commands that use the result; the first process alone does.
+
+    Args:
+        tuned: what came of the run.
+        base: as it was named.
+        unit: of the held-out number.
+        use: the verb, with its options, that takes a whole model which was trained.
+    """
     if not machine.is_first_process():
         return
     lines = []
@@ -23,7 +30,7 @@ def show_end(tuned: Tuned, base: Path, *, unit: str = "") -> None:
                 "training has not helped on held-out rows: try a lower rate, fewer steps or more rows"
             )
     if tuned.adapter is None:
-        lines += [f"trained: {tuned.out}", f"  congling chat {shlex.quote(str(tuned.out))}"]
+        lines += [f"trained: {tuned.out}", f"  congling {use} {shlex.quote(str(tuned.out))}"]
     else:
         adapter, model = shlex.quote(str(tuned.adapter)), shlex.quote(str(base))
         lines += [

@@ -11,6 +11,12 @@ Settings = Annotated[
     typer.Argument(help="A recipe (.toml), values like adapter.rank=8, and further data files."),
 ]
 Data = Annotated[list[str] | None, typer.Option(help="Rows (JSON, CSV …); repeatable.")]
+RewardNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward", help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")]
 Force = Annotated[bool, typer.Option(help="Train even though a check found an error.")]

@@ -48,9 +48,13 @@ def read_recipe(kind: type[R], settings: Sequence[str], data: Sequence[str]) -> 
     if len(recipes) > 1:
         raise UserError("one recipe at a time", value=" ".join(recipes))
     values = with_overrides(read_toml(recipes[0]) if recipes else {}, overrides)
+    table = values.get("data", {})
+    if not isinstance(table, dict):
+        raise UserError("data is a table, its files are its sources", value=f"data={table}",
+                        hint="name files with --data")  # fmt: skip
     if sources:
-        values["data"] = {**values.get("data", {}), "sources": sources}
-    if not values.get("data", {}).get("sources"):
+        values["data"] = table = {**table, "sources": sources}
+    if not table.get("sources"):
         raise UserError("nothing to learn from", hint="name rows or texts with --data")
     return build(kind, values, where=recipes[0] if recipes else "command line")
 

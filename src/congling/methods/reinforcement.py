@@ -16,7 +16,7 @@ from congling.data.examples import Example
 from congling.data.preferences import Preferences, Question, read_questions
 from congling.infer.completions import complete
 from congling.methods import rewards as sources
-from congling.methods.pairs import facts_of
+from congling.methods.facts import facts_of
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import Session, Work, fingerprint
 from congling.methods.showing import say, show_rows, show_work
@@ -65,7 +65,8 @@ def prepare(
         raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
-    train = {"choose": "reward", "rows": 1, "context": needed} | recipe.train
+    choose = {"choose": "reward"} if prompts.validation else {}
+    train = choose | {"rows": 1, "context": needed} | recipe.train
     if "epochs" not in recipe.model_fields_set:
         train.setdefault("steps", STEPS)
     if train["context"] < needed:

@@ -142,7 +142,7 @@ def _source(text: str, device: Any) -> Source:
     file, _, function = name.rpartition(":")
     if file.endswith(".py"):
         return Source(name, weight, _each(_function(Path(file), function)))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Source(name, weight, _trained(name, device))
     hint = "exact, smallworld, file.py:function, or a run of `congling reward`"
     raise UserError("no such reward", value=name, hint=hint)

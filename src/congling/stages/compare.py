@@ -138,7 +138,8 @@ def show(found: "Comparison", console: Any) -> None:
 
 def _question(talk: "Talk") -> str:
     """The last thing asked, which alone is shown and answered."""
-    return next(turn["content"] for turn in reversed(talk.messages[:-1]) if turn["role"] == "user")
+    asked = [turn["content"] for turn in talk.messages[:-1] if turn["role"] in ("user", "tool")]
+    return asked[-1]
 
 
 def _refuse(out: Path, overwrite: bool) -> None:

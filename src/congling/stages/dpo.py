@@ -82,7 +82,8 @@ def run(
         UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.methods import pairs as shared
+    from congling.methods import preferences as shared
+    from congling.methods.facts import facts_of
     from congling.methods.session import Session
     from congling.methods.showing import show_rows, show_work
     from congling.plan import tuning
@@ -93,7 +94,7 @@ def run(
     opened = open_base(base)
     kto = recipe.preference.loss == "kto"
     rows = _read(recipe, opened)
-    facts = shared.facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings)
+    facts = facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings)
     config = shared.filled_in(
         PreferenceRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS,
         preference=recipe.preference,
@@ -139,7 +140,7 @@ def _examples(rows: Sequence[Any]) -> "list[Example]":
 def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
     """Batches over the rows, with what the base says of each answer, and the loss of the preference."""
     from congling.evals.answers import answers
-    from congling.methods import pairs as shared
+    from congling.methods import preferences as shared
     from congling.methods.session import Work, fingerprint
     from congling.train.metrics import Yardsticks
     from congling.train.objectives.preference import preference
@@ -169,7 +170,7 @@ def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequen
 
 
 def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Sequence[Any]) -> Any:
-    from congling.data.preferences import mismatched
+    from congling.data.mismatched import mismatched
     from congling.data.sequences import RatedBatches
 
     others = mismatched(rated, config.train.context)

@@ -10,13 +10,11 @@ The same command goes on after an interruption.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from congling.core.errors import UserError
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
 from congling.methods.recipe import require_sound_table
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
 from congling.train.objectives.config import GRPOConfig
@@ -41,10 +39,7 @@ class GRPORunConfig(ReinforcementConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None,
-    reward: Annotated[
-        list[str] | None,
-        typer.Option(help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."),
-    ] = None,
+    reward: RewardNames = None,
     out: Out = Path("grpo"), resume: Resume = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, answers compared with each other."""

@@ -10,6 +10,7 @@ Prompts whose answers all earn the same teach nothing and are left out.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from congling.core.errors import UserError
+from congling.core.units import plural
+from congling.methods.options import RewardNames
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from congling.data.findings import Findings
     from congling.data.preferences import Question
     from congling.infer.checkpoints import Loaded
+    from congling.methods.rewards import Rewards
 
 PROMPTS = 32
 """Prompts that are answered at once."""
@@ -30,71 +37,98 @@ _LEAST = 1e-6  # by which rewards differ that are not the same
 def command(
     model: Annotated[Path, typer.Argument(help="A run, a checkpoint, or a GGUF file.")],
     data: Annotated[list[str], typer.Option(help="Prompts; repeatable.")],
-    reward: Annotated[
-        list[str],
-        typer.Option(help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."),
-    ],
+    reward: RewardNames = None,
     out: Annotated[Path, typer.Option(help="The file of pairs to write.")] = Path("pairs.jsonl"),
     answers: Annotated[int, typer.Option(min=2, help="Answers to each prompt.")] = 8,
     new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal answers.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
 ) -> None:
     """Make preference pairs of a model's own answers."""
+    from rich.console import Console
+
+    console = Console()
     kept, asked = run(
-        model, data, reward, out, answers=answers, new_tokens=new_tokens, temperature=temperature, seed=seed,
-        overwrite=overwrite,
+        model, data, reward or (), out, answers=answers, new_tokens=new_tokens, temperature=temperature,
+        seed=seed, overwrite=overwrite, console=console,
     )  # fmt: skip
-    print(f"wrote {kept:,} pairs from {asked:,} prompts to {out}")
+    wrote = f"wrote {kept:,} {plural(kept, 'pair')} from {asked:,} {plural(asked, 'prompt')} to {out}"
+    console.print(wrote, markup=False, highlight=False, soft_wrap=True)
 
 
 def run(
     model: Path | str, data: Sequence[str], reward: Sequence[str], out: Path | str, *, answers: int = 8,
     new_tokens: int = 128, temperature: float = 1.0, seed: int = 0, overwrite: bool = False,
+    console: "Console | None" = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write the pairs, whole or not at all; returns how many, and of how many prompts.
+
+    Args:
+        model: a run, a checkpoint or a GGUF file.
+        data: files of prompts.
+        reward: names of rewards, see :mod:`congling.methods.rewards`.
+        out: the file to write.
+        answers: to each prompt, at least two.
+        new_tokens: longest answer; what it cuts off is left out.
+        temperature: of sampling.
+        seed: equal seeds give equal files.
+        overwrite: replace a file that exists.
+        console: where to show what was read; ``None`` is quiet.
 
     Raises:
         UserError: model, prompts or rewards cannot be used, ``out`` exists, or no prompt gives a pair.
     """
-    from congling.core.output import replacing
+    from congling.core.output import refuse_existing, replacing
     from congling.core.progress import track
-    from congling.data.config import DataConfig, SplitConfig
-    from congling.data.preferences import read_questions
     from congling.infer.checkpoints import load_checkpoint
     from congling.methods import rewards
+    from congling.methods.showing import show_rows
 
-    loaded = load_checkpoint(model)
-    room = loaded.model.config.context - new_tokens
-    if room < 1:
-        raise UserError("answers fill the whole context", where="--new-tokens", value=new_tokens,
-                        hint=f"the model reads {loaded.model.config.context} tokens")  # fmt: skip
-    config = DataConfig(sources=tuple(data), split=SplitConfig(validation=1))
-    found = read_questions(config, loaded.tokenizer, room)
-    questions = [*found.train, *found.validation]
-    for kind, count in found.findings.counts.most_common():
-        print(f"  {count} × {kind}")
+    refuse_existing(Path(out), overwrite=overwrite)
     judge = rewards.load(reward)
-    starts = range(0, len(questions), PROMPTS)
-    kept = 0
+    loaded = load_checkpoint(model)
+    questions, findings = _questions(loaded, data, new_tokens)
+    if console is not None:
+        show_rows(len(questions), 0, "prompt", findings, console)
+    sampling = {"group": answers, "new_tokens": new_tokens, "temperature": temperature}
+    starts, kept, dull = range(0, len(questions), PROMPTS), 0, Counter[str]()
     with replacing(out, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
         for start in track(starts, "answering", total=len(starts)):
             part = questions[start : start + PROMPTS]
-            sampling = {"group": answers, "new_tokens": new_tokens, "temperature": temperature}
-            for row in _pairs(loaded, part, judge, sampling, seed + start):
+            for row in _pairs(loaded, part, judge, sampling, seed + start, dull):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 kept += 1
         if not kept:
-            hint = "take harder or easier prompts, more answers, or a graded reward"
-            raise UserError("no prompt gives a pair: its answers all earn the same", hint=hint)
+            why = ", ".join(f"{count} × {kind}" for kind, count in dull.most_common())
+            hint = f"found: {why}; take other prompts, more answers, a higher limit, or a graded reward"
+            raise UserError("no prompt gives a pair", hint=hint)
     return kept, len(questions)
 
 
+def _questions(loaded: "Loaded", data: Sequence[str], new_tokens: int) -> "tuple[list[Question], Findings]":
+    """All questions that leave room for an answer, in order of the split.
+
+    Raises:
+        UserError: a file cannot be read, or none of its rows is such a question.
+    """
+    from congling.data.config import DataConfig, SplitConfig
+    from congling.data.preferences import read_questions
+
+    context = loaded.model.config.context
+    if new_tokens >= context:
+        raise UserError("answers fill the whole context", where="--new-tokens", value=new_tokens,
+                        hint=f"the model reads {context} tokens")  # fmt: skip
+    config = DataConfig(sources=tuple(data), split=SplitConfig(validation=1))
+    found = read_questions(config, loaded.tokenizer, context - new_tokens)
+    return [*found.train, *found.validation], found.findings
+
+
 def _pairs(
-    loaded: "Loaded", questions: "Sequence[Question]", judge: Any, sampling: dict[str, Any], seed: int
-) -> Iterator[dict[str, Any]]:
-    """The best and the worst answer to each question, where one is better."""
+    loaded: "Loaded", questions: "Sequence[Question]", judge: "Rewards", sampling: dict[str, Any], seed: int,
+    dull: Counter[str],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The best and the worst answer to each question, where one is better; why not goes to ``dull``."""
     from congling.infer.completions import complete
     from congling.train.rollout import judged_row
 
@@ -108,8 +142,12 @@ def _pairs(
         judged = zip(judge(rows).tolist(), rows, strict=True)
         known = [(value, row["text"]) for value, row in judged if math.isfinite(value)]
         ranked = sorted(known, key=lambda one: one[0])
-        if len(ranked) < 2 or ranked[-1][0] - ranked[0][0] < _LEAST:
+        if len(ranked) < 2:
+            dull["fewer than two answers that end and have a reward"] += 1
             continue
         (worst, rejected), (best, chosen) = ranked[0], ranked[-1]
+        if best - worst < _LEAST:
+            dull["all answers earn the same"] += 1
+            continue
         messages = [dict(message) for message in question.row.messages]
         yield {"messages": messages, "chosen": chosen, "rejected": rejected, "rewards": [best, worst]}

@@ -10,12 +10,10 @@ The same command goes on after an interruption.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
 from congling.methods.recipe import require_sound_table
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
@@ -42,10 +40,7 @@ class PPORunConfig(ReinforcementConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None,
-    reward: Annotated[
-        list[str] | None,
-        typer.Option(help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."),
-    ] = None,
+    reward: RewardNames = None,
     out: Out = Path("ppo"), resume: Resume = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, with a value head."""

@@ -8,6 +8,7 @@ Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoi
 The same command goes on after an interruption.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,11 @@ def command(
     """Train a reward model on preferences."""
     from rich.console import Console
 
+    from congling.methods.ending import show_end
+
     recipe = read_recipe(settings or [], data or [])
-    console = Console()
-    tuned = run(base, recipe, out, console=console, must_resume=resume, force=force)
-    if tuned.before is not None and tuned.after is not None:
-        console.print(f"held-out loss {tuned.before:.4f} → {tuned.after:.4f}", highlight=False)
-    console.print(f"trained: {out}", markup=False, highlight=False)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    show_end(tuned, base, use=f"ppo {shlex.quote(str(base))} --data prompts.jsonl --reward")
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
@@ -91,7 +91,8 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.data import preferences
-    from congling.methods import pairs as shared
+    from congling.methods import preferences as shared
+    from congling.methods.facts import facts_of
     from congling.methods.session import Session
     from congling.methods.showing import show_rows, show_work
     from congling.plan import tuning
@@ -107,7 +108,7 @@ def run(
         recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model)
     )
     train, held_out = shared.sides_of(rows.train), shared.sides_of(rows.validation)
-    facts = shared.facts_of(opened, train, held_out, rows.findings)
+    facts = facts_of(opened, train, held_out, rows.findings)
     config = shared.filled_in(
         RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
     )
@@ -126,7 +127,7 @@ def run(
 def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
     from congling.data.sequences import PairBatches
     from congling.infer.reward_model import scored_at_its_end
-    from congling.methods import pairs as shared
+    from congling.methods import preferences as shared
     from congling.methods.session import Work, fingerprint
     from congling.train.metrics import Yardsticks
     from congling.train.objectives.reward import BradleyTerry

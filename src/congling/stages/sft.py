@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from congling.data.chats import Examples
     from congling.methods.session import Session, Tuned, Work
     from congling.plan.tuning import TuningFacts
-    from congling.train.bases import OpenedBase
 
 
 class SFTRecipe(TuningRecipe):
@@ -98,6 +97,8 @@ def run(
         UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
+    from congling.data import chats
+    from congling.methods.facts import facts_of
     from congling.methods.session import Session
     from congling.plan import tuning
     from congling.plan.planning import require_sound
@@ -108,8 +109,8 @@ def run(
     opened = open_base(base)
     if recipe.template is not None:
         opened = opened.under_template(recipe.template)
-    examples = _examples(recipe, opened)
-    facts = _facts(opened, examples)
+    examples = chats.read(recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model))
+    facts = facts_of(opened, examples.train, examples.validation, examples.findings)
     config = _filled_in(recipe, facts, examples)
     adapter = config.adapter is not None
     findings = tuning.check(facts, config.train, adapter=adapter)
@@ -120,32 +121,6 @@ def run(
             show(facts, examples, config.train, findings, adapter=adapter, learnt=session.learnt,
                  console=console)  # fmt: skip
         return session.train(_work(session, config, examples), out, must_resume=must_resume)
-
-
-def _examples(recipe: SFTRecipe, opened: "OpenedBase") -> "Examples":
-    from congling.data import chats
-    from congling.plan.tuning import context_of
-    from congling.tokenizer.templates import checked
-
-    fit = checked(opened.tokenizer)
-    examples = chats.read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
-    if examples.conversations:
-        examples.findings.notes.extend(fit.notes)
-    return examples
-
-
-def _facts(opened: "OpenedBase", examples: "Examples") -> "TuningFacts":
-    from congling.data.examples import targets_of
-    from congling.plan.tuning import TuningFacts
-
-    inputs = [example.inputs for example in examples.train]
-    return TuningFacts(
-        model=opened.model, base_bytes=opened.size, packed=opened.packed,
-        examples=len(inputs), inputs=sum(inputs), targets=targets_of(examples.train), longest=max(inputs),
-        held_out=len(examples.validation), faults=examples.findings.counts,
-        held_out_inputs=sum(example.inputs for example in examples.validation),
-        held_out_targets=targets_of(examples.validation),
-    )  # fmt: skip
 
 
 def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:

@@ -46,12 +46,11 @@ def check(config: ModelConfig, sizes: Sizes) -> None:
         hint = "--keep-layers, --hidden, --heads, --width or --experts"
         raise UserError("nothing to prune: say how much remains", hint=hint)
     for axis, size in asked.items():
+        option = "--keep-layers" if axis == "layers" else f"--{axis}"
         if axis not in now:
-            raise UserError("the model has no experts", where=f"--{axis}", value=size)
+            raise UserError("the model has no experts", where=option, value=size)
         if size > now[axis]:
-            raise UserError(
-                "the model is smaller than that", where=f"--{axis}", value=f"{size} of {now[axis]}"
-            )
+            raise UserError("the model is smaller than that", where=option, value=f"{size} of {now[axis]}")
     attention, mlp = config.attention, config.mlp
     group = attention.heads // attention.kv_heads
     if sizes.heads is not None and sizes.heads % group:

@@ -116,7 +116,7 @@ def messages_of(record: Any) -> list[dict[str, str]]:
     if last < 0:
         only = bool(messages) and all(turn["role"] == "system" for turn in messages)
         raise Unfit("no answer", "there are only system turns" if only else "no turn is the assistant's")
-    if not any(turn["role"] != "system" for turn in messages[:last]):
+    if not any(turn["role"] in ("user", "tool") for turn in messages[:last]):
         raise Unfit("no question", "the assistant speaks before anybody asks")
     return messages[: last + 1]
 

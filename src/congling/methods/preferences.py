@@ -1,4 +1,4 @@
-"""What DPO, its relatives and reward models share: rows read, settings filled in, held-out numbers."""
+"""What DPO, its relatives and reward models share: settings filled in, held-out numbers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -7,30 +7,15 @@ import numpy as np
 import torch
 
 from congling.core.config import build
-from congling.data.examples import Example, targets_of
-from congling.data.findings import Findings
+from congling.data.examples import Example
 from congling.methods.recipe import TuningConfig, TuningRecipe
 from congling.plan import tuning
 from congling.plan.tuning import TuningFacts
-from congling.train.bases import OpenedBase
 from congling.train.loop import Objective
 
 STEP_PAIRS, LEAST_PAIRS = 32, 8
 """Most and fewest rows of a step, where nobody asks for others; a fiftieth of the data in between."""
 C = TypeVar("C", bound=TuningConfig)
-
-
-def facts_of(
-    opened: OpenedBase, train: Sequence[Example], held_out: Sequence[Example], findings: Findings
-) -> TuningFacts:
-    """Base and data in numbers; a pair is two examples."""
-    inputs = [example.inputs for example in train]
-    return TuningFacts(
-        model=opened.model, base_bytes=opened.size, packed=opened.packed, examples=len(train),
-        inputs=sum(inputs), targets=targets_of(train), longest=max(inputs), held_out=len(held_out),
-        faults=findings.counts, held_out_inputs=sum(example.inputs for example in held_out),
-        held_out_targets=targets_of(held_out),
-    )  # fmt: skip
 
 
 def filled_in(
