@@ -93,7 +93,7 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     dpo.run(base / "base", recipe, tmp_path / "run", console=console)
     shown = console.export_text()
     for part in ("12 preferences", "1 × equal sides", "2 × no preference", "1 × copy",
-                 "1 × question too long", "1 × no conversation", "1 × no question",
+                 "1 × question too long", "1 × broken record", "1 × no question",
                  "mixed.jsonl:14"):  # fmt: skip
         assert part in shown, part
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bad), encoding="utf-8")

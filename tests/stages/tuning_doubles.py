@@ -23,8 +23,8 @@ TINY = (
     "train.compile=off", "train.device=cpu", "train.precision=fp32", "train.sample_tokens=2", "train.keep=99",
     "train.optimizer.rate=0.02",
 )  # fmt: skip
-REWARD = "def plain(row, text):\n    return sum(map(str.isascii, text)) / max(1, len(text)) - 0.2\n"
-"""What a model of bytes that has learnt nothing gets right now and then."""
+REWARD = "def plain(row, text):\n    return sum(ord(c) > 127 for c in text) / max(1, len(text)) - 0.2\n"
+"""What a model of bytes that has learnt nothing gets right now and then, and not at its likeliest."""
 
 
 def make_base(root: Path) -> Path:
