@@ -80,7 +80,7 @@ class PairBatches:
     """Training batches over pairs, without end: pass after pass, each in an order of its own.
 
     A micro-batch holds ``rows`` pairs. Pairs of like length stand together within a stretch of
-    ``rows * accumulation * 8`` of the order, so that little of a row is padding.
+    some steps of the order, so that little of a row is padding.
 
     Args:
         pairs: the pairs.
@@ -180,7 +180,8 @@ class Order:
         if self._kept is None or self._kept[0] != epoch:
             random = np.random.default_rng([_ORDER, self.seed, epoch])
             order = random.permutation(len(self.lengths))
-            stretch = self.step * 8
+            # Of few rows a part alone, or the same ones would meet in every pass.
+            stretch = max(self.step, min(self.step * 8, len(order) // 4))
             parts = [order[start : start + stretch] for start in range(0, len(order), stretch)]
             self._kept = (epoch, np.concatenate([self._grouped(part, random) for part in parts]))
         return self._kept[1]

@@ -185,12 +185,12 @@ class Rollouts:
 
     def _chosen(self, start: int, count: int) -> list[int]:
         """Questions at some places of an endless order, every pass another one."""
-        found = []
-        for place in range(start, start + count):
-            epoch, within = divmod(place, len(self.questions))
-            order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.questions))
-            found.append(int(order[within]))
-        return found
+        places = [divmod(place, len(self.questions)) for place in range(start, start + count)]
+        orders = {
+            epoch: np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.questions))
+            for epoch, _ in places
+        }
+        return [int(orders[epoch][within]) for epoch, within in places]
 
     def _seed(self, place: Sequence[int]) -> int:
         return int(np.random.default_rng([_SAMPLING, self.seed, *place]).integers(2**62))
