@@ -105,3 +105,17 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
 def test_kto_needs_company(base: Path, tmp_path: Path):
     with pytest.raises(UserError, match="kto needs at least two answers"):
         tuned(base, tmp_path / "run", "train.rows=1", loss="kto")
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    (["data=3"], "data is a table"), (["smallworld"], "no rows to answer"),
+])  # fmt: skip
+def test_data_that_are_no_files_of_rows(base: Path, tmp_path: Path, settings: list[str], said: str):
+    with pytest.raises(UserError, match=said):
+        dpo.run(base / "base", dpo.read_recipe([*TINY, *settings], []), tmp_path / "run")
+
+
+def test_a_file_where_the_run_should_be(base: Path, tmp_path: Path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="cannot be made"):
+        tuned(base, tmp_path / "run")

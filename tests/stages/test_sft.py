@@ -117,9 +117,7 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
     assert loaded.tuned_for_chat
 
 
-def test_the_same_run_from_a_killed_process_has_the_same_bytes(
-    base: Path, adapted: Tuned, tmp_path: Path
-):
+def test_the_same_run_from_a_killed_process_has_the_same_bytes(base: Path, adapted: Tuned, tmp_path: Path):
     out = tmp_path / "run"
     words = [*TINY, *ADAPTER, "--data", str(base / "rows.jsonl"), "--out", str(out)]
     program = Path(sys.executable).with_name("congling")

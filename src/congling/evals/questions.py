@@ -119,4 +119,6 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{key} is missing or empty")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{key} holds half a character")
     return value.strip()

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Sequence
 
 from congling.core.errors import UserError
+from congling.data.chats import read_items
 from congling.data.config import DataConfig
 from congling.data.findings import Findings
-from congling.data.sources import chat_rows, reading
 from congling.data.sources.chat_rows import Talk
 from congling.evals.likelihood import Row, score_rows
 from congling.infer.checkpoints import Loaded
@@ -20,13 +20,12 @@ from congling.tokenizer.chat import Message, chat_ids, render
 
 
 def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
-    """The first ``limit`` conversations of files of rows.
+    """The first ``limit`` conversations of files of rows, cleaned as for training, each once.
 
     Raises:
         UserError: a file cannot be read, or holds no questions with answers.
     """
-    findings = Findings()
-    found = reading.read(files, DataConfig(sources=tuple(files)), findings, chat_rows.take)
+    found = read_items(DataConfig(sources=tuple(files)), Findings())
     talks = list(itertools.islice((item for item in found if isinstance(item, Talk)), limit))
     if not talks:
         raise UserError("there are no questions with answers in these rows", value=" ".join(files),
