@@ -77,7 +77,7 @@ def prepare(
     facts = facts_of(opened, train_rows, held_out, prompts.findings)
     settings = tuning.settings(
         train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,
-        steps_per_epoch=lambda context, rows, accumulation: len(prompts.train) / asked,
+        steps_per_epoch=lambda context, rows, accumulation: len(prompts.train) / asked * recipe.rollout.updates,
     )  # fmt: skip
     settings.pop("evaluate_tokens", None)
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
