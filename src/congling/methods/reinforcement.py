@@ -75,9 +75,10 @@ def prepare(
     train_rows, held_out = ([_stand_in(one, recipe) for one in part]
                             for part in (prompts.train, prompts.validation))  # fmt: skip
     facts = facts_of(opened, train_rows, held_out, prompts.findings)
+    steps = len(prompts.train) / asked * recipe.rollout.updates
     settings = tuning.settings(
         train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,
-        steps_per_epoch=lambda context, rows, accumulation: len(prompts.train) / asked * recipe.rollout.updates,
+        steps_per_epoch=lambda context, rows, accumulation: steps,
     )  # fmt: skip
     settings.pop("evaluate_tokens", None)
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
