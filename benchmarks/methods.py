@@ -54,6 +54,7 @@ def accuracy(model: str, files: Sequence[str]) -> None:
             "model": model, "file": Path(file).name, "n": len(rows), "right": sum(right) / len(right),
             "low": low, "high": high, "reward": sum(rewards) / len(rewards),
             "ended": sum(ended for _, ended in said) / len(said),
+            "grammatical": sum(judge.grammatical(text) for text, _ in said) / len(said),
         }), flush=True)  # fmt: skip
 
 
