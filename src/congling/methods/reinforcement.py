@@ -66,7 +66,7 @@ def prepare(
     prompts = read_questions(recipe.data, opened.tokenizer, room)
     asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
     choose = {"choose": "reward"} if prompts.validation else {}
-    train = choose | {"rows": 1, "context": needed} | recipe.train
+    train: dict[str, Any] = choose | {"rows": 1, "context": needed} | recipe.train
     if "epochs" not in recipe.model_fields_set:
         train.setdefault("steps", STEPS)
     if train["context"] < needed:

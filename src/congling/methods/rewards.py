@@ -205,7 +205,8 @@ def _function(file: Path, name: str) -> Function:
     if not callable(function):
         hint = f"define `def {name or 'reward'}(row, text): ... return number`"
         raise UserError("the file has no such function", where=file, value=name, hint=hint)
-    return function
+    found: Any = function
+    return found
 
 
 def _trained(name: str, device: Any) -> Judge:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 class PPORecipe(ReinforcementRecipe):
     """A recipe with a ``[ppo]`` table; rollouts are used several times."""
 
-    rollout: PPORolloutConfig = PPORolloutConfig()
+    rollout: PPORolloutConfig = PPORolloutConfig()  # pyright: ignore[reportIncompatibleVariableOverride] frozen
     ppo: PPOConfig = PPOConfig()
 
 
 class PPORunConfig(ReinforcementConfig):
     """All that determines the run, besides base and data."""
 
-    rollout: PPORolloutConfig
+    rollout: PPORolloutConfig  # pyright: ignore[reportIncompatibleVariableOverride] frozen
     ppo: PPOConfig
 
 

@@ -87,17 +87,18 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, sight: Sight, size: in
     """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
     batch, found = len(query), []
     for part, each in pieces(query.shape[2], size, first):
-        rows = [one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
-                for one in (query, key, value)]  # (B·n, h, G, D)  # fmt: skip
-        mixed = attend(*rows, _of_groups(sight, part, each, batch))
+        q, k, v = (one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
+                   for one in (query, key, value))  # (B·n, h, G, D)  # fmt: skip
+        mixed = attend(q, k, v, _of_groups(sight, part, each, batch))
         found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
     return torch.cat(found, dim=2)
 
 
 def _of_heads(sight: Sight, part: slice) -> Sight:
     """What these heads see; a mask may be one for all of them."""
-    one_for_all = sight.mask is None or sight.mask.shape[1] == 1
-    return sight if one_for_all else sight._replace(mask=sight.mask[:, part])
+    if sight.mask is None or sight.mask.shape[1] == 1:
+        return sight
+    return sight._replace(mask=sight.mask[:, part])
 
 
 def _of_groups(sight: Sight, part: slice, size: int, batch: int) -> Sight:
