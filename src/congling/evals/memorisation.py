@@ -44,7 +44,10 @@ def _measured(name: str, texts: Sequence[str], bench: Bench, *, reference: bool 
         rows.append(Row(ids, len(prefix) + given))
     if not rows:
         return []
-    runs = [_run(scored.top.tolist()) for scored in score_rows(bench.loaded.model, rows, label=f"{name} documents")]
+    runs = [
+        _run(scored.top.tolist())
+        for scored in score_rows(bench.loaded.model, rows, label=f"{name} documents")
+    ]
     lengths = [len(row.ids) - row.start for row in rows]
     protocol = f"the first {given} tokens of {name} documents given, greedy"
     return [
