@@ -196,7 +196,7 @@ def main() -> None:
     peak, tokens = peak_memory("cpu"), work.tokens()
     print(json.dumps({
         "tokens": tokens, "tokens_per_second": tokens / wall, "tokens_per_cpu_second": tokens / cpu,
-        "peak": peak, "peak_above_imports": peak - IMPORTED,
+        "peak": peak, "peak_above_imports": max(1, peak - IMPORTED),
     }))  # fmt: skip
 
 

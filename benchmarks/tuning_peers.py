@@ -186,7 +186,7 @@ def main() -> None:
     print(json.dumps({
         "tokens": timed, "tokens_per_second": timed / (last - wall + before[0]),
         "tokens_per_cpu_second": timed / (last_cpu - cpu + before[1]),
-        "peak": peak, "peak_above_imports": peak - IMPORTED,
+        "peak": peak, "peak_above_imports": max(1, peak - IMPORTED),
     }))  # fmt: skip
 
 

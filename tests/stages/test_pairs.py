@@ -22,6 +22,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def plain(row, text):
+    """The rule of ``tuning_doubles``, once more."""
+    return sum(ord(c) > 127 for c in text) / max(1, len(text)) - 0.2
+
+
 def made(base: Path, out: Path, reward: str, **options) -> tuple[int, int]:
     return pairs.run(
         base / "base", [str(base / "prompts.jsonl")], [f"{base}/{reward}"], out, answers=24, new_tokens=4,
@@ -30,11 +35,11 @@ def made(base: Path, out: Path, reward: str, **options) -> tuple[int, int]:
 
 
 def test_the_better_answer_earned_more_and_dpo_reads_the_rows(base: Path, tmp_path: Path):
-    kept, asked = made(base, tmp_path / "own.jsonl", "rules.py:heaven")
+    kept, asked = made(base, tmp_path / "own.jsonl", "rules.py:plain")
     rows = [json.loads(line) for line in (tmp_path / "own.jsonl").read_text("utf-8").splitlines()]
     assert 0 < kept == len(rows) <= asked == 12
     for row in rows:
-        best, worst = (side.count("天") - 0.2 * len(side) for side in (row["chosen"], row["rejected"]))
+        best, worst = (plain(row, side) for side in (row["chosen"], row["rejected"]))
         assert row["rewards"] == pytest.approx([best, worst])
         assert best > worst
     config = DataConfig(sources=(str(tmp_path / "own.jsonl"),), split=SplitConfig(validation=1))
@@ -45,7 +50,7 @@ def test_the_better_answer_earned_more_and_dpo_reads_the_rows(base: Path, tmp_pa
 
 def test_equal_seeds_give_equal_files_and_others_do_not(base: Path, tmp_path: Path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        made(base, tmp_path / name, "rules.py:heaven", seed=seed)
+        made(base, tmp_path / name, "rules.py:plain", seed=seed)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 

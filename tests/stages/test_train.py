@@ -18,7 +18,7 @@ from congling.plan.recipe import Recipe, read
 from congling.stages import explain, train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml") if "adapter" not in read_toml(file))
+RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml") if "data" in read_toml(file))
 SETTINGS = (
     "model.layers=1", "model.width=64", "train.steps=3", "train.context=32", "train.rows=2",
     "train.sample_tokens=4", "train.compile=off",

@@ -9,7 +9,6 @@ A method is data, batches and an objective; it never opens a base, attaches an a
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any, Self
 
 from congling.core import artifact, machine
 from congling.core.artifact import Artifact
-from congling.core.output import replacing
 from congling.data.examples import Example
 from congling.evals.collapse import watch
 from congling.interop.gguf.packing import pack
@@ -159,17 +157,12 @@ class Session:
         )
 
     def _tokenizer(self, out: Path) -> Path | None:
-        """What is copied into checkpoints, kept in the run: the base may be gone before the run is over, and
-        its template may be another. None where the base stays as it is."""
-        if self.config.adapter is not None:
-            return None
-        place, own = out / "tokenizer", self.opened.tokenizer_directory
+        """What is copied into checkpoints: the base's own, or one with another template, kept in the run."""
+        if self.opened.template is None or self.config.adapter is not None:
+            return self.opened.tokenizer_directory
+        place = out / "tokenizer"
         if self.backend.rank == 0 and not artifact.exists(place):
-            if self.opened.template is None and own is not None:
-                with replacing(place) as partial:
-                    shutil.copytree(own, partial)
-            else:
-                store.write(self.opened.tokenizer, place)
+            store.write(self.opened.tokenizer, place)
         self.backend.barrier()
         return place
 

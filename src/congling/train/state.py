@@ -66,6 +66,9 @@ def save(
         with trainer.evaluated_model() as model:
             save_model(model, folder)
         if tokenizer is not None:
+            if not tokenizer.is_dir():  # a base that was still being trained may remove its checkpoint
+                hint = "restore it, and run the same command again"
+                raise UserError("the tokenizer of the base is gone", value=str(tokenizer), hint=hint)
             shutil.copytree(tokenizer, folder / "tokenizer")
         state = folder / "state"
         state.mkdir()
