@@ -45,7 +45,7 @@ def _measured(name: str, texts: Sequence[str], bench: Bench, *, reference: bool 
     if not rows:
         return []
     runs = [
-        _run(scored.top.tolist())
+        _run([bool(hit) for hit in scored.top])
         for scored in score_rows(bench.loaded.model, rows, label=f"{name} documents")
     ]
     lengths = [len(row.ids) - row.start for row in rows]
