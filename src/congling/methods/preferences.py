@@ -5,11 +5,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from congling.core.config import build
 from congling.data.examples import Example
+from congling.data.preferences import Preferences
 from congling.methods.recipe import TuningConfig, TuningRecipe
+from congling.methods.session import Session
+from congling.methods.showing import show_rows, show_work
+from congling.methods.tuning import Show
 from congling.plan import tuning
+from congling.plan.findings import Finding
 from congling.plan.tuning import TuningFacts
 from congling.train.loop import Objective
 
@@ -72,3 +78,17 @@ def in_order(batches: Any, rows: int, total: int) -> list[Any]:
 def sides_of(pairs: Iterable[tuple[Example, Example]]) -> list[Example]:
     """All answers, the better of a pair before the worse."""
     return [example for pair in pairs for example in pair]
+
+
+def shown(
+    noun: str, rows: Preferences[Any], facts: TuningFacts, config: TuningConfig, detail: str = ""
+) -> Show:
+    """What a run over such rows says before it starts; ``detail`` stands behind the rows of a step."""
+
+    def show(session: Session, findings: Sequence[Finding], console: Console) -> None:
+        show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
+        step = f"{config.train.rows * config.train.accumulation} {noun}s{detail}"
+        show_work(step, facts, config.train, session.learnt, adapter=config.adapter is not None,
+                  console=console, findings=findings)  # fmt: skip
+
+    return show

@@ -17,12 +17,13 @@ from congling.data.preferences import Preferences, Question, read_questions
 from congling.infer.completions import complete
 from congling.methods import rewards as sources
 from congling.methods.facts import facts_of
+from congling.methods.recipe import require_sound_table
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
-from congling.methods.session import Session, Work, fingerprint
+from congling.methods.session import Session, Tuned, Work, fingerprint
 from congling.methods.showing import say, show_rows, show_work
+from congling.methods.tuning import tune
 from congling.plan import tuning
 from congling.plan.findings import Finding
-from congling.plan.planning import require_sound
 from congling.train.bases import OpenedBase, open_base
 from congling.train.credit import Looks
 from congling.train.rollout import Credit, Reward, Rollouts, judged_row
@@ -46,17 +47,15 @@ class Prepared:
     prompts: Preferences[Question]
     config: Any
     facts: tuning.TuningFacts
-    findings: Sequence[Finding]
 
 
-def prepare(
-    kind: type[C], base: Path | str, recipe: ReinforcementRecipe, *, force: bool, **tables: Any
-) -> Prepared:
+def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tables: Any) -> Prepared:
     """Open base and prompts, and decide everything that is left open.
 
     Raises:
-        UserError: base or data cannot be used, or a check found an error.
+        UserError: base or data cannot be used, or ``[train]`` has a mistake.
     """
+    require_sound_table(recipe)
     opened = open_base(base)
     room = opened.model.context - recipe.rollout.new_tokens
     if room < 1:
@@ -84,11 +83,7 @@ def prepare(
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
                "rewards": recipe.rewards, **tables}  # fmt: skip
     config = build(kind, decided, where="recipe")
-    findings = tuning.check(facts, config.train, adapter=config.adapter is not None)
-    findings = [finding for finding in findings if finding.code not in ("rows-repeated", "few-rows")]
-    if not force:
-        require_sound(findings)
-    return Prepared(opened, prompts, config, facts, findings)
+    return Prepared(opened, prompts, config, facts)
 
 
 def work(
@@ -140,7 +135,19 @@ def held_out_reward(
     return torch.no_grad()(look)
 
 
-def show(prepared: Prepared, session: Session, console: Console) -> None:
+def tune_on_rewards(
+    prepared: Prepared, out: Path | str, make: Callable[[Session], Work], *, console: Console | None,
+    must_resume: bool, force: bool,
+) -> Tuned:  # fmt: skip
+    """See :func:`congling.methods.tuning.tune`; prompts are to be seen again and again, and may be few."""
+    return tune(
+        prepared.opened, prepared.config, prepared.facts, out, work=make, console=console, force=force,
+        must_resume=must_resume, beside_the_point=("rows-repeated", "few-rows"),
+        show=lambda session, findings, console: _show(prepared, session, findings, console),
+    )  # fmt: skip
+
+
+def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], console: Console) -> None:
     """Say what will be done before it begins."""
     config, prompts = prepared.config, prepared.prompts
     show_rows(len(prompts.train), len(prompts.validation), "prompt", prompts.findings, console)
@@ -148,7 +155,7 @@ def show(prepared: Prepared, session: Session, console: Console) -> None:
     answers = rollout.prompts * rollout.group
     step = f"{answers} answers ({rollout.prompts} prompts × {rollout.group})"
     show_work(step, prepared.facts, config.train, session.learnt, adapter=config.adapter is not None,
-              console=console, findings=prepared.findings)  # fmt: skip
+              console=console, findings=findings)  # fmt: skip
     rounds = -(-config.train.steps // rollout.updates)
     say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
 

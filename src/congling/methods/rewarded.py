@@ -1,6 +1,9 @@
 """Recipe and configuration of the methods that learn from rewards; no torch: ``--help`` stays quick."""
 
-from congling.methods.recipe import TuningConfig, TuningRecipe
+from collections.abc import Sequence
+from typing import TypeVar
+
+from congling.methods.recipe import TuningConfig, TuningRecipe, read_recipe
 from congling.train.objectives.config import RolloutConfig
 
 
@@ -17,3 +20,16 @@ class ReinforcementConfig(TuningConfig):
 
     rollout: RolloutConfig
     rewards: tuple[str, ...]
+
+
+R = TypeVar("R", bound=ReinforcementRecipe)
+
+
+def read_rewarded(kind: type[R], settings: Sequence[str], data: Sequence[str], rewards: Sequence[str]) -> R:
+    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
+
+    Raises:
+        UserError: settings and data do not fit, or there is no data.
+    """
+    recipe = read_recipe(kind, settings, data)
+    return recipe.replace(rewards=(*recipe.rewards, *rewards))

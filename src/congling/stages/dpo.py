@@ -84,15 +84,11 @@ def run(
     """
     from congling.methods import preferences as shared
     from congling.methods.facts import facts_of
-    from congling.methods.session import Session
-    from congling.methods.showing import show_rows, show_work
-    from congling.plan import tuning
-    from congling.plan.planning import require_sound
+    from congling.methods.tuning import tune
     from congling.train.bases import open_base
 
     require_sound_table(recipe)
     opened = open_base(base)
-    kto = recipe.preference.loss == "kto"
     rows = _read(recipe, opened)
     facts = facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings)
     config = shared.filled_in(
@@ -100,17 +96,12 @@ def run(
         preference=recipe.preference,
     )  # fmt: skip
     _require_enough(config, len(rows.train))
-    findings = tuning.check(facts, config.train, adapter=config.adapter is not None)
-    if not force:
-        require_sound(findings)
-    with Session(opened, config) as session:
-        if console is not None and session.backend.rank == 0:
-            noun = "rated answer" if kto else "preference"
-            show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
-            step = f"{config.train.rows * config.train.accumulation} {noun}s ({config.preference.loss})"
-            show_work(step, facts, config.train, session.learnt, adapter=config.adapter is not None,
-                      console=console, findings=findings)  # fmt: skip
-        return session.train(_work(session, config, rows), out, must_resume=must_resume)
+    noun = "rated answer" if config.preference.loss == "kto" else "preference"
+    return tune(
+        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        work=lambda session: _work(session, config, rows),
+        show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss})"),
+    )  # fmt: skip
 
 
 def _read(recipe: PreferenceRecipe, opened: "OpenedBase") -> Any:

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from congling.core.errors import UserError
-from congling.methods import recipe as recipes
 from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
-from congling.methods.recipe import require_sound_table
-from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
+from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import GRPOConfig
 
 if TYPE_CHECKING:
@@ -53,13 +51,8 @@ def command(
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> GRPORecipe:
-    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
-
-    Raises:
-        UserError: settings and data do not fit, or there is no data.
-    """
-    recipe = recipes.read_recipe(GRPORecipe, settings, data)
-    return recipe.replace(rewards=(*recipe.rewards, *rewards))
+    """See :func:`congling.methods.rewarded.read_rewarded`."""
+    return read_rewarded(GRPORecipe, settings, data, rewards)
 
 
 def run(
@@ -81,22 +74,21 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.methods import reinforcement as shared
-    from congling.methods.session import Session
+    from congling.methods.session import Session, Work
     from congling.train.credit import GroupCredit
     from congling.train.objectives.policy import Policy
     from congling.train.reference import Reference
 
-    require_sound_table(recipe)
     if recipe.rollout.group < 2:
         raise UserError("grpo needs several answers to a prompt", where="rollout.group",
                         value=recipe.rollout.group, hint="4 or more; ppo learns from one")  # fmt: skip
-    prepared = shared.prepare(GRPORunConfig, base, recipe, force=force, grpo=recipe.grpo)
+    prepared = shared.prepare(GRPORunConfig, base, recipe, grpo=recipe.grpo)
     config = prepared.config
-    with Session(prepared.opened, config) as session:
-        if console is not None and session.backend.rank == 0:
-            shared.show(prepared, session, console)
-        reference = Reference(session.model) if recipe.grpo.beta else None
+
+    def make(session: Session) -> Work:
+        reference = Reference(session.model) if config.grpo.beta else None
         credit = GroupCredit(config.grpo, config.rollout, shared.looks(session, prepared), reference)
         objective = Policy(config.grpo, config.rollout.temperature)
-        work = shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
-        return session.train(work, out, must_resume=must_resume)
+        return shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
+
+    return shared.tune_on_rewards(prepared, out, make, console=console, must_resume=must_resume, force=force)

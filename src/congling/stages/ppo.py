@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from congling.methods import recipe as recipes
 from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
-from congling.methods.recipe import require_sound_table
-from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
+from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 
 if TYPE_CHECKING:
@@ -54,13 +52,8 @@ def command(
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> PPORecipe:
-    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
-
-    Raises:
-        UserError: settings and data do not fit, or there is no data.
-    """
-    recipe = recipes.read_recipe(PPORecipe, settings, data)
-    return recipe.replace(rewards=(*recipe.rewards, *rewards))
+    """See :func:`congling.methods.rewarded.read_rewarded`."""
+    return read_rewarded(PPORecipe, settings, data, rewards)
 
 
 def run(
@@ -84,21 +77,20 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.methods import reinforcement as shared
-    from congling.methods.session import Session
+    from congling.methods.session import Session, Work
     from congling.train.credit import ValueCredit
     from congling.train.objectives.policy import Policy
     from congling.train.reference import Reference
     from congling.transform.scalar_head import attach_head, save_without_head
 
-    require_sound_table(recipe)
-    prepared = shared.prepare(PPORunConfig, base, recipe, force=force, ppo=recipe.ppo)
+    prepared = shared.prepare(PPORunConfig, base, recipe, ppo=recipe.ppo)
     config = prepared.config
-    with Session(prepared.opened, config) as session:
-        reference = Reference(session.model) if recipe.ppo.beta else None
+
+    def make(session: Session) -> Work:
+        reference = Reference(session.model) if config.ppo.beta else None  # before there is a head
         attach_head(session.model, config.train.seed)
-        if console is not None and session.backend.rank == 0:
-            shared.show(prepared, session, console)
         credit = ValueCredit(config.ppo, shared.looks(session, prepared), reference)
         objective = Policy(config.ppo, config.rollout.temperature)
-        work = shared.work(session, prepared, objective, credit, save_model=save_without_head)
-        return session.train(work, out, must_resume=must_resume)
+        return shared.work(session, prepared, objective, credit, save_model=save_without_head)
+
+    return shared.tune_on_rewards(prepared, out, make, console=console, must_resume=must_resume, force=force)

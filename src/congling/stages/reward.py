@@ -93,10 +93,8 @@ def run(
     from congling.data import preferences
     from congling.methods import preferences as shared
     from congling.methods.facts import facts_of
-    from congling.methods.session import Session
-    from congling.methods.showing import show_rows, show_work
+    from congling.methods.tuning import tune
     from congling.plan import tuning
-    from congling.plan.planning import require_sound
     from congling.train.bases import open_base
 
     require_sound_table(recipe)
@@ -112,16 +110,11 @@ def run(
     config = shared.filled_in(
         RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
     )
-    findings = tuning.check(facts, config.train, adapter=False)
-    if not force:
-        require_sound(findings)
-    with Session(opened, config) as session:
-        if console is not None and session.backend.rank == 0:
-            show_rows(len(rows.train), len(rows.validation), "preference", rows.findings, console)
-            step = f"{config.train.rows * config.train.accumulation} preferences"
-            show_work(step, facts, config.train, session.learnt, adapter=False, console=console,
-                      findings=findings)  # fmt: skip
-        return session.train(_work(session, config, rows), out, must_resume=must_resume)
+    return tune(
+        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        work=lambda session: _work(session, config, rows),
+        show=shared.shown("preference", rows, facts, config),
+    )  # fmt: skip
 
 
 def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":

@@ -99,9 +99,8 @@ def run(
     """
     from congling.data import chats
     from congling.methods.facts import facts_of
-    from congling.methods.session import Session
+    from congling.methods.tuning import tune
     from congling.plan import tuning
-    from congling.plan.planning import require_sound
     from congling.plan.tuning_show import show
     from congling.train.bases import open_base
 
@@ -112,15 +111,14 @@ def run(
     examples = chats.read(recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model))
     facts = facts_of(opened, examples.train, examples.validation, examples.findings)
     config = _filled_in(recipe, facts, examples)
-    adapter = config.adapter is not None
-    findings = tuning.check(facts, config.train, adapter=adapter)
-    if not force:
-        require_sound(findings)
-    with Session(opened, config) as session:
-        if console is not None and session.backend.rank == 0:
-            show(facts, examples, config.train, findings, adapter=adapter, learnt=session.learnt,
-                 console=console)  # fmt: skip
-        return session.train(_work(session, config, examples), out, must_resume=must_resume)
+    return tune(
+        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        work=lambda session: _work(session, config, examples),
+        show=lambda session, findings, console: show(
+            facts, examples, config.train, findings, adapter=config.adapter is not None,
+            learnt=session.learnt, console=console,
+        ),
+    )  # fmt: skip
 
 
 def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:
