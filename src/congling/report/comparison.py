@@ -98,7 +98,10 @@ def _overview(sides: Sequence[Side], rows: RowScores | None) -> Table:
     body = []
     for side in sides:
         cells = [side.name, side.made_by, "–" if side.parameters is None else show_count(side.parameters)]
-        cells += [show_count(side.tokens), "–" if side.seconds is None else show_seconds(side.seconds)]
+        cells += [
+            "–" if side.tokens is None else show_count(side.tokens),
+            "–" if side.seconds is None else show_seconds(side.seconds),
+        ]
         cells += [f"{side.step:,}", *([_number(side.nats)] if nats else []), _number(side.bits)]
         cells += [_number(rows.bits(side.name))] if rows is not None else []
         body.append(tuple(cells))

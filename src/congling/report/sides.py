@@ -31,8 +31,8 @@ class Side:
     """Of the whole model; None where the run does not tell."""
     step: int
     """Of the checkpoint that is handed on."""
-    tokens: float
-    """Targets seen up to the end of the run."""
+    tokens: float | None
+    """Targets seen up to the end of the run; None where pairs are counted."""
     seconds: float | None
     nats: float | None
     """Held-out loss in nats a token, of the step that is handed on."""
@@ -66,6 +66,8 @@ def _side(name: str, run: RunRecord) -> Side:
     step = int(step) if step is not None else last.step if last else 0
     held_out, look = mapping(run.results.get("held_out")), _look(run, step)
     nats, bits = numeric(held_out.get("nats_per_token")), numeric(held_out.get("bits_per_character"))
+    # A loss of texts comes with bits a character; that of a pair is in other units, and counts pairs.
+    of_texts = bits is not None or "bits_per_character" in look
     seconds = run.seconds_at()
     return Side(
         name=name,
@@ -73,15 +75,23 @@ def _side(name: str, run: RunRecord) -> Side:
         made_by=_made_by(run, manifest, checkpoint),
         parameters=_parameters(run, checkpoint),
         step=step,
-        tokens=max((numeric(row.get("tokens")) or 0.0 for row in run.metrics), default=0.0),
+        tokens=None if "loss" in look and not of_texts else _tokens(run),
         seconds=numeric(run.results.get("seconds")) or max(seconds.values(), default=None),
-        nats=nats if nats is not None else look.get("loss"),
+        nats=nats if nats is not None else look.get("loss") if of_texts else None,
         bits=bits if bits is not None else look.get("bits_per_character"),
         tokenizer=_tokenizer(manifest),
         text=_text(run, manifest),
         scores=_scores(run.results)
-        | {f"held-out {key}": Measured(value) for key, value in look.items() if key not in _LOSSES},
+        | {
+            f"held-out {key}": Measured(value)
+            for key, value in look.items()
+            if key not in _LOSSES or not of_texts
+        },
     )
+
+
+def _tokens(run: RunRecord) -> float:
+    return max((numeric(row.get("tokens")) or 0.0 for row in run.metrics), default=0.0)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
