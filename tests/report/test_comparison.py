@@ -66,6 +66,18 @@ def test_what_is_read_of_a_run(pair):
     )
 
 
+def test_the_loss_of_pairs_is_no_nats_a_token_and_pairs_are_no_tokens(tmp_path):
+    run = checkpoint(make_run(tmp_path / "dpo", steps=100), step=50, command=("congling", "dpo"))
+    (run / "results.json").unlink(missing_ok=True)
+    row = {"step": 50, "tokens": 400, "validation_loss": 0.5, "validation_margin": 2.0}
+    (run / "metrics.jsonl").write_text(
+        json.dumps({"step": 50, "tokens": 400, "loss": 0.4}) + "\n" + json.dumps(row)
+    )
+    (one,) = sides([run])
+    assert (one.nats, one.bits, one.tokens) == (None, None, None)
+    assert one.scores["held-out loss"].value == 0.5 and one.scores["held-out margin"].value == 2.0
+
+
 def test_without_a_full_score_the_look_at_the_step_that_is_handed_on_counts(pair):
     (pair[0] / "results.json").unlink()
     one, _ = sides(pair)
