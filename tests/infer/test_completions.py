@@ -10,6 +10,7 @@ from congling.infer.checkpoints import Loaded
 from congling.infer.completions import complete
 from congling.infer.generate import tokens
 from congling.infer.sampler import SamplingConfig
+from congling.model.cache import KVCache
 
 NONE: frozenset[int] = frozenset()
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 5, 6], [7, 7]]
@@ -41,10 +42,8 @@ def test_dropping_finished_rows_changes_nothing(loaded: Loaded, monkeypatch: pyt
     settings: dict[str, Any] = {"group": 4, "new_tokens": 16, "stops": frozenset({6, 9, 14}), "seeds": SEEDS,
                                 "temperature": 1.5}  # fmt: skip
     taken = []
-    take = completions.KVCache.take
-    monkeypatch.setattr(
-        completions.KVCache, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows)
-    )
+    take = KVCache.take
+    monkeypatch.setattr(KVCache, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
     dropped = complete(loaded.model, PROMPTS, **settings)
     assert len(taken) > 1 and taken[-1] < 16, "rows leave the cache"
     monkeypatch.setattr(completions, "LEFT", -1.0)

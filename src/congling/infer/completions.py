@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from congling.model.cache import KVCache
+from congling.infer.generate import read_rows
 from congling.model.transformer import Transformer
 
 LEFT = 0.75
@@ -59,10 +59,10 @@ def complete(
     answers = [[Completion() for _ in range(group)] for _ in prompts]
     rows = [answer for same in answers for answer in same]
     drawn = _drawn(seeds, group, new_tokens) if temperature else None
-    cache, hidden = _read(model, prompts, new_tokens)
-    every = torch.arange(len(prompts), device=hidden.device).repeat_interleave(group)
+    cache, read = read_rows(model, prompts, max(map(len, prompts)) + new_tokens)
+    every = torch.arange(len(prompts), device=read.device).repeat_interleave(group)
     cache.take(every)
-    hidden = hidden[every]
+    hidden = read[every, -1]
     for step in range(new_tokens):
         log_probs = torch.log_softmax(model.logits(hidden).float() / (temperature or 1.0), -1)
         chosen = log_probs.argmax(-1) if drawn is None else _sampled(log_probs, drawn[step], top_k)
@@ -78,19 +78,6 @@ def complete(
             drawn = None if drawn is None else drawn[:, writing]
         hidden = model(chosen[:, None], cache=cache)[:, -1]
     return answers
-
-
-def _read(model: Transformer, prompts: Sequence[Sequence[int]], room: int) -> tuple[KVCache, Tensor]:
-    """Read all prompts into a cache with room for the answers; gives the last states (P, W)."""
-    weight = next(model.parameters())
-    longest = max(map(len, prompts))
-    padding = [longest - len(prompt) for prompt in prompts]
-    padded = [[0] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
-    start = torch.tensor(padding, device=weight.device) if any(padding) else None
-    cache = KVCache(
-        model.config, len(prompts), longest + room, start=start, device=weight.device, dtype=weight.dtype
-    )
-    return cache, model(torch.tensor(padded, device=weight.device), cache=cache)[:, -1]
 
 
 def _drawn(seeds: Sequence[int], group: int, new_tokens: int) -> Tensor:

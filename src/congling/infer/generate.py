@@ -109,18 +109,28 @@ def _choose(
 
 def _read(model: Transformer, texts: list[list[int]], new: int) -> tuple[KVCache, Tensor]:
     """Read the ends of all texts into a cache with room for ``new`` more tokens, at most half a context."""
-    context, device = model.config.context, next(model.parameters()).device
+    context = model.config.context
     room = min(new, max(1, context // 2))
     rows = [text[-max(1, context - room) :] for text in texts]
+    return read_rows(model, rows, min(context, max(map(len, rows)) + room))
+
+
+def read_rows(model: Transformer, rows: Sequence[Sequence[int]], capacity: int) -> tuple[KVCache, Tensor]:
+    """Read rows of unequal length, padded on the left, into a cache of ``capacity`` tokens.
+
+    Returns:
+        The cache, and the hidden states (B, T, W).
+
+    Raises:
+        UserError: ``capacity`` exceeds the model's context.
+    """
+    weight = next(model.parameters())
     longest = max(map(len, rows))
     padding = [longest - len(row) for row in rows]
-    padded = torch.tensor([[0] * pad + row for pad, row in zip(padding, rows, strict=True)], device=device)
-    start = torch.tensor(padding, device=device) if any(padding) else None
-    cache = KVCache(
-        model.config, len(rows), min(context, longest + room), start=start, device=device,
-        dtype=next(model.parameters()).dtype,
-    )  # fmt: skip
-    return cache, _evaluate(model, padded, cache)
+    padded = [[0] * pad + list(row) for pad, row in zip(padding, rows, strict=True)]
+    start = torch.tensor(padding, device=weight.device) if any(padding) else None
+    cache = KVCache(model.config, len(rows), capacity, start=start, device=weight.device, dtype=weight.dtype)
+    return cache, _evaluate(model, torch.tensor(padded, device=weight.device), cache)
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """What a small world is made from: how much text, which seed, which script, which kinds of documents."""
 
+from collections.abc import Collection
 from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -19,6 +20,16 @@ DEFAULT_MIX: dict[Kind, float] = {
 }
 
 
+def require_weights(weights: Collection[float]) -> None:
+    """Refuse a mix that nothing can be drawn from.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are zero.
+    """
+    if min(weights, default=0) < 0 or not 0 < sum(weights) < float("inf"):
+        raise ValueError("the weights of the mix must be finite, not negative, and not all zero")
+
+
 class SmallWorldConfig(Config):
     """The embedded corpus 小世界. The same seed gives the same world, at any size and in both scripts."""
 
@@ -34,7 +45,5 @@ class SmallWorldConfig(Config):
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        weights = self.mix.values()
-        if min(weights, default=0) < 0 or not 0 < sum(weights) < float("inf"):
-            raise ValueError("the weights of the mix must be finite, not negative, and not all zero")
+        require_weights(self.mix.values())
         return self

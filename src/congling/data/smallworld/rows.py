@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from congling.core.config import Config
 from congling.core.output import replacing
 from congling.core.units import Amount
+from congling.data.smallworld.config import require_weights
 from congling.data.smallworld.tasks import draw, wrong
 from congling.data.smallworld.wordings import TASKS, WORDINGS, Script, TaskKind
 
@@ -56,9 +57,7 @@ class RowsConfig(Config):
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        weights = self.mix.values()
-        if min(weights, default=0) < 0 or not 0 < sum(weights) < float("inf"):
-            raise ValueError("the weights of the mix must be finite, not negative, and not all zero")
+        require_weights(self.mix.values())
         return self
 
 
