@@ -28,6 +28,10 @@ def codes(train: TrainConfig, facts: TuningFacts = FACTS, *, adapter: bool = Tru
     return [finding.code for finding in check(facts, train, adapter=adapter)]
 
 
+def test_an_adapter_that_cannot_teach_the_marks_of_the_template_is_warned_of():
+    assert "adapter-marks" in codes(filled({}), dataclasses.replace(FACTS, strange_marks=True))
+
+
 def test_what_is_open_is_filled_in_and_what_is_asked_stays():
     train = filled({})
     assert train.context == 320 and passes(FACTS, train) == pytest.approx(3, rel=0.02)

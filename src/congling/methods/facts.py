@@ -6,11 +6,13 @@ from congling.data.examples import Example, targets_of
 from congling.data.findings import Findings
 from congling.plan.tuning import TuningFacts
 from congling.train.bases import OpenedBase
+from congling.transform.config import AdapterConfig
 
 
 def facts_of(
-    opened: OpenedBase, train: Sequence[Example], held_out: Sequence[Example], findings: Findings
-) -> TuningFacts:
+    opened: OpenedBase, train: Sequence[Example], held_out: Sequence[Example], findings: Findings,
+    adapter: AdapterConfig | None = None,
+) -> TuningFacts:  # fmt: skip
     """Count what is learnt from and what is held out; of a pair both answers count.
 
     Args:
@@ -18,6 +20,7 @@ def facts_of(
         train: at least one example.
         held_out: perhaps none.
         findings: of reading the rows.
+        adapter: what is trained beside the base, if not the base itself.
     """
     inputs = [example.inputs for example in train]
     return TuningFacts(
@@ -25,4 +28,15 @@ def facts_of(
         inputs=sum(inputs), targets=targets_of(train), longest=max(inputs), held_out=len(held_out),
         faults=findings.counts, held_out_inputs=sum(example.inputs for example in held_out),
         held_out_targets=targets_of(held_out),
+        strange_marks=adapter is not None and _strange_marks(opened, train[0], adapter),
     )  # fmt: skip
+
+
+def _strange_marks(opened: OpenedBase, example: Example, adapter: AdapterConfig) -> bool:
+    """Whether rows hold special tokens that the base has not been tuned on, and the adapter cannot teach."""
+    tables = ("embedding",) if opened.model.tied else ("embedding", "head")
+    if opened.chat or all(adapter.chooses(table) for table in tables):
+        return False
+    tokenizer = opened.tokenizer
+    known = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, *tokenizer.prefix_ids}
+    return not {*example.ids.tolist()}.isdisjoint({*tokenizer.special.values()} - known)

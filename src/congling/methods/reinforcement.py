@@ -73,7 +73,7 @@ def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tabl
                         value=train["context"], hint=f"leave it out, or {needed} and more")  # fmt: skip
     train_rows, held_out = ([_stand_in(one, recipe) for one in part]
                             for part in (prompts.train, prompts.validation))  # fmt: skip
-    facts = facts_of(opened, train_rows, held_out, prompts.findings)
+    facts = facts_of(opened, train_rows, held_out, prompts.findings, recipe.adapter)
     steps = len(prompts.train) / asked * recipe.rollout.updates
     settings = tuning.settings(
         train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,

@@ -66,6 +66,8 @@ class TuningFacts:
     held_out_targets: int = 0
     """The learnt ones among them."""
     gpu: bool = False
+    strange_marks: bool = False
+    """Whether the chat template's tokens are new to the base, and an adapter leaves them at random."""
 
 
 def context_of(asked: Mapping[str, Any], model: ModelConfig) -> int:
@@ -182,6 +184,13 @@ def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Find
 
 def _data(facts: TuningFacts, train: TrainConfig) -> list[Finding]:
     found = []
+    if facts.strange_marks:
+        what = (
+            "the base has never seen the tokens of its chat template, and the adapter leaves them as they are"
+        )
+        why = "their rows of embedding and head are random, so that it cannot say where an answer ends"
+        remedy = 'adapter.targets=["linear","embedding","head","norms"], or train the weights themselves'
+        found.append(Finding("warning", "adapter-marks", what, why, remedy))
     if facts.examples < FEW:
         what, why = f"{facts.examples} rows are very few", "they are learnt by heart rather than understood"
         found.append(Finding("warning", "few-rows", what, why, "add rows, or train fewer steps"))

@@ -90,7 +90,7 @@ def run(
     require_sound_table(recipe)
     opened = open_base(base)
     rows = _read(recipe, opened)
-    facts = facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings)
+    facts = facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings, recipe.adapter)
     config = shared.filled_in(
         PreferenceRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS,
         preference=recipe.preference,

@@ -109,7 +109,7 @@ def run(
     if recipe.template is not None:
         opened = opened.under_template(recipe.template)
     examples = chats.read(recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model))
-    facts = facts_of(opened, examples.train, examples.validation, examples.findings)
+    facts = facts_of(opened, examples.train, examples.validation, examples.findings, recipe.adapter)
     config = _filled_in(recipe, facts, examples)
     return tune(
         opened, config, facts, out, console=console, must_resume=must_resume, force=force,
