@@ -48,6 +48,8 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "llama, layer norm": ("stablelm", llama.replace(norm={"kind": "layer"})),
         "baichuan, 40 layers": ("baichuan", families.baichuan(**{**_SIZES, "layers": 40}, heads=4)),
         "baichuan, 2 layers": ("refact", families.baichuan(**_SIZES, heads=4)),
+        "olmo2": ("olmo2", families.olmo2(**_SIZES, heads=4, kv_heads=2)),
+        "olmo2, linear scaling": ("olmo2", _with(families.olmo2(**_SIZES), positions=linear)),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
         "qwen3-moe": ("qwen3moe", families.qwen3_moe(**_SIZES)),
         "qwen3-moe, first layer dense": (

@@ -50,6 +50,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "deepseek-moe": (
         "deepseek-moe", {"experts": 8, "active": 3, "shared": 2, "scale": 1.7}, {}, "Dots1ForCausalLM",
     ),
+    "olmo2": ("olmo2", {"kv_heads": 2}, {}, "Olmo2ForCausalLM"),
+    "olmo2-biased": ("olmo2", {"tied": False}, {"attention": {"bias": True}}, "Olmo2ForCausalLM"),
     "deepseek-moe-0": ("deepseek-moe", {"experts": 8, "shared": 0}, {}, "Dots1ForCausalLM"),
 }  # fmt: skip
 

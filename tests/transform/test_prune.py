@@ -19,7 +19,7 @@ WRITERS = ("attention.output", "mlp.down", "mlp.experts.down", "mlp.shared.down"
 MIXTURES = ("qwen3-moe", "mixtral", "deepseek-moe", "deepseek-moe-v1")
 CASES = [
     *((family, axis) for family in FAMILIES for axis in ("layers", "hidden", "width")),
-    *((family, "heads") for family in FAMILIES if family not in ("baichuan", "mistral", "mixtral")),
+    *((family, "heads") for family in FAMILIES if family not in ("baichuan", "mistral", "mixtral", "olmo2")),
     *((family, "experts") for family in MIXTURES),
 ]
 

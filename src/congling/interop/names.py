@@ -46,6 +46,11 @@ _QK_NORM = (
     Entry("model.layers.{}.self_attn.q_norm.weight", ("blocks.{}.attention.query_norm.weight",)),
     Entry("model.layers.{}.self_attn.k_norm.weight", ("blocks.{}.attention.key_norm.weight",)),
 )
+_OLMO2 = (
+    *(entry for entry in (*_LLAMA, *_BIASES, *_QK_NORM) if "layernorm" not in entry.theirs),
+    Entry("model.layers.{}.post_attention_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry("model.layers.{}.post_feedforward_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
+)
 _FUSED_EXPERTS = (  # as transformers 5 holds them in memory
     Entry("model.layers.{}.mlp.gate.weight", ("blocks.{}.mlp.router.weight",)),
     Entry(
@@ -114,6 +119,7 @@ ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
         Entry("model.layers.{}.mlp.gate.e_score_correction_bias", ("blocks.{}.mlp.router.bias",)),
     ),
     "DeepseekForCausalLM": _DENSE + _EXPERTS + _SHARED_EXPERTS,
+    "Olmo2ForCausalLM": _OLMO2,
     "BaiChuanForCausalLM": _BAICHUAN,
     "BaichuanForCausalLM": _BAICHUAN,
 }  # fmt: skip

@@ -38,6 +38,10 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     if config.layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
+    if config.norm_placement != "pre" or (
+        config.attention.qk_norm and config.attention.qk_norm_over == "projection"
+    ):
+        return _with_post_norms(config)
     if config.norm.kind == "layer" or config.mlp.kind == "plain" or config.positions.kind == "learned":
         return _with_layer_norm(config)
     if config.attention.qk_norm and config.attention.biased_output:
@@ -56,6 +60,23 @@ def gguf_architecture(config: ModelConfig) -> str:
 def obstacles(config: ModelConfig, tokenizer_kind: str | None, target: Target) -> list[Obstacle]:
     """Why a model with a tokenizer of this kind cannot go to ``target`` exactly; empty when it can."""
     return _CHECKS[target](config, tokenizer_kind)
+
+
+def _with_post_norms(config: ModelConfig) -> str:
+    attention = config.attention
+    plain = (
+        config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
+        and not attention.bias and not attention.biased_output and not _llama3(config) and _narrow(config)
+    )  # fmt: skip
+    if plain and config.norm_placement == "post" and attention.qk_norm and attention.qk_norm_over != "head":
+        return "olmo2"
+    raise Unrepresentable(
+        Obstacle(
+            "llama.cpp has norms behind the sublayers only with queries and keys normalised over all heads "
+            "(OLMo 2), rms norm, a gated MLP, rotary positions without Llama 3's scaling, and no biases",
+            "take the whole family olmo2, or norm_placement = pre and attention.qk_norm_over = head",
+        )
+    )
 
 
 def _with_layer_norm(config: ModelConfig) -> str:
@@ -170,6 +191,7 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
         ("normalised queries and keys", attention.qk_norm, "attention.qk_norm = false"),
         ("attention biases", attention.bias or attention.biased_output, "attention.bias = false"),
         (f"MLPs of the kind {config.mlp.kind}", config.mlp.kind != "gated", "mlp.kind = gated"),
+        ("norms behind the sublayers", config.norm_placement != "pre", "norm_placement = pre"),
         ("layer norm", config.norm.kind != "rms", "norm.kind = rms"),
         (f"positions of the kind {config.positions.kind}", rotary is None, "positions.kind = rope"),
         ("another rotary base", rotary is not None and rotary.base != 10_000, "positions.base = 10000"),

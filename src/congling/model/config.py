@@ -90,6 +90,8 @@ class AttentionConfig(Config):
     """Channels of one head; ``heads * head_width`` need not equal the model's width."""
     qk_norm: bool = False
     """Normalise each head's queries and keys before they are rotated (Qwen3): bounds attention logits."""
+    qk_norm_over: Literal["head", "projection"] = "head"
+    """What ``qk_norm`` takes the mean over: each head by itself, or all heads together (OLMo 2)."""
     bias: bool = False
     """Add a learned vector to queries, keys, values and, unless ``output_bias`` differs, the output."""
     output_bias: bool | None = None
@@ -105,6 +107,11 @@ class AttentionConfig(Config):
     def rows(self) -> tuple[int, int, int]:
         """Output channels of the query, key and value projection."""
         return self.heads * self.head_width, self.kv_heads * self.head_width, self.kv_heads * self.head_width
+
+    @property
+    def qk_norm_widths(self) -> tuple[int, int]:
+        """Channels that ``qk_norm`` takes the mean over, of queries and of keys."""
+        return self.rows[:2] if self.qk_norm_over == "projection" else (self.head_width, self.head_width)
 
     @property
     def biased_output(self) -> bool:
@@ -210,6 +217,9 @@ class ModelConfig(Config):
     mlp: MLP
     norm: Norm = RMSNormConfig()
     positions: Positions = RotaryConfig()
+    norm_placement: Literal["pre", "post", "sandwich"] = "pre"
+    """Where a sublayer has its norm: on what it reads (pre), on what it adds to the stream (post; OLMo 2), or
+    on both (sandwich; GLM-4, Gemma 3)."""
     initial: Initial = ZeroOutputConfig()
     tied: bool = True
     """The output layer is the embedding matrix itself: saves ``vocab_size * width`` parameters."""
@@ -250,13 +260,15 @@ def parameter_table(config: ModelConfig) -> dict[str, int]:
     """
     layers = range(config.layers)
     norm = config.width * (2 if config.norm.kind == "layer" else 1)
-    qk_norms = 2 * config.attention.head_width * (2 if config.norm.kind == "layer" else 1)
+    a_block = (4 if config.norm_placement == "sandwich" else 2) * norm
+    if config.attention.qk_norm:
+        a_block += sum(config.attention.qk_norm_widths) * (2 if config.norm.kind == "layer" else 1)
     return {
         "embedding": config.vocab_size * config.width,
         "positions": config.context * config.width if config.positions.kind == "learned" else 0,
         "attention": config.layers * _attention_parameters(config.attention, config.width),
         "mlp": sum(_mlp_parameters(config, layer, all_experts=True) for layer in layers),
-        "norms": norm + config.layers * (2 * norm + (qk_norms if config.attention.qk_norm else 0)),
+        "norms": norm + config.layers * a_block,
         "head": 0 if config.tied else config.vocab_size * config.width,
     }
 

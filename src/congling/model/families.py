@@ -83,6 +83,20 @@ def qwen2(
     return dense.replace(attention={"qk_norm": False, "bias": True, "output_bias": False})
 
 
+def olmo2(
+    *, width: int, hidden: int | None = None, rope_base: float = 500_000.0, **sizes: Unpack[Sizes]
+) -> ModelConfig:
+    """Llama with norms behind the sublayers instead of before them, and on queries and keys as a whole.
+
+    Source: 2 OLMo 2 Furious (OLMo Team 2025). Not zero-output: a norm would blow the first outputs up.
+    """
+    dense = llama(width=width, hidden=hidden, rope_base=rope_base, **sizes)
+    return dense.replace(
+        attention={"qk_norm": True, "qk_norm_over": "projection"}, norm={"epsilon": 1e-6},
+        norm_placement="post", initial=ScaledNormalConfig().model_dump(),
+    )  # fmt: skip
+
+
 def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """Llama with ALiBi for positions, as Baichuan 13B; the 7B model is a Llama (Yang et al. 2023)."""
     alibi = {"norm": {"epsilon": 1e-6}, "positions": AlibiConfig().model_dump()}
@@ -171,6 +185,7 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
     "baichuan": baichuan,
     "mixtral": mixtral,
     "deepseek-moe-v1": deepseek_moe_v1,
+    "olmo2": olmo2,
 }
 
 

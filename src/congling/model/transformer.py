@@ -30,21 +30,25 @@ from congling.model.positions import build_positions
 
 
 class Block(nn.Module):
-    """Attention, then an MLP; both read the normalised stream and add to it (pre-norm)."""
+    """Attention, then an MLP; what they read, what they add to the stream, or both is normalised."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         mlp = config.mlp_of(layer)
-        self.attention_norm = build_norm(config.norm, config.width)
+        before, after = config.norm_placement != "post", config.norm_placement != "pre"
+        self.attention_norm = build_norm(config.norm, config.width) if before else nn.Identity()
         self.attention = Attention(config)
-        self.mlp_norm = build_norm(config.norm, config.width)
+        self.post_attention_norm = build_norm(config.norm, config.width) if after else nn.Identity()
+        self.mlp_norm = build_norm(config.norm, config.width) if before else nn.Identity()
         self.mlp = MixtureOfExperts(mlp, config.width) if mlp.kind == "moe" else build_mlp(mlp, config.width)
+        self.post_mlp_norm = build_norm(config.norm, config.width) if after else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
         """(B, T, W) -> (B, T, W)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), sight, cache))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        mixed = self.post_attention_norm(self.attention(self.attention_norm(x), sight, cache))
+        x = x + self.dropout(mixed)
+        return x + self.dropout(self.post_mlp_norm(self.mlp(self.mlp_norm(x))))
 
 
 class Transformer(nn.Module):

@@ -169,7 +169,8 @@ LOSS_CHUNK, LOSS_CHUNK_GPU = 2**20, 2**27
 def layer_activations(model: ModelConfig, layer: int) -> float:
     """Values autograd keeps for one token in one block."""
     queries, keys, values = model.attention.rows
-    stream = 4 * model.width  # the input and the output of each of the two norms
+    # The input and the output of each of the two norms, or four.
+    stream = (8 if model.norm_placement == "sandwich" else 4) * model.width
     masks = 2 * model.width if model.dropout > 0 else 0
     attention = queries + keys + values + queries  # what the kernel reads, and the mixed values
     if model.attention.qk_norm:

@@ -11,7 +11,7 @@ from congling.core.config import Config
 
 Kind = Literal[
     "query", "key", "value", "output", "gate", "up", "down", "embedding", "head",
-    "attention_norm", "mlp_norm", "query_norm", "key_norm", "norm",
+    "attention_norm", "post_attention_norm", "mlp_norm", "post_mlp_norm", "query_norm", "key_norm", "norm",
 ]  # fmt: skip
 """Layers by the last part of their name; ``norm`` is the one after the last block."""
 
@@ -20,7 +20,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ("query", "key", "value", "output"),
     "mlp": ("gate", "up", "down"),
     "linear": ("query", "key", "value", "output", "gate", "up", "down"),
-    "norms": ("attention_norm", "mlp_norm", "query_norm", "key_norm", "norm"),
+    "norms": (
+        "attention_norm",
+        "post_attention_norm",
+        "mlp_norm",
+        "post_mlp_norm",
+        "query_norm",
+        "key_norm",
+        "norm",
+    ),
     "all": KINDS,
 }
 """Names for several kinds at once."""

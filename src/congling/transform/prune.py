@@ -25,6 +25,8 @@ from congling.transform.prune_sizes import Sizes, check, smaller
 BLOCK_AXES: dict[str, tuple[str, ...]] = {
     "attention_norm.weight": ("width",),
     "attention_norm.bias": ("width",),
+    "post_attention_norm.weight": ("width",),
+    "post_attention_norm.bias": ("width",),
     "attention.query.weight": ("queries", "width"),
     "attention.query.bias": ("queries",),
     "attention.key.weight": ("keys", "width"),
@@ -39,6 +41,8 @@ BLOCK_AXES: dict[str, tuple[str, ...]] = {
     "attention.key_norm.bias": ("",),
     "mlp_norm.weight": ("width",),
     "mlp_norm.bias": ("width",),
+    "post_mlp_norm.weight": ("width",),
+    "post_mlp_norm.bias": ("width",),
     "mlp.gate.weight": ("hidden", "width"),
     "mlp.up.weight": ("hidden", "width"),
     "mlp.up.bias": ("hidden",),
@@ -61,6 +65,9 @@ OUTER_AXES: dict[str, tuple[str, ...]] = {
     "norm.bias": ("width",),
     "head.weight": ("", "width"),
 }
+
+_WIDTH_NORMS = ("attention_norm.weight", "mlp_norm.weight")  # those behind the sublayers too
+_NORMALISED = tuple(f"attention.{part}.{kind}" for part in ("query", "key") for kind in ("weight", "bias"))
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ def cut(
     A norm divides by the root of a mean over channels. Over W' instead of W of them it is √(W/W') as large
     when the others are zero; gains grow by as much, and epsilon by W/W', so that the quotient stays. Layer
     norm also subtracts the mean of what is left, so for it that holds where the mean of the stream is zero.
+    Norms of queries and keys lose no channel but share that epsilon: what they divide grows with its root.
     """
     dense = config.mlp.dense_layers if isinstance(config.mlp, MoEConfig) else 0
     result = smaller(config, sizes, sum(layer < dense for layer in kept.layers))
@@ -135,8 +143,9 @@ def cut(
         for name, axes in BLOCK_AXES.items():
             if (tensor := weights.get(f"blocks.{layer}.{name}")) is not None:
                 found[f"blocks.{place}.{name}"] = _cut(tensor, axes, index)
+    scaled = _WIDTH_NORMS + (_NORMALISED if config.attention.qk_norm else ())
     for name in found:
-        if name.endswith(("attention_norm.weight", "mlp_norm.weight")) or name == "norm.weight":
+        if name.endswith(scaled) or name == "norm.weight":
             found[name] = found[name] * gain
     return result, found
 

@@ -63,6 +63,11 @@ def check(config: ModelConfig, sizes: Sizes) -> None:
             "the slopes of ALiBi follow from the number of heads: the heads that remain would see otherwise",
             where="--heads", value=sizes.heads, hint="prune layers, hidden channels or width",
         )  # fmt: skip
+    if sizes.heads is not None and attention.qk_norm and attention.qk_norm_over == "projection":
+        raise UserError(
+            "queries and keys are normalised over all heads together: those that remain would see otherwise",
+            where="--heads", value=sizes.heads, hint="prune layers, hidden channels or width",
+        )  # fmt: skip
     if isinstance(mlp, MoEConfig) and sizes.experts is not None and sizes.experts < mlp.active:
         raise UserError(
             "each token uses more experts than would remain", where="--experts", value=sizes.experts,

@@ -20,7 +20,15 @@ _SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})
 _MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
 _PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
 _LAYER_NORM = _PLAIN_MLP | {"stablelm"}
-READABLE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact"}) | _LAYER_NORM | _MIXTURES
+_NORM_PLACEMENT = {"olmo2": "post"}
+"""Of the architectures in which it is not that before each sublayer."""
+READABLE = (
+    frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact"})
+    | _NORM_PLACEMENT.keys()
+    | _LAYER_NORM
+    | _MIXTURES
+)
+_SCALED_NORMAL = frozenset({"gpt2"}) | _NORM_PLACEMENT.keys()
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "attention.scale": (0.0,), "attention.causal": (True,), "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0, 8.0), "expert_group_count": (0, 1), "nextn_predict_layers": (0,),
@@ -157,7 +165,8 @@ class _Reader:
             "norm": {"kind": "layer" if layer else "rms", "epsilon": epsilon},
             "positions": self.positions(width),
             "tied": "output.weight" not in self.file.tensors,
-            "initial": {"kind": "scaled-normal" if self.architecture == "gpt2" else "zero-output"},
+            "norm_placement": _NORM_PLACEMENT.get(self.architecture, "pre"),
+            "initial": {"kind": "scaled-normal" if self.architecture in _SCALED_NORMAL else "zero-output"},
         }
 
     def vocabulary(self) -> int:
@@ -177,6 +186,7 @@ class _Reader:
             "kv_heads": self.integer("attention.head_count_kv", heads),
             "head_width": self.head_width(width, heads),
             "qk_norm": self.has("blk.0.attn_q_norm.weight"),
+            "qk_norm_over": "projection" if self.architecture == "olmo2" else "head",
             "bias": bias,
             "output_bias": None if output_bias == bias else output_bias,
         }

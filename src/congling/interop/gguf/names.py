@@ -31,7 +31,8 @@ BLOCK = {
     "mlp.shared.up": "ffn_up_shexp",
     "mlp.shared.down": "ffn_down_shexp",
 }
-_OTHERWISE = {"glm4moe": {"mlp_norm": "post_attention_norm"}}
+_POST_NORMS = {"post_attention_norm": "post_attention_norm", "post_mlp_norm": "post_ffw_norm"}
+_OTHERWISE = {"glm4moe": {"mlp_norm": "post_attention_norm"}, "olmo2": _POST_NORMS}
 """What an architecture calls differently."""
 _BALANCE = ("mlp.router.bias", "exp_probs_b.bias")
 _BARE = "mlp.experts."

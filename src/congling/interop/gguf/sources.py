@@ -19,7 +19,7 @@ from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig, MoEConfig
 from congling.quant import ggml
 
-WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1", "stablelm"})
+WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1", "stablelm", "olmo2"})
 """Architectures that want an output matrix even when it is the embedding."""
 
 

@@ -22,10 +22,19 @@ def _shape_of_gpt2(config: ModelConfig) -> bool:
     return attention.heads == attention.kv_heads and attention.heads * attention.head_width == config.width
 
 
+_PRE_NORM: Need = (
+    "norms before the sublayers alone (norm_placement = pre)",
+    lambda config: config.norm_placement == "pre",
+)
+_NORMS_OF_HEADS: Need = (
+    "queries and keys normalised head by head",
+    lambda config: not config.attention.qk_norm or config.attention.qk_norm_over == "head",
+)
 _ROPE: Need = ("rotary positions", lambda config: config.positions.kind == "rope")
 _RMS: Need = ("RMS normalisation", lambda config: config.norm.kind == "rms")
 _GATED: Need = ("a gated MLP", lambda config: config.mlp.kind == "gated")
-_DECODER = (_ROPE, _RMS)
+_COMMON = (_PRE_NORM, _NORMS_OF_HEADS)
+_DECODER = (*_COMMON, _ROPE, _RMS)
 _QK_NORM: Need = ("normalised queries and keys", lambda config: config.attention.qk_norm)
 _NO_QK_NORM: Need = ("queries and keys that are not normalised", lambda config: not config.attention.qk_norm)
 _ALL_OR_NONE: Need = (
@@ -57,6 +66,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "Qwen3ForCausalLM": (*_DECODER, _GATED, _QK_NORM, _ALL_OR_NONE),
     "GPT2LMHeadModel": (
+        *_COMMON,
         ("learned positions", lambda config: config.positions.kind == "learned"),
         ("layer normalisation", lambda config: config.norm.kind == "layer"),
         ("a plain MLP", lambda config: config.mlp.kind == "plain"),
@@ -77,11 +87,18 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ("experts behind a sigmoid router", lambda config: _router(config) == "sigmoid"),
         ("at least two experts", lambda config: config.mlp.kind == "moe" and config.mlp.experts > 1),
     ),
+    "Olmo2ForCausalLM": (
+        _ROPE, _RMS, _GATED, _QK_NORM, _ALL_OR_NONE,
+        ("norms behind the sublayers alone (norm_placement = post)", lambda c: c.norm_placement == "post"),
+        ("queries and keys normalised over all heads together",
+         lambda config: config.attention.qk_norm_over == "projection"),
+    ),
 }  # fmt: skip
 MODEL_TYPES = {
     "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
     "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1",
+    "Olmo2ForCausalLM": "olmo2",
 }  # fmt: skip
 _MIXTURES = {"MixtralForCausalLM", "Qwen3MoeForCausalLM", "Dots1ForCausalLM"}
 

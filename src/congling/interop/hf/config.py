@@ -27,6 +27,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key 
     "Dots1ForCausalLM": {"hidden_act": "silu", "n_group": 1, "topk_group": 1, "max_window_layers": 62,
                          "sliding_window": 4096},
     "DeepseekForCausalLM": {"hidden_act": "silu", "aux_loss_alpha": 0.001, "routed_scaling_factor": 1.0},
+    "Olmo2ForCausalLM": {"hidden_act": "silu", "rms_norm_eps": 1e-5},
     "BaiChuanForCausalLM": {"hidden_act": "silu"},
     "BaichuanForCausalLM": {"hidden_act": "silu"},
 }  # fmt: skip
@@ -34,7 +35,7 @@ _TYPES = {
     "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM", "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM", "dots1": "Dots1ForCausalLM", "deepseek": "DeepseekForCausalLM",
-    "baichuan": "BaichuanForCausalLM",
+    "baichuan": "BaichuanForCausalLM", "olmo2": "Olmo2ForCausalLM",
 }  # fmt: skip
 _COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "routed_scaling_factor": 1.0}
 _NORM_HEAD_VOCABULARY = 125_696  # Baichuan 2
@@ -116,6 +117,12 @@ def _qwen3(settings: Settings) -> dict[str, Any]:
     values = _llama(settings)
     values["attention"]["qk_norm"] = True
     return values
+
+
+def _olmo2(settings: Settings) -> dict[str, Any]:
+    values = _qwen3(settings)
+    values["attention"]["qk_norm_over"] = "projection"
+    return values | {"norm_placement": "post", "initial": {"kind": "scaled-normal"}}
 
 
 def _gpt2(settings: Settings) -> dict[str, Any]:
@@ -222,6 +229,7 @@ _BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "LlamaForCausalLM": _llama, "MistralForCausalLM": _llama, "Qwen2ForCausalLM": _qwen2,
     "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
     "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
+    "Olmo2ForCausalLM": _olmo2,
     "BaiChuanForCausalLM": _llama, "BaichuanForCausalLM": _baichuan,
 }  # fmt: skip
 

@@ -1,0 +1,53 @@
+"""No exporter drops an option: a model that has it computes the same in the other program, or is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from congling.core.errors import UserError
+from congling.interop.engines.llama2c import Llama2C
+from congling.interop.engines.llama_cpp import LlamaCpp
+from congling.interop.engines.transformers import TransformersEngine
+from congling.interop.formats import write_model
+from congling.interop.targets import obstacles
+from congling.model.config import ModelConfig
+from congling.model.families import FAMILIES
+
+from .gguf_models import foreign, logits, model_of
+
+pytest.importorskip("transformers")
+pytest.importorskip("xllamacpp")
+
+IDS = torch.randint(0, 320, (40,), generator=torch.Generator().manual_seed(3)).tolist()
+SIZES: dict[str, Any] = {"vocab_size": 320, "context": 64, "layers": 2, "width": 64, "heads": 4}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "norms behind the sublayers": {"norm_placement": "post"},
+    "norms before and behind": {"norm_placement": "sandwich"},
+    "norms over all heads": {"attention": {"qk_norm": True, "qk_norm_over": "projection"}},
+}
+ENGINES = {"gguf": LlamaCpp, "hf": TransformersEngine, "llama2c": Llama2C}
+
+
+def changed(family: str, option: str) -> ModelConfig:
+    return FAMILIES[family](**SIZES).replace(norm={"epsilon": 1e-5}).replace(**OPTIONS[option])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_computed_or_refused(family: str, option: str, tmp_path: Path):
+    config = changed(family, option)
+    model = model_of(config)
+    expected = logits(model, IDS).numpy()
+    tolerance = 1e-2 if config.mlp.kind == "plain" else 1e-4  # llama.cpp's GELU is a table of 16 bits
+    for target, engine in ENGINES.items():
+        path = tmp_path / target
+        stands = obstacles(config, None, target)  # type: ignore[arg-type]
+        try:
+            write_model(foreign(model), target, path)  # type: ignore[arg-type]
+        except UserError:
+            assert stands and not path.exists()
+            continue
+        assert not stands
+        assert abs(engine(path).logits(IDS) - expected).max() < tolerance, target
