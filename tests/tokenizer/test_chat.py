@@ -160,3 +160,29 @@ def test_common_features_of_templates_work(tokenizer: Tokenizer):
     text = tokenizer.decode(render(tokenizer, [QUESTION, ANSWER]).ids)
     end = tokenizer.decode([tokenizer.eos_id])
     assert text.removeprefix(end) == f'USER1学而时习之{end}{{"a": "字"}}ASSISTANT2不亦说乎？{end}'
+
+
+THOUGHT = ANSWER | {"reasoning_content": "学字"}
+
+
+def test_thoughts_stand_before_the_answer_and_are_learnt(tokenizer: Tokenizer):
+    messages = [QUESTION, THOUGHT, QUESTION, ANSWER]
+    assert answers(tokenizer, messages) == [
+        f"<think>\n学字\n</think>\n\n不亦说乎？{IM_END}",
+        f"不亦说乎？{IM_END}",
+    ]
+
+
+def test_a_template_with_a_place_for_thoughts_puts_them_there(tokenizer: Tokenizer):
+    tokenizer.chat_template = CHATML.replace(
+        "+ message['content'] +",
+        "+ (message.reasoning_content if message.reasoning_content else '') + '|' + message['content'] +",
+    )
+    learnt = answers(tokenizer, [QUESTION, THOUGHT, QUESTION, ANSWER])
+    assert learnt[0].startswith("学字") and "<think>" not in "".join(learnt)
+
+
+def test_an_answer_without_loss_is_read_and_not_learnt(tokenizer: Tokenizer):
+    messages = [QUESTION, ANSWER | {"loss": False}, QUESTION, {"role": "assistant", "content": "说"}]
+    assert answers(tokenizer, messages) == [f"说{IM_END}"]
+    assert len(render(tokenizer, messages).ids) > len(render(tokenizer, messages[2:]).ids)

@@ -15,15 +15,22 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from congling.core.errors import UserError
 from congling.tokenizer import cage
 from congling.tokenizer.base import Roles, Tokenizer
 from congling.tokenizer.turns import PLAIN
 
-Message = Mapping[str, str]
-"""``{"role": "user", "content": "…"}``; roles are system, user, assistant and tool."""
+Message = Mapping[str, Any]
+"""``{"role": "user", "content": "…"}``; roles are system, user, assistant and tool.
+
+An assistant's turn may have a ``reasoning_content``, the thoughts before its answer, and ``loss: False``,
+which keeps it from being learnt.
+"""
 ASSISTANT = "assistant"
+REASONING = "reasoning_content"
 
 _MARK = "\ue000{}\ue001"  # private use: stands for the text of one message while the template runs
 _BEGINNING = "{{ bos_token }}"
@@ -75,7 +82,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
     open_answer = False
     for part, message in _parts(tokenizer, messages, answer_next=False):
         if message is not None:
-            open_answer = message["role"] == ASSISTANT
+            open_answer = message["role"] == ASSISTANT and message.get("loss") is not False
             found = _text_ids(tokenizer, message["content"], ids)
             answered += [open_answer] * len(found)
         else:
@@ -140,9 +147,16 @@ def _parts(
     tokenizer: Tokenizer, messages: Sequence[Message], *, answer_next: bool
 ) -> Iterator[tuple[str, Message | None]]:
     """What the template writes, and between it the messages themselves, in order."""
+    template = tokenizer.chat_template or PLAIN
+    messages = [message if _reads_reasoning(template) else _with_thoughts(message) for message in messages]
     marked = [{"role": _role(message), "content": _MARK.format(i)} for i, message in enumerate(messages)]
+    thoughts = len(messages)  # the thoughts of message i stand for themselves as number thoughts + i
+    for i, message in enumerate(messages):
+        if message.get(REASONING):
+            marked[i][REASONING] = _MARK.format(thoughts + i)
+    messages += [{**message, "content": message.get(REASONING, "")} for message in messages]
     names = {"bos_token": "", "eos_token": ""} | tokenizer.template_texts
-    written = cage.run(tokenizer.chat_template or PLAIN, marked, add_generation_prompt=answer_next, **names)
+    written = cage.run(template, marked, add_generation_prompt=answer_next, **names)
     for i, part in enumerate(_MARKS.split(written)):
         if i % 2:  # the odd parts are the numbers of messages
             yield "", messages[int(part)]
@@ -150,6 +164,29 @@ def _parts(
             raise UserError("the chat template takes messages apart", value=tokenizer.chat_template)
         elif part:
             yield part, None
+
+
+def _with_thoughts(message: Message) -> Message:
+    """The thoughts at the beginning of the answer, as templates have them that know none."""
+    if not message.get(REASONING):
+        return message
+    content = f"<think>\n{message[REASONING]}\n</think>\n\n{message['content']}"
+    return {key: value for key, value in message.items() if key != REASONING} | {"content": content}
+
+
+@lru_cache(maxsize=16)
+def _reads_reasoning(template: str) -> bool:
+    """Whether a template writes the thoughts of an answer by itself."""
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": ASSISTANT, "content": "!", REASONING: _MARK.format(0)},
+    ]
+    try:
+        return _MARK.format(0) in cage.run(
+            template, turns, add_generation_prompt=False, bos_token="", eos_token=""
+        )
+    except UserError:
+        return False
 
 
 def _missing_prefix(tokenizer: Tokenizer, ids: Sequence[int]) -> Sequence[int]:
