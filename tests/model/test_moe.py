@@ -56,8 +56,8 @@ def test_the_loss_is_least_when_tokens_spread_evenly():
         even = mixture.balance_loss()
         mixture.router.weight.copy_(torch.ones(4, WIDTH) * torch.tensor([[50.0], [0], [0], [0]]))
         mixture(x)
-    assert even.item() == pytest.approx(4.0, rel=1e-3)  # 1 a token
-    assert mixture.balance_loss().item() == pytest.approx(16.0, rel=1e-3)  # all to one of four: 4 a token
+    assert even.item() == pytest.approx(1.0, rel=1e-3)
+    assert mixture.balance_loss().item() == pytest.approx(4.0, rel=1e-3)  # all to one of four
 
 
 def test_biases_even_out_a_lopsided_router():
@@ -72,6 +72,7 @@ def test_biases_even_out_a_lopsided_router():
 
     before = busiest()
     for _ in range(100):
+        mixture.balance_loss()  # what an objective asks for, and what counts the load
         mixture.update_balance(lambda load: load)
         mixture.router(x)
     assert before > 0.6 and busiest() < 0.35
@@ -83,3 +84,30 @@ def test_biases_steer_the_choice_but_not_the_shares():
     before = mixture(x)
     mixture.router.bias += torch.tensor([3.0, 0, 0, -3, 0])
     torch.testing.assert_close(mixture(x), before, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("router", [SoftmaxRouterConfig(balance=1.0), SigmoidRouterConfig()])
+def test_padding_is_neither_counted_nor_balanced(router: SoftmaxRouterConfig | SigmoidRouterConfig):
+    text, padding = torch.randn(1, 9, WIDTH), torch.randn(1, 30, WIDTH) + 2
+    alone, padded = built(router).train(), built(router).train()
+    alone(text), padded(torch.cat([text, padding], 1))
+    expected, uncounted = alone.balance_loss(), torch.arange(39) >= 9
+    torch.testing.assert_close(padded.balance_loss(uncounted), expected)
+    assert padded.router.load.tolist() == alone.router.load.tolist()
+
+
+def test_passes_that_only_measure_move_no_bias():
+    mixture = built(SigmoidRouterConfig(bias_rate=0.02)).train()
+    mixture(torch.randn(2, 7, WIDTH))  # nobody learns from it
+    mixture.update_balance(lambda load: load)
+    assert not mixture.router.bias.any()
+
+
+def test_a_skipped_step_moves_no_bias_and_its_load_is_forgotten():
+    mixture, x = built(SigmoidRouterConfig(bias_rate=0.02)).train(), torch.randn(2, 7, WIDTH)
+    mixture(x), mixture.balance_loss()
+    mixture.update_balance(lambda load: load, torch.tensor(1.0))
+    assert not mixture.router.bias.any() and not mixture.router.load.any()
+    mixture(x), mixture.balance_loss()
+    mixture.update_balance(lambda load: load, torch.tensor(0.0))
+    assert mixture.router.bias.any()

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from training_doubles import VOCABULARY, settings, small_model, trainer
@@ -9,8 +10,13 @@ from training_doubles import VOCABULARY, settings, small_model, trainer
 from congling.core.config import build
 from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
-from congling.train.config import TrainConfig
+from congling.data.examples import Example
+from congling.data.sequences import PairBatches, Rated, RatedBatches
+from congling.train.backends.single import Single
+from congling.train.config import BETTER, TrainConfig
 from congling.train.hooks import better
+from congling.train.objectives.config import PreferenceConfig
+from congling.train.objectives.preference import preference
 from congling.train.run import RunParts, train
 
 LOOKS = (3.0, 2.0, 2.5, 2.1, 2.2, 1.0)
@@ -96,6 +102,8 @@ def test_another_number_may_choose_and_more_of_it_is_better(tmp_path):
         ("loss", 1.0, 2.0, True), ("loss", 2.0, 1.0, False), ("loss", 1.0, 1.0, False),
         ("perplexity", 1.0, 2.0, True), ("score", 1.0, 2.0, False), ("score", 2.0, 1.0, True),
         ("score", math.inf, 1.0, False), ("loss", math.nan, None, False), ("score", 0.0, None, True),
+        ("drift", 1.0, 2.0, True), ("drift", 5.0, 1.0, False), ("rejected", -2.0, -1.0, True),
+        ("margin", 2.0, 1.0, True), ("accuracy", 0.4, 0.5, False),
     ],
 )  # fmt: skip
 def test_which_direction_is_better(name, value, best, answer):
@@ -107,6 +115,32 @@ def test_a_number_that_is_not_measured_cannot_choose(tmp_path):
         UserError, match=r"no held-out number of this name: 'score' \(in train.choose\)\n.*loss"
     ):
         started(tmp_path, choose="score")[2]()
+
+
+def test_a_number_without_a_known_direction_cannot_choose():
+    with pytest.raises(
+        UserError, match=r"whether more or less of 'smoothness' is better(.|\n)*loss(.|\n)*drift"
+    ):
+        build(TrainConfig, {"steps": 1, "context": 8, "choose": "smoothness"}, where="x")
+
+
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_every_number_that_a_preference_measures_has_a_direction(loss):
+    model, config = small_model().eval(), PreferenceConfig(loss=loss)
+    ids = Example(np.arange(6, dtype=np.int32), np.arange(6) > 2, 0, "rows:1")
+    sizes = {
+        "context": 12,
+        "rows": 2,
+        "accumulation": 1,
+        "seed": 0,
+        "pad": 0,
+        "reference": np.zeros(4, np.float32),
+    }
+    if loss == "kto":
+        batch = RatedBatches([Rated(ids, True), Rated(ids, False)], [ids, ids], **sizes).batch(range(2))
+    else:
+        batch = PairBatches([(ids, ids), (ids, ids)], **sizes).batch(range(2))
+    assert preference(config)(model, Single(settings()).place(batch)).metrics.keys() <= BETTER.keys()
 
 
 @pytest.mark.parametrize("key", [{"patience": 3}, {"choose": "score"}])

@@ -47,6 +47,18 @@ def test_reading_every_few_steps_writes_the_same_rows(tmp_path):
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
 
 
+def test_waiting_rows_keep_their_own_order_of_numbers(tmp_path):
+    """Two rows with the same numbers in another order: none takes the other's place."""
+    found, one = metrics(tmp_path, interval=2), trainer(settings())
+    step = {"step": 1, "tokens": 2.0, "skipped": torch.tensor(0.0), "rate": 1.0}
+    loss, norm = torch.tensor(3.0), torch.tensor(7.0)
+    for row in ({"loss": loss, "gradient_norm": norm}, {"gradient_norm": norm, "loss": loss}):
+        one.row = step | row
+        found(one)
+    rows = list(RunDirectory(tmp_path).log("metrics").rows())
+    assert [(row["loss"], row["gradient_norm"]) for row in rows] == [(3.0, 7.0)] * 2
+
+
 def test_a_skipped_step_is_logged_as_valid_json(tmp_path):
     trainer(settings(steps=2), objective=broken).run([metrics(tmp_path)])
     row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])

@@ -34,6 +34,13 @@ class Batch:
     """(B, T) int64, equal within a document; attention stays inside. None means one document a row."""
     count: float = 0.0
     """Sum of the weights: what a summed loss is divided by, once, over the whole step."""
+    uncounted: np.ndarray | None = None
+    """(B, T) bool: places that a mixture's routers need not balance, such as padding; None means none."""
+
+    @property
+    def balanced(self) -> int:
+        """Places that routers do balance."""
+        return self.tokens.size - (0 if self.uncounted is None else int(self.uncounted.sum()))
 
 
 def dealt(step: int, rows: int, accumulation: int, rank: int, world: int) -> list[np.ndarray]:

@@ -130,6 +130,7 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch
     tokens = np.full((len(rows), width), pad, np.int64)
     targets, weights = tokens.copy(), np.zeros(tokens.shape, np.float32)
     positions, documents = np.zeros_like(tokens), np.zeros_like(tokens)
+    padding = np.zeros(tokens.shape, bool)
     for i, row in enumerate(rows):
         start = 0
         for number, example in enumerate(row):
@@ -138,12 +139,14 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch
             weights[i, part] = example.learnt[1:]
             positions[i, part], documents[i, part] = np.arange(example.inputs), number
         positions[i, start:], documents[i, start:] = np.arange(width - start), len(row)
+        padding[i, start:] = True
     shared = any(len(row) > 1 for row in rows)
     count = float(weights.sum())
     # With one example a row, nothing behind it is seen by it: the quicker causal mask alone is enough.
     return Batch(
-        tokens, targets, weights, positions if shared else None, documents if shared else None, count
-    )
+        tokens, targets, weights, positions if shared else None, documents if shared else None, count,
+        padding if padding.any() else None,
+    )  # fmt: skip
 
 
 def targets_of(examples: Iterable[Example]) -> int:

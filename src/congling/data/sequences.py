@@ -11,7 +11,7 @@ Both answers of a pair are in the same micro-batch; as in fine-tuning, several s
 # B rows, T tokens of a row, S sequences of a micro-batch, P pairs
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -158,10 +158,13 @@ class RatedBatches:
         examples = [self.rated[i].example for i in chosen] + [self.others[i] for i in chosen]
         reference = np.concatenate([self.reference[places], self.reference[len(self.rated) + places]])
         good = np.array([self.rated[i].good for i in chosen])
-        return batched(
+        batch = batched(
             RatedBatch, examples, self.context, self.pad, count=float(len(chosen)), reference=reference,
             good=good,
         )  # fmt: skip
+        measuring = batch.owner >= len(chosen)  # the others only say how far the model has moved
+        padding = False if batch.uncounted is None else batch.uncounted
+        return replace(batch, uncounted=measuring | padding)
 
 
 class Order:

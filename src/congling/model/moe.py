@@ -38,67 +38,100 @@ class Routing(NamedTuple):
     """(E,) tokens sent to each expert."""
 
 
-class SoftmaxRouter(nn.Module):
+class Router(nn.Module):
+    """What both kinds share: scores by expert, and the count of the tokens that each expert gets."""
+
+    load: Tensor
+    """(E,) tokens sent to each expert since the last call of ``update_balance``."""
+
+    def __init__(self, width: int, experts: int, active: int) -> None:
+        super().__init__()
+        self.active = active
+        self.weight = nn.Parameter(torch.empty(experts, width))
+        self.register_buffer("load", torch.zeros(experts), persistent=False)
+        self.scores: Tensor | None = None
+        """(N, E) of the last forward pass."""
+        self.choice: Tensor | None = None
+        """(N, k) of the last forward pass."""
+
+    def count_load(self, uncounted: Tensor | None = None) -> None:
+        """Add the last forward pass to ``load``; ``uncounted`` is true at tokens (N,) to leave out."""
+        if self.choice is not None:
+            self.load += _load(self.choice, len(self.weight), uncounted)
+
+    def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
+        """Mean over the last forward pass without the ``uncounted`` tokens; in training they are counted."""
+        if self.training:
+            self.count_load(uncounted)
+        return self.weight.new_zeros(())
+
+    def update_balance(self, total: Total, skip: Tensor | float = 0.0) -> None:
+        """Count anew."""
+        self.load.zero_()
+
+
+class SoftmaxRouter(Router):
     """Top-k of a softmax, by habit renormalised to 1; balanced by the loss of Switch (Fedus et al. 2021)."""
 
     def __init__(self, config: SoftmaxRouterConfig, width: int, experts: int, active: int) -> None:
-        super().__init__()
-        self.active, self.balance, self.scale = active, config.balance, config.scale
+        super().__init__(width, experts, active)
+        self.balance, self.scale = config.balance, config.scale
         self.total = _sum if config.normalise else _one
-        self.weight = nn.Parameter(torch.empty(experts, width))
-        self.loss: Tensor | None = None
+        self.step_share: Tensor | None = None
+        """(E,) share of tokens of each expert over a whole step, where the loop has counted it."""
+        self.step_weight: Tensor | float = 1.0
+        """What a mean over this micro-batch weighs, so that it adds up to the mean over a whole step."""
 
     def forward(self, x: Tensor) -> Routing:
         """Route tokens (N, W)."""
         # float32 whatever the precision around it: ties and rounding here would change whole outputs.
         scores = linear(x.float(), self.weight.float()).softmax(-1)  # (N, E)
         share, choice = scores.topk(self.active, dim=-1)
-        load = _load(choice, len(self.weight))
-        # E · Σ f·p, least when the share of tokens f and the mean score p are uniform; times N, as losses are
-        # summed.
-        self.loss = self.balance * len(self.weight) * (load / len(x) * scores.sum(0)).sum()
-        return Routing(choice, share / self.total(share) * self.scale, load)
+        self.scores, self.choice = scores, choice
+        return Routing(choice, share / self.total(share) * self.scale, _load(choice, len(self.weight)))
 
-    def balance_loss(self) -> Tensor:
-        """The loss of the last forward pass, summed over tokens."""
-        return self.weight.new_zeros(()) if self.loss is None else self.loss
+    def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
+        """``balance`` · E · Σ f·p with the share of tokens f and the mean score p of each expert: ``balance``
+        times k where both are uniform, more where they are not. A token weighs the same whatever is learnt
+        of it, so objectives add it times their count of targets."""
+        nothing = super().balance_loss(uncounted)
+        if self.scores is None or self.choice is None:
+            return nothing
+        counted = self.scores.new_ones(len(self.scores)) if uncounted is None else (~uncounted).float()
+        tokens = counted.sum().clamp_min(1)
+        share = self.step_share
+        if share is None:
+            share = _load(self.choice, len(self.weight), uncounted) / tokens
+        mean = counted @ self.scores / tokens
+        return self.step_weight * self.balance * len(self.weight) * (share * mean).sum()
 
-    def update_balance(self, total: Total) -> None:
-        """Nothing: the loss does it."""
 
-
-class SigmoidRouter(nn.Module):
+class SigmoidRouter(Router):
     """Top-k of sigmoid scores plus a bias that only steers the choice (DeepSeek-V3; Wang et al. 2024)."""
 
     bias: Tensor
-    load: Tensor
 
     def __init__(self, config: SigmoidRouterConfig, width: int, experts: int, active: int) -> None:
-        super().__init__()
-        self.active, self.scale, self.rate = active, config.scale, config.bias_rate
-        self.weight = nn.Parameter(torch.empty(experts, width))
+        super().__init__(width, experts, active)
+        self.scale, self.rate = config.scale, config.bias_rate
         self.register_buffer("bias", torch.zeros(experts))
-        self.register_buffer("load", torch.zeros(experts), persistent=False)
 
     def forward(self, x: Tensor) -> Routing:
         """Route tokens (N, W)."""
         scores = linear(x.float(), self.weight.float()).sigmoid()  # (N, E)
         choice = (scores + self.bias).topk(self.active, dim=-1).indices
         share = scores.gather(-1, choice)
-        load = _load(choice, len(self.weight))
-        if self.training:
-            self.load += load
-        return Routing(choice, share / share.sum(-1, keepdim=True) * self.scale, load)
+        self.choice = choice
+        return Routing(
+            choice, share / share.sum(-1, keepdim=True) * self.scale, _load(choice, len(self.bias))
+        )
 
-    def balance_loss(self) -> Tensor:
-        """Zero: balance costs the main loss nothing here."""
-        return self.weight.new_zeros(())
-
-    def update_balance(self, total: Total) -> None:
-        """Move each bias one step towards an even load since the last call, and count anew."""
+    def update_balance(self, total: Total, skip: Tensor | float = 0.0) -> None:
+        """Move each bias one step towards an even load since the last call, and count anew; where ``skip`` is
+        1, only count anew."""
         load = total(self.load)
-        self.bias += self.rate * (load.mean() - load).sign()
-        self.load.zero_()
+        self.bias += (1 - skip) * self.rate * (load.mean() - load).sign()
+        super().update_balance(total, skip)
 
 
 class Experts(nn.Module):
@@ -135,13 +168,13 @@ class MixtureOfExperts(nn.Module):
         flat = x.flatten(0, -2)
         return self.experts(flat, self.router(flat)).view_as(x) + self.shared(x)
 
-    def balance_loss(self) -> Tensor:
-        """The router's loss of the last forward pass, summed over tokens."""
-        return self.router.balance_loss()
+    def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
+        """See :meth:`Router.balance_loss`."""
+        return self.router.balance_loss(uncounted)
 
-    def update_balance(self, total: Total) -> None:
-        """Let the router even out its load after an optimizer step."""
-        self.router.update_balance(total)
+    def update_balance(self, total: Total, skip: Tensor | float = 0.0) -> None:
+        """Let the router even out its load after an optimizer step, or one that was skipped."""
+        self.router.update_balance(total, skip)
 
 
 class _Nothing(nn.Module):
@@ -180,5 +213,9 @@ def _one(share: Tensor) -> float:
     return 1.0
 
 
-def _load(choice: Tensor, experts: int) -> Tensor:
-    return choice.flatten().bincount(minlength=experts)
+def _load(choice: Tensor, experts: int, uncounted: Tensor | None = None) -> Tensor:
+    """(E,) how many of the choices (N, k) each expert has, without those of the ``uncounted`` tokens (N,)."""
+    if uncounted is None:
+        return choice.flatten().bincount(minlength=experts)
+    each = (~uncounted).float().repeat_interleave(choice.shape[1])
+    return torch.zeros(experts, device=choice.device).index_add_(0, choice.flatten(), each)

@@ -121,21 +121,28 @@ class Transformer(nn.Module):
         """Keep only each block's input and compute the rest again backward: less memory, ~1/3 slower."""
         self.recompute = on
 
-    def balance_loss(self) -> Tensor:
-        """Load-balancing loss of the last forward pass, summed over its tokens; 0 for a dense model.
+    def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
+        """Load-balancing loss of the last forward pass, a mean over its tokens; 0 for a dense model.
 
-        Add it to a summed loss before dividing by the count of targets.
+        Every objective calls it once for each forward pass that is learnt from, and adds it times its count
+        of targets to the summed loss: routers count their load here, so that passes which only measure (a
+        reference, a sample) do not move them.
+
+        Args:
+            uncounted: (B, T), true where a token is no text to balance for, such as padding; by default none.
         """
-        losses = [mixture.balance_loss() for mixture in self._mixtures()]
+        flat = None if uncounted is None else uncounted.flatten()
+        losses = [mixture.balance_loss(flat) for mixture in self._mixtures()]
         return torch.stack(losses).sum() if losses else next(self.parameters()).new_zeros(())
 
-    def update_balance(self, total: Total = lambda load: load) -> None:
+    def update_balance(self, total: Total = lambda load: load, skip: Tensor | float = 0.0) -> None:
         """Move the routing biases of loss-free balancing; called once after each optimizer step.
 
-        ``total`` sums the load of the experts over all processes, so that all move alike.
+        ``total`` sums the load of the experts over all processes, so that all move alike. After a step that
+        was skipped ``skip`` is 1: its load is forgotten, and nothing moves.
         """
         for mixture in self._mixtures():
-            mixture.update_balance(total)
+            mixture.update_balance(total, skip)
 
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]

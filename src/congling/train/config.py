@@ -3,14 +3,30 @@
 Imports no torch, so that ``plan`` and ``--help`` stay quick. Every stage that learns takes this same table.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from congling.core.config import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+BETTER: Mapping[str, Literal["lower", "higher"]] = {
+    "loss": "lower", "perplexity": "lower", "bits_per_character": "lower", "bits_per_byte": "lower",
+    "kl": "lower", "drift": "lower", "divergence": "lower", "repetition": "lower", "length": "lower",
+    "rejected": "lower", "chosen": "higher", "margin": "higher", "accuracy": "higher", "reward": "higher",
+    "ended": "higher", "score": "higher",
+}  # fmt: skip
+"""Which way a held-out number is better; whoever measures another says so here, or it cannot choose."""
 
 
 class AdamWConfig(Config):
@@ -124,7 +140,8 @@ class TrainConfig(Config):
     """Which weights the run gives away: those of the best look at held-out text; or the last, where a text is
     to be learnt by heart and held-out text says nothing."""
     choose: Annotated[str, Field(min_length=1)] = "loss"
-    """Which held-out number says what is best: ``loss``, or another that is measured, such as ``score``."""
+    """Which held-out number says what is best: ``loss``, or another of ``BETTER`` that is measured, such as
+    ``accuracy``."""
     patience: PositiveInt | None = None
     """Looks in a row without a better one after which the run ends early; never when not given."""
     sample_every: PositiveInt | None = None
@@ -141,6 +158,14 @@ class TrainConfig(Config):
         if self.patience is not None and self.hand_on == "last":
             raise ValueError('patience waits for a better checkpoint, which hand_on = "last" does not keep')
         return self
+
+    @field_validator("choose")
+    @classmethod
+    def _direction_is_known(cls, name: str) -> str:
+        if name not in BETTER:
+            known = ", ".join(BETTER)
+            raise ValueError(f"whether more or less of {name!r} is better is not known; it is of {known}")
+        return name
 
     @property
     def tokens_per_step(self) -> int:

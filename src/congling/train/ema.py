@@ -16,10 +16,13 @@ class EMA:
         self.average: dict[str, Tensor] = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after the update of ``step``."""
+    def update(self, step: int, skip: Tensor | float = 0.0) -> None:
+        """Take in the weights after the update of ``step``, or nothing where ``skip`` (scalar) is 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - decay)
+        average, weights = list(self.average.values()), list(self.parameters.values())
+        differences = torch._foreach_sub(weights, average)
+        torch._foreach_mul_(differences, (1 - skip) * (1 - decay))
+        torch._foreach_add_(average, differences)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

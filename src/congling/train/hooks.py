@@ -8,6 +8,7 @@ from typing import Any
 from congling.core.artifact import Artifact
 from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
+from congling.train.config import BETTER
 from congling.train.guard import StopSignals
 from congling.train.loop import Hook, Trainer
 from congling.train.metrics import Metrics
@@ -20,10 +21,6 @@ Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
 """Model to rows with at least ``prompt`` and ``text``."""
 Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Sequence[Finding]]
 """Rows of the metrics and of the samples so far to what is wrong with them."""
-LOWER_IS_BETTER = frozenset(
-    {"loss", "perplexity", "bits_per_character", "bits_per_byte", "kl", "repetition", "length"}
-)
-"""Held-out numbers of which less is better; of every other name (a score, an accuracy) more is."""
 UNITS = {"bits_per_character": "bits/char"}
 """How held-out numbers are called on the terminal; any other by its name."""
 
@@ -68,12 +65,13 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
 
 
 def better(name: str, value: float, best: Mapping[str, float] | None) -> bool:
-    """Whether a finite ``value`` of the number ``name`` beats the best so far; a tie does not."""
+    """Whether a finite ``value`` of the number ``name`` (of ``BETTER``) beats the best so far; a tie does
+    not."""
     if not math.isfinite(value):
         return False
     if best is None:
         return True
-    return value < best[name] if name in LOWER_IS_BETTER else value > best[name]
+    return value < best[name] if BETTER[name] == "lower" else value > best[name]
 
 
 def out_of_patience(trainer: Trainer) -> bool:

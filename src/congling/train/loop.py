@@ -24,12 +24,14 @@ from congling.train.ema import EMA
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
 from congling.train.schedule import learning_rate_factor
+from congling.train.step_balance import StepBalance
 
 Objective = Callable[[Any, Any], Loss]
 """(model, batch) to sums over the batch's targets."""
 Batches = Callable[[int, int, int], list[Any]]
 """(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure
 function (rollouts, which also depend on the weights, aside): to resume is to know the step."""
+AfterUpdate = Callable[[Callable[[Tensor], Tensor], Tensor], None]
 Hook = Callable[["Trainer"], None]
 """Called after every step."""
 
@@ -64,7 +66,7 @@ class Trainer:
         config: TrainConfig,
         backend: Single,
         *,
-        after_update: Callable[[Callable[[Tensor], Tensor]], None] | None = None,
+        after_update: AfterUpdate | None = None,
         before_update: Callable[[dict[str, Tensor]], None] | None = None,
         optimizers: Sequence[Optimizer] | None = None,
         rate: Callable[[int], float] | None = None,
@@ -72,7 +74,8 @@ class Trainer:
     ) -> None:
         """Set up; batches are made ``ahead`` steps in advance.
 
-        ``after_update`` follows each update; it is given what sums a tensor over all processes.
+        ``after_update`` follows each update; it is given what sums a tensor over all processes, and 1 where
+        the update was skipped (on the device, else 0).
         ``before_update`` precedes it; it is given the step's means, and ends the run by raising.
         ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``.
         """
@@ -83,6 +86,7 @@ class Trainer:
         self.optimizers = list(optimizers or built)
         self.rate = rate or (lambda step: learning_rate_factor(config.schedule, step, config.steps))
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
+        self.balance = StepBalance(self.model, backend)
         self.module = backend.wrap(Step(self.model, objective))
         self.step, self.tokens = 0, 0.0
         self.row: dict[str, Any] = {}
@@ -103,13 +107,16 @@ class Trainer:
         torch.manual_seed(_mix(self.config.seed, self.step, self.backend.rank))
         count = self.backend.sum(float(sum(batch.count for batch in micro)))  # of the whole step, all ranks
         sums: dict[str, Tensor] = {}
+        self.balance.begin(micro, count)
         for i, batch in enumerate(micro):
+            self.balance.weigh(batch)
             with self.backend.gradient_sync(self.module, last=i == len(micro) - 1):
                 with self.backend.autocast():
                     loss = self.module(self.backend.place(batch))
                 self.backend.backward(loss.total / count)
             for name, value in loss.metrics.items():
                 sums[name] = sums.get(name, 0.0) + value
+        self.balance.end()
         means = {name: self.backend.sum(value) / count for name, value in sums.items()}
         if self.before_update is not None:
             self.before_update(means)
@@ -131,9 +138,9 @@ class Trainer:
         for parameter in parameters:
             parameter.grad = None
         if self.after_update is not None:
-            self.after_update(self.backend.sum)
+            self.after_update(self.backend.sum, skip)
         if self.ema is not None:
-            self.ema.update(self.step)
+            self.ema.update(self.step, skip)
         return norm, skip
 
     @contextlib.contextmanager

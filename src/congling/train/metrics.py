@@ -135,7 +135,6 @@ def _shown_loss(row: dict[str, Any], unit: str) -> str:
 
 def _fetched(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """All values of all rows as numbers, in one transfer from the device."""
-    names = list(rows[0])
     tensors = [
         value.detach().double().reshape(())
         for row in rows
@@ -144,6 +143,6 @@ def _fetched(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     ]
     numbers = iter(torch.stack(tensors).tolist() if tensors else [])
     return [
-        {name: next(numbers) if isinstance(row[name], Tensor) else float(row[name]) for name in names}
+        {name: next(numbers) if isinstance(value, Tensor) else float(value) for name, value in row.items()}
         for row in rows
     ]

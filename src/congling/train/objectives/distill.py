@@ -53,7 +53,7 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
             truth=truth,
         )  # fmt: skip
         metrics = {"loss": nats.detach(), "divergence": divergence.detach()}
-        return Loss(total + model.balance_loss(), metrics)
+        return Loss(total + batch.count * model.balance_loss(batch.uncounted), metrics)
 
     return objective
 

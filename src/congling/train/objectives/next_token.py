@@ -24,8 +24,8 @@ class LanguageModel(Protocol):
         """The layer behind the scores, asked for where there is no such matrix."""
         ...
 
-    def balance_loss(self) -> Tensor:
-        """Summed over the tokens of the last forward pass; 0 for a dense model."""
+    def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
+        """Mean over the tokens of the last forward pass but the ``uncounted``; 0 for a dense model."""
         ...
 
 
@@ -42,4 +42,4 @@ def next_token(model: LanguageModel, batch: Any) -> Loss:
         nats = cross_entropy_sum(hidden, weight, batch.targets, batch.weights)
     else:
         nats = scored_cross_entropy_sum(hidden, model.output_layer(), batch.targets, batch.weights)
-    return Loss(nats + model.balance_loss(), {"loss": nats.detach()})
+    return Loss(nats + batch.count * model.balance_loss(batch.uncounted), {"loss": nats.detach()})

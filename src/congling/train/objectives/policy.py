@@ -76,7 +76,9 @@ class Policy:
             losses = losses + config.value * worth
             metrics["value_loss"] = (each * worth.detach()).sum()
         total = (weights * losses).sum()
-        return Loss(total + model.balance_loss(), {"loss": total.detach()} | metrics)
+        return Loss(
+            total + batch.count * model.balance_loss(batch.uncounted), {"loss": total.detach()} | metrics
+        )
 
 
 def _worth(model: Any, found: Scored, batch: Any, config: PPOConfig) -> Tensor:

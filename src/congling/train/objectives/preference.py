@@ -93,7 +93,7 @@ class _Pairs:
         losses, margins = pair_losses(self.config, found, lengths, reference)
         start = found.detach() if reference is None else found.detach() - reference
         return Loss(
-            losses.sum() + model.balance_loss(),
+            losses.sum() + batch.count * model.balance_loss(batch.uncounted),
             {
                 "loss": losses.sum().detach(),
                 "margin": margins.sum().detach(),
@@ -116,7 +116,7 @@ class _Rated:
         moved = gains[:count].detach()
         good = batch.good.to(moved.dtype)
         return Loss(
-            losses.sum() + model.balance_loss(),
+            losses.sum() + batch.count * model.balance_loss(batch.uncounted),
             {
                 "loss": losses.sum().detach(),
                 "accuracy": ((moved > 0) == batch.good).float().sum(),

@@ -43,7 +43,7 @@ class BradleyTerry:
         found = rewards(model, batch)
         losses, margins = pair_loss(found, self.centre), (found[0::2] - found[1::2]).detach()
         return Loss(
-            losses.sum() + model.balance_loss(),
+            losses.sum() + batch.count * model.balance_loss(batch.uncounted),
             {
                 "loss": losses.sum().detach(),
                 "margin": margins.sum(),
