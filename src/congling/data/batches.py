@@ -5,6 +5,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Batch:
     """(B, T) int64, equal within a document; attention stays inside. None means one document a row."""
     count: float = 0.0
     """Sum of the weights: what a summed loss is divided by, once, over the whole step."""
-    uncounted: np.ndarray | None = None
+    uncounted: Any = None
     """(B, T) bool: places that a mixture's routers need not balance, such as padding; None means none."""
 
     @property

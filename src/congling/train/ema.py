@@ -19,7 +19,8 @@ class EMA:
     def update(self, step: int, skip: Tensor | float = 0.0) -> None:
         """Take in the weights after the update of ``step``, or nothing where ``skip`` (scalar) is 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        average, weights = list(self.average.values()), list(self.parameters.values())
+        average: list[Tensor] = list(self.average.values())
+        weights: list[Tensor] = list(self.parameters.values())
         differences = torch._foreach_sub(weights, average)
         torch._foreach_mul_(differences, (1 - skip) * (1 - decay))
         torch._foreach_add_(average, differences)
