@@ -176,3 +176,51 @@ def test_the_embedded_corpus_knows_its_floor(tmp_path: Path) -> None:
     summary = corpus.summary(tmp_path / "out")
     assert summary["splits"]["validation"]["documents"] > 0
     assert 0 < summary["entropy_floor"]["bits_per_character"] < summary["reference_lines"]["bigram"]
+
+
+def test_a_third_split_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
+    source = str(lines_file(tmp_path, 40))
+    corpus.make(DataConfig(sources=(source,), split=SplitConfig(validation=0.2)), tmp_path / "two")
+    made = corpus.make(
+        DataConfig(sources=(source,), split=SplitConfig(validation=0.1, test=0.1)), tmp_path / "three"
+    )
+    assert made.facts["documents"] == {"train": 32, "validation": 4, "test": 4}
+    assert ids(tmp_path / "three", "train") == ids(tmp_path / "two", "train")
+    held = ids(tmp_path / "three", "validation") + ids(tmp_path / "three", "test")
+    assert sorted(held) == sorted(ids(tmp_path / "two", "validation"))
+    assert (corpus.held_out(tmp_path / "two"), corpus.held_out(tmp_path / "three")) == ("validation", "test")
+    with pytest.raises(UserError, match="no test split"):
+        ids(tmp_path / "two", "test")
+    two, three = corpus.summary(tmp_path / "two"), corpus.summary(tmp_path / "three")
+    assert "test" not in two["splits"] and "test_reference_lines" not in two
+    characters = [three[key]["characters"] for key in ("reference_lines", "test_reference_lines")]
+    assert characters == [three["splits"][split]["characters"] for split in ("validation", "test")]
+
+
+def test_what_is_tested_is_neither_learnt_nor_chosen_by(tmp_path: Path) -> None:
+    """A near copy of a test document is dropped from validation and from training, with its reason."""
+    long = "".join(chr(0x4E00 + (i * i * 7 + 3 * i) % 3000) for i in range(400))
+    others = ["".join(chr(0x5E00 + (i * 31 + k * 1009) % 2000) for i in range(300)) for k in range(6)]
+    rows = [*others, long[:-1] + "甲", long[1:] + "乙", long]  # training, validation, test
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps({"text": text}) for text in (*rows[:3], rows[6], *rows[3:6], rows[7])
+                              ) + "\n" + json.dumps({"text": long}), encoding="utf-8")  # fmt: skip
+    split = SplitConfig(validation=2, test=1, order="last")
+    corpus.make(DataConfig(sources=(str(file),), split=split), tmp_path / "out")
+    assert ids(tmp_path / "out", "test") == ["rows.jsonl:9"]
+    assert ids(tmp_path / "out", "validation") == ["rows.jsonl:7"]
+    assert "rows.jsonl:4" not in ids(tmp_path / "out", "train")
+    dropped = {row["id"]: row["reason"] for row in read_rows(tmp_path / "out" / "dropped.jsonl.zst")}
+    assert dropped == dict.fromkeys(("rows.jsonl:8", "rows.jsonl:4"), "near copy of a test document")
+
+
+def test_a_single_document_is_cut_in_three(tmp_path: Path) -> None:
+    text = "\n".join(f"第{i}段：" + SENTENCES[i % 5] * 3 for i in range(60))
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    config = DataConfig(
+        sources=(str(tmp_path / "book.txt"),), documents="file", split=SplitConfig(validation=0.1, test=0.2)
+    )
+    corpus.make(config, tmp_path / "out")
+    texts = [next(corpus.documents(tmp_path / "out", split)).text for split in corpus.SPLITS]
+    assert "\n".join(texts) == text
+    assert 0.15 < len(texts[2]) / len(text) < 0.25 and 0.05 < len(texts[1]) / len(text) < 0.12

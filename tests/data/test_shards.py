@@ -9,6 +9,7 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data import shards
 from congling.data.document import Document, DocumentWriter, read_documents
+from congling.plan import facts
 from congling.tokenizer import store
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.training import train
@@ -166,3 +167,27 @@ def test_documents_nested_without_end_are_named(tmp_path):
     file.write_bytes(zstandard.compress(b"[" * 100_000 + b"\n"))
     with pytest.raises(UserError, match="damaged"):
         list(read_documents(file))
+
+
+def test_a_test_split_becomes_files_of_its_own_and_is_what_is_scored(inputs, tmp_path):
+    lines = {"uniform": 11.0, "unigram": 8.0, "bigram": 6.0}
+    with artifact.writing(tmp_path / "documents", "documents") as folder:
+        for split, texts in (("train", TRAIN), ("validation", HELD_OUT), ("test", ["露结为霜"])):
+            with DocumentWriter(folder / f"{split}.jsonl.zst") as writer:
+                for number, text in enumerate(texts):
+                    writer.write(Document(text, f"{split}:{number}"))
+        summary = {"reference_lines": LINES, "test_reference_lines": lines}
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    shards.write(tmp_path / "documents", inputs / "tokenizer", tmp_path / "shards")
+    opened = shards.open_shards(tmp_path / "shards", verify=True)
+    assert opened.scored == "test" and opened["test"].characters.tolist() == [4]
+    found = facts.facts_of_shards(opened)
+    assert (found.test_documents, found.test_tokens) == (1, len(opened["test"].tokens))
+    assert (found.reference_lines, found.test_reference_lines) == (LINES, lines)
+    assert facts.reference_lines(opened.summary, "test") == lines
+    assert facts.reference_lines(opened.summary, "train") == {}
+
+
+def test_without_one_validation_is_scored(written):
+    opened = shards.open_shards(written)
+    assert opened.scored == "validation" and set(opened.splits) == {"train", "validation"}

@@ -14,7 +14,13 @@ from congling.core import artifact
 from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.data.inspection import inspect
+from congling.data.shards import open_shards
+from congling.evals.loss import evaluate
+from congling.infer.checkpoints import load_checkpoint
+from congling.plan import record
+from congling.plan.facts import reference_lines
 from congling.plan.recipe import Recipe, read
+from congling.stages import eval as evaluation
 from congling.stages import explain, train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -74,10 +80,30 @@ def test_every_recipe_runs(name: str, tmp_path: Path) -> None:
     assert made.prompts == asked.samples
     assert made.evaluation is not None and made.evaluation.loss.tokens > 0
     assert {"uniform", "unigram", "bigram"} <= made.evaluation.lines.keys()
-    assert made.report.is_file() and made.report.with_suffix(".md").is_file()
+    report = made.report.with_suffix(".md").read_text(encoding="utf-8")
+    assert made.report.is_file() and "bits per character, held-out (test)" in report
     for kind in ("documents", "tokenizer", "shards"):
         assert artifact.exists(tmp_path / "out" / kind)
     assert (tmp_path / "out" / "run" / "LATEST").is_file()
+
+
+def test_training_looks_at_validation_and_the_end_is_scored_on_test(tmp_path: Path) -> None:
+    made = train.run(recipe("hlm", tmp_path), tmp_path / "out", force=True)
+    shards = open_shards(tmp_path / "out" / "shards")
+    assert made.evaluation is not None and made.evaluation.split == "test"
+    assert made.evaluation.loss.characters == shards["test"].characters.sum()
+    assert made.evaluation.lines == reference_lines(shards.summary, "test")
+    run = record.read(tmp_path / "out" / "run")
+    assert run.results["held_out"]["split"] == run.scored == "test"
+    assert run.scored_lines == made.evaluation.lines != run.reference_lines
+    loaded = load_checkpoint(tmp_path / "out")
+    look = evaluate(loaded.model, shards["validation"], context=32, rows=2, overlap=0)
+    assert run.held_out[-1].bits_per_character == pytest.approx(look.bits_per_character, rel=1e-3)
+    other = evaluation.run(tmp_path / "out", split="validation", copying=False)
+    assert other.loss.characters == shards["validation"].characters.sum()
+    assert record.read(tmp_path / "out" / "run").results["held_out"]["split"] == "test"
+    with pytest.raises(UserError, match="unknown split"):
+        evaluation.run(tmp_path / "out", split="tests")
 
 
 def test_a_recipe_runs_on_its_own_text(corpora: Path, tmp_path: Path) -> None:

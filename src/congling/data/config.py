@@ -15,11 +15,14 @@ DocumentChoice = Literal["auto", "file", "line", "paragraph", "chapter", "pieces
 
 
 class SplitConfig(Config):
-    """Which documents are held out for validation."""
+    """Which documents are held out: for choosing between settings and steps, and for the final score."""
 
     validation: Annotated[float | int, Field(gt=0)] = 0.1
     """Below 1 a share of the documents, otherwise their number; of fewer than ten at random a share of the
     characters, as near as whole documents come."""
+    test: Annotated[float | int, Field(ge=0)] = 0
+    """The same of a part that nothing is chosen by: it is taken first, and the final score is measured on
+    it. With 0 there is none, and the score is that of the validation documents."""
     order: Literal["random", "last"] = "random"
     """``last`` holds out the end of the corpus: the last chapters of a book."""
     seed: int = 0
@@ -28,8 +31,9 @@ class SplitConfig(Config):
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitConfig":
-        if self.validation >= 1 and self.validation != int(self.validation):
-            raise ValueError("validation is a share below 1 or a whole number of documents")
+        for name in ("validation", "test"):
+            if (wanted := getattr(self, name)) >= 1 and wanted != int(wanted):
+                raise ValueError(f"{name} is a share below 1 or a whole number of documents")
         return self
 
 
@@ -61,7 +65,7 @@ class DataConfig(Config):
     largest_record: Annotated[Amount, Field(ge=1000)] = 16_000_000
     """A record of more bytes is skipped and named, so that one line cannot fill the memory."""
     deduplicate: bool = True
-    """Drop documents equal to an earlier one, and training documents that overlap a validation document."""
+    """Drop documents equal to an earlier one, and training documents that overlap a held-out document."""
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of common 13-character sequences from which a training document counts as a near copy."""
     split: SplitConfig = SplitConfig()

@@ -1,38 +1,33 @@
 """From sources to a finished documents directory, in passes that each stream::
 
-sources ─read→ ─clean→ ─drop equal→ spool ─hold out→ validation.jsonl.zst
-                                      └──── drop near copies of validation → train.jsonl.zst
+sources ─read→ ─clean→ ─drop equal→ spool ─hold out, drop near copies→ a file for each split
 whatever is dropped → dropped.jsonl.zst, each with its reason;  all counts → summary.json
     every problem met while reading → problems.jsonl
 """
 
-import dataclasses
 import json
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
-
-import numpy as np
+from typing import IO, Any
 
 from congling.core.artifact import Artifact, opened, write_text, writing
 from congling.core.errors import UserError
-from congling.core.progress import track
-from congling.data import script, statistics
+from congling.data import statistics
 from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
-from congling.data.dedup import Overlap, content_hash
+from congling.data.dedup import content_hash
 from congling.data.document import Document, DocumentWriter, read_documents
 from congling.data.findings import Findings, Problem
 from congling.data.segment import cut
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources.reading import read
-from congling.data.split import cut_last_part, hold_out
+from congling.data.split_files import SPLITS, Dropped, Split, SplitWriter, divide, file_of, scored_split
 
 KIND = "documents"
-Split = Literal["train", "validation"]
+LINES: dict[Split, str] = {"validation": "reference_lines", "test": "test_reference_lines"}
+"""Keys of the summary: what simple models of the training text need for each held-out split."""
 SUMMARY = "summary.json"
 PROBLEMS = "problems.jsonl"
 MOST_PROBLEMS = 100_000  # lines of problems.jsonl; the summary counts the rest
@@ -42,7 +37,7 @@ _SPOOL = "all.jsonl.zst"
 def make(config: DataConfig, out: Path | str, *, overwrite: bool = False) -> Artifact:
     """Read, clean, deduplicate and split a corpus; write it as a directory of kind ``documents``.
 
-    Memory stays bounded: by the largest document, one hash a document, and the validation text.
+    Memory stays bounded: by the largest document, one hash a document, and the held-out text.
 
     Raises:
         UserError: a source cannot be read, or holds no text; or ``out`` exists and is not to be replaced.
@@ -69,11 +64,12 @@ def build(config: DataConfig, folder: Path, *, at_most: int | None = None) -> di
     ):
         findings = Findings(sink=_logged(log))
         intake = _take_in(config, findings, dropped, folder, at_most)
-        train, validation = _divide(config, findings, intake, dropped, folder)
+        spool = folder / _SPOOL
+        splits = divide(spool, intake.hashes, intake.lengths, config, findings, dropped)
     (folder / _SPOOL).unlink()
     if not findings.counts:
         (folder / PROBLEMS).unlink()
-    result = _summary(config, findings, dropped, train, validation, folder)
+    result = _summary(config, findings, dropped, splits, folder)
     write_text(folder / SUMMARY, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     return result
 
@@ -82,10 +78,29 @@ def documents(path: Path | str, split: Split) -> Iterator[Document]:
     """Yield the documents of one split of a finished directory.
 
     Raises:
+        UserError: the directory is missing, unfinished or damaged, or has no such split.
+    """
+    artifact = opened(path, KIND)
+    if split not in splits_of(artifact):
+        hint = "make the documents again with data.split.test"
+        raise UserError(f"these documents have no {split} split", where=path, hint=hint)
+    return read_documents(artifact.path / f"{split}.jsonl.zst")
+
+
+def splits_of(artifact: Artifact) -> tuple[Split, ...]:
+    """The splits that a documents directory holds; the test split is there only where it was asked for."""
+    return tuple(split for split in SPLITS if split != "test" or file_of(split) in artifact.files)
+
+
+def held_out(path: Path | str) -> Split:
+    """The split of a finished directory that final scores are measured on, see :func:`scored_split`.
+
+    Raises:
         UserError: the directory is missing, unfinished or damaged.
     """
     artifact = opened(path, KIND)
-    return read_documents(artifact.path / f"{split}.jsonl.zst")
+    counts = {split: next(documents(path, split), None) is not None for split in splits_of(artifact)}
+    return scored_split(counts)
 
 
 def summary(path: Path | str) -> dict[str, Any]:
@@ -109,19 +124,6 @@ def _logged(log: IO[str]) -> Callable[[Problem], None]:
             log.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
 
     return write
-
-
-class Dropped(DocumentWriter):
-    """The file of documents that were left out, counted by reason."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.reasons: Counter[str] = Counter()
-
-    def drop(self, document: Document, reason: str, **details: Any) -> None:
-        """Write one document with the reason it was left out for."""
-        self.reasons[reason] += 1
-        self.write(document, reason=reason, **details)
 
 
 @dataclass(slots=True)
@@ -194,112 +196,19 @@ def _take_in(
     return intake
 
 
-class _SplitWriter(DocumentWriter):
-    """One split's file, and the counts of what went into it."""
-
-    def __init__(self, path: Path, *, pairs: bool) -> None:
-        super().__init__(path)
-        self.counts = statistics.CharacterCounts(pairs=pairs)
-        self.lengths = array("L")
-
-    def take(self, document: Document) -> None:
-        """Write and count one document."""
-        self.write(document)
-        self.counts.add(document.text)
-        self.lengths.append(len(document.text))
-
-    def as_json(self) -> dict[str, Any]:
-        """Counts of documents, characters and bytes, lengths, and the script."""
-        self.counts.settle()
-        lengths = np.asarray(self.lengths)
-        return {
-            "documents": self.count,
-            "characters": self.counts.characters,
-            "bytes": self.counts.bytes,
-            "distinct_characters": int((self.counts.counts[: statistics.END] > 0).sum()),
-            "median_characters": int(np.median(lengths)) if self.count else 0,
-            "longest_characters": int(lengths.max()) if self.count else 0,
-            "script": script.describe(self.counts.counts),
-        }
-
-
-def _divide(
-    config: DataConfig, findings: Findings, intake: _Intake, dropped: Dropped, folder: Path
-) -> tuple[_SplitWriter, _SplitWriter]:
-    """Write both splits from the spool; near copies of validation documents are dropped from training."""
-    held = hold_out(intake.hashes, intake.lengths, config.split)
-    if held.note:
-        findings.notes.append(held.note)
-    overlap = Overlap(config.overlap)
-    spool = folder / _SPOOL
-    train = _SplitWriter(folder / "train.jsonl.zst", pairs=True)
-    validation = _SplitWriter(folder / "validation.jsonl.zst", pairs=False)
-    with train, validation:
-        if len(intake.hashes) == 1:
-            _divide_one(next(read_documents(spool)), config, findings, train, validation)
-            return train, validation
-        for document, flag in zip(read_documents(spool), held.flags, strict=True):
-            if flag:
-                validation.take(document)
-                if _compared(document, config):
-                    overlap.add(document.text, document.id)
-        overlap.ready()
-        rest = (
-            document for document, flag in zip(read_documents(spool), held.flags, strict=True) if not flag
-        )
-        for document in track(rest, "splitting", total=int((~held.flags).sum())):
-            found = overlap.near_copy(document.text) if _compared(document, config) else None
-            if found:
-                dropped.drop(
-                    document, "near copy of a validation document", of=found[0], share=round(found[1], 3)
-                )
-            else:
-                train.take(document)
-    if not train.count:
-        hint = "the documents are nearly alike; deduplicate=false keeps them all"
-        raise UserError(
-            "every training document is a near copy of a validation document",
-            value=list(config.sources),
-            hint=hint,
-        )
-    return train, validation
-
-
-def _compared(document: Document, config: DataConfig) -> bool:
-    """Whether near copies matter: documents of the generator share its phrases by design."""
-    return config.deduplicate and "bits" not in document.meta
-
-
-def _divide_one(
-    document: Document, config: DataConfig, findings: Findings, train: _SplitWriter, validation: _SplitWriter
-) -> None:
-    head, tail = cut_last_part(document.text, config.split)
-    train.take(dataclasses.replace(document, text=head))
-    if tail:
-        validation.take(dataclasses.replace(document, text=tail, id=f"{document.id}/end"))
-        findings.notes.append(
-            f"a single document: its last {len(tail)} of {len(document.text)} characters are held out"
-        )
-    else:
-        findings.notes.append("the only document is too short to be divided: nothing is held out")
-
-
 def _summary(
     config: DataConfig,
     findings: Findings,
     dropped: Dropped,
-    train: _SplitWriter,
-    validation: _SplitWriter,
+    splits: Mapping[Split, SplitWriter],
     folder: Path,
 ) -> dict[str, Any]:
     """Everything ``summary.json`` says."""
-    texts = (document.text for document in read_documents(folder / "validation.jsonl.zst"))
-    lines = statistics.reference_lines(train.counts, texts)
     result = {
         "sources": list(config.sources),
-        "splits": {"train": train.as_json(), "validation": validation.as_json()},
+        "splits": {split: splits[split].as_json() for split in SPLITS if split in splits},
         "dropped": dict(dropped.reasons),
-        "reference_lines": lines.as_json() if lines else None,
+        **{key: _lines(splits["train"], folder, split) for split, key in LINES.items() if split in splits},
         **findings.as_json(),
     }
     if config.sources == (SMALL_WORLD,):
@@ -309,3 +218,10 @@ def _summary(
             entropy_floor(config.smallworld or SmallWorldConfig.model_validate({}))
         )
     return result
+
+
+def _lines(train: SplitWriter, folder: Path, split: Split) -> dict[str, Any] | None:
+    """Reference lines of one held-out split; ``None`` where it is empty."""
+    texts = (document.text for document in read_documents(folder / file_of(split)))
+    found = statistics.reference_lines(train.counts, texts)
+    return found.as_json() if found else None

@@ -9,6 +9,8 @@
     ├── shards.json                                  vocabulary size, token type, tokenizer, counts …
     └── MANIFEST.json
 
+The files of a third split, ``test``, are there where the documents have one.
+
 Every document is its ids followed by one end-of-text id. Counts of characters and bytes are those of the
 text alone, so bits per character compare across tokenizers.
 """
@@ -26,13 +28,14 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import track
+from congling.data import corpus
 from congling.data.corpus import documents as read
 from congling.data.document import Document
+from congling.data.split_files import SPLITS, scored_split
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.split import safe_chunks
 
-SPLITS = ("train", "validation")
 BATCH_CHARACTERS = 2**20  # text held at a time, a longer document excepted
 CHUNK_CHARACTERS = (
     2**12
@@ -72,6 +75,7 @@ class Shards:
 
     artifact: Artifact
     splits: dict[str, TokenSplit]
+    """The splits that there are: train, validation and, where the documents have one, test."""
     vocab_size: int
     tokenizer_fingerprint: str
     summary: dict[str, Any]
@@ -79,6 +83,11 @@ class Shards:
 
     def __getitem__(self, split: str) -> TokenSplit:
         return self.splits[split]
+
+    @property
+    def scored(self) -> str:
+        """The split that final scores are measured on: test where there is one, else validation."""
+        return scored_split({name: split.documents for name, split in self.splits.items()})
 
 
 def write(
@@ -100,7 +109,10 @@ def write(
     summary = _read_json(parents["documents"].path / "summary.json")
     facts: dict[str, Any] = {}
     with artifact.writing(out, "shards", parents=parents, facts=facts, overwrite=overwrite) as folder:
-        counts = {split: write_split(read(documents, split), encoder, folder, split) for split in SPLITS}
+        counts = {
+            split: write_split(read(documents, split), encoder, folder, split)
+            for split in corpus.splits_of(parents["documents"])
+        }
         if not counts["train"]["tokens"]:
             raise UserError("the documents hold no training text", where=documents)
         content = {
@@ -110,7 +122,9 @@ def write(
             "tokenizer": parents["tokenizer"].fingerprint,
             "splits": counts,
         } | {
-            key: summary[key] for key in ("reference_lines", "entropy_floor") if summary.get(key) is not None
+            key: summary[key]
+            for key in (*corpus.LINES.values(), "entropy_floor")
+            if summary.get(key) is not None
         }
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         (folder / "shards.json").write_text(text, encoding="utf-8")
@@ -201,6 +215,7 @@ def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify:
     splits = {
         name: _open_split(found.path, name, np.dtype(dtype).newbyteorder("<"), eos_id, vocab_size)
         for name in SPLITS
+        if name != "test" or "test.bin" in found.files
     }
     return Shards(found, splits, vocab_size, fingerprint, summary)
 

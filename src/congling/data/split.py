@@ -1,4 +1,9 @@
-"""Which documents to hold out: whole documents, by a seeded hash of their text or from the end."""
+"""Which documents to hold out: whole documents, by a seeded hash of their text or from the end.
+
+::
+
+    order = "last"     │ train ……………………………… │ validation │ test │
+"""
 
 import hashlib
 import itertools
@@ -15,53 +20,73 @@ FEW = 10
 """Documents below which their lengths decide a random split: a tenth of so few may be most of the text."""
 
 
+HELD_OUT = {"validation": "held-out (validation)", "test": "held-out (test)"}
+"""How the splits are called, wherever a number is shown, that nothing is learnt from."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """One flag a document (true = validation), and a sentence when the wish could not be met as it stands."""
+    """Two flags a document, and a sentence for each wish that could not be met as it stands."""
 
     flags: NDArray[np.bool_]
+    """Whether it is held out for validation."""
+    test: NDArray[np.bool_]
+    """Whether it is held out for the final score; never both."""
     note: str = ""
 
 
 def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> HeldOut:
-    """Choose validation documents; at least one, and at least one is left for training.
+    """Choose test documents, then validation documents; one at least is left for training, one to validate.
 
     ``hashes`` are :func:`congling.data.dedup.content_hash` values: the choice depends on the texts and the
     seed, not on file names. ``lengths`` are in characters.
     """
-    total = len(hashes)
-    flags = np.zeros(total, bool)
-    if total < 2:
-        return HeldOut(flags)
-    if total < FEW and config.validation < 1 and config.order == "random":
-        flags[_nearest(_shuffled(hashes, config.seed), lengths, config)] = True
-        return HeldOut(flags)
-    share = config.validation < 1
-    wanted = max(1, round(config.validation * total)) if share else int(config.validation)
-    note = ""
-    if wanted > total // 2:
-        note = f"validation = {config.validation} asks for {wanted} of {total} documents; {total // 2} are"
-        wanted = total // 2
-    order = range(total - 1, -1, -1) if config.order == "last" else _shuffled(hashes, config.seed)
+    total, notes = len(hashes), []
+    flags, test = np.zeros(total, bool), np.zeros(total, bool)
+    order = list(range(total - 1, -1, -1)) if config.order == "last" else _shuffled(hashes, config.seed)
+    if config.test and total == 2:
+        notes.append("two documents are too few for a test document beside one for validation")
+    elif config.test and total > 2:
+        chosen = _chosen("test", config.test, order, lengths, config, notes, left=2)
+        test[chosen] = True
+        order = [index for index in order if not test[index]]
+    if total > 1:
+        flags[_chosen("validation", config.validation, order, lengths, config, notes, left=1)] = True
+    return HeldOut(flags, test, "; ".join(notes))
+
+
+def _chosen(
+    name: str, asked: float, order: Sequence[int], lengths: Sequence[int], config: SplitConfig,
+    notes: list[str], *, left: int,
+) -> list[int]:  # fmt: skip
+    """Numbers of the documents of one split, from those in ``order``; at least ``left`` are left over."""
+    total, share = len(lengths), asked < 1
+    if total < FEW and share and config.order == "random":
+        return _nearest(order, lengths, min(asked * sum(lengths), config.largest), left)
+    wanted = max(1, round(asked * total)) if share else int(asked)
+    if wanted > len(order) // 2:
+        of = f"{len(order)}" if len(order) == total else f"{len(order)} left"
+        notes.append(f"{name} = {asked} asks for {wanted} of {of} documents; {len(order) // 2} are")
+        wanted = len(order) // 2
+    chosen: list[int] = []
     characters = 0
-    for index in list(order)[:wanted]:
+    for index in order[:wanted]:
         if share and characters + lengths[index] > config.largest and characters:
-            note = f"the validation share is limited to {config.largest:,} characters (split.largest)"
+            notes.append(f"the {name} share is limited to {config.largest:,} characters (split.largest)")
             break
-        flags[index] = True
+        chosen.append(index)
         characters += lengths[index]
-    return HeldOut(flags, note)
+    return chosen
 
 
-def _nearest(order: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> list[int]:
-    """Of all choices that hold at most half of the text, one whose length is nearest to the share.
+def _nearest(order: Sequence[int], lengths: Sequence[int], wanted: float, left: int) -> list[int]:
+    """Of all choices that hold at most half of the text, one whose length is nearest to ``wanted``.
 
     The earliest in ``order`` among equals. There is always one, the shortest document alone.
     """
-    total = sum(lengths)
-    wanted = min(config.validation * total, config.largest)
+    total = sum(lengths[index] for index in order)
     choices = itertools.chain.from_iterable(
-        itertools.combinations(order, count) for count in range(1, len(order))
+        itertools.combinations(order, count) for count in range(1, len(order) + 1 - left)
     )
     sizes = ((sum(lengths[index] for index in choice), choice) for choice in choices)
     allowed = ((abs(size - wanted), choice) for size, choice in sizes if 2 * size <= total)

@@ -100,7 +100,8 @@ class ReferenceLines:
     uniform: float
     unigram: float
     bigram: float
-    validation_characters: int
+    characters: int
+    """Of the validation text."""
     unseen: float
     """Share of the validation characters that never occur in the training text."""
     bigram_characters: int

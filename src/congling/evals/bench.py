@@ -4,8 +4,8 @@
 
     --data FILE ─┬─ texts ──────── drawn by a seed ── not among the training documents ─ held-out texts
                  └─ questions ───── drawn by a seed ─ (choice)
-    RUN/../documents ─┬─ validation ─ held-out texts, where no file is given
-                      └─ train ────── what may have been learnt by heart
+    RUN/../documents ─┬─ test, else validation ─ held-out texts, where no file is given
+                      └─ train ───────────────── what may have been learnt by heart
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +64,9 @@ class Bench:
             UserError: a file cannot be read, there are neither files nor documents, or all were trained on.
         """
         if not self.files:
-            found: Iterable[Document] = corpus.documents(self._known(), "validation")
+            split = corpus.held_out(self._known())
+            found: Iterable[Document] = corpus.documents(self._known(), split)
+            self.note(f"held-out texts are those of the {split} split")
         else:
             config = DataConfig(sources=tuple(self.files))
             found = self._unseen(_texts(config, self.findings, self.by))
@@ -93,6 +95,11 @@ class Bench:
             return {}
         config = artifact.opened(self.documents, corpus.KIND).facts.get("config", {})
         return dict(config.get("smallworld") or {}) if config.get("sources") == [SMALL_WORLD] else {}
+
+    def note(self, text: str) -> None:
+        """Remember a sentence that is to stand below the scores, once."""
+        if text not in self.findings.notes:
+            self.findings.notes.append(text)
 
     def problem(self, kind: str, where: str, reason: str) -> None:
         """Count a case that is left out or changed, and keep the first of its kind by name."""

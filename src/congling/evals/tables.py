@@ -6,6 +6,7 @@ from typing import Any
 
 from congling.core.units import plural
 from congling.data.findings import Findings
+from congling.data.split import HELD_OUT
 from congling.evals.scores import Score
 
 
@@ -64,7 +65,12 @@ def loss_table(loss: Any, lines: dict[str, float], split: str) -> Any:
     from rich.table import Table
 
     table = Table(
-        "model", "bits/character", "bits/byte", "nats/token", "perplexity", title=f"loss on {split} text"
+        "model",
+        "bits/character",
+        "bits/byte",
+        "nats/token",
+        "perplexity",
+        title=f"loss on {HELD_OUT.get(split, split)} text",
     )
     for name, value in lines.items():
         table.add_row(f"{name} (reference)", f"{value:.3f}", "", "", "", style="dim")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
@@ -13,10 +13,23 @@ from congling.train.config import TrainConfig
 from congling.transform.config import AdapterConfig
 
 
+def _without_test(data: DataConfig) -> DataConfig:
+    if data.split.test:
+        raise ValueError(
+            "data.split.test is for training from scratch: rows have no test split. Keep questions for the "
+            "final score in a file of their own, and name it to `congling eval --data`"
+        )
+    return data
+
+
+Rows = Annotated[DataConfig, AfterValidator(_without_test)]
+"""What is learnt from, and what is held out of it for validation."""
+
+
 class TuningRecipe(Config):
     """What a person asks for; whatever ``[train]`` leaves open follows from base and data."""
 
-    data: DataConfig
+    data: Rows
     adapter: AdapterConfig | None = None
     """Low-rank factors beside a frozen base; left out, the weights themselves are trained."""
     train: dict[str, Any] = Field(default_factory=dict)
@@ -28,7 +41,7 @@ class TuningRecipe(Config):
 class TuningConfig(Config):
     """All that determines the run, besides the contents of base and data."""
 
-    data: DataConfig
+    data: Rows
     adapter: AdapterConfig | None = None
     train: TrainConfig
 

@@ -20,12 +20,13 @@ def explain(run: RunRecord) -> list[Finding]:
 
 def stuck(run: RunRecord) -> Iterator[Finding]:
     """Held-out loss against the reference lines: what the model has learnt at all."""
-    lines, best = run.reference_lines, run.best
-    if best is None or "unigram" not in lines:
-        return
+    best = run.best
     # The loss of all held-out text where it was measured: during training only a part is scored.
     complete = numeric(mapping(run.results.get("held_out")).get("bits_per_character"))
-    bits = best.bits_per_character if complete is None else complete
+    lines = run.reference_lines if complete is None else run.scored_lines
+    bits = complete if complete is not None or best is None else best.bits_per_character
+    if best is None or bits is None or "unigram" not in lines:
+        return
     trained = training_bits(run)
     if bits > 0.97 * lines["unigram"] and trained is not None and trained < 0.5 * bits:
         yield Finding(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core import machine
+from congling.data.corpus import LINES
 from congling.data.document import Document
 from congling.data.shards import Shards
 from congling.tokenizer.advice import advise_vocab, often
@@ -35,8 +36,12 @@ class CorpusFacts:
     stored_bytes: int = 0
     """Size of the token files on disk."""
     reference_lines: Mapping[str, float] = field(default_factory=dict)
-    """Bits per character of the held-out text by name: uniform, unigram, bigram, and the source's floor
+    """Bits per character of the validation text by name: uniform, unigram, bigram, and the source's floor
     if known."""
+    test_tokens: int = 0
+    test_documents: int = 0
+    test_reference_lines: Mapping[str, float] = field(default_factory=dict)
+    """The same of the test text."""
     estimated: bool = False
     """True when tokens were guessed from characters because there are no shards yet."""
 
@@ -88,16 +93,22 @@ def to_json(facts: CorpusFacts | MachineFacts) -> dict[str, Any]:
     return asdict(facts)
 
 
-def reference_lines(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Reference lines in bits per character, from the summary of a documents or shards directory."""
-    lines, floor = summary.get("reference_lines") or {}, summary.get("entropy_floor") or {}
+def reference_lines(summary: Mapping[str, Any], split: str = "validation") -> dict[str, float]:
+    """Reference lines of a split in bits per character, from the summary of a documents or shards directory.
+
+    Those of training text, which nobody measures, are none at all.
+    """
+    key = next((LINES[one] for one in LINES if one == split), None)
+    if key is None:
+        return {}
+    lines, floor = summary.get(key) or {}, summary.get("entropy_floor") or {}
     found = {name: float(lines[name]) for name in ("uniform", "unigram", "bigram") if name in lines}
     return found | ({"floor": float(floor["bits_per_character"])} if "bits_per_character" in floor else {})
 
 
 def facts_of_shards(shards: Shards) -> CorpusFacts:
     """Corpus facts of a shards directory."""
-    train, validation = shards["train"], shards["validation"]
+    train, validation, test = shards["train"], shards["validation"], shards.splits.get("test")
     lengths = [
         end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)
     ]
@@ -109,8 +120,11 @@ def facts_of_shards(shards: Shards) -> CorpusFacts:
         vocab_size=shards.vocab_size,
         validation_tokens=len(validation.tokens),
         validation_documents=validation.documents,
-        stored_bytes=train.tokens.nbytes + validation.tokens.nbytes,
+        stored_bytes=sum(split.tokens.nbytes for split in shards.splits.values()),
         reference_lines=reference_lines(shards.summary),
+        test_tokens=0 if test is None else len(test.tokens),
+        test_documents=0 if test is None else test.documents,
+        test_reference_lines=reference_lines(shards.summary, "test"),
     )
 
 
@@ -120,11 +134,12 @@ def facts_of_text(
     kind: str = "bpe",
     vocab_size: int | None = None,
     validation: float = 0.1,
+    test: float = 0,
 ) -> CorpusFacts:
     """Corpus facts guessed from text that is not tokenized yet.
 
-    ``kind`` and ``vocab_size`` are the tokenizer's, ``validation`` the share (or number) of documents
-    held out.
+    ``kind`` and ``vocab_size`` are the tokenizer's, ``validation`` and ``test`` the shares (or numbers) of
+    documents held out.
     """
     lengths: list[int] = []
     counts: Counter[str] = Counter()
@@ -136,24 +151,29 @@ def facts_of_text(
     vocab = vocab_size or advise_vocab(total, len(counts), frequent, kind=kind).vocab_size
     wide = sum(count for character, count in counts.items() if character >= "\u2e80")
     per_token = 1.0 if kind == "character" else 1.3 if wide > total / 2 else 3.0
-    share = _held_out_share(validation, len(lengths))
+    tested = _held_out_share(test, len(lengths), len(lengths)) if test and len(lengths) != 2 else 0.0
+    of_test = round(tested * len(lengths))
+    share = _held_out_share(validation, len(lengths), len(lengths) - of_test)
     held_out = round(share * len(lengths))
     tokens = round(total / per_token) + len(lengths)
     return CorpusFacts(
-        characters=round(total * (1 - share)),
-        tokens=max(1, round(tokens * (1 - share))),
-        documents=len(lengths) - held_out,
+        characters=round(total * (1 - share - tested)),
+        tokens=max(1, round(tokens * (1 - share - tested))),
+        documents=len(lengths) - held_out - of_test,
         median_tokens=round(statistics.median(lengths) / per_token) + 1 if lengths else 0,
         vocab_size=vocab,
         validation_tokens=round(tokens * share),
         validation_documents=held_out,
+        test_tokens=round(tokens * tested),
+        test_documents=of_test,
         estimated=True,
     )
 
 
-def _held_out_share(validation: float, documents: int) -> float:
-    """Share that will be held out, as :mod:`congling.data.split` does it: whole documents, at most half."""
+def _held_out_share(asked: float, documents: int, left: int) -> float:
+    """Share that will be held out, as :mod:`congling.data.split` does it: whole documents, at most half of
+    those that are ``left``."""
     if documents < 2:
-        return min(0.5, validation) if validation < 1 else 0.1
-    wanted = max(1, round(validation * documents)) if validation < 1 else int(validation)
-    return min(wanted, documents // 2) / documents
+        return min(0.5, asked) if asked < 1 else 0.1
+    wanted = max(1, round(asked * documents)) if asked < 1 else int(asked)
+    return min(wanted, left // 2) / documents

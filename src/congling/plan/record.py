@@ -75,7 +75,10 @@ class RunRecord:
     results: Mapping[str, Any]
     """Content of ``results.json``: what stages measured after training, by name."""
     reference_lines: Mapping[str, float]
-    """Bits per character by name: uniform, unigram, bigram, and floor where it is known."""
+    """Bits per character by name: uniform, unigram, bigram, and floor where it is known; of the validation
+    text, which is looked at during training."""
+    test_reference_lines: Mapping[str, float] = field(default_factory=dict)
+    """The same of the test text, where there is one."""
     metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """All rows of ``metrics.jsonl`` as they stand there: what a method measures beyond the loss."""
 
@@ -94,6 +97,16 @@ class RunRecord:
             before, last = before + (last if seconds < last else 0.0), seconds
             found[int(step)] = before + seconds
         return found
+
+    @property
+    def scored(self) -> str:
+        """The split of the final score ``results["held_out"]``; before there were two, validation."""
+        return "test" if mapping(self.results.get("held_out")).get("split") == "test" else "validation"
+
+    @property
+    def scored_lines(self) -> Mapping[str, float]:
+        """The reference lines of the text of the final score."""
+        return self.test_reference_lines if self.scored == "test" else self.reference_lines
 
     @property
     def best(self) -> HeldOutRow | None:
@@ -117,7 +130,7 @@ def read(path: Path | str) -> RunRecord:
     plan = _json(path / PLAN_FILE)
     steps = [row for one in metrics if (row := _step(one)) is not None]
     tokens = {row.step: row.tokens for row in steps}
-    known = mapping(mapping(plan.get("corpus")).get("reference_lines"))
+    corpus = mapping(plan.get("corpus"))
     return RunRecord(
         path=path,
         steps=steps,
@@ -128,7 +141,8 @@ def read(path: Path | str) -> RunRecord:
         config=read_toml(path / "config.toml") if (path / "config.toml").is_file() else {},
         plan=plan,
         results=_json(path / RESULTS_FILE),
-        reference_lines={name: value for name in known if (value := numeric(known[name])) is not None},
+        reference_lines=_numbers(corpus.get("reference_lines")),
+        test_reference_lines=_numbers(corpus.get("test_reference_lines")),
         metrics=metrics,
     )
 
@@ -153,6 +167,12 @@ def add_result(path: Path | str, name: str, value: Any) -> None:
 def mapping(value: object) -> Mapping[str, Any]:
     """``value`` if it is a table, else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _numbers(value: object) -> Mapping[str, float]:
+    """The numbers of a table."""
+    known = mapping(value)
+    return {name: number for name in known if (number := numeric(known[name])) is not None}
 
 
 def numeric(value: object) -> float | None:

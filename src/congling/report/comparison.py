@@ -113,6 +113,12 @@ def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
     parts = []
     if not same_tokenizer(sides):
         parts.append("The tokenizers differ, or are not known: only bits a character compare.")
+    splits = {side.split for side in sides if side.bits is not None}
+    if len(splits) == 1:
+        parts.append(f"Held-out losses are those of the {splits.pop()} split.")
+    elif splits:
+        named = ", ".join(f"{side.name} ({side.split})" for side in sides if side.bits is not None)
+        parts.append(f"Held-out losses are of different splits: {named}.")
     if others := [side.name for side in sides[1:] if not same_text(sides[0], side)]:
         parts.append(
             f"The held-out text of {', '.join(others)} is not known to be that of {sides[0].name}: "

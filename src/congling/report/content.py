@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from congling.core.units import show_count, show_seconds
+from congling.data.split import HELD_OUT
 from congling.plan.explain import explain
 from congling.plan.findings import Finding
 from congling.plan.record import RunRecord, Sample, mapping, numeric
@@ -90,7 +91,7 @@ def _tiles(run: RunRecord) -> list[Tile]:
     held_out, best = mapping(run.results.get("held_out")), run.best
     bits = numeric(held_out.get("bits_per_character")) or (best.bits_per_character if best else None)
     if bits is not None:
-        tiles.append(Tile(f"{bits:.3f}", "held-out bits per character"))
+        tiles.append(Tile(f"{bits:.3f}", f"bits per character, {HELD_OUT[run.scored]}"))
     perplexity = numeric(held_out.get("perplexity"))
     if perplexity is not None:
         tiles.append(Tile(f"{perplexity:,.1f}", "perplexity a token"))
@@ -122,14 +123,14 @@ def _charts(run: RunRecord) -> list[Chart]:
     ]
     train = [(row.tokens, row.bits_per_character) for row in run.steps]
     held_out = [(row.tokens, row.bits_per_character) for row in run.held_out]
-    at = run.seconds_at()
+    at, looked_at = run.seconds_at(), HELD_OUT["validation"]
     minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.steps if row.step in at]
     held_minutes = [(at[row.step] / 60, row.bits_per_character) for row in run.held_out if row.step in at]
     return [
         chart(
             "Loss",
             "loss",
-            [Series("training", train, faint=True), Series("held out", held_out, dots=True)],
+            [Series("training", train, faint=True), Series(looked_at, held_out, dots=True)],
             x_label="tokens seen",
             y_label="bits per character",
             references=references,
@@ -137,7 +138,10 @@ def _charts(run: RunRecord) -> list[Chart]:
         chart(
             "Loss over time",
             "loss-time",
-            [Series("training", minutes, faint=True), Series("held out", held_minutes, dots=True)],
+            [
+                Series("training", minutes, faint=True),
+                Series(looked_at, held_minutes, dots=True),
+            ],
             x_label="minutes",
             y_label="bits per character",
             references=references,

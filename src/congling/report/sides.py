@@ -38,6 +38,8 @@ class Side:
     """Held-out loss in nats a token, of the step that is handed on."""
     bits: float | None
     """The same in bits a character."""
+    split: str
+    """The split these losses are of: that of the final score, or validation where there is none."""
     tokenizer: str | None
     """Hash of its tokenizer; None where it is not known."""
     text: frozenset[str]
@@ -68,7 +70,7 @@ def _side(name: str, run: RunRecord) -> Side:
     nats, bits = numeric(held_out.get("nats_per_token")), numeric(held_out.get("bits_per_character"))
     # A loss of texts comes with bits a character; that of a pair is in other units, and counts pairs.
     of_texts = bits is not None or "bits_per_character" in look
-    seconds = run.seconds_at()
+    seconds, split = run.seconds_at(), run.scored if bits is not None else "validation"
     return Side(
         name=name,
         run=run,
@@ -79,8 +81,9 @@ def _side(name: str, run: RunRecord) -> Side:
         seconds=numeric(run.results.get("seconds")) or max(seconds.values(), default=None),
         nats=nats if nats is not None else look.get("loss") if of_texts else None,
         bits=bits if bits is not None else look.get("bits_per_character"),
+        split=split,
         tokenizer=_tokenizer(manifest),
-        text=_text(run, manifest),
+        text=_text(run, manifest, split),
         scores=_scores(run.results)
         | {
             f"held-out {key}": Measured(value)
@@ -154,11 +157,12 @@ def _tokenizer(manifest: Mapping[str, Any]) -> str | None:
     return str(found) if found else None
 
 
-def _text(run: RunRecord, manifest: Mapping[str, Any]) -> frozenset[str]:
+def _text(run: RunRecord, manifest: Mapping[str, Any], split: str) -> frozenset[str]:
     """Names of the held-out text: the inputs it was taken from, its reference lines, its very size."""
     parents, held_out = mapping(manifest.get("parents")), mapping(run.results.get("held_out"))
-    known = [f"{name} {parents[name]}" for name in ("shards", "data") if name in parents]
-    lines = {name: value for name, value in run.reference_lines.items() if name in ("unigram", "bigram")}
+    known = [f"{name} {parents[name]} {split}" for name in ("shards", "data") if name in parents]
+    lines = run.test_reference_lines if split == "test" else run.reference_lines
+    lines = {name: value for name, value in lines.items() if name in ("unigram", "bigram")}
     known += [f"lines {sorted(lines.items())}"] if lines else []
     sizes = numeric(held_out.get("characters")), numeric(held_out.get("bytes"))
     known += [f"size {sizes}"] if None not in sizes else []

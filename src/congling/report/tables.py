@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from congling.core.units import show_bytes, show_seconds
+from congling.data.split import HELD_OUT
 from congling.plan.explain import seconds_per_step
 from congling.plan.record import RunRecord, mapping, numeric
 
@@ -45,14 +46,14 @@ def total_seconds(run: RunRecord) -> float | None:
 def _loss_table(run: RunRecord) -> Table:
     held_out = mapping(run.results.get("held_out"))
     rows: list[tuple[str, ...]] = [
-        (f"{name} (reference)", f"{run.reference_lines[name]:.3f}", "", "", "")
+        (f"{name} (reference)", f"{run.scored_lines[name]:.3f}", "", "", "")
         for name in REFERENCES
-        if name in run.reference_lines
+        if name in run.scored_lines
     ]
     if run.best is not None:
         rows.append(
             (
-                f"best during training, step {run.best.step:,}",
+                f"best during training ({HELD_OUT['validation']}), step {run.best.step:,}",
                 f"{run.best.bits_per_character:.3f}",
                 *(_number(run.best.values.get(name)) for name in ("bits_per_byte", "loss", "perplexity")),
             )
@@ -60,7 +61,7 @@ def _loss_table(run: RunRecord) -> Table:
     if held_out:
         rows.append(
             (
-                "this model, every held-out token",
+                f"this model, every token ({HELD_OUT[run.scored]})",
                 *(
                     _number(held_out.get(name))
                     for name in ("bits_per_character", "bits_per_byte", "nats_per_token", "perplexity")
@@ -168,8 +169,13 @@ def _corpus_table(run: RunRecord) -> Table:
         "documents": "training documents",
         "median_tokens": "tokens of the median document",
         "vocab_size": "vocabulary",
-        "validation_tokens": "held-out tokens",
-        "validation_documents": "held-out documents",
+        "validation_tokens": "held-out tokens (validation)",
+        "validation_documents": "held-out documents (validation)",
+        **(
+            {"test_tokens": "held-out tokens (test)", "test_documents": "held-out documents (test)"}
+            if numeric(corpus.get("test_documents"))
+            else {}
+        ),
     }
     rows = [
         (label, f"{value:,.0f}")

@@ -208,7 +208,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 def show_result(summary: dict[str, Any], console: Console) -> None:
-    """Print the counts of both splits, the reference lines, what was dropped, and every note."""
+    """Print the counts of all splits, the reference lines, what was dropped, and every note."""
     headings = ("split", "documents", "characters", "bytes", "distinct", "median", "longest", "script")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
@@ -218,12 +218,13 @@ def show_result(summary: dict[str, Any], console: Console) -> None:
         counts = (f"{split['documents']:,}", f"{split['characters']:,}", show_bytes(split["bytes"]))
         table.add_row(name, *counts, *(f"{split[key]:,}" for key in keys), split["script"]["guess"])
     console.print(table)
-    lines = summary["reference_lines"]
-    if lines:
+    for split, key in corpus.LINES.items():
+        if not (lines := summary.get(key)):
+            continue
         values = ", ".join(f"{name} {lines[name]:.2f}" for name in ("uniform", "unigram", "bigram"))
         floor = summary.get("entropy_floor")
         known = f", the generator's own entropy {floor['bits_per_character']:.2f}" if floor else ""
-        say(console, f"bits/character of the validation text: {values}{known}")
+        say(console, f"bits/character of the {split} text: {values}{known}")
     for reason, count in summary["dropped"].items():
         say(console, f"dropped {count:,}: {reason}")
     counts = summary["problems"]["counts"]

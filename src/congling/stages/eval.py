@@ -36,6 +36,8 @@ SCORES = "scores"
 class Evaluation:
     """What was measured."""
 
+    split: str
+    """Of which split the loss is."""
     loss: "LossReport"
     lines: dict[str, float]
     """Reference lines in bits per character, by name."""
@@ -54,7 +56,10 @@ def command(
     documents: Annotated[
         Path | None, typer.Option(help="Documents, to measure copying; by default beside the run.")
     ] = None,
-    split: Annotated[str, typer.Option(help="validation or train.")] = "validation",
+    split: Annotated[
+        str | None,
+        typer.Option(help="test, validation or train; by default test where there is one, else validation."),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(help="Window in tokens; by default the model's context.")
     ] = None,
@@ -99,7 +104,7 @@ def command(
             limit_tokens=limit_tokens,
             copying=copying,
         )
-        console.print(table(found, split))
+        console.print(table(found))
         return
     if tasks.strip() == "list":
         console.print(_listed())
@@ -198,12 +203,14 @@ def run(
     shards: Path | str | None = None,
     *,
     documents: Path | str | None = None,
-    split: str = "validation",
+    split: str | None = None,
     context: int | None = None,
     limit_tokens: int | None = None,
     copying: bool = True,
 ) -> Evaluation:
-    """Score one split; a whole validation split of a run is remembered in its ``results.json``.
+    """Score one split; the whole split of the final score is remembered in the run's ``results.json``.
+
+    That is the test split where there is one, else the validation split, and the default.
 
     ``shards`` and ``documents`` are looked for beside the run when not given. Without documents copying is
     not measured.
@@ -211,33 +218,34 @@ def run(
     Raises:
         UserError: no model or no shards, or they do not belong together.
     """
-    from congling.data.shards import SPLITS, open_shards
+    from congling.data.shards import open_shards
     from congling.evals.loss import evaluate
     from congling.infer.checkpoints import load_checkpoint
     from congling.plan import record
     from congling.plan.facts import reference_lines
 
-    if split not in SPLITS:
-        raise UserError("unknown split", value=split, hint=f"one of {', '.join(SPLITS)}")
     loaded = load_checkpoint(model)
     place = shards if shards is not None else _beside(loaded.checkpoint.path, "shards")
     if place is None:
         raise UserError("no shards beside the run", value=str(model), hint="name them with --shards")
     opened = open_shards(place, tokenizer=loaded.tokenizer)
-    loss = evaluate(loaded.model, opened[split], context=context, limit_tokens=limit_tokens)
-    lines = reference_lines(opened.summary) if split == "validation" else {}
+    name = opened.scored if split is None else next((one for one in opened.splits if one == split), None)
+    if name is None:
+        raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
+    loss = evaluate(loaded.model, opened[name], context=context, limit_tokens=limit_tokens)
+    lines = reference_lines(opened.summary, name)
     texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
     rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
     own = loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint  # not some other text's
-    if own and (folder / "metrics.jsonl").is_file() and split == "validation" and limit_tokens is None:
-        record.add_result(folder, "held_out", loss.to_json())
+    if own and (folder / "metrics.jsonl").is_file() and name == opened.scored and limit_tokens is None:
+        record.add_result(folder, "held_out", loss.to_json() | {"split": name})
         if copied is not None:
             record.add_result(folder, "copying", copied.to_json())
         if rules is not None:
             record.add_result(folder, "rules", rules.to_json())
-    return Evaluation(loss, lines, copied, rules)
+    return Evaluation(name, loss, lines, copied, rules)
 
 
 def _copying(
@@ -251,7 +259,7 @@ def _copying(
     def training() -> Iterator[str]:
         return (document.text for document in read(documents, "train"))
 
-    split = shards["validation"] if shards["validation"].documents else shards["train"]
+    split = shards[shards.scored] if shards[shards.scored].documents else shards["train"]
     prompts = beginnings(split, loaded.tokenizer, documents=samples, tokens=8)
     return copy_report(_written(loaded, prompts, tokens), training())
 
@@ -287,11 +295,11 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
     return next((place for place in places if artifact.exists(place)), None)
 
 
-def table(found: Evaluation, split: str) -> Any:
+def table(found: Evaluation) -> Any:
     """The loss beside the reference lines, as a table for the terminal."""
     from congling.evals.tables import loss_table
 
-    table = loss_table(found.loss, found.lines, split)
+    table = loss_table(found.loss, found.lines, found.split)
     if found.copying is not None:
         table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
     if found.copying is not None and found.copying.longest:

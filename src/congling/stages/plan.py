@@ -89,6 +89,7 @@ def _guess(recipe: "Recipe") -> "facts.CorpusFacts":
         kind=recipe.tokenizer.kind,
         vocab_size=recipe.tokenizer.vocab_size,
         validation=recipe.data.split.validation,
+        test=recipe.data.split.test,
     )
     if not found.characters:
         raise UserError("the texts hold no characters to train on", value=list(recipe.data.sources))

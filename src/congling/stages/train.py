@@ -112,7 +112,7 @@ def run(
     pretrain.begin_or_go_on(
         recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show_brief(plan, console)
     )
-    found = evaluation.run(out) if len(inputs.shards["validation"].tokens) else None
+    found = evaluation.run(out) if len(inputs.shards[inputs.shards.scored].tokens) else None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
         record.add_result(out / "run", "seconds", time.monotonic() - started)
         record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
@@ -152,7 +152,7 @@ def _show_end(made: Trained, console: Console, elapsed: float) -> None:
     """Print the loss, what is wrong with it, a text, and what to do next."""
     place = shlex.quote(str(made.out))
     if made.evaluation is not None:
-        console.print(evaluation.table(made.evaluation, "validation"))
+        console.print(evaluation.table(made.evaluation))
     _show_findings(made.out, f"congling explain {place}", console)
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
