@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "activation": ({"hidden_act": "relu"}, "hidden_act.*relu"),
     "biases of the MLP": ({"mlp_bias": True}, "mlp_bias"),
     "rotary kind": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn.*\n.*linear"),
-    "older rotary kind": ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
+    "older rotary kind": ({"rope_scaling": {"type": "su", "factor": 4.0}}, "su"),
     "rotary kind of transformers 5": ({"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
     "rotary table": ({"rope_scaling": "linear"}, "rope_scaling"),
     "rotary factor": ({"rope_scaling": {"rope_type": "linear"}}, "factor"),

@@ -28,6 +28,8 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
     linear = {"scaling": {"kind": "linear", "factor": 2.0}}
     shares_keys = {"heads": 4, "kv_heads": 2, "head_width": 16}
     softmax = {"kind": "softmax", "normalise": False, "scale": 2.0}
+    multiplied = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "logits_scaling": 0.5}
+    after = {"qk_norm_after_rope": True}
     llama3 = {"kind": "llama3", "factor": 8.0, "original_context": 1024}
     return {
         "llama": ("llama", llama),
@@ -50,6 +52,32 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "baichuan, 2 layers": ("refact", families.baichuan(**_SIZES, heads=4)),
         "olmo2": ("olmo2", families.olmo2(**_SIZES, heads=4, kv_heads=2)),
         "olmo2, linear scaling": ("olmo2", _with(families.olmo2(**_SIZES), positions=linear)),
+        "granite": ("granite", _with(llama.replace(**multiplied), attention={"attention_multiplier": 0.1})),
+        "granite, biases": (
+            "granite",
+            _with(llama.replace(**multiplied, tied=False), attention={"bias": True, "output_bias": False}),
+        ),
+        "granite, wide heads": (
+            "granite", families.llama(**_SIZES, heads=4, head_width=32).replace(**multiplied),
+        ),
+        "granite, llama3 scaling": (
+            "granite", _with(llama.replace(**multiplied), positions={"scaling": llama3}),
+        ),
+        "smollm3": (
+            "smollm3", _with(llama.replace(layers=5), positions={"no_rope_layers": (1, 1, 1, 0, 1)}),
+        ),
+        "smollm3, linear scaling": (
+            "smollm3",
+            _with(
+                families.llama(**_SIZES | {"layers": 4}, heads=4, head_width=32),
+                attention={"bias": True, "output_bias": False},
+                positions=linear | {"no_rope_layers": (1, 1, 1, 0)},
+            ),
+        ),
+        "hunyuan": ("hunyuan-dense", _with(qwen3, attention=after)),
+        "hunyuan, biases": (
+            "hunyuan-dense", _with(qwen3, attention=after | {"bias": True, "output_bias": False}),
+        ),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
         "qwen3-moe": ("qwen3moe", families.qwen3_moe(**_SIZES)),
         "qwen3-moe, first layer dense": (

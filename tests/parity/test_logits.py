@@ -27,6 +27,7 @@ LLAMA3 = {
     "kind": "llama3", "factor": 4.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0,
     "original_context": 32,
 }  # fmt: skip
+MULTIPLIED = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "logits_scaling": 0.4}
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "gpt2": ("gpt2", {}, {}, "GPT2LMHeadModel"),
     "gpt2-untied": ("gpt2", {"tied": False}, {}, "GPT2LMHeadModel"),
@@ -40,6 +41,16 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "mistral": ("mistral", {"heads": 3, "kv_heads": 1, "head_width": 32}, {}, "MistralForCausalLM"),
     "qwen2": ("qwen2", {}, {}, "Qwen2ForCausalLM"),
     "qwen3": ("qwen3", {"head_width": 32}, {}, "Qwen3ForCausalLM"),
+    "granite": ("llama", {"kv_heads": 2}, MULTIPLIED | {"attention": {"attention_multiplier": 0.4}},
+                "GraniteForCausalLM"),
+    "granite-untied": (
+        "llama", {"tied": False},
+        MULTIPLIED | {"attention": {"bias": True}, "positions": {"scaling": LLAMA3}}, "GraniteForCausalLM",
+    ),
+    "smollm3": ("llama", {"kv_heads": 2}, {"positions": {"no_rope_layers": [1, 0, 1]}}, "SmolLM3ForCausalLM"),
+    "hunyuan": (
+        "qwen3", {"head_width": 32}, {"attention": {"qk_norm_after_rope": True}}, "HunYuanDenseV1ForCausalLM",
+    ),
     "mixtral": ("mixtral", {"experts": 4, "tied": False}, {}, "MixtralForCausalLM"),
     "qwen3-moe": ("qwen3-moe", {"experts": 6, "active": 2, "tied": False}, {}, "Qwen3MoeForCausalLM"),
     "qwen3-moe-raw": (

@@ -77,7 +77,7 @@ _SHARED_EXPERTS = (
     Entry("model.layers.{}.mlp.shared_experts.up_proj.weight", ("blocks.{}.mlp.shared.up.weight",)),
     Entry("model.layers.{}.mlp.shared_experts.down_proj.weight", ("blocks.{}.mlp.shared.down.weight",)),
 )
-_GPT2_QKV = tuple(f"blocks.{{}}.attention.{part}" for part in ("query", "key", "value"))
+_QKV = tuple(f"blocks.{{}}.attention.{part}" for part in ("query", "key", "value"))
 _GPT2 = (
     Entry("transformer.wte.weight", ("embedding.weight",)),
     Entry("transformer.wpe.weight", ("positions.weight",)),
@@ -88,8 +88,8 @@ _GPT2 = (
     Entry("transformer.h.{}.ln_1.bias", ("blocks.{}.attention_norm.bias",)),
     Entry("transformer.h.{}.ln_2.weight", ("blocks.{}.mlp_norm.weight",)),
     Entry("transformer.h.{}.ln_2.bias", ("blocks.{}.mlp_norm.bias",)),
-    Entry("transformer.h.{}.attn.c_attn.weight", tuple(f"{part}.weight" for part in _GPT2_QKV), True),
-    Entry("transformer.h.{}.attn.c_attn.bias", tuple(f"{part}.bias" for part in _GPT2_QKV)),
+    Entry("transformer.h.{}.attn.c_attn.weight", tuple(f"{part}.weight" for part in _QKV), True),
+    Entry("transformer.h.{}.attn.c_attn.bias", tuple(f"{part}.bias" for part in _QKV)),
     Entry("transformer.h.{}.attn.c_proj.weight", ("blocks.{}.attention.output.weight",), True),
     Entry("transformer.h.{}.attn.c_proj.bias", ("blocks.{}.attention.output.bias",)),
     Entry("transformer.h.{}.mlp.c_fc.weight", ("blocks.{}.mlp.up.weight",), True),
@@ -98,13 +98,33 @@ _GPT2 = (
     Entry("transformer.h.{}.mlp.c_proj.bias", ("blocks.{}.mlp.down.bias",)),
 )
 _BAICHUAN = (
-    Entry(
-        "model.layers.{}.self_attn.W_pack.weight",
-        tuple(f"blocks.{{}}.attention.{part}.weight" for part in ("query", "key", "value")),
-    ),
+    Entry("model.layers.{}.self_attn.W_pack.weight", tuple(f"{part}.weight" for part in _QKV)),
     *(entry for entry in _LLAMA if not re.search(r"[qkv]_proj", entry.theirs)),
 )
 _DENSE = _LLAMA + _BIASES + _QK_NORM
+_HUNYUAN = (
+    *_LLAMA, *_BIASES,
+    Entry("model.layers.{}.self_attn.query_layernorm.weight", ("blocks.{}.attention.query_norm.weight",)),
+    Entry("model.layers.{}.self_attn.key_layernorm.weight", ("blocks.{}.attention.key_norm.weight",)),
+)  # fmt: skip
+_INTERNLM2 = (
+    Entry("model.tok_embeddings.weight", ("embedding.weight",)),
+    Entry("model.norm.weight", ("norm.weight",)),
+    Entry("output.weight", ("head.weight",)),
+    Entry("model.layers.{}.attention_norm.weight", ("blocks.{}.attention_norm.weight",)),
+    Entry("model.layers.{}.ffn_norm.weight", ("blocks.{}.mlp_norm.weight",)),
+    Entry("model.layers.{}.attention.wqkv.weight", tuple(f"{part}.weight" for part in _QKV)),
+    Entry("model.layers.{}.attention.wqkv.bias", tuple(f"{part}.bias" for part in _QKV)),
+    Entry("model.layers.{}.attention.wo.weight", ("blocks.{}.attention.output.weight",)),
+    Entry("model.layers.{}.attention.wo.bias", ("blocks.{}.attention.output.bias",)),
+    Entry("model.layers.{}.feed_forward.w1.weight", ("blocks.{}.mlp.gate.weight",)),
+    Entry("model.layers.{}.feed_forward.w3.weight", ("blocks.{}.mlp.up.weight",)),
+    Entry("model.layers.{}.feed_forward.w2.weight", ("blocks.{}.mlp.down.weight",)),
+)
+_MINIMIND = (
+    *_DENSE, *_EXPERTS,
+    *(entry._replace(theirs=entry.theirs.replace("experts.", "experts.0.")) for entry in _SHARED_EXPERTS),
+)  # fmt: skip
 
 ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     "LlamaForCausalLM": _DENSE,
@@ -120,6 +140,13 @@ ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     ),
     "DeepseekForCausalLM": _DENSE + _EXPERTS + _SHARED_EXPERTS,
     "Olmo2ForCausalLM": _OLMO2,
+    "Ernie4_5ForCausalLM": _DENSE,
+    "HunYuanDenseV1ForCausalLM": _HUNYUAN,
+    "MiniCPMForCausalLM": _DENSE,
+    "GraniteForCausalLM": _DENSE,
+    "InternLM2ForCausalLM": _INTERNLM2,
+    "SmolLM3ForCausalLM": _DENSE,
+    "MiniMindForCausalLM": _MINIMIND,
     "BaiChuanForCausalLM": _BAICHUAN,
     "BaichuanForCausalLM": _BAICHUAN,
 }  # fmt: skip

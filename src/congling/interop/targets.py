@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from congling.core.errors import UserError
 from congling.interop.hf.architecture import misfit
+from congling.interop.options import OPTIONS, uncomputed, used
 from congling.model.config import ModelConfig, MoEConfig
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -38,6 +39,8 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     if config.layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
+    if used(config):
+        return _with_options(config)
     if config.norm_placement != "pre" or (
         config.attention.qk_norm and config.attention.qk_norm_over == "projection"
     ):
@@ -77,6 +80,38 @@ def _with_post_norms(config: ModelConfig) -> str:
             "take the whole family olmo2, or norm_placement = pre and attention.qk_norm_over = head",
         )
     )
+
+
+def _with_options(config: ModelConfig) -> str:
+    """Granite, SmolLM3 or HunYuan: Llamas with one option each."""
+    attention, options = config.attention, used(config)
+    decoder = (
+        config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
+        and config.norm_placement == "pre" and not (attention.qk_norm and attention.qk_norm_over != "head")
+    )  # fmt: skip
+    bare = not attention.biased_output and not _llama3(config)
+    fitting = {
+        "granite": not attention.qk_norm,
+        "smollm3": not attention.qk_norm and _fourth_layers_rest(config) and bare,
+        "hunyuan-dense": bare,
+    }
+    for name, fits in fitting.items():
+        if decoder and fits and not any(option.used(config) for option in uncomputed(name)):
+            return name
+    raise Unrepresentable(
+        Obstacle(
+            f"llama.cpp has {' and '.join(OPTIONS[name].what for name in sorted(options))} only one by one, "
+            "in dense models with rms norm, a gated MLP and rotary positions: multipliers (Granite) or every "
+            "fourth block unrotated (SmolLM3), both without normalised queries, or queries normalised after "
+            "rotation (HunYuan); the latter two without output biases and without Llama 3's scaling",
+            f"use {', '.join(OPTIONS[name].off for name in sorted(options))}",
+        )
+    )
+
+
+def _fourth_layers_rest(config: ModelConfig) -> bool:
+    """Whether every fourth block is the one that rotates nothing."""
+    return all(config.rotated(layer) == bool((layer + 1) % 4) for layer in range(config.layers))
 
 
 def _with_layer_norm(config: ModelConfig) -> str:
@@ -201,6 +236,7 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
             "no positions.scaling",
         ),
         ("heads of another width", not _narrow(config), "attention.head_width = width / heads"),
+        *((option.what, option.used(config), option.off) for option in OPTIONS.values()),
         ("another norm epsilon", config.norm.epsilon != 1e-5, "norm.epsilon = 1e-5; the difference is small"),
     )
     found = [Obstacle(f"llama2.c has no {what}", f"use {nearest}") for what, is_so, nearest in wrong if is_so]

@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
+from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
 from congling.model.positions import Angles, keep, rotate
 
@@ -34,6 +35,29 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
     )  # fmt: skip
 
 
+Rotation = Callable[[Tensor, Angles | None], Tensor]
+
+
+class Placement(NamedTuple):
+    """What makes queries or keys (B, T, H, D) of a projection (B, T, H·D): a norm, which may do nothing, and
+    the rotation by where tokens stand."""
+
+    head_width: int
+    rotate: Rotation
+
+    def heads(self, x: Tensor, norm: nn.Module, angles: Angles | None) -> Tensor:
+        """Each head normalised, then rotated (Qwen3)."""
+        return self.rotate(norm(x.unflatten(-1, (-1, self.head_width))), angles)
+
+    def projection(self, x: Tensor, norm: nn.Module, angles: Angles | None) -> Tensor:
+        """All heads together normalised, then each rotated (OLMo 2)."""
+        return self.rotate(norm(x).unflatten(-1, (-1, self.head_width)), angles)
+
+    def rotated_heads(self, x: Tensor, norm: nn.Module, angles: Angles | None) -> Tensor:
+        """Each head rotated, then normalised (HunYuan): the gains stay where they are."""
+        return norm(self.rotate(x.unflatten(-1, (-1, self.head_width)), angles))
+
+
 class Attention(nn.Module):
     """Grouped-query attention (Ainslie et al. 2023), optionally with normalised queries and keys (Qwen3).
 
@@ -46,7 +70,7 @@ class Attention(nn.Module):
 
     mix: Callable[[Tensor, Tensor, Tensor, Sight], Tensor]
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         attention, width = config.attention, config.width
         queries, keys, values = attention.rows
@@ -55,23 +79,27 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, keys, bias=attention.bias)
         self.value = nn.Linear(width, values, bias=attention.bias)
         self.output = nn.Linear(queries, width, bias=attention.biased_output)
-        self.query_mean, self.key_mean = attention.qk_norm_widths
-        self.query_norm = build_norm(config.norm, self.query_mean) if attention.qk_norm else nn.Identity()
-        self.key_norm = build_norm(config.norm, self.key_mean) if attention.qk_norm else nn.Identity()
-        self.rotate = rotate if config.positions.kind == "rope" else keep
+        queries, keys = attention.qk_norm_widths
+        self.query_norm = build_norm(config.norm, queries) if attention.qk_norm else nn.Identity()
+        self.key_norm = build_norm(config.norm, keys) if attention.qk_norm else nn.Identity()
+        placement = Placement(attention.head_width, rotate if config.rotated(layer) else keep)
+        self.place = {
+            "head": placement.rotated_heads if attention.qk_norm_after_rope else placement.heads,
+            "projection": placement.projection,
+        }[attention.qk_norm_over]
+        # The kernel scales by 1/√D already.
+        multiplier = attention.attention_multiplier
+        self.scale = build_multiplier(1 if multiplier is None else multiplier * self.head_width**0.5)
         self.mix = attend
 
     def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
-        split = (batch, time, -1, self.head_width)
         # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the
         # kernel, which takes any strides: 15 % off the time of compiled attention on a CPU.
-        query = self.query_norm(self.query(x).view(batch, time, -1, self.query_mean)).view(split)
-        key = self.key_norm(self.key(x).view(batch, time, -1, self.key_mean)).view(split)
-        query = self.rotate(query, sight.angles).transpose(1, 2)
-        key = self.rotate(key, sight.angles).transpose(1, 2)
-        value = self.value(x).view(split).transpose(1, 2)  # (B, K, T, D)
+        query = self.scale(self.place(self.query(x), self.query_norm, sight.angles)).transpose(1, 2)
+        key = self.place(self.key(x), self.key_norm, sight.angles).transpose(1, 2)
+        value = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             key, value = cache.extend(key, value)
         mixed = self.mix(query, key, value, sight)

@@ -3,11 +3,12 @@
 ::
 
     ModelConfig
-    ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, biases
+    ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, biases, scale of the scores
     ├── mlp         gated (SwiGLU) │ plain (GELU) │ moe (routed + shared experts)
     ├── norm        rms │ layer
-    ├── positions   rope (plain, linear or llama3 scaling) │ alibi │ learned
-    └── initial     zero-output │ scaled-normal
+    ├── positions   rope (plain, linear or llama3 scaling; in all blocks or some) │ alibi │ learned
+    ├── initial     zero-output │ scaled-normal
+    └── multipliers of the embedding, of what blocks add, and of the logits
 """
 
 from typing import Annotated, Literal, Self
@@ -67,6 +68,9 @@ class RotaryConfig(Config):
     kind: Literal["rope"] = "rope"
     base: PositiveFloat = 10_000.0
     scaling: RotaryScaling | None = None
+    no_rope_layers: tuple[Literal[0, 1], ...] | None = None
+    """One number a block: 1 where queries and keys are rotated, 0 where they are not and only the mask tells
+    the order of tokens (NoPE, Kazemnejad et al. 2023; SmolLM3). ``None``: rotated everywhere."""
 
 
 class AlibiConfig(Config):
@@ -92,6 +96,10 @@ class AttentionConfig(Config):
     """Normalise each head's queries and keys before they are rotated (Qwen3): bounds attention logits."""
     qk_norm_over: Literal["head", "projection"] = "head"
     """What ``qk_norm`` takes the mean over: each head by itself, or all heads together (OLMo 2)."""
+    qk_norm_after_rope: bool = False
+    """``qk_norm`` comes after the rotation (HunYuan)."""
+    attention_multiplier: PositiveFloat | None = None
+    """Factor on the products of queries and keys; ``None``: 1/√head_width."""
     bias: bool = False
     """Add a learned vector to queries, keys, values and, unless ``output_bias`` differs, the output."""
     output_bias: bool | None = None
@@ -101,6 +109,10 @@ class AttentionConfig(Config):
     def _groups_are_whole(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.qk_norm_after_rope and not self.qk_norm:
+            raise ValueError("qk_norm_after_rope says where qk_norm is, which is off")
+        if self.qk_norm_after_rope and self.qk_norm_over != "head":
+            raise ValueError("qk_norm_after_rope needs qk_norm_over = head")
         return self
 
     @property
@@ -223,6 +235,12 @@ class ModelConfig(Config):
     initial: Initial = ZeroOutputConfig()
     tied: bool = True
     """The output layer is the embedding matrix itself: saves ``vocab_size * width`` parameters."""
+    embedding_multiplier: PositiveFloat = 1.0
+    """Factor on the embedded tokens."""
+    residual_multiplier: PositiveFloat = 1.0
+    """Factor on what each sublayer adds to the stream."""
+    logits_scaling: PositiveFloat = 1.0
+    """What the logits are divided by."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """On the embedding and what each sublayer adds; inside attention it would forbid fast kernels."""
 
@@ -232,6 +250,13 @@ class ModelConfig(Config):
             raise ValueError(f"rotary positions need an even head_width, not {self.attention.head_width}")
         if self.mlp.kind == "moe" and self.mlp.dense_layers > self.layers:
             raise ValueError(f"mlp.dense_layers ({self.mlp.dense_layers}) exceeds layers ({self.layers})")
+        if self.positions.kind == "rope" and self.positions.no_rope_layers is not None:
+            if len(self.positions.no_rope_layers) != self.layers:
+                raise ValueError(
+                    f"positions.no_rope_layers needs one number for each of {self.layers} layers"
+                )
+        elif self.positions.kind != "rope" and self.attention.qk_norm_after_rope:
+            raise ValueError("attention.qk_norm_after_rope needs rotary positions")
         return self
 
     @property
@@ -245,6 +270,12 @@ class ModelConfig(Config):
         if self.mlp.kind == "moe" and layer < self.mlp.dense_layers and self.mlp.dense_hidden is not None:
             return GatedMLPConfig(hidden=self.mlp.dense_hidden)
         return self.mlp
+
+    def rotated(self, layer: int) -> bool:
+        """Whether a block rotates its queries and keys."""
+        if self.positions.kind != "rope":
+            return False
+        return self.positions.no_rope_layers is None or self.positions.no_rope_layers[layer] == 1
 
     def _hidden_widths(self) -> set[int]:
         widths = {self.mlp_of(layer).hidden for layer in range(self.layers)}

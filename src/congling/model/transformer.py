@@ -25,6 +25,7 @@ from congling.model.embedding import TokenEmbedding
 from congling.model.initial import initialise
 from congling.model.mlp import build_mlp
 from congling.model.moe import MixtureOfExperts, Total
+from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
 from congling.model.positions import build_positions
 
@@ -37,18 +38,19 @@ class Block(nn.Module):
         mlp = config.mlp_of(layer)
         before, after = config.norm_placement != "post", config.norm_placement != "pre"
         self.attention_norm = build_norm(config.norm, config.width) if before else nn.Identity()
-        self.attention = Attention(config)
+        self.attention = Attention(config, layer)
         self.post_attention_norm = build_norm(config.norm, config.width) if after else nn.Identity()
         self.mlp_norm = build_norm(config.norm, config.width) if before else nn.Identity()
         self.mlp = MixtureOfExperts(mlp, config.width) if mlp.kind == "moe" else build_mlp(mlp, config.width)
         self.post_mlp_norm = build_norm(config.norm, config.width) if after else nn.Identity()
+        self.scale = build_multiplier(config.residual_multiplier)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
         """(B, T, W) -> (B, T, W)."""
         mixed = self.post_attention_norm(self.attention(self.attention_norm(x), sight, cache))
-        x = x + self.dropout(mixed)
-        return x + self.dropout(self.post_mlp_norm(self.mlp(self.mlp_norm(x))))
+        x = x + self.dropout(self.scale(mixed))
+        return x + self.dropout(self.scale(self.post_mlp_norm(self.mlp(self.mlp_norm(x)))))
 
 
 class Transformer(nn.Module):
@@ -62,10 +64,13 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = TokenEmbedding(config.vocab_size, config.width)
+        self.embedding_scale = build_multiplier(config.embedding_multiplier)
         self.positions = build_positions(config)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = build_norm(config.norm, config.width)
+        # On the hidden states: so every product with the output matrix, in a loss too, is scaled.
+        self.hidden_scale = build_multiplier(1 / config.logits_scaling)
         # Tied: there is no second matrix, so neither a checkpoint nor an optimizer can hold it twice.
         self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self.recompute = False  # set by `checkpoint_blocks`
@@ -90,14 +95,15 @@ class Transformer(nn.Module):
         visible = visibility(tokens, documents, cache)
         before = 0 if cache is None else cache.length
         sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before))
-        x = self.dropout(self.positions.add(self.embedding(tokens), place))
+        x = self.embedding_scale(self.embedding(tokens))
+        x = self.dropout(self.positions.add(x, place))
         for i, block in enumerate(self.blocks):
             memory = None if cache is None else cache.layers[i]
             if self.recompute:
                 x = checkpoint(block, x, sight, memory, use_reentrant=False)
             else:
                 x = block(x, sight, memory)
-        return self.norm(x)
+        return self.hidden_scale(self.norm(x))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (..., W) -> (..., V)."""

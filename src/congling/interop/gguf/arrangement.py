@@ -17,7 +17,9 @@ import numpy as np
 
 from congling.model.config import ModelConfig
 
-INTERLEAVED = frozenset({"llama", "baichuan", "deepseek"})
+INTERLEAVED = frozenset(
+    {"llama", "baichuan", "deepseek", "ernie4_5", "granite", "internlm2", "minicpm", "smollm3"}
+)
 """Architectures whose files keep neighbours together; all others are half-split like ours."""
 
 

@@ -22,12 +22,10 @@ _PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
 _LAYER_NORM = _PLAIN_MLP | {"stablelm"}
 _NORM_PLACEMENT = {"olmo2": "post"}
 """Of the architectures in which it is not that before each sublayer."""
-READABLE = (
-    frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact"})
-    | _NORM_PLACEMENT.keys()
-    | _LAYER_NORM
-    | _MIXTURES
-)
+_DENSE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact", "ernie4_5", "internlm2"})
+_MULTIPLIED = frozenset({"granite", "minicpm"})
+_OF_THEIR_OWN = frozenset({"smollm3", "hunyuan-dense"}) | _NORM_PLACEMENT.keys()
+READABLE = _DENSE | _MULTIPLIED | _OF_THEIR_OWN | _LAYER_NORM | _MIXTURES
 _SCALED_NORMAL = frozenset({"gpt2"}) | _NORM_PLACEMENT.keys()
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "attention.scale": (0.0,), "attention.causal": (True,), "attention.clamp_kqv": (0.0,),
@@ -36,6 +34,11 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "use_parallel_residual": (False,), "final_logit_softcapping": (0.0,), "attn_logit_softcapping": (0.0,),
 }  # fmt: skip
 """Keys that change what is computed in a way we do not follow, unless they have these values."""
+_MULTIPLIERS = {
+    "embedding_scale": "embedding_multiplier", "residual_scale": "residual_multiplier",
+    "logit_scale": "logits_scaling", "attention.scale": "attention_multiplier",
+}  # fmt: skip
+"""Keys of those architectures that multiply, and ours."""
 ROPE_FACTORS = "rope_freqs.weight"
 CHAT = "congling.chat"
 """Our key for whether the model was tuned for its chat template, which its tokenizer has in any case."""
@@ -69,6 +72,12 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
             keys["rope.scaling.factor"] = Field("f32", config.positions.scaling.factor)
     if isinstance(config.mlp, MoEConfig):
         keys |= _mixture_fields(config.mlp, architecture)
+    if architecture in _MULTIPLIED:
+        keys["embedding_scale"] = Field("f32", config.embedding_multiplier)
+        keys["residual_scale"] = Field("f32", config.residual_multiplier)
+        keys["logit_scale"] = Field("f32", config.logits_scaling)
+        if attention.attention_multiplier is not None:
+            keys["attention.scale"] = Field("f32", attention.attention_multiplier)
     return {f"{architecture}.{key}": field for key, field in keys.items()}
 
 
@@ -149,6 +158,8 @@ class _Reader:
 
     def values(self) -> dict[str, Any]:
         for key, neutral in _NEUTRAL.items():
+            if self.architecture in _MULTIPLIED and key in _MULTIPLIERS:
+                continue
             field = self.file.fields.get(f"{self.architecture}.{key}", Field("", neutral[0]))
             if (value := field.type if field.type.startswith("array") else field.value) not in neutral:
                 raise self.odd(f"{self.architecture}.{key} has a value that we do not compute with", value)
@@ -167,7 +178,16 @@ class _Reader:
             "tied": "output.weight" not in self.file.tensors,
             "norm_placement": _NORM_PLACEMENT.get(self.architecture, "pre"),
             "initial": {"kind": "scaled-normal" if self.architecture in _SCALED_NORMAL else "zero-output"},
+            **self.multipliers(),
         }
+
+    def multipliers(self) -> dict[str, Any]:
+        """Of a whole model; that of the scores is attention's."""
+        if self.architecture not in _MULTIPLIED:
+            return {}
+        found = {ours: self.real(key, 0.0) or 1.0 for key, ours in _MULTIPLIERS.items()}
+        del found["attention_multiplier"]
+        return found
 
     def vocabulary(self) -> int:
         shape = self.file.info("token_embd.weight").shape
@@ -187,6 +207,8 @@ class _Reader:
             "head_width": self.head_width(width, heads),
             "qk_norm": self.has("blk.0.attn_q_norm.weight"),
             "qk_norm_over": "projection" if self.architecture == "olmo2" else "head",
+            "qk_norm_after_rope": self.architecture == "hunyuan-dense",
+            "attention_multiplier": self.real("attention.scale", 0.0) or None,
             "bias": bias,
             "output_bias": None if output_bias == bias else output_bias,
         }
@@ -210,7 +232,15 @@ class _Reader:
         if turned != head_width:
             raise self.odd(f"rotary positions on a part of each head of {head_width} channels", turned)
         base = self.real("rope.freq_base", 10_000.0)
-        return {"kind": "rope", "base": base, "scaling": self.scaling(base, head_width)}
+        rested = None
+        if self.architecture == "smollm3":
+            rested = tuple(int((layer + 1) % 4 != 0) for layer in range(self.integer("block_count")))
+        if not self.file.flag(f"{self.architecture}.rope.scaling.finetuned", True) and (
+            self.architecture == "granite"
+        ):
+            raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
+        scaling = self.scaling(base, head_width)
+        return {"kind": "rope", "base": base, "scaling": scaling, "no_rope_layers": rested}
 
     def scaling(self, base: float, head_width: int) -> dict[str, Any] | None:
         kind = self.file.text(f"{self.architecture}.rope.scaling.type", None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.interop.options import uncomputed
 from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
@@ -56,7 +57,7 @@ _UNSCALED: Need = (
     lambda config: config.mlp.kind == "moe" and config.mlp.router.scale == 1,
 )
 
-NEEDS: dict[str, tuple[Need, ...]] = {
+_OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
     "LlamaForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
     "MistralForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _NO_BIAS),
     "Qwen2ForCausalLM": (
@@ -93,12 +94,31 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ("queries and keys normalised over all heads together",
          lambda config: config.attention.qk_norm_over == "projection"),
     ),
+    "GraniteForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
+    "SmolLM3ForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
+    "HunYuanDenseV1ForCausalLM": (
+        *_DECODER, _GATED, _QK_NORM, _ALL_OR_NONE,
+        ("queries and keys normalised after they are rotated",
+         lambda config: config.attention.qk_norm_after_rope),
+    ),
 }  # fmt: skip
+
+
+def _without(name: str) -> tuple[Need, ...]:
+    """That a model has none of the options that a class does not compute."""
+    return tuple(
+        (f"a model without {option.what}", lambda config, used=option.used: not used(config))
+        for option in uncomputed(name)
+    )
+
+
+NEEDS: dict[str, tuple[Need, ...]] = {name: needs + _without(name) for name, needs in _OF_ITS_OWN.items()}
 MODEL_TYPES = {
     "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
-    "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1",
-    "Olmo2ForCausalLM": "olmo2",
+    "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1", "Olmo2ForCausalLM": "olmo2",
+    "GraniteForCausalLM": "granite", "SmolLM3ForCausalLM": "smollm3",
+    "HunYuanDenseV1ForCausalLM": "hunyuan_v1_dense",
 }  # fmt: skip
 _MIXTURES = {"MixtralForCausalLM", "Qwen3MoeForCausalLM", "Dots1ForCausalLM"}
 
@@ -158,7 +178,23 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         "sliding_window": None,
         **_rotary(config),
     }
-    return values | _experts(config, name)
+    return values | _experts(config, name) | _options(config, name)
+
+
+def _options(config: ModelConfig, name: str) -> dict[str, Any]:
+    """The keys of one class alone. Granite's own scale of the scores is 1, whatever the heads."""
+    attention = config.attention
+    if name == "GraniteForCausalLM":
+        return {
+            "embedding_multiplier": config.embedding_multiplier,
+            "residual_multiplier": config.residual_multiplier,
+            "logits_scaling": config.logits_scaling,
+            "attention_multiplier": attention.attention_multiplier or attention.head_width**-0.5,
+        }
+    if name == "SmolLM3ForCausalLM":
+        return {"no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],
+                "use_sliding_window": False}  # fmt: skip
+    return {}
 
 
 def _gpt2(config: ModelConfig) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from congling.core.config import build
 from congling.core.errors import UserError
+from congling.interop.hf import variants
+from congling.interop.hf.parts import decoder
 from congling.interop.hf.settings import Settings
 from congling.model.config import ModelConfig
 
@@ -28,6 +30,19 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key 
                          "sliding_window": 4096},
     "DeepseekForCausalLM": {"hidden_act": "silu", "aux_loss_alpha": 0.001, "routed_scaling_factor": 1.0},
     "Olmo2ForCausalLM": {"hidden_act": "silu", "rms_norm_eps": 1e-5},
+    "Ernie4_5ForCausalLM": {"hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
+                            "tie_word_embeddings": True},
+    "HunYuanDenseV1ForCausalLM": {"hidden_act": "silu", "rms_norm_eps": 1e-5},
+    "MiniCPMForCausalLM": {"hidden_act": "silu", "tie_word_embeddings": True, "scale_emb": 1,
+                           "scale_depth": 1, "dim_model_base": 1},
+    "GraniteForCausalLM": {"hidden_act": "silu", "attention_multiplier": 1.0, "embedding_multiplier": 1.0,
+                           "residual_multiplier": 1.0, "logits_scaling": 1.0},
+    "InternLM2ForCausalLM": {"hidden_act": "silu", "bias": True},
+    "SmolLM3ForCausalLM": {"hidden_act": "silu", "rope_theta": 2_000_000.0, "no_rope_layer_interval": 4,
+                           "tie_word_embeddings": True, "use_sliding_window": False},
+    "MiniMindForCausalLM": {"hidden_act": "silu", "rope_theta": 1_000_000.0, "tie_word_embeddings": True,
+                            "dropout": 0.0, "norm_topk_prob": True, "router_aux_loss_coef": 5e-4,
+                            "aux_loss_alpha": 0.01},
     "BaiChuanForCausalLM": {"hidden_act": "silu"},
     "BaichuanForCausalLM": {"hidden_act": "silu"},
 }  # fmt: skip
@@ -35,10 +50,14 @@ _TYPES = {
     "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM", "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM", "dots1": "Dots1ForCausalLM", "deepseek": "DeepseekForCausalLM",
-    "baichuan": "BaichuanForCausalLM", "olmo2": "Olmo2ForCausalLM",
+    "baichuan": "BaichuanForCausalLM", "olmo2": "Olmo2ForCausalLM", "ernie4_5": "Ernie4_5ForCausalLM",
+    "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM", "minicpm": "MiniCPMForCausalLM",
+    "granite": "GraniteForCausalLM", "internlm2": "InternLM2ForCausalLM", "smollm3": "SmolLM3ForCausalLM",
+    "minimind": "MiniMindForCausalLM",
 }  # fmt: skip
+_FORMER = {"Ernie4_5_ForCausalLM": "Ernie4_5ForCausalLM"}
+"""Names under which classes were first published."""
 _COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "routed_scaling_factor": 1.0}
-_NORM_HEAD_VOCABULARY = 125_696  # Baichuan 2
 
 
 def architecture_of(values: Mapping[str, Any], where: object) -> str:
@@ -57,6 +76,7 @@ def architecture_of(values: Mapping[str, Any], where: object) -> str:
     if name is None:
         kind = values.get("model_type")
         name = _TYPES.get(kind) if isinstance(kind, str) else None
+    name = _FORMER.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or name not in _DEFAULTS:
         raise UserError("architectures: this model cannot be read", where=where,
                         value=given or values.get("model_type"),
@@ -76,45 +96,14 @@ def config_from(values: Mapping[str, Any], where: object) -> ModelConfig:
     return build(ModelConfig, _BUILDERS[name](settings), where=where)
 
 
-def normalised_head(values: Mapping[str, Any]) -> bool:
-    """Whether logits are products with the output rows brought to length 1 (Baichuan 2's NormHead)."""
-    return values.get("vocab_size") == _NORM_HEAD_VOCABULARY or "z_loss_weight" in values
-
-
-def _llama(settings: Settings) -> dict[str, Any]:
-    settings.require("hidden_act", "silu", "swish")
-    settings.require("mlp_bias", False)
-    width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
-    if settings.get("head_dim") is None and width % heads:
-        raise UserError("hidden_size must be a multiple of num_attention_heads", where=settings.where,
-                        value=width)  # fmt: skip
-    context = settings.integer("max_position_embeddings", "model_max_length")
-    return {
-        "vocab_size": settings.integer("vocab_size"),
-        "context": _without_window(settings, context),
-        "layers": settings.integer("num_hidden_layers"),
-        "width": width,
-        "attention": {
-            "heads": heads,
-            "kv_heads": settings.integer("num_key_value_heads", "num_attention_heads"),
-            "head_width": settings.integer("head_dim") if settings.get("head_dim") else width // heads,
-            "bias": settings.flag("attention_bias"),
-        },
-        "mlp": {"kind": "gated", "hidden": settings.integer("intermediate_size")},
-        "norm": {"kind": "rms", "epsilon": settings.number("rms_norm_eps")},
-        "positions": _rotary(settings),
-        "tied": settings.flag("tie_word_embeddings"),
-    }
-
-
 def _qwen2(settings: Settings) -> dict[str, Any]:
-    values = _llama(settings)
+    values = decoder(settings)
     values["attention"] |= {"bias": True, "output_bias": False}
     return values
 
 
 def _qwen3(settings: Settings) -> dict[str, Any]:
-    values = _llama(settings)
+    values = decoder(settings)
     values["attention"]["qk_norm"] = True
     return values
 
@@ -151,7 +140,7 @@ def _gpt2(settings: Settings) -> dict[str, Any]:
 
 
 def _mixtral(settings: Settings) -> dict[str, Any]:
-    values = _llama(settings)
+    values = decoder(settings)
     values["mlp"] = {
         "kind": "moe",
         "experts": settings.integer("num_local_experts", "num_experts"),
@@ -204,7 +193,7 @@ def _deepseek(settings: Settings) -> dict[str, Any]:
         "balance": settings.number("aux_loss_alpha"),
         "normalise": settings.flag("norm_topk_prob"),
     }
-    return _llama(settings) | {"mlp": _shared_experts(settings, router)}
+    return decoder(settings) | {"mlp": _shared_experts(settings, router)}
 
 
 def _dots1(settings: Settings) -> dict[str, Any]:
@@ -218,7 +207,7 @@ def _dots1(settings: Settings) -> dict[str, Any]:
 
 
 def _baichuan(settings: Settings) -> dict[str, Any]:
-    values = _llama(settings)
+    values = decoder(settings)
     # The 13B models have no table of positions to size, and 40 blocks; llama.cpp decides by the latter.
     if settings.get("max_position_embeddings") is None or values["layers"] == 40:
         values["positions"] = {"kind": "alibi"}
@@ -226,50 +215,12 @@ def _baichuan(settings: Settings) -> dict[str, Any]:
 
 
 _BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
-    "LlamaForCausalLM": _llama, "MistralForCausalLM": _llama, "Qwen2ForCausalLM": _qwen2,
+    "LlamaForCausalLM": decoder, "MistralForCausalLM": decoder, "Qwen2ForCausalLM": _qwen2,
     "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
     "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
     "Olmo2ForCausalLM": _olmo2,
-    "BaiChuanForCausalLM": _llama, "BaichuanForCausalLM": _baichuan,
+    "BaiChuanForCausalLM": decoder, "BaichuanForCausalLM": _baichuan, "Ernie4_5ForCausalLM": variants.ernie,
+    "HunYuanDenseV1ForCausalLM": variants.hunyuan, "MiniCPMForCausalLM": variants.minicpm,
+    "GraniteForCausalLM": variants.granite, "InternLM2ForCausalLM": variants.internlm2,
+    "SmolLM3ForCausalLM": variants.smollm3, "MiniMindForCausalLM": variants.minimind,
 }  # fmt: skip
-
-
-def _rotary(settings: Settings) -> dict[str, Any]:
-    """Rotary positions, from transformers 5's ``rope_parameters`` or the older pair of keys."""
-    key = "rope_parameters" if settings.get("rope_parameters") is not None else "rope_scaling"
-    given = settings.get(key) or {}
-    if not isinstance(given, dict):
-        raise UserError(f"{key} must be an object", where=settings.where, value=given)
-    table = Settings(given, f"{settings.where}, {key}", {"rope_theta": settings.get("rope_theta")})
-    for partial in (settings, table):
-        partial.require("partial_rotary_factor", 1, 1.0)
-    kind = given.get("rope_type", given.get("type", "default"))
-    scaling: dict[str, Any] | None = None
-    if kind == "linear":
-        scaling = {"kind": "linear", "factor": table.number("factor")}
-    elif kind == "llama3":
-        scaling = {
-            "kind": "llama3",
-            "factor": table.number("factor"),
-            "low_frequency_factor": table.number("low_freq_factor"),
-            "high_frequency_factor": table.number("high_freq_factor"),
-            "original_context": table.integer("original_max_position_embeddings"),
-        }
-    elif kind != "default":
-        raise UserError(f"{key}: rotary positions of this kind are not supported", where=settings.where,
-                        value=kind, hint="supported: default, linear, llama3")  # fmt: skip
-    return {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
-
-
-def _without_window(settings: Settings, context: int) -> int:
-    """The context up to which a model with sliding windows is the same as one without: the window."""
-    # Here a null means that there is no window, while a key left out may mean that there is one.
-    window = settings.values.get("sliding_window", settings.defaults.get("sliding_window"))
-    if window is None or settings.get("use_sliding_window") is False:
-        return context
-    window, kinds = settings.integer("sliding_window"), settings.get("layer_types")
-    if isinstance(kinds, list):
-        windowed = any(kind != "full_attention" for kind in kinds)
-    else:  # blocks from this number on look through the window
-        windowed = (settings.get("max_window_layers") or 0) < settings.integer("num_hidden_layers")
-    return min(window, context) if windowed else context

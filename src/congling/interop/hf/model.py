@@ -24,10 +24,11 @@ from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import tokenizer as hf_tokenizer
 from congling.interop.hf.architecture import architecture, config_json
-from congling.interop.hf.baichuan import folded_norm_head
 from congling.interop.hf.card import card
-from congling.interop.hf.config import architecture_of, config_from, normalised_head
+from congling.interop.hf.config import architecture_of, config_from
+from congling.interop.hf.conventions import changes, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
+from congling.interop.hf.parts import stretches
 from congling.interop.hf.settings import CONFIG, read_json
 from congling.interop.hf.stored import WEIGHTS, StoredTensors
 from congling.interop.hf.weights import FolderWeights
@@ -59,24 +60,35 @@ def read(folder: Path | str) -> ForeignModel:
     name, config = architecture_of(values, where), config_from(values, where)
     stored = StoredTensors(folder)
     shapes = expected_shapes(config, len(stored), where)
-    baichuan = name.lower().startswith("baichuan")
-    folded = baichuan and normalised_head(values)
-    weights = FolderWeights(stored, name, shapes, {"head.weight": folded_norm_head} if folded else {})
+    changed = changes(name, config, values)
+    weights = FolderWeights(stored, name, shapes, changed, fused_rows(name, config.attention))
     tokenizer = _tokenizer(folder, config)
-    notes = []
-    if folded:
-        notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
-    if config.context < (values.get("max_position_embeddings") or 0):
-        notes.append(f"the context is that of the sliding window, {config.context} tokens")
-    if baichuan:
-        notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "architecture": name,
         "chat": _tuned_for_chat(folder, values),
-        "notes": notes,
+        "notes": _notes(name, config, values),
     }
     return ForeignModel(config, weights, tokenizer, facts)
+
+
+def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[str]:
+    """What was decided on the way, in sentences."""
+    notes = []
+    if name == "BaichuanForCausalLM":
+        if normalised_head(values):
+            notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
+        else:
+            notes.append("the output matrix is used as it is, as in Baichuan 13B; z_loss_weight in its "
+                         "config.json would say that this is Baichuan 2")  # fmt: skip
+    if name.lower().startswith("baichuan"):
+        notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
+    if config.context < (values.get("max_position_embeddings") or 0):
+        notes.append(f"the context is that of the sliding window, {config.context} tokens")
+    if stretches(values):
+        notes.append(f"rotary positions are those of texts of up to {config.context} tokens, the context; in "
+                     "longer ones their base would grow")  # fmt: skip
+    return notes
 
 
 def write(

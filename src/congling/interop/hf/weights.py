@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,8 @@ class _Place(NamedTuple):
 class FolderWeights(Mapping[str, Tensor]):
     """Our tensors, float32, read from the files at each access.
 
-    ``changed`` holds functions by our name for tensors that are not used as they are stored.
+    ``changed`` holds functions by our name for tensors that are not used as they are stored, ``fused_rows``
+    numbers of the rows of fused queries, keys and values in our order, if theirs is another.
 
     Raises:
         UserError: a tensor is missing, unknown or of another shape.
@@ -35,10 +37,10 @@ class FolderWeights(Mapping[str, Tensor]):
 
     def __init__(
         self, stored: StoredTensors, architecture: str, shapes: Shapes,
-        changed: Mapping[str, Callable[[Tensor], Tensor]],
+        changed: Mapping[str, Callable[[Tensor], Tensor]], fused_rows: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        self._stored, self._changed = stored, changed
-        self._prefix = _prefix(stored, architecture)
+        self._stored, self._changed, self._fused_rows = stored, changed, fused_rows
+        self._prefix, self._architecture = _prefix(stored, architecture), architecture
         self._places = {name: self._find(architecture, name, shapes) for name in shapes}
         self._refuse_unknown(shapes)
 
@@ -46,6 +48,8 @@ class FolderWeights(Mapping[str, Tensor]):
         entry, names, dim, rows = self._places[name]
         if entry.one_expert:
             found = torch.stack([self._stored.read(part) for part in names])
+        elif rows is not None and self._fused_rows is not None:
+            found = self._stored.read(names[0])[self._fused_rows[rows]]
         else:
             found = self._stored.read(names[0], dim, rows)
         found = (found.T if entry.transposed else found).contiguous()
@@ -107,7 +111,8 @@ class FolderWeights(Mapping[str, Tensor]):
     def _refuse_unknown(self, shapes: Shapes) -> None:
         known = {name for place in self._places.values() for name in place.names}
         if "head.weight" not in shapes:
-            known.add("lm_head.weight")  # a copy of the embedding that some programs store
+            head = entries_of(self._architecture, "head.weight")[0].theirs
+            known.add(head)  # a copy of the embedding that some programs store
         unknown = sorted(
             name for name in self._stored if name not in known and not name.endswith(_NO_PARAMETERS)
         )

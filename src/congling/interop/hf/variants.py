@@ -1,0 +1,98 @@
+"""Classes that are a Llama but for a few keys, by their ``config.json``. Without torch."""
+
+import math
+from typing import Any
+
+from congling.core.errors import UserError
+from congling.interop.hf.parts import decoder, rotary_table
+from congling.interop.hf.settings import Settings
+
+
+def granite(settings: Settings) -> dict[str, Any]:
+    """Multipliers everywhere; the scores have one whatever the width of the heads."""
+    values = decoder(settings)
+    multiplier, usual = settings.number("attention_multiplier"), values["attention"]["head_width"] ** -0.5
+    values["attention"]["attention_multiplier"] = None if multiplier == usual else multiplier
+    multipliers = ("embedding_multiplier", "residual_multiplier", "logits_scaling")
+    return values | {name: settings.number(name) for name in multipliers}
+
+
+def minicpm(settings: Settings) -> dict[str, Any]:
+    """The same multipliers, told by the depth and the width of the model they were tuned on (MiniCPM)."""
+    settings.require("num_experts", 0)
+    if settings.get("sparse_config") is not None:
+        raise UserError("sparse_config: attention to chosen blocks of tokens is not supported",
+                        where=settings.where)  # fmt: skip
+    values = decoder(settings)
+    return values | {
+        "embedding_multiplier": settings.number("scale_emb"),
+        "residual_multiplier": settings.number("scale_depth") / math.sqrt(values["layers"]),
+        "logits_scaling": values["width"] / settings.number("dim_model_base"),
+    }
+
+
+def smollm3(settings: Settings) -> dict[str, Any]:
+    """Some blocks rotate nothing, by a list or one in so many."""
+    values = decoder(settings)
+    layers, listed = values["layers"], settings.get("no_rope_layers")
+    if listed is None:
+        step = settings.integer("no_rope_layer_interval")
+        listed = [int((layer + 1) % step != 0) for layer in range(layers)]
+    if not isinstance(listed, list) or len(listed) < layers:
+        raise UserError("no_rope_layers: a list with a number for each layer is needed", where=settings.where,
+                        value=listed)  # fmt: skip
+    values["positions"]["no_rope_layers"] = None if all(listed[:layers]) else tuple(listed[:layers])
+    return values
+
+
+def hunyuan(settings: Settings) -> dict[str, Any]:
+    """Queries and keys are normalised after they are rotated; the base of positions may be stretched."""
+    settings.require("use_qk_norm", True)
+    settings.require("use_cla", False)
+    settings.require("num_experts", 1)
+    values = decoder(settings)
+    values["attention"] |= {"qk_norm": True, "qk_norm_after_rope": True}
+    table = rotary_table(settings)
+    if table.get("alpha"):  # a fixed one: the base does not follow the length of the text
+        width = values["attention"]["head_width"]
+        values["positions"]["base"] *= table.number("alpha") ** (width / max(1, width - 2))
+    return values
+
+
+def ernie(settings: Settings) -> dict[str, Any]:
+    """A Llama that rotates neighbouring channels, which is an order of rows."""
+    settings.require("use_bias", False)
+    return decoder(settings)
+
+
+def internlm2(settings: Settings) -> dict[str, Any]:
+    """A Llama with its queries, keys and values in one matrix, group after group."""
+    values = decoder(settings)
+    values["attention"]["bias"] = settings.flag("bias")
+    return values
+
+
+def minimind(settings: Settings) -> dict[str, Any]:
+    """MiniMind 3 is a Qwen3 or a mixture of experts like its; MiniMind 2, told by its keys, had no norms of
+    queries and keys, and shared experts.
+    """
+    second = settings.get("n_routed_experts") is not None
+    values = decoder(settings)
+    values["attention"]["qk_norm"] = not second
+    values["dropout"] = settings.number("dropout")
+    if not settings.flag("use_moe"):
+        return values
+    active = settings.integer("num_experts_per_tok")
+    mlp = {"kind": "moe", "active": active, "hidden": settings.integer("intermediate_size")}
+    router = {"kind": "softmax", "normalise": settings.flag("norm_topk_prob")}
+    if not second:
+        mlp |= {"experts": settings.integer("num_experts"),
+                "hidden": settings.integer("moe_intermediate_size", "intermediate_size")}  # fmt: skip
+        router["balance"] = settings.number("router_aux_loss_coef")
+    else:
+        settings.require("scoring_func", "softmax")
+        settings.require("n_shared_experts", 0, 1)
+        mlp |= {"experts": settings.integer("n_routed_experts"), "shared": settings.count("n_shared_experts")}
+        router["balance"] = settings.number("aux_loss_alpha")
+        router["normalise"] = router["normalise"] and active > 1
+    return values | {"mlp": mlp | {"router": router}}

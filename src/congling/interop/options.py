@@ -1,0 +1,63 @@
+"""Parts of a model that few programs compute. Without torch.
+
+Every format says which options it holds (``COMPUTED``); a model that uses another is refused there, so that
+an option added here is never dropped without a word.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from congling.model.config import ModelConfig
+
+
+class Option(NamedTuple):
+    """One such part."""
+
+    what: str
+    """The part, in words."""
+    used: Callable[[ModelConfig], bool]
+    off: str
+    """The setting without it."""
+
+
+def _multiplied(config: ModelConfig) -> bool:
+    factors = (config.embedding_multiplier, config.residual_multiplier, config.logits_scaling)
+    return factors != (1, 1, 1) or config.attention.attention_multiplier is not None
+
+
+OPTIONS: dict[str, Option] = {
+    "multipliers": Option(
+        "multipliers of the embedding, the residual stream, the logits or the attention scores", _multiplied,
+        "embedding_multiplier, residual_multiplier and logits_scaling = 1 without attention_multiplier",
+    ),
+    "no_rope_layers": Option(
+        "blocks that rotate nothing beside blocks that do",
+        lambda config: any(not config.rotated(layer) for layer in range(config.layers))
+        and config.positions.kind == "rope",
+        "no positions.no_rope_layers",
+    ),
+    "qk_norm_after_rope": Option(
+        "queries and keys normalised after they are rotated",
+        lambda config: config.attention.qk_norm_after_rope,
+        "attention.qk_norm_after_rope = false",
+    ),
+}  # fmt: skip
+COMPUTED: dict[str, frozenset[str]] = {
+    "GraniteForCausalLM": frozenset({"multipliers"}),
+    "SmolLM3ForCausalLM": frozenset({"no_rope_layers"}),
+    "HunYuanDenseV1ForCausalLM": frozenset({"qk_norm_after_rope"}),
+    "granite": frozenset({"multipliers"}),
+    "smollm3": frozenset({"no_rope_layers"}),
+    "hunyuan-dense": frozenset({"qk_norm_after_rope"}),
+}
+"""Options by the class or architecture that holds them; all others hold none."""
+
+
+def used(config: ModelConfig) -> frozenset[str]:
+    """Names of the options that a model uses."""
+    return frozenset(name for name, option in OPTIONS.items() if option.used(config))
+
+
+def uncomputed(name: str) -> Iterable[Option]:
+    """What a class or architecture does not compute."""
+    return (option for key, option in OPTIONS.items() if key not in COMPUTED.get(name, ()))

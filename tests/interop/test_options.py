@@ -1,0 +1,85 @@
+"""No format drops a part of a model without a word: it holds the part, or says which it cannot hold."""
+
+from typing import Any
+
+import pytest
+
+from congling.interop import options
+from congling.interop.hf.architecture import NEEDS, architecture, misfit
+from congling.interop.targets import TARGETS, gguf_architecture, obstacles
+from congling.model import families
+from congling.model.config import AttentionConfig, ModelConfig, MoEConfig, RotaryConfig
+
+SIZES: dict[str, Any] = {"vocab_size": 300, "context": 64, "layers": 4, "width": 64}
+LLAMA = families.llama(**SIZES).replace(norm={"epsilon": 1e-5})
+USED: dict[str, ModelConfig] = {
+    "embedding": LLAMA.replace(embedding_multiplier=2.0),
+    "residual": LLAMA.replace(residual_multiplier=0.5),
+    "logits": LLAMA.replace(logits_scaling=8.0),
+    "scores": LLAMA.replace(attention={"attention_multiplier": 0.5}),
+    "some blocks rotate": LLAMA.replace(positions={"no_rope_layers": [1, 1, 1, 0]}),
+    "no block rotates": LLAMA.replace(positions={"no_rope_layers": [0, 0, 0, 0]}),
+    "norm after rotation": families.qwen3(**SIZES).replace(attention={"qk_norm_after_rope": True}),
+}
+FIELDS = {
+    ModelConfig: {
+        "vocab_size", "context", "layers", "width", "attention", "mlp", "norm", "positions", "initial",
+        "tied", "norm_placement", "dropout", "embedding_multiplier", "residual_multiplier", "logits_scaling",
+    },
+    AttentionConfig: {
+        "heads", "kv_heads", "head_width", "qk_norm", "qk_norm_over", "qk_norm_after_rope", "bias",
+        "output_bias", "attention_multiplier",
+    },
+    MoEConfig: {
+        "kind", "experts", "active", "hidden", "shared", "dense_layers", "dense_hidden", "router",
+    },
+    RotaryConfig: {"kind", "base", "scaling", "no_rope_layers"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
+def test_every_setting_of_a_model_is_known_to_the_formats(kind: type) -> None:
+    """Whoever adds a setting decides here: a row in ``options.OPTIONS``, or a check in every format."""
+    assert set(kind.model_fields) == FIELDS[kind]
+
+
+def test_an_option_is_off_unless_it_is_set() -> None:
+    assert {name for config in USED.values() for name in options.used(config)} == set(options.OPTIONS)
+    for family in families.FAMILIES.values():
+        assert not options.used(family(**SIZES))
+
+
+@pytest.mark.parametrize("case", USED)
+def test_what_holds_a_model_with_an_option_declares_it(case: str) -> None:
+    config = USED[case]
+    (name,) = options.used(config)
+    if misfit(config) is None:
+        assert name in options.COMPUTED[architecture(config)]
+    if not (found := obstacles(config, None, "gguf")):
+        assert name in options.COMPUTED[gguf_architecture(config)]
+    assert bool(found) == (case == "no block rotates")
+    for target in TARGETS:
+        if reasons := [obstacle.what for obstacle in obstacles(config, None, target)]:
+            assert any(options.OPTIONS[name].what in reason for reason in reasons)
+    assert obstacles(config, None, "llama2c")
+
+
+@pytest.mark.parametrize("case", USED)
+def test_classes_that_know_nothing_of_an_option_need_it_off(case: str) -> None:
+    config = USED[case]
+    (name,) = options.used(config)
+    for class_name, needs in NEEDS.items():
+        if all(met(config) for _, met in needs):
+            assert name in options.COMPUTED[class_name]
+
+
+def test_two_options_together_are_refused_everywhere() -> None:
+    both = LLAMA.replace(logits_scaling=8.0, positions={"no_rope_layers": [1, 1, 1, 0]})
+    for target in TARGETS:
+        assert obstacles(both, None, target)
+
+
+def test_a_mixture_with_an_option_is_refused_everywhere() -> None:
+    mixture = families.mixtral(**SIZES).replace(logits_scaling=8.0)
+    for target in TARGETS:
+        assert obstacles(mixture, None, target)
