@@ -66,7 +66,7 @@ def prepare(folder: Path, sizes: dict[str, Any], options: Options) -> dict[str, 
         "sft": [{"ids": one.ids.tolist(), "learnt": one.learnt.tolist()} for one in sft],
         "pairs": [_pair(*pair) for pair in pairs],
         "prompts": [
-            {"ids": list(one.ids), "messages": [dict(turn) for turn in one.row.messages]}
+            {"ids": list(one.ids), "messages": [dict(turn) for turn in one.row.asked]}
             for one in islice(asked, 4 * (steps + sizes["warm_up"]) * sizes["prompts"])
         ],
     }

@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from congling.data.examples import Example, ExampleBatches
+from congling.data.findings import Place
 from congling.data.preferences import Question
 from congling.data.sequences import PairBatches
 from congling.data.sources.preference_rows import QuestionRow
@@ -124,7 +125,7 @@ def grpo(side: Side) -> Work:
     )  # fmt: skip
     looks = Looks(side.model, side.backend, side.tokenizer.pad_id, rollout.temperature)
     questions = [
-        Question(tuple(row["ids"]), QuestionRow(tuple(row["messages"]), None, ""))
+        Question(tuple(row["ids"]), QuestionRow(tuple(row["messages"]), None, Place("", None)))
         for row in side.rows["prompts"]
     ]
     rollouts = Rollouts(

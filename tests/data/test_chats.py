@@ -13,8 +13,9 @@ from congling.core.errors import UserError
 from congling.data import chats
 from congling.data.config import DataConfig
 from congling.data.examples import Example, ExampleBatches, in_order, packed, targets_of
-from congling.data.findings import Findings
-from congling.data.sources.chat_rows import Talk, Unfit, messages_of, meta_of
+from congling.data.findings import Findings, Place
+from congling.data.sources.chat_rows import Talk, messages_of, meta_of
+from congling.data.sources.fields import Unfit
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Tokenizer
 from congling.tokenizer.config import TokenizerConfig
@@ -26,7 +27,7 @@ BAD = {
         {"instruction": "问", "input": ""},
         {"instruction": "问", "output": None},
         {"instruction": "问", "output": " \n"},
-        {"instruction": "问", "output": 42},
+        {"instruction": "问", "output": True},
         {"messages": [{"role": "system", "content": "你是"}]},
         {"messages": [{"role": "user", "content": "问"}]},
         {"conversations": []},
@@ -142,8 +143,7 @@ def test_parts_of_a_message_are_put_together_and_a_picture_is_named():
      "唐代设推官。\n何时？", "唐代"),
     ({"title": "推官", "context": "唐代设推官。", "question": "何时？", "answers": {"text": ["唐代"],
       "answer_start": [0]}}, "唐代设推官。\n何时？", "唐代"),
-    ({"title": "漂", "bopomofo": "ㄆㄧㄠ", "definition": "&&浮ㄈㄨˊ&&在&&水ㄕㄨㄟˇ&&上。"},
-     "解释：漂（ㄆㄧㄠ）", "浮在水上。"),
+    ({"title": "漂", "bopomofo": "ㄆㄧㄠ", "definition": "浮在水上。"}, "解释：漂（ㄆㄧㄠ）", "浮在水上。"),
     ({"title": "操觚", "bopomofo": ["ㄘㄠ　ㄍㄨ"], "text": "操觚\nㄘㄠ　ㄍㄨ　cāo gū\n指執筆作文。"},
      "解释：操觚（ㄘㄠ　ㄍㄨ）", "指執筆作文。"),
     ({"word": "云", "释义": ["水气。", "说。"]}, "解释：云", "水气。\n说。"),
@@ -159,8 +159,8 @@ def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_pat
     assert found.domains.keys() == {example.id for example in found.validation}
     assert set(found.domains.values()) <= {"诗", "词"}
     assert meta_of(rows[0]) == {"category": "词"}
-    assert Talk((), "a:1", {"kind": "couplets", "category": "诗"}).domain == "couplets"
-    assert Talk((), "a:1").domain == ""
+    assert Talk((), Place("a", 1), {"kind": "couplets", "category": "诗"}).domain == "couplets"
+    assert Talk((), Place("a", 1)).domain == ""
 
 
 def test_dictionaries_become_questions_and_articles_stay_texts(tokenizer: Tokenizer, tmp_path: Path):
@@ -198,11 +198,11 @@ def test_faulty_rows_are_counted_and_named(tokenizer: Tokenizer, tmp_path: Path)
 
 
 FAULTS = {
-    **dict.fromkeys(
-        ("no_output", "output_null", "output_empty", "output_number", "output_spaces"), "no answer"
-    ),
+    **dict.fromkeys(("no_output", "output_null", "output_empty", "output_spaces"), "no answer"),
     **dict.fromkeys(("instruction_empty", "instruction_list"), "no question"),
-    **dict.fromkeys(("ok", "input_null", "extra_key", "messages_form", "output_longest"), None),
+    **dict.fromkeys(
+        ("ok", "input_null", "extra_key", "messages_form", "output_longest", "output_number"), None
+    ),
 }
 
 
@@ -224,7 +224,7 @@ def test_the_published_faulty_rows(tokenizer: Tokenizer, corpora: Path):
     source = corpora / "messy/sft_faulty.jsonl"
     found = chats.read(DataConfig(sources=(str(source),)), tokenizer, 1024)
     cases = [json.loads(line).get("_case") for line in source.read_text(encoding="utf-8").split("\n") if line]
-    without = {"no_output", "output_null", "output_empty", "output_number", "output_spaces"}
+    without = {"no_output", "output_null", "output_empty", "output_spaces"}
     assert found.findings.counts["no answer"] == sum(case in without for case in cases)
     unasked = ("instruction_empty", "instruction_list")
     assert found.findings.counts["no question"] == sum(case in unasked for case in cases)
@@ -253,7 +253,7 @@ def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(toke
 
     def encoded(*texts: str) -> Example | None:
         turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-        return next(iter(encode(Talk(tuple(turns), "a:1"))), None)
+        return next(iter(encode(Talk(tuple(turns), Place("a", 1)))), None)
 
     whole, shortened = encoded("学", "答"), encoded("学", "答", "时" * 9, "说" * 60)
     assert whole and shortened and shortened.ids.tolist() == whole.ids.tolist()

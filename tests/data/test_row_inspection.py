@@ -98,23 +98,24 @@ def test_lengths_are_binned_by_powers_of_two():
 
 
 def test_nothing_to_learn_is_an_error(tokenizer: Tokenizer, tmp_path: Path):
-    rows = [{"instruction": "学"} for _ in range(3)]
+    rows = [{"instruction": " ", "output": "时"} for _ in range(3)]
     with pytest.raises(UserError, match="nothing to learn") as found:
         row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer)
-    assert "3 × no answer" in str(found.value.hint)
+    assert "3 × no question (rows.jsonl:1: the question is empty)" in str(found.value.hint)
 
 
 def test_without_a_tokenizer_roles_are_shown(tmp_path: Path):
-    talks = row_inspection.first_conversations(config(tmp_path / "rows.jsonl", ROWS))
+    found = row_inspection.look(config(tmp_path / "rows.jsonl", ROWS))
+    assert found is not None
     console = Console(file=io.StringIO(), width=80)
-    row_display.show_roles(talks, console)
+    row_display.show_roles(found, console)
     text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     assert (
-        len(talks) == 3
+        len(found.first) == 3
         and "user      学0" in text
         and "assistant 时习之" in text
         and "--tokenizer DIR" in text
     )
     (tmp_path / "text.txt").write_text("学而时习之。\n" * 9, encoding="utf-8")
-    assert row_inspection.first_conversations(DataConfig(sources=(str(tmp_path / "text.txt"),))) == ()
-    assert row_inspection.first_conversations(DataConfig(sources=("smallworld",))) == ()
+    assert row_inspection.look(DataConfig(sources=(str(tmp_path / "text.txt"),))) is None
+    assert row_inspection.look(DataConfig(sources=("smallworld",))) is None

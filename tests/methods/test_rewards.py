@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from congling.core.errors import UserError
+from congling.data.findings import Place
+from congling.data.sources.fields import Log
 from congling.data.sources.preference_rows import question_of
 from congling.methods import rewards
 
@@ -55,8 +57,8 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answers(*texts: str, record: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    row = question_of(record or {"prompt": "问", "answer": "a"}, "rows:1")
-    return [{"row": row, "text": text, "messages": row.messages, "ended": True} for text in texts]
+    row = question_of(record or {"prompt": "问", "answer": "a"}, Place("rows", 1), Log())
+    return [{"row": row, "text": text, "messages": row.asked, "ended": True} for text in texts]
 
 
 def test_functions_see_the_row_and_the_text(functions: Path):

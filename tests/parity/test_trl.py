@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from congling.data.examples import Example
+from congling.data.findings import Place
 from congling.data.mismatched import mismatched
 from congling.data.preferences import Question
 from congling.data.sequences import PairBatches, Rated, RatedBatches
@@ -330,7 +331,7 @@ def answered(models: Models, temperature: float) -> tuple[list[Question], list[E
     questions, examples = [], []
     for prompt in (2, 5):
         asked = random.integers(1, VOCABULARY, prompt)
-        questions.append(Question(tuple(asked.tolist()), QuestionRow((), None, "rows:1")))
+        questions.append(Question(tuple(asked.tolist()), QuestionRow((), None, Place("rows", 1))))
         examples += [example(random, asked, int(answer)) for answer in random.integers(1, LONGEST + 1, GROUP)]
     rewards = np.array([1.0, 0.0, 0.25, 3.0, -1.0, 0.5])
     looks = Looks(models.base, SINGLE, PAD, temperature)

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from congling.core.errors import UserError
+from congling.data.findings import Place
 from congling.data.sources.chat_rows import Talk
 from congling.evals.row_losses import row_losses
 from congling.infer.checkpoints import load_checkpoint
@@ -95,7 +96,7 @@ def test_an_adapter_is_compared_on_its_base(runs):
 def test_losses_are_of_the_answer_alone(runs):
     loaded = load_checkpoint(runs / "tuned", "cpu")
     messages = ({"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"})
-    (nats,) = row_losses(loaded, [Talk(messages, "rows:1")])
+    (nats,) = row_losses(loaded, [Talk(messages, Place("rows", 1))])
     rendered = render(loaded.tokenizer, messages)
     chances = loaded.model.logits(loaded.model(torch.tensor([rendered.ids[:-1]])))[0].log_softmax(-1)
     answer = [i for i, learnt in enumerate(rendered.answered) if learnt][:-1]  # the last one ends the turn

@@ -8,6 +8,7 @@ import torch
 from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 from congling.data.examples import Example
+from congling.data.findings import Place
 from congling.data.preferences import Question
 from congling.data.sources.preference_rows import QuestionRow
 from congling.train.backends.single import Single
@@ -65,7 +66,7 @@ def test_ppo_is_its_definition_on_a_whole_model():
     found = Round(examples, np.arange(3), np.array([1.0, -2.0, 0.5]), np.ones(3, bool), [])
     found.old = [old - 0.1 for old in looks.reference(found, lambda b, t: log_probs(model, b, t))]  # type: ignore[arg-type]
     found = ValueCredit(config, looks, base)(found)
-    questions = [Question((1,) * 4, QuestionRow((), None, "rows:1"))]
+    questions = [Question((1,) * 4, QuestionRow((), None, Place("rows", 1)))]
     tokenizer: Any = SimpleNamespace(pad_id=0)
     rollouts = Rollouts(model, tokenizer, questions, None, None, PPORolloutConfig(new_tokens=6), SINGLE,  # type: ignore[arg-type]
                         seed=0)  # fmt: skip

@@ -13,6 +13,7 @@ from training_doubles import settings, small_model
 
 from congling.core.errors import UserError
 from congling.data.examples import Example
+from congling.data.findings import Place
 from congling.data.preferences import Question
 from congling.data.sources.preference_rows import QuestionRow
 from congling.train.advantage import divisor, group_advantages, token_weights
@@ -26,7 +27,9 @@ TOKENIZER: Any = SimpleNamespace(
     stop_ids=frozenset({STOP}), pad_id=0, decode=lambda ids, skip_special: " ".join(map(str, ids))
 )
 QUESTIONS = [
-    Question(tuple(range(1, 2 + i % 4)), QuestionRow(({"role": "user", "content": f"{i}"},), None, f"a:{i}"))
+    Question(
+        tuple(range(1, 2 + i % 4)), QuestionRow(({"role": "user", "content": f"{i}"},), None, Place("a", i))
+    )
     for i in range(6)
 ]
 

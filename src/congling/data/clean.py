@@ -43,3 +43,8 @@ def clean(text: str, config: DataConfig) -> tuple[str, int]:
     if config.collapse_blank_lines:
         text = _BLANK.sub("\n\n", text)
     return text.strip("\n"), removed
+
+
+def blank(text: str) -> bool:
+    """Whether a text holds nothing that can be seen."""
+    return not text.strip() or not _INVISIBLE.sub("", text).strip()

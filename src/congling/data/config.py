@@ -48,6 +48,8 @@ class DataConfig(Config):
     """Files and folders, or ``smallworld`` for the embedded corpus."""
     documents: DocumentChoice = "auto"
     """What one document of a plain text file is; ``auto`` looks at the file and says why."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between documents of a text, such as ``<|endoftext|>``; usual marks are found unasked."""
     text: str | None = None
     """For records: a field name or a template (``"{title}\\n{text}"``); ``None`` recognises usual layouts."""
     encoding: str | None = None

@@ -12,6 +12,7 @@ from typing import Any, Self
 import zstandard
 
 from congling.core.errors import UserError
+from congling.data.findings import Place
 
 LARGEST_WINDOW = 2**27  # bytes; refuses zstd frames that ask a reader for gigabytes of history
 
@@ -25,6 +26,8 @@ class Document:
     """Where it came from: ``book.txt:89`` (file and line), ``rows.parquet:17`` (file and row)."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Small JSON values such as the title; never needed for training."""
+    place: Place | None = None
+    """The file and line behind :attr:`id`, where the reader knows them."""
 
 
 class DocumentWriter(AbstractContextManager["DocumentWriter"]):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from congling.data.batches import Batch, dealt
+from congling.tokenizer.base import Tokenizer
 
 _ORDER = 0x6578  # separates this use of a seed from all others
 _WIDTH = 64  # rows end at a multiple of this: few different shapes, little padding
@@ -152,3 +153,10 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch
 def targets_of(examples: Iterable[Example]) -> int:
     """Ids that are learnt in all examples together."""
     return sum(example.targets for example in examples)
+
+
+def characters_of(tokenizer: Tokenizer) -> np.ndarray:
+    """(V,) int64: characters that begin in each piece; 0 for special ids."""
+    special = set(tokenizer.special.values())
+    pieces = (b"" if i in special else tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size))
+    return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces], np.int64)

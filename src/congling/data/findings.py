@@ -3,11 +3,25 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from congling.data.marks import Marks
+from congling.data.unread import UnreadFields
 
 EXAMPLES = 20
 OF_A_KIND = 5  # examples of one kind, so that a frequent problem does not hide the others
 FILES = 1000  # files described one by one; a folder of a million only counts the rest
+
+
+class Place(NamedTuple):
+    """Where a row stands."""
+
+    file: str
+    line: int | None
+    """Line (from 1), or row of a table."""
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,11 @@ class Findings:
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """Whole sentences a person should read."""
+    """Whole sentences a person should read; with what else was found they are :attr:`sentences`."""
+    unread: UnreadFields = field(default_factory=UnreadFields)
+    """Fields of rows that were not read."""
+    marks: Marks = field(default_factory=Marks)
+    """Marks of other programs that stand in texts."""
     sink: Callable[[Problem], None] | None = None
     """Told every problem, whatever their number."""
 
@@ -68,6 +86,27 @@ class Findings:
             self.files_beyond += 1
         return note
 
+    @property
+    def sentences(self) -> list[str]:
+        """All notes: those of the reader, fields that were not read, marks of other programs."""
+        return [*self.notes, *self.unread.sentences(), *self.marks.sentences()]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was skipped, repaired or left unread."""
+        return not self.counts and not self.unread.said
+
+    def most(self, count: int = 4) -> str:
+        """The most frequent problems, each with its first place and the reason."""
+        return "; ".join(
+            f"{number:,} × {kind}{self._first(kind)}" for kind, number in self.counts.most_common(count)
+        )
+
+    def _first(self, kind: str) -> str:
+        """Where a kind of problem came first, and the reason there."""
+        one = next((one for one in self.examples if one.kind == kind), None)
+        return f" ({Place(one.file, one.line)}: {one.reason})" if one else ""
+
     def as_json(self) -> dict[str, Any]:
         """The findings as plain JSON values, for ``summary.json``."""
         return {
@@ -78,5 +117,5 @@ class Findings:
                 "counts": dict(self.counts),
                 "examples": [asdict(example) for example in self.examples],
             },
-            "notes": self.notes,
+            "notes": self.sentences,
         }

@@ -9,55 +9,99 @@
     │ ⟦黄莺入翠溪。<|im_end|>⟧
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from congling.core.units import plural
-from congling.data.row_inspection import Lengths, RowInspection, ShownRow
-from congling.data.sources.chat_rows import Talk
+from congling.data.findings import Findings
+from congling.data.row_inspection import Lengths, RowInspection, RowLook, ShownRow
+from congling.data.row_sorts import METHODS, Sort
+from congling.data.sources.preference_rows import PairRow, RatedRow
 
 _LEARNT, _SPECIAL, _PLAIN, _DIM = "bold green", "cyan", "", "bright_black"
 _SHOWN = 700  # characters of a row that are shown
 _KEPT = 120  # of them from its end, where the last answer stands
 _BAR = 32
 _DOMAINS = 8
+_MARKED = {
+    Sort.CONVERSATIONS: "what is learnt is {}",
+    Sort.PAIRS: "the answers that are compared are {}",
+    Sort.RATED: "the answer that is rated is {}",
+    Sort.PROMPTS: "the model goes on from there",
+}
 
 
 def show(found: RowInspection, console: Console) -> None:
     """Print an inspection of rows."""
     plain = console.no_color or not console.is_terminal
     how = "between ⟦ and ⟧" if plain else "green"
-    _say(
-        console, Text(f"first rows as the template {found.template} writes them; what is learnt is {how}:\n")
-    )
-    for number, row in enumerate(found.first, 1):
+    marked = _MARKED[found.sort].format(how)
+    _say(console, Text(f"first rows as the template {found.template} writes them; {marked}:\n"))
+    number, last = 0, ""
+    for row in found.first:
+        number, last = number + (row.id != last or not row.side), row.id
         _row(number, row, console, plain=plain)
+    _sorts(found.sort, found.sorts, console)
     _totals(found, console)
     _lengths(found.lengths, found.context, console)
     _domains(found, console)
-    _findings(found, console)
+    _findings(found.findings, console)
 
 
-def show_roles(talks: Sequence[Talk], console: Console) -> None:
-    """Print conversations by their roles alone, and what to add to see more."""
-    _say(console, Text("\nas conversations, for tuning:"))
-    for number, talk in enumerate(talks, 1):
-        _say(console, _heading(number, talk.id, [*talk.meta.values()]))
-        for turn in talk.messages:
-            learnt = turn["role"] == "assistant"
-            line = Text("│ ", _DIM) + Text(f"{turn['role']:<10}", _LEARNT if learnt else _SPECIAL)
-            _say(console, line + Text(_cut(" ".join(turn["content"].split()), 160)))
+def show_roles(found: RowLook, console: Console) -> None:
+    """Print rows by their roles alone, what is wrong with others, and what to add to see more."""
+    _say(console, Text(f"\nas {found.sort}s, for tuning:"))
+    for number, row in enumerate(found.first, 1):
+        _say(console, _heading(number, str(row.place), [*getattr(row, "meta", {}).values()]))
+        for turn in row.asked:
+            _turn(turn["role"], turn, console)
+        for name, turn in zip(_sides(row), row.answers, strict=True):
+            _turn(name, turn, console)
+    more = "" if found.whole else " (the first ones; there are more)"
+    _say(console, Text(f"\n{found.rows:,} {plural(found.rows, found.sort)}{more}"))
+    _sorts(found.sort, found.sorts, console)
+    _findings(found.findings, console)
     _say(
         console,
         Text("\nadd --tokenizer DIR (a tokenizer, a run or a checkpoint) to see tokens and what is learnt"),
     )
 
 
+def _sides(row: Any) -> Sequence[str]:
+    """What the answers of a row are called."""
+    if isinstance(row, PairRow):
+        return ("chosen", "rejected")
+    if isinstance(row, RatedRow):
+        return ("good" if row.good else "bad",)
+    return ("assistant",) * len(row.answers)
+
+
+def _turn(name: str, turn: Mapping[str, Any], console: Console) -> None:
+    """One turn on one line, thoughts before it."""
+    answer = turn["role"] == "assistant"
+    style = (_LEARNT if turn.get("loss") is not False else _PLAIN) if answer else _SPECIAL
+    thought = turn.get("reasoning_content")
+    texts = ([("thinks", str(thought))] if thought else []) + [(name, str(turn["content"]))]
+    for who, text in texts:
+        line = Text("│ ", _DIM) + Text(f"{who:<10}", style)
+        line += Text(_cut(" ".join(text.split()), 160))
+        _say(console, line + Text(" (not learnt)" if turn.get("loss") is False else "", _DIM))
+
+
+def _sorts(sort: Sort, sorts: Mapping[Sort, int], console: Console) -> None:
+    """Which methods learn from these rows."""
+    others = [f"{METHODS[one]} ({one}s)" for one in sorts if one is not sort]
+    also = f"; they can also be read by {', '.join(others)}" if others else ""
+    _say(console, Text(f"for        {METHODS[sort]}{also}"))
+
+
 def _row(number: int, row: ShownRow, console: Console, *, plain: bool) -> None:
     counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.learnt:,} learnt"
-    _say(console, _heading(number, row.id, [counts, *row.meta.values()]))
+    side = [row.side] if row.side else []
+    _say(console, _heading(number, row.id, [*side, counts, *row.meta.values()]))
     body = Text()
     within = False
     for piece in row.pieces:
@@ -99,7 +143,7 @@ def _shortened(body: Text) -> Text:
 def _totals(found: RowInspection, console: Console) -> None:
     share = 100 * found.learnt / max(1, found.tokens)
     texts = f" and {found.texts:,} {plural(found.texts, 'text')}" if found.texts else ""
-    rows = f"{found.rows:,} {plural(found.rows, 'conversation')}{texts}"
+    rows = f"{found.rows:,} {plural(found.rows, found.sort)}{texts}"
     part = "" if found.whole else " (the first rows; there are more)"
     _say(
         console,
@@ -136,14 +180,14 @@ def _domains(found: RowInspection, console: Console) -> None:
         _say(console, Text(f"about     {listed}{more}\n"))
 
 
-def _findings(found: RowInspection, console: Console) -> None:
-    for note in found.findings.notes:
+def _findings(found: Findings, console: Console) -> None:
+    for note in found.sentences:
         _say(console, Text(f"note: {note}", "yellow"))
-    if not found.findings.counts:
+    if found.sound:
         _say(console, Text("every row is sound", "green"))
-    for kind, count in found.findings.counts.most_common():
+    for kind, count in found.counts.most_common():
         _say(console, Text(f"{count:,} × {kind}", "yellow"))
-        for one in [problem for problem in found.findings.examples if problem.kind == kind][:2]:
+        for one in [problem for problem in found.examples if problem.kind == kind][:2]:
             place = one.file + (f":{one.line}" if one.line else "")
             _say(console, Text("    ") + Text(f"{place}  ", _DIM) + Text(one.reason))
 

@@ -1,9 +1,13 @@
-"""A look at rows before a model is tuned on them: as the template writes them, what is learnt, how long."""
+"""A look at rows before a model is tuned on them: as the template writes them, what is learnt, how long.
+
+Of conversations, preference pairs, rated answers and prompts: what a file holds is told by its first rows.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +18,13 @@ from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.examples import Example
 from congling.data.findings import Findings
+from congling.data.preferences import AnswerEncoder, preference_items
+from congling.data.row_reader import nothing_to_learn
+from congling.data.row_sorts import ROWS_OF, Sort, sorts_of
 from congling.data.sources.chat_rows import Talk
+from congling.data.sources.preference_rows import PairRow, QuestionRow, RatedRow
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.chat import chat_ids
 from congling.tokenizer.templates import Fit, checked, name_of
 
 ROWS = 20_000
@@ -44,6 +53,8 @@ class ShownRow:
     tokens: int
     learnt: int
     meta: Mapping[str, str]
+    side: str = ""
+    """Of a pair ``chosen`` or ``rejected``, of a rated answer ``good`` or ``bad``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,12 @@ class RowInspection:
     template: str
     fit: Fit
     context: int | None
+    sort: Sort
+    """What the rows are read as: what most of the first ones are."""
+    sorts: Mapping[Sort, int]
+    """How many of the first rows can be read as what."""
     rows: int
-    """Conversations that something can be learnt from."""
+    """Rows that something can be learnt from."""
     texts: int
     tokens: int
     """Of all examples, as they would be trained on."""
@@ -91,56 +106,123 @@ class RowInspection:
     findings: Findings
 
 
+@dataclass(frozen=True, slots=True)
+class RowLook:
+    """What can be seen of rows without a tokenizer."""
+
+    first: Sequence[Any]
+    sort: Sort
+    sorts: Mapping[Sort, int]
+    rows: int
+    whole: bool
+    findings: Findings
+
+
 def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None) -> RowInspection:
     """Render rows as for training, and count; at most :data:`ROWS` of them are read.
 
     Raises:
         UserError: a file cannot be read, the template does not work, or there is nothing to learn.
     """
-    findings = Findings()
+    findings, sorts = Findings(), sorts_of(config)
+    sort = next(iter(sorts), Sort.CONVERSATIONS)
     fit = checked(tokenizer)
-    encode = Encoder(tokenizer, context or _ENDLESS, findings)
+    encode, measure = (
+        _encoder(sort, tokenizer, longest, told)
+        for longest, told in ((context or _ENDLESS, findings), (_ENDLESS, Findings()))
+    )
     first: list[ShownRow] = []
     domains: Counter[str] = Counter()
-    kept = {Talk: 0, Document: 0}
-    tokens = learnt = seen = 0
-    for item in islice(read_items(config, findings), ROWS + 1):
+    kept, lengths = {True: 0, False: 0}, list[int]()
+    tokens = learnt = seen = shown = 0
+    for item in islice(_items(sort, config, findings), ROWS + 1):
         seen += 1
         if seen > ROWS:
             break
-        examples = encode(item)
-        kept[type(item)] += bool(examples)
-        for example in examples:
-            tokens, learnt = tokens + example.inputs, learnt + example.targets
+        examples, text = list(encode(item)), isinstance(item, Document)
+        kept[text] += bool(examples)
+        lengths += [] if text else [example.inputs for _, example in measure(item)]
+        tokens += sum(example.inputs for _, example in examples)
+        learnt += sum(example.targets for _, example in examples)
         if examples and isinstance(item, Talk):
             domains[item.domain] += 1
-        if examples and len(first) < FIRST:
-            first.append(_shown(examples[0], tokenizer, item.meta if isinstance(item, Talk) else {}))
+        if examples and shown < FIRST:
+            shown += 1
+            meta = getattr(item, "meta", {}) if not text else {}
+            first += [
+                _shown(one, tokenizer, meta, side) for side, one in (examples[:1] if text else examples)
+            ]
     if not first:
-        why = ", ".join(f"{count} × {kind}" for kind, count in findings.counts.most_common(4))
-        raise UserError("there is nothing to learn in this data", value=" ".join(config.sources),
-                        hint=f"found: {why}" if why else "give rows with answers, or texts")  # fmt: skip
+        raise nothing_to_learn(config, findings)
     findings.notes += fit.notes
-    lengths = Lengths.of([length - 1 for length in encode.lengths], context)
     return RowInspection(
-        first, name_of(tokenizer.chat_template), fit, context, kept[Talk], kept[Document], tokens, learnt,
-        lengths, dict(domains.most_common()), seen <= ROWS, findings,
+        first, name_of(tokenizer.chat_template), fit, context, sort, sorts, kept[False], kept[True], tokens,
+        learnt, Lengths.of(lengths, context), dict(domains.most_common()), seen <= ROWS, findings,
     )  # fmt: skip
 
 
-def first_conversations(config: DataConfig) -> Sequence[Talk]:
-    """The first conversations of the sources, where that is what they hold first; else none.
+def look(config: DataConfig) -> RowLook | None:
+    """The first rows of the sources as they are, and what is wrong with others; None where there are texts.
 
     Raises:
         UserError: a file cannot be read.
     """
     if any(source == SMALL_WORLD or exists(source) for source in config.sources):
-        return ()
-    found = list(islice(read_items(config, Findings()), FIRST))
-    return tuple(item for item in found if isinstance(item, Talk))
+        return None
+    sorts, findings = sorts_of(config), Findings()
+    if not sorts:
+        return None
+    sort, first, count = next(iter(sorts)), [], 0
+    for item in islice(_items(sort, config, findings), ROWS + 1):
+        count += not isinstance(item, Document)
+        if len(first) < FIRST and not isinstance(item, Document):
+            first.append(item)
+    return RowLook(first, sort, sorts, min(count, ROWS), count <= ROWS, findings)
 
 
-def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str]) -> ShownRow:
+def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
+    if sort is Sort.CONVERSATIONS:
+        return read_items(config, findings)
+    findings.unread.rewarded = sort is Sort.PROMPTS
+    return preference_items(config, findings, ROWS_OF[sort])
+
+
+def _encoder(
+    sort: Sort, tokenizer: Tokenizer, context: int, findings: Findings
+) -> Callable[[Any], Iterable[tuple[str, Example]]]:
+    """From a row to its examples as they are trained on, each with the side it is."""
+    whole, answer = Encoder(tokenizer, context, findings), AnswerEncoder(tokenizer, context, findings)
+
+    def encode(row: Any) -> Iterable[tuple[str, Example]]:
+        if isinstance(row, PairRow):
+            sides = ("chosen", "rejected")
+            return [(side, one) for pair in answer.pairs(row) for side, one in zip(sides, pair, strict=True)]
+        if isinstance(row, RatedRow):
+            one = answer(row.asked, row.answer, row.place)
+            return [] if one is None else [("good" if row.good else "bad", one)]
+        if isinstance(row, QuestionRow):
+            return _asked(row, tokenizer, context, findings)
+        return [("", one) for one in whole(row)]
+
+    return encode
+
+
+def _asked(
+    row: QuestionRow, tokenizer: Tokenizer, context: int, findings: Findings
+) -> list[tuple[str, Example]]:
+    """A prompt as it is asked; nothing of it is learnt."""
+    try:
+        ids = np.array(chat_ids(tokenizer, row.asked), np.int32)
+    except UserError as error:
+        findings.problem("refused by the template", *row.place, error.what)
+        return []
+    if len(ids) >= context:
+        findings.problem("question too long", *row.place, f"{len(ids)} tokens leave no room for an answer")
+        return []
+    return [("", Example(ids, np.zeros(len(ids), bool), 0, str(row.place)))]
+
+
+def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str], side: str) -> ShownRow:
     special = set(tokenizer.special.values())
     marked = zip(example.ids.tolist(), example.learnt.tolist(), strict=True)
     # special tokens stay apart from each other: they are numbered so that no two are one group
@@ -151,4 +233,4 @@ def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str]) -> S
             (key, list(found)) for key, found in groupby(keyed, lambda one: one[1:])
         )
     ]
-    return ShownRow(example.id, pieces, example.inputs, example.targets, meta)
+    return ShownRow(example.id, pieces, example.inputs, example.targets, meta, side)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from congling.core.units import plural
 from congling.data.config import DataConfig
+from congling.data.separators import Separators, begun
 
 _NUMBER = r"[〇零一二三四五六七八九十百千两廿卅\d０-９]"
 _COUNT = r"(?:[IVXLCDMivxlcdm]+|\d+|[A-Z][a-z]+)"
@@ -46,6 +47,7 @@ class Survey:
     """Characters before the first heading of each sort."""
     line_lengths: Counter[int] = field(default_factory=Counter)
     block_lines: Counter[int] = field(default_factory=Counter)
+    separators: Separators = field(default_factory=Separators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Choice:
     kind: str
     why: str
     heading: str = ""
+    """The sort of heading; or the separator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def survey(lines: Iterable[tuple[int, str]]) -> Survey:
     for number, raw in lines:
         line = raw.strip()
         seen.characters += len(line)
+        seen.separators.look(line)
         if number == last:  # the next part of a very long line
             continue
         last = number
@@ -96,6 +100,9 @@ def survey(lines: Iterable[tuple[int, str]]) -> Survey:
 def choose(seen: Survey, config: DataConfig) -> Choice:
     """Decide what a document is: as configured, else chapters, long lines, blocks, the file, or pieces."""
     heading = _structure(seen)
+    if mark := config.separator or (seen.separators.separator if config.documents == "auto" else ""):
+        why = "as configured" if config.separator else f"{seen.separators.found[mark]} times between texts"
+        return Choice("separator", f"{mark!r}, {why}", mark)
     if config.documents != "auto":
         return Choice(config.documents, "as configured", heading or "")
     if heading:
@@ -106,6 +113,11 @@ def choose(seen: Survey, config: DataConfig) -> Choice:
     block = _median(seen.block_lines)
     if seen.block_lines.total() > 1 and block >= 5:
         return Choice("paragraph", f"blocks of about {block} lines, set apart by blank lines")
+    return _unstructured(seen, config)
+
+
+def _unstructured(seen: Survey, config: DataConfig) -> Choice:
+    """What to do with a text that shows no structure."""
     if seen.characters <= config.piece:
         noun = plural(seen.characters, "character")
         return Choice("file", f"no visible structure, and only {seen.characters} {noun}")
@@ -135,6 +147,9 @@ def segments(lines: Iterable[tuple[int, str]], choice: Choice, config: DataConfi
         for number, line in lines:
             yield Segment(number, "", line)
         return
+    if choice.kind == "separator":
+        yield from _separated(_cut_lines(lines, config.longest), choice.heading, config.longest)
+        return
     buffer, title, shortest = _Buffer(), "", _SHORTEST_CHAPTER
     for number, line in _cut_lines(lines, config.piece if choice.kind == "pieces" else config.longest):
         heading = line.strip() if choice.kind == "chapter" and _starts_chapter(line, choice.heading) else ""
@@ -146,6 +161,22 @@ def segments(lines: Iterable[tuple[int, str]], choice: Choice, config: DataConfi
         buffer.add(number, line)
     if buffer.size:
         yield buffer.take(title)
+
+
+def _separated(lines: Iterable[tuple[int, str]], separator: str, longest: int) -> Iterator[Segment]:
+    """What stands between separators, each without the mark that begins it."""
+    buffer = _Buffer()
+    for number, line in lines:
+        *whole, rest = line.split(separator)
+        for part in whole:
+            buffer.add(number, part if buffer.size else begun(part))
+            if buffer.size:
+                yield buffer.take("")
+        buffer.add(number, rest if buffer.size else begun(rest))
+        if buffer.size > longest:
+            yield buffer.take("")
+    if buffer.size:
+        yield buffer.take("")
 
 
 def _cut_lines(lines: Iterable[tuple[int, str]], longest: int) -> Iterator[tuple[int, str]]:

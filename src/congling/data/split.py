@@ -55,6 +55,50 @@ def hold_out(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig)
     return HeldOut(flags, test, "; ".join(notes))
 
 
+def hold_out_together(hashes: Sequence[int], lengths: Sequence[int], config: SplitConfig) -> HeldOut:
+    """Choose validation rows; those with equal hashes, which ask the same, stay together on one side.
+
+    ``validation`` counts rows. A group that would go beyond it is passed over while smaller ones fit.
+    """
+    total = len(hashes)
+    flags, none = np.zeros(total, bool), np.zeros(total, bool)
+    groups: dict[int, list[int]] = {}
+    for index, key in enumerate(hashes):
+        groups.setdefault(key, []).append(index)
+    members = list(groups.values())
+    if len(members) == total:
+        return hold_out(hashes, lengths, config.model_copy(update={"test": 0}))
+    if len(members) < 2:
+        return HeldOut(flags, none, f"all {total} rows ask the same: none can be held out")
+    sizes = [sum(lengths[index] for index in group) for group in members]
+    order = _shuffled(list(groups), config.seed)
+    if config.order == "last":
+        order = sorted(range(len(members)), key=lambda i: -members[i][-1])
+    share, notes = config.validation < 1, list[str]()
+    wanted = max(1, round(config.validation * total)) if share else int(config.validation)
+    if len(members) < FEW and share and config.order == "random":
+        taken = _nearest(order, sizes, min(config.validation * sum(sizes), config.largest), 1)
+    else:
+        taken = _fitting(order, [len(group) for group in members], min(wanted, total // 2))
+    for chosen in taken:
+        flags[members[chosen]] = True
+    if flags.sum() != wanted:
+        why = "rows that ask the same stay together"
+        notes.append(f"{flags.sum()} of {total} rows are held out, not {wanted}: {why}")
+    return HeldOut(flags, none, "; ".join(notes))
+
+
+def _fitting(order: Sequence[int], counts: Sequence[int], wanted: int) -> list[int]:
+    """Groups in order until there are as many rows as wanted; at least the smallest group."""
+    taken: list[int] = []
+    left = wanted
+    for group in order:
+        if counts[group] <= left:
+            taken.append(group)
+            left -= counts[group]
+    return taken or [min(order, key=lambda group: counts[group])]
+
+
 def _chosen(
     name: str, asked: float, order: Sequence[int], lengths: Sequence[int], config: SplitConfig,
     notes: list[str], *, left: int,

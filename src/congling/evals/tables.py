@@ -57,7 +57,7 @@ def problem_lines(findings: Findings) -> list[str]:
         if first is not None:
             where = f", first {first.file}{'' if first.line is None else f':{first.line}'}: {first.reason}"
         lines.append(f"{count:,} × {kind}{where}")
-    return lines + list(findings.notes)
+    return lines + findings.sentences
 
 
 def loss_table(loss: Any, lines: dict[str, float], split: str) -> Any:

@@ -169,4 +169,4 @@ def _stand_in(question: Question, config: Any) -> Example:
     ids = np.array([*question.ids, *[0] * config.rollout.new_tokens], np.int32)
     learnt = np.zeros(len(ids), bool)
     learnt[len(question.ids) :] = True
-    return Example(ids, learnt, 0, question.row.id)
+    return Example(ids, learnt, 0, str(question.row.place))

@@ -66,9 +66,15 @@ def inspect(
     if tokenizer is None:
         if template is not None or context is not None:
             raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
-        show(inspection.inspect(config), console)
-        if talks := row_inspection.first_conversations(config):
-            row_display.show_roles(talks, console)
+        found = row_inspection.look(config)
+        try:
+            show(inspection.inspect(config), console)
+        except UserError:
+            if found is None or not found.first:
+                raise
+            show_files(found.findings.as_json(), console)  # rows that are no texts to learn from whole
+        if found is not None:
+            row_display.show_roles(found, console)
         return
     opened = store.load(tokenizer_at(tokenizer))
     if template is not None:

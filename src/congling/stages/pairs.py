@@ -149,5 +149,5 @@ def _pairs(
         if best - worst < _LEAST:
             dull["all answers earn the same"] += 1
             continue
-        messages = [dict(message) for message in question.row.messages]
+        messages = [dict(message) for message in question.row.asked]
         yield {"messages": messages, "chosen": chosen, "rejected": rejected, "rewards": [best, worst]}

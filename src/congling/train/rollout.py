@@ -114,7 +114,7 @@ class Rollouts:
             ids, reward = example.ids[example.learnt].tolist(), float(self.round.rewards[index])
             question = self.questions[int(self.round.questions[index])]
             found.append({
-                "prompt": f"{question.row.messages[-1]['content']}\n",
+                "prompt": f"{question.row.asked[-1]['content']}\n",
                 "text": self.tokenizer.decode(ids[:-1] if ended else ids, skip_special=True),
                 "reward": reward if np.isfinite(reward) else None, "ended": ended,
             })  # fmt: skip
@@ -255,7 +255,7 @@ def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> 
     """An answer as a reward function sees it, and as it is learnt from."""
     ids = answer.ids[:-1] if answer.ended else answer.ids
     return {
-        "messages": question.row.messages, "row": question.row, "ended": answer.ended,
+        "messages": question.row.asked, "row": question.row, "ended": answer.ended,
         "text": tokenizer.decode(ids, skip_special=True), "prompt_ids": question.ids, "answer": answer,
     }  # fmt: skip
 
@@ -266,7 +266,7 @@ def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
         ids = np.array([*row["prompt_ids"], *row["answer"].ids], np.int32)
         learnt = np.zeros(len(ids), bool)
         learnt[len(row["prompt_ids"]) :] = True
-        examples.append(Example(ids, learnt, 0, row["row"].id))
+        examples.append(Example(ids, learnt, 0, str(row["row"].place)))
     old = [np.array(row["answer"].log_probs, np.float32) for row in rows]
     rewards = np.array([row["reward"] for row in rows], np.float64)
     return Round(

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.findings import Findings, Place
 from congling.data.sources import reading
-from congling.data.sources.chat_rows import Unfit
+from congling.data.sources.fields import Log, Unfit
 from congling.data.sources.preference_rows import pair_of, question_of, rated_of, taker
 
+AT = Place("a.jsonl", 1)
 USER = {"role": "user", "content": "问"}
 GOOD, BAD = {"role": "assistant", "content": "好"}, {"role": "assistant", "content": "坏"}
 SYSTEM = {"role": "system", "content": "你是"}
@@ -30,6 +31,8 @@ PAIRS: list[dict[str, Any]] = [
     {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
     {"prompt": "问", "chosen": [USER, GOOD], "rejected": [USER, BAD], "score_chosen": 9.0},
     {"messages": [USER], "chosen": "好", "rejected": "坏", "history": 5},
+    {"prompt": "问", "chosen": [GOOD], "rejected": "坏"},
+    {"prompt": "问", "chosen": ["好"], "rejected": ["坏"]},
 ]  # fmt: skip
 RATED: list[tuple[dict[str, Any], bool]] = [
     ({"prompt": "问", "completion": "好", "label": True}, True),
@@ -51,34 +54,34 @@ QUESTIONS: list[tuple[dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize("record", PAIRS)
 def test_every_form_of_a_pair(record: dict[str, Any]):
-    found = pair_of(record, "a.jsonl:1")
-    assert (found.messages, found.chosen, found.rejected) == (ASKED, "好", "坏")
+    found = pair_of(record, AT, Log())
+    assert (found.asked, found.chosen["content"], found.rejected["content"]) == (ASKED, "好", "坏")
 
 
 @pytest.mark.parametrize(("record", "good"), RATED)
 def test_every_form_of_a_rated_answer(record: dict[str, Any], good: bool):
-    found = rated_of(record, "a.jsonl:1")
-    assert (found.messages, found.answer, found.good) == (ASKED, "好", good)
+    found = rated_of(record, AT, Log())
+    assert (found.asked, found.answer["content"], found.good) == (ASKED, "好", good)
 
 
 @pytest.mark.parametrize(("record", "answer"), QUESTIONS)
 def test_every_form_of_a_question(record: dict[str, Any], answer: str | None):
-    found = question_of(record, "a.jsonl:1")
-    assert (found.messages, found.answer, found.fields) == (ASKED, answer, record)
+    found = question_of(record, AT, Log())
+    assert (found.asked, found.answer, found.fields) == (ASKED, answer, record)
 
 
 def test_earlier_turns_and_instructions_stand_before_the_question():
     earlier = [SYSTEM, USER, GOOD, {"role": "user", "content": "再问"}]
-    found = pair_of({"messages": earlier, "chosen": "好", "rejected": "坏"}, "a:1")
-    assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant", "user"]
-    same = pair_of({"chosen": [*earlier, GOOD], "rejected": [*earlier, BAD]}, "a:1")
-    assert same.messages == found.messages
-    assert question_of({"messages": earlier}, "a:1").messages == found.messages
+    found = pair_of({"messages": earlier, "chosen": "好", "rejected": "坏"}, AT, Log())
+    assert [turn["role"] for turn in found.asked] == ["system", "user", "assistant", "user"]
+    same = pair_of({"chosen": [*earlier, GOOD], "rejected": [*earlier, BAD]}, AT, Log())
+    assert same.asked == found.asked
+    assert question_of({"messages": earlier}, AT, Log()).asked == found.asked
     row = {"system": "你是", "history": [["问", "好"]], "instruction": "再问"} | {
         "chosen": "好",
         "rejected": "坏",
     }
-    assert pair_of(row, "a:1").messages == found.messages
+    assert pair_of(row, AT, Log()).asked == found.asked
 
 
 HOSTILE: list[tuple[Any, Any, str]] = [
@@ -88,9 +91,8 @@ HOSTILE: list[tuple[Any, Any, str]] = [
     (pair_of, {"prompt": "问", "chosen": "好", "rejected": " 好\n"}, "equal sides"),
     (pair_of, {"prompt": "问", "chosen": "好", "rejected": ""}, "no preference"),
     (pair_of, {"prompt": "问", "chosen": None, "rejected": "坏"}, "no preference"),
-    (pair_of, {"prompt": "问", "chosen": ["好"], "rejected": ["坏"]}, "no answer"),
+    (pair_of, {"prompt": "问", "chosen": ["好", "可"], "rejected": ["坏"]}, "no preference"),
     (pair_of, {"prompt": "问", "chosen": [], "rejected": []}, "no preference"),
-    (pair_of, {"prompt": "问", "chosen": [GOOD], "rejected": "坏"}, "no preference"),
     (pair_of, {"prompt": "问", "chosen": [GOOD], "rejected": [USER]}, "no answer"),
     (pair_of, {"prompt": "", "chosen": "好", "rejected": "坏"}, "no question"),
     (pair_of, {"prompt": {"a": 1}, "chosen": "好", "rejected": "坏"}, "no question"),
@@ -101,13 +103,13 @@ HOSTILE: list[tuple[Any, Any, str]] = [
     (pair_of, {"messages": [{"role": "narrator", "content": "问"}], "chosen": "好", "rejected": "坏"},
      "unknown role"),
     (pair_of, {"chosen": [USER, GOOD], "rejected": [GOOD, BAD]}, "no preference"),
-    (pair_of, {"chosen": [USER, GOOD], "rejected": [USER, {"role": "assistant", "content": 5}]},
+    (pair_of, {"chosen": [USER, GOOD], "rejected": [USER, {"role": "assistant", "content": True}]},
      "no preference"),
     (pair_of, {"chosen": [USER, USER], "rejected": [USER, SYSTEM]}, "no answer"),
     (pair_of, {"chosen": [USER, GOOD], "rejected": [USER, {"role": "user", "content": "坏"}]},
      "no answer"),
     (rated_of, {"prompt": "问", "completion": "好"}, "no label"),
-    (rated_of, {"prompt": "问", "completion": "好", "label": "true"}, "no label"),
+    (rated_of, {"prompt": "问", "completion": "好", "label": "maybe"}, "no label"),
     (rated_of, {"prompt": "问", "completion": "好", "label": 2}, "no label"),
     (rated_of, {"prompt": "问", "completion": "好", "label": None}, "no label"),
     (rated_of, {"prompt": "问", "completion": "", "label": True}, "no answer"),
@@ -126,7 +128,7 @@ HOSTILE: list[tuple[Any, Any, str]] = [
 @pytest.mark.parametrize(("make", "record", "kind"), HOSTILE)
 def test_what_is_not_whole_is_named(make: Any, record: Any, kind: str):
     with pytest.raises(Unfit) as caught:
-        make(record, "a.jsonl:1")
+        make(record, AT, Log())
     assert caught.value.kind == kind and str(caught.value)
 
 
@@ -138,7 +140,7 @@ def test_a_reason_is_short_however_large_the_record():
         (pair_of, {"prompt": "问", "chosen": [huge], "rejected": [huge]}),
     ):
         with pytest.raises(Unfit) as caught:
-            make(record, "a.jsonl:1")
+            make(record, AT, Log())
         assert len(str(caught.value)) < 400
 
 
@@ -155,7 +157,7 @@ def test_nested_values_are_refused_or_carried_along(depth: int):
         record = {"prompt": "问", "chosen": "好", "rejected": "坏", "label": True, key: nested(depth)}
         for make in (pair_of, rated_of, question_of):
             try:
-                make(record, "a:1")
+                make(record, AT, Log())
             except Unfit as unfit:
                 assert len(str(unfit)) < 400
 
@@ -181,15 +183,15 @@ RECORDS = st.recursive(
 def test_nothing_but_a_named_reason_comes_of_any_record(record: Any):
     for make in (pair_of, rated_of, question_of):
         try:
-            found: Any = make(record, "a.jsonl:1")
+            found: Any = make(record, AT, Log())
         except Unfit as unfit:
             assert unfit.kind and str(unfit)
             continue
-        assert found.messages and all(
+        assert found.asked and all(
             set(turn) == {"role", "content"} and isinstance(turn["content"], str) and turn["content"].strip()
-            for turn in found.messages
+            for turn in found.asked
         )
-        assert any(turn["role"] != "system" for turn in found.messages)
+        assert any(turn["role"] != "system" for turn in found.asked)
 
 
 @pytest.mark.parametrize(("name", "make", "rows"), [
@@ -201,4 +203,4 @@ def test_the_real_preferences_are_read_whole(corpora: Path, name: str, make: Any
     found = list(reading.read(config.sources, config, findings, taker(make)))
     assert len(found) + sum(findings.counts.values()) == rows
     assert findings.counts <= Counter({"equal sides": 5}), findings.examples
-    assert all(row.messages[-1]["role"] != "assistant" for row in found)
+    assert all(row.asked[-1]["role"] != "assistant" for row in found)

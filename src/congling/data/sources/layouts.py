@@ -14,30 +14,18 @@ template               ``{title}\\n{text}``, given in the configuration
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.data.sources.conversation import asks, whole
+from congling.data.sources.fields import Fields, Log, Unfit, kind_of
+from congling.data.sources.names import ANSWER, ASK, MEANING, TALK, TITLE
+from congling.data.unread import Unread
 
 _TEXT = ("text", "content", "completion", "body", "article", "passage", "文本", "内容", "正文")
 _LISTS = ("paragraphs", "lines", "sentences", "段落")
-TITLE = ("title", "headword", "word", "词条", "标题", "題", "title_zh")
-MEANING = ("definition", "definitions", "explanation", "meaning", "释义", "解释")
-ASK = ("instruction", "prompt", "question", "query", "problem", "ask", "问题")
-ANSWER = (
-    "output",
-    "response",
-    "answer",
-    "answers",
-    "completion",
-    "solution",
-    "target",
-    "chosen",
-    "答案",
-    "回答",
-)
-TALK = ("messages", "conversations", "conversation", "dialogue", "turns")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -51,6 +39,21 @@ class Layout:
     name: str
     render: Render
     """Raises ``ValueError``, with the reason, for a record that does not fit."""
+    fields: frozenset[str] = frozenset()
+    """What it reads of a record; other fields are named."""
+    read: Callable[[Any, Log], str] | None = None
+    """The same as :attr:`render`, telling a log what is read, where that is no matter of names alone."""
+
+    def unread(self, record: Any, text: str) -> Iterator[Unread]:
+        """Fields of a record that are no part of its text."""
+        log = Log()
+        if self.read is not None:
+            self.read(record, log)
+        elif isinstance(record, Mapping) and self.fields:
+            fields = Fields(record, log)
+            for name in self.fields & record.keys():
+                fields.use(name)
+        yield from log.unread(text.split("\n"))
 
 
 def configured(template: str) -> Layout:
@@ -67,12 +70,12 @@ def configured(template: str) -> Layout:
                 value=template,
                 hint='for example text = "{title}\\n{text}"',
             )
-        return Layout(f"field {template!r}", lambda record: _string(record, template))
+        return _field(template)
 
     def fill(record: Mapping[str, Any]) -> str:
         return _PLACE.sub(lambda place: _joined(record, place[1]), template)
 
-    return Layout(f"template {template!r}", fill)
+    return Layout(f"template {template!r}", fill, frozenset(names))
 
 
 def recognised(values: Sequence[Any], file: str) -> Layout:
@@ -95,9 +98,11 @@ def _layout_of(value: Any) -> tuple[str, ...] | None:
     """Kind and fields of the layout one record has, or ``None``."""
     if isinstance(value, str):
         return ("string",)
-    if not isinstance(value, Mapping):
-        return None
-    return next((found for rule in (_asked, _told, _explained) if (found := rule(value))), None)
+    if isinstance(value, Mapping):
+        for rule in (_asked, _told, _explained):
+            if found := rule(value):
+                return found
+    return ("row",) if asks(value) else None
 
 
 def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -135,8 +140,7 @@ def _first(record: Mapping[str, Any], names: Sequence[str], kind: type | tuple[t
 
 
 def _string(record: Any, field: str) -> str:
-    if not isinstance(record, Mapping):
-        raise ValueError(f"the record is {kind_of(record)}, not an object")
+    record = _object(record)
     if field not in record:
         raise ValueError(f"no field {field!r} (it has {', '.join(map(str, list(record)[:6])) or 'none'})")
     value = record[field]
@@ -155,17 +159,10 @@ def _joined(record: Mapping[str, Any], field: str) -> str:
     return _string(record, field)
 
 
-def kind_of(value: Any) -> str:
-    """What a JSON value is, for a person."""
-    names = {
-        str: "text",
-        dict: "an object",
-        list: "a list",
-        type(None): "null",
-        bool: "true or false",
-        bytes: "bytes",
-    }
-    return names.get(type(value), "a number")
+def _object(record: Any) -> Mapping[str, Any]:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"the record is {kind_of(record)}, not an object")
+    return record
 
 
 def _bare() -> Layout:
@@ -180,43 +177,48 @@ def _bare() -> Layout:
 
 
 def _field(field: str) -> Layout:
-    return Layout(f"field {field!r}", lambda record: _string(record, field))
+    return Layout(f"field {field!r}", lambda record: _string(record, field), frozenset((field,)))
 
 
 def _titled(title: str, body: str) -> Layout:
     """Poems and articles whose text is a list: title, author when there is one, then the lines."""
 
-    def render(record: Mapping[str, Any]) -> str:
+    def render(record: Any) -> str:
+        record = _object(record)
         head = [record[key] for key in (title, "author") if isinstance(record.get(key), str)]
         return "\n".join([*head, _joined(record, body)]) if _joined(record, body).strip() else ""
 
-    return Layout(f"fields {title!r} and {body!r}" if title else f"field {body!r}", render)
+    name = f"fields {title!r} and {body!r}" if title else f"field {body!r}"
+    return Layout(name, render, frozenset((title, "author", body)))
 
 
 def _entry(title: str, meaning: str) -> Layout:
     """A dictionary row: headword, pronunciation when there is one, explanation."""
 
-    def render(record: Mapping[str, Any]) -> str:
+    def render(record: Any) -> str:
+        record = _object(record)
         explained = _joined(record, meaning)
         head = " ".join(
             record[key] for key in (title, "bopomofo", "pinyin") if isinstance(record.get(key), str)
         )
         return f"{head}\n{explained}" if explained.strip() else ""
 
-    return Layout(f"dictionary row: {title!r}, {meaning!r}", render)
+    read = frozenset((title, meaning, "bopomofo", "pinyin"))
+    return Layout(f"dictionary row: {title!r}, {meaning!r}", render, read)
 
 
 def _pair(ask: str, answer: str) -> Layout:
     """Instruction and answer as paragraphs; ``context`` or ``input`` stands where a person would read it."""
 
-    def render(record: Mapping[str, Any]) -> str:
+    def render(record: Any) -> str:
+        record = _object(record)
         parts = [record.get("context"), _string(record, ask), record.get("input"), _answered(record, answer)]
         kept = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
         if not _string(record, ask).strip() or not kept[-1:] == [_answered(record, answer).strip()]:
             raise ValueError(f"{ask!r} or {answer!r} is empty")
         return "\n".join(kept)
 
-    return Layout(f"{ask!r} and {answer!r}", render)
+    return Layout(f"{ask!r} and {answer!r}", render, frozenset(("context", ask, "input", answer)))
 
 
 def _answered(record: Mapping[str, Any], field: str) -> str:
@@ -230,7 +232,8 @@ def _answered(record: Mapping[str, Any], field: str) -> str:
 def _choice(question: str) -> Layout:
     """A multiple-choice question with its options and the letter of the right one."""
 
-    def render(record: Mapping[str, Any]) -> str:
+    def render(record: Any) -> str:
+        record = _object(record)
         options = [
             f"{letter}. {record[letter]}" for letter in "ABCDEFGH" if isinstance(record.get(letter), str)
         ]
@@ -239,45 +242,35 @@ def _choice(question: str) -> Layout:
             [_string(record, question), *options, *([f"答案：{answer}"] if isinstance(answer, str) else [])]
         )
 
-    return Layout("multiple-choice questions", render)
+    return Layout("multiple-choice questions", render, frozenset((question, "answer", *"ABCDEFGH")))
 
 
 def _premise(premise: str) -> Layout:
     """A premise followed by its right continuation (COPA)."""
 
-    def render(record: Mapping[str, Any]) -> str:
+    def render(record: Any) -> str:
+        record = _object(record)
         right = "choice2" if record.get("label") == 1 else "choice1"
         pair = [_string(record, premise), _string(record, right)]
         return "".join(reversed(pair) if record.get("question") == "cause" else pair)
 
-    return Layout("premise and right choice", render)
+    read = frozenset((premise, "choice1", "choice2", "label", "question"))
+    return Layout("premise and right choice", render, read)
 
 
-def _talk(field: str) -> Layout:
-    """A conversation, one turn a paragraph; a preferred answer (``chosen``) is its last turn."""
-
-    def render(record: Mapping[str, Any]) -> str:
-        turns = record.get(field)
-        if not isinstance(turns, list):
-            raise ValueError(f"field {field!r} is {kind_of(turns)}, not a list of turns")
-        said = [_turn(turn) for turn in turns]
-        chosen = record.get("chosen")
-        if chosen is not None:
-            said.append(_turn(chosen if isinstance(chosen, Mapping) else {"content": chosen}))
-        return "\n".join(text for text in said if text)
-
-    return Layout(f"conversations in {field!r}", render)
+def _rows(field: str = "") -> Layout:
+    """Questions and conversations in all forms that rows have: what is said, one turn a paragraph."""
+    name = f"conversations in {field!r}" if field else "conversations"
+    return Layout(name, lambda record: _said(record, Log()), read=_said)
 
 
-def _turn(turn: Any) -> str:
-    if isinstance(turn, str):
-        return turn.strip()
-    if not isinstance(turn, Mapping):
-        raise ValueError(f"a turn is {kind_of(turn)}, not an object")
-    value = next((turn[key] for key in ("content", "value", "text") if key in turn), None)
-    if not isinstance(value, str):
-        raise ValueError(f"the text of a turn is {kind_of(value)}, not text")
-    return value.strip()
+def _said(record: Any, log: Log) -> str:
+    try:
+        messages = whole(record, log)[1]
+    except Unfit as unfit:
+        raise ValueError(str(unfit)) from None
+    texts = (turn.get(key, "") for turn in messages for key in ("reasoning_content", "content"))
+    return "\n".join(text.strip() for text in texts if text.strip())
 
 
 _LAYOUTS: dict[str, Callable[..., Layout]] = {
@@ -288,5 +281,6 @@ _LAYOUTS: dict[str, Callable[..., Layout]] = {
     "pair": _pair,
     "choice": _choice,
     "premise": _premise,
-    "talk": _talk,
+    "talk": _rows,
+    "row": _rows,
 }

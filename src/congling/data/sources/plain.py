@@ -8,7 +8,7 @@ from congling.data import segment
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import Encoding
-from congling.data.findings import FileNote, Findings
+from congling.data.findings import FileNote, Findings, Place
 from congling.data.sources import stream
 
 LONGEST_LINE = 1 << 20  # bytes held of one line; the rest of it becomes the next
@@ -30,8 +30,12 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         return
     choice = segment.choose(seen, config)
     note.choice, note.why = choice.kind, choice.why
+    if choice.kind == "separator":
+        findings.notes.append(f"{note.file} is divided into documents: {choice.why}")
     for part in segment.segments(_lines(path, note.file, found, findings), choice, config):
-        yield Document(part.text, f"{note.file}:{part.line}", {"title": part.title} if part.title else {})
+        place = Place(note.file, part.line)
+        findings.marks.look(part.text, str(place))
+        yield Document(part.text, str(place), {"title": part.title} if part.title else {}, place)
 
 
 def _lines(path: Path, name: str, found: Encoding, findings: Findings) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ A layout is fixed once for a file, so that a record which lacks the field is nam
 other way.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,8 +12,9 @@ from typing import Any
 
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.findings import FileNote, Findings
+from congling.data.findings import FileNote, Findings, Place
 from congling.data.segment import cut
+from congling.data.separators import divided, separator_of
 from congling.data.sources import layouts
 
 LOOK = 50  # records looked at before the layout is fixed
@@ -52,20 +54,33 @@ def documents(
     )
     note.choice = layout.name
     note.why = "as configured" if config.text else "recognised from its first records"
+    separator = config.separator or separator_of(_texts(layout, first))
+    if separator:
+        findings.notes.append(f"texts of {note.file} are divided at {separator!r}, which is left out")
     for record in chain(first, stream):
+        place = Place(note.file, record.place)
         try:
             text = layout.render(record.value)
             if not text.strip():
                 raise ValueError("its text is empty")
         except ValueError as error:
-            findings.problem("record without text", note.file, record.place, str(error))
+            findings.problem("record without text", *place, str(error))
             continue
-        yield from _pieces(text, f"{note.file}:{record.place}", _meta(record.value))
+        for found in layout.unread(record.value, text):
+            findings.unread.add(found, str(place))
+        parts = divided(text, separator) if separator else [text]
+        for part in parts:
+            findings.marks.look(part, str(place))
+        pieces = (piece for part in parts for piece in cut(part, LARGEST_PIECE))
+        for number, piece in enumerate(pieces):
+            yield Document(piece, f"{place}.{number}" if number else str(place), _meta(record.value), place)
 
 
-def _pieces(text: str, name: str, meta: Mapping[str, Any]) -> Iterator[Document]:
-    for number, piece in enumerate(cut(text, LARGEST_PIECE)):
-        yield Document(piece, f"{name}.{number}" if number else name, meta)
+def _texts(layout: layouts.Layout, records: Iterable[Record]) -> Iterator[str]:
+    """What can be read of records."""
+    for record in records:
+        with contextlib.suppress(ValueError):
+            yield layout.render(record.value)
 
 
 def _meta(value: Any) -> dict[str, Any]:

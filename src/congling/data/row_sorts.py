@@ -1,0 +1,80 @@
+"""What the rows of a file can be read as, told by trying: pairs, rated answers, conversations, prompts."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+from congling.data.config import DataConfig
+from congling.data.document import Document
+from congling.data.findings import FileNote, Findings, Place
+from congling.data.preferences import rated_or_pair
+from congling.data.sources import reading, rows
+from congling.data.sources.chat_rows import talk_of
+from congling.data.sources.conversation import asks
+from congling.data.sources.fields import Log, Unfit
+from congling.data.sources.preference_rows import Make, pair_of, question_of
+
+
+class Sort(StrEnum):
+    """What rows are, and how they are called where they are counted."""
+
+    PAIRS = "preference pair"
+    RATED = "rated answer"
+    CONVERSATIONS = "conversation"
+    PROMPTS = "prompt"
+
+
+ROWS_OF: Mapping[Sort, Make[Any]] = {
+    Sort.PAIRS: pair_of,
+    Sort.RATED: rated_or_pair,
+    Sort.CONVERSATIONS: talk_of,
+    Sort.PROMPTS: question_of,
+}
+METHODS: Mapping[Sort, str] = {
+    Sort.PAIRS: "dpo, reward",
+    Sort.RATED: "dpo with preference.loss=kto",
+    Sort.CONVERSATIONS: "sft",
+    Sort.PROMPTS: "grpo, ppo, pairs",
+}
+"""The commands that learn from each."""
+
+
+def sorts_of(config: DataConfig) -> Mapping[Sort, int]:
+    """How many of the first rows can be read as what, first what most of them are; nothing for texts.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if config.text:
+        return {}
+    records = [
+        record for record in islice(reading.read(config.sources, config, Findings(), _raw), rows.LOOK)
+        if not isinstance(record, Document)
+    ]  # fmt: skip
+    if not records or 2 * sum(_is_row(record) for record in records) <= len(records):
+        return {}
+    counts = {sort: sum(_can(make, record) for record in records) for sort, make in ROWS_OF.items()}
+    usual = [sort for sort, count in counts.items() if 2 * count > len(records)]
+    first = usual or [Sort.CONVERSATIONS]
+    return {first[0]: counts[first[0]]} | {sort: count for sort, count in counts.items() if count}
+
+
+def _is_row(record: Any) -> bool:
+    if asks(record):
+        return True
+    return isinstance(record, Mapping) and "chosen" in record and "rejected" in record
+
+
+def _can(make: Make[Any], record: Any) -> bool:
+    try:
+        make(record, Place("", 1), Log())
+    except Unfit:
+        return False
+    return True
+
+
+def _raw(
+    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+) -> Iterator[Any]:
+    return (record.value for record in records)
