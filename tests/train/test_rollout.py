@@ -153,7 +153,7 @@ def test_groups_without_a_difference_give_way_to_others():
 
     def reward(answers: Sequence[Any]) -> np.ndarray:
         calls.append(len(answers))
-        dull = [one["row"].id in ("a:0", "a:1", "a:2") for one in answers]
+        dull = [str(one["row"].place) in ("a:0", "a:1", "a:2") for one in answers]
         return np.where(dull, 1.0, length(answers) + np.arange(len(answers)))
 
     kept, replaced = (rollouts(reward=reward, even=even)._rollout(0, 0, 1) for even in (True, False))
