@@ -35,6 +35,11 @@ class Problem:
     """Line (from 1), or row of a table; ``None`` when it concerns the file."""
     reason: str
 
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.file, self.line)
+
 
 @dataclass(slots=True)
 class FileNote:
@@ -105,7 +110,7 @@ class Findings:
     def _first(self, kind: str) -> str:
         """Where a kind of problem came first, and the reason there."""
         one = next((one for one in self.examples if one.kind == kind), None)
-        return f" ({Place(one.file, one.line)}: {one.reason})" if one else ""
+        return f" ({one.place}: {one.reason})" if one else ""
 
     def as_json(self) -> dict[str, Any]:
         """The findings as plain JSON values, for ``summary.json``."""

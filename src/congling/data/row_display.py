@@ -188,8 +188,7 @@ def _findings(found: Findings, console: Console) -> None:
     for kind, count in found.counts.most_common():
         _say(console, Text(f"{count:,} × {kind}", "yellow"))
         for one in [problem for problem in found.examples if problem.kind == kind][:2]:
-            place = one.file + (f":{one.line}" if one.line else "")
-            _say(console, Text("    ") + Text(f"{place}  ", _DIM) + Text(one.reason))
+            _say(console, Text("    ") + Text(f"{one.place}  ", _DIM) + Text(one.reason))
 
 
 def _cut(text: str, length: int) -> str:

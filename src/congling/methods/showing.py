@@ -20,7 +20,7 @@ def show_rows(kept: int, held_out: int, noun: str, findings: Findings, console: 
     )
     for kind, count in findings.counts.most_common():
         first = next((one for one in findings.examples if one.kind == kind), None)
-        place = f", first {first.file}:{first.line}: {first.reason}" if first is not None else ""
+        place = f", first {first.place}: {first.reason}" if first is not None else ""
         say(console, f"  {count} × {kind}{place}")
     for note in findings.sentences:
         say(console, f"  {note}")

@@ -33,7 +33,7 @@ def _data(facts: TuningFacts, examples: Examples) -> list[str]:
     findings = examples.findings
     for kind, count in findings.counts.most_common():
         first = next((one for one in findings.examples if one.kind == kind), None)
-        place = f", first {first.file}:{first.line}: {first.reason}" if first is not None else ""
+        place = f", first {first.place}: {first.reason}" if first is not None else ""
         lines.append(f"  {count} × {kind}{place}")
     return [*lines, *(f"  {note}" for note in findings.notes)]
 

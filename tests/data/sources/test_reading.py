@@ -61,11 +61,16 @@ def test_all_formats_of_the_real_records(corpora: Path) -> None:
 def test_broken_lines(corpora: Path) -> None:
     documents, findings = found(corpora / "messy" / "broken.jsonl")
     kinds = json.loads((corpora / "messy" / "broken.expected.json").read_text("utf-8"))
-    # Accepted beyond these: a mark at the line's start, and a lone surrogate, which cleaning removes.
+    # Accepted beyond these: a mark at the line's start, a lone surrogate, which cleaning removes, two
+    # objects on a line, and NaN, which is read as null and named.
     accepted = kinds["plainly_valid_records_with_nonempty_string_text"]
     assert (
         len(documents)
-        == accepted + kinds["kinds"]["bom_at_line_start"] + kinds["kinds"]["lone_surrogate_escape"]
+        == accepted
+        + kinds["kinds"]["bom_at_line_start"]
+        + kinds["kinds"]["lone_surrogate_escape"]
+        + 2 * kinds["kinds"]["two_objects_one_line"]
+        + kinds["kinds"]["nan_value"]
     )
     assert findings.counts["blank line"] == kinds["kinds"]["blank"] + kinds["kinds"]["whitespace"]
     assert (
@@ -75,7 +80,9 @@ def test_broken_lines(corpora: Path) -> None:
     assert findings.counts["record without text"] == sum(kinds["kinds"][kind] for kind in no_text)
     # A record broken by a line feed makes two faulty lines.
     lines = (corpora / "messy" / "broken.jsonl").read_bytes().count(b"\n") + 1
-    assert len(documents) + sum(findings.counts.values()) == lines
+    twice = kinds["kinds"]["two_objects_one_line"] + findings.counts["NaN"]
+    assert findings.counts["NaN"] == kinds["kinds"]["nan_value"]
+    assert len(documents) + sum(findings.counts.values()) - twice == lines
 
 
 def test_a_problem_says_where_and_why(tmp_path: Path) -> None:
@@ -90,7 +97,7 @@ def test_a_problem_says_where_and_why(tmp_path: Path) -> None:
     assert said[3] == "no field 'text' (it has txt)"
     assert said[4] == "byte 11 of the line is not utf-8 (ff 22 7d); line skipped"
     assert said[5].startswith("no valid JSON: ")
-    assert said[6] == "NaN is no JSON value"
+    assert said[6] == "field 'text' is null, not text" and findings.counts["NaN"] == 1
 
 
 def test_lines_end_at_lf_alone(tmp_path: Path) -> None:
@@ -165,7 +172,7 @@ def test_a_csv_row_with_other_columns_is_named(tmp_path: Path) -> None:
     documents, findings = found(tmp_path / "a.csv")
     assert [document.text for document in documents] == ["one", "three"]
     assert findings.examples[0].line == 3
-    assert findings.examples[0].reason == "1 columns instead of 2"
+    assert findings.examples[0].reason == "1 column instead of 2"
 
 
 def test_parquet_and_arrow_in_batches(tmp_path: Path) -> None:

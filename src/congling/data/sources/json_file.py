@@ -1,4 +1,8 @@
-"""One JSON document: an array of records, read record by record; or an object that holds them."""
+"""JSON whatever its shape: lines, an array or objects one after the other, or one object that holds records.
+
+What a file is, is told by its beginning, not by its name: arrays are named ``.jsonl`` as often as lines
+``.json``. Arrays and objects are read record by record.
+"""
 
 import codecs
 import json
@@ -11,9 +15,10 @@ from congling.data.config import DataConfig
 from congling.data.encoding import Encoding
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import jsonl, rows, stream
+from congling.data.sources.conversation import asks
+from congling.data.sources.json_shapes import records_in
 
 LARGEST_OBJECT = 64_000_000  # characters of a JSON document that is no array, which has to be held at once
-_DECODER = json.JSONDecoder(parse_constant=jsonl.refuse_constant)
 _SPACE = " \t\n\r"
 
 
@@ -33,13 +38,46 @@ def read(
     if not text.more():
         findings.problem("empty file", note.file, None, "nothing in it")
         return
-    if text.peek() == "[":
-        yield from take(_array(text, note.file, config, findings), note, config, findings)
-    elif text.is_lines():  # JSON lines under the wrong name
+    shape = _shape(text, lines=note.format != "json", decoder=jsonl.Decoder(note.file, Findings()))
+    if shape == "lines":
         note.format = "jsonl"
         yield from jsonl.read(path, note, config, findings, take)
+        return
+    note.format = "json"
+    if shape == "object":
+        records = _object(text, note.file, findings)
     else:
-        yield from take(_object(text, note.file), note, config, findings)
+        records = _values(text, note.file, config, findings, array=shape == "array")
+    yield from take(records, note, config, findings)
+
+
+def _shape(text: "_Text", *, lines: bool, decoder: jsonl.Decoder) -> str:
+    """What a file holds: ``lines``, an ``array``, ``values`` one after the other, or an ``object``.
+
+    Args:
+        text: at its first character.
+        lines: what its name says.
+        decoder: for its first value.
+    """
+    text.grow(stream.CHUNK)
+    usual = "lines" if lines else "object"
+    try:
+        value, end = decoder.first(text.window)
+    except (ValueError, RecursionError):  # broken, or longer than the window
+        first = text.window.partition("\n")[0].strip()
+        if first.startswith("[") and (not lines or first[1:].lstrip()[:1] in ("", "{")):
+            return "array"
+        return "values" if lines and first == "{" else usual
+    after = text.window[end:]
+    gap = after[: len(after) - len(after.lstrip(_SPACE + ","))]
+    following, broken = after.lstrip(_SPACE + ",")[:1], "\n" in text.window[:end]
+    if isinstance(value, list) and (not following or (not lines and following != "[")):
+        return "object" if asks(value) else "array"  # a lone conversation, or records
+    if not following:
+        return "lines" if lines and not broken else "object"
+    if isinstance(value, dict) and following == "{":
+        return "lines" if "\n" in gap and not broken else "values"
+    return "lines" if following == text.peek() and not broken else usual
 
 
 class _Text:
@@ -83,23 +121,17 @@ class _Text:
     def take(self, count: int) -> None:
         self.window = self.window[count:]
 
-    def is_lines(self) -> bool:
-        """Whether the first line is a whole object and another one follows."""
-        self.grow(stream.CHUNK)
-        try:
-            _, end = _DECODER.raw_decode(self.window)
-        except (ValueError, RecursionError):
-            return False
-        return self.window[end:].lstrip(_SPACE).startswith("{")
 
-
-def _array(text: _Text, file: str, config: DataConfig, findings: Findings) -> Iterator[rows.Record]:
-    text.take(1)
-    number = 0
-    while text.more() and text.peek() != "]":
+def _values(
+    text: _Text, file: str, config: DataConfig, findings: Findings, *, array: bool
+) -> Iterator[rows.Record]:
+    """Values one after the other, as the items of an array or without anything around them."""
+    text.take(array)
+    decoder, number = jsonl.Decoder(file, findings), 0
+    while text.more() and not (array and text.peek() == "]"):
         number += 1
         try:
-            value = _next_value(text, config.largest_record)
+            value = _next_value(text, decoder, config.largest_record)
         except (ValueError, RecursionError) as error:
             problem = f"{jsonl.why_invalid(error)}; the rest of the file is not read"
             if number == 1:
@@ -107,25 +139,26 @@ def _array(text: _Text, file: str, config: DataConfig, findings: Findings) -> It
                 raise UserError(f"not a JSON array: {problem}", where=file, hint=hint) from None
             findings.problem("broken record", file, number, problem)
             return
+        decoder.name(number)
         yield rows.Record(number, value)
         if text.more() and text.peek() == ",":
             text.take(1)
-        elif text.window and text.peek() != "]":
+        elif array and text.window and text.peek() != "]":
             findings.problem(
                 "broken record", file, number, "no comma after it; the rest of the file is not read"
             )
             return
-    if not text.window:
+    if array and not text.window:
         findings.problem("broken record", file, number, "the file ends inside the array")
 
 
-def _next_value(text: _Text, largest: int) -> Any:
+def _next_value(text: _Text, decoder: jsonl.Decoder, largest: int) -> Any:
     """Parse the value at the start of the window, doubling the window until it fits."""
     size = stream.CHUNK
     while True:
         whole = not text.grow(size)
         try:
-            value, end = _DECODER.raw_decode(text.window)
+            value, end = decoder.first(text.window)
         except json.JSONDecodeError as error:
             if whole:
                 raise
@@ -142,28 +175,24 @@ def _next_value(text: _Text, largest: int) -> Any:
         return value
 
 
-def _object(text: _Text, file: str) -> Iterator[rows.Record]:
-    """The records inside an object: its longest list, its entries when all are strings, or itself."""
+def _object(text: _Text, file: str, findings: Findings) -> Iterator[rows.Record]:
+    """The records inside an object; see :mod:`json_shapes`."""
     if text.grow(LARGEST_OBJECT):
         raise UserError(
             "this JSON object is too large to read at once", where=file, hint="convert it to JSON lines"
         )
+    decoder = jsonl.Decoder(file, findings)
     try:
-        value = jsonl.loads(text.window)
+        (value,) = decoder.values(text.window.rstrip(_SPACE))
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"not a JSON file: {jsonl.why_invalid(error)}",
             where=file,
             hint="one record a line? then name it .jsonl",
         ) from None
-    if not isinstance(value, dict):
+    decoder.name(1)
+    if not isinstance(value, dict | list):
         raise UserError("a JSON file holds an array or an object of records", where=file)
-    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
-    if lists:
-        found: list[Any] = max(lists, key=len)
-    elif len(value) > 3 and all(isinstance(item, str) for item in value.values()) and "text" not in value:
-        found = [{"title": key, "definition": item} for key, item in value.items()]
-    else:
-        found = [value]
+    found = records_in(value, file, findings) if isinstance(value, dict) else [value]
     for number, item in enumerate(found, 1):
         yield rows.Record(number, item)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from congling.data.config import DataConfig
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows, stream
+from congling.data.sources.conversation import asks
 
 
 def read(
@@ -15,8 +16,9 @@ def read(
 ) -> Iterator[Any]:
     """Yield the documents (or what ``take`` makes of the records) of a JSON lines file.
 
-    A mark (BOM) or white space around a record is harmless and accepted; NaN, comments, trailing commas,
-    single quotes and several records on a line are no JSON, and are skipped.
+    A mark (BOM) or white space around a record is harmless and accepted, so are a comma behind it and several
+    records on a line; NaN is read as null, and named. Comments, trailing commas within a record and single
+    quotes are no JSON, and their lines are skipped.
 
     Raises:
         UserError: the file is no text, or the layout of its records is unknown.
@@ -35,47 +37,83 @@ def read(
                     findings.problem("record too large", note.file, line.number, reason)
                 skipping = line.number
                 continue
-            value = _parsed(line, codec, note.file, findings)
-            if value is not None:
+            for value in _parsed(line, codec, note.file, findings):
                 yield rows.Record(line.number, value)
 
     yield from take(records(), note, config, findings)
 
 
-def _parsed(line: stream.Line, codec: str, file: str, findings: Findings) -> Any:
-    """The record of one line, or ``None`` after naming what is wrong with it."""
+def _parsed(line: stream.Line, codec: str, file: str, findings: Findings) -> Iterator[Any]:
+    """The records of one line; none after naming what is wrong with it."""
     text, reason = stream.decoded(line.data, codec)
     if reason:
         findings.problem("invalid bytes", file, line.number, f"{reason}; line skipped")
-        return None
+        return
     text = text.strip(" \t\r\n\ufeff")
     if not text:
         findings.problem("blank line", file, line.number, "nothing on it")
-        return None
+        return
+    decoder = Decoder(file, findings)
     try:
-        value = loads(text)
+        values = decoder.values(text)
     except (ValueError, RecursionError) as error:
         findings.problem("broken record", file, line.number, why_invalid(error))
-        return None
-    if not isinstance(value, (dict, str)):
-        findings.problem("broken record", file, line.number, "a list, number or null instead of an object")
-        return None
-    return value
+        return
+    decoder.name(line.number)
+    for value in values:
+        if isinstance(value, dict | str) or asks(value):
+            yield value
+        else:
+            reason = "a list, number or null instead of an object"
+            findings.problem("broken record", file, line.number, reason)
 
 
-def loads(text: str) -> Any:
-    """Parse strict JSON (RFC 8259): no NaN or Infinity.
+class Decoder:
+    """Strict JSON (RFC 8259), but for NaN and the infinities, which are read as null and named."""
 
-    Raises:
-        ValueError: it is no JSON.
-        RecursionError: it is nested too deeply.
-    """
-    return json.loads(text, parse_constant=refuse_constant)
+    def __init__(self, file: str, findings: Findings) -> None:
+        self._file, self._findings = file, findings
+        self._constants: list[str] = []
+        self._decoder = json.JSONDecoder(parse_constant=self._constants.append)
 
+    def first(self, text: str) -> tuple[Any, int]:
+        """The value a text begins with, and where it ends.
 
-def refuse_constant(name: str) -> NoReturn:
-    """Reject NaN and the infinities, which Python's parser would take."""
-    raise ValueError(f"{name} is no JSON value")
+        Raises:
+            ValueError: it is no JSON.
+            RecursionError: it is nested too deeply.
+        """
+        self._constants.clear()
+        return self._decoder.raw_decode(text)
+
+    def values(self, text: str) -> list[Any]:
+        """The value of a text; or several objects one after the other, commas between them or not.
+
+        Raises:
+            ValueError: it is no JSON.
+            RecursionError: it is nested too deeply.
+        """
+        self._constants.clear()
+        try:
+            return [self._decoder.decode(text)]
+        except json.JSONDecodeError as error:
+            found, rest = list[Any](), text
+            while rest:
+                try:
+                    value, end = self._decoder.raw_decode(rest)
+                except ValueError:
+                    raise error from None
+                rest = rest[end:].lstrip().removeprefix(",").lstrip()
+                found.append(value)
+            if not all(isinstance(value, dict) for value in found):
+                raise
+            return found
+
+    def name(self, line: int) -> None:
+        """Tell of constants that were read as null since the last value."""
+        for name in dict.fromkeys(self._constants):
+            self._findings.problem("NaN", self._file, line, f"{name} is no JSON value; it is read as null")
+        self._constants.clear()
 
 
 def why_invalid(error: Exception) -> str:

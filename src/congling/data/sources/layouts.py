@@ -78,7 +78,7 @@ def configured(template: str) -> Layout:
     return Layout(f"template {template!r}", fill, frozenset(names))
 
 
-def recognised(values: Sequence[Any], file: str) -> Layout:
+def recognised(values: Sequence[Any], file: str, *, table: bool = False) -> Layout:
     """The layout most of the first records have.
 
     Raises:
@@ -89,6 +89,8 @@ def recognised(values: Sequence[Any], file: str) -> Layout:
         keys = sorted({str(key) for value in values if isinstance(value, Mapping) for key in value})
         shown = f"fields {', '.join(keys[:12])}" if keys else "no field names"
         hint = "say which field holds the text, for example text=content or text='{title}\\n{content}'"
+        if table:
+            hint += "; if the first row is no row of names, add one, such as instruction,output"
         raise UserError(f"cannot tell where the text of these records is ({shown})", where=file, hint=hint)
     kind, *fields = votes.most_common(1)[0][0]
     return _LAYOUTS[kind](*fields)

@@ -3,8 +3,7 @@
 ::
 
     source ─ file ──┬─ plain     .txt .md (and whatever proves to be text)
-           ├ folder ┤  jsonl     .jsonl .ndjson
-           │        ├─ json      .json
+           ├ folder ┤  json      .json .jsonl .ndjson, told apart by what they hold
            │        ├─ table     .csv .tsv
            │        └─ columnar  .parquet .arrow .feather
            └ smallworld          the embedded corpus
@@ -25,7 +24,7 @@ from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.sources import columnar, json_file, jsonl, plain, rows, table
+from congling.data.sources import columnar, json_file, plain, rows, table
 
 Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
 
@@ -34,8 +33,8 @@ READERS: dict[str, Callable[..., Iterator[Any]]] = {
     "text": plain.read,
     "md": plain.read,
     "markdown": plain.read,
-    "jsonl": jsonl.read,
-    "ndjson": jsonl.read,
+    "jsonl": json_file.read,
+    "ndjson": json_file.read,
     "json": json_file.read,
     "csv": table.read,
     "tsv": table.read,

@@ -17,6 +17,7 @@ from congling.data.segment import cut
 from congling.data.separators import divided, separator_of
 from congling.data.sources import layouts
 
+TABLES = ("csv", "tsv")
 LOOK = 50  # records looked at before the layout is fixed
 LARGEST_PIECE = 1_000_000  # characters
 
@@ -50,7 +51,7 @@ def documents(
     layout = (
         layouts.configured(config.text)
         if config.text
-        else layouts.recognised([record.value for record in first], note.file)
+        else layouts.recognised([record.value for record in first], note.file, table=note.format in TABLES)
     )
     note.choice = layout.name
     note.why = "as configured" if config.text else "recognised from its first records"

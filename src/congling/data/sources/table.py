@@ -1,11 +1,13 @@
 """CSV and TSV with a header line, in any encoding."""
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.core.units import plural
 from congling.data.config import DataConfig
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows, stream
@@ -56,32 +58,57 @@ def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findin
     csv.field_size_limit(
         config.largest_record
     )  # against a quote that is never closed; the default is too small for text
-    header_line = next(lines, "").strip("\r\n\ufeff")
-    delimiter = "\t" if note.format == "tsv" else max(",;\t|", key=header_line.count)
+    first = _first_line(lines)
+    given = re.fullmatch(r"sep=(.)", first)  # what Excel writes first of all
+    header_line = _first_line(lines) if given else first
+    delimiter = given[1] if given else "\t" if note.format == "tsv" else max(",;\t|", key=header_line.count)
     try:
         header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
     except csv.Error:
         header = [""]  # a carriage return within the line: whatever this is, it names no columns
     if not header:
         return
-    if len(set(header)) != len(header) or not all(header):
+    if not any(header):
         raise UserError(
             "the first row does not name the columns",
             where=note.file,
             value=header_line[:80],
-            hint="add a row of distinct column names, or convert the file to plain text",
+            hint="add a row of column names, or convert the file to plain text",
         )
+    names = _distinct(header)
     while True:
         start = lines.number + 1
         try:
             for row in csv.reader(lines, delimiter=delimiter):
-                if len(row) == len(header):
-                    yield rows.Record(start, dict(zip(header, row, strict=True)))
-                elif row:
-                    findings.problem(
-                        "broken record", note.file, start, f"{len(row)} columns instead of {len(header)}"
-                    )
+                fitted = _fitted(row, header)
+                if len(fitted) == len(names):
+                    yield rows.Record(start, dict(zip(names, fitted, strict=True)))
+                elif any(row):
+                    reason = f"{len(row)} {plural(len(row), 'column')} instead of {len(header)}"
+                    findings.problem("broken record", note.file, start, reason)
                 start = lines.number + 1
             return
         except csv.Error as error:
             findings.problem("broken record", note.file, start, str(error))
+
+
+def _first_line(lines: _Lines) -> str:
+    """The next line that is not blank."""
+    return next((line for line in (text.strip("\r\n\ufeff") for text in lines) if line.strip()), "")
+
+
+def _distinct(header: Sequence[str]) -> list[str]:
+    """A name for every column: those without one are numbered, as is one that comes again."""
+    names: list[str] = []
+    for number, name in enumerate(header, 1):
+        again = header[: number - 1].count(name)
+        names.append(f"unnamed {number}" if not name else f"{name} ({again + 1})" if again else name)
+    return names
+
+
+def _fitted(row: list[str], header: Sequence[str]) -> list[str]:
+    """A row with as many cells as there are columns, where only empty ones or unnamed columns differ."""
+    beyond, missing = row[len(header) :], header[len(row) :]
+    if beyond and not any(cell.strip() for cell in beyond):
+        return row[: len(header)]
+    return [*row, *missing] if row and missing and not any(missing) else row

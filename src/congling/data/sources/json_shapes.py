@@ -1,0 +1,105 @@
+"""What one JSON value holds: its records, in the shapes programs write tables and splits in.
+
+=============  ================================================================================
+by column      ``{"question": ["…", "…"], "answer": ["…", "…"]}``; pandas' ``{"question": {"0": "…"}}``
+split          ``{"columns": […], "data": [[…], […]]}`` (pandas)
+parts          ``{"train": […], "test": […]}``: train is read, the others are named
+by id          ``{"17": {…}, "18": {…}}``
+list           ``{"version": 1, "data": [{…}, {…}]}``: its longest list of objects
+dictionary     ``{"云": "水气。", …}``: headwords and what they mean
+=============  ================================================================================
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from congling.data.findings import Findings
+from congling.data.sources.conversation import asks
+from congling.data.sources.names import TALK
+
+_TRAIN = ("train", "training", "训练集")
+Value = Mapping[str, Any]
+
+
+def records_in(value: Value, file: str, findings: Findings) -> Sequence[Any]:
+    """The records inside an object, or the object as the only one; what is not read is named."""
+    for shape in (_columns, _split, _indexed, _parts):
+        found = shape(value)
+        if found is not None:
+            _name_rest(value, found, file, findings)
+            return found
+    if asks(value):
+        return [value]
+    found = _longest(value)
+    if found is not None:
+        _name_rest(value, found, file, findings)
+        return [item["row"] if _is_wrapped(item) else item for item in found]
+    if len(value) > 1 and all(isinstance(item, Mapping) for item in value.values()):
+        return list(value.values())
+    if len(value) > 3 and all(isinstance(item, str) for item in value.values()) and "text" not in value:
+        return [{"title": key, "definition": item} for key, item in value.items()]
+    return [value]
+
+
+def _columns(value: Value) -> list[Any] | None:
+    """Rows of lists of equal length, one a column."""
+    columns = list(value.values())
+    if not all(isinstance(column, list) and len(column) > 1 for column in columns):
+        return None
+    alike = len({len(column) for column in columns}) == 1
+    plain = not any(isinstance(item, Mapping) for column in columns for item in column)
+    if not columns or not alike or not plain or value.keys() <= {*TALK}:
+        return None
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _split(value: Value) -> list[Any] | None:
+    """Rows of lists, whose names stand apart."""
+    names, data = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(data, list):
+        return None
+    if not all(isinstance(row, list) and len(row) == len(names) for row in data):
+        return None
+    return [dict(zip(map(str, names), row, strict=True)) for row in data]
+
+
+def _indexed(value: Value) -> list[Any] | None:
+    """Rows of objects, one a column, whose keys are the numbers of rows."""
+    columns = list(value.values())
+    if not columns or not all(isinstance(column, Mapping) and column for column in columns):
+        return None
+    index = columns[0].keys()
+    numbered = all(str(key).isdecimal() for key in index)
+    if not numbered or any(column.keys() != index for column in columns):
+        return None
+    return [{name: column[key] for name, column in value.items()} for key in index]
+
+
+def _parts(value: Value) -> list[Any] | None:
+    """The training part of a data set in one file."""
+    return next((part for name in _TRAIN if isinstance(part := value.get(name), list)), None)
+
+
+def _longest(value: Value) -> list[Any] | None:
+    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
+    return max(lists, key=len, default=None)
+
+
+def _is_wrapped(item: Any) -> bool:
+    """Whether a row is kept with its number, as data set viewers give it out."""
+    return isinstance(item, Mapping) and "row_idx" in item and isinstance(item.get("row"), Mapping)
+
+
+def _name_rest(value: Value, found: Sequence[Any], file: str, findings: Findings) -> None:
+    """Name other lists of records beside the one that is read."""
+    for name, item in _others(value, found):
+        reason = (
+            f"{name!r} holds {len(item):,} records beside those that are read; give them a file of their own"
+        )
+        findings.problem("part that is not read", file, None, reason)
+
+
+def _others(value: Value, found: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
+    for name, item in value.items():
+        if isinstance(item, list) and item is not found and item and isinstance(item[0], Mapping):
+            yield name, item
