@@ -79,7 +79,9 @@ def hold_out_together(hashes: Sequence[int], lengths: Sequence[int], config: Spl
     if len(members) < FEW and share and config.order == "random":
         taken = _nearest(order, sizes, min(config.validation * sum(sizes), config.largest), 1)
     else:
-        taken = _fitting(order, [len(group) for group in members], min(wanted, total // 2))
+        most = config.largest if share else sum(sizes)
+        counts = [len(group) for group in members]
+        taken = _fitting(order, counts, sizes, min(wanted, total // 2), most)
     for chosen in taken:
         flags[members[chosen]] = True
     if flags.sum() != wanted:
@@ -88,14 +90,15 @@ def hold_out_together(hashes: Sequence[int], lengths: Sequence[int], config: Spl
     return HeldOut(flags, none, "; ".join(notes))
 
 
-def _fitting(order: Sequence[int], counts: Sequence[int], wanted: int) -> list[int]:
-    """Groups in order until there are as many rows as wanted; at least the smallest group."""
+def _fitting(
+    order: Sequence[int], counts: Sequence[int], sizes: Sequence[int], wanted: int, most: int
+) -> list[int]:
+    """Groups in order, until there are ``wanted`` rows or ``most`` characters; at least the smallest."""
     taken: list[int] = []
-    left = wanted
     for group in order:
-        if counts[group] <= left:
+        if counts[group] <= wanted and sizes[group] <= most:
             taken.append(group)
-            left -= counts[group]
+            wanted, most = wanted - counts[group], most - sizes[group]
     return taken or [min(order, key=lambda group: counts[group])]
 
 

@@ -256,7 +256,7 @@ def _history(fields: Fields, log: Log) -> list[Message]:
     """Earlier turns: pairs of question and answer, exchanges, or turns."""
     name = fields.find(HISTORY, held=True)
     turns = turn_list(fields[name])
-    if not turns:
+    if turns is None:
         return []
     fields.use(name)
     if _texts(turns) and len(turns) % 2:
