@@ -12,6 +12,7 @@ from congling.core.errors import UserError
 from congling.data import row_display, row_inspection
 from congling.data.config import DataConfig
 from congling.data.row_inspection import Lengths
+from congling.data.row_sorts import Sort
 from congling.tokenizer import store, training
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import render
@@ -119,3 +120,45 @@ def test_without_a_tokenizer_roles_are_shown(tmp_path: Path):
     (tmp_path / "text.txt").write_text("学而时习之。\n" * 9, encoding="utf-8")
     assert row_inspection.look(DataConfig(sources=(str(tmp_path / "text.txt"),))) is None
     assert row_inspection.look(DataConfig(sources=("smallworld",))) is None
+
+
+PAIRS = [{"prompt": f"学{i}", "chosen": "时习之", "rejected": "而时"} for i in range(12)]
+RATED = [{"prompt": f"学{i}", "completion": "时习之", "label": i % 2 == 0} for i in range(12)]
+PROMPTS = [{"prompt": f"学{i}"} for i in range(12)]
+
+
+@pytest.mark.parametrize(("rows", "sort", "methods", "learnt"), [
+    (PAIRS, Sort.PAIRS, "dpo, reward", 12 * (4 + 3)),
+    (RATED, Sort.RATED, "dpo with preference.loss=kto", 12 * 4),
+    (PROMPTS, Sort.PROMPTS, "grpo, ppo, pairs", 0), (ROWS, Sort.CONVERSATIONS, "sft", 84),
+])  # fmt: skip
+def test_every_sort_of_rows_is_shown_as_what_it_is(
+    tokenizer: Tokenizer, tmp_path: Path, rows: list[dict], sort: Sort, methods: str, learnt: int
+):
+    found = row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer)
+    assert found.sort is sort and found.rows == 12 and found.learnt == learnt
+    text = shown(found)
+    assert f"for        {methods}" in text and f"12 {sort}s" in text
+    assert (f"{sort}s" in text) and "nothing to learn" not in text
+    roles = Console(file=io.StringIO(), width=200)
+    look = row_inspection.look(config(tmp_path / "rows.jsonl", rows))
+    assert look is not None and look.sort is sort and look.rows == 12
+    row_display.show_roles(look, roles)
+    assert f"12 {sort}s\nfor        {methods}" in roles.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_both_sides_of_a_pair_stand_below_each_other(tokenizer: Tokenizer, tmp_path: Path):
+    found = row_inspection.inspect(config(tmp_path / "rows.jsonl", PAIRS), tokenizer)
+    assert [(row.id, row.side) for row in found.first[:2]] == [
+        ("rows.jsonl:1", "chosen"),
+        ("rows.jsonl:1", "rejected"),
+    ]
+    text = shown(found)
+    assert "1  rows.jsonl:1 · chosen" in text and "1  rows.jsonl:1 · rejected" in text
+    assert "⟦而时<|im_end|>⟧" in text and "they can also be read by" in text
+
+
+def test_a_field_that_was_not_read_is_named_and_not_every_row_is_sound(tokenizer: Tokenizer, tmp_path: Path):
+    rows = [{**row, "note": "学而"} for row in ROWS]
+    text = shown(row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer))
+    assert "note: field 'note' (12 ×, first rows.jsonl:1): not read" in text and "sound" not in text

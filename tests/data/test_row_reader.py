@@ -9,8 +9,10 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import chats
 from congling.data.config import DataConfig, SplitConfig
+from congling.data.findings import Findings
 from congling.data.preferences import read_pairs, read_questions, read_rated
 from congling.data.row_reader import question_key
+from congling.data.sources.chat_rows import Talk
 from congling.tokenizer.character import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("问答好坏天地玄黄宇宙洪荒日月盈昃0123456789，？。")
@@ -159,3 +161,42 @@ def test_the_first_fault_of_each_kind_is_told_with_its_line_and_reason(tmp_path:
     with pytest.raises(UserError) as caught:
         chats.read(written(tmp_path, rows), TOKENIZER, 64)
     assert "3 × unknown role (rows.jsonl:1: turn 1 is by 'narrator'" in str(caught.value.hint)
+
+
+def test_neighbouring_readings_of_a_dictionary_are_taken_out_whole(tmp_path: Path):
+    entry = {
+        "title": "漂",
+        "bopomofo": "ㄆㄧㄠ",
+        "definition": "&&浮ㄈㄨˊ&&在ㄗㄞˋ&&水面上，&&水ㄕㄨㄟˇ&&中。",
+    }
+    rows = [entry, {"title": "云", "definition": "天上的水气。"}]
+    first, _ = chats.read_items(written(tmp_path, rows), Findings())
+    assert isinstance(first, Talk) and first.messages[-1]["content"] == "浮在水面上，水中。"
+
+
+def test_of_the_real_dictionary_no_mark_of_a_reading_is_left(corpora: Path):
+    config = DataConfig(sources=(str(corpora / "moe_dict" / "mini.jsonl"),))
+    talks = chats.read_items(config, Findings())
+    answers = [talk.answers[0]["content"] for talk in talks if isinstance(talk, Talk)]
+    assert len(answers) == 1037 and not any("&&" in answer for answer in answers)
+    assert (
+        sum(any("\u3105" <= one <= "\u312f" for one in answer) for answer in answers) == 3
+    )  # in the text itself
+
+
+def test_marks_of_other_programs_in_turns_are_counted_and_named(tmp_path: Path):
+    rows = [{"prompt": f"问{i}<|im_end|>", "response": "[INST]好"} for i in range(4)]
+    sentences = chats.read(written(tmp_path, rows), TOKENIZER, 64).findings.sentences
+    (told,) = [one for one in sentences if one.startswith("marks of other programs")]
+    assert "<|im_end|> (4 ×, first rows.jsonl:1)" in told and "[INST] (4 ×" in told
+
+
+@pytest.mark.parametrize(("name", "talks"), [
+    ("preference/dpo_zh.jsonl", 222), ("preference/dpo_en.jsonl.gz", 227), ("sft/toolcall_zh.jsonl", 175),
+    ("medical_qa/medical_qa.jsonl", 300), ("eval/cmrc2018_qa.jsonl", 200), ("sft/belle_prompts_zh.jsonl", 0),
+])  # fmt: skip
+def test_real_rows_are_read_or_counted(corpora: Path, name: str, talks: int):
+    findings = Findings()
+    found = list(chats.read_items(DataConfig(sources=(str(corpora / name),)), findings))
+    assert len(found) == talks
+    assert findings.counts["copy"] + findings.counts["no answer"] + talks in (200, 222, 227, 300)

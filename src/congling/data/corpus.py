@@ -190,8 +190,8 @@ def _take_in(
                 break
     if not intake.hashes:
         first = findings.examples[0] if findings.examples else None
-        found = f"; first problem: {first.file}: {first.reason}" if first else ""
-        hint = "run `congling data inspect` on them to see how each was read"
+        found = f"; first problem: {first.place}: {first.reason}" if first else ""
+        hint = f"found: {findings.most()}" if first else "give files that hold some"
         raise UserError(f"the sources hold no text{found}", where=", ".join(config.sources), hint=hint)
     return intake
 

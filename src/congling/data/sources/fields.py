@@ -84,12 +84,16 @@ class Fields:
             if name in self._used or not holds(value) or _repeats(value, said):
                 continue
             low = str(name).strip().casefold()
-            about = low in ABOUT or low.endswith("_id") or low.startswith("unnamed") or not _says(value)
+            about = (
+                low in ABOUT or low.endswith("_id") or low.startswith(("_", "unnamed")) or not _says(value)
+            )
             yield Unread(f"{self.what} {str(name)[:60]!r}" if not about else str(name)[:60], about)
 
 
 def _says(value: Any) -> bool:
-    """Whether a value may hold what is said: no number and no flag does."""
+    """Whether a value may hold what is said: no number and no flag does, be it kept as text or not."""
+    if isinstance(value, str):
+        return any(character.isalpha() for character in value)
     return not isinstance(value, bool | int | float)
 
 

@@ -62,6 +62,7 @@ ABOUT = frozenset((
     "data_source", "dataset_name", "repo_name", "version", "score", "scores", "score_chosen",
     "score_rejected", "margin", "rating", "ratings", "quality", "reward", "rewards", "difficulty",
     "level", "votes", "num_turns", "turn", "length", "tokens", "token_count", "finish_reason", "rank",
-    "emotion", "wordings", "contents", "extra_info", "metadata", "meta",
+    "emotion", "wordings", "contents", "extra_info", "metadata", "meta", "path", "file", "filename",
+    "form", "year", "of",
 ))  # fmt: skip
 """Fields that are about a row and hold nothing that is said in it; so do all that end in ``_id``."""
