@@ -86,7 +86,7 @@ def test_the_mask_counts_exactly_the_answers(tokenizer: Tokenizer, texts: list[s
 def test_llama_2_style_ends_an_answer_with_what_the_template_puts_behind_it(tokenizer: Tokenizer):
     tokenizer.chat_template = LLAMA_2
     ends = tokenizer.decode([tokenizer.eos_id])
-    assert answers(tokenizer, [QUESTION, ANSWER, QUESTION, ANSWER]) == [f"不亦说乎？ {ends}"] * 2
+    assert answers(tokenizer, [QUESTION, ANSWER, QUESTION, ANSWER]) == [f" 不亦说乎？ {ends}"] * 2
     with pytest.raises(UserError, match="no such role here"):
         render(tokenizer, [{"role": "tool", "content": "1"}, ANSWER])
 
@@ -107,14 +107,13 @@ def test_an_end_of_text_stands_in_for_a_missing_end_of_turn(tokenizer: Tokenizer
     )
     found = render(tokenizer, [QUESTION, ANSWER])
     assert not found.ended and found.ids[-1] == tokenizer.eos_id and found.answered[-1]
-    assert sum(found.answered) == len(tokenizer.encode("不亦说乎？")) + 1
+    assert sum(found.answered) == len(tokenizer.encode("assistant: 不亦说乎？")) + 1  # not asked with
 
 
 @pytest.mark.parametrize(("template", "reason"), [
-    ("{% for m in messages %}{{ m['content'][:1] }}{% endfor %}", "takes messages apart"),
     ("{{ messages[0]['content'] }}", "leaves out the answers"),
     ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "without end"),
-    ("{{ '%9999999999d' % 1 }}", "need no %"),
+    ("{{ '%9999999999d' % 1 }}", "need no such format"),
     ("{{ 'a' | center(9999999999) }}", "center"),
     ("{{ 'a'.ljust(9999999999) }}", "unsafe"),
     ("{% set n = namespace(x='aa') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "value"),

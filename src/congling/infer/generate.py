@@ -146,7 +146,8 @@ def _evaluate(model: Transformer, ids: Tensor, cache: KVCache) -> Tensor:
 
 def _advance(text: TextStream, tokenizer: Tokenizer, index: int) -> str:
     """Add one token to a text; one that ends an answer, or any special one, ends it."""
-    if index in tokenizer.stop_ids or index in tokenizer.special.values():
+    special = index in tokenizer.special.values() and index not in tokenizer.inner_marks.values()
+    if index in tokenizer.stop_ids or special:
         return text.close()
     return text.feed(tokenizer.token_bytes(index))
 

@@ -69,6 +69,20 @@ class Roles:
         return single | self.stops | set(self.prefix)
 
 
+@dataclass(frozen=True)
+class TokenAttributes:
+    """How transformers finds an added token in a text, beside its letters."""
+
+    lstrip: bool = False
+    """It takes the white space before it."""
+    rstrip: bool = False
+    """It takes the white space behind it."""
+    single_word: bool = False
+    """It is none within a word."""
+    normalized: bool = False
+    """It is looked for after the text was normalised."""
+
+
 def own_roles(special: Mapping[str, int]) -> Roles:
     """Roles in vocabularies learnt here: the end of a text stands before every document too."""
     end = special[END_OF_TEXT]
@@ -99,9 +113,16 @@ class Tokenizer(ABC):
     """Whether a text may be encoded in parts (see ``split.safe_chunks``); not where a space is put first."""
     space_prefix: bool = False
     """Whether encoding puts a space before the text, which ``decode`` then takes off."""
+    space_after_special: bool = True
+    """Whether that space is put after special tokens too, or (``prepend_scheme`` first) only at the start."""
     roles: Roles
     special: Mapping[str, int]
     """Ids of the special tokens by their text."""
+    inner_marks: Mapping[str, int] = {}
+    """Tokens that the chat template writes within answers, as ``<think>``: texts cannot reach them either,
+    but they end nothing and are shown."""
+    token_attributes: Mapping[str, TokenAttributes] = {}
+    """Attributes of added tokens that have any, by their text: not every program can keep them."""
     chat_template: str
     """Jinja source that turns messages into one string with special tokens in it."""
     fingerprint: str
@@ -186,6 +207,16 @@ class Tokenizer(ABC):
     def encode_rest(self, text: str) -> list[int]:
         """Ids of a text that goes on after other ids: differs where encoding puts a space first."""
         return self.encode(text)
+
+    @property
+    def open_marks(self) -> Mapping[str, int]:
+        """Added tokens that texts can reach."""
+        return {}
+
+    def guarded(self, special: Mapping[str, int], inner: Mapping[str, int]) -> "Tokenizer":
+        """The same vocabulary, of which texts reach neither these special tokens nor these inner marks."""
+        assert not special and not inner, "this kind has no marks that texts reach"
+        return self
 
     @abstractmethod
     def piece(self, index: int) -> bytes:

@@ -1,84 +1,126 @@
 """Running a chat template, which came with a model and is foreign code, under limits.
 
-jinja2's immutable sandbox keeps it from everything but its arguments; on top of that every template has an
-allowance of effort, from which loops, calls and written text are paid, and no value may grow large::
+jinja2's immutable sandbox keeps it from everything but its arguments; on top of that only listed methods and
+filters are there, every template has an allowance of effort and of seconds, and no value may grow large::
 
     {% for a in range(99999) %}{% for b in range(99999) %}…      turns of loops
     {% set x = x ~ x %} again and again                           length of values
     {% set n.x = [n.x, n.x] %} again and again                    and of what lies within them
-    {{ 'a' | center(999999999) }}                                 filters and methods that pad: not there
+    {{ 'a' | center(999999999) }}, {{ '{:>99999}'.format(1) }}    what pads is not there
+
+The texts of messages are :class:`~congling.tokenizer.traced.Traced`, and stay so whatever is done to them.
+The settings are those of transformers, which templates are written for.
 """
 
-import json
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import ext, nodes
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
+from jinja2.utils import Cycler, Joiner, Namespace
 
 from congling.core.errors import UserError
+from congling.tokenizer import cage_texts
+from congling.tokenizer.cage_syntax import Generation, Metered
+from congling.tokenizer.traced import joined, replaced
 
 LONGEST = 1_000_000
-"""Characters a template may write."""
-_LARGEST = 100_000  # characters or items of a value; texts of messages never pass through a template
+"""Characters a template may write beyond the texts of its messages."""
+_LARGEST = 100_000  # characters or items of a value, beyond those of the messages
 _SOURCE = 200_000  # characters of a template
 _EFFORT = 50_000_000  # about a second; a written character costs 1
+_SECONDS = 10  # of the processor, whatever the effort is
 _TURN, _ITEM = 500, 10  # what a turn of a loop or a call costs, and a part of a value that is put together
+_TEXTS = 16  # times the texts of the messages may be handled
 _FILTERS = (
-    "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "forceescape", "int", "items",
-    "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round",
-    "safe", "select", "selectattr", "sort", "string", "sum", "title", "trim", "unique", "upper",
+    "abs", "attr", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby",
+    "int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse",
+    "select", "selectattr", "slice", "sort", "sum", "trim", "unique", "upper",
 )  # fmt: skip
-_PADDING = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map", "translate"}
+_METHODS: dict[type, frozenset[str]] = {
+    str: cage_texts.METHODS,
+    dict: frozenset({"get", "items", "keys", "values"}),
+    list: frozenset({"count", "index"}),
+    tuple: frozenset({"count", "index", "grouper", "list"}),
+}
+"""What may be called of a value; of numbers, ranges and bytes nothing is."""
 
 
-def run(source: str, messages: Sequence[Mapping[str, str]], **names: Any) -> str:
-    """What a template writes for these messages.
+def run(source: str, messages: Sequence[Mapping[str, Any]], **names: Any) -> str:
+    """What a template writes for these messages; a Traced string where their texts are.
 
     Raises:
         UserError: it is broken, refuses these messages, wants too much, or never ends.
     """
     if len(source) > _SOURCE:
         raise UserError("the chat template is too long to be one", value=len(source))
+    texts = sum(len(text) for message in messages for text in message.values() if isinstance(text, str))
     parts, size = [], 0
     try:
         template, cage = _compiled(source)
-        cage.effort = 0
+        cage.begin(texts)
         for part in template.generate(messages=messages, tools=None, documents=None, **names):
             parts.append(part)
             size += len(part)
-            if size > LONGEST:
+            if size > LONGEST + _TEXTS * texts:
                 raise UserError("the chat template writes without end", value=source)
-    except (
-        jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError,
-        AttributeError,
-    ) as error:  # fmt: skip
+    except UserError:
+        raise
+    except Exception as error:  # a template can make any of Python's operations fail
         raise UserError(f"the chat template does not work: {error}", value=source) from None
-    return "".join(parts)
+    return joined(parts)
+
+
+def constants(source: str) -> str:
+    """All that stands in the template as text, piece by piece on lines of their own.
+
+    Raises:
+        UserError: it is no template.
+    """
+    try:
+        tree = _Cage(source).parse(source)
+    except Exception as error:
+        raise UserError(f"the chat template does not work: {error}", value=source) from None
+    found = [node.data for node in tree.find_all(nodes.TemplateData)]
+    return "\n".join([*found, *(str(node.value) for node in tree.find_all(nodes.Const))])
 
 
 class _Cage(ImmutableSandboxedEnvironment):
-    """The environment of one template: Hugging Face's settings, which templates are written for."""
+    """The environment of one template."""
 
     intercepted_binops = frozenset({"*", "**", "%", "+"})
+    concat = staticmethod(joined)  # pyright: ignore - what macros and blocks wrote keeps its sources
 
     def __init__(self, source: str) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], finalize=self._paid
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[ext.loopcontrols, Generation],
+            finalize=self._paid,
         )
-        self.source, self.effort = source, 0
-        known = {name: self.filters[name] for name in _FILTERS}
-        self.filters = known | {
-            "join": self._join, "replace": self._replace, "tojson": self._json,
+        self.source = source
+        self.begin(0)
+        known = {name: self.filters[name] for name in _FILTERS} | dict(cage_texts.FILTERS)
+        self.filters = {name: self._metered(function) for name, function in known.items()} | {
+            "join": self._join, "replace": self._replace, "round": _rounded,
             "turns_": self._turns, "joined_": self._joined, "built_": self._built,
         }  # fmt: skip
-        self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"],
-                        "dict": dict, "raise_exception": _refused}  # fmt: skip
+        self.globals = {
+            "range": self.globals["range"], "namespace": Namespace, "cycler": Cycler, "joiner": Joiner,
+            "dict": dict, "raise_exception": _refused, "strftime_now": _date,
+        }  # fmt: skip
+
+    def begin(self, texts: int) -> None:
+        """A fresh allowance, for messages of so many characters."""
+        self.effort, self.allowed = 0, _EFFORT + 100 * texts
+        self.largest = _LARGEST + _TEXTS * texts
+        self.until = time.thread_time() + _SECONDS
 
     def pay(self, price: int) -> None:
         """Take from the allowance.
@@ -87,25 +129,51 @@ class _Cage(ImmutableSandboxedEnvironment):
             UserError: it is used up.
         """
         self.effort += price
-        if self.effort > _EFFORT:
+        if self.effort > self.allowed or time.thread_time() > self.until:
             raise UserError("the chat template works without end", value=self.source)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Stand in for operators that can make much of little; ``*`` and ``**`` are not there."""
+        """Stand in for operators that can make much of little; ``**`` is not there."""
         if operator == "+":
-            return self._sized(left + right) if _length(left) + _length(right) <= _LARGEST else self._large()
-        if operator == "%" and isinstance(left, int):
+            return (
+                self._sized(left + right) if _length(left) + _length(right) <= self.largest else self._large()
+            )
+        if operator == "*":
+            return self._times(left, right)
+        if operator == "%" and isinstance(left, str):
+            return self._sized(cage_texts.percent(left, right))
+        if operator == "%":
             return left % right
         raise jinja2.exceptions.SecurityError(f"chat templates need no {operator}")
 
+    def _times(self, left: Any, right: Any) -> Any:
+        size = max(_length(left), _length(right))
+        number = next((value for value in (left, right) if isinstance(value, int)), 1)
+        if size:
+            return left * right if size * max(0, number) <= self.largest else self._large()
+        return left * right if max(abs(left), abs(right)) < 2**63 else self._large()
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Without methods that pad a string to any length."""
-        return attr not in _PADDING and super().is_safe_attribute(obj, attr, value)
+        """Whether a template may have it: of plain values, what is listed alone."""
+        for kind, names in _METHODS.items():
+            if isinstance(obj, kind):
+                return attr in names
+        plain = obj is None or isinstance(obj, (int, float, bytes, range))
+        return not plain and super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        """``'…'.format`` as far as it is there."""
+        text: Any = getattr(value, "__self__", None)
+        named = isinstance(text, str) and getattr(value, "__name__", "") == "format"
+        return partial(self._format, text) if named else None
+
+    def _format(self, text: str, /, *values: Any, **named: Any) -> str:
+        return self._sized(cage_texts.formatted(text, values, named))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function, method or macro; a macro may write its text anew each time."""
-        self.pay(_TURN + (len(self.source) if isinstance(obj, Macro) else 0))
         text, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+        self.pay(_TURN + (len(self.source) if isinstance(obj, Macro) else _length(text)))
         if isinstance(text, str) and name == "replace":
             return self._replace(text, *args)
         if isinstance(text, str) and name == "join":
@@ -115,6 +183,20 @@ class _Cage(ImmutableSandboxedEnvironment):
             self._built(tuple(found._Namespace__attrs.values()))  # its only way in
         return self._built(found) if isinstance(found, (dict, list, tuple)) else found
 
+    def _metered(self, function: Any) -> Any:
+        """A filter that is paid for by the items it goes through."""
+        place = 1 if hasattr(function, "jinja_pass_arg") else 0  # behind the environment it is given
+
+        @wraps(function)
+        def filtered(*args: Any, **kwargs: Any) -> Any:
+            value = args[place] if len(args) > place else ()
+            self.pay(_TURN + _ITEM * _length(value))
+            if isinstance(value, Iterator):
+                args = (*args[:place], self._turns(value, 0), *args[place + 1 :])
+            return self._sized(function(*args, **kwargs))
+
+        return filtered
+
     def _turns(self, items: Iterable[Any], text: int) -> Iterator[Any]:
         """Items of a loop whose body holds so much text."""
         for item in items:
@@ -123,18 +205,15 @@ class _Cage(ImmutableSandboxedEnvironment):
 
     def _built(self, value: Any) -> Any:
         """A value put together from others, which may stand for far more text than it has items."""
-        size = _weight(value)
+        size = _weight(value, self.largest)
         self.pay(_ITEM * size)
-        return value if size <= _LARGEST else self._large()
+        return value if size <= self.largest else self._large()
 
-    def _json(self, value: Any, indent: int | None = None) -> str:
-        spaces = None if indent is None else min(int(indent), 8)
-        return self._sized(json.dumps(value, ensure_ascii=False, indent=spaces))
-
-    def _paid(self, value: Any) -> Any:
+    def _paid(self, value: Any) -> str:
         """A value about to be written."""
-        self.pay(_length(value))
-        return value
+        text = cage_texts.text_of(value)
+        self.pay(len(text))
+        return text
 
     def _joined(self, values: list[Any]) -> str:
         """``a ~ b ~ …``."""
@@ -145,69 +224,31 @@ class _Cage(ImmutableSandboxedEnvironment):
             values = [self.getitem(value, attribute) for value in values]
         parts, size = [], 0
         for value in values:
-            parts.append(str(value))
+            parts.append(cage_texts.text_of(value))
             size += len(parts[-1]) + len(d)
-            if size > _LARGEST:
+            self.pay(_ITEM)
+            if size > self.largest:
                 self._large()
-        return d.join(parts)
+        return joined(parts, d)
 
-    def _replace(self, text: Any, old: str, new: str, count: int = -1) -> str:
-        text = str(text)
-        if len(text) + text.count(old) * len(new) > _LARGEST:
+    def _replace(self, text: Any, old: str, new: str, count: int | None = None) -> str:
+        text = cage_texts.text_of(text)
+        self.pay(len(text))
+        if len(text) + (text.count(old) if old else len(text)) * len(new) > self.largest:
             self._large()
-        return text.replace(old, new, -1 if count is None else count)
+        return replaced(text, old, new, -1 if count is None else count)
 
     def _sized(self, value: Any) -> Any:
-        return value if _length(value) <= _LARGEST else self._large()
+        return value if _length(value) <= self.largest else self._large()
 
     def _large(self) -> Any:
         raise UserError("the chat template makes a value without end", value=self.source)
 
 
-class _Metered(NodeTransformer):
-    """Puts the meters into a parsed template: loops pay their turns, what is put together is measured."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        """``for x in y`` becomes ``for x in y | turns_(length of the body)``."""
-        self.generic_visit(node)
-        text = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
-        node.iter = nodes.Filter(node.iter, "turns_", [nodes.Const(text)], [], None, None)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        """``a ~ b`` becomes ``[a, b] | joined_``."""
-        self.generic_visit(node)
-        return nodes.Filter(nodes.List(node.nodes), "joined_", [], [], None, None)
-
-    def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
-        """``set n.x = y`` becomes ``set n.x = y | built_``: so nothing can hold itself."""
-        self.generic_visit(node)
-        if isinstance(node.target, nodes.NSRef):
-            node.node = _measured(node.node)
-        return node
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:
-        """``[a, b]`` becomes ``[a, b] | built_``."""
-        return _measured(self.generic_visit(node))
-
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        """``{a: b}`` becomes ``{a: b} | built_``."""
-        return _measured(self.generic_visit(node))
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        """``(a, b)`` becomes ``(a, b) | built_``, but where it names what is assigned."""
-        self.generic_visit(node)
-        return _measured(node) if node.ctx == "load" else node
-
-
-def _measured(node: Any) -> nodes.Expr:
-    return nodes.Filter(node, "built_", [], [], None, None)
-
-
 @lru_cache(maxsize=16)
 def _compiled(source: str) -> tuple[jinja2.Template, _Cage]:
     cage = _Cage(source)
-    tree = _Metered().visit(cage.parse(source))
+    tree = Metered().visit(cage.parse(source))
     for node in tree.find_all(nodes.Node):
         node.lineno = node.lineno or 1
     tree.set_environment(cage)
@@ -216,25 +257,40 @@ def _compiled(source: str) -> tuple[jinja2.Template, _Cage]:
 
 
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (str, list, tuple, dict)) else 0
+    return len(value) if isinstance(value, (str, list, tuple, dict, range)) else 0
 
 
-def _weight(value: Any) -> int:
-    """Items and characters within a value, counted as often as they would be written; about that of _LARGEST
-    where there are more. Namespaces, which could hold one another, count as too much.
+def _weight(value: Any, most: int) -> int:
+    """Items and characters within a value, counted as often as they would be written; about ``most`` where
+    there are more. Namespaces, which could hold one another, count as too much.
     """
     total, waiting = 0, [value]
-    while waiting and total <= _LARGEST:
+    while waiting and total <= most:
         one = waiting.pop()
         if isinstance(one, Namespace):
-            return _LARGEST + 1
+            return most + 1
         if isinstance(one, (str, list, tuple, dict, range)):
             total += 1 + len(one)
-        if isinstance(one, (list, tuple)) and total <= _LARGEST:
+        if isinstance(one, (list, tuple)) and total <= most:
             waiting += one
-        elif isinstance(one, dict) and total <= _LARGEST:
+        elif isinstance(one, dict) and total <= most:
             waiting += [*one.keys(), *one.values()]
     return total
+
+
+def _rounded(value: Any, precision: int = 0, method: str = "common") -> Any:
+    if not -30 <= precision <= 30:
+        raise ValueError("numbers have no such precision")
+    return jinja2.filters.do_round(value, precision, method)  # pyright: ignore - wrong methods are errors there
+
+
+def _date(layout: str) -> str:
+    """The time in a format of ``strftime``; that of ``SOURCE_DATE_EPOCH`` where it is set."""
+    if not cage_texts.DATE.fullmatch(layout):
+        raise ValueError("no format of a date")
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(fixed)) if fixed.isdecimal() else datetime.now()
+    return now.strftime(layout)
 
 
 def _refused(message: str) -> None:

@@ -19,6 +19,7 @@ from congling.core.errors import UserError
 from congling.tokenizer import library, own, proto, store
 from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer, is_text
 from congling.tokenizer.chat import bare_template
+from congling.tokenizer.guard import guarded
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer, controls, model_roles, read_model
@@ -98,7 +99,9 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     found.chat_template = _template(settings, found.special, found.roles)
     if ours := own.of_json(found.content, found.roles, found.chat_template):
         return ours
-    return HuggingFaceTokenizer.parsed(text, file, found.special, found.chat_template, "", found.roles)
+    return guarded(
+        HuggingFaceTokenizer.parsed(text, file, found.special, found.chat_template, "", found.roles)
+    )
 
 
 def _prefix(found: HuggingFaceTokenizer, settings: Mapping[str, Any], known: Mapping[str, int]) -> bool:
@@ -131,7 +134,7 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     roles = _roles(settings, by_text | special, prefix, usual, file, size)
     template = _template(settings, special, roles)
     ours = own.of_model(model, roles, template)
-    return ours or SentencePieceTokenizer(model, special, template, "", roles)
+    return ours or guarded(SentencePieceTokenizer(model, special, template, "", roles))
 
 
 def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -> dict[str, int]:

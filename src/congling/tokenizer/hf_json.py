@@ -7,6 +7,7 @@ Tokens are turned into bytes by the file's own rules: GPT-2's table of byte symb
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,15 @@ from typing import Any
 import tokenizers
 
 from congling.core.errors import UserError
-from congling.tokenizer.base import Roles
+from congling.tokenizer.base import Roles, TokenAttributes
 from congling.tokenizer.bpe import byte_symbols
 from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
+from congling.tokenizer.unreachable import unreachable
 
 _MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
+_REMOVING = {"Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit"}
+"""Pre-tokenizers that leave out what they cut at."""
 _PROBE = "a 你好，12\n\n<0x0A>"
 Node = dict[str, Any]
 
@@ -42,18 +46,25 @@ class HuggingFaceTokenizer(LibraryTokenizer):
         roles: Roles,
     ) -> None:
         self.content = _content(text)
-        self._inner = _inner(text)
-        self.added = self._inner.get_added_tokens_decoder()
+        whole = _inner(text)
+        self.added = whole.get_added_tokens_decoder()
         """Tokens beside the model's own vocabulary by id; those that are not special are found in texts."""
         found = {token.content: index for index, token in self.added.items() if token.special}
         super().__init__(found if special is None else special, chat_template, fingerprint, roles)
         self._text = text
+        self._tokens = whole.get_vocab(with_added_tokens=True)
+        self._inner = self._of_texts(self.content)
+        self.token_attributes = {
+            token.content: TokenAttributes(token.lstrip, token.rstrip, token.single_word, token.normalized)
+            for token in self.added.values()
+            if token.lstrip or token.rstrip or token.single_word or token.normalized
+        }
         decoder = [node["type"] for node in nodes(self.content.get("decoder"))]
         self.byte_level = "ByteLevel" in decoder
-        normalisers = {node["type"] for node in nodes(self.content.get("normalizer"))}
         falls_back = bool(self.content["model"].get("byte_fallback"))
-        self.lossless = (self.byte_level or falls_back) and normalisers <= {"Prepend", "Replace"}
-        self.space_prefix = _puts_space(self.content)
+        self.lossless = (self.byte_level or falls_back) and not self._loses()
+        schemes = _schemes(self.content)
+        self.space_prefix, self.space_after_special = bool(schemes), schemes != {"first"}
         self._pieces = self._bytes_of_tokens()
 
     @classmethod
@@ -88,6 +99,22 @@ class HuggingFaceTokenizer(LibraryTokenizer):
         """Write ``tokenizer.json``, as it was read."""
         (folder / FILE).write_text(self._text, encoding="utf-8")
 
+    @property
+    def open_marks(self) -> Mapping[str, int]:
+        """Added tokens that texts can reach."""
+        closed = {*self.special.values(), *self.inner_marks.values()}
+        return {token.content: index for index, token in self.added.items() if index not in closed}
+
+    def guarded(self, special: Mapping[str, int], inner: Mapping[str, int]) -> HuggingFaceTokenizer:
+        """The same vocabulary, of which texts reach neither these special tokens nor these inner marks."""
+        made = copy.copy(self)
+        made.special = {**self.special, **special}
+        made.inner_marks = {**self.inner_marks, **inner}
+        made._special_bytes = {index: text.encode() for text, index in made.special.items()}
+        vars(made).pop("_continuing", None)
+        made._inner = made._of_texts(self.content)
+        return made
+
     def encode_rest(self, text: str) -> list[int]:
         """Ids of a text that goes on after other ids: no space is put first."""
         return self._continuing.encode(text, add_special_tokens=False).ids
@@ -96,10 +123,26 @@ class HuggingFaceTokenizer(LibraryTokenizer):
         """Whether the id stands for a part of a character."""
         if super().is_byte(index):
             return True
-        return not self.byte_level and _BYTE.fullmatch(self._inner.id_to_token(index) or "") is not None
+        return not self.byte_level and index in self._byte_ids
+
+    @cached_property
+    def _byte_ids(self) -> set[int]:
+        return {index for token, index in self._tokens.items() if _BYTE.fullmatch(token)}
+
+    def _of_texts(self, content: Node) -> tokenizers.Tokenizer:
+        """The library's tokenizer for texts, in which no special token and no inner mark is found."""
+        return _inner(json.dumps(unreachable(content, {**self.special, **self.inner_marks})))
+
+    def _loses(self) -> bool:
+        """Whether a step before the vocabulary, or an added token, takes something from a text."""
+        changes = any(not _keeps(node) for node in nodes(self.content.get("normalizer")))
+        cuts = list(nodes(self.content.get("pre_tokenizer")))
+        removes = any(node["type"] in _REMOVING or node.get("behavior") == "Removed" for node in cuts)
+        takes = any(token.lstrip or token.rstrip for token in self.added.values() if not token.special)
+        return changes or removes or takes
 
     def _bytes_of_tokens(self) -> list[bytes]:
-        vocabulary = self._inner.get_vocab(with_added_tokens=True)
+        vocabulary = self._tokens
         size = 1 + max(vocabulary.values(), default=-1)
         if not vocabulary or size - len(vocabulary) > _MOST_HOLES:
             raise ValueError(f"{len(vocabulary)} tokens, but ids up to {size - 1}")
@@ -117,7 +160,7 @@ class HuggingFaceTokenizer(LibraryTokenizer):
 
     @cached_property
     def _continuing(self) -> tokenizers.Tokenizer:
-        return _inner(json.dumps(_without_space(self.content))) if self.space_prefix else self._inner
+        return self._of_texts(_without_space(self.content)) if self.space_prefix else self._inner
 
 
 def nodes(part: Any) -> Iterator[Node]:
@@ -160,14 +203,18 @@ def _inner(text: str) -> tokenizers.Tokenizer:
     return inner
 
 
-def _puts_space(content: Node) -> bool:
+def _keeps(node: Node) -> bool:
+    """Whether a normaliser loses nothing: one that puts a space first, or writes spaces as ``▁``."""
+    spaces = node.get("pattern") == {"String": " "} and node.get("content") == "▁"
+    return node["type"] == "Prepend" or (node["type"] == "Replace" and spaces)
+
+
+def _schemes(content: Node) -> set[str]:
+    """Where spaces are put: ``first``, or ``always``, which is after special tokens too."""
     steps = [*nodes(content.get("normalizer")), *nodes(content.get("pre_tokenizer"))]
-    return any(
-        (node["type"] == "Prepend")
-        or (node["type"] == "Metaspace" and node.get("prepend_scheme", "always") != "never")
-        or (node["type"] == "ByteLevel" and node.get("add_prefix_space", False))
-        for node in steps
-    )
+    found = {str(node.get("prepend_scheme", "always")) for node in steps if node["type"] == "Metaspace"}
+    plain = (node["type"] == "Prepend" or node.get("add_prefix_space") is True for node in steps)
+    return (found - {"never"}) | ({"always"} if any(plain) else set())
 
 
 def _without_space(part: Any) -> Any:

@@ -7,7 +7,7 @@ characters they do not know. ``▁`` in a text is a space to every one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,25 @@ class SentencePieceTokenizer(Tokenizer):
         """
         return cls(read_model(folder / FILE), special, chat_template, fingerprint, roles)
 
+    @property
+    def open_marks(self) -> Mapping[str, int]:
+        """User-defined pieces, and ordinary ones that have a role: texts can reach them."""
+        roles = self.roles.ids()
+        return {
+            piece.text: index
+            for index, piece in enumerate(self.model.pieces)
+            if piece.type == PieceType.USER_DEFINED or (piece.type == PieceType.NORMAL and index in roles)
+        }
+
+    def guarded(self, special: Mapping[str, int], inner: Mapping[str, int]) -> SentencePieceTokenizer:
+        """The same vocabulary, in which these tokens are control pieces."""
+        model = _controlled(self.model, special.values())
+        known = {**self.special, **special}
+        made = type(self)(model, known, self.chat_template, self.fingerprint, self.roles)
+        made.inner_marks = {**self.inner_marks, **inner}
+        made._inner = _processor(_controlled(model, made.inner_marks.values()))
+        return made
+
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.model``."""
         (folder / FILE).write_bytes(self.model.serialised())
@@ -92,7 +111,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _continuing(self) -> sentencepiece.SentencePieceProcessor:
-        return _processor(replace(self.model, space_first=False)) if self.model.space_first else self._inner
+        if not self.model.space_first:
+            return self._inner
+        model = _controlled(self.model, self.inner_marks.values())
+        return _processor(replace(model, space_first=False))
 
 
 def read_model(file: Path) -> SentencePieceModel:
@@ -121,6 +143,16 @@ def model_roles(model: SentencePieceModel, special: Mapping[str, int]) -> Roles:
     pad = model.pad if model.pad >= 0 else eos
     prefix = () if bos is None else (bos,)
     return Roles(bos, eos, pad, stops(special) | {eos}, prefix)
+
+
+def _controlled(model: SentencePieceModel, indices: Collection[int]) -> SentencePieceModel:
+    """The model in which these pieces are control pieces, as far as they were for texts."""
+    plain = (PieceType.NORMAL, PieceType.USER_DEFINED)
+    pieces = [
+        replace(piece, type=PieceType.CONTROL) if index in indices and piece.type in plain else piece
+        for index, piece in enumerate(model.pieces)
+    ]
+    return replace(model, pieces=pieces)
 
 
 def _processor(model: SentencePieceModel) -> sentencepiece.SentencePieceProcessor:

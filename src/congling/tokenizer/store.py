@@ -19,6 +19,7 @@ from congling.core.errors import UserError
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.guard import guarded
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
@@ -59,7 +60,7 @@ def load(path: Path | str) -> Tokenizer:
         )
     if any(not 0 <= index < size for index in {*special.values(), *roles.ids()}):
         raise UserError("a special token has an id outside the vocabulary", where=file)
-    return tokenizer
+    return guarded(tokenizer)
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

@@ -18,13 +18,16 @@ export, so that a program far away asks the model the way it was taught.
 
 import copy
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from congling.core.errors import UserError
 from congling.tokenizer.base import CHATML, Tokenizer
-from congling.tokenizer.chat import written
+from congling.tokenizer.chat import Message, learnt_parts
+from congling.tokenizer.guard import guarded
+from congling.tokenizer.rendering import script, template_text, written
 from congling.tokenizer.turns import CHATGLM2, PLAIN
 
 QWEN = (
@@ -97,17 +100,19 @@ class Fit:
     """Marks the template writes that are no special tokens here: each is spelt out in ordinary pieces."""
     end: str | None
     """The special token the template ends an answer with; None where the end of text stands in."""
+    differences: tuple[str, ...] = ()
+    """In which ways the template writes answers otherwise than it asks for them, as sentences."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences a person should read before training."""
         if not self.foreign:
-            return ()
+            return self.differences
         listed = ", ".join(self.foreign)
         plural = len(self.foreign) > 1
         said = f"{listed} {'are no special tokens' if plural else 'is no special token'} of this vocabulary: "
         said += f"the template's {'marks are' if plural else 'mark is'} spelt out in ordinary pieces"
-        return (said + ("" if self.end else ", and the end of text ends an answer"),)
+        return (said + ("" if self.end else ", and the end of text ends an answer"), *self.differences)
 
 
 def source_of(name: str) -> str:
@@ -148,6 +153,7 @@ def with_template(tokenizer: Tokenizer, name: str) -> Tokenizer:
         return tokenizer
     changed = copy.copy(tokenizer)
     changed.chat_template = template
+    changed = guarded(changed)
     changed.fingerprint = hashlib.sha256(f"{tokenizer.fingerprint}\n{template}".encode()).hexdigest()
     end = checked(changed).end
     if end is not None:
@@ -176,7 +182,49 @@ def checked(tokenizer: Tokenizer) -> Fit:
     return Fit(
         tuple(mark for mark in foreign if not _NEVER_TOKENS.fullmatch(mark)),
         None if found is None else found[0],
+        tuple(_differences(tokenizer)),
     )
+
+
+def _differences(tokenizer: Tokenizer) -> Iterator[str]:
+    """How the template writes answers otherwise than it asks for them, seen from plain conversations."""
+    asked = template_text(tokenizer, _EXCHANGE[:1], answer_next=True)
+    whole = template_text(tokenizer, _EXCHANGE[:2], answer_next=False)
+    if not whole.startswith(asked):
+        common = len(os.path.commonprefix([asked, whole]))  # noqa: RUF071 - character by character is meant
+        yield (
+            f"the template asks for an answer with {asked[common:]!r}, but writes {_short(whole[common:])!r} "
+            "there: answers are learnt behind what it asks with"
+        )
+    said = _learnt_text(tokenizer, _EXCHANGE[:2], 1)
+    system = {"role": "system", "content": "."}
+    for before, where in (((), ""), ((system,), " behind a system turn")):
+        try:
+            apart = script(tokenizer, [*before, *_EXCHANGE], answer_next=False).apart
+        except UserError:  # it has no system turn
+            continue
+        if apart:
+            yield (
+                f"the template writes earlier answers of a conversation{where} otherwise than it asks for "
+                "them: only the last is learnt"
+            )
+            return
+    earlier = _learnt_text(tokenizer, _EXCHANGE, 1)
+    if earlier is not None and said is not None and earlier != said:
+        yield (
+            f"the template writes an earlier answer of a conversation as {_short(earlier)!r}, "
+            f"the last one as {_short(said)!r}"
+        )
+
+
+def _learnt_text(tokenizer: Tokenizer, messages: Sequence[Message], place: int) -> str | None:
+    """An answer's text as far as its own end, without what ends it."""
+    found = learnt_parts(tokenizer, messages).get(place)
+    return None if found is None else str.partition(found, "!")[0] + "!"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _behind_answer(tokenizer: Tokenizer) -> str:

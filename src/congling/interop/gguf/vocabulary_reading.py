@@ -25,6 +25,7 @@ from congling.tokenizer.base import (
     own_roles,
 )
 from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.guard import guarded
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -89,9 +90,9 @@ def tokenizer_from(fields: Mapping[str, Field], where: object = "this GGUF file"
         raise UserError("the chat template is no UTF-8 text", where=where)
     try:
         if model == "gpt2":
-            return _byte_level(keys, pieces, special, template, roles)
+            return guarded(_byte_level(keys, pieces, special, template, roles))
         own = special == SPECIAL and roles == own_roles(SPECIAL) and _characters(keys, pieces, template)
-        return own or _sentencepiece(keys, model, pieces, template, roles)
+        return own or guarded(_sentencepiece(keys, model, pieces, template, roles))
     except ValueError as error:
         raise UserError("the vocabulary is not sound", where=where, value=str(error)) from None
 
