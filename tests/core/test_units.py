@@ -10,7 +10,10 @@ def test_seconds(text, value):
     assert seconds(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "15", "m", "15 minutes", "3x", "1m x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "15", "m", "15 minutes", "3x", "1m x", "1.5.2m", ".5m", "1..5h", "1m.", "1h.30m", "٣m", "-1m"],
+)
 def test_no_duration(text):
     with pytest.raises(ValueError, match="no duration"):
         seconds(text)
@@ -24,7 +27,9 @@ def test_amount(text, value):
     assert amount(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "MB", "2 apples", "-3", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["", "MB", "2 apples", "-3", "1e999", "1.5.2M", "1e", "1_", "_1", "1__0", "٣", "3e6e2", "1 2"]
+)
 def test_no_amount(text):
     with pytest.raises(ValueError, match="no amount"):
         amount(text)

@@ -55,7 +55,7 @@ def test_normalised_and_summed_differ_by_length(bench: Bench, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("A", 0), ("答案是Ｂ。", 1), ("E", None), ("", None), ("b", None), ("\nD", 3)]
+    ("text", "expected"), [("A", 0), ("答案是Ｂ。", 1), ("E", None), ("", None), ("b", 1), ("\nD", 3)]
 )
 def test_the_first_letter_of_an_option_counts(text: str, expected: int | None):
     assert first_letter(text, 4) == expected

@@ -6,6 +6,7 @@ import pytest
 from congling.data.smallworld import generate
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.statistics import codes
+from congling.evals import kneser_ney
 from congling.evals.kneser_ney import KneserNey
 
 
@@ -57,3 +58,20 @@ def test_a_full_table_reads_no_further():
 def test_nothing_to_learn_from(texts: list[str], order: int):
     with pytest.raises(ValueError, match="order|no text"):
         KneserNey(texts, order)
+
+
+@pytest.mark.parametrize("largest", [400, 3000, 10**6])
+def test_one_reading_gives_the_same_models_as_one_for_each_order(
+    largest: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the tables of higher orders are full before those of lower ones."""
+    monkeypatch.setattr(kneser_ney, "_PENDING", 2000)
+    texts = [document.text for document in islice(generate(SmallWorldConfig(size=60_000)), 120)]
+    together = list(KneserNey.all_orders(iter(texts), largest=largest))
+    assert [model.order for model in together] == [1, 2, 3, 4, 5]
+    for model in together:
+        alone = KneserNey(texts, model.order, largest=largest)
+        assert model.characters == alone.characters
+        assert [model.bits(text) for text in texts[:40]] == [alone.bits(text) for text in texts[:40]]
+    if largest != 400:  # with 400 all are full at once, with a million none
+        assert (largest == 10**6) == (len({model.characters for model in together}) == 1)

@@ -64,3 +64,17 @@ def test_the_sample_sets_are_read_whole(corpora: Path):
         findings = Findings()
         found = questions([str(corpora / name)], findings)
         assert len(found) + findings.counts["no question"] == size and len(found) >= size - 5
+
+
+@pytest.mark.parametrize(
+    "answer", ["B", "b", "Ｂ", " B ", "B.", "(B)", "（Ｂ）", "B、上海", "B. 上海", "上海"]
+)
+def test_the_right_option_is_named_by_its_letter_or_its_text(answer: str) -> None:
+    row = {"question": "最大的城市？", "A": "北京", "B": "上海", "answer": answer}
+    assert question_of(row, "quiz.jsonl:1").right == 1
+
+
+@pytest.mark.parametrize("answer", ["", "AB", "C", "不知道", "DNA", "A or B"])
+def test_no_single_option_is_no_question(answer: str) -> None:
+    with pytest.raises(ValueError, match="none of its options"):
+        question_of({"question": "？", "A": "北京", "B": "上海", "answer": answer}, "quiz.jsonl:1")

@@ -143,3 +143,11 @@ def test_a_text_learnt_by_heart(tmp_path):
     found = {finding.code: finding for finding in explain(record.read(tmp_path))}
     assert found["memorised"].severity == "warning" and "at-unigram" not in found
     assert "the last weights are handed on" in found["overfitting"].remedy
+
+
+def test_old_logs_with_the_share_of_the_peak_are_read_as_learning_rates(tmp_path):
+    row = {"tokens": 9, "loss": 3.0}
+    rows = [row | {"step": 1, "rate": 0.5}, row | {"step": 2, "lr": 0.001}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "config.toml").write_text("[train.optimizer]\nrate = 0.004\n")
+    assert [row.lr for row in record.read(tmp_path).steps] == [0.002, 0.001]

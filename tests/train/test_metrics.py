@@ -15,6 +15,7 @@ from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import next_token
 from congling.train.progress import ProgressLine
 from congling.train.rundir import JsonLines, RunDirectory
+from congling.train.schedule import learning_rate_factor
 
 
 def metrics(path, limit=10, interval=1):
@@ -34,7 +35,7 @@ def test_rows_hold_every_step_in_comparable_units(tmp_path):
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     for row in rows:
         assert row["bits_per_character"] == pytest.approx(row["loss"] * 0.5 / math.log(2))
-        assert row.keys() >= {"tokens", "gradient_norm", "rate"}
+        assert row.keys() >= {"tokens", "gradient_norm", "lr"}
     assert rows[-1]["tokens"] > rows[0]["tokens"]
     timing = list(RunDirectory(tmp_path).log("timing").rows())
     assert timing[-1]["utilisation"] == pytest.approx(timing[-1]["tokens_per_second"] * 100 / 1e9)
@@ -50,7 +51,7 @@ def test_reading_every_few_steps_writes_the_same_rows(tmp_path):
 def test_waiting_rows_keep_their_own_order_of_numbers(tmp_path):
     """Two rows with the same numbers in another order: none takes the other's place."""
     found, one = metrics(tmp_path, interval=2), trainer(settings())
-    step = {"step": 1, "tokens": 2.0, "skipped": torch.tensor(0.0), "rate": 1.0}
+    step = {"step": 1, "tokens": 2.0, "skipped": torch.tensor(0.0), "lr": 1.0}
     loss, norm = torch.tensor(3.0), torch.tensor(7.0)
     for row in ({"loss": loss, "gradient_norm": norm}, {"gradient_norm": norm, "loss": loss}):
         one.row = step | row
@@ -118,3 +119,12 @@ def test_the_line_shows_units_and_eta(capsys):
 def test_flush_denormals_is_on_during_training():
     trainer(settings(steps=1))
     assert (torch.tensor([1e-39]) * 0.5).item() == 0.0
+
+
+def test_the_learning_rate_stands_in_every_row(tmp_path):
+    config = settings()
+    trainer(config).run([metrics(tmp_path)])
+    rows = list(RunDirectory(tmp_path).log("metrics").rows())
+    peak, steps = config.optimizer.rate, config.steps
+    wanted = [peak * learning_rate_factor(config.schedule, step, steps) for step in range(steps)]
+    assert [row["lr"] for row in rows] == pytest.approx(wanted)

@@ -17,8 +17,9 @@ def seconds(text: str | float) -> float:
     """
     if isinstance(text, (int, float)):
         return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip().lower())
-    if not parts or re.sub(r"[\d.\s]+[smhd]", "", text.strip().lower()):
+    number = r"(\d+(?:\.\d+)?)\s*([smhd])"
+    parts = re.findall(number, text.strip().lower())
+    if not re.fullmatch(rf"(?:{number}\s*)+", text.strip().lower(), re.ASCII):
         raise ValueError(f"{text!r} is no duration; write 90s, 15m, 1h30m or 2d")
     return sum(float(number) * _DURATIONS[unit] for number, unit in parts)
 
@@ -31,7 +32,8 @@ def amount(text: str | float) -> int:
     """
     if isinstance(text, (int, float)):
         return int(text)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
+    number = r"(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,4})?)\s*([kmgt]?)b?"
+    found = re.fullmatch(number, text.strip().lower(), re.ASCII)
     if not found:
         raise ValueError(f"{text!r} is no amount; write 200000, 3e6, 500k or 2MB")
     value = float(found[1]) * _SIZES[found[2]]

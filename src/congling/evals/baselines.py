@@ -31,13 +31,11 @@ def run(bench: Bench) -> list[Score]:
         Score("baselines/perplexity", math.exp(min(700.0, sum(nats) / tokens)), len(texts), "per token",
               "exp of the mean nats of a token; depends on the tokenizer"),
     ]  # fmt: skip
-    orders = range(1, ORDERS + 1)
-    for order in track(orders, "n-grams", total=ORDERS):
-        fitted = KneserNey(bench.training(), order)
+    for fitted in track(KneserNey.all_orders(bench.training()), "n-grams", total=ORDERS):
         costs = [fitted.bits(text) for text in texts]
-        protocol = f"interpolated Kneser-Ney over characters, order {order}, "
+        protocol = f"interpolated Kneser-Ney over characters, order {fitted.order}, "
         protocol += f"fitted on {fitted.characters:,} characters of training text"
-        name = f"baselines/kneser-ney-{order}"
+        name = f"baselines/kneser-ney-{fitted.order}"
         found.append(ratio(name, costs, characters, "bits/character", protocol,
                            reference=True, seed=bench.seed))  # fmt: skip
     before = tail(bench.training())

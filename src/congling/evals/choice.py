@@ -5,7 +5,7 @@
     likelihood   题目：{question}\\n答案：│{option}     each option is scored as text behind the question
                  sum         log p of the whole option: prefers short ones
                  normalised  divided by its characters (lm-eval's acc_norm)
-    letter       题目：{question}\\nA. …\\nB. …\\n答案：│    the first letter of an option that is written
+    letter       题目：{question}\\nA. …\\nB. …\\n答案：│    the letter that is written, see letters
                  (and, as MMLU does it: the letter that is likeliest there)
 
 Guessing is right in one of as many cases as there are options: the chance line.
@@ -17,14 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from congling.evals.bench import Bench, draw
+from congling.evals.letters import LETTERS, first_letter
 from congling.evals.likelihood import continuation_row, prompt_ids, score_rows
-from congling.evals.questions import LETTERS, Question, questions
+from congling.evals.questions import Question, questions
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
 from congling.infer.generate import Prompt
 from congling.tokenizer.chat import chat_ids
 
-_TOKENS = 8  # written in answer to a question for a letter; bytes of a few characters
+_TOKENS = 32  # written in answer to a question for a letter: some give a reason first
 
 
 def run(bench: Bench) -> list[Score]:
@@ -51,15 +52,17 @@ def letters(bench: Bench) -> list[Score]:
     shots = Shots.of(bench, listed)
     prompts = [shots.before(question) + listed(question) for question in asked]
     texts = written(bench.loaded, [_prompt(bench, text) for text in prompts], tokens=_TOKENS, label="letters")
+    if not bench.chat:  # plain text goes on with a question of its own
+        texts = [text.partition("\n题目")[0] for text in texts]
     chosen = [first_letter(text, len(question.options)) for text, question in zip(texts, asked, strict=True)]
     way = "asked through the chat template" if bench.chat else "continued"
     protocol = f"question and lettered options, {shots.count} shots, {way}, greedy"
     hits = [letter == question.right for letter, question in zip(chosen, asked, strict=True)]
     found = [
-        share("letter/written", hits, f"{protocol}; the first letter of an option written, none is wrong",
+        share("letter/written", hits, f"{protocol}; the option the answer decides for, none is wrong",
               chance=chance(asked)),
         share("letter/well-formed", [letter is not None for letter in chosen],
-              f"{protocol}; share of answers that hold such a letter"),
+              f"{protocol}; share of answers that decide for one"),
     ]  # fmt: skip
     if bench.chat:  # what stands behind a template is no continuation of text
         return found
@@ -135,20 +138,6 @@ def listed(question: Question) -> str:
         f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)
     )
     return f"题目：{question.text}\n{options}\n答案："
-
-
-def first_letter(text: str, options: int) -> int | None:
-    """Number of the option whose letter comes first in an answer; full-width letters count.
-
-    >>> first_letter("答案是Ｂ。", 4), first_letter("不知道", 4)
-    (1, None)
-    """
-    known = LETTERS[:options]
-    for character in text:
-        plain = chr(ord(character) - 0xFEE0) if "Ａ" <= character <= "Ｚ" else character
-        if plain in known:
-            return known.index(plain)
-    return None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ unigram of those seen, and 20 bits (any code point) for one never seen: all of U
 # S symbols of a text, G distinct n-grams
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,26 +53,25 @@ class KneserNey:
     def __init__(self, texts: Iterable[str], order: int = ORDERS, *, largest: int = LARGEST_TABLE) -> None:
         if not 1 <= order <= ORDERS:
             raise ValueError(f"an order from 1 to {ORDERS}, not {order}")
-        self.order, self.characters = order, 0
-        seen = np.zeros(_CODE_POINTS, np.int64)
-        self._symbol = np.full(_CODE_POINTS, _OTHER, np.uint64)
-        keys, values = np.empty(0, np.uint64), np.empty(0, np.int64)
-        for number, chunk in enumerate(_chunks(texts)):
-            points = [codes(text) for text in chunk]
-            np.add(seen, np.bincount(np.concatenate(points), minlength=_CODE_POINTS), out=seen)
-            if not number:
-                self._choose_symbols(seen)
-            found, counts = np.unique(
-                np.concatenate([self.symbol_keys(one) for one in points]), return_counts=True
-            )
-            keys, values = _merged(keys, values, found, counts)
-            self.characters += sum(map(len, points))
-            if len(keys) > largest:
-                break
-        if not self.characters:
-            raise ValueError("there is no text to learn from")
-        self._others = np.where(self._symbol == _OTHER, seen, 0)
-        self._tables = self._orders(keys, values)
+        self._take(_counted(texts, [order], largest)[order], order)
+
+    @classmethod
+    def all_orders(cls, texts: Iterable[str], *, largest: int = LARGEST_TABLE) -> Iterator["KneserNey"]:
+        """The models of all orders, lowest first, from one reading of the texts.
+
+        Raises:
+            ValueError: there is no text.
+        """
+        counted = _counted(texts, range(1, ORDERS + 1), largest)
+        for order in range(1, ORDERS + 1):
+            model = cls.__new__(cls)
+            model._take(counted.pop(order), order)
+            yield model
+
+    def _take(self, counted: "_Counted", order: int) -> None:
+        self.order, self.characters, self._symbol = order, counted.characters, counted.symbol
+        self._others = np.where(self._symbol == _OTHER, counted.seen, 0)
+        self._tables = self._orders(counted.keys, counted.values)
 
     def bits(self, text: str) -> float:
         """What a document and its end cost, in bits."""
@@ -87,20 +86,9 @@ class KneserNey:
             share = table.smoothed(keys & _mask(order), share)
         return share
 
-    def _choose_symbols(self, seen: Counts) -> None:
-        frequent = np.argsort(-seen, kind="stable")[: _SIZE - 2]
-        frequent = frequent[seen[frequent] > 0]
-        self._symbol[frequent] = np.arange(2, 2 + len(frequent), dtype=np.uint64)
-
     def symbol_keys(self, points: NDArray[np.int64]) -> Keys:
         """(S,) one key for every character and the end: it and the ``order - 1`` symbols before it."""
-        symbols = np.concatenate([
-            np.full(self.order - 1, _END, np.uint64), self._symbol[points], np.array([_END], np.uint64)
-        ])  # fmt: skip
-        keys = np.zeros(len(points) + 1, np.uint64)
-        for place in range(self.order):
-            keys = keys << np.uint64(_BITS) | symbols[place : place + len(keys)]
-        return keys
+        return _symbol_keys(self._symbol, points, self.order)
 
     def _orders(self, keys: Keys, values: Counts) -> list["_Table"]:
         """Tables from order 1 up; each lower one counts the distinct n-grams of the one above it."""
@@ -150,6 +138,65 @@ class _Table:
         return np.maximum(counts - self.discount, 0) / some + left * below
 
 
+@dataclass
+class _Counted:
+    """What one order counted: its n-grams, the text behind them, and the symbols they are of."""
+
+    symbol: Keys
+    seen: Counts
+    characters: int = 0
+    keys: Keys = field(default_factory=lambda: np.empty(0, np.uint64))
+    values: Counts = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def _counted(texts: Iterable[str], orders: Iterable[int], largest: int) -> dict[int, _Counted]:
+    """Count the n-grams of several orders in one reading; each as far as its own table holds them.
+
+    The highest order is counted from the text, the ones below from its keys, cut to their last symbols.
+    """
+    seen, symbol = np.zeros(_CODE_POINTS, np.int64), np.empty(0, np.uint64)
+    live = sorted(orders, reverse=True)
+    found = {order: _Counted(symbol, seen) for order in live}
+    characters = 0
+    for number, chunk in enumerate(_chunks(texts)):
+        points = [codes(text) for text in chunk]
+        seen = seen + np.bincount(np.concatenate(points), minlength=_CODE_POINTS)
+        characters += sum(map(len, points))
+        symbol = symbol if number else _symbols(seen)
+        text_keys = np.concatenate([_symbol_keys(symbol, one, live[0]) for one in points])
+        keys, counts = np.unique(text_keys, return_counts=True)
+        for order in live:
+            keys, counts = _summed(keys & _mask(order), counts)
+            one = found[order]
+            one.keys, one.values = _merged(one.keys, one.values, keys, counts)
+            one.symbol, one.seen, one.characters = symbol, seen, characters
+        live = [order for order in live if len(found[order].keys) <= largest]
+        if not live:
+            break
+    if not characters:
+        raise ValueError("there is no text to learn from")
+    return found
+
+
+def _symbols(seen: Counts) -> Keys:
+    """(code points,) the symbol of every character: the most frequent ones have their own."""
+    symbol = np.full(_CODE_POINTS, _OTHER, np.uint64)
+    frequent = np.argsort(-seen, kind="stable")[: _SIZE - 2]
+    frequent = frequent[seen[frequent] > 0]
+    symbol[frequent] = np.arange(2, 2 + len(frequent), dtype=np.uint64)
+    return symbol
+
+
+def _symbol_keys(symbol: Keys, points: NDArray[np.int64], order: int) -> Keys:
+    symbols = np.concatenate([
+        np.full(order - 1, _END, np.uint64), symbol[points], np.array([_END], np.uint64)
+    ])  # fmt: skip
+    keys = np.zeros(len(points) + 1, np.uint64)
+    for place in range(order):
+        keys = keys << np.uint64(_BITS) | symbols[place : place + len(keys)]
+    return keys
+
+
 def _mask(order: int) -> np.uint64:
     return np.uint64((1 << _BITS * order) - 1)
 
@@ -160,8 +207,13 @@ def _looked_up(keys: Keys, values: Counts, wanted: Keys) -> Counts:
 
 
 def _merged(keys: Keys, values: Counts, more: Keys, counts: Counts) -> tuple[Keys, Counts]:
-    together, inverse = np.unique(np.concatenate([keys, more]), return_inverse=True)
-    totals = np.bincount(inverse, weights=np.concatenate([values, counts]), minlength=len(together))
+    return _summed(np.concatenate([keys, more]), np.concatenate([values, counts]))
+
+
+def _summed(keys: Keys, values: Counts) -> tuple[Keys, Counts]:
+    """Distinct keys, sorted, each with the sum of its values."""
+    together, inverse = np.unique(keys, return_inverse=True)
+    totals = np.bincount(inverse, weights=values, minlength=len(together))
     return together, totals.astype(np.int64)
 
 

@@ -17,8 +17,8 @@ from congling.data.config import DataConfig
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows
 from congling.data.sources.reading import read
+from congling.evals.letters import LETTERS, first_letter
 
-LETTERS = "ABCDEFGH"
 _JOINED = {"cause": "，因为", "effect": "，所以"}
 _LONGEST = 20_000  # characters of a question with its options
 
@@ -93,15 +93,22 @@ def _lettered(record: Mapping[str, Any], name: str) -> Question:
             break
         options.append(_text(record, letter))
     answer = record.get("answer")
-    place = (
-        LETTERS.find(answer.strip().upper()) if isinstance(answer, str) and len(answer.strip()) == 1 else -1
-    )
     if len(options) < 2:
         raise ValueError("fewer than two options A, B, …")
-    if not 0 <= place < len(options):
+    place = _right(answer, options) if isinstance(answer, str) else None
+    if place is None:
         raise ValueError(f"the answer is none of its options: {answer!r:.40}")
     group = next((str(record[key]) for key in ("subject", "category") if record.get(key)), "")
     return Question(_text(record, "question"), tuple(options), place, name, group)
+
+
+def _right(answer: str, options: Sequence[str]) -> int | None:
+    """Number of the option that a row calls right: by its letter (B, Ｂ, (b), B. 上海), or by its text."""
+    answer = answer.strip()
+    if answer in options:
+        return options.index(answer)
+    short = len(answer) <= 4 or answer[1:2] in tuple(".、．:：")
+    return first_letter(answer, len(options)) if short else None
 
 
 def _endings(record: Mapping[str, Any], name: str) -> Question:

@@ -8,7 +8,7 @@ from congling.core.units import show_seconds
 from congling.evals.collapse import warnings
 from congling.plan import tables
 from congling.plan.findings import Finding, worst_first
-from congling.plan.record import RunRecord, mapping, numeric
+from congling.plan.record import RunRecord, mapping, numeric, peak_lr
 
 Rule = Callable[[RunRecord], Iterator[Finding]]
 
@@ -142,7 +142,8 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
     if len(run.held_out) < 4 or not run.steps:
         return
     first, last = run.held_out[-2], run.held_out[-1]
-    rate = run.steps[-1].rate
+    peak = peak_lr(run.config) or max((row.lr for row in run.steps if row.lr == row.lr), default=1.0)
+    rate = run.steps[-1].lr / max(peak, 1e-30)  # the share of the peak it ended with
     fell = 1 - last.bits_per_character / first.bits_per_character
     if fell > 0.01 and rate > 0.3:
         yield Finding(

@@ -32,8 +32,8 @@ class StepRow:
     bits_per_character: float
     """The same loss in bits a character; NaN where the run did not know the ratio."""
     gradient_norm: float
-    rate: float
-    """Share of the peak rate."""
+    lr: float
+    """Learning rate, of the block matrices where several groups of weights have their own."""
     skipped: bool
 
 
@@ -128,7 +128,9 @@ def read(path: Path | str) -> RunRecord:
         )
     metrics = list(_rows(path / "metrics.jsonl"))
     plan = _json(path / PLAN_FILE)
-    steps = [row for one in metrics if (row := _step(one)) is not None]
+    config = read_toml(path / "config.toml") if (path / "config.toml").is_file() else {}
+    peak = peak_lr(config)
+    steps = [row for one in metrics if (row := _step(one, peak)) is not None]
     tokens = {row.step: row.tokens for row in steps}
     corpus = mapping(plan.get("corpus"))
     return RunRecord(
@@ -138,7 +140,7 @@ def read(path: Path | str) -> RunRecord:
         timing=list(_rows(path / "timing.jsonl")),
         samples=[row for one in _rows(path / "samples.jsonl") for row in _samples(one)],
         events=list(_rows(path / "events.jsonl")),
-        config=read_toml(path / "config.toml") if (path / "config.toml").is_file() else {},
+        config=config,
         plan=plan,
         results=_json(path / RESULTS_FILE),
         reference_lines=_numbers(corpus.get("reference_lines")),
@@ -162,6 +164,11 @@ def add_result(path: Path | str, name: str, value: Any) -> None:
     """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
     file = Path(path) / RESULTS_FILE
     write_text(file, json.dumps({**_json(file), name: value}, ensure_ascii=False, indent=1) + "\n")
+
+
+def peak_lr(config: Mapping[str, Any]) -> float | None:
+    """The peak learning rate that a run's configuration names."""
+    return numeric(mapping(mapping(config.get("train")).get("optimizer")).get("rate"))
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -207,15 +214,18 @@ def _json(file: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _step(row: Mapping[str, Any]) -> StepRow | None:
+def _step(row: Mapping[str, Any], peak: float | None) -> StepRow | None:
     step, tokens = numeric(row.get("step")), numeric(row.get("tokens"))
     skipped = row.get("skipped") is True
     loss = numeric(row.get("loss"))
     if step is None or tokens is None or (loss is None and not skipped):
         return None
-    values = (numeric(row.get(name)) for name in ("bits_per_character", "gradient_norm", "rate"))
-    bits, norm, rate = (math.nan if value is None else value for value in values)
-    return StepRow(int(step), tokens, math.nan if loss is None else loss, bits, norm, rate, skipped)
+    lr, factor = numeric(row.get("lr")), numeric(row.get("rate"))
+    if lr is None and factor is not None:  # older logs hold its share of the peak
+        lr = factor * (1.0 if peak is None else peak)
+    values = (numeric(row.get("bits_per_character")), numeric(row.get("gradient_norm")), lr)
+    bits, norm, lr = (math.nan if value is None else value for value in values)
+    return StepRow(int(step), tokens, math.nan if loss is None else loss, bits, norm, lr, skipped)
 
 
 def _held_out(row: Mapping[str, Any], tokens: Mapping[int, float]) -> HeldOutRow | None:

@@ -150,10 +150,10 @@ def _charts(run: RunRecord) -> list[Chart]:
         chart(
             "Learning rate",
             "rate",
-            [Series("rate", [(row.step, row.rate) for row in run.steps])],
+            [Series("learning rate", [(row.step, row.lr) for row in run.steps])],
             x_label="step",
-            y_label="share of the peak rate",
-            y_range=(0.0, 1.0),
+            y_label="learning rate",
+            y_range=(0.0, max((row.lr for row in run.steps if row.lr > 0), default=1.0)),
             size=SMALL,
         ),
         chart(

@@ -9,7 +9,7 @@ from congling.report.content import SMALL, Chart, chart
 from congling.report.sides import Side
 
 MOST_CHARTS = 10
-_PLACES = {"step", "tokens", "rate", "gradient_norm", "skipped"}
+_PLACES = {"step", "tokens", "lr", "rate", "gradient_norm", "skipped"}
 _UNITS = {
     "bits_per_character": "bits/char", "loss": "nats/token, or the method's own loss", "kl": "nats/token",
     "entropy": "nats/token", "length": "tokens an answer", "ended": "share of the answers",

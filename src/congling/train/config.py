@@ -30,7 +30,11 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
 
 
 class AdamWConfig(Config):
-    """AdamW (Loshchilov & Hutter 2019); matrices are decayed, norms, biases and embeddings are not."""
+    """AdamW (Loshchilov & Hutter 2019); norms, biases and embeddings are not decayed.
+
+    Matrices are, and so is the head, also where it is the embedding itself (tied): every token moves all
+    of it.
+    """
 
     kind: Literal["adamw"] = "adamw"
     rate: PositiveFloat = 1e-3

@@ -85,6 +85,7 @@ class Trainer:
         built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
         self.optimizers = list(optimizers or built)
         self.rate = rate or (lambda step: learning_rate_factor(config.schedule, step, config.steps))
+        self.peak = config.optimizer.rate
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
         self.balance = StepBalance(self.model, backend)
         self.module = backend.wrap(Step(self.model, objective))
@@ -124,7 +125,7 @@ class Trainer:
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
         place = {"step": self.step, "tokens": self.tokens}
-        return place | means | {"gradient_norm": norm, "rate": factor, "skipped": skipped}
+        return place | means | {"gradient_norm": norm, "lr": self.peak * factor, "skipped": skipped}
 
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
         """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
