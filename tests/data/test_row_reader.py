@@ -147,10 +147,11 @@ def test_every_field_that_is_not_read_is_counted_and_named(tmp_path: Path):
         for i in range(4)
     ]
     findings = chats.read(written(tmp_path, rows), TOKENIZER, 64).findings
-    assert findings.sentences[-3:] == [
+    assert findings.sentences[-4:] == [
         "field 'note' (5 ×, first rows.jsonl:1): not read",
         "turn field 'mood' (4 ×, first rows.jsonl:6): not read",
-        "not learnt, for it is only about the rows: id (5 ×), url (5 ×), name (4 ×), weight (4 ×)",
+        "turn field 'weight' (4 ×, first rows.jsonl:6): not read",
+        "not learnt, for it is only about the rows: id (5 ×), url (5 ×), name (4 ×)",
     ]
     prompts = read_questions(written(tmp_path, rows[:5]), TOKENIZER, 64).findings
     assert "field 'note' (5 ×, first rows.jsonl:1): only the reward sees it" in prompts.sentences

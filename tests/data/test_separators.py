@@ -31,6 +31,8 @@ def test_known_marks_between_texts_divide_them(tmp_path: Path, mark: str, form: 
 
 def test_a_mark_between_texts_alone_and_marks_that_begin_them(tmp_path: Path):
     assert read(tmp_path / "a.txt", "<|endoftext|>\n".join(f"{one}\n" for one in STORIES))[0] == STORIES
+    for begins in ("<|startoftext|>{}<|endoftext|>\n", "[CLS]{}[SEP]\n", "<s>{}\n"):
+        assert read(tmp_path / "a.txt", "".join(begins.format(one) for one in STORIES))[0] == STORIES
     content = "\n".join(f"<s>{one}</s>" for one in STORIES)
     assert read(tmp_path / "a.txt", content)[0] == STORIES
     rows = "\n".join(json.dumps({"text": f"<s>{one}</s>"}) for one in STORIES)

@@ -9,8 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 _MARK = re.compile(
-    r"<\|[A-Za-z][A-Za-z_0-9 ]{0,30}\|>|<｜[^｜<>\n]{1,30}｜>|\[/?INST\]|<</?SYS>>|\[g?MASK\]|</?s>"
-    r"|<sop>|<eop>|<eo[admhtcr]>|<(?:start|end)_of_turn>|<reserved_10[67]>"
+    r"<\|[A-Za-z][A-Za-z_0-9 ]{0,30}\|>|<｜[^｜<>\n]{1,30}｜>|\[/?INST\]|<</?SYS>>|\[gMASK\]|</?s>"
+    r"|\[(?:MASK|CLS|SEP|PAD|UNK|BOS|EOS)\]|<(?:unk|pad|mask|sep|cls|bos|eos|eod|EOD|sop|eop)>"
+    r"|<eo[admhtcr]>|<(?:start|end)_of_turn>|<reserved_10[67]>"
     r"|### ?(?:Instruction|Response|Input|Human|Assistant|指令|回答) ?[:：]|\[Round \d+\]"
     r"|^(?:Human|Assistant|USER|ASSISTANT|人类|助手)[:：]",
     re.MULTILINE,

@@ -16,12 +16,20 @@ from dataclasses import dataclass, field
 
 ENDS = (
     "<|endoftext|>", "<|end_of_text|>", "<|endofdoc|>", "<|eod|>", "<|eos|>", "</s>", "<eos>", "<eod>",
-    "<EOD>", "[EOS]", "<|end_of_document|>", "<｜end▁of▁sentence｜>",
+    "<EOD>", "[EOS]", "[SEP]", "<|end_of_document|>", "<｜end▁of▁sentence｜>",
 )  # fmt: skip
 """Marks that end a document."""
-BEGINNINGS = ("<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>")
+BEGINNINGS = (
+    "<s>",
+    "<bos>",
+    "[BOS]",
+    "[CLS]",
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<｜begin▁of▁sentence｜>",
+)
 """Marks that begin one; they go with the ends."""
-_KNOWN = re.compile("|".join(map(re.escape, ENDS)))
+_KNOWN = re.compile("|".join(map(re.escape, (*ENDS, *BEGINNINGS))))
 _BEGINS = re.compile(r"\A\s*(?:" + "|".join(map(re.escape, BEGINNINGS)) + ")")
 _SENTENCE_END = re.compile(r"[。！？…!?.;；”’」』)）\"'>*\]]\s*\Z")
 _BELIEVED = 0.9
@@ -46,11 +54,10 @@ class Separators:
 
     @property
     def separator(self) -> str:
-        """The mark that divides the text, or nothing."""
-        for mark, count in self.borders.most_common(1):
-            if count >= _BELIEVED * self.found[mark]:
-                return mark
-        return ""
+        """The mark that divides the text, one that ends documents before one that begins them; or nothing."""
+        believed = [mark for mark, count in self.borders.items() if count >= _BELIEVED * self.found[mark]]
+        ends = [mark for mark in believed if mark in ENDS]
+        return max(ends or believed, key=self.borders.__getitem__, default="")
 
 
 def separator_of(texts: Iterable[str]) -> str:

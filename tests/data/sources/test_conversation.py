@@ -7,6 +7,7 @@ import pytest
 
 from congling.data.findings import Place
 from congling.data.sources.chat_rows import messages_of, talk_of
+from congling.data.sources.conversation import asks
 from congling.data.sources.fields import Log, Unfit
 from congling.data.sources.preference_rows import question_of, rated_of
 
@@ -128,6 +129,13 @@ def test_conversations_of_public_data_sets(row: dict[str, Any]):
 ])  # fmt: skip
 def test_questions_and_answers_of_public_data_sets(row: dict[str, Any]):
     assert told(row) == (ASKED, [], [])
+
+
+def test_a_post_with_its_writer_is_no_question():
+    assert not asks({"user": "某人", "content": "今天下雨。"}) and not asks({"model": "gpt-4", "text": "文"})
+    row = {"input": "问", "reasoning_content": "想", "content": "答", "repo_name": "r", "score": 9}
+    assert messages_of(row)[-1] == {"role": "assistant", "content": "答", "reasoning_content": "想"}
+    assert said({"system": "问", "prompt": "问题", "response": "答"})[0] == ("system", "问")
 
 
 def test_two_fields_that_ask_are_both_read():

@@ -71,6 +71,16 @@ def test_of_a_data_set_in_parts_train_is_read_and_the_others_are_named(tmp_path:
     assert "'test' holds 24 records" in findings.examples[0].reason
 
 
+def test_parts_may_hold_columns(tmp_path: Path):
+    parts = {"train": OBJECTS["columns"], "test": {key: [row[key] for row in ROWS[:3]] for key in ROWS[0]}}
+    found, findings = read(tmp_path / "a.json", json.dumps(parts))
+    assert found == wanted() and "'test' holds records" in findings.examples[0].reason
+    turns = [
+        [{"role": "user", "content": f"问{i}"}, {"role": "assistant", "content": f"答{i}"}] for i in range(9)
+    ]
+    assert read(tmp_path / "b.json", json.dumps({"messages": turns}))[0] == wanted(9)
+
+
 def test_one_conversation_is_one_row_and_a_list_of_turns_a_line_too(tmp_path: Path):
     turns = [{"role": "user", "content": "问0"}, {"role": "assistant", "content": "答0"}]
     for content in (json.dumps(turns), pretty(turns), pretty({"messages": turns}), json.dumps(turns) + "\n"):

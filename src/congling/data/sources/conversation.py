@@ -30,6 +30,7 @@ from congling.data.sources.names import (
     CHOICES,
     HISTORY,
     OPTIONS,
+    REASONING,
     SYSTEM,
     TALK,
 )
@@ -139,7 +140,7 @@ def _answer_field(fields: Fields) -> str:
         return worked
     if found or not ask:
         return found
-    return fields.find([name for name in ANSWER_LATE if name != "a" or ask.casefold() in ("q", "问")])
+    return fields.find(_late_answers(fields, ask))
 
 
 def _one(fields: Fields, name: str, log: Log) -> Any:
@@ -158,14 +159,24 @@ def _one(fields: Fields, name: str, log: Log) -> Any:
 
 
 def _late(fields: Fields) -> tuple[str, ...]:
-    """Names that ask only where an answer stands beside them, and nothing else asks."""
+    """The name that asks only where an answer stands beside it, and nothing else asks."""
     if fields.find(ASK):
         return ()
-    beside = [name for name in (*ANSWER, *ANSWER_LATE) if fields.find((name,))]
-    found = [name for name in ASK_LATE if fields.find((name,)) and any(one != name for one in beside)]
-    if found and beside == ["a"] and found[0] not in ("q", "问"):
-        return ()
-    return tuple(found[:1])
+    for name in ASK_LATE:
+        beside = [one for one in (*ANSWER, *_late_answers(fields, name)) if one != name]
+        if fields.find((name,)) and fields.find(beside):
+            return (name,)
+    return ()
+
+
+def _late_answers(fields: Fields, ask: str) -> list[str]:
+    """Names that are answers to this one: "a" to "q", and "content" only behind thoughts."""
+    thought = fields.find(REASONING, held=True)
+    return [
+        name
+        for name in ANSWER_LATE
+        if (name != "a" or ask.casefold() in ("q", "问")) and (name != "content" or thought)
+    ]
 
 
 def _talk_field(fields: Fields) -> str:
@@ -195,8 +206,9 @@ def _is_talk(value: Any) -> bool:
 def under_system(fields: Fields, said: Sequence[Message], log: Log) -> list[Message]:
     """The turns behind instructions of the record and the tools there are."""
     system = [text_of(fields.use(name), "system", log) for name in fields.all(SYSTEM)]
-    system = [text for text in system if not any(text.strip() in str(turn["content"]) for turn in said[:1])]
     said = list(said)
+    within = str(said[0]["content"]) if said and said[0]["role"] == "system" else ""
+    system = [text for text in system if text.strip() not in within]
     tools = tools_of(fields)
     if said and said[0]["role"] == "system":
         text, said = joined(*system, str(said[0]["content"]), *tools), said[1:]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from congling.data.clean import blank
-from congling.data.sources.names import ABOUT
+from congling.data.sources.names import ABOUT, FLAGS
 from congling.data.unread import Unread
 
 
@@ -87,6 +87,7 @@ class Fields:
             about = (
                 low in ABOUT or low.endswith("_id") or low.startswith(("_", "unnamed")) or not _says(value)
             )
+            about = about and low not in FLAGS  # half a weight is no matter of the row alone
             yield Unread(f"{self.what} {str(name)[:60]!r}" if not about else str(name)[:60], about)
 
 

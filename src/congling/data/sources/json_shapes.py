@@ -23,22 +23,34 @@ Value = Mapping[str, Any]
 
 def records_in(value: Value, file: str, findings: Findings) -> Sequence[Any]:
     """The records inside an object, or the object as the only one; what is not read is named."""
-    for shape in (_columns, _split, _indexed, _parts):
+    part = next((value[name] for name in _TRAIN if isinstance(value.get(name), Mapping)), None)
+    if part is not None and not asks(value):
+        _name_rest(value, part, file, findings)
+        return records_in(part, file, findings)
+    for shape in (_columns, _split, _indexed, _parts, _row, _longest, _by_id, _dictionary):
         found = shape(value)
         if found is not None:
             _name_rest(value, found, file, findings)
-            return found
-    if asks(value):
-        return [value]
-    found = _longest(value)
-    if found is not None:
-        _name_rest(value, found, file, findings)
-        return [item["row"] if _is_wrapped(item) else item for item in found]
-    if len(value) > 1 and all(isinstance(item, Mapping) for item in value.values()):
-        return list(value.values())
-    if len(value) > 3 and all(isinstance(item, str) for item in value.values()) and "text" not in value:
-        return [{"title": key, "definition": item} for key, item in value.items()]
+            return [item["row"] if _is_wrapped(item) else item for item in found]
     return [value]
+
+
+def _row(value: Value) -> list[Any] | None:
+    """The object itself, where it is a row."""
+    return [value] if asks(value) else None
+
+
+def _by_id(value: Value) -> list[Any] | None:
+    """Rows under their ids."""
+    rows = list(value.values())
+    return rows if len(rows) > 1 and all(isinstance(row, Mapping) for row in rows) else None
+
+
+def _dictionary(value: Value) -> list[Any] | None:
+    """Headwords and what they mean."""
+    if len(value) <= 3 or "text" in value or not all(isinstance(item, str) for item in value.values()):
+        return None
+    return [{"title": key, "definition": item} for key, item in value.items()]
 
 
 def _columns(value: Value) -> list[Any] | None:
@@ -48,7 +60,8 @@ def _columns(value: Value) -> list[Any] | None:
         return None
     alike = len({len(column) for column in columns}) == 1
     plain = not any(isinstance(item, Mapping) for column in columns for item in column)
-    if not columns or not alike or not plain or value.keys() <= {*TALK}:
+    texts = value.keys() <= {*TALK} and any(isinstance(item, str) for column in columns for item in column)
+    if not columns or not alike or not plain or texts:  # texts under such a name are turns
         return None
     return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -90,16 +103,19 @@ def _is_wrapped(item: Any) -> bool:
     return isinstance(item, Mapping) and "row_idx" in item and isinstance(item.get("row"), Mapping)
 
 
-def _name_rest(value: Value, found: Sequence[Any], file: str, findings: Findings) -> None:
+def _name_rest(value: Value, found: Any, file: str, findings: Findings) -> None:
     """Name other lists of records beside the one that is read."""
     for name, item in _others(value, found):
-        reason = (
-            f"{name!r} holds {len(item):,} records beside those that are read; give them a file of their own"
-        )
+        count = f"{len(item):,} records" if isinstance(item, list) else "records"
+        reason = f"{name!r} holds {count} beside those that are read; give them a file of their own"
         findings.problem("part that is not read", file, None, reason)
 
 
-def _others(value: Value, found: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
+def _others(value: Value, found: Any) -> Iterator[tuple[str, Any]]:
+    """Other lists of records; beside a part that is an object, other objects."""
+    if isinstance(found, list) and found and found[0] is value:
+        return
     for name, item in value.items():
-        if isinstance(item, list) and item is not found and item and isinstance(item[0], Mapping):
+        records = isinstance(item, list) and item and isinstance(item[0], Mapping)
+        if item is not found and (records or (isinstance(found, Mapping) and isinstance(item, Mapping))):
             yield name, item
