@@ -7,6 +7,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.interop.hf.architecture import architecture, config_json, misfit
 from congling.interop.hf.config import config_from
+from congling.interop.hf.conventions import normalised_head
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
 
@@ -76,6 +77,44 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         "model_max_length": 4096, "num_attention_heads": 40, "num_hidden_layers": 40,
         "vocab_size": 125696, "z_loss_weight": 0,
     }, 13_896_668_160),
+    "Ernie 4.5 0.3B": ({  # its class under the name it was first published by
+        "architectures": ["Ernie4_5_ForCausalLM"], "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 131072,
+        "num_attention_heads": 16, "num_hidden_layers": 18, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+        "rope_scaling": None, "rope_theta": 500000.0, "use_bias": False, "vocab_size": 103424,
+    }, 360_748_032),
+    "HunYuan 7B": (DECODER | {
+        "model_type": "hunyuan_v1_dense", "attention_bias": False, "head_dim": 128, "hidden_size": 4096,
+        "intermediate_size": 14336, "max_position_embeddings": 32768, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "tie_word_embeddings": True,
+        "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"},
+        "use_cla": False, "use_qk_norm": True, "vocab_size": 128167,
+    }, 7_504_568_320),
+    "MiniCPM 2B": ({
+        "architectures": ["MiniCPMForCausalLM"], "dim_model_base": 256, "hidden_act": "silu",
+        "hidden_size": 2304, "intermediate_size": 5760, "max_position_embeddings": 4096,
+        "num_attention_heads": 36, "num_hidden_layers": 40, "num_key_value_heads": 36, "rms_norm_eps": 1e-5,
+        "rope_scaling": None, "scale_depth": 1.4, "scale_emb": 12, "vocab_size": 122753,
+    }, 2_724_880_896),
+    "InternLM2 1.8B": ({
+        "architectures": ["InternLM2ForCausalLM"], "bias": False, "hidden_act": "silu", "hidden_size": 2048,
+        "intermediate_size": 8192, "max_position_embeddings": 32768, "num_attention_heads": 16,
+        "num_hidden_layers": 24, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
+        "rope_scaling": {"factor": 2.0, "type": "dynamic"}, "rope_theta": 1000000,
+        "tie_word_embeddings": False, "vocab_size": 92544,
+    }, 1_889_110_016),
+    "SmolLM3 3B": ({
+        "architectures": ["SmolLM3ForCausalLM"], "hidden_size": 2048, "intermediate_size": 11008,
+        "max_position_embeddings": 65536, "num_attention_heads": 16, "num_hidden_layers": 36,
+        "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_theta": 5000000.0, "vocab_size": 128256,
+    }, 3_075_098_624),
+    "Granite 3.1 2B": (DECODER | {
+        "architectures": ["GraniteForCausalLM"], "attention_multiplier": 0.015625,
+        "embedding_multiplier": 12.0, "hidden_size": 2048, "intermediate_size": 8192,
+        "logits_scaling": 8.0, "max_position_embeddings": 131072, "num_attention_heads": 32,
+        "num_hidden_layers": 40, "num_key_value_heads": 8, "residual_multiplier": 0.22,
+        "tie_word_embeddings": True, "vocab_size": 49155,
+    }, 2_533_531_648),
     "GPT-2": ({
         "architectures": ["GPT2LMHeadModel"], "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12,
         "n_positions": 1024, "vocab_size": 50257,
@@ -164,6 +203,58 @@ def test_a_configuration_written_is_read_as_it_was(model: str):
         assert config_from(config_json(config, {}, "float32"), "config.json") == config
     else:
         assert model in ("Baichuan 2 13B", "DeepSeek-MoE 16B")
+
+
+HEADS: dict[str, tuple[dict[str, Any], bool]] = {
+    "Baichuan 13B": ({"model_max_length": 4096, "vocab_size": 64000}, False),
+    "with pieces added": ({"model_max_length": 4096, "vocab_size": 64123}, False),
+    "Baichuan 2 7B": ({"max_position_embeddings": 4096, "vocab_size": 125696}, True),
+    "of any vocabulary": ({"max_position_embeddings": 4096, "vocab_size": 32000}, True),
+    "Baichuan 2 13B": ({"model_max_length": 4096, "vocab_size": 125696}, True),
+    "by its size": ({"model_max_length": 4096, "vocab_size": 125697}, True),
+    "by its loss": ({"model_max_length": 4096, "vocab_size": 32000, "z_loss_weight": 0}, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_baichuan_2_is_told_whatever_its_vocabulary(case: str):
+    values, normalised = HEADS[case]
+    assert normalised_head(values) == normalised
+
+
+ODD: dict[str, tuple[str, dict[str, Any]]] = {
+    "use_bias": ("Ernie 4.5 0.3B", {"use_bias": True}),
+    "use_qk_norm": ("HunYuan 7B", {"use_qk_norm": False}),
+    "use_cla": ("HunYuan 7B", {"use_cla": True}),
+    "num_experts": ("MiniCPM 2B", {"num_experts": 8}),
+    "sparse_config": ("MiniCPM 2B", {"sparse_config": {"topk": 64}}),
+    "longrope": ("MiniCPM 2B", {"rope_scaling": {"rope_type": "longrope"}}),
+    "scale_emb": ("MiniCPM 2B", {"scale_emb": "12"}),
+    "dim_model_base": ("MiniCPM 2B", {"dim_model_base": 0}),
+    "no_rope_layers": ("SmolLM3 3B", {"no_rope_layers": [1, 0]}),
+    "logits_scaling": ("Granite 3.1 2B", {"logits_scaling": 0}),
+    "alpha": ("HunYuan 7B", {"rope_scaling": {"type": "dynamic", "alpha": "1000"}}),
+    "alpha: no factor": ("HunYuan 7B", {"rope_scaling": {"type": "dynamic", "alpha": 1e308}}),
+}
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_settings_of_the_newer_classes_are_checked(key: str):
+    model, changes = ODD[key]
+    with pytest.raises(UserError, match=key):
+        config_from(PUBLISHED[model][0] | changes, "config.json")
+
+
+def test_what_the_newer_classes_are_made_of():
+    hunyuan = config_from(PUBLISHED["HunYuan 7B"][0], "config.json")
+    assert hunyuan.positions.base == pytest.approx(10_000 * 1000 ** (128 / 126) * 100)  # type: ignore[union-attr]
+    minicpm = config_from(PUBLISHED["MiniCPM 2B"][0], "config.json")
+    assert minicpm.residual_multiplier == pytest.approx(1.4 / 40**0.5)
+    assert (minicpm.embedding_multiplier, minicpm.logits_scaling, minicpm.tied) == (12, 9, True)
+    smollm3 = config_from(PUBLISHED["SmolLM3 3B"][0], "config.json")
+    assert [layer for layer in range(36) if not smollm3.rotated(layer)] == list(range(3, 36, 4))
+    granite = config_from(PUBLISHED["Granite 3.1 2B"][0], "config.json")
+    assert granite.attention.attention_multiplier == 0.015625
 
 
 @pytest.mark.parametrize(("family", "changes", "message"), [

@@ -30,8 +30,14 @@ BAICHUAN = {
     "7B": {"architectures": ["BaiChuanForCausalLM"], "max_position_embeddings": 32},
     "13B": {"architectures": ["BaichuanForCausalLM"], "model_max_length": 32},
     "2-7B": {"architectures": ["BaichuanForCausalLM"], "max_position_embeddings": 32, "z_loss_weight": 0},
+    "2-7B, another vocabulary": {"architectures": ["BaichuanForCausalLM"], "max_position_embeddings": 32},
     "2-13B": {"architectures": ["BaichuanForCausalLM"], "model_max_length": 32, "z_loss_weight": 0},
 }
+MINIMIND = {
+    "architectures": ["MiniMindForCausalLM"], "max_position_embeddings": 32, "use_moe": True,
+    "n_routed_experts": 5, "n_shared_experts": 1, "num_experts_per_tok": 3, "norm_topk_prob": True,
+    "scoring_func": "softmax", "aux_loss_alpha": 0.1, "rope_theta": 1e4,
+}  # fmt: skip
 DEEPSEEK = {
     "architectures": ["DeepseekForCausalLM"], "max_position_embeddings": 32, "n_routed_experts": 5,
     "n_shared_experts": 2, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "norm_topk_prob": False,
@@ -154,6 +160,40 @@ def test_deepseek_moe(fused: bool, tmp_path: Path):
         x = x + swiglu(normed, tensors, f"{prefix}.mlp.shared_experts")
         x = x + sum(chosen[:, e, None] * experts[e] for e in range(5))
     compare(tmp_path, ids, rms(x, tensors["model.norm.weight"]) @ tensors["lm_head.weight"].T)
+
+
+@torch.inference_mode()
+def test_the_mixture_of_minimind_2(tmp_path: Path):
+    """Experts as wide as a dense MLP, shares that are normalised, a shared expert in a list of one."""
+    shapes = frame()
+    for n in range(LAYERS):
+        for part in "qkv":
+            shapes[f"model.layers.{n}.self_attn.{part}_proj.weight"] = (H * D, W)
+        shapes[f"model.layers.{n}.mlp.gate.weight"] = (5, W)
+        shapes |= mlp(f"model.layers.{n}.mlp.shared_experts.0", F)
+        for expert in range(5):
+            shapes |= mlp(f"model.layers.{n}.mlp.experts.{expert}", F)
+    tensors = stored(tmp_path, MINIMIND, shapes)
+    ids = torch.randint(0, V, (11,))
+    x = tensors["model.embed_tokens.weight"][ids]
+    for n in range(LAYERS):
+        prefix = f"model.layers.{n}"
+        normed = rms(x, tensors[f"{prefix}.input_layernorm.weight"])
+        parts = [normed @ tensors[f"{prefix}.self_attn.{part}_proj.weight"].T for part in "qkv"]
+        heads = torch.stack(parts, 1).view(11, 3, H, D)
+        mixed = [attend(*heads[:, :, h].unbind(1), None) for h in range(H)]
+        x = x + torch.cat(mixed, -1) @ tensors[f"{prefix}.self_attn.o_proj.weight"].T
+        normed = rms(x, tensors[f"{prefix}.post_attention_layernorm.weight"])
+        scores = softmax(normed @ tensors[f"{prefix}.mlp.gate.weight"].T, -1)
+        chosen = torch.where(scores >= scores.sort(descending=True).values[:, 2:3], scores, 0)
+        chosen = chosen / chosen.sum(-1, keepdim=True)
+        x = x + swiglu(normed, tensors, f"{prefix}.mlp.shared_experts.0")
+        x = x + sum(
+            chosen[:, e, None] * swiglu(normed, tensors, f"{prefix}.mlp.experts.{e}") for e in range(5)
+        )
+    compare(tmp_path, ids, rms(x, tensors["model.norm.weight"]) @ tensors["lm_head.weight"].T)
+    router = read(tmp_path).config.mlp.router  # type: ignore[union-attr]
+    assert router.balance == 0.1
 
 
 def with_fused_experts(tensors: Tensors) -> Tensors:

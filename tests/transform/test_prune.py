@@ -152,6 +152,18 @@ def test_a_dense_first_block_that_goes_is_no_longer_counted():
     rebuilt(config, weights)
 
 
+@pytest.mark.parametrize(("rotated", "remain"), [((1, 0, 1), (1, 1)), ((1, 1, 0), (1, 0))])
+def test_a_block_that_rotates_nothing_goes_or_stays_with_its_setting(
+    rotated: tuple[int, ...], remain: tuple[int, ...]
+):
+    model = Transformer(model_of("llama").config.replace(positions={"no_rope_layers": rotated})).eval()
+    model.load_state_dict(model_of("llama").state_dict())
+    sizes = switch_off(model, "layers")
+    config, weights, _ = prune(model.config, model.state_dict(), scored(model, "magnitude"), sizes)
+    assert config.positions.kind == "rope" and config.positions.no_rope_layers == remain
+    torch.testing.assert_close(logits(rebuilt(config, weights)), logits(model), atol=1e-5, rtol=1e-4)
+
+
 def test_activation_tells_apart_what_magnitude_cannot():
     """A channel whose weights are large but which the text never switches on."""
     model = model_of("gpt2")

@@ -133,8 +133,7 @@ def cut(
     norm also subtracts the mean of what is left, so for it that holds where the mean of the stream is zero.
     Norms of queries and keys lose no channel but share that epsilon: what they divide grows with its root.
     """
-    dense = config.mlp.dense_layers if isinstance(config.mlp, MoEConfig) else 0
-    result = smaller(config, sizes, sum(layer < dense for layer in kept.layers))
+    result = smaller(config, sizes, kept.layers)
     gain = (config.width / result.width) ** 0.5
     outer = {"width": kept.width}
     found = {name: _cut(weights[name], axes, outer) for name, axes in OUTER_AXES.items() if name in weights}

@@ -75,24 +75,27 @@ def check(config: ModelConfig, sizes: Sizes) -> None:
         )  # fmt: skip
 
 
-def smaller(config: ModelConfig, sizes: Sizes, dense_layers: int) -> ModelConfig:
+def smaller(config: ModelConfig, sizes: Sizes, layers: list[int]) -> ModelConfig:
     """The configuration of what remains.
 
     Args:
         config: of the whole model.
         sizes: what remains.
-        dense_layers: blocks with a dense MLP among those that remain of a mixture of experts.
+        layers: numbers of the blocks that remain.
     """
     attention = config.attention
     changes: dict[str, object] = {}
     if sizes.layers is not None:
         changes["layers"] = sizes.layers
+        if config.positions.kind == "rope" and config.positions.no_rope_layers is not None:
+            rotated = config.positions.no_rope_layers
+            changes["positions"] = {"no_rope_layers": [rotated[layer] for layer in layers]}
     if sizes.heads is not None:
         shared = attention.heads // attention.kv_heads
         changes["attention"] = {"heads": sizes.heads, "kv_heads": sizes.heads // shared}
     mlp = {key: size for key, size in (("hidden", sizes.hidden), ("experts", sizes.experts)) if size}
     if isinstance(config.mlp, MoEConfig):
-        mlp["dense_layers"] = dense_layers
+        mlp["dense_layers"] = sum(layer < config.mlp.dense_layers for layer in layers)
     if mlp:
         changes["mlp"] = mlp
     if sizes.width is not None:

@@ -185,9 +185,13 @@ class _Reader:
         """Of a whole model; that of the scores is attention's."""
         if self.architecture not in _MULTIPLIED:
             return {}
-        found = {ours: self.real(key, 0.0) or 1.0 for key, ours in _MULTIPLIERS.items()}
-        del found["attention_multiplier"]
-        return found
+        keys = {key: ours for key, ours in _MULTIPLIERS.items() if ours != "attention_multiplier"}
+        for key in keys:
+            # llama.cpp assumes those of MiniCPM 2B, but the logits' upside down.
+            if self.architecture == "minicpm" and f"minicpm.{key}" not in self.file.fields:
+                raise UserError("a MiniCPM file without its multipliers", where=self.file.path, value=key,
+                                hint="convert the model to GGUF again, with a newer converter")  # fmt: skip
+        return {ours: self.real(key, 0.0) or 1.0 for key, ours in keys.items()}
 
     def vocabulary(self) -> int:
         shape = self.file.info("token_embd.weight").shape

@@ -27,7 +27,7 @@ def minicpm(settings: Settings) -> dict[str, Any]:
     return values | {
         "embedding_multiplier": settings.number("scale_emb"),
         "residual_multiplier": settings.number("scale_depth") / math.sqrt(values["layers"]),
-        "logits_scaling": values["width"] / settings.number("dim_model_base"),
+        "logits_scaling": values["width"] / settings.integer("dim_model_base"),
     }
 
 
@@ -54,8 +54,10 @@ def hunyuan(settings: Settings) -> dict[str, Any]:
     values["attention"] |= {"qk_norm": True, "qk_norm_after_rope": True}
     table = rotary_table(settings)
     if table.get("alpha"):  # a fixed one: the base does not follow the length of the text
-        width = values["attention"]["head_width"]
-        values["positions"]["base"] *= table.number("alpha") ** (width / max(1, width - 2))
+        width, alpha = values["attention"]["head_width"], table.number("alpha")
+        if not 0 < alpha < 1e9:
+            raise UserError("alpha: no factor of a base of positions", where=table.where, value=alpha)
+        values["positions"]["base"] *= alpha ** (width / max(1, width - 2))
     return values
 
 
