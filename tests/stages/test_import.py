@@ -84,3 +84,21 @@ def test_anything_else_is_named(tmp_path: Path, content: bytes):
         import_.run(tmp_path / "x", tmp_path / "base")
     with pytest.raises(UserError, match="no such"):
         import_.run(tmp_path / "nothing", tmp_path / "base")
+
+
+def test_a_class_with_code_of_its_own_is_imported_but_not_checked(tmp_path: Path):
+    """Importing fails neither before nor after the checkpoint is written; asked to check, it says why not."""
+    pytest.importorskip("transformers")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+    from foreign_folders import MAKERS
+
+    from congling.tokenizer import store
+
+    MAKERS["minicpm"][0](tmp_path / "folder", TOKENIZER.vocab_size)
+    with artifact.writing(tmp_path / "words", "tokenizer") as folder:
+        store.save(TOKENIZER, folder)
+    done = import_.run(tmp_path / "folder", tmp_path / "base", tokenizer=tmp_path / "words")
+    assert done.report is None and "MiniCPMForCausalLM" in done.notes[-1]
+    with pytest.raises(UserError, match="code of its own"):
+        import_.run(tmp_path / "folder", tmp_path / "other", tokenizer=tmp_path / "words", verify=True)
+    assert not (tmp_path / "other").exists()

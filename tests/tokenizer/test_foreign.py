@@ -109,6 +109,28 @@ def test_templates_and_further_stops_are_found(tmp_path):
     assert ids[-1] == tokenizer.special["<|eot_id|>"] and ids.count(ids[-1]) == 1
 
 
+def test_a_piece_in_reserve_gets_the_name_that_the_files_beside_give_it(tmp_path):
+    """InternLM2 names pieces of its model in ``added_tokens_decoder`` alone."""
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model("bpe"))
+    whole = foreign.read(tmp_path)
+    last = whole.vocab_size - 1
+    settings = {
+        "added_tokens_decoder": {
+            str(last): {"content": "<|im_start|>", "special": True},
+            str(last - 1): {"content": "<|im_end|>", "special": True},
+            "1": {"content": whole.model.pieces[1].text, "special": True},
+        },
+        "eos_token": "<|im_end|>",
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    found = foreign.read(tmp_path)
+    assert found.vocab_size == whole.vocab_size
+    assert (found.special["<|im_start|>"], found.eos_id) == (last, last - 1)
+    assert "im_start" in found.chat_template
+    again = reopened(found, tmp_path / "again")
+    assert again.special == found.special and again.encode("小明去学校") == found.encode("小明去学校")
+
+
 def test_chatglm2_puts_its_tokens_behind_the_pieces(tmp_path):
     count = 64_789
     texts = [f"<0x{byte:02X}>" for byte in range(256)] + ["▁"]

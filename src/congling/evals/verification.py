@@ -93,6 +93,20 @@ def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
     return None
 
 
+def comparable(asked: bool | None, kind: str, source: Path, model: ForeignModel) -> str | None:
+    """Why a model cannot be checked in the program it came from; ``None`` when it can.
+
+    Raises:
+        UserError: a person asked for it.
+    """
+    from congling.interop.hf.model import unloadable
+
+    reason = unloadable(source, str(model.facts.get("architecture"))) if kind == "hf" else None
+    if reason is not None and asked:
+        raise UserError(reason, value=str(source), hint="leave --verify out")
+    return reason
+
+
 def text_of(file: Path | None) -> str:
     """The built-in test text, after the beginning of a person's own file if there is one.
 

@@ -97,6 +97,7 @@ def run(
         raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
     model = read_model(source, tokenizer)
     text, skipped = verification.text_of(verify_text), verification.wanted(verify, kind, model)
+    skipped = skipped or verification.comparable(verify, kind, source, model)
     with artifact.writing(
         out, "checkpoint", facts=_facts(model, source, kind), overwrite=overwrite
     ) as folder:

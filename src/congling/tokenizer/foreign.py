@@ -115,8 +115,8 @@ def _prefix(found: HuggingFaceTokenizer, settings: Mapping[str, Any], known: Map
 
 
 def _model(file: Path, folder: Path) -> Tokenizer:
-    model = _from_table(file) if file.suffix == ".vocab" else read_model(file)
     settings = _settings(folder)
+    model = _renamed(_from_table(file) if file.suffix == ".vocab" else read_model(file), settings)
     special = controls(model)
     chatglm = settings.get("tokenizer_class") == "ChatGLMTokenizer" or (
         len(model.pieces) == _CHATGLM2_PIECES and model.algorithm == Algorithm.BPE
@@ -135,6 +135,23 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     template = _template(settings, special, roles)
     ours = own.of_model(model, roles, template)
     return ours or guarded(SentencePieceTokenizer(model, special, template, "", roles))
+
+
+def _renamed(model: SentencePieceModel, settings: Mapping[str, Any]) -> SentencePieceModel:
+    """The model with the texts that ``added_tokens_decoder`` gives some of its pieces.
+
+    InternLM2 keeps pieces in reserve (``[UNUSED_TOKEN_146]``) and names those of its chat template so.
+    """
+    listed = settings.get("added_tokens_decoder")
+    pieces, taken = list(model.pieces), {piece.text for piece in model.pieces}
+    for number, token in listed.items() if isinstance(listed, dict) else ():
+        index = int(number) if re.fullmatch("[0-9]{1,9}", str(number)) else len(pieces)
+        text = _named(token)
+        if index < len(pieces) and text and is_text(text) and text not in taken:
+            kind = PieceType.CONTROL if token.get("special") else PieceType.USER_DEFINED
+            pieces[index] = replace(pieces[index], text=text, type=kind)
+            taken.add(text)
+    return replace(model, pieces=pieces)
 
 
 def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -> dict[str, int]:

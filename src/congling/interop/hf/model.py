@@ -39,6 +39,11 @@ from congling.tokenizer.base import Tokenizer
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+_CODE_OF_THEIR_OWN = frozenset({
+    "DeepseekForCausalLM", "BaiChuanForCausalLM", "BaichuanForCausalLM", "MiniCPMForCausalLM",
+    "InternLM2ForCausalLM", "MiniMindForCausalLM",
+})  # fmt: skip
+"""Classes that transformers loads with the authors' code alone."""
 _CHAT = "congling_chat"
 """Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
 
@@ -89,6 +94,15 @@ def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[st
         notes.append(f"rotary positions are those of texts of up to {config.context} tokens, the context; in "
                      "longer ones their base would grow")  # fmt: skip
     return notes
+
+
+def unloadable(folder: Path, architecture: str) -> str | None:
+    """Why ``AutoModelForCausalLM`` or ``AutoTokenizer`` does not load a folder that is read here, if so."""
+    if architecture in _CODE_OF_THEIR_OWN:
+        return f"transformers has no {architecture} without code of its own"
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return "the folder has no tokenizer that transformers would load"
+    return None
 
 
 def write(
