@@ -12,6 +12,9 @@ import pytest
 from congling.core.errors import UserError
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.quant import ggml
+from congling.train.classic import scratch
+from congling.train.classic.arguments import parse
+from congling.train.classic.options import ScratchOptions
 
 FIELDS = {
     "general.architecture": Field("string", "llama"),
@@ -100,6 +103,81 @@ def test_version_2_is_the_same_layout(path):
     assert GGUFFile.open(path).version == 2
 
 
+def version_1(fields: dict[str, Field], listed: list[TensorData]) -> bytes:
+    """A file as of August 2023: every count, length and size in 32 bits."""
+
+    def string(value: str) -> bytes:
+        raw = value.encode("utf-8", "surrogateescape")
+        return struct.pack("<I", len(raw)) + raw
+
+    out = b"GGUF" + struct.pack("<III", 1, len(listed), len(fields))
+    for key, field in fields.items():
+        packed, element = field.packed(), field.type.partition(":")[2]
+        if field.type == "string":
+            packed = packed[:4] + string(field.value)
+        elif element:
+            values = b"".join(map(string, field.value)) if element == "string" else packed[16:]
+            packed = packed[:8] + struct.pack("<I", len(field.value)) + values
+        out += string(key) + packed
+    offset, data = 0, b""
+    for one in listed:
+        sizes = tuple(reversed(one.shape))
+        kind = next(number for number, name in ggml.NAMES.items() if name == one.type)
+        out += string(one.name) + struct.pack(f"<I{len(sizes)}IIQ", len(sizes), *sizes, kind, offset)
+        values = np.ascontiguousarray(one.data()).tobytes()
+        data += values + bytes(-len(values) % 32)
+        offset = len(data)
+    return out + (bytes(-len(out) % 32) + data if listed else b"")
+
+
+def test_version_1_has_32_bits_where_later_ones_have_64(tmp_path, path):
+    (tmp_path / "old.gguf").write_bytes(version_1(FIELDS, tensors()))
+    old, new = GGUFFile.open(tmp_path / "old.gguf"), GGUFFile.open(path)
+    assert old.version == 1
+    assert list(old.fields) == list(new.fields)
+    for key, field in new.fields.items():
+        array = field.type.startswith("array")
+        assert old.fields[key].type == field.type
+        assert list(old.value(key)) == list(field.value) if array else old.value(key) == field.value
+    assert all(np.array_equal(old.array(name), new.array(name)) for name in new.tensors)
+
+
+def test_the_first_published_command_line_takes_a_vocabulary_of_version_1(tmp_path, monkeypatch):
+    """``--vocab-model ggml-vocab-llama.gguf`` is one, and names none of its special tokens."""
+    monkeypatch.chdir(tmp_path)
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "云", "雨", "对"]
+    types = [2, 3, 3, *[6] * 256, 1, 1, 1, 1]
+    vocabulary = {
+        "general.architecture": Field("string", "llama"),
+        "tokenizer.ggml.model": Field("string", "llama"),
+        "tokenizer.ggml.tokens": Field("array:string", words),
+        "tokenizer.ggml.scores": Field("array:f32", [0.0] * len(words)),
+        "tokenizer.ggml.token_type": Field("array:i32", types),
+    }
+    Path("ggml-vocab-llama.gguf").write_bytes(version_1(vocabulary, []))
+    Path("shakespeare.txt").write_text("云对雨\n" * 40, encoding="utf-8")
+    command = (
+        "--vocab-model ggml-vocab-llama.gguf --ctx 8 --embd 32 --head 2 --layer 1 --ff 32 "
+        "--checkpoint-in chk-LATEST.gguf --checkpoint-out chk-ITERATION.gguf --model-out m-ITERATION.gguf "
+        "--train-data shakespeare.txt -t 1 -b 2 --seed 1 --adam-iter 2 --no-checkpointing"
+    )
+    lines: list[str] = []
+    scratch.run(parse(ScratchOptions, command.split()), lines.append)
+    scratch.run(parse(ScratchOptions, command.split()), lines.append)  # later runs continue
+    model = GGUFFile.open("m-4.gguf")
+    ids = [model.value(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "unknown", "padding")]
+    assert ids == [1, 2, 0, 2**32 - 1]
+    assert model.value("tokenizer.ggml.tokens") == words
+
+
+def test_every_truncation_of_version_1_is_one_error(tmp_path):
+    raw, path = version_1(FIELDS, tensors()), tmp_path / "cut.gguf"
+    for length in range(0, len(raw) - 64, 5):
+        path.write_bytes(raw[:length])
+        with pytest.raises(UserError):
+            GGUFFile.open(path)
+
+
 def test_a_last_tensor_without_padding_is_read(path):
     raw = path.read_bytes()
     info = GGUFFile.open(path).tensors["halves"]
@@ -156,8 +234,13 @@ HOSTILE = {
     "empty": b"",
     "only a name": b"GGUF",
     "another file": b"\x80\x04" + bytes(100),
-    "version 1": header(version=1),
+    "version 1 with too many keys": b"GGUF" + struct.pack("<III", 1, 0, 2**31),
+    "version 1, strings beyond the file": b"GGUF" + struct.pack("<III", 1, 0, 1) + b"\1\0\0\0a"
+    + struct.pack("<III", 9, 8, 2**31) + bytes(64),
+    "version 0": header(version=0),
+    "version 4": header(version=4),
     "big-endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+    "big-endian version 1": b"GGUF" + struct.pack(">III", 1, 0, 0),
     "2^63 keys": header(keys=2**63) + ONE,
     "2^63 tensors": header(tensors=2**63) + bytes(100),
     "2^64-1 keys": header(keys=2**64 - 1),
@@ -194,6 +277,15 @@ def test_hostile_headers(name, tmp_path):
     path.write_bytes(HOSTILE[name])
     with pytest.raises(UserError, match=r"hostile\.gguf"):
         GGUFFile.open(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(header(version=4), "unknown version"), (b"GGUF\0\0\0\1", "big-endian")]
+)
+def test_other_versions_are_refused_by_name(version, name, tmp_path):
+    (tmp_path / "other.gguf").write_bytes(version)
+    with pytest.raises(UserError, match=name):
+        GGUFFile.open(tmp_path / "other.gguf")
 
 
 def test_every_truncation_is_one_error(path):

@@ -5,9 +5,8 @@
     training.type · model or adapter keys · training.* · optimizer.* · congling.*
     trained tensors · optimizer.adam.first_moments · .second_moments (· .past_loss_values)
 
-The moments are two vectors over all parameters. The former programs laid them out as their graph was walked,
-which a file does not tell; a file written here says that the order is ours (``congling.moments.*``), and only
-then are moments taken up again. Weights, counters and shuffle state pass both ways.
+The moments are two vectors over all parameters, in the order of ``llamacpp_moments``. Everything passes both
+ways: weights, moments, counters, and the place in the shuffled text.
 """
 
 # P parameters in all
@@ -21,14 +20,15 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.gguf.file import Field, GGUFFile, TensorData
+from congling.interop.llamacpp_moments import Placed, Walk, walk_of, walked
 
 Kind = Literal["train_model", "finetune_lora"]
 MOMENTS = ("optimizer.adam.first_moments", "optimizer.adam.second_moments")
 PAST = "optimizer.adam.past_loss_values"
 ORDER, SINCE = "congling.moments.order", "congling.moments.since"
 _MOST_ITERATIONS = 2**31 - 1
-_OURS = "1"
-"""Version of our order of moments: that of ``Slot`` lists."""
+_WALKS = {"1": Walk(flash=False), "2": Walk(flash=True)}
+"""The order that a file written here says it has."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,11 @@ class Moments:
     """Iteration at which they were zero."""
 
 
-def training_fields(progress: Progress, parameters: int, since: int) -> dict[str, Field]:
-    """The keys after those of the model; ``parameters`` is P, ``since`` as in ``Moments``."""
+def training_fields(
+    progress: Progress, slots: Sequence[Slot], since: int, *, flash: bool
+) -> dict[str, Field]:
+    """The keys after those of the model; ``since`` as in ``Moments``, ``flash`` as in ``Walk``."""
+    parameters = sum(slot.size for slot in slots)
     return {
         "training.file_version": Field("u32", 1),
         "training.iteration_count": Field("u64", progress.iterations),
@@ -121,14 +124,16 @@ def training_fields(progress: Progress, parameters: int, since: int) -> dict[str
         "optimizer.adam.best_loss": Field("f32", progress.best_loss),
         "optimizer.adam.previous_loss": Field("f32", progress.previous_loss),
         "optimizer.adam.no_improvement_count": Field("u32", progress.no_improvement),
-        ORDER: Field("string", _OURS),
+        ORDER: Field("string", next(key for key, walk in _WALKS.items() if walk == Walk(flash))),
         SINCE: Field("u64", since),
     }
 
 
-def training_tensors(slots: Sequence[Slot], moments: Moments, past: np.ndarray) -> list[TensorData]:
-    """The tensors after those that are trained; ``slots`` in the order of the moments."""
-    found = []
+def training_tensors(
+    slots: Sequence[Slot], moments: Moments, past: np.ndarray, *, flash: bool
+) -> list[TensorData]:
+    """The tensors after those that are trained; ``flash`` as in ``Walk``."""
+    found, slots = [], _ordered(slots, Walk(flash))
     for name, values in zip(MOMENTS, (moments.first, moments.second), strict=True):
         parts = [slot.to_file(values[slot.key]).reshape(-1) for slot in slots]
         found.append(tensor(name, np.concatenate(parts)))
@@ -185,29 +190,48 @@ def progress_of(file: GGUFFile) -> Progress:
     )
 
 
-def moments_of(file: GGUFFile, slots: Sequence[Slot]) -> Moments | None:
-    """Adam's moments, if the file says that their order is ours.
+def moments_of(file: GGUFFile, slots: Sequence[Slot], *, flash: bool) -> tuple[Moments, Walk] | None:
+    """Adam's moments, and in which order they were found; ``None``: the file's optimizer is another.
+
+    A file of the former programs does not say its order: it is that with or without ``flash``, unless the
+    moments themselves show another.
 
     Raises:
-        UserError: their length is not that of the parameters.
+        UserError: their length is not that of the parameters, or Adam cannot have made them.
     """
-    if file.value(ORDER) != _OURS:
+    if file.text("optimizer.type", "adam") != "adam":
         return None
-    found = []
-    for name in MOMENTS:
-        values, total = file.array(name).reshape(-1), sum(slot.size for slot in slots)
-        if len(values) != total:
-            raise UserError(
-                f"{name} has {len(values)} values where the model has {total} parameters", where=file.path
-            )
-        if not np.isfinite(values).all() or (name == MOMENTS[1] and (values < 0).any()):
-            raise UserError("moments that Adam cannot have made", where=file.path, value=name)
-        ends = np.cumsum([slot.size for slot in slots])[:-1]
-        found.append(
-            {slot.key: slot.from_file(part) for slot, part in zip(slots, np.split(values, ends), strict=True)}
-        )
+    first, second = (_moment(file, name, sum(slot.size for slot in slots)) for name in MOMENTS)
+    if (second < 0).any():
+        raise UserError("moments that Adam cannot have made", where=file.path, value=MOMENTS[1])
+    walk = _WALKS.get(file.text(ORDER, "")) or walk_of(second, _placed(slots), Walk(flash))
+    ordered = _ordered(slots, walk)
+    ends = np.cumsum([slot.size for slot in ordered])[:-1]
+    tables = [
+        {slot.key: slot.from_file(part) for slot, part in zip(ordered, np.split(values, ends), strict=True)}
+        for values in (first, second)
+    ]
     done = _count(file, "training.iteration_count", most=_MOST_ITERATIONS)
-    return Moments(found[0], found[1], _count(file, SINCE, most=done))
+    return Moments(tables[0], tables[1], _count(file, SINCE, 0, most=done)), walk
+
+
+def _moment(file: GGUFFile, name: str, total: int) -> np.ndarray:
+    values = file.array(name).reshape(-1)
+    if len(values) != total:
+        raise UserError(
+            f"{name} has {len(values)} values where the model has {total} parameters", where=file.path
+        )
+    if not np.isfinite(values).all():
+        raise UserError("moments that Adam cannot have made", where=file.path, value=name)
+    return values
+
+
+def _placed(slots: Sequence[Slot]) -> list[Placed]:
+    return [Placed(slot.key, slot.name.endswith(".lora_b"), slot.size) for slot in slots]
+
+
+def _ordered(slots: Sequence[Slot], walk: Walk) -> list[Slot]:
+    return [slots[index] for index in walked(_placed(slots), walk)]
 
 
 def past_losses(file: GGUFFile) -> np.ndarray:

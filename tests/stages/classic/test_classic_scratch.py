@@ -14,18 +14,14 @@ from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.gguf import model as gguf_model
-from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.gguf.vocabulary import fields
-from congling.interop.llamacpp_checkpoint import moments_of, progress_of, tensor
+from congling.interop.llamacpp_checkpoint import progress_of, tensor
 from congling.model.transformer import Transformer
 from congling.tokenizer import foreign, store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.bases import open_base
 from congling.train.classic import console, session
-from congling.train.classic.arguments import parse
-from congling.train.classic.options import ScratchOptions
-from congling.train.classic.scratch_model import new_config, slots_of
 
 NAMES = (
     "--checkpoint-in",
@@ -121,20 +117,6 @@ def test_a_run_writes_the_former_programs_files(here):
     assert progress_of(checkpoint).samples == 13 * 4  # one more pass
     assert sum(" iter=" in line for line in lines) == 13
     assert losses(lines)[-1] < losses(lines)[0]
-
-
-def test_moments_stand_in_the_former_programs_order():
-    config = new_config(
-        parse(ScratchOptions, ["--embd", "32", "--head", "2", "--layer", "2", "--ff", "64", "--ctx", "16"]),
-        50,
-    )
-    names = [slot.name.removesuffix(".weight") for slot in slots_of(config)]
-    upper = ["ffn_down", "ffn_gate", "ffn_norm", "attn_output", "attn_norm"]
-    lower = ["attn_v", "attn_k", "attn_q", "ffn_up"]
-    assert names == [
-        "output", "output_norm", *(f"blk.{layer}.{name}" for layer in (1, 0) for name in upper),
-        "token_embd", *(f"blk.{layer}.{name}" for layer in (0, 1) for name in lower),
-    ]  # fmt: skip
 
 
 def test_what_llama_cpp_computes_is_what_was_trained(here):
@@ -254,17 +236,30 @@ def test_any_llama_model_is_trained_further(here, kind):
     assert progress_of(GGUFFile.open("further-2.gguf")).iterations == 2
 
 
-def test_moments_of_an_unknown_order_begin_anew(here):
+def test_a_checkpoint_of_the_former_program_goes_on_as_ours_does(here):
+    """Without our keys: its moments, counters and place in the epoch are all taken up."""
     train("--adam-iter 10", *NAMES)
     file = GGUFFile.open("chk-10.gguf")
     kept = {key: field for key, field in file.fields.items() if not key.startswith("congling.")}
-    assert moments_of(file, slots_of(config_from(file))) is not None
     tensors = {name: file.array(name).copy() for name in file.tensors}
     write_gguf("old.gguf", kept, [tensor(name, values) for name, values in tensors.items()])
-    lines = train("--adam-iter 1 --checkpoint-in old.gguf --checkpoint-out new.gguf", "--model-out", "")
-    assert any("Adam's moments begin at zero" in line for line in lines)
+    ends = "--adam-iter 4 --model-out '' --checkpoint-in"
+    lines = train(f"{ends} old.gguf --checkpoint-out old-ITERATION.gguf")
+    ours = train(f"{ends} chk-10.gguf --checkpoint-out our-ITERATION.gguf")
+    assert losses(lines) == losses(ours)
     assert any("iter=    10 sample=41/" in line for line in lines)
-    assert GGUFFile.open("new.gguf").value("congling.moments.since") == 10
+    assert not any("train data seems to have changed" in line for line in lines)
+    assert any("with flash attention stores them, left to right" in line for line in lines)
+    first, second = GGUFFile.open("old-14.gguf"), GGUFFile.open("our-14.gguf")
+    assert all(np.array_equal(first.array(name), second.array(name)) for name in second.tensors)
+    assert first.value("congling.moments.since") == 0
+
+
+def test_moments_pass_between_the_two_ways_to_compute_attention(here):
+    train("--adam-iter 10 --no-flash", *NAMES)
+    assert GGUFFile.open("chk-10.gguf").value("congling.moments.order") == "1"
+    ends = "--model-out '' --checkpoint-in chk-10.gguf --checkpoint-out x.gguf"
+    assert losses(train(f"--adam-iter 4 {ends}")) == losses(train(f"--adam-iter 4 --no-flash {ends}"))
 
 
 def test_only_writing_the_model(here):
@@ -309,6 +304,7 @@ def test_traps_are_named_and_avoided(here):
     assert [line.rpartition("; better: ")[2] for line in notes[:5]] == [
         "--held-out 0.05", "--fit-schedule", "--fit-schedule", "--sample-stride 16", "--norms-at-one",
     ]  # fmt: skip
+    assert any("programs of 2023 load no such model" in line for line in notes)
     flags = "--fit-schedule --sample-stride 16 --norms-at-one --adam-iter 30 --checkpoint-in none"
     for held_out in ("0.2", "text.txt"):
         lines = train(flags, "--held-out", held_out, "--checkpoint-out", "", "--model-out", "")

@@ -7,10 +7,16 @@ import pytest
 import torch
 from torch import nn
 
+from congling.interop.gguf.fields import Field
+from congling.tokenizer.character import CharacterTokenizer
+from congling.train.classic import notes
 from congling.train.classic.adam import AdamSettings, ClassicAdam
+from congling.train.classic.arguments import parse
 from congling.train.classic.console import IterationLog, duration
+from congling.train.classic.options import ScratchOptions
 from congling.train.classic.schedule import FittedSchedule, Schedule
 from congling.train.classic.stops import Stop, StopTests
+from congling.train.classic.vocabulary import Vocabulary
 
 STEPS = (0, 1, 50, 99, 100, 256, 500, 999, 1000, 5000)
 
@@ -148,3 +154,17 @@ def test_no_bar_where_the_loss_rose():
 )
 def test_durations(milliseconds, text):
     assert duration(milliseconds) == text
+
+
+def test_a_byte_level_vocabulary_is_told_apart_from_the_former_programs():
+    options = parse(ScratchOptions, [])
+    lines = {
+        kind: " ".join(notes.of_scratch(options, words_of(kind), 0, new=True))
+        for kind in ("llama", "gpt2", "t5")
+    }
+    assert ["split some lines otherwise" in lines[kind] for kind in lines] == [False, True, False]
+    assert ["load no such model" in lines[kind] for kind in lines] == [False, False, True]
+
+
+def words_of(kind: str) -> Vocabulary:
+    return Vocabulary(CharacterTokenizer("云对雨"), {"tokenizer.ggml.model": Field("string", kind)})

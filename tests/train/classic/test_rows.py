@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from congling.core.errors import UserError
+from congling.train.classic.name_hash import libstdcxx_hash
 from congling.train.classic.rows import Filling, RowSource, straight_rows
 from congling.train.classic.samples import Samples, Splitting, read_text, split
 from congling.train.classic.shuffle import seeded, shuffled
@@ -53,6 +54,18 @@ def test_shuffle_state_is_that_of_the_generator_as_text():
     draws = np.random.RandomState(1).randint(0, 2**32, 3, dtype=np.uint32)
     assert draws.tolist() == [1791095845, 4282876139, 3093770124]
     assert seeded(-1) == seeded(2**32 - 1)
+
+
+def test_samples_have_the_former_programs_hash():
+    """Numbers of ``std::hash<std::string>`` in GNU's library, and of a checkpoint of build 1446."""
+    names = {"": 6142509188972423790, "a": 4993892634952068459, "text.txt": 3570974511528473150,
+             "红楼梦.txt": 6858366953231027954, "12345678": 10113836418918046885,
+             "1234567890abcdef": 9534007772931588010}  # fmt: skip
+    assert {name: libstdcxx_hash(name.encode()) for name in names} == names
+    starts, sizes = np.arange(260, dtype=np.int64), np.full(260, 16, np.int64)
+    everywhere = Samples(np.zeros(276, np.int32), starts, sizes)
+    assert everywhere.fingerprint("shakespeare.txt") == 2383937669184074369
+    assert everywhere.fingerprint("./shakespeare.txt") != 2383937669184074369
 
 
 @pytest.mark.parametrize("state", ["", "1 2 3", " ".join(["-1"] * 625), " ".join(["9" * 400] * 625)])

@@ -52,17 +52,17 @@ class Field:
 
 
 class Strings(Sequence[str]):
-    """An array of strings in a file, turned into text at the first use."""
+    """An array of strings in a file, each behind its ``length``, turned into text at the first use."""
 
-    def __init__(self, buffer: memoryview, start: int, count: int) -> None:
-        self._buffer, self._start, self._count = buffer, start, count
+    def __init__(self, buffer: memoryview, start: int, count: int, length: struct.Struct) -> None:
+        self._buffer, self._start, self._count, self._length = buffer, start, count, length
 
     @cached_property
     def _items(self) -> list[str]:
-        items, at, unpack = [], self._start, struct.Struct("<Q").unpack_from
+        items, at = [], self._start
         for _ in range(self._count):
-            (length,) = unpack(self._buffer, at)
-            at += 8 + length
+            (length,) = self._length.unpack_from(self._buffer, at)
+            at += self._length.size + length
             items.append(str(self._buffer[at - length : at], "utf-8", "surrogateescape"))
         return items
 

@@ -4,6 +4,7 @@
 
     GGUF │ version │ tensors │ values │ key, type, value … │ name, shape, type, offset … │ padding │ data …
 
+Version 1 (2023) has counts, lengths and sizes of 32 bits where 2 and 3, which are alike, have 64.
 It may hold up to 2^16 keys, 2^16 tensors and 2^21 strings, far beyond any model, so that a hostile one costs
 neither time nor memory.
 """
@@ -51,6 +52,8 @@ class Parser:
 
     def __init__(self, path: Path, mapped: mmap.mmap | bytes) -> None:
         self.path, self.data, self.length, self.at, self.strings = path, mapped, len(mapped), 0, 0
+        self.count = struct.Struct("<Q")
+        """How counts, lengths and sizes are stored."""
 
     def header(self) -> tuple[int, dict[str, Field], dict[str, TensorInfo]]:
         """The version, the values and the tensors.
@@ -62,15 +65,15 @@ class Parser:
             raise UserError("this is no GGUF file", value=str(self.path))
         self.at = 4
         version = self._number("<I", "the version")
-        if version not in (2, 3):
-            why = {1: "version 1 of GGUF, which no current program reads"}.get(
-                version, "a big-endian file" if version >> 24 in (2, 3) else "an unknown version of GGUF"
-            )
+        if version not in (1, 2, 3):
+            why = "a big-endian file" if version >> 24 in (1, 2, 3) else "an unknown version of GGUF"
             hint = "convert the model again with a current converter"
             raise UserError(why, where=self.path, value=version, hint=hint)
-        tensors, values = self._number("<Q", "the tensor count"), self._number("<Q", "the key count")
-        self._limited(tensors, 24, _MOST_ENTRIES, "tensors")
-        self._limited(values, 13, _MOST_ENTRIES, "keys")
+        if version == 1:
+            self.count = struct.Struct("<I")
+        tensors, values = self._count("the tensor count"), self._count("the key count")
+        self._limited(tensors, 16 + 2 * self.count.size, _MOST_ENTRIES, "tensors")
+        self._limited(values, 5 + self.count.size, _MOST_ENTRIES, "keys")
         fields = self._entries(values)
         return version, fields, self._tensor_list(tensors, self._alignment(fields))
 
@@ -89,15 +92,20 @@ class Parser:
         at = self._take(struct.calcsize(form), what)
         return struct.unpack_from(form, self.data, at)[0]
 
+    def _count(self, what: str) -> int:
+        at = self._take(self.count.size, what)
+        return self.count.unpack_from(self.data, at)[0]
+
     def _limited(self, count: int, least: int, most: int, what: str) -> None:
         """Refuse a count that the rest of the file, or any model, could not hold."""
         if count > most or count * least > self.length - self.at:
             raise self._fail(f"more {what} than the file can hold", value=count)
 
     def _text(self, what: str, most: int) -> str:
-        size = self._number("<Q", f"the length of {what}")
+        size = self._count(f"the length of {what}")
         if size > most:
-            raise self._fail(f"{what} is longer than {most} bytes", at=self.at - 8, value=size)
+            at = self.at - self.count.size
+            raise self._fail(f"{what} is longer than {most} bytes", at=at, value=size)
         at = self._take(size, what)
         return str(self.data[at : at + size], "utf-8", "surrogateescape")
 
@@ -133,9 +141,10 @@ class Parser:
         return Field(name, bool(value) if name == "bool" else value)
 
     def _array(self, key: str) -> Field:
-        kind, count = self._number("<I", f"the type of {key}"), self._number("<Q", f"the length of {key}")
+        start, kind = self.at, self._number("<I", f"the type of {key}")
+        count = self._count(f"the length of {key}")
         if kind not in NAMES:
-            raise self._fail(f"{key} is an array of an unknown type", at=self.at - 12, value=kind)
+            raise self._fail(f"{key} is an array of an unknown type", at=start, value=kind)
         name = NAMES[kind]
         if kind == STRING:
             return Field("array:string", self._string_array(key, count))
@@ -145,19 +154,20 @@ class Parser:
         return Field(f"array:{name}", array.astype(bool) if name == "bool" else array)
 
     def _string_array(self, key: str, count: int) -> Strings:
-        self._limited(count, 8, _MOST_STRINGS - self.strings, f"strings in {key}")
+        size = self.count.size
+        self._limited(count, size, _MOST_STRINGS - self.strings, f"strings in {key}")
         self.strings += count
         start = at = self.at
-        unpack, data, end = struct.Struct("<Q").unpack_from, self.data, self.length - 8
+        unpack, data, end = self.count.unpack_from, self.data, self.length - size
         for index in range(count):
             if at > end:
                 break
-            at += 8 + unpack(data, at)[0]
+            at += size + unpack(data, at)[0]
             if at > self.length:
                 raise self._fail(f"string {index} of {key} goes beyond the end of the file", at=start)
         else:
             self.at = at
-            return Strings(memoryview(self.data), start, count)
+            return Strings(memoryview(self.data), start, count, self.count)
         raise self._fail(f"the file ends within {key}", at=start)
 
     def _alignment(self, fields: Mapping[str, Field]) -> int:
@@ -190,7 +200,7 @@ class Parser:
         dimensions = self._number("<I", name)
         if not 1 <= dimensions <= 4:
             raise self._fail(f"{name} has an impossible number of dimensions", at=start, value=dimensions)
-        sizes = tuple(self._number("<Q", name) for _ in range(dimensions))
+        sizes = tuple(self._count(name) for _ in range(dimensions))
         kind, offset = self._number("<I", name), self._number("<Q", name)
         if min(sizes) < 1 or math.prod(sizes) > 1 << 60:
             raise self._fail(f"{name} has an impossible shape", at=start, value=sizes)

@@ -60,11 +60,11 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(base.config, trained, options, "lora_size", done.iterations, out)
-    for line in notes.of_finetune(options, ranks, done.iterations, tied=base.config.tied):
+    for line in notes.of_finetune(options, words, ranks, done.iterations, tied=base.config.tied):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, base.config, done, out)
     job = Job(
-        base.model, slots, parameters, files.save, startup.moments(file, slots, out), done,
+        base.model, slots, parameters, files.save, startup.moments(file, slots, options, out), done,
         startup.past_losses(file, options),
     )  # fmt: skip
     startup.print_begin(trained, out)
@@ -103,14 +103,17 @@ class _Files:
     def save(self, state: Snapshot) -> None:
         """The checkpoint and the adapter, each under two names."""
         progress, options = state.progress, self.options
-        size = sum(slot.size for slot in self.slots)
         fields = {"training.type": Field("string", KIND), **self.fields}
-        fields |= checkpoints.training_fields(progress, size, state.moments.since)
+        fields |= checkpoints.training_fields(
+            progress, self.slots, state.moments.since, flash=options.use_flash
+        )
         names = output_names(options.checkpoint_out, options, progress.iterations)
         for name in names:
             self.out(f"save_checkpoint_lora_file: saving to {name}")
         tensors = finetune_model.factor_tensors(self.slots, self.parameters)
-        tensors += checkpoints.training_tensors(self.slots, state.moments, state.past)
+        tensors += checkpoints.training_tensors(
+            self.slots, state.moments, state.past, flash=options.use_flash
+        )
         write_copies(names, lambda path: write_gguf(path, fields, tensors, overwrite=True))
         self.write_adapter(progress.iterations)
 

@@ -112,7 +112,7 @@ def chosen_ranks(options: FinetuneOptions, config: ModelConfig, file: GGUFFile |
 
 
 def slots_of(base: Base, ranks: Mapping[str, int]) -> list[Slot]:
-    """All factors, in the order of the former program's files, which is that of their moments too."""
+    """All factors, in the order of the former program's files."""
     found: list[Slot] = []
     for name, parameter in _parameters(base.config):
         if ranks[name]:

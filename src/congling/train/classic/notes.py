@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from congling.tokenizer.base import Tokenizer
 from congling.train.classic.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
+from congling.train.classic.vocabulary import Vocabulary
 
 
-def of_scratch(options: ScratchOptions, tokenizer: Tokenizer, done: int, *, new: bool) -> Iterator[str]:
+def of_scratch(options: ScratchOptions, words: Vocabulary, done: int, *, new: bool) -> Iterator[str]:
     """Habits that apply to this run of ``train-text-from-scratch``.
 
     ``done`` iterations are behind it; ``new``: its weights are random.
@@ -14,18 +14,25 @@ def of_scratch(options: ScratchOptions, tokenizer: Tokenizer, done: int, *, new:
     yield from _of_both(options, done)
     if new and not options.norms_at_one:
         yield "norm gains begin at random values; better: --norms-at-one"
-    if not tokenizer.lossless:
+    yield from _of_vocabulary(words)
+    if words.kind == "t5" and options.model_out:
+        yield (
+            "a unigram vocabulary is written as today's llama.cpp reads it (t5); programs of 2023 load no "
+            "such model: for them train a BPE vocabulary (spm_train --model_type=bpe --byte_fallback=true)"
+        )
+    if not words.tokenizer.lossless:
         yield "this vocabulary cannot spell every text: what it lacks is learnt as <unk>"
 
 
 def of_finetune(
-    options: FinetuneOptions, ranks: Mapping[str, int], done: int, *, tied: bool
+    options: FinetuneOptions, words: Vocabulary, ranks: Mapping[str, int], done: int, *, tied: bool
 ) -> Iterator[str]:
     """Habits that apply to this run of ``finetune``, ``done`` iterations behind it.
 
     ``ranks`` go by the name of the option's field.
     """
     yield from _of_both(options, done)
+    yield from _of_vocabulary(words)
     if options.alpha != options.lora_r and not options.lora_scale_in_training:
         yield (
             "alpha / r is not applied in training, but by whoever loads the adapter, where it is "
@@ -42,9 +49,17 @@ def of_finetune(
         yield "embedding and output are one matrix in this base: neither is adapted"
 
 
+def _of_vocabulary(words: Vocabulary) -> Iterator[str]:
+    if words.kind == "gpt2":
+        yield (
+            "a byte-level vocabulary (Falcon, GPT-NeoX, MPT, Refact, StarCoder, Aquila …) splits texts as "
+            "today's llama.cpp does; programs of 2023 split some lines otherwise, and give other ids there"
+        )
+
+
 def _of_both(options: TrainerOptions, done: int) -> Iterator[str]:
     if options.use_flash and "use_flash" in options.given:
-        yield "--use-flash changes nothing: attention is always a fused kernel"
+        yield "--use-flash computes the same: attention is always a fused kernel"
     if not options.held_out:
         yield "no text is held out: the loss is that of what is learnt by heart; better: --held-out 0.05"
     if not options.fit_schedule:

@@ -79,7 +79,7 @@ class TrainerOptions:
         "--force-reshuffle", default=False, help="begin a new epoch, shuffled by --seed"
     )
     use_flash: bool = toggle(
-        "--use-flash", "--no-flash", default=False, help="has no effect: attention is always fused"
+        "--use-flash", "--no-flash", default=True, help="order of Adam's moments in files; computes the same"
     )
     use_checkpointing: bool = toggle(
         "--use-checkpointing", "--no-checkpointing", default=True, help="recompute activations: less memory"

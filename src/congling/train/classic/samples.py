@@ -7,7 +7,6 @@ tokenised by itself.
 
 # N samples
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data import encoding
 from congling.train.classic.arguments import unescaped
+from congling.train.classic.name_hash import libstdcxx_hash
 
 
 class Vocabulary(Protocol):
@@ -77,10 +77,14 @@ class Samples:
         return self.tokens[start + min(offset, int(self.sizes[index])) : start + int(self.sizes[index])]
 
     def fingerprint(self, name: str) -> int:
-        """64 bits that change with the file's name, or the number, places or sizes of samples."""
-        digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8)
-        digest.update(np.int64(len(self)).tobytes() + self.starts.tobytes() + self.sizes.tobytes())
-        return int.from_bytes(digest.digest(), "little")
+        """64 bits that change with the file's name, or the number, places or sizes of samples.
+
+        They are those of the former programs where these were built with GNU's C++ library: its hash of the
+        name, and the numbers at twice their value, all combined by exclusive or.
+        """
+        numbers = np.concatenate([[len(self)], self.starts, self.sizes]).astype(np.uint64)
+        combined = int(np.bitwise_xor.reduce(numbers << np.uint64(1)))
+        return libstdcxx_hash(name.encode(errors="surrogateescape")) ^ combined
 
     def findings(self, context: int) -> Iterator[str]:
         """A line for each kind of sample that does not fill a row."""

@@ -40,12 +40,12 @@ def run(options: ScratchOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(model.config, trained, options, "model_size", done.iterations, out)
-    for line in notes.of_scratch(options, words.tokenizer, done.iterations, new=file is None):
+    for line in notes.of_scratch(options, words, done.iterations, new=file is None):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, model.config, done, out)
     job = Job(
         model, slots, dict(model.named_parameters()), files.save,
-        startup.moments(file, slots, out), done, startup.past_losses(file, options),
+        startup.moments(file, slots, options, out), done, startup.past_losses(file, options),
     )  # fmt: skip
     startup.print_begin(trained, out)
     Session(job, data.source, options, samples_hash=data.hash, held_out=data.held_out, out=out).run()
@@ -91,14 +91,17 @@ class _Files:
         """The checkpoint and the model, each under two names."""
         progress: Progress = state.progress
         slots = scratch_model.slots_of(self.model.config)
-        size = sum(slot.size for slot in slots)
         fields = {"training.type": Field("string", KIND), **self.fields}
-        fields |= checkpoints.training_fields(progress, size, state.moments.since)
+        fields |= checkpoints.training_fields(
+            progress, slots, state.moments.since, flash=self.options.use_flash
+        )
         names = output_names(self.options.checkpoint_out, self.options, progress.iterations)
         for name in names:
             self.out(f"save_checkpoint_file: saving to {name}")
         tensors = scratch_model.model_tensors(self.model)
-        tensors += checkpoints.training_tensors(slots, state.moments, state.past)
+        tensors += checkpoints.training_tensors(
+            slots, state.moments, state.past, flash=self.options.use_flash
+        )
         write_copies(names, lambda path: write_gguf(path, fields, tensors, overwrite=True))
         self.write_model(progress.iterations)
 

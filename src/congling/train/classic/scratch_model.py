@@ -3,7 +3,7 @@
 # E width, F feed-forward width, V vocabulary
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -111,8 +111,7 @@ def _single(value: float) -> float:
 
 
 def slots_of(config: ModelConfig) -> list[Slot]:
-    """All tensors, in the order in which moments are stored: that of the former programs' graph, walked
-    left to right, as far as it can be told from outside."""
+    """All tensors, in the order in which they stand in a file."""
     heads, kv_heads = config.attention.heads, config.attention.kv_heads
     turned = {"attention.query.weight": heads, "attention.key.weight": kv_heads}
     with torch.device("meta"):
@@ -122,20 +121,7 @@ def slots_of(config: ModelConfig) -> list[Slot]:
         rows = turned.get(key.split(".", 2)[-1])
         return Slot(key, gguf_name(key, ARCHITECTURE), shapes[key], rows)
 
-    return [slot(key) for key in _walk(config)]
-
-
-def _walk(config: ModelConfig) -> Iterator[str]:
-    if not config.tied:
-        yield "head.weight"
-    yield "norm.weight"
-    upper = ("mlp.down", "mlp.gate", "mlp_norm", "attention.output", "attention_norm")
-    for layer in reversed(range(config.layers)):
-        yield from (f"blocks.{layer}.{name}.weight" for name in upper)
-    yield "embedding.weight"
-    lower = ("attention.value", "attention.key", "attention.query", "mlp.up")
-    for layer in range(config.layers):
-        yield from (f"blocks.{layer}.{name}.weight" for name in lower)
+    return [slot(key) for key in _file_order(config)]
 
 
 def _file_order(config: ModelConfig) -> list[str]:

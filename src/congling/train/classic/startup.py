@@ -75,14 +75,20 @@ def progress(file: GGUFFile | None, options: TrainerOptions, *, training: bool =
     return done
 
 
-def moments(file: GGUFFile | None, slots: list[Slot], out: Print) -> Moments | None:
-    """Adam's moments to go on with; those of the former programs have an order that is not known here."""
+def moments(file: GGUFFile | None, slots: list[Slot], options: TrainerOptions, out: Print) -> Moments | None:
+    """Adam's moments to go on with; a note says what was taken for the order of another program's."""
     if file is None or checkpoints.kind_of(file) is None:
         return None
-    found = checkpoints.moments_of(file, slots)
+    found = checkpoints.moments_of(file, slots, flash=options.use_flash)
     if found is None:
-        out("main: note: the checkpoint's optimizer state has another order; Adam's moments begin at zero")
-    return found
+        out("main: note: the checkpoint's optimizer is L-BFGS; Adam's moments begin at zero")
+        return None
+    moments, walk = found
+    if checkpoints.ORDER not in file.fields:
+        side = "left to right" if walk.left_to_right else "right to left"
+        flash = "with" if walk.flash else "without"
+        out(f"main: note: Adam's moments are read as a program {flash} flash attention stores them, {side}")
+    return moments
 
 
 def past_losses(file: GGUFFile | None, options: TrainerOptions) -> np.ndarray:

@@ -15,6 +15,8 @@ NONE = 2**32 - 1
 """How the former programs wrote that a special token does not exist."""
 _FIRST = ("model", "tokens", "scores", "token_type", "merges")
 _IDS = ("bos_token_id", "eos_token_id", "unknown_token_id", "seperator_token_id", "padding_token_id")
+_DEFAULTS = {"llama": (1, 2, 0, NONE, NONE), "gpt2": (11, 11, NONE, NONE, NONE)}
+"""What the former programs took where a vocabulary does not name them, by its model."""
 _PREFIX = "tokenizer.ggml."
 
 
@@ -24,6 +26,11 @@ class Vocabulary:
 
     tokenizer: Tokenizer
     fields: Mapping[str, Field]
+
+    @property
+    def kind(self) -> str:
+        """What llama.cpp calls it: ``llama``, ``gpt2`` or ``t5``."""
+        return self.fields[_PREFIX + "model"].value
 
 
 def opened(path: Path | str) -> Vocabulary:
@@ -57,5 +64,6 @@ def of_file(file: GGUFFile) -> Vocabulary:
 def _ordered(fields: Mapping[str, Field]) -> dict[str, Field]:
     """The keys in the former programs' order, missing special tokens spelt out, then the rest."""
     found = {_PREFIX + name: fields[_PREFIX + name] for name in _FIRST if _PREFIX + name in fields}
-    ids = {_PREFIX + name: fields.get(_PREFIX + name, Field("u32", NONE)) for name in _IDS}
+    defaults = dict(zip(_IDS, _DEFAULTS.get(fields[_PREFIX + "model"].value, (NONE,) * 5), strict=True))
+    ids = {_PREFIX + name: fields.get(_PREFIX + name, Field("u32", defaults[name])) for name in _IDS}
     return found | ids | {key: value for key, value in fields.items() if key not in found and key not in ids}
