@@ -91,7 +91,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "header of 2^63 bytes": (content(FILE, b"\xff" * 7 + b"\x7f" + b"{}"), FILE),
     "tensor beyond the file": (content(FILE, headed(BEYOND)), FILE),
     "tensors overlap": (content(FILE, headed(OVERLAP) + bytes(8)), FILE),
-    "pickle of the usual name": (pickled("pytorch_model.bin"), "pickled.*pytorch_model.bin.*\n.*convert"),
+    "pickle of the usual name": (pickled("pytorch_model.bin"), "no checkpoint that torch saved"),
     "pickle under our name": (pickled(FILE), "pickle under another name"),
     "zip under our name": (content(FILE, b"PK\x03\x04" + bytes(60)), "pickle under another name"),
     "tensor lost": (tensors(lambda t: t.pop("model.norm.weight")), "missing.*model.norm.weight"),
@@ -208,3 +208,38 @@ def test_the_card_counts_and_promises_nothing(tmp_path: Path):
     assert f"{sum(p.numel() for p in model.parameters()):,}" in card and "32 tokens" in card
     assert "no licence" in card and "not known to have been tuned" in card
     assert json.loads((tmp_path / "hf" / "configuration.json").read_text())["task"] == "text-generation"
+
+
+def test_another_head_beside_a_tied_embedding_is_used(tmp_path: Path):
+    """As after merging an adapter into the output matrix; a copy of the embedding stays tied."""
+    folder = built(tmp_path / "hf", "llama", tied=True)
+    stored = load_file(folder / FILE)
+    stored["lm_head.weight"] = stored["model.embed_tokens.weight"].clone()
+    save_file(stored, folder / FILE)
+    assert read(folder).config.tied
+    stored["lm_head.weight"] = stored["lm_head.weight"] + 1
+    save_file(stored, folder / FILE)
+    found = read(folder)
+    assert not found.config.tied
+    assert torch.equal(found.weights["head.weight"], stored["lm_head.weight"])
+    assert any("untied" in note for note in found.facts["notes"])
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "-model."])
+def test_names_of_compiled_distributed_and_headless_models(tmp_path: Path, prefix: str):
+    folder = built(tmp_path / "hf", "llama", tied=True)
+    stored = load_file(folder / FILE)
+    lost = prefix.removeprefix("-") if prefix.startswith("-") else ""
+    more = "" if lost else prefix
+    expected = dict(read(folder).weights)
+    save_file({more + name.removeprefix(lost): tensor for name, tensor in stored.items()}, folder / FILE)
+    found = read(folder).weights
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_missing_tensor_is_told_with_what_is_there(tmp_path: Path):
+    folder = built(tmp_path / "hf", "llama", tied=True)
+    stored = {f"backbone.{name}": tensor for name, tensor in load_file(folder / FILE).items()}
+    save_file(stored, folder / FILE)
+    with pytest.raises(UserError, match="model.embed_tokens.weight.*\n.*tensors, the first backbone"):
+        read(folder)

@@ -80,6 +80,10 @@ def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
     """
     if asked is False:
         return "--no-verify"
+    if target not in _ENGINES:
+        if asked:
+            raise UserError("there is no program here to check this with", value=target)
+        return "the training script it comes from is no program that can be asked"
     if not available(target):
         extra = "hf" if target == "hf" else "gguf"
         why = f"{_PACKAGES[target]} is not installed"

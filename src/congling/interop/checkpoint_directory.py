@@ -42,6 +42,7 @@ def write(model: ForeignModel, folder: Path) -> None:
     """
     if model.tokenizer is None:
         hint = "name one with --tokenizer: a tokenizer directory, a .model file, a tokenizer.json"
+        hint += f"; {model.facts['tokenizer']}" if "tokenizer" in model.facts else ""
         raise UserError("the model has no tokenizer, and a checkpoint needs one", hint=hint)
     safetensors_file.write(model.weights, folder / WEIGHTS)
     text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)

@@ -10,10 +10,10 @@ from congling.core.errors import UserError
 
 Kind = Literal[
     "run", "checkpoint", "adapter", "tokenizer", "gguf", "gguf-lora", "hf", "peft", "ggla", "llama2c",
-    "ollama", "sentencepiece", "tokenizer-json",
+    "ollama", "torch", "sentencepiece", "tokenizer-json",
 ]  # fmt: skip
 """Ours first: ``run`` is a directory that leads to checkpoints."""
-MODELS: tuple[Kind, ...] = ("run", "checkpoint", "gguf", "hf", "llama2c", "ollama")
+MODELS: tuple[Kind, ...] = ("run", "checkpoint", "gguf", "hf", "llama2c", "ollama", "torch")
 ADAPTERS: tuple[Kind, ...] = ("adapter", "gguf-lora", "peft", "ggla")
 _SIGNS: dict[str, Kind] = {
     **dict.fromkeys(("BEST", "LATEST", "run/BEST", "run/LATEST"), "run"),
@@ -21,6 +21,7 @@ _SIGNS: dict[str, Kind] = {
     "tokenizer.json": "tokenizer-json", "tokenizer_config.json": "tokenizer-json",
 }  # fmt: skip
 """What a directory holds, by the first of these files in it."""
+_MAGIC: dict[bytes, Kind] = {b"algg": "ggla", b"24ka": "llama2c"}
 _WEIGHTS = ("pytorch_model.bin", "consolidated.00.pth", "ckpt.pt")
 
 
@@ -47,11 +48,12 @@ def refuse_pickle(path: Path) -> None:
     head = _head(path)
     # An opcode follows the protocol's number; a llama2.c model of width 640 begins with 80 02 00 00.
     protocol = len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:4] != b"\0\0"
-    if protocol or (head[:4] == b"PK\x03\x04" and _pickle_in_zip(path)):
+    if protocol or is_archive(path):
+        hint = "get the weights as safetensors or GGUF, or convert them in the program they come from"
+        if not protocol:
+            hint = "congling import takes the tensors of a training script out of it, unrun"
         raise UserError(
-            "a pickle is not opened: it can run any code on this machine",
-            value=str(path),
-            hint="get the weights as safetensors or GGUF, or convert them in the program they come from",
+            "a pickle is not opened: it can run any code on this machine", value=str(path), hint=hint
         )
 
 
@@ -62,6 +64,9 @@ def _directory(path: Path) -> Kind:
         if (path / name).is_file():
             return kind
     for name in _WEIGHTS:
+        if is_archive(path / name):
+            hint = f"name the file itself: {path / name}"
+            raise UserError("a checkpoint of torch without a config.json", value=str(path), hint=hint)
         if (path / name).is_file():
             refuse_pickle(path / name)
     hint = "name a checkpoint, a run, a GGUF file, a Hugging Face folder or a llama2.c model.bin"
@@ -85,10 +90,10 @@ def _file(path: Path) -> Kind:
     head = _head(path)
     if head[:4] == b"GGUF":
         return _gguf(path)
-    if head[:4] == b"algg":
-        return "ggla"
-    if head[:4] == b"24ka":
-        return "llama2c"
+    if head[:4] in _MAGIC:
+        return _MAGIC[head[:4]]
+    if is_archive(path):
+        return "torch"
     refuse_pickle(path)
     if head.lstrip()[:1] == b"{":
         return "tokenizer-json"
@@ -127,9 +132,13 @@ def _head(path: Path) -> bytes:
         raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None
 
 
-def _pickle_in_zip(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive that torch saved: a zip with a pickle in it, which is not opened."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".pkl") for name in archive.namelist())
+        with path.open("rb") as stream:
+            if stream.read(4) != b"PK\x03\x04":
+                return False
+            with zipfile.ZipFile(stream) as archive:
+                return any(name.endswith(".pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from congling.core.errors import UserError
-from congling.interop import checkpoint_directory
+from congling.interop import checkpoint_directory, torch_checkpoint
 from congling.interop.detect import MODELS, Kind, kind_of
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
+from congling.interop.torch_state import Missing
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
 
@@ -39,13 +40,15 @@ READERS: Mapping[Kind, Callable[[Path], ForeignModel]] = {
     "hf": hf.read,
     "llama2c": llama2c.read,
     "ollama": lambda folder: gguf.read(gguf_in(folder)),
+    "torch": torch_checkpoint.read,
 }
 
 
-def read_model(path: Path, tokenizer: Path | None = None) -> ForeignModel:
+def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None = None) -> ForeignModel:
     """Open a model in any format; a run is not one, but leads to checkpoints.
 
-    ``tokenizer`` replaces the one that came with the model, or did not.
+    ``tokenizer`` replaces the one that came with the model, or did not; ``given`` is what a checkpoint of
+    torch does not say.
 
     Raises:
         UserError: it is no model, damaged, of an unknown kind, or has fewer ids than the tokenizer.
@@ -54,7 +57,10 @@ def read_model(path: Path, tokenizer: Path | None = None) -> ForeignModel:
     if kind not in READERS:
         what = f"a model is needed, and this is: {kind}"
         raise UserError(what, value=str(path), hint=f"one of: {', '.join(MODELS)}")
-    model = READERS[kind](path)
+    if given is not None and given != Missing() and kind != "torch":
+        what = "--heads, --rope-base and --context are for checkpoints of training scripts (.pt, .pth, .bin)"
+        raise UserError(what, value=f"{path}: {kind}", hint="leave them out: the file says it")
+    model = torch_checkpoint.read(path, given) if kind == "torch" else READERS[kind](path)
     if tokenizer is None:
         return model
     from congling.tokenizer.foreign import read

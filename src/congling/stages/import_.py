@@ -1,10 +1,12 @@
 """Bring a model of another program here: to write with, to evaluate, to train further.
 
-Reads GGUF, Hugging Face folders and llama2.c, writes a checkpoint directory::
+Reads GGUF, Hugging Face folders, llama2.c and what training scripts keep with torch.save; writes a
+checkpoint directory::
 
     congling import model.gguf --out base
     congling import Qwen3-0.6B --out base
     congling import model.bin --tokenizer tokenizer.model --out base
+    congling import ckpt.pt --tokenizer gpt2 --out base
 """
 
 import time
@@ -20,6 +22,7 @@ from congling.core.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from congling.evals.verdict import Report
     from congling.interop.foreign import ForeignModel
+    from congling.interop.torch_state import Missing
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Import:
 
 def command(
     source: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="GGUF file, Hugging Face folder, or llama2.c model.bin.")
+        Path,
+        typer.Argument(metavar="MODEL", help="GGUF, Hugging Face folder, llama2.c model.bin, .pt or .pth."),
     ],
     out: Annotated[Path, typer.Option(help="The checkpoint directory to make.")],
     tokenizer: Annotated[
@@ -49,16 +53,25 @@ def command(
     verify_text: Annotated[
         Path | None, typer.Option(help="A text to check with besides the built-in.")
     ] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Of a .pt/.pth that does not say it: heads of attention.")
+    ] = None,
+    rope_base: Annotated[
+        float | None, typer.Option(min=1, help="Likewise: base of the rotary positions.")
+    ] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Likewise: longest text, in tokens.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
 ) -> None:
     """Bring a model of another program here."""
     from congling.core.units import show_seconds
+    from congling.interop.torch_state import Missing
 
     started = time.monotonic()
     try:
         done = run(
-            source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite
-        )
+            source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite,
+            given=Missing(heads, rope_base, context),
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted("stopped; nothing was written") from None
     for note in done.notes:
@@ -74,9 +87,11 @@ def command(
 
 def run(
     source: Path | str, out: Path | str, *, tokenizer: Path | None = None, verify: bool | None = None,
-    verify_text: Path | None = None, overwrite: bool = False,
+    verify_text: Path | None = None, overwrite: bool = False, given: "Missing | None" = None,
 ) -> Import:  # fmt: skip
     """Write a checkpoint and, by default where the other program is installed, compare.
+
+    ``given`` is what a checkpoint of torch does not say.
 
     Raises:
         UserError: the source is damaged, of no known format, or has parts that are not known here; there is
@@ -95,7 +110,7 @@ def run(
     kind = kind_of(source)
     if kind in ("run", "checkpoint"):
         raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
-    model = read_model(source, tokenizer)
+    model = read_model(source, tokenizer, given)
     text, skipped = verification.text_of(verify_text), verification.wanted(verify, kind, model)
     skipped = skipped or verification.comparable(verify, kind, source, model)
     with artifact.writing(

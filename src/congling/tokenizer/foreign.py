@@ -3,7 +3,8 @@ a Hugging Face model with either.
 
 Of a folder ``tokenizer.json`` is taken before ``tokenizer.model``, as transformers does. Special tokens,
 roles and the chat template come from ``tokenizer_config.json``, ``special_tokens_map.json``,
-``added_tokens.json``, ``generation_config.json`` and ``chat_template.jinja``, as far as they are there.
+``added_tokens.json``, ``generation_config.json``, ``config.json`` (ends of a text alone) and
+``chat_template.jinja``, which wins over a template elsewhere, as far as they are there.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import sentencepiece
 
 from congling.core.errors import UserError
-from congling.tokenizer import library, own, proto, store
+from congling.tokenizer import cage, library, own, proto, store
 from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer, is_text
 from congling.tokenizer.chat import bare_template
 from congling.tokenizer.guard import guarded
@@ -28,6 +29,7 @@ from congling.tokenizer.turns import CHATGLM2, PLAIN, stops
 _CHATGLM2_PIECES = 64_789
 _CHATGLM2_ADDED = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 _PROBES = ("人之初，性本善。", "  It's 12.50 €\n\n\tＡＢＣ é😀", "▁ a")
+_ANSWER = "an answer 42"
 _ADDED = "added_tokens"
 _LARGEST_SIDE_FILE = 2**24  # bytes of a configuration
 
@@ -97,6 +99,7 @@ def _json(file: Path, folder: Path) -> Tokenizer:
         text: index for text, index in known.items() if index in found.roles.ids()
     }
     found.chat_template = _template(settings, found.special, found.roles)
+    found.roles = _with_answer_end(found)
     if ours := own.of_json(found.content, found.roles, found.chat_template):
         return ours
     return guarded(
@@ -133,6 +136,7 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     size = max(len(model.pieces), 1 + max(special.values()))
     roles = _roles(settings, by_text | special, prefix, usual, file, size)
     template = _template(settings, special, roles)
+    roles = _with_answer_end(SentencePieceTokenizer(model, special, template, "", roles))
     ours = own.of_model(model, roles, template)
     return ours or guarded(SentencePieceTokenizer(model, special, template, "", roles))
 
@@ -177,24 +181,40 @@ def _roles(
     bos, eos, pad = (known.get(_named(settings.get(f"{role}_token"))) for role in ("bos", "eos", "pad"))
     bos = usual.bos if bos is None else bos
     ends = stops(known)
+    generation = settings.get("eos_token_id")
+    listed = generation if isinstance(generation, list) else [generation]
+    also = [index for index in listed if type(index) is int and 0 <= index < size]
     if eos is None:
-        eos = usual.eos if usual.eos >= 0 else min(ends, default=bos)
+        eos = usual.eos if usual.eos >= 0 else min(ends, default=also[0] if also else bos)
     if eos is None:
         raise UserError(
             "no token ends a text", where=file, hint="tokenizer_config.json should name eos_token"
         )
     pad = pad if pad is not None else usual.pad if usual.pad >= 0 else eos
-    generation = settings.get("eos_token_id")
-    listed = generation if isinstance(generation, list) else [generation]
-    also = {index for index in listed if type(index) is int and 0 <= index < size}
-    return Roles(bos, eos, pad, ends | {eos} | also, (bos,) if prefix and bos is not None else ())
+    return Roles(bos, eos, pad, ends | {eos, *also}, (bos,) if prefix and bos is not None else ())
+
+
+def _with_answer_end(tokenizer: Tokenizer) -> Roles:
+    """The roles, and among the stops the special token that the template writes right behind an answer."""
+    roles, turns = tokenizer.roles, [("user", "?"), ("assistant", _ANSWER)]
+    names = {"bos_token": "", "eos_token": ""} | tokenizer.template_texts
+    messages = [{"role": role, "content": content} for role, content in turns]
+    try:
+        text = cage.run(tokenizer.chat_template, messages, add_generation_prompt=False, **names)
+    except UserError:  # it refuses this conversation, or does not run: nothing is known of it
+        return roles
+    behind = str(text).rpartition(_ANSWER)[2].lstrip()
+    found = [token for token in tokenizer.special if token and behind.startswith(token)]
+    return (
+        roles if not found else replace(roles, stops=roles.stops | {tokenizer.special[max(found, key=len)]})
+    )
 
 
 def _template(settings: Mapping[str, Any], special: Mapping[str, int], roles: Roles) -> str:
     found = settings.get("chat_template")
     if isinstance(found, list):  # several with names: the one called default
         named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default")
+        found = named.get("default") or (next(iter(named.values())) if len(named) == 1 else None)
     if isinstance(found, str) and found:
         if not is_text(found):
             raise UserError("the chat template is no text")
@@ -204,12 +224,13 @@ def _template(settings: Mapping[str, Any], special: Mapping[str, int], roles: Ro
 
 def _settings(folder: Path) -> dict[str, Any]:
     """What the files beside the vocabulary say, in one dictionary."""
-    settings: dict[str, Any] = {}
+    ends = _side_file(folder / "config.json").get("eos_token_id")
+    settings: dict[str, Any] = {} if ends is None else {"eos_token_id": ends}
     for name in ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json"):
         settings |= {key: value for key, value in _side_file(folder / name).items() if value is not None}
     settings[_ADDED] = _side_file(folder / f"{_ADDED}.json")
     template = folder / "chat_template.jinja"
-    if "chat_template" not in settings and template.is_file() and _small(template):
+    if template.is_file() and _small(template):
         settings["chat_template"] = library.read_text(template)
     return settings
 

@@ -32,6 +32,7 @@ from congling.interop.hf.parts import stretches
 from congling.interop.hf.settings import CONFIG, read_json
 from congling.interop.hf.stored import WEIGHTS, StoredTensors
 from congling.interop.hf.weights import FolderWeights
+from congling.interop.names import entries_of
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 from congling.tokenizer import foreign
@@ -44,6 +45,10 @@ _CODE_OF_THEIR_OWN = frozenset({
     "InternLM2ForCausalLM", "MiniMindForCausalLM",
 })  # fmt: skip
 """Classes that transformers loads with the authors' code alone."""
+_UNTIED = (
+    "config.json ties the output matrix to the embedding, but another one is stored: it is used, and the "
+    "model is untied"
+)
 _CHAT = "congling_chat"
 """Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
 
@@ -64,6 +69,8 @@ def read(folder: Path | str) -> ForeignModel:
     values = read_json(where)
     name, config = architecture_of(values, where), config_from(values, where)
     stored = StoredTensors(folder)
+    untied = config.tied and _has_another_head(stored, name)
+    config = config.replace(tied=False) if untied else config
     shapes = expected_shapes(config, len(stored), where)
     changed = changes(name, config, values)
     weights = FolderWeights(stored, name, shapes, changed, fused_rows(name, config.attention))
@@ -72,9 +79,19 @@ def read(folder: Path | str) -> ForeignModel:
         "name": folder.resolve().name,
         "architecture": name,
         "chat": _tuned_for_chat(folder, values),
-        "notes": _notes(name, config, values),
+        "notes": _notes(name, config, values) + ([_UNTIED] if untied else []),
     }
     return ForeignModel(config, weights, tokenizer, facts)
+
+
+def _has_another_head(stored: StoredTensors, architecture: str) -> bool:
+    """Whether an output matrix is stored that is not the embedding, as after merging an adapter into it."""
+    head, embedding = (
+        entries_of(architecture, ours)[0].theirs for ours in ("head.weight", "embedding.weight")
+    )
+    if head not in stored or embedding not in stored or stored.shape(head) != stored.shape(embedding):
+        return False
+    return not torch.equal(stored.read(head), stored.read(embedding))
 
 
 def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
-"""The tensors of a folder's safetensors files, whichever file they are in: names and shapes at once, values
-when asked for.
+"""The tensors of a folder's files, whichever they are in: names and shapes at once, values when asked for.
+
+Safetensors come first; of ``pytorch_model.bin`` the tensors are taken out without running it.
 """
 
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.hf.settings import read_json
+from congling.interop.torch_archive import TorchArchive, tensors_in
+from congling.interop.torch_pickle import StoredTensor
+from congling.interop.torch_state import stripped
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _TYPES = {"F64", "F32", "F16", "BF16"}
 _LARGEST_INDEX = 2**25  # bytes; the index of a model of 10^5 tensors has 10^7
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.bin")
+_OLD, _OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_OLD_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
 class StoredTensors:
@@ -42,6 +47,8 @@ class StoredTensors:
                 self._slices[name] = opened.get_slice(name)
                 if (kind := self._slices[name].get_dtype()) not in _TYPES:
                     raise UserError("a tensor of a type no model has", where=file, value=f"{name}: {kind}")
+        prefix = stripped(list(self._slices))
+        self._slices = {name.removeprefix(prefix): piece for name, piece in self._slices.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._slices)
@@ -70,28 +77,60 @@ class StoredTensors:
         return found.to(torch.float32)
 
 
+class _Archive:
+    """An archive of torch in the terms of safetensors."""
+
+    def __init__(self, path: Path) -> None:
+        self._archive = TorchArchive(path)
+        self._tensors = tensors_in(self._archive.value)
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def get_slice(self, name: str) -> "_Slice":
+        return _Slice(self._archive, self._tensors[name])
+
+
+class _Slice:
+    """One tensor of it."""
+
+    def __init__(self, archive: TorchArchive, tensor: StoredTensor) -> None:
+        self._archive, self._tensor = archive, tensor
+
+    def get_dtype(self) -> str:
+        return _OLD_TYPES.get(self._tensor.storage.type, self._tensor.storage.type)
+
+    def get_shape(self) -> tuple[int, ...]:
+        return self._tensor.shape
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self._archive.tensor(self._tensor)[index]
+
+
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder.
+    """The files of a folder that hold its weights.
 
     Raises:
         UserError: there are none, or the index names a file outside the folder.
     """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        pickled = next((name for name in _PICKLED if (folder / name).is_file()), None)
-        if pickled is not None:
-            raise UserError("pickled weights are not read, since unpickling runs code", where=folder,
-                            value=pickled,
-                            hint="convert the model to safetensors where you trust it")  # fmt: skip
-        raise UserError("no model here: a file is missing", where=folder, value=WEIGHTS)
-    path = folder / INDEX
+    for whole, index, suffix in ((WEIGHTS, INDEX, ".safetensors"), (_OLD, _OLD_INDEX, ".bin")):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if (folder / index).is_file():
+            return _parts(folder, folder / index, suffix)
+    found = sorted(file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin", ".pth"))
+    hint = f"there are {', '.join(found[:4])}: rename the one that is meant" if found else None
+    raise UserError("no model here: a file is missing", where=folder, value=WEIGHTS, hint=hint)
+
+
+def _parts(folder: Path, path: Path, suffix: str) -> list[Path]:
+    """The files that an index names."""
     table = read_json(path, largest=_LARGEST_INDEX).get("weight_map")
     if not isinstance(table, dict) or not table:
         raise UserError("the index has no weight_map", where=path)
     names = set(map(str, table.values()))
     for name in sorted(names):
-        if Path(name).name != name or not name.endswith(".safetensors") or "\\" in name:
+        if Path(name).name != name or not name.endswith(suffix) or "\\" in name:
             raise UserError("the index names a file outside its folder", where=path, value=name)
         if not (folder / name).is_file():
             raise UserError("a part of the model is missing", where=folder, value=name)
@@ -99,6 +138,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _opened(path: Path) -> Any:
+    if path.suffix == ".bin":
+        return _Archive(path)
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:

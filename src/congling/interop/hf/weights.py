@@ -10,6 +10,7 @@ from torch import Tensor
 from congling.core.errors import UserError
 from congling.interop.hf.stored import StoredTensors
 from congling.interop.names import Entry, entries_of, pattern
+from congling.interop.torch_state import named
 
 Shapes = Mapping[str, tuple[int, ...]]
 _NO_PARAMETERS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
@@ -69,7 +70,7 @@ class FolderWeights(Mapping[str, Tensor]):
             if first in self._stored:
                 return self._place(entry, name, layer, shapes)
         missing = self._their(entries[0], layer, 0) if entries else f"{name}, which {architecture} has not"
-        raise UserError("a tensor is missing", where=self._where, value=missing)
+        raise UserError("a tensor is missing", where=self._where, value=missing, hint=named(self._stored))
 
     def _place(self, entry: Entry, name: str, layer: int | None, shapes: Shapes) -> _Place:
         """The place of a tensor within an entry that is there, every shape compared."""
@@ -126,6 +127,7 @@ class FolderWeights(Mapping[str, Tensor]):
 
 
 def _prefix(stored: StoredTensors, architecture: str) -> str:
-    """What names lack here: the first GPT-2 folders were written without ``transformer.``."""
-    bare = architecture == "GPT2LMHeadModel" and "wte.weight" in stored
-    return "transformer." if bare else ""
+    """What names lack here: models saved without their head lack ``model.`` (of GPT-2 ``transformer.``)."""
+    whole = entries_of(architecture, "embedding.weight")[0].theirs
+    outer, _, inner = whole.partition(".")
+    return f"{outer}." if whole not in stored and inner in stored else ""
