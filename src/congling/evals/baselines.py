@@ -22,7 +22,10 @@ def run(bench: Bench) -> list[Score]:
     """
     texts = [document.text for document in bench.held_out()]
     characters = list(map(len, texts))
-    measured = text_nats(bench.loaded.model, bench.loaded.tokenizer, texts, label="this model")
+    measured = text_nats(
+        bench.loaded.model, bench.loaded.tokenizer, texts, context=bench.loaded.reading.context,
+        label="this model",
+    )  # fmt: skip
     nats, tokens = [nats for nats, _ in measured], sum(count for _, count in measured)
     bits = [value / math.log(2) for value in nats]
     found = [

@@ -26,9 +26,11 @@ def run(bench: Bench) -> list[Score]:
         UserError: there is no text to measure with.
     """
     documents = bench.held_out()
+    loaded = bench.loaded
     measured = text_nats(
-        bench.loaded.model, bench.loaded.tokenizer, [document.text for document in documents]
-    )
+        loaded.model, loaded.tokenizer, [document.text for document in documents],
+        context=loaded.reading.context,
+    )  # fmt: skip
     groups: dict[str, list[tuple[float, int, int]]] = defaultdict(list)
     for document, (nats, tokens) in zip(documents, measured, strict=True):
         groups[domain(document, bench.by)].append((nats, tokens, len(document.text)))
@@ -54,7 +56,7 @@ def _scores(name: str, rows: list[tuple[float, int, int]], bench: Bench) -> list
     nats, tokens, characters = zip(*rows, strict=True)
     protocol = (
         f"whole documents by {bench.by}, their end included; windows of "
-        f"{bench.loaded.model.config.context} tokens, half of them overlapping"
+        f"{bench.loaded.reading.context} tokens, half of them overlapping"
     )
     bits = [value / math.log(2) for value in nats]
     return [

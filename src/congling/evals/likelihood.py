@@ -135,10 +135,15 @@ def text_rows(ids: Sequence[int], context: int) -> list[Row]:
 
 
 def text_nats(
-    model: Transformer, tokenizer: Tokenizer, texts: Sequence[str], *, label: str = "likelihood"
-) -> list[tuple[float, int]]:
-    """Nats of each text, its end included, and over how many tokens."""
-    windows = [text_rows(text_ids(tokenizer, text), model.config.context) for text in texts]
+    model: Transformer, tokenizer: Tokenizer, texts: Sequence[str], *, context: int | None = None,
+    label: str = "likelihood",
+) -> list[tuple[float, int]]:  # fmt: skip
+    """Nats of each text, its end included, and over how many tokens.
+
+    Windows are ``context`` long, which is best that of training
+    (:attr:`congling.infer.checkpoints.Loaded.reading`); by default as long as the model reads.
+    """
+    windows = [text_rows(text_ids(tokenizer, text), context or model.config.context) for text in texts]
     scored = iter(score_rows(model, [row for rows in windows for row in rows], label=label))
     found = []
     for rows in windows:

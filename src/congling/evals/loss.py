@@ -12,6 +12,7 @@ from congling.core.progress import track
 from congling.data.batches import Batch, evaluation_windows
 from congling.data.shards import TokenSplit
 from congling.evals.likelihood import target_nats
+from congling.infer.checkpoints import Loaded
 from congling.model.transformer import Transformer
 
 
@@ -116,6 +117,22 @@ def evaluate(
     share = scored / len(split.tokens)
     characters, sizes = (max(1, round(share * int(part.sum()))) for part in (split.characters, split.bytes))
     return LossReport(nats, scored, characters, sizes)
+
+
+def evaluate_loaded(
+    loaded: Loaded, split: TokenSplit, *, context: int | None = None, overlap: int | None = None,
+    limit_tokens: int | None = None,
+) -> LossReport:  # fmt: skip
+    """As :func:`evaluate`, in rows read as the model was trained to read them; ``context`` for other rows.
+
+    Raises:
+        UserError: see there.
+    """
+    reading = loaded.reading
+    return evaluate(
+        loaded.model, split, context=context or reading.context, overlap=overlap, limit_tokens=limit_tokens,
+        document_mask=reading.document_mask,
+    )  # fmt: skip
 
 
 def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> float:

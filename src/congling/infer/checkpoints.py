@@ -20,6 +20,7 @@ from torch import nn
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.infer.reading import Reading, reading_of
 from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
@@ -55,6 +56,11 @@ class Loaded:
     def tuned_for_chat(self) -> bool:
         """Whether the model has learned the chat template, as the stage that trained it recorded."""
         return bool(self.checkpoint.facts.get("chat", False))
+
+    @property
+    def reading(self) -> Reading:
+        """How the model was trained to read rows of text."""
+        return reading_of(self.checkpoint, self.model.config)
 
 
 def locate_checkpoint(path: Path | str) -> Path:

@@ -15,6 +15,7 @@ from congling.core.config import Config, build, load, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data.segmentation import expected_growth
 from congling.data.shards import Shards, beginnings, open_shards
+from congling.infer.reading import MASK, Reading
 from congling.model.config import ModelConfig, flops_per_token
 from congling.plan.recipe import Recipe
 from congling.tokenizer import store
@@ -71,6 +72,8 @@ class Task:
     """What is minimised, made for a device; by default the next token's loss."""
     context: int | None = None
     """Longest row that all models which take part can read; by default any."""
+    reading: Reading | None = None
+    """How the teacher, if there is one, was trained to read; by default that of the start."""
     batches: "Callable[[CorpusBatches, Transformer, Single], Batches] | None" = None
     """Batches that depend on the model's weights, made from those of the corpus."""
 
@@ -126,9 +129,13 @@ def _planned(
     """
     from congling.plan.planning import require_sound
 
+    reading = task.reading or (None if task.start is None else task.start.reading)
+    # What it learns from was trained on such rows; on others it would start worse than it is.
+    kept = {MASK: True} if reading is not None and reading.document_mask else {}
     asked = recipe.replace(
-        budget=recipe.budget if seconds is None else seconds, samples=prompts(recipe, inputs)
-    )
+        budget=recipe.budget if seconds is None else seconds, samples=prompts(recipe, inputs),
+        train=kept | dict(recipe.train),
+    )  # fmt: skip
     planned = plan(asked, inputs.shards, out, task)
     if show is not None:
         show(planned)
@@ -354,7 +361,8 @@ def _parts(
     return RunParts(
         config,
         parents=parents | dict(task.parents),
-        facts={"chat": True} if task.start is not None and task.start.chat else {},
+        facts=Reading(settings.context, settings.document_mask).facts()
+        | ({"chat": True} if task.start is not None and task.start.chat else {}),
         tokenizer=inputs.tokenizer_path,
         evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
         sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,

@@ -133,7 +133,7 @@ class Session:
 
     def _parts(self, work: Work, out: Path) -> RunParts:
         """What the run needs besides its trainer."""
-        facts = {"chat": work.chat or self.opened.chat} | dict(work.facts)
+        facts = {"chat": work.chat or self.opened.chat} | self.opened.reading.facts() | dict(work.facts)
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
         if work.save_model is not None:
             whole["save_model"] = work.save_model

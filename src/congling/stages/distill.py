@@ -154,6 +154,7 @@ def task_of(
         kind=DistillRunConfig,
         tables={"distill": settings},
         context=opened.model.context,
+        reading=opened.reading,
         objective=objective,
         batches=batches if settings.on_policy else None,
     )

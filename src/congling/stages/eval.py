@@ -44,6 +44,8 @@ class Evaluation:
     copying: "CopyReport | None"
     rules: "RuleReport | None"
     """Only for models of the small world."""
+    reading: str = ""
+    """How text was read, where that is worth a sentence."""
 
 
 def command(
@@ -61,7 +63,7 @@ def command(
         typer.Option(help="test, validation or train; by default test where there is one, else validation."),
     ] = None,
     context: Annotated[
-        int | None, typer.Option(help="Window in tokens; by default the model's context.")
+        int | None, typer.Option(help="Window in tokens; by default those of training.")
     ] = None,
     limit_tokens: Annotated[int | None, typer.Option(help="Score only so many tokens.")] = None,
     copying: Annotated[
@@ -219,7 +221,7 @@ def run(
         UserError: no model or no shards, or they do not belong together.
     """
     from congling.data.shards import open_shards
-    from congling.evals.loss import evaluate
+    from congling.evals.loss import evaluate_loaded
     from congling.infer.checkpoints import load_checkpoint
     from congling.plan import record
     from congling.plan.facts import reference_lines
@@ -232,7 +234,7 @@ def run(
     name = opened.scored if split is None else next((one for one in opened.splits if one == split), None)
     if name is None:
         raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
-    loss = evaluate(loaded.model, opened[name], context=context, limit_tokens=limit_tokens)
+    loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens)
     lines = reference_lines(opened.summary, name)
     texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
@@ -245,7 +247,7 @@ def run(
             record.add_result(folder, "copying", copied.to_json())
         if rules is not None:
             record.add_result(folder, "rules", rules.to_json())
-    return Evaluation(name, loss, lines, copied, rules)
+    return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
 
 
 def _copying(

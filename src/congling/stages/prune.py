@@ -10,7 +10,7 @@ Without ``--shards`` parts are scored by the size of their weights, and nobody s
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -114,11 +114,15 @@ def run(
     smaller, weights, kept = prune(config, loaded.model.state_dict(), scores, sizes)
     result = Transformer(smaller)
     result.load_state_dict(weights)
-    losses = None if text is None else (_loss(loaded.model, text), _loss(result.eval(), text))
+    losses = (
+        None if text is None else (_loss(loaded, text), _loss(replace(loaded, model=result.eval()), text))
+    )
     before, after = ({**sizes_of(one), "parameters": parameters(one)} for one in (config, smaller))
-    facts = {
-        key: loaded.checkpoint.facts[key] for key in ("chat", "name") if key in loaded.checkpoint.facts
-    } | {"pruned": {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}}
+    facts = (
+        {key: loaded.checkpoint.facts[key] for key in ("chat", "name") if key in loaded.checkpoint.facts}
+        | loaded.reading.facts()
+        | {"pruned": {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}}
+    )
     parents = {"base": loaded.checkpoint} | ({} if text is None else {"shards": text.artifact})
     with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
         save_model(result, folder)
@@ -150,18 +154,27 @@ def _scores(loaded: "Loaded", text: "Shards | None", score: Score) -> "Scores":
     model = loaded.model.eval()
     if text is None or score == "magnitude":
         return magnitude(model)
-    batches = CorpusBatches(text["train"], context=model.config.context, rows=CALIBRATION_BATCH)
+    reading = loaded.reading
+    batches = CorpusBatches(text["train"], context=reading.context, rows=CALIBRATION_BATCH,
+                            document_mask=reading.document_mask)  # fmt: skip
     steps = max(1, min(CALIBRATION_ROWS, batches.windows) // CALIBRATION_BATCH)
-    rows = (torch.from_numpy(batch.tokens) for step in range(steps) for batch in batches(step))
+
+    def placed(array: Any) -> "Tensor | None":
+        return None if array is None else torch.from_numpy(array)
+
+    rows = (
+        (torch.from_numpy(batch.tokens), placed(batch.positions), placed(batch.documents))
+        for step in range(steps) for batch in batches(step)
+    )  # fmt: skip
     return activation(model, rows)
 
 
-def _loss(model: Any, text: "Shards") -> float:
+def _loss(loaded: "Loaded", text: "Shards") -> float:
     """Held-out nats a token; of shards without a held-out part, of the text itself."""
-    from congling.evals.loss import evaluate
+    from congling.evals.loss import evaluate_loaded
 
     split = text["validation"] if len(text["validation"].tokens) else text["train"]
-    return evaluate(model, split, overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token
+    return evaluate_loaded(loaded, split, overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token
 
 
 def _report(scores: "Scores", kept: "Kept") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from congling.core.artifact import Artifact, file_hash
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
+from congling.infer.reading import Reading, reading_of
 from congling.interop.adapter_directory import Base
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
@@ -34,6 +35,11 @@ class OpenedBase:
     """The model, given the longest row it will be trained on."""
     template: str | None = None
     """Chat template that was put in place of the base's own."""
+
+    @property
+    def reading(self) -> Reading:
+        """How it was trained to read rows of text."""
+        return reading_of(self.artifact, self.model)
 
     @property
     def identity(self) -> Base:

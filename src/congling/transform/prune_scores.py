@@ -21,6 +21,9 @@ from congling.model.config import MoEConfig
 from congling.model.moe import Experts, MixtureOfExperts, Routing
 from congling.model.transformer import Block, Transformer
 
+Row = tuple[Tensor, Tensor | None, Tensor | None]
+"""Ids, positions and documents (B, T) of some rows, as the model takes them."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -64,20 +67,21 @@ def magnitude(model: Transformer) -> Scores:
 
 
 @torch.no_grad()
-def activation(model: Transformer, rows: Iterable[Tensor]) -> Scores:
+def activation(model: Transformer, rows: Iterable[Tensor | Row]) -> Scores:
     """Scores from what happens when the model reads some text.
 
     Args:
         model: in evaluation mode.
-        rows: ids (B, T), batch by batch.
+        rows: ids (B, T), batch by batch; or with their positions and documents.
     """
     blocks: list[Any] = list(model.blocks)
     sums, read = _Sums(), 0
     with contextlib.ExitStack() as watched:
         for hook in _watch(model, sums):
             watched.callback(hook.remove)
-        for tokens in rows:
-            model(tokens)
+        for row in rows:
+            tokens, positions, documents = (row, None, None) if isinstance(row, Tensor) else row
+            model(tokens, positions=positions, documents=documents)
             read += tokens.numel()
     norms = [total for name, total in sums.items() if name.startswith("norm")]
     stream = torch.stack([(total / read).sqrt() for total in norms]).sum(0)

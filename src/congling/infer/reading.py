@@ -1,0 +1,62 @@
+"""How a model was trained to read text, which whoever scores it on text must do alike.
+
+A model trained with ``document_mask`` has never seen one document behind another: scored without the mask it
+looks worse than it is. What training did is a fact of the checkpoint; older checkpoints lack it, and there
+the ``config.toml`` of the run they lie in is asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from congling.core.artifact import Artifact
+from congling.core.config import read_toml
+from congling.core.errors import UserError
+from congling.model.config import ModelConfig
+
+MASK, CONTEXT = "document_mask", "train_context"
+"""Names of the facts."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows of text are read."""
+
+    context: int
+    """Tokens of a row in training."""
+    document_mask: bool
+    """Whether attention stays inside documents that share a row."""
+    recorded: bool = True
+    """Whether checkpoint or run says so; else the model's context, and no mask."""
+
+    def facts(self) -> dict[str, Any]:
+        """As a checkpoint keeps them; none where nothing is known."""
+        return {MASK: self.document_mask, CONTEXT: self.context} if self.recorded else {}
+
+    def told(self) -> str:
+        """In a sentence, where it is worth one."""
+        if not self.recorded:
+            return "how rows were read in training (document_mask) is not recorded: scored without a mask"
+        return "attention stays inside documents, as in training" if self.document_mask else ""
+
+
+def reading_of(checkpoint: Artifact, model: ModelConfig) -> Reading:
+    """How the model of a checkpoint was trained to read."""
+    known = checkpoint.facts if MASK in checkpoint.facts else _of_run(checkpoint)
+    mask, context = known.get(MASK), known.get(CONTEXT, model.context)
+    if not isinstance(mask, bool) or not isinstance(context, int) or isinstance(context, bool):
+        return Reading(model.context, document_mask=False, recorded=False)
+    return Reading(max(1, min(context, model.context)), mask)
+
+
+def _of_run(checkpoint: Artifact) -> Mapping[str, Any]:
+    """The facts as the configuration of a pretraining run has them, if the checkpoint lies in one."""
+    file = checkpoint.path.parent.parent / "config.toml"
+    try:
+        config = read_toml(file) if file.is_file() else {}
+    except UserError:
+        return {}
+    train = config.get("train")
+    if "model" not in config or not isinstance(train, Mapping):
+        return {}  # a tuning run reads rows; how its base was trained it does not say
+    return {MASK: train.get("document_mask", False), CONTEXT: train.get("context")}
