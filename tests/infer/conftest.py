@@ -59,6 +59,21 @@ def loaded(run: Path) -> Loaded:
 
 
 @pytest.fixture(scope="session")
+def padded(loaded: Loaded) -> Loaded:
+    """A model whose rows were padded, as they are nearly everywhere; those behind the tokens always win."""
+    size = loaded.tokenizer.vocab_size
+    config = loaded.model.config.replace(vocab_size=size + 40, tied=False)
+    model = Transformer(config)
+    model.initialise(3)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8)
+        model.output_weight()[size:] = 30 * torch.randn(40, config.width)  # type: ignore[index]
+    return Loaded(model.eval(), loaded.tokenizer, loaded.checkpoint)
+
+
+@pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory, loaded: Loaded) -> Path:
     """The best checkpoint as a GGUF file in F32."""
     path = tmp_path_factory.mktemp("infer") / "model.gguf"

@@ -8,6 +8,7 @@ from congling.core.errors import UserError
 from congling.infer.chat import Conversation
 from congling.infer.checkpoints import Loaded
 from congling.infer.sampler import SamplingConfig
+from congling.model.transformer import Transformer
 from congling.tokenizer.base import CHATML, IM_END, IM_START, Tokenizer
 from congling.tokenizer.chat import chat_ids
 
@@ -76,3 +77,65 @@ def test_an_answer_broken_off_stays_in_the_history(loaded: Loaded):
     piece = next(answer)
     answer.close()
     assert conversation.messages[-1] == {"role": "assistant", "content": piece}
+
+
+def long_talk(loaded: Loaded, tuned: bool, new: int) -> Conversation:
+    checkpoint = replace(loaded.checkpoint, facts={"chat": tuned})
+    model = Transformer(loaded.model.config.replace(context=160))
+    model.load_state_dict(loaded.model.state_dict())
+    return Conversation(
+        replace(loaded, checkpoint=checkpoint, model=model.eval()), sampling=SamplingConfig(temperature=0),
+        max_new_tokens=new, system="从零开始",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_the_oldest_exchanges_go_when_a_conversation_outgrows_the_context(loaded: Loaded, tuned: bool):
+    answers = {}
+    for new in (2, 200):
+        conversation = long_talk(loaded, tuned, new)
+        conversation.messages += [
+            {"role": role, "content": f"{i}学而时习之，不亦说乎"} for i in range(20)
+            for role in ("user", "assistant")
+        ]  # fmt: skip
+        seen = []
+        conversation._fitting = lambda *given, own=conversation._fitting, seen=seen: (  # type: ignore[method-assign]
+            seen.append(own(*given)) or seen[-1]
+        )
+        answers[new] = next(conversation.answer("零"), "")
+        count, ids = seen[0]
+        assert 0 < count <= 20 and len(ids) < 160
+        text = loaded.tokenizer.decode(ids)
+        assert (
+            "从零开始" in text
+            and f"{count}学而" in text
+            and f"{count - 1}学而" not in text.replace("1" + str(count - 1), "")
+        )
+        assert f"oldest {count} exchange" in conversation.notices[0]
+        assert len(conversation.messages) == 43, "the history itself is kept"
+        more = len(conversation._ids([*conversation._system, *conversation.messages[2 * count - 1 : 42]]))
+        assert more >= 160, "one exchange more would not have fitted"
+    assert answers[200].startswith(answers[2]) or answers[2].startswith(answers[200])
+
+
+def test_a_conversation_that_fits_is_read_whole_whatever_the_limit(loaded: Loaded):
+    first = {}
+    for new in (1, 150):
+        conversation = long_talk(loaded, True, new)
+        first[new] = next(conversation.answer("学而时习之" * 10), "")
+        assert not [one for one in conversation.notices if "prompt" in one or "exchange" in one]
+    assert first[150].startswith(first[1])
+
+
+def test_an_answer_that_fills_the_context_leaves_out_exchanges_not_half_a_template(loaded: Loaded):
+    conversation = long_talk(loaded, True, 120)
+    conversation.messages += [
+        {"role": role, "content": "学而时习之，不亦说乎"} for _ in range(3) for role in ("user", "assistant")
+    ]  # fmt: skip
+    barred = [*loaded.tokenizer.special.values()]
+    loaded.tokenizer.undrawable = lambda rows: barred  # type: ignore[method-assign]  # so that it goes on
+    try:
+        "".join(conversation.answer("零"))
+    finally:
+        del loaded.tokenizer.undrawable
+    assert any("oldest" in one for one in conversation.notices), conversation.notices

@@ -78,3 +78,16 @@ def test_sampling_follows_the_distribution_and_top_k_cuts_it(loaded: Loaded):
     torch.testing.assert_close(cut, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.015, rtol=0)
     edges = completions._sampled(probabilities[:2], torch.tensor([0.0, 1 - 2.0**-53]).double(), None)
     assert edges.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_ids_without_a_token_are_never_drawn(padded: Loaded, temperature: float):
+    model, size = padded.model, padded.tokenizer.vocab_size
+    barred = padded.tokenizer.undrawable(model.config.vocab_size)
+    found = complete(model, PROMPTS, group=3, new_tokens=8, stops=NONE, temperature=temperature, seeds=SEEDS,
+                     undrawable=barred)  # fmt: skip
+    assert max(max(one.ids) for same in found for one in same) < size
+    for prompt, same in zip(PROMPTS, found, strict=True):  # probabilities stay those of all ids
+        assert same[0].log_probs == pytest.approx(
+            plain(model, prompt, same[0].ids, temperature or 1.0), rel=1e-3
+        )

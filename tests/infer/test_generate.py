@@ -36,12 +36,74 @@ def test_a_stream_equals_the_whole(loaded: Loaded):
         assert "".join(pieces) == whole and whole
 
 
+def sliding(model: Transformer, ids: list[int], count: int) -> list[int]:
+    """The same where the context may be exceeded: all but one token of it are read, then the last half."""
+    context, found = model.config.context, []
+    window = ids[-(context - 1) :]
+    for _ in range(count):
+        if len(window) > context:
+            window = window[-context // 2 :]
+        found += slow(model, window, 1)
+        window = [*window, found[-1]]
+    return found
+
+
+PROMPTS = [[5 + (i * step + step) % 20 for i in range(length)] for step in (1, 3, 7)
+           for length in (1, 4, 15, 16, 17, 23, 30, 31, 32, 50)]  # fmt: skip
+"""Up to and beyond a context of 32."""
+
+
 def test_texts_longer_than_the_context_slide(loaded: Loaded):
-    prompt = [5 + i % 20 for i in range(50)]
-    rows = list(tokens(loaded.model, [prompt, prompt[:3]], max_new_tokens=70, sampling=GREEDY))
-    assert len(rows) == 70
-    # The first reading keeps half a context of the long prompt; its first 16 new tokens depend on that alone.
-    assert [first for first, _ in rows[:16]] == slow(loaded.model, prompt[-16:], 16)
+    prompt, said = [5 + i % 20 for i in range(50)], []
+    rows = list(
+        tokens(
+            loaded.model, [prompt, prompt[:3]], max_new_tokens=70, sampling=GREEDY, on_overflow=said.append
+        )
+    )
+    assert [first for first, _ in rows] == sliding(loaded.model, prompt, 70)
+    assert [second for _, second in rows] == sliding(loaded.model, prompt[:3], 70)
+    assert [(one.row, one.kind) for one in said] == [(0, "prompt"), (0, "text"), (1, "text")]
+    assert said[0].dropped == 50 - 31 and "its first 19 are not read" in said[0].told()
+
+
+def test_an_answer_depends_neither_on_how_long_it_may_be_nor_on_its_neighbours(loaded: Loaded):
+    model = loaded.model
+    long = list(zip(*tokens(model, PROMPTS, max_new_tokens=60, sampling=GREEDY), strict=True))
+    short = list(zip(*tokens(model, PROMPTS, max_new_tokens=8, sampling=GREEDY), strict=True))
+    assert [row[:8] for row in long] == short
+    for prompt, together in zip(PROMPTS, long, strict=True):
+        (alone,) = zip(*tokens(model, [prompt], max_new_tokens=60, sampling=GREEDY), strict=True)
+        assert alone == together
+
+
+def test_whole_texts_are_equal_whatever_the_limit(loaded: Loaded):
+    """As a person asks: 20 beginnings of text, each short of the context."""
+    texts = ["从零开始学写字。学而时习之，不亦说乎？"[i : i + 17] for i in range(3)]
+    texts += ["学而时习之，" * (1 + i % 4) + "从零"[: i % 3] for i in range(17)]
+    for text in texts:
+        eight, many = (
+            generate(loaded.model, loaded.tokenizer, [text], max_new_tokens=new, sampling=GREEDY)[0]
+            for new in (8, 200)
+        )
+        assert many.startswith(eight)
+
+
+def test_ids_without_a_token_are_never_drawn(padded: Loaded):
+    model, tokenizer = padded.model, padded.tokenizer
+    barred = tokenizer.undrawable(model.config.vocab_size)
+    assert barred == list(range(tokenizer.vocab_size, model.config.vocab_size))
+    hidden = model(torch.tensor([[5, 6, 7]]))[0]
+    assert model.logits(hidden).argmax(-1).tolist() != [] and int(model.logits(hidden).argmax()) >= 0
+    for sampling in (GREEDY, SamplingConfig(temperature=2.0), SamplingConfig(top_k=3, repetition_penalty=1.3),
+                     SamplingConfig(top_p=0.5), SamplingConfig(min_p=0.2)):  # fmt: skip
+        prompts = [[5, 6, 7], [8], [9, 10]]
+        drawn = list(tokens(model, prompts, max_new_tokens=20, sampling=sampling, undrawable=barred))
+        assert max(max(row) for row in drawn) < tokenizer.vocab_size
+        texts = generate(model, tokenizer, ["从", "零", ""], max_new_tokens=20, sampling=sampling)
+        assert len(texts) == 3
+    with pytest.raises(IndexError):  # as it was: such ids win wherever nobody bars them
+        for (index,) in tokens(model, [[5, 6]], max_new_tokens=20, sampling=GREEDY):
+            tokenizer.token_bytes(index)
 
 
 def test_special_tokens_end_a_text(loaded: Loaded):

@@ -52,7 +52,12 @@ def answers(
 
     def look(model: Transformer) -> list[dict[str, str]]:
         sampling = SamplingConfig(seed=settings.seed, temperature=0.7)
-        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling)
-        return [{"prompt": prompt, "text": text} for prompt, text in zip(said, texts, strict=True)]
+        notes: list[list[str]] = [[] for _ in prompts]
+        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling,
+                         on_overflow=lambda found: notes[found.row].append(found.told()))  # fmt: skip
+        return [
+            {"prompt": prompt, "text": text} | ({"note": "; ".join(note)} if note else {})
+            for prompt, text, note in zip(said, texts, notes, strict=True)
+        ]
 
     return look

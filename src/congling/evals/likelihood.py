@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from congling.core.progress import track
+from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 
@@ -56,9 +57,12 @@ def target_nats(model: Transformer, hidden: Tensor, targets: Tensor) -> Iterator
 
 @torch.inference_mode()
 def score_rows(
-    model: Transformer, rows: Sequence[Row], *, label: str = "likelihood", batch_tokens: int = BATCH_TOKENS
-) -> list[Scored]:
+    model: Transformer, rows: Sequence[Row], *, label: str = "likelihood", batch_tokens: int = BATCH_TOKENS,
+    undrawable: Sequence[int] = (),
+) -> list[Scored]:  # fmt: skip
     """Score rows, in their order; the model's training flag is restored afterwards.
+
+    Ids of ``undrawable`` stand for no token and are never the likeliest.
 
     Raises:
         ValueError: a row is longer than the context, or nothing stands before what is scored.
@@ -74,7 +78,7 @@ def score_rows(
     model.eval()
     try:
         for batch in track(list(_batches(rows, batch_tokens)), label):
-            for index, scored in zip(batch, _score(model, [rows[i] for i in batch]), strict=True):
+            for index, scored in zip(batch, _score(model, [rows[i] for i in batch], undrawable), strict=True):
                 found[index] = scored
     finally:
         model.train(was_training)
@@ -93,7 +97,7 @@ def _batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _score(model: Transformer, rows: Sequence[Row]) -> list[Scored]:
+def _score(model: Transformer, rows: Sequence[Row], undrawable: Sequence[int]) -> list[Scored]:
     device, width = next(model.parameters()).device, max(len(row.ids) for row in rows)
     ids = np.zeros((len(rows), width), np.int64)
     asked = np.zeros((len(rows), width - 1), bool)
@@ -103,7 +107,11 @@ def _score(model: Transformer, rows: Sequence[Row]) -> list[Scored]:
     placed = torch.from_numpy(ids).to(device)
     mask = torch.from_numpy(asked).to(device)
     hidden, targets = model(placed[:, :-1])[mask], placed[:, 1:][mask]  # (N, W), (N,)
-    parts = [(losses, logits.argmax(-1)) for losses, logits in target_nats(model, hidden, targets)]
+    barred = torch.tensor(undrawable, dtype=torch.long, device=device)
+    parts = [
+        (losses, drawable(logits, barred).argmax(-1))
+        for losses, logits in target_nats(model, hidden, targets)
+    ]
     nats = torch.cat([losses for losses, _ in parts]).cpu().numpy()
     top = (torch.cat([likeliest for _, likeliest in parts]) == targets).cpu().numpy()
     ends = np.cumsum(asked.sum(axis=1))[:-1]

@@ -44,10 +44,9 @@ def _measured(name: str, texts: Sequence[str], bench: Bench, *, reference: bool 
         rows.append(Row(ids, len(prefix) + given))
     if not rows:
         return []
-    runs = [
-        _run([bool(hit) for hit in scored.top])
-        for scored in score_rows(bench.loaded.model, rows, label=f"{name} documents")
-    ]
+    barred = tokenizer.undrawable(bench.loaded.model.config.vocab_size)
+    scored = score_rows(bench.loaded.model, rows, label=f"{name} documents", undrawable=barred)
+    runs = [_run([bool(hit) for hit in one.top]) for one in scored]
     lengths = [len(row.ids) - row.start for row in rows]
     protocol = f"the first {given} tokens of {name} documents given, greedy"
     return [

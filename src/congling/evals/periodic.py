@@ -31,12 +31,20 @@ def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transfo
 def continuations(
     tokenizer: Tokenizer, settings: TrainConfig
 ) -> Callable[[Transformer], list[dict[str, str]]]:
-    """Model to rows of ``prompt`` and ``text``; the seed is fixed, so samples differ by the weights alone."""
+    """Model to rows of ``prompt`` and ``text``, and a ``note`` where the context was too short.
+
+    The seed is fixed, so samples differ by the weights alone.
+    """
     prompts = settings.sample_prompts
 
     def look(model: Transformer) -> list[dict[str, str]]:
         sampling = SamplingConfig(seed=settings.seed)
-        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling)
-        return [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)]
+        notes: list[list[str]] = [[] for _ in prompts]
+        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling,
+                         on_overflow=lambda found: notes[found.row].append(found.told()))  # fmt: skip
+        return [
+            {"prompt": prompt, "text": text} | ({"note": "; ".join(note)} if note else {})
+            for prompt, text, note in zip(prompts, texts, notes, strict=True)
+        ]
 
     return look

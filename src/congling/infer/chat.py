@@ -3,8 +3,9 @@
 They follow the tokenizer's chat template, or for a model that only continues, plain text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from congling.core.units import plural
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
 from congling.infer.sampler import SamplingConfig
@@ -15,7 +16,8 @@ class Conversation:
     """A dialogue with a model: keeps the history and streams answers.
 
     A model tuned for chat sees the messages through its template; any other continues the plain text of
-    everything said so far, one line a turn.
+    everything said so far, one line a turn. Where that is longer than the context, the oldest exchanges are
+    left out (the system message stays), and ``notices`` says so.
     """
 
     def __init__(
@@ -29,6 +31,8 @@ class Conversation:
         self.loaded, self.sampling, self.max_new_tokens = loaded, sampling, max_new_tokens
         self._system = [{"role": "system", "content": system}] if system else []
         self.messages: list[Message] = list(self._system)
+        self.notices: list[str] = []
+        """What the model could not read for the last answer, in sentences."""
 
     def reset(self) -> None:
         """Forget what was said, except the system message."""
@@ -42,6 +46,7 @@ class Conversation:
         """
         self.messages.append({"role": "user", "content": text})
         pieces: list[str] = []
+        self.notices.clear()
         # Another seed each turn, or a model asked twice would answer in the same words.
         sampling = self.sampling.replace(seed=self.sampling.seed + len(self.messages))
         try:
@@ -52,16 +57,51 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": "".join(pieces)})
 
     def _stream(self, sampling: SamplingConfig) -> Iterator[str]:
-        model, tokenizer = self.loaded.model, self.loaded.tokenizer
-        if self.loaded.tuned_for_chat:
-            prompt, stop = chat_ids(tokenizer, self.messages), ()
-        else:
-            prompt, stop = [*tokenizer.prefix_ids, *tokenizer.encode(self._plain())], ("\n\n",)
-        return stream(
-            model, tokenizer, prompt, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=stop
-        )
+        stop = () if self.loaded.tuned_for_chat else ("\n\n",)
+        left_out, prompt = self._fitting(self.loaded.model.config.context - 1)
 
-    def _plain(self) -> str:
-        """Everything said so far as one text: an answer goes on in the line of what it answers."""
-        ends = {"user": "", "assistant": "\n", "system": "\n"}
-        return "".join(message["content"] + ends[message["role"]] for message in self.messages)
+        def refit(written: list[int]) -> list[int] | None:
+            """Leave out more of the oldest when the answer fills the context, so that a quarter is free."""
+            context = self.loaded.model.config.context
+            more, ids = self._fitting(context * 3 // 4 - len(written), left_out)
+            if more == left_out or len(ids) + len(written) >= context:
+                return None
+            self._say_left_out(more)
+            return [*ids, *written]
+
+        self._say_left_out(left_out)
+        return stream(
+            self.loaded.model, self.loaded.tokenizer, prompt, max_new_tokens=self.max_new_tokens,
+            sampling=sampling, stop=stop, on_overflow=lambda found: self.notices.append(found.told()),
+            refit=refit,
+        )  # fmt: skip
+
+    def _fitting(self, room: int, least: int = 0) -> tuple[int, list[int]]:
+        """Ids of the conversation without its oldest exchanges, of which ``least`` or more are left out until
+        the rest takes no more than ``room`` tokens, or one question is left; and how many are."""
+        after = len(self._system)
+        starts = [i for i in range(after, len(self.messages)) if self.messages[i]["role"] == "user"]
+        count, last = least, len(starts) - 1
+        while True:
+            ids = self._ids([*self._system, *self.messages[starts[count] :]])
+            if len(ids) <= room or count >= last:
+                return count, ids
+            count += 1
+
+    def _say_left_out(self, count: int) -> None:
+        if count:
+            what = f"the model's context of {self.loaded.model.config.context} tokens is full"
+            exchanges = f"{count} {plural(count, 'exchange')}"
+            self.notices.append(f"{what}: the oldest {exchanges} of this conversation are not read")
+
+    def _ids(self, messages: Sequence[Message]) -> list[int]:
+        tokenizer = self.loaded.tokenizer
+        if self.loaded.tuned_for_chat:
+            return chat_ids(tokenizer, messages)
+        return [*tokenizer.prefix_ids, *tokenizer.encode(_plain(messages))] or [tokenizer.bos_id]
+
+
+def _plain(messages: Sequence[Message]) -> str:
+    """Everything said so far as one text: an answer goes on in the line of what it answers."""
+    ends = {"user": "", "assistant": "\n", "system": "\n"}
+    return "".join(message["content"] + ends[message["role"]] for message in messages)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from congling.infer.generate import read_rows
+from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 
 LEFT = 0.75
@@ -40,6 +41,7 @@ class Completion:
 def complete(
     model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int,
     stops: frozenset[int], temperature: float = 1.0, top_k: int | None = None, seeds: Sequence[int] = (),
+    undrawable: Sequence[int] = (),
 ) -> list[list[Completion]]:  # fmt: skip
     """Answer every prompt ``group`` times; a temperature of 0 takes the likeliest token.
 
@@ -52,6 +54,9 @@ def complete(
         temperature: what logits are divided by.
         top_k: sample among the likeliest k alone.
         seeds: one for each prompt, where tokens are sampled; equal seeds give equal answers.
+        undrawable: ids that stand for no token. As with ``top_k``, probabilities are those of all ids all the
+            same: so they are compared later with those of a model that has moved, and what went to such ids
+            is unlearnt.
 
     Returns:
         For every prompt its G answers.
@@ -59,13 +64,15 @@ def complete(
     answers = [[Completion() for _ in range(group)] for _ in prompts]
     rows = [answer for same in answers for answer in same]
     drawn = _drawn(seeds, group, new_tokens) if temperature else None
+    barred = torch.tensor(undrawable, dtype=torch.long, device=next(model.parameters()).device)
     cache, read = read_rows(model, prompts, max(map(len, prompts)) + new_tokens)
     every = torch.arange(len(prompts), device=read.device).repeat_interleave(group)
     cache.take(every)
     hidden = read[every, -1]
     for step in range(new_tokens):
         log_probs = torch.log_softmax(model.logits(hidden).float() / (temperature or 1.0), -1)
-        chosen = log_probs.argmax(-1) if drawn is None else _sampled(log_probs, drawn[step], top_k)
+        open_ = drawable(log_probs, barred)
+        chosen = open_.argmax(-1) if drawn is None else _sampled(open_, drawn[step], top_k)
         paid = log_probs.gather(1, chosen[:, None]).squeeze(1)
         _append(rows, chosen.tolist(), paid.tolist(), stops)
         writing = [i for i, row in enumerate(rows) if not row.ended]
@@ -94,9 +101,11 @@ def _sampled(log_probs: Tensor, drawn: Tensor, top_k: int | None) -> Tensor:
     if top_k is not None and top_k < log_probs.shape[1]:
         least = log_probs.topk(top_k, dim=-1).values[:, -1:]
         log_probs = log_probs.masked_fill(log_probs < least, -torch.inf)
-    reached = log_probs.double().exp().cumsum(-1)
-    places = drawn.to(reached.device)[:, None] * reached[:, -1:]
-    return torch.searchsorted(reached, places, right=True).squeeze(1).clamp_(max=log_probs.shape[1] - 1)
+    # By the likeliest that is left: all that was cut off may have had nearly the whole probability.
+    reached = (log_probs - log_probs.amax(-1, keepdim=True)).double().exp().cumsum(-1)
+    whole = reached[:, -1:]
+    places = (drawn.to(reached.device)[:, None] * whole).minimum(torch.nextafter(whole, whole.new_zeros(())))
+    return torch.searchsorted(reached, places, right=True).squeeze(1)
 
 
 def _append(

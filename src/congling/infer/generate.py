@@ -1,19 +1,23 @@
 """Continuing texts: many at once with a cache of keys and values, or one as a stream of characters.
 
-A text longer than the model's context slides: when the cache is full, the last half of the context is read
-anew and generation goes on, so that a reading of ``context / 2`` tokens is paid once in ``context / 2`` new
-ones.
+A prompt is read whole where it fits (one token of the context stays for the answer). A text that outgrows the
+context slides: when the cache is full, the last half of the context is read anew and generation goes on, so
+that a reading of ``context / 2`` tokens is paid once in ``context / 2`` new ones. What a text goes on from
+depends on itself alone, never on how much may be written or on what shares the batch; whoever wants to know
+that a beginning is read no more, passes ``on_overflow``.
 """
 
 # B batch, T time, V vocabulary
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
-from congling.infer.sampler import SamplingConfig, sample
+from congling.infer.sampler import SamplingConfig, drawable, sample
 from congling.infer.text import TextStream
 from congling.model.cache import KVCache
 from congling.model.transformer import Transformer
@@ -23,14 +27,43 @@ Prompt = str | Sequence[int]
 """Text, which the model reads as the beginning of a document, or ids taken as they are."""
 
 
+@dataclass(frozen=True)
+class Overflow:
+    """A text that is longer than the model's context, so that its beginning is not read, or no more."""
+
+    row: int
+    """Which of the prompts."""
+    kind: Literal["prompt", "text"]
+    """Whether the prompt itself is too long, or what has been written with it."""
+    dropped: int
+    """Tokens at the beginning that are not read."""
+    context: int
+
+    def told(self) -> str:
+        """In a sentence."""
+        if self.kind == "prompt":
+            what = f"the prompt is longer than the model's context of {self.context} tokens"
+            return f"{what}: its first {self.dropped} are not read"
+        what = f"the text has outgrown the model's context of {self.context} tokens"
+        return f"{what}: its beginning is no longer read"
+
+
+OnOverflow = Callable[[Overflow], None]
+"""Told of a prompt that is too long, and once of each text that begins to slide."""
+Refit = Callable[[list[int]], list[int] | None]
+"""What has been written so far to what is read in place of prompt and text when the context is full (itself
+included, shorter than the context); None for the last half, as without it."""
+
+
 def generate(
     model: Transformer, tokenizer: Tokenizer, prompts: Sequence[Prompt], *, max_new_tokens: int = 200,
-    sampling: SamplingConfig | None = None, stop: Sequence[str] = (),
+    sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
 ) -> list[str]:  # fmt: skip
     """Continue every prompt; returns the new text of each, without the prompt and without what ended it.
 
     A text ends at a special token, before a string of ``stop``, or after ``max_new_tokens``. Prompts may
-    differ in length: they share one cache, padded on the left.
+    differ in length: they share one cache, padded on the left. ``on_overflow`` is told where a beginning is
+    not read.
 
     Raises:
         UserError: the model and the tokenizer do not fit.
@@ -41,7 +74,11 @@ def generate(
     pieces: list[list[str]] = [[] for _ in prompts]
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
     _check_fit(model, tokenizer)
-    for chosen in tokens(model, ids, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig()):
+    written = tokens(
+        model, ids, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig(),
+        undrawable=tokenizer.undrawable(model.config.vocab_size), on_overflow=on_overflow,
+    )  # fmt: skip
+    for chosen in written:
         for text, piece, index in zip(texts, pieces, chosen, strict=True):
             piece.append(_advance(text, tokenizer, index))
         if all(text.done for text in texts):
@@ -51,7 +88,8 @@ def generate(
 
 def stream(
     model: Transformer, tokenizer: Tokenizer, prompt: Prompt, *, max_new_tokens: int = 200,
-    sampling: SamplingConfig | None = None, stop: Sequence[str] = (),
+    sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
+    refit: Refit | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Like ``generate`` for one prompt, yielding text as soon as it is settled: never part of a character.
 
@@ -61,8 +99,11 @@ def stream(
     _check_fit(model, tokenizer)
     text = TextStream(stop)
     prompts = [_ids(tokenizer, prompt)]
-    sampling = sampling or SamplingConfig()
-    for (index,) in tokens(model, prompts, max_new_tokens=max_new_tokens, sampling=sampling):
+    written = tokens(
+        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig(),
+        undrawable=tokenizer.undrawable(model.config.vocab_size), on_overflow=on_overflow, refit=refit,
+    )  # fmt: skip
+    for (index,) in written:
         if piece := _advance(text, tokenizer, index):
             yield piece
         if text.done:
@@ -72,47 +113,88 @@ def stream(
 
 
 def tokens(
-    model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, sampling: SamplingConfig
-) -> Iterator[list[int]]:
+    model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, sampling: SamplingConfig,
+    undrawable: Sequence[int] = (), on_overflow: OnOverflow | None = None, refit: Refit | None = None,
+) -> Iterator[list[int]]:  # fmt: skip
     """Yield the next id of every row, step by step; nothing stops it but ``max_new_tokens`` or the caller.
 
-    All rows draw from one generator: equal seeds give equal texts for equal lists of prompts.
+    All rows draw from one generator: equal seeds give equal texts for equal lists of prompts. ``undrawable``
+    are ids that stand for no token (:meth:`congling.tokenizer.base.Tokenizer.undrawable`).
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(sampling.seed)
-    texts = [list(prompt) for prompt in prompts]
-    seen = _seen(model, texts) if sampling.repetition_penalty != 1 else None
-    cache, hidden = _read(model, texts, max_new_tokens)
+    window = _Window(model.config.context, prompts, on_overflow, refit)
+    seen = _seen(model, window.texts) if sampling.repetition_penalty != 1 else None
+    barred = torch.tensor(undrawable, dtype=torch.long, device=device)
+    cache, hidden = window.read(model, max_new_tokens)
     for step in range(max_new_tokens):
-        chosen = _choose(model, hidden, sampling, generator, seen)
-        for text, index in zip(texts, chosen.tolist(), strict=True):
-            text.append(index)
+        chosen = _choose(model, hidden, sampling, generator, seen, barred)
+        window.append(chosen.tolist())
         yield chosen.tolist()
         if step + 1 == max_new_tokens:
             return
         if cache.length < cache.capacity:
             hidden = _evaluate(model, chosen[:, None], cache)
         else:
-            cache, hidden = _read(model, texts, max_new_tokens - step - 1)
+            window.slide()
+            cache, hidden = window.read(model, max_new_tokens - step - 1)
+
+
+class _Window:
+    """The part of each text that is read: from ``begins`` on, at most a context."""
+
+    def __init__(
+        self, context: int, prompts: Sequence[Sequence[int]], on_overflow: OnOverflow | None,
+        refit: Refit | None,
+    ) -> None:  # fmt: skip
+        self.context, self.on_overflow, self.refit = context, on_overflow, refit
+        self.texts = [list(prompt) for prompt in prompts]
+        self.written: list[list[int]] = [[] for _ in prompts]
+        self.begins = [max(0, len(text) - max(1, context - 1)) for text in self.texts]
+        self.said: set[int] = set()
+        for row, begin in enumerate(self.begins):
+            if begin:
+                self._say(Overflow(row, "prompt", begin, context))
+
+    def append(self, chosen: Sequence[int]) -> None:
+        """Add an id to every row."""
+        for text, written, index in zip(self.texts, self.written, chosen, strict=True):
+            text.append(index)
+            written.append(index)
+
+    def slide(self) -> None:
+        """Move on in every row that is full; the others are read from where they were."""
+        for row, text in enumerate(self.texts):
+            if len(text) - self.begins[row] <= self.context:
+                continue
+            fitted = None if self.refit is None else self.refit(self.written[row])
+            if fitted is not None:
+                self.texts[row], self.begins[row] = list(fitted), 0
+                continue
+            self.begins[row] = len(text) - max(1, self.context - max(1, self.context // 2))
+            if row not in self.said:
+                self.said.add(row)
+                self._say(Overflow(row, "text", self.begins[row], self.context))
+
+    def read(self, model: Transformer, new: int) -> tuple[KVCache, Tensor]:
+        """Read all windows into a cache with room for ``new`` more tokens, as far as the context goes."""
+        rows = [text[begin:] for text, begin in zip(self.texts, self.begins, strict=True)]
+        return read_rows(model, rows, min(self.context, max(map(len, rows)) + new))
+
+    def _say(self, found: Overflow) -> None:
+        if self.on_overflow is not None:
+            self.on_overflow(found)
 
 
 @torch.inference_mode()
 def _choose(
     model: Transformer, hidden: Tensor, sampling: SamplingConfig, generator: torch.Generator,
-    seen: Tensor | None,
+    seen: Tensor | None, barred: Tensor,
 ) -> Tensor:  # fmt: skip
-    chosen = sample(model.logits(hidden[:, -1]), sampling, generator, seen)
+    chosen = sample(drawable(model.logits(hidden[:, -1]), barred), sampling, generator, seen)
     if seen is not None:
         seen.scatter_(1, chosen[:, None], True)
     return chosen
-
-
-def _read(model: Transformer, texts: list[list[int]], new: int) -> tuple[KVCache, Tensor]:
-    """Read the ends of all texts into a cache with room for ``new`` more tokens, at most half a context."""
-    context = model.config.context
-    room = min(new, max(1, context // 2))
-    rows = [text[-max(1, context - room) :] for text in texts]
-    return read_rows(model, rows, min(context, max(map(len, rows)) + room))
 
 
 def read_rows(model: Transformer, rows: Sequence[Sequence[int]], capacity: int) -> tuple[KVCache, Tensor]:

@@ -26,6 +26,15 @@ class SamplingConfig(Config):
     seed: int = 0
 
 
+def drawable(logits: Tensor, barred: Tensor) -> Tensor:
+    """Logits (..., V) with minus infinity at the ids (n,) that stand for no token.
+
+    Vocabularies are padded to round numbers, and a model scores the rows behind its tokens like any others.
+    Whatever draws, or asks which token is likeliest, asks here.
+    """
+    return logits.index_fill(-1, barred, -torch.inf) if len(barred) else logits
+
+
 def sample(
     logits: Tensor, config: SamplingConfig, generator: torch.Generator, seen: Tensor | None = None
 ) -> Tensor:

@@ -96,6 +96,7 @@ def work(
     rollouts = Rollouts(
         session.model, tokenizer, prompts.train, reward, credit, config.rollout, session.backend,
         seed=config.train.seed, even=even,
+        undrawable=tokenizer.undrawable(session.model.config.vocab_size),
     )  # fmt: skip
     evaluate = None
     if prompts.validation:
@@ -123,6 +124,7 @@ def held_out_reward(
         found = complete(
             model, [question.ids for question in questions], group=1, temperature=0.0,
             new_tokens=config.rollout.new_tokens, stops=tokenizer.stop_ids,
+            undrawable=tokenizer.undrawable(model.config.vocab_size),
         )  # fmt: skip
         rows = [
             judged_row(question, one, tokenizer) for question, (one,) in zip(questions, found, strict=True)

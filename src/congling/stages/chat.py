@@ -9,6 +9,7 @@
 chat.
 """
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,5 +79,7 @@ def _answer(conversation: "Conversation", line: str) -> None:
         for piece in conversation.answer(line):
             print(piece, end="", flush=True)
         print()
+        for notice in conversation.notices:
+            print(f"({notice}; /reset begins anew)", file=sys.stderr)
     except KeyboardInterrupt:
         print(" … (stopped)")

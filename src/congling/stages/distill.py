@@ -145,8 +145,9 @@ def task_of(
                 "distill.prefix is longer than a row", value=prefix, hint=f"at most {corpus.context}"
             )
         return OwnTextBatches(
-            corpus, model, share=settings.on_policy, prefix=prefix, seed=corpus.seed, backend=backend
-        )
+            corpus, model, share=settings.on_policy, prefix=prefix, seed=corpus.seed, backend=backend,
+            undrawable=inputs.tokenizer.undrawable(model.config.vocab_size),
+        )  # fmt: skip
 
     return Task(
         start=None if student is None else open_base(student),

@@ -7,7 +7,8 @@
     congling generate base.gguf --lora a.gguf --lora-scaled b.gguf 0.4 --prompt 却说
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 
 if TYPE_CHECKING:  # torch loads only when a model does
+    from congling.infer.generate import Overflow
     from congling.infer.sampler import SamplingConfig
 
 COMMAND = MixingCommand
@@ -54,16 +56,20 @@ def command(
     }, where="generate")  # fmt: skip
     place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
     prompts, stops = prompt or [""], stop or ()
+    found: list[Overflow] = []
     if not stream:
         texts = run(
-            place, prompts, adapters=adapters, max_new_tokens=max_new_tokens, sampling=sampling, stop=stops
-        )
+            place, prompts, adapters=adapters, max_new_tokens=max_new_tokens, sampling=sampling, stop=stops,
+            on_overflow=found.append,
+        )  # fmt: skip
         for start, text in zip(prompts, texts, strict=True):
             print(start + text + "\n")
+        _warn(found)
         return
     loaded = load_checkpoint(place, adapters=adapters)
     for start in prompts:
         print(start, end="", flush=True)
+        found.clear()
         pieces = generate.stream(
             loaded.model,
             loaded.tokenizer,
@@ -71,15 +77,18 @@ def command(
             max_new_tokens=max_new_tokens,
             sampling=sampling,
             stop=stops,
+            on_overflow=found.append,
         )
         for piece in pieces:
             print(piece, end="", flush=True)
         print("\n")
+        _warn(found)
 
 
 def run(
     model: Path | str, prompts: Sequence[str], *, adapters: Mix | None = None, max_new_tokens: int = 200,
     sampling: "SamplingConfig | None" = None, stop: Sequence[str] = (),
+    on_overflow: "Callable[[Overflow], None] | None" = None,
 ) -> list[str]:  # fmt: skip
     """Continue all prompts at once; see :func:`congling.infer.generate.generate`.
 
@@ -91,5 +100,14 @@ def run(
 
     loaded = load_checkpoint(model, adapters=adapters or ())
     return generate(
-        loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop
-    )
+        loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop,
+        on_overflow=on_overflow,
+    )  # fmt: skip
+
+
+def _warn(found: "Sequence[Overflow]") -> None:
+    """Say of which prompts a beginning was not read, each kind once."""
+    for kind in dict.fromkeys(one.kind for one in found):
+        rows = [one for one in found if one.kind == kind]
+        more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        print(f"warning: {rows[0].told()}{more}", file=sys.stderr)

@@ -134,7 +134,10 @@ def _pairs(
 
     tokenizer = loaded.tokenizer
     prompts, seeds = [question.ids for question in questions], range(seed, seed + len(questions))
-    written = complete(loaded.model, prompts, stops=tokenizer.stop_ids, seeds=seeds, **sampling)
+    barred = tokenizer.undrawable(loaded.model.config.vocab_size)
+    written = complete(
+        loaded.model, prompts, stops=tokenizer.stop_ids, seeds=seeds, undrawable=barred, **sampling
+    )
     for question, same in zip(questions, written, strict=True):
         # What the limit cut off has no end to be learnt, and empty text is no answer.
         rows = [judged_row(question, one, tokenizer) for one in same if one.ended]

@@ -15,6 +15,7 @@ bytes or pieces from 4.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -229,6 +230,25 @@ class Tokenizer(ABC):
     @abstractmethod
     def is_byte(self, index: int) -> bool:
         """Whether the id stands for a part of a character, not for whole ones."""
+
+    def undrawable(self, rows: int) -> list[int]:
+        """Ids of a model with ``rows`` rows of logits that stand for no token, and so must never be drawn.
+
+        Those behind the vocabulary, which was padded to a round number, and holes in it: ids without bytes
+        that have no role either. Tokens that are merely never used have a text, and are drawn like others.
+        """
+        return [*self._holes, *range(self.vocab_size, rows)]
+
+    @cached_property
+    def _holes(self) -> tuple[int, ...]:
+        roles = self.roles.ids()
+        return tuple(i for i in range(self.vocab_size) if i not in roles and not self._stands_for_bytes(i))
+
+    def _stands_for_bytes(self, index: int) -> bool:
+        try:
+            return bool(self.token_bytes(index))
+        except IndexError:
+            return False
 
     def token_bytes(self, index: int) -> bytes:
         """UTF-8 bytes of any id, a special one giving its text.

@@ -138,7 +138,8 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
             rows = [{"step": trainer.step, **row} for row in sample(model)]
         metrics.run.log("samples").append(*rows)
         for row in rows[:1]:
-            metrics.line.note(f"step {trainer.step}: {row['prompt']}{row['text']}")
+            note = f" (note: {row['note']})" if "note" in row else ""
+            metrics.line.note(f"step {trainer.step}: {row['prompt']}{row['text']}{note}")
 
     return write
 

@@ -11,6 +11,8 @@ own and what it draws are functions of weights, seed and step: a resumed run wri
 
 # B rows of a micro-batch, T context (targets a row), P prefix
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from congling.data.batches import Batch, Batches
@@ -33,13 +35,15 @@ class OwnTextBatches:
         prefix: P, tokens of the corpus a row begins with.
         seed: of the choice of steps and of what is drawn.
         backend: its precision is used, and nothing is compiled for the shapes of writing.
+        undrawable: ids that stand for no token.
     """
 
     def __init__(
-        self, corpus: Batches, model: Transformer, *, share: float, prefix: int, seed: int, backend: Single
-    ) -> None:
+        self, corpus: Batches, model: Transformer, *, share: float, prefix: int, seed: int, backend: Single,
+        undrawable: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.corpus, self.model, self.backend = corpus, model, backend
-        self.share, self.prefix, self.seed = share, prefix, seed
+        self.share, self.prefix, self.seed, self.undrawable = share, prefix, seed, undrawable
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[Batch]:
         """Micro-batches of one rank for one step; all ranks write, or none does."""
@@ -58,7 +62,10 @@ class OwnTextBatches:
         sampling = SamplingConfig(temperature=1.0, seed=seed)
         prompts = window[:, :kept].tolist()
         with self.backend.looking():
-            written = tokens(self.model, prompts, max_new_tokens=time + 1 - kept, sampling=sampling)
+            written = tokens(
+                self.model, prompts, max_new_tokens=time + 1 - kept, sampling=sampling,
+                undrawable=self.undrawable,
+            )  # fmt: skip
             for i, chosen in enumerate(written):
                 window[:, kept + i] = chosen
         weights = np.zeros((rows, time), np.float32)

@@ -71,6 +71,7 @@ class Rollouts:
         backend: tells the device, and sums over processes.
         seed: of prompts and sampling.
         even: whether groups without any difference count; if not, other prompts take their place.
+        undrawable: ids that stand for no token.
     """
 
     TRIES = 4
@@ -79,10 +80,11 @@ class Rollouts:
     def __init__(
         self, model: Any, tokenizer: Tokenizer, questions: Sequence[Question], reward: Reward, credit: Credit,
         config: RolloutConfig, backend: Single, *, seed: int, even: bool = True,
+        undrawable: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.model, self.tokenizer, self.questions = model, tokenizer, questions
         self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
-        self.seed, self.even = seed, even
+        self.seed, self.even, self.undrawable = seed, even, undrawable
         self.round: Round | None = None
         self._kept: dict[str, Tensor] = {}
         """The answers of all processes, where they are used again."""
@@ -170,6 +172,7 @@ class Rollouts:
                 new_tokens=self.config.new_tokens, stops=self.tokenizer.stop_ids,
                 temperature=self.config.temperature, top_k=self.config.top_k,
                 seeds=[self._seed(place) for place in places],
+                undrawable=self.undrawable,
             )  # fmt: skip
             rows = [
                 [judged_row(question, one, self.tokenizer) | {"question": index} for one in same]
