@@ -39,6 +39,17 @@ def test_generate_continues_several_prompts(run: Path):
     assert len(found) == 2 and all(found)
 
 
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_generate_warns_of_what_it_does_not_read(run: Path, stream: str):
+    long = called(generate_stage.command, str(run), "--prompt", "学而时习之" * 9, "-n", "1", stream)
+    assert "warning: the prompt is longer than the model's context of 32 tokens: its first 15 are not" in long
+    text = called(
+        generate_stage.command, str(run), "--prompt", "学" * 20, "-n", "40", "--temperature", "3", stream
+    )
+    fits = called(generate_stage.command, str(run), "--prompt", "学" * 20, "-n", "2", stream)
+    assert "prompt is longer" not in text and "warning" not in fits
+
+
 def test_chat_says_that_the_model_is_not_tuned_and_obeys(run: Path):
     typed = "学\n/reset\n学\n/what\n\n/quit\nnever read\n"
     output = called(chat_stage.command, str(run), "--max-new-tokens", "8", "--temperature", "0", typed=typed)

@@ -12,7 +12,7 @@ from congling.evals.loss import evaluate, evaluate_loaded
 from congling.infer.checkpoints import load_checkpoint
 from congling.infer.reading import Reading, reading_of
 from congling.model.families import FAMILIES
-from congling.stages import distill, pretrain, prune
+from congling.stages import distill, pretrain, prune, sft
 from congling.stages import eval as evaluation
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
@@ -103,6 +103,14 @@ def test_pruning_measures_and_hands_on_the_mask(world: Path, tmp_path: Path, mon
     assert found.losses[0] == pytest.approx(last_look(world / "run"), rel=1e-5)
     assert all(documents is not None and tokens.shape[1] == CONTEXT for tokens, _, documents in seen)
     assert load_checkpoint(tmp_path / "pruned", "cpu").reading == Reading(CONTEXT, True)
+
+
+def test_a_tuned_model_keeps_how_its_base_was_trained_to_read(world: Path, tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "天对", "response": "风"}\n{"prompt": "地对", "response": "月"}\n')
+    small = ["train.steps=1", "train.context=24", "train.compile=off", "train.device=cpu"]
+    sft.run(world / "run", sft.read_recipe(small, [str(rows)]), tmp_path / "sft", force=True)
+    assert load_checkpoint(tmp_path / "sft", "cpu").reading == Reading(CONTEXT, True)
 
 
 @pytest.mark.parametrize("asked", [(), ("train.document_mask=false",)])

@@ -22,7 +22,7 @@ from congling.evals.likelihood import continuation_row, prompt_ids, score_rows
 from congling.evals.questions import Question, questions
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
-from congling.infer.generate import Prompt
+from congling.infer.generate import Overflow, Prompt
 from congling.tokenizer.chat import chat_ids
 
 _TOKENS = 32  # written in answer to a question for a letter: some give a reason first
@@ -51,7 +51,15 @@ def letters(bench: Bench) -> list[Score]:
         return []
     shots = Shots.of(bench, listed)
     prompts = [shots.before(question) + listed(question) for question in asked]
-    texts = written(bench.loaded, [_prompt(bench, text) for text in prompts], tokens=_TOKENS, label="letters")
+
+    def cut(number: int, found: Overflow) -> None:
+        if found.kind == "prompt":
+            bench.problem("question longer than the context", asked[number].id, found.told())
+
+    texts = written(
+        bench.loaded, [_prompt(bench, text) for text in prompts], tokens=_TOKENS, label="letters",
+        on_overflow=cut,
+    )  # fmt: skip
     if not bench.chat:  # plain text goes on with a question of its own
         texts = [text.partition("\n题目")[0] for text in texts]
     chosen = [first_letter(text, len(question.options)) for text, question in zip(texts, asked, strict=True)]

@@ -1,10 +1,10 @@
 """Texts that a model writes for a measurement: many prompts, some at a time, in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from congling.core.progress import track
 from congling.infer.checkpoints import Loaded
-from congling.infer.generate import Prompt, generate
+from congling.infer.generate import Overflow, Prompt, generate
 from congling.infer.sampler import SamplingConfig
 
 GREEDY = SamplingConfig(temperature=0.0)
@@ -20,10 +20,12 @@ def written(
     sampling: SamplingConfig = GREEDY,
     stop: Sequence[str] = (),
     label: str = "writing",
+    on_overflow: Callable[[int, Overflow], None] | None = None,
 ) -> list[str]:
     """Continue every prompt by at most ``tokens``; prompts of like length share a batch.
 
-    Equal seeds give equal texts: each batch draws from a seed of its own.
+    Equal seeds give equal texts: each batch draws from a seed of its own. ``on_overflow`` is told the number
+    of a prompt whose beginning is not read.
 
     Raises:
         UserError: the model and the tokenizer do not fit.
@@ -33,9 +35,14 @@ def written(
     starts = range(0, len(order), ROWS)
     for number, start in enumerate(track(starts, label, total=len(starts))):
         batch = order[start : start + ROWS]
+
+        def told(found: Overflow, batch: list[int] = batch) -> None:
+            if on_overflow is not None:
+                on_overflow(batch[found.row], found)
+
         found = generate(
             loaded.model, loaded.tokenizer, [prompts[i] for i in batch], max_new_tokens=tokens,
-            sampling=sampling.replace(seed=sampling.seed + number), stop=stop,
+            sampling=sampling.replace(seed=sampling.seed + number), stop=stop, on_overflow=told,
         )  # fmt: skip
         for index, text in zip(batch, found, strict=True):
             texts[index] = text

@@ -302,6 +302,8 @@ def table(found: Evaluation) -> Any:
     from congling.evals.tables import loss_table
 
     table = loss_table(found.loss, found.lines, found.split)
+    if found.reading:
+        table.caption += f"\n{found.reading}"
     if found.copying is not None:
         table.caption += f"\ncopied from the training text: {found.copying.rate:.1%} of generated text"
     if found.copying is not None and found.copying.longest:
