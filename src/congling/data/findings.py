@@ -98,8 +98,8 @@ class Findings:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was skipped, repaired or left unread."""
-        return not self.counts and not self.unread.said
+        """Whether nothing was skipped, repaired or left unread, and no mark of another program is in it."""
+        return not self.counts and not self.unread.said and not self.marks.counts
 
     def most(self, count: int = 4) -> str:
         """The most frequent problems, each with its first place and the reason."""

@@ -32,6 +32,7 @@ PAIRS: list[dict[str, Any]] = [
     {"prompt": "问", "chosen": [USER, GOOD], "rejected": [USER, BAD], "score_chosen": 9.0},
     {"messages": [USER], "chosen": "好", "rejected": "坏", "history": 5},
     {"prompt": "问", "chosen": [GOOD], "rejected": "坏"},
+    {"chosen": "\n\nHuman: 问\n\nAssistant: 好", "rejected": "\n\nHuman: 问\n\nAssistant: 坏"},
     {"prompt": "问", "chosen": ["好"], "rejected": ["坏"]},
 ]  # fmt: skip
 RATED: list[tuple[dict[str, Any], bool]] = [

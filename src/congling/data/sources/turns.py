@@ -56,7 +56,10 @@ def _transcript(text: str) -> list[Any] | None:
     """The turns of a text in which every turn begins with its speaker, such as ``Human:``."""
     _, *parts = _TRANSCRIPT.split(text)
     turns = [
-        {"role": "tool" if who == "FUNCTION RESPONSE" else who, "content": said.replace("<|endoftext|>", "")}
+        {
+            "role": "tool" if who == "FUNCTION RESPONSE" else who,
+            "content": said.replace("<|endoftext|>", "").strip(),
+        }
         for who, said in zip(parts[::2], parts[1::2], strict=True)
     ]
     known = {ROLES.get(turn["role"].casefold(), "tool") for turn in turns}
