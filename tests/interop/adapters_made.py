@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from congling.interop.adapters.fitting import is_gain, matrices
-from congling.model.families import baichuan, deepseek_moe, gpt2, llama, qwen2, qwen3, qwen3_moe
+from congling.model.families import baichuan, deepseek_moe, glm4, gpt2, llama, olmo2, qwen2, qwen3, qwen3_moe
 from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
@@ -17,6 +17,8 @@ CONFIGS = {
     "qwen2": qwen2(**SIZES, tied=False),
     "gpt2": gpt2(**SIZES),
     "baichuan": baichuan(**SIZES, tied=False),
+    "olmo2": olmo2(**SIZES, kv_heads=2, tied=False),
+    "glm4": glm4(**SIZES, kv_heads=2, tied=False),
     "qwen3-moe": qwen3_moe(**SIZES, experts=4, tied=False),
     "deepseek-moe": deepseek_moe(**SIZES, tied=False),
 }

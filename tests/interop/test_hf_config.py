@@ -115,6 +115,16 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         "num_hidden_layers": 40, "num_key_value_heads": 8, "residual_multiplier": 0.22,
         "tie_word_embeddings": True, "vocab_size": 49155,
     }, 2_533_531_648),
+    "OLMo 2 1B": ({
+        "architectures": ["Olmo2ForCausalLM"], "hidden_size": 2048, "intermediate_size": 8192,
+        "max_position_embeddings": 4096, "num_attention_heads": 16, "num_hidden_layers": 16,
+        "num_key_value_heads": 16, "rope_theta": 500000, "vocab_size": 100352,
+    }, 1_484_916_736),
+    "GLM-4 9B 0414": ({
+        "architectures": ["Glm4ForCausalLM"], "attention_bias": False, "head_dim": 128, "hidden_size": 4096,
+        "intermediate_size": 13696, "max_position_embeddings": 32768, "num_attention_heads": 32,
+        "num_hidden_layers": 40, "num_key_value_heads": 2, "partial_rotary_factor": 0.5, "vocab_size": 151552,
+    }, 9_400_094_720),
     "GPT-2": ({
         "architectures": ["GPT2LMHeadModel"], "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12,
         "n_positions": 1024, "vocab_size": 50257,

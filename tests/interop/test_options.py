@@ -19,8 +19,10 @@ USED: dict[str, ModelConfig] = {
     "scores": LLAMA.replace(attention={"attention_multiplier": 0.5}),
     "some blocks rotate": LLAMA.replace(positions={"no_rope_layers": [1, 1, 1, 0]}),
     "no block rotates": LLAMA.replace(positions={"no_rope_layers": [0, 0, 0, 0]}),
+    "a part of each head rotates": LLAMA.replace(positions={"partial_rotary_factor": 0.5}),
     "norm after rotation": families.qwen3(**SIZES).replace(attention={"qk_norm_after_rope": True}),
 }
+OF_FAMILIES = dict.fromkeys(("glm", "glm4"), frozenset({"partial_rotary_factor"}))
 FIELDS = {
     ModelConfig: {
         "vocab_size", "context", "layers", "width", "attention", "mlp", "norm", "positions", "initial",
@@ -33,7 +35,7 @@ FIELDS = {
     MoEConfig: {
         "kind", "experts", "active", "hidden", "shared", "dense_layers", "dense_hidden", "router",
     },
-    RotaryConfig: {"kind", "base", "scaling", "no_rope_layers"},
+    RotaryConfig: {"kind", "base", "scaling", "no_rope_layers", "partial_rotary_factor"},
 }  # fmt: skip
 
 
@@ -45,8 +47,8 @@ def test_every_setting_of_a_model_is_known_to_the_formats(kind: type) -> None:
 
 def test_an_option_is_off_unless_it_is_set() -> None:
     assert {name for config in USED.values() for name in options.used(config)} == set(options.OPTIONS)
-    for family in families.FAMILIES.values():
-        assert not options.used(family(**SIZES))
+    for name, family in families.FAMILIES.items():
+        assert options.used(family(**SIZES)) == OF_FAMILIES.get(name, frozenset())
 
 
 @pytest.mark.parametrize("case", USED)

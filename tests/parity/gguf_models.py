@@ -30,6 +30,7 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
     softmax = {"kind": "softmax", "normalise": False, "scale": 2.0}
     multiplied = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "logits_scaling": 0.5}
     after = {"qk_norm_after_rope": True}
+    unbiased = {"bias": False, "output_bias": None}
     llama3 = {"kind": "llama3", "factor": 8.0, "original_context": 1024}
     return {
         "llama": ("llama", llama),
@@ -77,6 +78,16 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "hunyuan": ("hunyuan-dense", _with(qwen3, attention=after)),
         "hunyuan, biases": (
             "hunyuan-dense", _with(qwen3, attention=after | {"bias": True, "output_bias": False}),
+        ),
+        "glm": ("chatglm", families.glm(**_SIZES, heads=4)),
+        "glm, unbiased": ("chatglm", _with(families.glm(**_SIZES), attention=unbiased)),
+        "glm4": ("glm4", families.glm4(**_SIZES, heads=4, tied=False)),
+        "glm4, whole heads": (
+            "glm4", _with(families.glm4(**_SIZES), positions={**linear, "partial_rotary_factor": 1}),
+        ),
+        "llama, layer norm, partial rotary": (
+            "stablelm",
+            llama.replace(norm={"kind": "layer"}, positions={"partial_rotary_factor": 0.25}),
         ),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
         "qwen3-moe": ("qwen3moe", families.qwen3_moe(**_SIZES)),

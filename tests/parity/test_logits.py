@@ -63,6 +63,16 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     ),
     "olmo2": ("olmo2", {"kv_heads": 2}, {}, "Olmo2ForCausalLM"),
     "olmo2-biased": ("olmo2", {"tied": False}, {"attention": {"bias": True}}, "Olmo2ForCausalLM"),
+    "glm": ("glm", {"kv_heads": 2, "head_width": 32}, {}, "GlmForCausalLM"),
+    "glm-linear": (
+        "glm", {"tied": False}, {"positions": {"scaling": {"kind": "linear", "factor": 2.0}}},
+        "GlmForCausalLM",
+    ),
+    "glm4": ("glm4", {"partial_rotary_factor": 0.25}, {}, "Glm4ForCausalLM"),
+    "glm4-unbiased": (
+        "glm4", {"partial_rotary_factor": 1.0}, {"attention": {"bias": False, "output_bias": None}},
+        "Glm4ForCausalLM",
+    ),
     "deepseek-moe-0": ("deepseek-moe", {"experts": 8, "shared": 0}, {}, "Dots1ForCausalLM"),
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ from congling.transform import lora
 from congling.transform.adapter import Adapter
 from congling.transform.config import AdapterConfig
 
-FAMILY_NAMES = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "baichuan")
+FAMILY_NAMES = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "baichuan", "olmo2", "glm4")
 
 
 def sizes(family: str, **changes: object) -> ModelConfig:

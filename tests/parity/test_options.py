@@ -25,6 +25,7 @@ SIZES: dict[str, Any] = {"vocab_size": 320, "context": 64, "layers": 2, "width":
 OPTIONS: dict[str, dict[str, Any]] = {
     "norms behind the sublayers": {"norm_placement": "post"},
     "norms before and behind": {"norm_placement": "sandwich"},
+    "heads that turn in part": {"positions": {"kind": "rope", "partial_rotary_factor": 0.5}},
     "norms over all heads": {"attention": {"qk_norm": True, "qk_norm_over": "projection"}},
 }
 ENGINES = {"gguf": LlamaCpp, "hf": TransformersEngine, "llama2c": Llama2C}

@@ -86,7 +86,7 @@ def theirs_plain(wrapped):
         return wrapped(TOKENS).logits
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "olmo2", "glm4"])
 def test_peft_computes_dora_of_ours_and_gives_it_back(tmp_path, family):
     from peft import PeftModel
 

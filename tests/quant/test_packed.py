@@ -40,7 +40,8 @@ def test_products_and_gradients_are_those_of_the_dense_matrix(
 ):
     monkeypatch.setitem(packed.PIECE_VALUES, "cpu", 1500)  # two rows in a piece
     raw, bias = blocks(type, rows=12), torch.randn(12)
-    layer = PackedLinear(raw, type, bias, heads=heads)
+    order = np.arange(12).reshape(2, 3, 2).swapaxes(1, 2).ravel() if heads else None
+    layer = PackedLinear(raw, type, bias, order=order)
     dense = nn.Linear(512, 12)
     with torch.no_grad():
         rows = torch.from_numpy(ggml.decode(raw, type))

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from congling.core.errors import UserError
-from congling.interop.gguf.arrangement import to_half_split, to_interleaved
+from congling.interop.gguf.arrangement import Heads, to_half_split, to_interleaved
 from congling.interop.gguf.file import Field, GGUFFile, TensorData
 from congling.interop.llamacpp_moments import Placed, Walk, walk_of, walked
 
@@ -39,8 +39,8 @@ class Slot:
     name: str
     shape: tuple[int, ...]
     """In the file, rows first."""
-    heads: int | None = None
-    """The rows belong to so many rotated heads, whose channels files interleave."""
+    heads: int | Heads | None = None
+    """The rows belong to rotated heads, whose channels files have in another order; a number: interleaved."""
     transposed: bool = False
 
     @property

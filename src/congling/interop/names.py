@@ -51,6 +51,16 @@ _OLMO2 = (
     Entry("model.layers.{}.post_attention_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
     Entry("model.layers.{}.post_feedforward_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
 )
+_GATE_UP = ("blocks.{}.mlp.gate.weight", "blocks.{}.mlp.up.weight")
+_GLM = (
+    *(entry for entry in _LLAMA if not re.search("gate_proj|up_proj", entry.theirs)), *_BIASES,
+    Entry("model.layers.{}.mlp.gate_up_proj.weight", _GATE_UP),
+)  # fmt: skip
+_GLM4 = (
+    *_GLM,
+    Entry("model.layers.{}.post_self_attn_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry("model.layers.{}.post_mlp_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
+)
 _FUSED_EXPERTS = (  # as transformers 5 holds them in memory
     Entry("model.layers.{}.mlp.gate.weight", ("blocks.{}.mlp.router.weight",)),
     Entry(
@@ -147,6 +157,8 @@ ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     "InternLM2ForCausalLM": _INTERNLM2,
     "SmolLM3ForCausalLM": _DENSE,
     "MiniMindForCausalLM": _MINIMIND,
+    "GlmForCausalLM": _GLM,
+    "Glm4ForCausalLM": _GLM4,
     "BaiChuanForCausalLM": _BAICHUAN,
     "BaichuanForCausalLM": _BAICHUAN,
 }  # fmt: skip

@@ -36,6 +36,11 @@ OPTIONS: dict[str, Option] = {
         and config.positions.kind == "rope",
         "no positions.no_rope_layers",
     ),
+    "partial_rotary_factor": Option(
+        "rotary positions on a part of each head",
+        lambda config: config.positions.kind == "rope" and config.positions.partial_rotary_factor != 1,
+        "positions.partial_rotary_factor = 1",
+    ),
     "qk_norm_after_rope": Option(
         "queries and keys normalised after they are rotated",
         lambda config: config.attention.qk_norm_after_rope,
@@ -46,9 +51,14 @@ COMPUTED: dict[str, frozenset[str]] = {
     "GraniteForCausalLM": frozenset({"multipliers"}),
     "SmolLM3ForCausalLM": frozenset({"no_rope_layers"}),
     "HunYuanDenseV1ForCausalLM": frozenset({"qk_norm_after_rope"}),
+    "GlmForCausalLM": frozenset({"partial_rotary_factor"}),
+    "Glm4ForCausalLM": frozenset({"partial_rotary_factor"}),
     "granite": frozenset({"multipliers"}),
     "smollm3": frozenset({"no_rope_layers"}),
     "hunyuan-dense": frozenset({"qk_norm_after_rope"}),
+    "chatglm": frozenset({"partial_rotary_factor"}),
+    "glm4": frozenset({"partial_rotary_factor"}),
+    "stablelm": frozenset({"partial_rotary_factor"}),
 }
 """Options by the class or architecture that holds them; all others hold none."""
 

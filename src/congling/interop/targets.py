@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from congling.core.errors import UserError
 from congling.interop.hf.architecture import misfit
-from congling.interop.options import OPTIONS, uncomputed, used
+from congling.interop.options import COMPUTED, OPTIONS, uncomputed, used
 from congling.model.config import ModelConfig, MoEConfig
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -39,12 +39,12 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     if config.layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
-    if used(config):
-        return _with_options(config)
     if config.norm_placement != "pre" or (
         config.attention.qk_norm and config.attention.qk_norm_over == "projection"
     ):
         return _with_post_norms(config)
+    if used(config):
+        return _with_options(config)
     if config.norm.kind == "layer" or config.mlp.kind == "plain" or config.positions.kind == "learned":
         return _with_layer_norm(config)
     if config.attention.qk_norm and config.attention.biased_output:
@@ -66,34 +66,41 @@ def obstacles(config: ModelConfig, tokenizer_kind: str | None, target: Target) -
 
 
 def _with_post_norms(config: ModelConfig) -> str:
-    attention = config.attention
+    attention, placement = config.attention, config.norm_placement
+    over_all = attention.qk_norm and attention.qk_norm_over == "projection"
     plain = (
         config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-        and not attention.bias and not attention.biased_output and not _llama3(config) and _narrow(config)
+        and not attention.biased_output and not _llama3(config) and _narrow(config)
     )  # fmt: skip
-    if plain and config.norm_placement == "post" and attention.qk_norm and attention.qk_norm_over != "head":
-        return "olmo2"
+    fitting = {
+        "olmo2": placement == "post" and over_all and not attention.bias,
+        "glm4": placement == "sandwich" and not attention.qk_norm,
+    }
+    for name, fits in fitting.items():
+        if plain and fits and not any(option.used(config) for option in uncomputed(name)):
+            return name
     raise Unrepresentable(
         Obstacle(
-            "llama.cpp has norms behind the sublayers only with queries and keys normalised over all heads "
-            "(OLMo 2), rms norm, a gated MLP, rotary positions without Llama 3's scaling, and no biases",
-            "take the whole family olmo2, or norm_placement = pre and attention.qk_norm_over = head",
+            "llama.cpp has norms behind the sublayers alone only with queries and keys normalised over all "
+            "heads and no biases (OLMo 2), before and behind only without such norms (GLM-4); both with rms "
+            "norm, a gated MLP, rotary positions, no Llama 3 scaling, and no bias on the output of attention",
+            "take the whole family olmo2 or glm4, or norm_placement = pre and attention.qk_norm_over = head",
         )
     )
 
 
 def _with_options(config: ModelConfig) -> str:
-    """Granite, SmolLM3 or HunYuan: Llamas with one option each."""
+    """Granite, SmolLM3, HunYuan or ChatGLM: Llamas with one option each."""
     attention, options = config.attention, used(config)
-    decoder = (
-        config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-        and config.norm_placement == "pre" and not (attention.qk_norm and attention.qk_norm_over != "head")
-    )  # fmt: skip
+    if config.norm.kind == "layer" and options <= COMPUTED["stablelm"]:
+        return _with_layer_norm(config)
+    decoder = config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
     bare = not attention.biased_output and not _llama3(config)
     fitting = {
         "granite": not attention.qk_norm,
         "smollm3": not attention.qk_norm and _fourth_layers_rest(config) and bare,
         "hunyuan-dense": bare,
+        "chatglm": not attention.qk_norm and bare and _narrow(config),
     }
     for name, fits in fitting.items():
         if decoder and fits and not any(option.used(config) for option in uncomputed(name)):
@@ -101,9 +108,10 @@ def _with_options(config: ModelConfig) -> str:
     raise Unrepresentable(
         Obstacle(
             f"llama.cpp has {' and '.join(OPTIONS[name].what for name in sorted(options))} only one by one, "
-            "in dense models with rms norm, a gated MLP and rotary positions: multipliers (Granite) or every "
-            "fourth block unrotated (SmolLM3), both without normalised queries, or queries normalised after "
-            "rotation (HunYuan); the latter two without output biases and without Llama 3's scaling",
+            "in dense models with rms norm, a gated MLP and rotary positions: multipliers (Granite), every "
+            "fourth block unrotated (SmolLM3), a part of each head rotated (ChatGLM), all without normalised "
+            "queries, or queries normalised after rotation (HunYuan); but for Granite without output biases "
+            "and without Llama 3's scaling",
             f"use {', '.join(OPTIONS[name].off for name in sorted(options))}",
         )
     )
@@ -119,7 +127,7 @@ def _with_layer_norm(config: ModelConfig) -> str:
     layer = config.norm.kind == "layer" and not attention.qk_norm and not _llama3(config)
     layer &= _narrow(config)
     if layer and config.mlp.kind == "plain" and attention.bias and attention.biased_output:
-        if positions != "alibi":
+        if positions != "alibi" and not used(config):
             return "gpt2" if positions == "learned" else "starcoder2"
     elif layer and config.mlp.kind == "gated" and positions == "rope" and not attention.biased_output:
         return "stablelm"

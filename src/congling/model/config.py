@@ -63,7 +63,10 @@ RotaryScaling = Annotated[LinearScaling | Llama3Scaling, Field(discriminator="ki
 
 
 class RotaryConfig(Config):
-    """Rotary positions (Su et al. 2021), half-split as in Llama: channel ``i`` turns with ``i + D/2``."""
+    """Rotary positions (Su et al. 2021), half-split as in Llama: channel ``i`` turns with ``i + D/2``.
+
+    Where a part of each head turns, it is the first pairs, so that only frequencies differ: the others are 0.
+    """
 
     kind: Literal["rope"] = "rope"
     base: PositiveFloat = 10_000.0
@@ -71,6 +74,12 @@ class RotaryConfig(Config):
     no_rope_layers: tuple[Literal[0, 1], ...] | None = None
     """One number a block: 1 where queries and keys are rotated, 0 where they are not and only the mask tells
     the order of tokens (NoPE, Kazemnejad et al. 2023; SmolLM3). ``None``: rotated everywhere."""
+    partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)
+    """Share of each head's channels that turns (GLM-4: 0.5)."""
+
+    def turned(self, head_width: int) -> int:
+        """How many channels of a head turn."""
+        return round(head_width * self.partial_rotary_factor)
 
 
 class AlibiConfig(Config):
@@ -248,6 +257,10 @@ class ModelConfig(Config):
     def _parts_fit(self) -> Self:
         if self.positions.kind == "rope" and self.attention.head_width % 2:
             raise ValueError(f"rotary positions need an even head_width, not {self.attention.head_width}")
+        if self.positions.kind == "rope":
+            turned = self.positions.turned(self.attention.head_width)
+            if turned % 2 or not turned:
+                raise ValueError(f"positions.partial_rotary_factor must turn pairs, not {turned} channels")
         if self.mlp.kind == "moe" and self.mlp.dense_layers > self.layers:
             raise ValueError(f"mlp.dense_layers ({self.mlp.dense_layers}) exceeds layers ({self.layers})")
         if self.positions.kind == "rope" and self.positions.no_rope_layers is not None:

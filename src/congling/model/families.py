@@ -97,6 +97,22 @@ def olmo2(
     )  # fmt: skip
 
 
+def glm(
+    *, width: int, hidden: int | None = None, partial_rotary_factor: float = 0.5, **sizes: Unpack[Sizes]
+) -> ModelConfig:
+    """Llama with biases on queries, keys and values, rotary positions on a half of each head (GLM-4 9B)."""
+    dense = qwen2(width=width, hidden=hidden, **sizes)
+    return dense.replace(positions={"partial_rotary_factor": partial_rotary_factor}, norm={"epsilon": 1e-6})
+
+
+def glm4(
+    *, width: int, hidden: int | None = None, partial_rotary_factor: float = 0.5, **sizes: Unpack[Sizes]
+) -> ModelConfig:
+    """GLM whose sublayers have norms before and behind them, as GLM-4-0414."""
+    dense = glm(width=width, hidden=hidden, partial_rotary_factor=partial_rotary_factor, **sizes)
+    return dense.replace(norm_placement="sandwich", initial=ScaledNormalConfig().model_dump())
+
+
 def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """Llama with ALiBi for positions, as Baichuan 13B; the 7B model is a Llama (Yang et al. 2023)."""
     alibi = {"norm": {"epsilon": 1e-6}, "positions": AlibiConfig().model_dump()}
@@ -186,6 +202,8 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
     "mixtral": mixtral,
     "deepseek-moe-v1": deepseek_moe_v1,
     "olmo2": olmo2,
+    "glm": glm,
+    "glm4": glm4,
 }
 
 

@@ -9,6 +9,7 @@ what each token may see into how much it does.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from congling.model.config import (
     AlibiConfig,
@@ -17,6 +18,7 @@ from congling.model.config import (
     Llama3Scaling,
     ModelConfig,
     RotaryConfig,
+    RotaryScaling,
 )
 
 Angles = tuple[Tensor, Tensor]
@@ -110,14 +112,19 @@ class LearnedPositions(_Positions, nn.Embedding):
 
 def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.device | str = "cpu") -> Tensor:
     """Radians that each channel pair turns by from one position to the next: (D/2,) float32."""
-    channel = torch.arange(0, head_width, 2, dtype=torch.float32, device=device)
-    frequency = config.base ** (-channel / head_width)
-    match config.scaling:
+    turned = config.turned(head_width)
+    channel = torch.arange(0, turned, 2, dtype=torch.float32, device=device)
+    frequency = _scaled(config.base ** (-channel / turned), config.scaling)
+    return pad(frequency, (0, (head_width - turned) // 2))  # the other pairs stand still
+
+
+def _scaled(frequency: Tensor, scaling: RotaryScaling | None) -> Tensor:
+    match scaling:
         case None:
             return frequency
         case LinearScaling(factor=factor):
             return frequency / factor
-        case Llama3Scaling(low_frequency_factor=low, high_frequency_factor=high) as scaling:
+        case Llama3Scaling(low_frequency_factor=low, high_frequency_factor=high):
             turns = scaling.original_context * frequency / (2 * torch.pi)
             kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
             return frequency * (kept + (1 - kept) / scaling.factor)

@@ -31,18 +31,21 @@ kernel; enough to fill a GPU."""
 class Packed(nn.Module):
     """A matrix (R, I) in blocks, that multiplies without ever being float32 as a whole.
 
-    Rows of llama files interleave the halves of each rotary head (0 4 1 5 2 6 3 7). With ``heads`` the
-    products are put in our order, which is less to move than the rows and leaves the bytes where they lie.
+    Files may have the rows of rotary heads in another order (those of llama 0 4 1 5 2 6 3 7). With ``order``
+    the products are put in ours, which is less to move than the rows and leaves the bytes where they lie.
 
     Attributes:
         raw: (R, B) uint8, no part of ``state_dict``: it is read from where it lies.
-        heads: of interleaved rows; None where rows are in our order.
+        order: (R,) where each of our rows is stored; None where rows are in our order.
         block_type: ggml's name of it, such as ``Q8_0``.
         bias: (R,) float32 or None.
     """
 
     raw: Tensor
     bias: Tensor | None
+    order: Tensor | None
+    ours: Tensor | None
+    """(R,) our number of each stored row."""
 
     def __init__(
         self,
@@ -50,11 +53,12 @@ class Packed(nn.Module):
         block_type: str,
         bias: Tensor | None = None,
         *,
-        heads: int | None = None,
+        order: np.ndarray | None = None,
     ) -> None:
         """Raises UserError: blocks of this type cannot be decoded."""
         super().__init__()
-        self.heads = heads
+        self.register_buffer("order", None if order is None else torch.from_numpy(order), persistent=False)
+        self.register_buffer("ours", None if self.order is None else self.order.argsort(), persistent=False)
         check_type(block_type)
         self.register_buffer("raw", _as_tensor(raw), persistent=False)
         self.register_buffer("bias", bias, persistent=False)
@@ -67,14 +71,14 @@ class Packed(nn.Module):
         y = x.new_empty(len(x), self.rows)
         for part, rows in self.pieces(x.dtype):
             torch.mm(x, rows.T, out=y[:, part])
-        if self.heads is not None:
-            y = y.view(len(x), self.heads, -1, 2).transpose(2, 3).reshape(y.shape)
+        if self.order is not None:
+            y = y[:, self.order]
         return y if self.bias is None else y.add_(self.bias)
 
     def back(self, gradient: Tensor) -> Tensor:
         """``gradient @ matrix``: (N, R) -> (N, I)."""
-        if self.heads is not None:
-            gradient = gradient.view(len(gradient), self.heads, 2, -1).transpose(2, 3).reshape(gradient.shape)
+        if self.ours is not None:
+            gradient = gradient[:, self.ours]
         total = gradient.new_empty(len(gradient), self.inputs)
         for part, rows in self.pieces(gradient.dtype):
             if part.start == 0:
@@ -96,14 +100,12 @@ class Packed(nn.Module):
     def dense(self) -> Tensor:
         """The whole matrix as a new float32 tensor (R, I)."""
         rows = torch.cat([rows.clone() for _, rows in self.pieces()])
-        if self.heads is None:
-            return rows
-        return rows.view(self.heads, -1, 2, self.inputs).transpose(1, 2).reshape(rows.shape)
+        return rows if self.order is None else rows[self.order]
 
     def square_lengths(self) -> Tensor:
         """(R,) float32: Σ of the squares of each row."""
         found = torch.cat([rows.square().sum(1) for _, rows in self.pieces()])
-        return found if self.heads is None else found.view(self.heads, -1, 2).transpose(1, 2).reshape(-1)
+        return found if self.order is None else found[self.order]
 
     def multiply(self, x: Tensor) -> Tensor:
         """``x @ matrixᵀ + bias`` with a gradient for x: (..., I) -> (..., R)."""

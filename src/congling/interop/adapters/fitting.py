@@ -12,8 +12,6 @@ from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
 
-QKV = tuple(f"attention.{part}.weight" for part in ("query", "key", "value"))
-"""Ends of the names that some programs keep as one matrix, rows in this order."""
 LARGEST_RANK = 2**14
 
 _LARGEST_SCALE = 1e30  # far beyond any; more would not even be a float32
@@ -28,6 +26,12 @@ def matrices(config: ModelConfig) -> Mapping[str, tuple[int, int]]:
         if name.endswith(".weight") and name != "positions.weight" and tensor.dim() <= 2:
             found[name] = (int(tensor.shape[0]), int(tensor.shape[1]) if tensor.dim() == 2 else 1)
     return found
+
+
+def outputs_of(names: Sequence[str], config: ModelConfig) -> list[int]:
+    """How many rows each of these matrices has."""
+    known = matrices(config)
+    return [known[name][0] for name in names]
 
 
 def is_gain(name: str) -> bool:
@@ -87,8 +91,8 @@ def joined(parts: Sequence[Factors | None], rows: Sequence[int]) -> Factors:
         row += height
     magnitudes = [part.magnitude for part in parts if part is not None and part.magnitude is not None]
     if len(magnitudes) not in (0, len(parts)):
-        raise UserError("queries, keys and values are one matrix here: all of them have magnitudes, or none",
-                        hint="train with targets that name all three")  # fmt: skip
+        what = "these matrices are one there: all of them have magnitudes, or none"
+        raise UserError(what, hint="train with targets that name all of query, key and value, or gate and up")
     magnitude = torch.cat(magnitudes) if magnitudes else None
     return Factors(torch.cat([part.a for part in present]), b, present[0].scale if alike else 1.0, magnitude)
 

@@ -145,7 +145,7 @@ def _ours(
     if is_gain(name):
         return b.T.contiguous(), a
     heads = turned_heads(name, config, architecture)
-    if heads and len(b) % (2 * heads):
+    if heads and len(b) % (2 * heads.number):
         raise UserError("the adapter was made for another base", where=where, value=f"{name}: {len(b)} rows")
     return a.T.contiguous(), to_half_split(b, heads) if heads else b
 

@@ -14,6 +14,7 @@ no way to adapt the gain of a norm, and an embedding only where the output matri
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,18 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.adapters.fitting import (
-    QKV,
     checked,
     common_scale,
     is_gain,
     joined,
+    matrices,
+    outputs_of,
     refuse_magnitudes,
     separated,
 )
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
-from congling.interop.gguf.names import FUSED, gguf_name, our_name
+from congling.interop.gguf.names import fused_name, gguf_name, our_names
 from congling.interop.targets import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
@@ -86,7 +88,7 @@ def write(
     refuse_magnitudes(adapter, "a GGUF adapter")
     architecture = architecture or gguf_architecture(config)
     kept, notes = _applicable(adapter, config)
-    stacks = _stacked(kept, config) if architecture == "gpt2" else kept
+    stacks = _theirs(kept, config, architecture)
     alpha = common_scale(stacks)
     keys = {
         "general.type": Field("string", "adapter"),
@@ -99,8 +101,8 @@ def write(
     }
     tensors: list[TensorData] = []
     for name, part in stacks.items():
-        b = part.b if alpha else part.b * part.scale
-        tensors += _tensors(name, part.a, b, config, architecture)
+        # Of an embedding the factors are exchanged, and the scale is on either.
+        tensors += _tensors(name, part.a, part.b if alpha else part.b * part.scale)
     write_gguf(path, keys, tensors, overwrite=overwrite)
     return notes
 
@@ -145,25 +147,21 @@ def _ours(
     name: str, factors: Factors, config: ModelConfig, architecture: str, where: Path
 ) -> dict[str, Factors]:
     """Factors under our names, in our row order."""
-    if name.endswith(f".{FUSED}.weight"):
-        layer = name.split(".")[1]
-        names = [f"blocks.{layer}.{part}" for part in QKV]
-        rows = config.attention.rows
-        if sum(rows) != len(factors.b):
-            raise UserError("the adapter was made for another base", where=where, value=name)
-        parts = zip(names, separated(factors, rows), strict=True)
-        return {ours: part for ours, part in parts if part is not None}
-    ours = our_name(name, architecture)
-    if ours is None:
+    names = our_names(name, architecture)
+    if not names or not matrices(config).keys() >= set(names):
         raise UserError("the adapter changes a tensor that this model does not have", where=where, value=name)
-    if ours == _EMBEDDING:  # rows of a are looked up, so the roles are exchanged
-        return {ours: Factors(factors.b.T.contiguous(), factors.a, factors.scale)}
-    heads = turned_heads(ours, config, architecture)
-    rows = len(factors.b)
-    if heads and rows % (2 * heads):
-        raise UserError("the adapter was made for another base", where=where, value=f"{name}: {rows} rows")
-    b = to_half_split(factors.b, heads) if heads else factors.b
-    return {ours: Factors(factors.a, b, factors.scale)}
+    if names == [_EMBEDDING]:  # rows of a are looked up, so the roles are exchanged
+        return {_EMBEDDING: Factors(factors.b.T.contiguous(), factors.a, factors.scale)}
+    rows = outputs_of(names, config)
+    if sum(rows) != len(factors.b):
+        what = f"{name}: {len(factors.b)} rows"
+        raise UserError("the adapter was made for another base", where=where, value=what)
+    found = [factors] if len(names) == 1 else separated(factors, rows)
+    parts = {ours: part for ours, part in zip(names, found, strict=True) if part is not None}
+    for ours, part in parts.items():
+        if heads := turned_heads(ours, config, architecture):
+            parts[ours] = replace(part, b=to_half_split(part.b, heads))
+    return parts
 
 
 def _applicable(adapter: Adapter, config: ModelConfig) -> tuple[dict[str, Factors], list[str]]:
@@ -185,26 +183,24 @@ def _applicable(adapter: Adapter, config: ModelConfig) -> tuple[dict[str, Factor
     return kept, notes
 
 
-def _stacked(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Factors]:
-    """Queries, keys and values of a block as one matrix, under the name of the queries with ``qkv``."""
+def _theirs(factors: Mapping[str, Factors], config: ModelConfig, architecture: str) -> dict[str, Factors]:
+    """Factors by GGUF's tensors, in their row order; those of a fused tensor as one."""
+    arranged = dict(factors)
+    for name, part in factors.items():
+        if heads := turned_heads(name, config, architecture):
+            arranged[name] = replace(part, b=to_interleaved(part.b, heads))
+    if (table := arranged.get(_EMBEDDING)) is not None:
+        arranged[_EMBEDDING] = Factors(table.b, table.a.T, table.scale)
     found: dict[str, Factors] = {}
-    for name in factors:
-        block = ".".join(name.split(".")[:2])
-        names = [f"{block}.{part}" for part in QKV]
-        if name not in names:
-            found[name] = factors[name]
-        elif (whole := f"{block}.{FUSED}") not in found:
-            found[whole] = joined([factors.get(part) for part in names], config.attention.rows)
+    for name, part in arranged.items():
+        if (fused := fused_name(name, architecture)) is None:
+            found[gguf_name(name, architecture)] = part
+        elif (theirs := fused[0]) not in found:
+            found[theirs] = joined([arranged.get(one) for one in fused[1]], outputs_of(fused[1], config))
     return found
 
 
-def _tensors(name: str, a: Tensor, b: Tensor, config: ModelConfig, architecture: str) -> Iterator[TensorData]:
-    fused = name.endswith(FUSED)
-    stem = f"blk.{name.split('.')[1]}.{FUSED}.weight" if fused else gguf_name(name, architecture)
-    if name == _EMBEDDING:
-        a, b = b, a.T
-    elif not fused and (heads := turned_heads(name, config, architecture)):
-        b = to_interleaved(b, heads)
+def _tensors(stem: str, a: Tensor, b: Tensor) -> Iterator[TensorData]:
     for suffix, factor in zip(_SUFFIXES, (a, b), strict=True):
         values = np.ascontiguousarray(factor.detach().to("cpu", torch.float32).numpy())
         assert math.prod(values.shape)

@@ -19,7 +19,8 @@ DoRA of PEFT stretches the columns of an embedding, ours no embedding at all: su
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.interop import safetensors_file
 from congling.interop.adapters import peft_config
-from congling.interop.adapters.fitting import checked, is_gain, joined, separated
+from congling.interop.adapters.fitting import checked, is_gain, joined, matrices, outputs_of, separated
 from congling.interop.detect import refuse_pickle
-from congling.interop.hf.architecture import architecture
+from congling.interop.gguf.arrangement import Heads, to_half_split, to_interleaved, turned_heads
+from congling.interop.hf.architecture import architecture, misfit
 from congling.interop.names import ARCHITECTURES, Entry
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
@@ -187,10 +189,9 @@ def _magnitude(stored: dict[str, Tensor], module: str, lookup: bool, folder: Pat
 
 def _modules(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     """Names of layers in transformers, and our parameters they hold; those of Baichuan's code too."""
-    tables = [ARCHITECTURES["BaichuanForCausalLM"]]
-    tables.append(
-        ARCHITECTURES["GPT2LMHeadModel" if config.positions.kind == "learned" else "Dots1ForCausalLM"]
-    )
+    tables = [ARCHITECTURES["BaichuanForCausalLM"], ARCHITECTURES["Dots1ForCausalLM"]]
+    if misfit(config) is None:
+        tables.append(ARCHITECTURES[architecture(config)])
     return {
         entry.theirs.format(layer).removesuffix(".weight"): tuple(name.format(layer) for name in entry.ours)
         for table in tables
@@ -211,13 +212,24 @@ def _is_layer(entry: Entry) -> bool:
 
 def _parts(names: tuple[str, ...], part: Factors, config: ModelConfig, folder: Path) -> dict[str, Factors]:
     """Factors by our names; those of a matrix that holds several of ours are cut apart."""
-    if len(names) == 1:
-        return {names[0]: part}
-    rows = config.attention.rows  # the one matrix of several that layers are adapted as
-    if sum(rows) != part.b.shape[0]:
-        raise UserError("the adapter was made for another base", where=folder, value=names[0])
-    pieces = zip(names, separated(part, rows), strict=True)
-    return {name: piece for name, piece in pieces if piece is not None}
+    found = {names[0]: part}
+    if len(names) > 1:
+        if not matrices(config).keys() >= set(names) or sum(outputs_of(names, config)) != part.b.shape[0]:
+            raise UserError("the adapter was made for another base", where=folder, value=names[0])
+        pieces = zip(names, separated(part, outputs_of(names, config)), strict=True)
+        found = {name: piece for name, piece in pieces if piece is not None}
+    return {name: _reordered(name, piece, config, to_half_split) for name, piece in found.items()}
+
+
+def _reordered(
+    name: str, part: Factors, config: ModelConfig, order: Callable[[Tensor, Heads], Tensor]
+) -> Factors:
+    """Factors of queries or keys with their rows as the class has them, or as we do."""
+    heads = None if misfit(config) is not None else turned_heads(name, config, architecture(config))
+    if heads is None or outputs_of([name], config) != [len(part.b)]:  # of another base: said by ``checked``
+        return part
+    magnitude = None if part.magnitude is None else order(part.magnitude, heads)
+    return replace(part, b=order(part.b, heads), magnitude=magnitude)
 
 
 def _tied(factors: dict[str, Factors], folder: Path) -> dict[str, Factors]:
@@ -251,7 +263,11 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
                 parts = [factors.get(_EMBEDDING)]
             if any(part is not None for part in parts):
                 module = entry.theirs.format(layer).removesuffix(".weight")
-                one = parts[0] if len(parts) == 1 else joined(parts, config.attention.rows)
+                parts = [
+                    part and _reordered(name, part, config, to_interleaved)
+                    for name, part in zip(names, parts, strict=True)
+                ]
+                one = parts[0] if len(parts) == 1 else joined(parts, outputs_of(names, config))
                 assert one is not None
                 found[module] = one
     held = {name.format(layer) for entry in ARCHITECTURES[_class_of(config)] if _is_layer(entry)

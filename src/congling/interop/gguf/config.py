@@ -20,11 +20,13 @@ _SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})
 _MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
 _PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
 _LAYER_NORM = _PLAIN_MLP | {"stablelm"}
-_NORM_PLACEMENT = {"olmo2": "post"}
+_NORM_PLACEMENT = {"olmo2": "post", "glm4": "sandwich"}
 """Of the architectures in which it is not that before each sublayer."""
 _DENSE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact", "ernie4_5", "internlm2"})
 _MULTIPLIED = frozenset({"granite", "minicpm"})
-_OF_THEIR_OWN = frozenset({"smollm3", "hunyuan-dense"}) | _NORM_PLACEMENT.keys()
+_PARTIAL_ROTARY = frozenset({"chatglm", "glm4", "stablelm"})
+"""Architectures in which a part of each head may turn."""
+_OF_THEIR_OWN = frozenset({"smollm3", "hunyuan-dense", "chatglm"}) | _NORM_PLACEMENT.keys()
 READABLE = _DENSE | _MULTIPLIED | _OF_THEIR_OWN | _LAYER_NORM | _MIXTURES
 _SCALED_NORMAL = frozenset({"gpt2"}) | _NORM_PLACEMENT.keys()
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -65,7 +67,7 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
         keys["attention.key_length"] = Field("u32", attention.head_width)
         keys["attention.value_length"] = Field("u32", attention.head_width)
     if config.positions.kind == "rope":
-        keys["rope.dimension_count"] = Field("u32", attention.head_width)
+        keys["rope.dimension_count"] = Field("u32", config.positions.turned(attention.head_width))
         keys["rope.freq_base"] = Field("f32", config.positions.base)
         if config.positions.scaling is not None and config.positions.scaling.kind == "linear":
             keys["rope.scaling.type"] = Field("string", "linear")
@@ -233,7 +235,7 @@ class _Reader:
             return {"kind": "alibi"}
         head_width = self.head_width(width, self.integer("attention.head_count"))
         turned = self.integer("rope.dimension_count", head_width)
-        if turned != head_width:
+        if turned != head_width and (self.architecture not in _PARTIAL_ROTARY or not 0 < turned < head_width):
             raise self.odd(f"rotary positions on a part of each head of {head_width} channels", turned)
         base = self.real("rope.freq_base", 10_000.0)
         rested = None
@@ -243,8 +245,10 @@ class _Reader:
             self.architecture == "granite"
         ):
             raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
-        scaling = self.scaling(base, head_width)
-        return {"kind": "rope", "base": base, "scaling": scaling, "no_rope_layers": rested}
+        return {
+            "kind": "rope", "base": base, "scaling": self.scaling(base, head_width), "no_rope_layers": rested,
+            "partial_rotary_factor": turned / head_width,
+        }  # fmt: skip
 
     def scaling(self, base: float, head_width: int) -> dict[str, Any] | None:
         kind = self.file.text(f"{self.architecture}.rope.scaling.type", None)

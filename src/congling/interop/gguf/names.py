@@ -32,13 +32,46 @@ BLOCK = {
     "mlp.shared.down": "ffn_down_shexp",
 }
 _POST_NORMS = {"post_attention_norm": "post_attention_norm", "post_mlp_norm": "post_ffw_norm"}
-_OTHERWISE = {"glm4moe": {"mlp_norm": "post_attention_norm"}, "olmo2": _POST_NORMS}
+_OTHERWISE = {
+    "glm4moe": {"mlp_norm": "post_attention_norm"}, "olmo2": _POST_NORMS, "glm4": _POST_NORMS,
+}  # fmt: skip
 """What an architecture calls differently."""
 _BALANCE = ("mlp.router.bias", "exp_probs_b.bias")
 _BARE = "mlp.experts."
 """Stacked experts are parameters of their own here, without a suffix."""
 FUSED = "attn_qkv"
 """Queries, keys and values in one matrix, rows in this order."""
+_GATE_UP = {"ffn_up": ("mlp.gate", "mlp.up")}
+WRITTEN_FUSED: dict[str, dict[str, tuple[str, ...]]] = {
+    "gpt2": {FUSED: ("attention.query", "attention.key", "attention.value")},
+    "chatglm": _GATE_UP,
+    "glm4": _GATE_UP,
+}
+"""Tensors that an architecture wants to hold several of ours, rows in this order."""
+
+
+def fused_name(name: str, architecture: str) -> tuple[str, list[str]] | None:
+    """GGUF's tensor that holds our parameter among others, and all of these; None: it has its own."""
+    block = re.fullmatch(r"(blocks\.(\d+)\.)(.+)\.(weight|bias)", name)
+    if block is None:
+        return None
+    prefix, layer, stem, suffix = block.groups()
+    for theirs, parts in WRITTEN_FUSED.get(architecture, {}).items():
+        if stem in parts:
+            return f"blk.{layer}.{theirs}.{suffix}", [f"{prefix}{part}.{suffix}" for part in parts]
+    return None
+
+
+def our_names(name: str, architecture: str) -> list[str]:
+    """Our parameters in one of GGUF's tensors: several of a fused one, none where there is no such part."""
+    block = re.fullmatch(r"blk\.(\d+)\.(.+)\.(weight|bias)", name)
+    if block is not None:
+        layer, stem, suffix = block.groups()
+        fused = WRITTEN_FUSED["gpt2"] | WRITTEN_FUSED.get(architecture, {})  # any may have fused queries
+        if stem in fused:
+            return [f"blocks.{layer}.{part}.{suffix}" for part in fused[stem]]
+    ours = our_name(name, architecture)
+    return [] if ours is None else [ours]
 
 
 def gguf_name(name: str, architecture: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from congling.core.errors import UserError
+from congling.interop.gguf.arrangement import to_half_split
 from congling.interop.gguf.config import architecture_of, config_from
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.weights import GGUFWeights, pieces
@@ -52,7 +53,8 @@ def _built(weights: GGUFWeights, config: ModelConfig, context: int) -> Transform
             bias = weights[f"{place}.bias"] if module.bias is not None else None
             piece = weights.places[f"{place}.weight"]
             raw, kind = _blocks(weights, f"{place}.weight")
-            _put(model, place, PackedLinear(raw, kind, bias, heads=piece.heads))
+            order = None if piece.heads is None else to_half_split(np.arange(len(raw)), piece.heads)
+            _put(model, place, PackedLinear(raw, kind, bias, order=order))
     _put(model, "embedding", PackedEmbedding(*_blocks(weights, "embedding.weight")))
     for name, parameter in list(model.named_parameters()):
         _put(model, name, nn.Parameter(weights[name][: len(parameter)]))  # fewer positions if so wished

@@ -11,10 +11,10 @@ from torch import Tensor, float32
 
 from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
-from congling.interop.gguf.arrangement import to_interleaved, turned_heads
+from congling.interop.gguf.arrangement import Heads, to_interleaved, turned_heads
 from congling.interop.gguf.config import ROPE_FACTORS, rope_factors
 from congling.interop.gguf.file import TensorData
-from congling.interop.gguf.names import FUSED, gguf_name
+from congling.interop.gguf.names import fused_name, gguf_name
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig, MoEConfig
 from congling.quant import ggml
@@ -54,8 +54,10 @@ def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Sou
     if odd := sorted(shapes.keys() ^ weights.keys()):
         raise UserError("the tensors are not those of the configuration, the first", value=odd[0])
     for name, shape in shapes.items():
-        if architecture == "gpt2" and (fused := _fused(name, config, weights)) is not None:
-            yield from fused
+        if (fused := fused_name(name, architecture)) is not None:
+            theirs, parts = fused
+            if name == parts[0]:
+                yield _fused(theirs, parts, shapes, weights)
             continue
         heads = turned_heads(name, config, architecture)
         yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
@@ -82,20 +84,15 @@ def _stand_ins(config: ModelConfig, mlp: MoEConfig) -> Iterator[Source]:
             yield Source(f"blk.{layer}.{part}", shape, lambda shape=shape: np.zeros(shape, np.float32))
 
 
-def _fused(name: str, config: ModelConfig, weights: Mapping[str, Tensor]) -> list[Source] | None:
-    """Queries, keys and values as one tensor, in place of the queries; None for all other parameters."""
-    if ".attention.key." in name or ".attention.value." in name:
-        return []
-    if ".attention.query." not in name:
-        return None
-    parts = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-    rows = sum(config.attention.rows)
-    shape = (rows,) if name.endswith("bias") else (rows, config.width)
-    fused = gguf_name(name, "gpt2").replace("attn_q", FUSED)
-    return [Source(fused, shape, lambda: np.concatenate([_array(weights[part]) for part in parts]))]
+def _fused(
+    theirs: str, parts: list[str], shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]
+) -> Source:
+    """Several parameters as one tensor, one below the other."""
+    shape = (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
+    return Source(theirs, shape, lambda: np.concatenate([_array(weights[part]) for part in parts]))
 
 
-def _values(weights: Mapping[str, Tensor], name: str, heads: int | None = None) -> Callable[[], np.ndarray]:
+def _values(weights: Mapping[str, Tensor], name: str, heads: Heads | None = None) -> Callable[[], np.ndarray]:
     def values() -> np.ndarray:
         array = _array(weights[name])
         return array if heads is None else to_interleaved(array, heads)

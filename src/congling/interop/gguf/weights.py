@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
-from congling.interop.gguf.arrangement import Rows, to_half_split, turned_heads
+from congling.interop.gguf.arrangement import Heads, Rows, to_half_split, turned_heads
 from congling.interop.gguf.config import ROPE_FACTORS
 from congling.interop.gguf.file import GGUFFile
-from congling.interop.gguf.names import FUSED, gguf_name, our_name
+from congling.interop.gguf.names import fused_name, gguf_name, our_name
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 
@@ -35,8 +35,8 @@ class Piece:
     """Of our parameter."""
     rows: slice | None = None
     """Some rows of a fused tensor only."""
-    heads: int | None = None
-    """So many heads whose rows stand interleaved in the file."""
+    heads: Heads | None = None
+    """Heads whose rows stand in another order in the file."""
 
     def arranged(self, rows: _Rows) -> _Rows:
         """Our rows from those of the whole tensor, floats (R, ...) or blocks (R, bytes)."""
@@ -52,8 +52,9 @@ def pieces(file: GGUFFile, config: ModelConfig, architecture: str) -> dict[str, 
     """
     found: dict[str, Piece] = {}
     used: set[str] = {ROPE_FACTORS}
-    for name, shape in expected_shapes(config, len(file.tensors), file.path).items():
-        piece = _piece(name, shape, file, config, architecture)
+    expected = expected_shapes(config, len(file.tensors), file.path)
+    for name, shape in expected.items():
+        piece = _piece(name, expected, file, config, architecture)
         stored = file.info(piece.tensor).shape
         rows = stored[0] if piece.rows is None else piece.rows.stop - piece.rows.start
         if (rows, *stored[1:]) != shape or (piece.rows is not None and piece.rows.stop > stored[0]):
@@ -83,20 +84,18 @@ class GGUFWeights(Mapping[str, Tensor]):
 
 
 def _piece(
-    name: str, shape: tuple[int, ...], file: GGUFFile, config: ModelConfig, architecture: str
+    name: str, shapes: Mapping[str, tuple[int, ...]], file: GGUFFile, config: ModelConfig, architecture: str
 ) -> Piece:
-    theirs = gguf_name(name, architecture)
+    theirs, shape = gguf_name(name, architecture), shapes[name]
     heads = turned_heads(name, config, architecture)
-    if theirs in file.tensors or ".attention." not in name:
+    fused = fused_name(name, architecture)
+    if fused is None and theirs not in file.tensors:  # any architecture may have its queries fused
+        fused = fused_name(name, "gpt2")
+    if fused is None or fused[0] not in file.tensors:
         return Piece(theirs, shape, None, heads)
-    prefix, part, suffix = theirs.rsplit(".", 2)
-    fused = f"{prefix}.{FUSED}.{suffix}"
-    if fused not in file.tensors or part not in ("attn_q", "attn_k", "attn_v"):
-        return Piece(theirs, shape, None, heads)
-    queries, keys, values = config.attention.rows
-    start = {"attn_q": 0, "attn_k": queries, "attn_v": queries + keys}[part]
-    stop = {"attn_q": queries, "attn_k": queries + keys, "attn_v": queries + keys + values}[part]
-    return Piece(fused, shape, slice(start, stop), heads)
+    ends = np.cumsum([shapes[part][0] for part in fused[1]])
+    place = fused[1].index(name)
+    return Piece(fused[0], shape, slice(int(ends[place]) - shape[0], int(ends[place])), heads)
 
 
 def _refuse_unused(file: GGUFFile, architecture: str, used: set[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from congling.core.errors import UserError
-from congling.interop.options import uncomputed
+from congling.interop.options import COMPUTED, uncomputed
 from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
@@ -45,6 +45,10 @@ _ALL_OR_NONE: Need = (
 _NO_BIAS: Need = (
     "attention without biases",
     lambda config: not config.attention.bias and not config.attention.biased_output,
+)
+_NO_OUTPUT_BIAS: Need = (
+    "attention without a bias on its output",
+    lambda config: not config.attention.biased_output,
 )
 _EVEN: Need = ("a width that is a multiple of the heads", lambda c: c.width % c.attention.heads == 0)
 _SOFTMAX: Need = ("experts behind a softmax router", lambda config: _router(config) == "softmax")
@@ -94,6 +98,12 @@ _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
         ("queries and keys normalised over all heads together",
          lambda config: config.attention.qk_norm_over == "projection"),
     ),
+    "GlmForCausalLM": (_PRE_NORM, _ROPE, _RMS, _GATED, _NO_QK_NORM, _NO_OUTPUT_BIAS),
+    "Glm4ForCausalLM": (
+        _ROPE, _RMS, _GATED, _NO_QK_NORM, _NO_OUTPUT_BIAS,
+        ("norms before and behind the sublayers (norm_placement = sandwich)",
+         lambda config: config.norm_placement == "sandwich"),
+    ),
     "GraniteForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
     "SmolLM3ForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
     "HunYuanDenseV1ForCausalLM": (
@@ -117,8 +127,8 @@ MODEL_TYPES = {
     "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
     "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1", "Olmo2ForCausalLM": "olmo2",
-    "GraniteForCausalLM": "granite", "SmolLM3ForCausalLM": "smollm3",
-    "HunYuanDenseV1ForCausalLM": "hunyuan_v1_dense",
+    "GlmForCausalLM": "glm", "Glm4ForCausalLM": "glm4", "GraniteForCausalLM": "granite",
+    "SmolLM3ForCausalLM": "smollm3", "HunYuanDenseV1ForCausalLM": "hunyuan_v1_dense",
 }  # fmt: skip
 _MIXTURES = {"MixtralForCausalLM", "Qwen3MoeForCausalLM", "Dots1ForCausalLM"}
 
@@ -176,7 +186,7 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         "attention_bias": attention.bias,
         "attention_dropout": 0.0,
         "sliding_window": None,
-        **_rotary(config),
+        **_rotary(config, name),
     }
     return values | _experts(config, name) | _options(config, name)
 
@@ -212,9 +222,11 @@ def _gpt2(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _rotary(config: ModelConfig) -> dict[str, Any]:
+def _rotary(config: ModelConfig, name: str) -> dict[str, Any]:
     assert isinstance(config.positions, RotaryConfig)
     values: dict[str, Any] = {"rope_theta": config.positions.base}
+    if "partial_rotary_factor" in COMPUTED.get(name, ()):
+        values["partial_rotary_factor"] = config.positions.partial_rotary_factor
     match config.positions.scaling:
         case LinearScaling(factor=factor):
             values["rope_scaling"] = {"rope_type": "linear", "factor": factor}

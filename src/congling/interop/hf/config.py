@@ -14,6 +14,10 @@ from congling.interop.hf.parts import decoder
 from congling.interop.hf.settings import Settings
 from congling.model.config import ModelConfig
 
+_GLM: dict[str, Any] = {
+    "hidden_act": "silu", "rms_norm_eps": 1.5625e-7, "partial_rotary_factor": 0.5, "attention_bias": True,
+    "head_dim": 128,
+}  # fmt: skip
 _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key is left out
     "LlamaForCausalLM": {"hidden_act": "silu"},
     "MistralForCausalLM": {"hidden_act": "silu", "sliding_window": 4096},
@@ -43,6 +47,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key 
     "MiniMindForCausalLM": {"hidden_act": "silu", "rope_theta": 1_000_000.0, "tie_word_embeddings": True,
                             "dropout": 0.0, "norm_topk_prob": True, "router_aux_loss_coef": 5e-4,
                             "aux_loss_alpha": 0.01},
+    "GlmForCausalLM": _GLM,
+    "Glm4ForCausalLM": _GLM,
     "BaiChuanForCausalLM": {"hidden_act": "silu"},
     "BaichuanForCausalLM": {"hidden_act": "silu"},
 }  # fmt: skip
@@ -53,7 +59,7 @@ _TYPES = {
     "baichuan": "BaichuanForCausalLM", "olmo2": "Olmo2ForCausalLM", "ernie4_5": "Ernie4_5ForCausalLM",
     "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM", "minicpm": "MiniCPMForCausalLM",
     "granite": "GraniteForCausalLM", "internlm2": "InternLM2ForCausalLM", "smollm3": "SmolLM3ForCausalLM",
-    "minimind": "MiniMindForCausalLM",
+    "minimind": "MiniMindForCausalLM", "glm": "GlmForCausalLM", "glm4": "Glm4ForCausalLM",
 }  # fmt: skip
 _FORMER = {"Ernie4_5_ForCausalLM": "Ernie4_5ForCausalLM"}
 """Names under which classes were first published."""
@@ -218,7 +224,7 @@ _BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "LlamaForCausalLM": decoder, "MistralForCausalLM": decoder, "Qwen2ForCausalLM": _qwen2,
     "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
     "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
-    "Olmo2ForCausalLM": _olmo2,
+    "Olmo2ForCausalLM": _olmo2, "GlmForCausalLM": variants.glm, "Glm4ForCausalLM": variants.glm4,
     "BaiChuanForCausalLM": decoder, "BaichuanForCausalLM": _baichuan, "Ernie4_5ForCausalLM": variants.ernie,
     "HunYuanDenseV1ForCausalLM": variants.hunyuan, "MiniCPMForCausalLM": variants.minicpm,
     "GraniteForCausalLM": variants.granite, "InternLM2ForCausalLM": variants.internlm2,

@@ -2,14 +2,15 @@
 
 # V vocabulary, W width, D head width; K groups of G heads that share keys and values
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from congling.interop.gguf.arrangement import to_half_split
+from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.model.config import AttentionConfig, ModelConfig
 
 _NORM_HEAD_VOCABULARY = 125_696  # Baichuan 2
@@ -39,19 +40,47 @@ def normalised_head(values: Mapping[str, Any]) -> bool:
 
 
 def changes(
-    architecture: str, config: ModelConfig, values: Mapping[str, Any]
+    architecture: str, config: ModelConfig, names: Iterable[str], values: Mapping[str, Any]
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """Functions by our name for tensors that are not used as a folder stores them."""
     if architecture == "BaichuanForCausalLM" and normalised_head(values):
         return {"head.weight": folded_norm_head}
-    if architecture != "Ernie4_5ForCausalLM":
-        return {}
-    heads = {"query": config.attention.heads, "key": config.attention.kv_heads}
-    return {
-        f"blocks.{layer}.attention.{part}.weight": lambda rows, count=count: to_half_split(rows, count)
-        for layer in range(config.layers)
-        for part, count in heads.items()
-    }  # Ernie turns neighbouring channels
+    return {name: change.to_ours for name, change in conversions(architecture, config, names).items()}
+
+
+class Conversion(NamedTuple):
+    """Of one tensor, both ways."""
+
+    to_ours: Callable[[Tensor], Tensor]
+    to_theirs: Callable[[Tensor], Tensor]
+
+
+def conversions(architecture: str, config: ModelConfig, names: Iterable[str]) -> dict[str, Conversion]:
+    """Of those of our tensors that a folder of this class does not hold as they are."""
+    found: dict[str, Conversion] = {}
+    for name in names:
+        if (heads := turned_heads(name, config, architecture)) is not None:
+            found[name] = Conversion(
+                partial(to_half_split, heads=heads), partial(to_interleaved, heads=heads)
+            )
+    return found
+
+
+class Converted(Mapping[str, Tensor]):
+    """Our tensors as a class holds them, each made when it is asked for."""
+
+    def __init__(self, weights: Mapping[str, Tensor], changes: Mapping[str, Conversion]) -> None:
+        self._weights, self._changes = weights, changes
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._weights[name]
+        return self._changes[name].to_theirs(tensor) if name in self._changes else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def fused_rows(architecture: str, attention: AttentionConfig) -> np.ndarray | None:

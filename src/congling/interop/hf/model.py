@@ -26,7 +26,7 @@ from congling.interop.hf import tokenizer as hf_tokenizer
 from congling.interop.hf.architecture import architecture, config_json
 from congling.interop.hf.card import card
 from congling.interop.hf.config import architecture_of, config_from
-from congling.interop.hf.conventions import changes, fused_rows, normalised_head
+from congling.interop.hf.conventions import Converted, changes, conversions, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
 from congling.interop.hf.parts import stretches
 from congling.interop.hf.settings import CONFIG, read_json
@@ -72,7 +72,7 @@ def read(folder: Path | str) -> ForeignModel:
     untied = config.tied and _has_another_head(stored, name)
     config = config.replace(tied=False) if untied else config
     shapes = expected_shapes(config, len(stored), where)
-    changed = changes(name, config, values)
+    changed = changes(name, config, shapes, values)
     weights = FolderWeights(stored, name, shapes, changed, fused_rows(name, config.attention))
     tokenizer = _tokenizer(folder, config)
     facts: dict[str, Any] = {
@@ -145,7 +145,8 @@ def write(
     settings[_CHAT] = bool(model.facts.get("chat", False))
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
-        tensors = OutgoingTensors(weights, name, shapes, TYPES[type])
+        converted = Converted(weights, conversions(name, config, shapes))
+        tensors = OutgoingTensors(converted, name, shapes, TYPES[type])
         safetensors_file.write(tensors, temporary / WEIGHTS, tensors.layout)
         _write_json(temporary / CONFIG, settings)
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))

@@ -52,7 +52,8 @@ def rotary_table(settings: Settings) -> Settings:
     if not isinstance(given, dict):
         raise UserError(f"{key} must be an object", where=settings.where, value=given)
     kind = given.get("rope_type", given.get("type", "default"))
-    defaults = {"rope_theta": settings.get("rope_theta"), "rope_type": kind}
+    outside = {key: settings.get(key) for key in ("rope_theta", "partial_rotary_factor")}
+    defaults = outside | {"rope_type": kind}
     return Settings(given, f"{settings.where}, {key}", defaults)
 
 
@@ -64,8 +65,10 @@ def stretches(values: Mapping[str, Any]) -> bool:
 
 def _rotary(settings: Settings) -> dict[str, Any]:
     table = rotary_table(settings)
-    for partial in (settings, table):
-        partial.require("partial_rotary_factor", 1, 1.0)
+    share = table.get("partial_rotary_factor")
+    if "partial_rotary_factor" not in settings.defaults and share not in (None, 1):
+        settings.require("partial_rotary_factor", 1, 1.0)  # other classes turn whole heads
+        table.require("partial_rotary_factor", 1, 1.0)
     kind = table.get("rope_type")
     scaling: dict[str, Any] | None = None
     if kind == "linear":
@@ -81,7 +84,10 @@ def _rotary(settings: Settings) -> dict[str, Any]:
     elif kind not in ("default", DYNAMIC):
         raise UserError("rotary positions of this kind are not supported", where=table.where, value=kind,
                         hint="supported: default, linear, llama3; dynamic within the context")  # fmt: skip
-    return {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
+    found = {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
+    return (
+        found if share is None else found | {"partial_rotary_factor": table.number("partial_rotary_factor")}
+    )
 
 
 def _without_window(settings: Settings, context: int) -> int:

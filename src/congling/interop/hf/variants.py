@@ -61,6 +61,18 @@ def hunyuan(settings: Settings) -> dict[str, Any]:
     return values
 
 
+def glm(settings: Settings) -> dict[str, Any]:
+    """Rotary positions on neighbouring channels of a part of each head, no bias on attention's output."""
+    values = decoder(settings)
+    values["attention"]["output_bias"] = False if values["attention"]["bias"] else None
+    return values
+
+
+def glm4(settings: Settings) -> dict[str, Any]:
+    """The same with norms behind the sublayers, too."""
+    return glm(settings) | {"norm_placement": "sandwich", "initial": {"kind": "scaled-normal"}}
+
+
 def ernie(settings: Settings) -> dict[str, Any]:
     """A Llama that rotates neighbouring channels, which is an order of rows."""
     settings.require("use_bias", False)
