@@ -104,7 +104,7 @@ class Rollouts:
     def add_to(self, row: dict[str, Any]) -> None:
         """Put what the last rollout measured into the loop's row: reward, its spread, length, share ended."""
         assert self.round is not None
-        row.update(self.round.measured)
+        row.update(sorted(self.round.measured.items()))  # the same bytes in the log, restored or not
 
     def shown(self, count: int) -> list[dict[str, Any]]:
         """An answer each to the first prompts of the last rollout, for whoever watches."""
