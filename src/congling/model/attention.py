@@ -14,6 +14,7 @@ from congling.model.config import ModelConfig
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
 from congling.model.positions import Angles, keep, rotate
+from congling.model.varlen import attend_apart
 
 
 class Sight(NamedTuple):
@@ -25,10 +26,15 @@ class Sight(NamedTuple):
     decided by ``causal``."""
     causal: bool
     """Without a mask: each token sees itself and those before it (else all keys)."""
+    lengths: tuple[int, ...] | None = None
+    """Of the texts that share rows, where each is attended to by itself (``varlen.py``); ``mask`` and
+    ``causal`` are then those of a row with one text."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
     """What each query draws from the values it sees: (B, H, T, D), twice (B, K, S, D) -> (B, H, T, D)."""
+    if sight.lengths is not None:
+        return attend_apart(query, key, value, sight.lengths, sight.mask)
     return scaled_dot_product_attention(
         query, key, value, attn_mask=sight.mask, is_causal=sight.causal,
         enable_gqa=query.shape[1] != key.shape[1],

@@ -28,6 +28,7 @@ from congling.model.moe import MixtureOfExperts, Total
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
 from congling.model.positions import build_positions
+from congling.model.varlen import text_lengths
 
 
 class Block(nn.Module):
@@ -74,6 +75,7 @@ class Transformer(nn.Module):
         # Tied: there is no second matrix, so neither a checkpoint nor an optimizer can hold it twice.
         self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self.recompute = False  # set by `checkpoint_blocks`
+        self.varlen = True  # unset where blocks are compiled: every batch would be a shape of its own
         self.initialise(0)
 
     def forward(
@@ -92,9 +94,12 @@ class Transformer(nn.Module):
         place = positions
         if place is None:
             place = slice(0, time) if cache is None else cache.positions(time)
-        visible = visibility(tokens, documents, cache)
+        apart = None
+        if documents is not None and self.varlen:
+            apart = text_lengths(documents, self.config.attention.heads * self.config.attention.head_width)
+        visible = visibility(tokens, documents if apart is None else None, cache)
         before = 0 if cache is None else cache.length
-        sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before))
+        sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before), apart)
         x = self.embedding_scale(self.embedding(tokens))
         x = self.dropout(self.positions.add(x, place))
         for i, block in enumerate(self.blocks):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from congling.core.errors import UserError
 from congling.model.attention import Attention, Sight, attend
 from congling.model.transformer import Transformer
+from congling.model.varlen import cut
 from congling.transform.config import LongLoRAConfig
 
 
@@ -85,6 +86,9 @@ def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
 
 def _in_groups(query: Tensor, key: Tensor, value: Tensor, sight: Sight, size: int, first: int) -> Tensor:
     """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
+    if sight.lengths is not None:
+        parts = cut(sight.lengths, query.shape[2], size, first)
+        return attend(query, key, value, sight._replace(lengths=parts))
     batch, found = len(query), []
     for part, each in pieces(query.shape[2], size, first):
         q, k, v = (one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)

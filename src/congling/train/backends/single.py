@@ -34,8 +34,11 @@ class Single:
     def compiled(self, step: nn.Module) -> nn.Module:
         """Compile the blocks of the model, if so configured: one compilation serves all blocks of one
         shape."""
-        for block in getattr(step.model, "blocks", ()) if self.compile else ():
-            block.compile(dynamic=False)
+        if self.compile:
+            model: Any = step.model
+            model.varlen = False
+            for block in getattr(model, "blocks", ()):
+                block.compile(dynamic=False)
         return step
 
     def looking(self) -> contextlib.AbstractContextManager[Any]:
