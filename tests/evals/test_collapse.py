@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from congling.data.repetition import repeated_share
 from congling.data.smallworld import generate
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.evals.collapse import correlation, repeated_share, repeats, warnings, watch
+from congling.evals.collapse import correlation, repeats, warnings, watch
 
 WORDS = ("青", "黄", "绿", "白", "黑", "红", "高", "大")
 

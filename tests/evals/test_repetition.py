@@ -1,8 +1,8 @@
 import pytest
 
+from congling.data.repetition import repeated_share
 from congling.evals import repetition
 from congling.evals.bench import Bench
-from congling.evals.collapse import repeated_share
 from congling.evals.repetition import distinct, longest_loop, measured
 
 

@@ -21,11 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from congling.core.finding import Finding
+from congling.data.repetition import repeated_share
 
 Rows = Sequence[Mapping[str, Any]]
 
-GRAM = 8
-"""Characters of the pieces whose return is counted: a sentence seldom says eight in the same order twice."""
 MOST_REPEATED = 0.5
 SHORTEST = 40
 """Characters below which a text is too short to say that it repeats."""
@@ -207,16 +206,6 @@ def repeats(text: str) -> bool:
         if count >= 3 and count * size >= 16:
             return True
     return False
-
-
-def repeated_share(text: str, gram: int = GRAM) -> float:
-    """Share of the pieces of ``gram`` characters that stood in the text before; 0 for a short text.
-
-    >>> round(repeated_share("天地玄黄宇宙洪荒" * 5), 2)
-    0.76
-    """
-    pieces = [text[i : i + gram] for i in range(len(text) - gram + 1)]
-    return 1 - len(set(pieces)) / len(pieces) if pieces else 0.0
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

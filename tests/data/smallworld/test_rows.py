@@ -7,13 +7,14 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.document import Document
+from congling.data.repetition import sentences
 from congling.data.smallworld import Problem, check, problems
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.smallworld.generator import Generator
 from congling.data.smallworld.judge import grammatical, prompt_of, reward, right
 from congling.data.smallworld.rows import RowsConfig, row, rows, write
-from congling.data.smallworld.tasks import draw, number, sentences
-from congling.data.smallworld.wordings import TASKS, WORDINGS, unwrap
+from congling.data.smallworld.tasks import draw, number
+from congling.data.smallworld.wordings import TASKS, WORDINGS, TaskKind, unwrap
 
 
 def made(**values: object) -> list[dict]:
@@ -127,6 +128,45 @@ def test_stories_earn_nothing_by_silence_repetition_or_more_lines() -> None:
     assert reward(found, first * 8) < 0.1
     assert reward(found, answer + "\n胡言乱语胡言乱语") < 0.95
     assert reward(found, answer[:-4]) < 1
+    assert reward(found, answer + first) < 0.95  # told once more
+    assert reward(found, first.join([*sentences(answer), ""])) < 0.3  # and between all others
+    assert reward(found, " ".join([first] * 8)) < 0.1  # white space makes no other sentence
+
+
+@pytest.mark.parametrize("times", [2, 3, 8])
+def test_a_story_told_again_earns_less_than_once(times: int) -> None:
+    for found in made(kind="prompts", mix={"story": 1}, count=20):
+        again = found["answer"] * times
+        assert reward(found, again) <= 1 / times + 0.1
+        assert check(prompt_of(found) + again).score < check(prompt_of(found) + found["answer"]).score
+
+
+def test_one_pattern_with_other_names_is_no_story() -> None:
+    (found,) = made(kind="prompts", mix={"story": 1}, count=1)
+    names = ("阿梅", "小强", "大牛", "小满", "长生", "阿秀", "青青", "大川")
+    assert grammatical("阿梅心里很满足。") == 1
+    assert reward(found, "".join(f"{name}心里很满足。" for name in names)) < 0.4
+
+
+def test_a_story_without_end_earns_less_the_longer_it_is() -> None:
+    rests = [found["answer"] for found in made(kind="prompts", mix={"story": 1}, count=12)]
+    (found,) = made(kind="prompts", mix={"story": 1}, count=1)
+    earned = [reward(found, "".join(rests[:count])) for count in (1, 3, 6, 12)]
+    assert earned == sorted(earned, reverse=True)
+    assert earned[0] == 1 and earned[1] < 0.6 and earned[3] < 0.15
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_nothing_is_earned_without_an_answer(kind: TaskKind) -> None:
+    for found in made(kind="prompts", mix={kind: 1}, count=10):
+        asked = prompt_of(found)
+        for said in ("", " \n\t", "。", "，，，，", "……", "？！", "\u3000", "好"):
+            assert reward(found, said) <= 0.25, said
+        assert reward(found, asked) <= 0.25
+        fields = unwrap(kind, asked)
+        copied = next(iter(fields.values())) if fields else asked
+        assert reward(found, copied) <= 0.25, copied
+        assert reward(found, found["answer"] * 1000) <= 0.1
     assert grammatical("胡言乱语") == 0
 
 

@@ -1,4 +1,5 @@
-"""Score any text by the rules of the world: recognised text, facts that hold, couplets that match, sums."""
+"""Score any text by the rules of the world: recognised text, facts that hold, couplets that match, sums, and
+nothing told twice."""
 
 import re
 from collections import Counter
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
+from congling.data.repetition import distinct_share, sentences
 from congling.data.smallworld.config import Kind
 from congling.data.smallworld.couplet_form import couplet_faults
 from congling.data.smallworld.facts import Facts
@@ -32,13 +34,15 @@ class Verdict:
     """Share of the lines of couplets whose sides match, place by place."""
     sums: float | None
     """Share of the sums that are right."""
+    distinct: float
+    """Share of the sentences that were not told before; a sum may return once."""
     reasons: tuple[str, ...]
     """The first things that are wrong."""
 
     @property
     def score(self) -> float:
         """Product of all that could be judged: 1 is faultless, 0 has not one sentence of the world."""
-        score = self.grammar
+        score = self.grammar * self.distinct
         for part in (self.facts, self.couplets, self.sums):
             score *= 1.0 if part is None else part
         return score
@@ -127,12 +131,17 @@ def _recognised(text: str, patterns: _Patterns) -> Verdict:
     faults = couplet_faults(text)
     reasons += facts.contradictions + facts.wrong_sums + [fault for fault in faults if fault]
     visible = len(text) - blank
+    main = lengths.most_common(1)[0][0] if lengths else None
+    distinct = distinct_share(sentences(text), times=2 if main == "arithmetic" else 1)
+    if distinct < 1:
+        reasons.append(f"{1 - distinct:.0%} of the sentences were told before")
     return Verdict(
-        kind=lengths.most_common(1)[0][0] if lengths else None,
+        kind=main,
         grammar=min(1.0, lengths.total() / visible) if visible else 0.0,
         facts=_share(len(facts.contradictions), facts.checks),
         couplets=_share(sum(fault is not None for fault in faults), len(faults)),
         sums=_share(len(facts.wrong_sums), facts.sums),
+        distinct=distinct,
         reasons=tuple(islice(reasons, _REASONS)),
     )
 

@@ -8,23 +8,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.data.repetition import repeated_share, sentences
 from congling.data.smallworld.check import check
 from congling.data.smallworld.couplet_form import couplet_fault
-from congling.data.smallworld.tasks import number, sentences
+from congling.data.smallworld.tasks import number
 from congling.data.smallworld.wordings import TASKS, TaskKind, unwrap
 
 LONGEST = 2_000
 """Characters of an answer that are looked at; what is longer is never right."""
-SENTENCES = 4
-"""Different sentences that make a rest of a story: an empty one contradicts nothing, and earns nothing."""
+SENTENCES = 4, 10
+"""Fewest and most different sentences of a rest of a story, of which the world's own have 4 to 9: an empty
+one contradicts nothing, and an endless one never comes to its end."""
+GRAM, REPEATED = 4, (0.1, 0.5)
+"""Characters of a piece; the share of them that may return within a story, up to 0.08 in the world's own, and
+the share at which nothing is earned. Sentences that differ in a name are one pattern over and over."""
 
 
 def right(kind: str, prompt: str, completion: str, answer: str) -> bool:
     """Whether a completion answers a prompt of this kind.
 
     Sums are compared by value, in digits or in words; questions by the answer, but for white space and the
-    full stop; a couplet is any lower line that matches; a story any rest of :data:`SENTENCES` sentences or
-    more in which every sentence is one of the world's and none contradicts another.
+    full stop; a couplet is any lower line that matches; a story any rest of :data:`SENTENCES`
+    different sentences, in which every one is one of the world's and none contradicts another.
 
     Raises:
         UserError: there is no such kind.
@@ -39,7 +44,7 @@ def reward(row: Mapping[str, Any], completion: str) -> float:
     a sum                   1 the number, 0.1 another number, else 0
     a question              1 the answer, else half the share of it that agrees at both ends
     a couplet               1 if it matches, else 0.8 of the share of places that do, 0 at another length
-    a story                 the score of ``check``, less for few or repeated sentences
+    a story                 the score of ``check``, less for few, many or repeated sentences or pieces
     ======================  ===========================================================================
 
     Raises:
@@ -124,8 +129,15 @@ def _couplet(upper: str, said: str) -> float:
 
 def _story(opening: str, said: str) -> float:
     first, _, more = said.partition("\n")
-    told, different = sentences(first), set(sentences(first))
-    whole, once = min(1.0, len(different) / SENTENCES), len(different) / max(1, len(told))
+    fewest, most = SENTENCES
+    told = [one for one in sentences(first) if any(map(str.isalnum, one))]  # marks alone are no sentence
+    different = len(set(told) - {opening.strip()})
+    whole, ended = min(1.0, different / fewest), min(1.0, most / max(1, len(told)))
+    free, barren = REPEATED
+    fresh = min(1.0, max(0.0, (barren - repeated_share(first, GRAM)) / (barren - free)))
     alone = len(first) / (len(first) + len(more.strip()))
     verdict = check(opening + first)
-    return (verdict.score if verdict.kind in ("story", "questions") else 0.0) * whole * once * alone
+    if verdict.kind not in ("story", "questions"):
+        return 0.0
+    grammar = min(1.0, check(first).grammar / verdict.grammar)  # the opening, which was given, earns nothing
+    return verdict.score * grammar * whole * ended * fresh * alone

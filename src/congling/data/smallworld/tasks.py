@@ -17,6 +17,7 @@ from random import Random
 from zlib import crc32
 
 from congling.data.document import Document
+from congling.data.repetition import sentences
 from congling.data.smallworld import arithmetic, couplets
 from congling.data.smallworld.check import check
 from congling.data.smallworld.compiler import compile_grammar
@@ -32,7 +33,6 @@ _TRIES = 6  # changed words tried to make a story contradict itself
 _CHANGED = ("person", "colour", "spot", "thing", "snack")
 _SUM = re.compile(r"(\w+)([-+×÷]|除以|[加减減乘])(\w+)(=|等于|等於)(\w+)。?\n")
 _NUMBER = re.compile(r"(?:=|等于|等於)?([0-9]{1,9}|[零一二两兩三四五六七八九十百]{1,7})。?")
-_END = re.compile("(?<=[。！？])(?![”」])")
 _SAID = {"+": "加", "-": "减", "×": "乘", "÷": "除以"}
 
 
@@ -65,11 +65,6 @@ def draw(kind: TaskKind, script: Script, random: Random) -> Task:
     if kind == "couplets":
         return _couplet(place, random)
     return _sum(place, random) if kind == "arithmetic" else _story(place, random)
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a line of text; a mark within quotation marks ends none."""
-    return [sentence for sentence in _END.split(text) if sentence]
 
 
 def number(text: str) -> int | None:
