@@ -102,17 +102,25 @@ def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path
     assert identity.model == load_checkpoint(base / "run", "cpu").model.config
 
 
+def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: Path):
+    words = ("loss_reduction=answer", "train.steps=6")
+    found = tuned(base, base / "run", tmp_path / "run", *words)
+    assert found.name == "loss_per_answer" and found.before is not None and found.after is not None
+    rows = [json.loads(line) for line in (found.out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    looks = [row for row in rows if "validation_loss" in row]
+    assert [row["validation_loss_per_answer"] for row in looks] and found.after < found.before
+
+
 def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):
     from congling.data import chats
     from congling.evals.answers import held_out_loss
     from congling.train.backends.single import Single
-    from congling.train.objectives.next_token import next_token
 
     assert adapted.adapter is not None
     loaded = load_checkpoint(base / "run", "cpu", adapters=[(adapted.adapter, 1.0)])
     settings = TrainConfig(steps=1, context=48, rows=4, device="cpu")
     examples = chats.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
-    look = held_out_loss(examples.validation, settings, next_token, Single(settings).place)
+    look = held_out_loss(examples.validation, settings, Single(settings).place)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
     assert loaded.tuned_for_chat
 

@@ -14,6 +14,7 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from congling.data.batches import Batch, dealt
 from congling.tokenizer.base import Tokenizer
 
 _ORDER = 0x6578  # separates this use of a seed from all others
+LossReduction = Literal["token", "answer"]
+"""What weighs the same in a loss: every learnt token, or every answer, each of its tokens one n-th of it."""
 _WIDTH = 64  # rows end at a multiple of this: few different shapes, little padding
 
 
@@ -47,6 +50,22 @@ class Example:
         """Ids that are learnt."""
         return int(self.learnt[1:].sum())
 
+    @property
+    def answers(self) -> int:
+        """Stretches of learnt ids: the answers of a conversation, or 1 for a text."""
+        return int(np.diff(self.learnt[1:], prepend=False).sum() + self.learnt[-1]) // 2
+
+    def weights(self, answer: float | None = None) -> np.ndarray:
+        """(N − 1,) float32 of the targets: 1 where one is learnt; or each answer has ``answer`` in all."""
+        learnt = self.learnt[1:]
+        if answer is None:
+            return learnt.astype(np.float32)
+        number = (
+            np.cumsum(np.diff(learnt, prepend=False) & learnt) * learnt
+        )  # 0, or which answer it belongs to
+        sizes = np.bincount(number)
+        return np.where(learnt, answer / sizes[number], 0).astype(np.float32)
+
 
 class ExampleBatches:
     """Training batches over examples, without end: pass after pass, the rows of each in an order of its own.
@@ -58,12 +77,15 @@ class ExampleBatches:
         accumulation: micro-batches of a step, over all ranks together.
         seed: of the order.
         pad: id that fills rows up.
+        reduction: ``answer`` gives every answer the weight of a mean one. A step's loss is the weighted sum
+            over all its rows by the sum of the weights, however rows are packed, accumulated or shared out.
     """
 
     def __init__(
         self, examples: Sequence[Example], *, context: int, rows: int, accumulation: int = 1, seed: int = 0,
-        pad: int = 0,
+        pad: int = 0, reduction: LossReduction = "token",
     ) -> None:  # fmt: skip
+        self.answer = None if reduction == "token" else targets_of(examples) / answers_of(examples)
         self.examples, self.pad, self.seed = examples, pad, seed
         self.context, self.rows, self.accumulation = context, rows, accumulation
         self.packed = packed([example.inputs for example in examples], context)
@@ -86,24 +108,31 @@ class ExampleBatches:
         orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
         chosen = [orders[epoch][place] for epoch, place in zip(epochs.tolist(), within, strict=True)]
         return collated(
-            [[self.examples[i] for i in self.packed[row]] for row in chosen], self.context, self.pad
-        )
+            [[self.examples[i] for i in self.packed[row]] for row in chosen], self.context, self.pad,
+            self.answer,
+        )  # fmt: skip
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.packed))
 
 
 def in_order(
-    examples: Sequence[Example], *, context: int, rows: int, pad: int = 0, limit_targets: int | None = None
-) -> Iterator[Batch]:
-    """Every example exactly once, for held-out losses; with a limit some rows, spread over all of them."""
+    examples: Sequence[Example], *, context: int, rows: int, pad: int = 0, limit_targets: int | None = None,
+    answer: float | None = None,
+) -> Iterator[Batch]:  # fmt: skip
+    """Every example exactly once, for held-out losses; with a limit some rows, spread over all of them.
+
+    ``answer`` is the weight of each answer; None gives each learnt token one.
+    """
     places = packed([example.inputs for example in examples], context)
     targets = sum(example.targets for example in examples)
     if limit_targets is not None and limit_targets < targets:
         count = max(1, math.ceil(len(places) * limit_targets / targets))
         places = [places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]
     for first in range(0, len(places), rows):
-        yield collated([[examples[i] for i in row] for row in places[first : first + rows]], context, pad)
+        yield collated(
+            [[examples[i] for i in row] for row in places[first : first + rows]], context, pad, answer
+        )
 
 
 def packed(lengths: Sequence[int], context: int) -> list[list[int]]:
@@ -124,8 +153,8 @@ def packed(lengths: Sequence[int], context: int) -> list[list[int]]:
     return rows
 
 
-def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch:
-    """One batch of rows of examples: (B, T), T as long as the longest row needs."""
+def collated(rows: Sequence[Sequence[Example]], context: int, pad: int, answer: float | None = None) -> Batch:
+    """One batch of rows of examples: (B, T), T as long as the longest row needs; ``answer`` as above."""
     longest = max(sum(example.inputs for example in row) for row in rows)
     width = min(context, -(-longest // _WIDTH) * _WIDTH)
     tokens = np.full((len(rows), width), pad, np.int64)
@@ -137,7 +166,7 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int) -> Batch
         for number, example in enumerate(row):
             part = slice(start, start := start + example.inputs)
             tokens[i, part], targets[i, part] = example.ids[:-1], example.ids[1:]
-            weights[i, part] = example.learnt[1:]
+            weights[i, part] = example.weights(answer)
             positions[i, part], documents[i, part] = np.arange(example.inputs), number
         positions[i, start:], documents[i, start:] = np.arange(width - start), len(row)
         padding[i, start:] = True
@@ -160,3 +189,8 @@ def characters_of(tokenizer: Tokenizer) -> np.ndarray:
     special = set(tokenizer.special.values())
     pieces = (b"" if i in special else tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size))
     return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces], np.int64)
+
+
+def answers_of(examples: Iterable[Example]) -> int:
+    """Answers in all examples together."""
+    return sum(example.answers for example in examples)

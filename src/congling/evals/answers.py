@@ -1,44 +1,51 @@
 """What is looked at while a model learns to answer: the loss of held-out answers, and answers it gives."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from congling.data.examples import Example, in_order, targets_of
+from congling.evals.likelihood import target_nats
 from congling.infer.generate import generate
 from congling.infer.sampler import SamplingConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import Message, chat_ids
 from congling.train.config import TrainConfig
-from congling.train.loop import Objective
 
 
 def held_out_loss(
-    examples: Sequence[Example], settings: TrainConfig, objective: Objective, place: Callable[[Any], Any]
+    examples: Sequence[Example], settings: TrainConfig, place: Callable[[Any], Any]
 ) -> Callable[[Transformer], dict[str, float]]:
-    """Model to ``loss`` (nats a learnt token) and ``bits_per_character`` of the learnt text.
+    """Model to ``loss`` (nats a learnt token), ``loss_per_answer`` (the same within each answer, a mean over
+    answers: of the first a long answer is most, of the second each is one) and ``bits_per_character``.
 
     Args:
         examples: what was held out.
         settings: rows, context, and how many targets are enough.
-        objective: whose ``loss`` is measured.
         place: takes a batch to the model's device.
     """
     characters = sum(example.characters for example in examples) / targets_of(examples)
 
     @torch.no_grad()
     def look(model: Transformer) -> dict[str, float]:
-        nats = targets = 0.0
+        nats = by_answer = answered = 0.0
+        targets = 0
         for batch in in_order(
-            examples, context=settings.context, rows=settings.rows, limit_targets=settings.evaluate_tokens
-        ):
-            nats += float(objective(model, place(batch)).metrics["loss"])
-            targets += batch.count
-        each = nats / targets
-        bits = each / torch.log(torch.tensor(2.0)).item() / max(characters, 1e-9)
-        return {"loss": each, "bits_per_character": bits}
+            examples, context=settings.context, rows=settings.rows, limit_targets=settings.evaluate_tokens,
+            answer=1.0,
+        ):  # fmt: skip
+            placed = place(batch)
+            hidden = model(placed.tokens, positions=placed.positions, documents=placed.documents)
+            counts = placed.weights > 0
+            each = torch.cat([one for one, _ in target_nats(model, hidden[counts], placed.targets[counts])])
+            nats += float(each.double().sum())
+            by_answer += float((each * placed.weights[counts]).double().sum())
+            targets, answered = targets + len(each), answered + batch.count
+        bits = nats / targets / math.log(2) / max(characters, 1e-9)
+        return {"loss": nats / targets, "loss_per_answer": by_answer / answered, "bits_per_character": bits}
 
     return look
 

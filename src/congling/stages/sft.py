@@ -18,10 +18,10 @@ import typer
 from pydantic import PositiveFloat
 
 from congling.core.config import build
+from congling.data.examples import LossReduction
 from congling.methods import recipe as recipes
 from congling.methods.options import Base, Force, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
-from congling.train.config import TrainConfig
 from congling.transform.config import LongLoRAConfig
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class SFTRecipe(TuningRecipe):
     """Noise on embeddings while training (NEFTune): its length for one example, 5 to 15 in the paper."""
     longlora: LongLoRAConfig | None = None
     """Attention in shifted groups while training."""
+    loss_reduction: LossReduction = "token"
+    """What weighs the same: each learnt token, or each ``answer``, however long."""
 
 
 class SFTConfig(TuningConfig):
@@ -50,6 +52,7 @@ class SFTConfig(TuningConfig):
     template: str | None = None
     neftune: PositiveFloat | None = None
     longlora: LongLoRAConfig | None = None
+    loss_reduction: LossReduction = "token"
 
 
 def command(
@@ -129,21 +132,25 @@ def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") ->
     def steps_per_epoch(context: int, rows: int, accumulation: int) -> float:
         return len(packed([example.inputs for example in examples.train], context)) / (rows * accumulation)
 
+    asked = dict(recipe.train)
+    if recipe.loss_reduction == "answer" and examples.validation:
+        asked = {"choose": "loss_per_answer"} | asked
     train = settings(
-        recipe.train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs,
+        asked, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs,
         steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
-    own = {"template": recipe.template, "neftune": recipe.neftune, "longlora": recipe.longlora}
+    own = {name: getattr(recipe, name) for name in ("template", "neftune", "longlora", "loss_reduction")}
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **own}
     return build(SFTConfig, decided, where="recipe")
 
 
-def _batches(train: TrainConfig, examples: "Examples", pad: int) -> Any:
+def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
     from congling.data.examples import ExampleBatches
 
+    train = config.train
     return ExampleBatches(
         examples.train, context=train.context, rows=train.rows, accumulation=train.accumulation,
-        seed=train.seed, pad=pad,
+        seed=train.seed, pad=pad, reduction=config.loss_reduction,
     )  # fmt: skip
 
 
@@ -162,13 +169,13 @@ def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work"
     objective = next_token if config.neftune is None else neftune(next_token, config.neftune)
     evaluate = sample = None
     if examples.validation:
-        evaluate = held_out_loss(examples.validation, train, next_token, session.backend.place)
+        evaluate = held_out_loss(examples.validation, train, session.backend.place)
     if train.sample_prompts:
         sample = continuations(tokenizer, train)
     elif examples.questions:
         sample = answers(tokenizer, examples.questions, train)
     return Work(
-        _batches(train, examples, tokenizer.pad_id),
+        _batches(config, examples, tokenizer.pad_id),
         objective,
         fingerprint((*examples.train, *examples.validation)),
         evaluate=evaluate,

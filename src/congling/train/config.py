@@ -21,7 +21,8 @@ from congling.core.config import Config
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 BETTER: Mapping[str, Literal["lower", "higher"]] = {
-    "loss": "lower", "perplexity": "lower", "bits_per_character": "lower", "bits_per_byte": "lower",
+    "loss": "lower", "loss_per_answer": "lower", "perplexity": "lower", "bits_per_character": "lower",
+    "bits_per_byte": "lower",
     "kl": "lower", "drift": "lower", "divergence": "lower", "repetition": "lower", "length": "lower",
     "rejected": "lower", "chosen": "higher", "margin": "higher", "accuracy": "higher", "reward": "higher",
     "ended": "higher", "score": "higher",

@@ -21,7 +21,7 @@ Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
 """Model to rows with at least ``prompt`` and ``text``."""
 Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Sequence[Finding]]
 """Rows of the metrics and of the samples so far to what is wrong with them."""
-UNITS = {"bits_per_character": "bits/char"}
+UNITS = {"bits_per_character": "bits/char", "loss_per_answer": "nats/token of an answer"}
 """How held-out numbers are called on the terminal; any other by its name."""
 
 
