@@ -9,6 +9,7 @@ number it measured, or nothing::
     both    no-end-of-turn      answers that only the limit ends
             reward-by-length    reward and length grow together
     numbers kl-explosion        far away from the model it started from
+    and those of ``hacking.py``: what is learnt rises, and what is wanted does not
 
 The bounds are set so that a healthy run of the small world gives none of them; they are warnings, and a
 person decides. Of texts the last look counts, of numbers the median of the last tenth.
@@ -17,13 +18,12 @@ person decides. Of texts the last look counts, of numbers the median of the last
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from congling.core.finding import Finding
 from congling.data.repetition import repeated_share
-
-Rows = Sequence[Mapping[str, Any]]
+from congling.evals import hacking
+from congling.evals.logged import Rows, column, correlation, head, looks, number, tail
 
 MOST_REPEATED = 0.5
 SHORTEST = 40
@@ -52,7 +52,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Finding]:
             ``reward`` as means over the rollouts of a step.
         samples: rows of ``step``, ``prompt``, ``text``; perhaps ``ended`` and ``reward``.
     """
-    texts: Rows = looks[-1] if (looks := _looks(samples)) else ()
+    texts: Rows = told[-1] if (told := looks(samples)) else ()
     found = (
         repetition(texts),
         one_answer(texts),
@@ -60,16 +60,17 @@ def warnings(metrics: Rows, samples: Rows) -> list[Finding]:
         no_end_of_turn(metrics, texts),
         reward_by_length(metrics, texts),
         kl_explosion(metrics),
+        *(rule(metrics, samples) for rule in hacking.RULES),
     )
     return [finding for one in found for finding in one]
 
 
 def watch(metrics: Rows, samples: Rows) -> list[Finding]:
     """As :func:`warnings`, of a run that goes on: what a young model does from its first look is left out."""
-    found, looks = warnings(metrics, samples), _looks(samples)
-    if not 0 < len(looks) < YOUNG:
+    found, told = warnings(metrics, samples), looks(samples)
+    if not 0 < len(told) < YOUNG:
         return found
-    always = [{finding.code for finding in warnings(metrics, look)} for look in looks]
+    always = [{finding.code for finding in warnings(metrics, look)} for look in told]
     return [
         one for one in found if one.code not in CHILDISH or not all(one.code in codes for codes in always)
     ]
@@ -129,9 +130,9 @@ def template_leakage(texts: Rows) -> Iterator[Finding]:
 
 def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Finding]:
     """Few answers end by themselves; the logged share counts, else the last samples that say so."""
-    shares, known = _column(metrics, "ended"), [bool(row["ended"]) for row in texts if "ended" in row]
+    shares, known = column(metrics, "ended"), [bool(row["ended"]) for row in texts if "ended" in row]
     if len(shares) >= FEWEST_STEPS:
-        share, of = statistics.median(_tail(shares)), "of the answers in the last steps"
+        share, of = statistics.median(tail(shares)), "of the answers in the last steps"
     elif len(known) >= FEWEST_ANSWERS:
         share, of = statistics.fmean(known), f"of {len(known)} last answers"
     else:
@@ -151,15 +152,15 @@ def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Finding]:
 def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Finding]:
     """Reward rises with length, over the steps and, where rollouts were logged, within them."""
     both = [
-        (row["reward"], row["length"]) for row in metrics if _number(row, "reward") and _number(row, "length")
+        (row["reward"], row["length"]) for row in metrics if number(row, "reward") and number(row, "length")
     ]
     if len(both) < FEWEST_STEPS:
         return
     rewards, lengths = [reward for reward, _ in both], [length for _, length in both]
-    grown = statistics.median(_tail(lengths)) / max(1e-9, statistics.median(_head(lengths)))
-    gained = statistics.median(_tail(rewards)) - statistics.median(_head(rewards))
+    grown = statistics.median(tail(lengths)) / max(1e-9, statistics.median(head(lengths)))
+    gained = statistics.median(tail(rewards)) - statistics.median(head(rewards))
     over_steps = correlation(rewards, lengths)
-    rollouts = [(row["reward"], len(str(row["text"]))) for row in texts if _number(row, "reward")]
+    rollouts = [(row["reward"], len(str(row["text"]))) for row in texts if number(row, "reward")]
     within = correlation(*zip(*rollouts, strict=True)) if len(rollouts) >= FEWEST_ROLLOUTS else None
     if grown < LENGTH_GROWTH or gained <= 0 or over_steps < LEAST_CORRELATION:
         return
@@ -179,10 +180,10 @@ def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Finding]:
 
 def kl_explosion(metrics: Rows) -> Iterator[Finding]:
     """Distance from the reference in nats a token, beyond a bound and still growing."""
-    values = _column(metrics, "kl")
+    values = column(metrics, "kl")
     if len(values) < FEWEST_STEPS:
         return
-    now, before = statistics.median(_tail(values)), statistics.median(values[: len(values) // 2])
+    now, before = statistics.median(tail(values)), statistics.median(values[: len(values) // 2])
     if now > MOST_KL and now > KL_GROWTH * max(0.0, before):
         yield Finding(
             "warning",
@@ -208,40 +209,5 @@ def repeats(text: str) -> bool:
     return False
 
 
-def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Pearson's correlation; 0 where one of the two does not vary."""
-    try:
-        return statistics.correlation(xs, ys)
-    except statistics.StatisticsError:
-        return 0.0
-
-
 def _mostly_repeated(text: str) -> bool:
     return len(text) >= SHORTEST and repeated_share(text) > MOST_REPEATED
-
-
-def _looks(samples: Rows) -> list[Rows]:
-    """The texts of each step that wrote any, in order of the steps."""
-    looks: dict[Any, list[Mapping[str, Any]]] = {}
-    for row in samples:
-        if {"step", "prompt", "text"} <= row.keys():
-            looks.setdefault(row["step"], []).append(row)
-    return list(looks.values())
-
-
-def _column(metrics: Rows, name: str) -> list[float]:
-    return [row[name] for row in metrics if _number(row, name)]
-
-
-def _number(row: Mapping[str, Any], name: str) -> bool:
-    """Whether a row has a finite number of this name."""
-    value = row.get(name)
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _tail(values: Sequence[float]) -> Sequence[float]:
-    return values[-max(3, len(values) // 10) :]
-
-
-def _head(values: Sequence[float]) -> Sequence[float]:
-    return values[: max(3, len(values) // 10)]

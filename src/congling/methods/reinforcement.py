@@ -118,7 +118,8 @@ def looks(session: Session, prepared: Prepared) -> Looks:
 def held_out_reward(
     questions: Sequence[Question], tokenizer: Any, reward: Reward, config: ReinforcementConfig
 ) -> Callable[[Any], Mapping[str, float]]:
-    """Model to the mean reward of its likeliest answers to held-out prompts, and the share it ends itself."""
+    """Model to the mean reward of its likeliest answers to held-out prompts, the share it ends itself,
+    and the mean of each reward by itself where there are several (one of weight 0 is only watched)."""
 
     def look(model: Any) -> Mapping[str, float]:
         found = complete(
@@ -132,7 +133,8 @@ def held_out_reward(
         values = reward(rows)
         known = values[np.isfinite(values)]
         mean = float(known.mean()) if len(known) else float("nan")
-        return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows]))}
+        parts = {f"reward_{name}": value for name, value in getattr(reward, "means", {}).items()}
+        return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows])), **parts}
 
     return torch.no_grad()(look)
 

@@ -51,16 +51,24 @@ class Rewards:
 
     Attributes:
         faults: how often each function failed, by its name and how.
+        means: of several rewards, that of each over the answers judged last, unweighted, by short name.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources, self.faults = sources, Counter[str]()
+        self.means: dict[str, float] = {}
 
     def __call__(self, answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(A,) rewards; not a number where there is none."""
         total = np.zeros(len(answers))
         for source in self.sources:
-            total += source.weight * np.array(self._judged(source, answers), np.float64)
+            values = np.array(self._judged(source, answers), np.float64)
+            if len(self.sources) > 1:
+                self.means[_short(source.name)] = (
+                    float(values[known].mean()) if (known := np.isfinite(values)).any() else 0.0
+                )
+            if source.weight:  # one of weight 0 is watched, and its failures cost nothing
+                total += source.weight * values
         return total
 
     def _judged(self, source: Source, answers: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -117,6 +125,11 @@ def identity(names: Sequence[str]) -> str:
             content = opened(locate_checkpoint(plain), "checkpoint").fingerprint
         texts.append(name + content)
     return "\n".join(texts)
+
+
+def _short(name: str) -> str:
+    """A reward in a word: the function, or the last part of a path."""
+    return name.rpartition(":")[2].rstrip("/").rpartition("/")[2]
 
 
 def _parted(name: str) -> tuple[str, float]:

@@ -1,0 +1,142 @@
+"""Early signs that a model is rewarded, or preferred, for the wrong thing: rules over curves, as those of
+``collapse.py``::
+
+    falling-chosen      the better answers lose probability along with the worse (DPO and its relatives)
+    falling-diversity   what is written repeats more and more: distinct n-grams (Li et al. 2016) fall
+    length-drift        answers become twice as long, or a third
+    reward-hacking      the reward rises in training, and falls on held-out prompts or by another reward
+    entropy-collapse    the reward rises while a model stops trying anything else
+
+Compared are medians of the first and the last tenth of the steps, or of the first and last looks.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+
+from congling.core.finding import Finding
+from congling.evals.logged import Rows, column, head, looks, tail
+
+FEWEST_STEPS, FEWEST_LOOKS = 10, 4
+MOST_LOST = 5.0
+"""Nats of a whole answer. Healthy rounds of DPO lost 0.3 and 0.6; one that lost 10 won 29 % of its cases."""
+GRAM, LEAST_DISTINCT = 4, 0.7
+"""Characters of a piece, and the share of the first looks' distinct pieces that may be left."""
+SHORTEST = 100
+"""Characters of a look below which nothing is said of its pieces."""
+LONGER, SHORTER = 2.0, 1 / 3
+LEAST_GAIN, MOST_FALLEN = 0.25, 0.1
+"""By how much a reward has risen, or fallen: in deviations of the rewards of a step; one of several rewards
+in shares of its largest."""
+LEAST_ENTROPY = 0.1
+"""Share of the first steps' entropy."""
+
+
+def falling_chosen(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+    """Log-probability of the better answers, in nats since the first steps."""
+    values = column(metrics, "chosen")
+    if len(values) < FEWEST_STEPS:
+        return
+    lost = statistics.median(head(values)) - statistics.median(tail(values))
+    if lost > MOST_LOST:
+        yield Finding(
+            "warning",
+            "falling-chosen",
+            f"the chosen answers have lost {lost:.1f} nats of log-probability since the first steps",
+            "the loss sees differences alone: both answers are pushed down, and what they lose goes to texts "
+            "in no pair; accuracy and margin look well all the while",
+            "preference.chosen=0.1 to 1, a larger preference.beta, a lower rate, fewer steps; pairs of the "
+            "model's own answers (`congling pairs`)",
+        )
+
+
+def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+    """Different pieces of characters among all texts of a look, first looks against last."""
+    shares = [share for look in looks(samples) if (share := _distinct(look)) is not None]
+    if len(shares) < FEWEST_LOOKS:
+        return
+    first, last = (statistics.median(part) for part in (shares[:2], shares[-2:]))
+    if last < LEAST_DISTINCT * first:
+        yield Finding(
+            "warning",
+            "falling-diversity",
+            f"{last:.0%} of the {GRAM}-grams in the last samples are different, at first {first:.0%}",
+            "the model says the same more and more often: a phrase is rewarded or learnt, not an answer",
+            "read the samples; a reward that repetition does not get, a larger beta, a lower rate",
+        )
+
+
+def length_drift(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+    """Answers of rollouts that become much longer or shorter, whatever the reward does."""
+    values = column(metrics, "length")
+    if len(values) < FEWEST_STEPS:
+        return
+    first, last = statistics.median(head(values)), statistics.median(tail(values))
+    if not SHORTER < last / max(1e-9, first) < LONGER:
+        yield Finding(
+            "warning",
+            "length-drift",
+            f"answers have {last:.0f} tokens, at first {first:.0f}",
+            "the reward pays for length or for shortness: a wrong answer may cost less when it is short, and "
+            "an endless one nothing",
+            "rollout.unended=0.0, a small reward for the length that is wanted, grpo.overlong",
+        )
+
+
+def reward_hacking(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+    """The training reward rises, and the held-out one, or one of several rewards by itself, falls."""
+    rewards, spreads = column(metrics, "reward"), column(metrics, "reward_std")
+    if len(rewards) < FEWEST_STEPS or not spreads:
+        return
+    spread = max(1e-9, statistics.median(head(spreads)))
+    gained = (statistics.median(tail(rewards)) - statistics.median(head(rewards))) / spread
+    if gained < LEAST_GAIN:
+        return
+    for name in sorted({name for row in metrics for name in row if name.startswith("validation_reward")}):
+        values = column(metrics, name)
+        if len(values) < FEWEST_LOOKS:
+            continue
+        fallen = statistics.median(values[:2]) - statistics.median(values[-2:])
+        scale = spread if name == "validation_reward" else max(map(abs, values))
+        if fallen > MOST_FALLEN * scale:
+            yield Finding(
+                "warning",
+                "reward-hacking",
+                f"the reward of rollouts rose by {gained:.1f} of its deviations while "
+                f"{name.removeprefix('validation_')} of held-out prompts fell by {fallen:.2f}",
+                "the model found what the judge likes and nobody wants, or learnt its prompts by heart",
+                "an earlier checkpoint (train.choose); a better judge, from more pairs of its own answers; "
+                "a larger beta; a rule beside the judge, at weight 0 to watch it",
+            )
+            return
+
+
+def entropy_collapse(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+    """The reward rises, and next to nothing is left of the entropy."""
+    entropies, rewards = column(metrics, "entropy"), column(metrics, "reward")
+    if min(len(entropies), len(rewards)) < FEWEST_STEPS:
+        return
+    first, last = statistics.median(head(entropies)), statistics.median(tail(entropies))
+    if last < LEAST_ENTROPY * first and statistics.median(tail(rewards)) > statistics.median(head(rewards)):
+        yield Finding(
+            "warning",
+            "entropy-collapse",
+            f"the entropy fell from {first:.2f} to {last:.3f} nats a token while the reward rose",
+            "the model is sure of one way to be rewarded and tries no other, so nothing more is found out",
+            "a rate a third as high, entropy=0.003, clip_above=0.28, more prompts; fine where one is right",
+        )
+
+
+def _distinct(look: Rows) -> float | None:
+    """Different pieces as a share of all in the texts of a look; None where there is too little."""
+    texts = [str(row["text"]) for row in look]
+    grams = [text[i : i + GRAM] for text in texts for i in range(len(text) - GRAM + 1)]
+    return len(set(grams)) / len(grams) if sum(map(len, texts)) >= SHORTEST else None
+
+
+RULES: tuple[Callable[[Rows, Rows], Iterator[Finding]], ...] = (
+    falling_chosen,
+    falling_diversity,
+    length_drift,
+    reward_hacking,
+    entropy_collapse,
+)
