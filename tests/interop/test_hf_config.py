@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "classes that are none": ({"architectures": [["LlamaForCausalLM"]]}, "architectures"),
     "packed weights": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config.*gptq"),
     "activation": ({"hidden_act": "relu"}, "hidden_act.*relu"),
-    "biases of the MLP": ({"mlp_bias": True}, "mlp_bias"),
+    "biases of the MLP": ({"architectures": ["MistralForCausalLM"], "mlp_bias": True}, "mlp_bias"),
     "rotary kind": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn.*\n.*linear"),
     "older rotary kind": ({"rope_scaling": {"type": "su", "factor": 4.0}}, "su"),
     "rotary kind of transformers 5": ({"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
@@ -233,7 +233,7 @@ def test_baichuan_2_is_told_whatever_its_vocabulary(case: str):
 
 
 ODD: dict[str, tuple[str, dict[str, Any]]] = {
-    "use_bias": ("Ernie 4.5 0.3B", {"use_bias": True}),
+    "use_bias": ("Ernie 4.5 0.3B", {"use_bias": 1}),
     "use_qk_norm": ("HunYuan 7B", {"use_qk_norm": False}),
     "use_cla": ("HunYuan 7B", {"use_cla": True}),
     "num_experts": ("MiniCPM 2B", {"num_experts": 8}),

@@ -8,7 +8,7 @@ from congling.interop import options
 from congling.interop.hf.architecture import NEEDS, architecture, misfit
 from congling.interop.targets import TARGETS, gguf_architecture, obstacles
 from congling.model import families
-from congling.model.config import AttentionConfig, ModelConfig, MoEConfig, RotaryConfig
+from congling.model.config import AttentionConfig, GatedMLPConfig, ModelConfig, MoEConfig, RotaryConfig
 
 SIZES: dict[str, Any] = {"vocab_size": 300, "context": 64, "layers": 4, "width": 64}
 LLAMA = families.llama(**SIZES).replace(norm={"epsilon": 1e-5})
@@ -20,6 +20,7 @@ USED: dict[str, ModelConfig] = {
     "some blocks rotate": LLAMA.replace(positions={"no_rope_layers": [1, 1, 1, 0]}),
     "no block rotates": LLAMA.replace(positions={"no_rope_layers": [0, 0, 0, 0]}),
     "a part of each head rotates": LLAMA.replace(positions={"partial_rotary_factor": 0.5}),
+    "biases of the MLP": LLAMA.replace(mlp={"bias": True}),
     "norm after rotation": families.qwen3(**SIZES).replace(attention={"qk_norm_after_rope": True}),
 }
 OF_FAMILIES = dict.fromkeys(("glm", "glm4"), frozenset({"partial_rotary_factor"}))
@@ -32,6 +33,7 @@ FIELDS = {
         "heads", "kv_heads", "head_width", "qk_norm", "qk_norm_over", "qk_norm_after_rope", "bias",
         "output_bias", "attention_multiplier",
     },
+    GatedMLPConfig: {"kind", "hidden", "bias"},
     MoEConfig: {
         "kind", "experts", "active", "hidden", "shared", "dense_layers", "dense_hidden", "router",
     },

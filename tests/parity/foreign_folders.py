@@ -130,6 +130,12 @@ MAKERS: dict[str, tuple[Callable[[Path, int], nn.Module], str, str]] = {
     "ernie, own head": (
         _saved("Ernie4_5", head_dim=D, tie_word_embeddings=False), "LlamaForCausalLM", "llama",
     ),
+    "ernie, biases": (
+        _saved("Ernie4_5", head_dim=D, use_bias=True), "LlamaForCausalLM", "llama",
+    ),
+    "granite, biases of the MLP": (
+        _saved("Granite", mlp_bias=True, **MULTIPLIERS), "GraniteForCausalLM", "granite",
+    ),
     "hunyuan": (
         _saved("HunYuanDenseV1", head_dim=D, rope_parameters=ALPHA, tie_word_embeddings=True),
         "HunYuanDenseV1ForCausalLM", "hunyuan-dense",

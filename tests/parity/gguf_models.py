@@ -37,6 +37,7 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "llama, own head": ("llama", llama.replace(tied=False)),
         "llama, wide heads": ("llama", families.llama(**_SIZES, heads=4, head_width=32)),
         "llama, biases": ("llama", _with(llama, attention={"bias": True})),
+        "llama, biases everywhere": ("llama", _with(llama, attention={"bias": True}, mlp={"bias": True})),
         "llama, linear scaling": ("llama", _with(llama, positions=linear)),
         "llama, llama3 scaling": ("llama", _with(llama, positions={"base": 5e5, "scaling": llama3})),
         "mistral": ("llama", families.mistral(**_SIZES)),
@@ -58,6 +59,7 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
             "granite",
             _with(llama.replace(**multiplied, tied=False), attention={"bias": True, "output_bias": False}),
         ),
+        "granite, biases of the MLP": ("granite", _with(llama.replace(**multiplied), mlp={"bias": True})),
         "granite, wide heads": (
             "granite", families.llama(**_SIZES, heads=4, head_width=32).replace(**multiplied),
         ),

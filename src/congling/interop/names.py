@@ -42,6 +42,11 @@ _BIASES = (
     Entry("model.layers.{}.self_attn.v_proj.bias", ("blocks.{}.attention.value.bias",)),
     Entry("model.layers.{}.self_attn.o_proj.bias", ("blocks.{}.attention.output.bias",)),
 )
+_MLP_BIASES = (
+    Entry("model.layers.{}.mlp.gate_proj.bias", ("blocks.{}.mlp.gate.bias",)),
+    Entry("model.layers.{}.mlp.up_proj.bias", ("blocks.{}.mlp.up.bias",)),
+    Entry("model.layers.{}.mlp.down_proj.bias", ("blocks.{}.mlp.down.bias",)),
+)
 _QK_NORM = (
     Entry("model.layers.{}.self_attn.q_norm.weight", ("blocks.{}.attention.query_norm.weight",)),
     Entry("model.layers.{}.self_attn.k_norm.weight", ("blocks.{}.attention.key_norm.weight",)),
@@ -137,7 +142,7 @@ _MINIMIND = (
 )  # fmt: skip
 
 ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
-    "LlamaForCausalLM": _DENSE,
+    "LlamaForCausalLM": _DENSE + _MLP_BIASES,
     "MistralForCausalLM": _DENSE,
     "Qwen2ForCausalLM": _DENSE,
     "Qwen3ForCausalLM": _DENSE,
@@ -150,12 +155,12 @@ ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     ),
     "DeepseekForCausalLM": _DENSE + _EXPERTS + _SHARED_EXPERTS,
     "Olmo2ForCausalLM": _OLMO2,
-    "Ernie4_5ForCausalLM": _DENSE,
+    "Ernie4_5ForCausalLM": _DENSE + _MLP_BIASES,
     "HunYuanDenseV1ForCausalLM": _HUNYUAN,
     "MiniCPMForCausalLM": _DENSE,
-    "GraniteForCausalLM": _DENSE,
+    "GraniteForCausalLM": _DENSE + _MLP_BIASES,
     "InternLM2ForCausalLM": _INTERNLM2,
-    "SmolLM3ForCausalLM": _DENSE,
+    "SmolLM3ForCausalLM": _DENSE + _MLP_BIASES,
     "MiniMindForCausalLM": _MINIMIND,
     "GlmForCausalLM": _GLM,
     "Glm4ForCausalLM": _GLM4,

@@ -90,13 +90,14 @@ def _with_post_norms(config: ModelConfig) -> str:
 
 
 def _with_options(config: ModelConfig) -> str:
-    """Granite, SmolLM3, HunYuan or ChatGLM: Llamas with one option each."""
+    """Llamas with one option each; Granite holds biases of the MLP besides its multipliers."""
     attention, options = config.attention, used(config)
     if config.norm.kind == "layer" and options <= COMPUTED["stablelm"]:
         return _with_layer_norm(config)
     decoder = config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
     bare = not attention.biased_output and not _llama3(config)
     fitting = {
+        "llama": not attention.qk_norm,
         "granite": not attention.qk_norm,
         "smollm3": not attention.qk_norm and _fourth_layers_rest(config) and bare,
         "hunyuan-dense": bare,
@@ -111,7 +112,7 @@ def _with_options(config: ModelConfig) -> str:
             "in dense models with rms norm, a gated MLP and rotary positions: multipliers (Granite), every "
             "fourth block unrotated (SmolLM3), a part of each head rotated (ChatGLM), all without normalised "
             "queries, or queries normalised after rotation (HunYuan); but for Granite without output biases "
-            "and without Llama 3's scaling",
+            "and without Llama 3's scaling. Biases in gated MLPs go with multipliers or alone",
             f"use {', '.join(OPTIONS[name].off for name in sorted(options))}",
         )
     )

@@ -145,6 +145,8 @@ class GatedMLPConfig(Config):
 
     kind: Literal["gated"] = "gated"
     hidden: PositiveInt
+    bias: bool = False
+    """Add a learned vector behind each of the three matrices."""
 
 
 class PlainMLPConfig(Config):
@@ -366,4 +368,4 @@ def _mlp_parameters(config: ModelConfig, layer: int, *, all_experts: bool) -> in
         return mlp.experts * width + used * 3 * width * mlp.hidden  # the router scores every expert
     if mlp.kind == "plain":
         return 2 * width * mlp.hidden + mlp.hidden + width
-    return 3 * width * mlp.hidden
+    return 3 * width * mlp.hidden + (2 * mlp.hidden + width) * mlp.bias

@@ -15,11 +15,11 @@ class GatedMLP(nn.Module):
     concatenation.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=bias)
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., W)."""
@@ -44,6 +44,6 @@ def build_mlp(config: DenseMLP, width: int) -> nn.Module:
     """The dense feed-forward layer of this kind."""
     match config.kind:
         case "gated":
-            return GatedMLP(width, config.hidden)
+            return GatedMLP(width, config.hidden, config.bias)
         case "plain":
             return PlainMLP(width, config.hidden)

@@ -44,6 +44,7 @@ BLOCK_AXES: dict[str, tuple[str, ...]] = {
     "post_mlp_norm.weight": ("width",),
     "post_mlp_norm.bias": ("width",),
     "mlp.gate.weight": ("hidden", "width"),
+    "mlp.gate.bias": ("hidden",),
     "mlp.up.weight": ("hidden", "width"),
     "mlp.up.bias": ("hidden",),
     "mlp.down.weight": ("width", "hidden"),

@@ -178,10 +178,12 @@ def _by_group(model: Transformer, squares: Tensor) -> Tensor:
 
 def _channels(mlp: Any) -> Tensor:
     """Magnitude of the hidden channels (F,) of a gated or plain MLP."""
-    up: nn.Linear = mlp.up
-    into = up.weight.norm(dim=1) + (0 if up.bias is None else up.bias.abs())
-    gate = mlp.gate.weight.norm(dim=1) if hasattr(mlp, "gate") else 1.0
-    return into * gate * mlp.down.weight.norm(dim=0)
+
+    def into(layer: nn.Linear) -> Tensor:
+        return layer.weight.norm(dim=1) + (0 if layer.bias is None else layer.bias.abs())
+
+    gate = into(mlp.gate) if hasattr(mlp, "gate") else 1.0
+    return into(mlp.up) * gate * mlp.down.weight.norm(dim=0)
 
 
 _WRITERS = ("attention.output.weight", "mlp.down.weight", "mlp.experts.down", "mlp.shared.down.weight")

@@ -277,7 +277,8 @@ class _Reader:
         if self.architecture in _PLAIN_MLP:
             return {"kind": "plain", "hidden": self.integer("feed_forward_length")}
         if not experts and self.architecture not in _MIXTURES:
-            return {"kind": "gated", "hidden": self.integer("feed_forward_length")}
+            hidden, bias = self.integer("feed_forward_length"), self.has("blk.0.ffn_gate.bias")
+            return {"kind": "gated", "hidden": hidden, "bias": bias}
         dense = self.integer("leading_dense_block_count", 0) if self.architecture in _SCALED_EXPERTS else 0
         hidden = "expert_feed_forward_length" if self.architecture in _MIXTURES else "feed_forward_length"
         values = {

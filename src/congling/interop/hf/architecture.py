@@ -193,18 +193,22 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
 
 def _options(config: ModelConfig, name: str) -> dict[str, Any]:
     """The keys of one class alone. Granite's own scale of the scores is 1, whatever the heads."""
-    attention = config.attention
+    attention, values = config.attention, {}
+    if "mlp_bias" in COMPUTED.get(name, ()):
+        values["mlp_bias"] = config.mlp.kind == "gated" and config.mlp.bias
     if name == "GraniteForCausalLM":
-        return {
+        return values | {
             "embedding_multiplier": config.embedding_multiplier,
             "residual_multiplier": config.residual_multiplier,
             "logits_scaling": config.logits_scaling,
             "attention_multiplier": attention.attention_multiplier or attention.head_width**-0.5,
         }
     if name == "SmolLM3ForCausalLM":
-        return {"no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],
-                "use_sliding_window": False}  # fmt: skip
-    return {}
+        return values | {
+            "no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],
+            "use_sliding_window": False,
+        }
+    return values
 
 
 def _gpt2(config: ModelConfig) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def _baichuan(settings: Settings) -> dict[str, Any]:
 
 
 _BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
-    "LlamaForCausalLM": decoder, "MistralForCausalLM": decoder, "Qwen2ForCausalLM": _qwen2,
+    "LlamaForCausalLM": variants.llama, "MistralForCausalLM": decoder, "Qwen2ForCausalLM": _qwen2,
     "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
     "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
     "Olmo2ForCausalLM": _olmo2, "GlmForCausalLM": variants.glm, "Glm4ForCausalLM": variants.glm4,

@@ -10,14 +10,15 @@ DYNAMIC = "dynamic"
 """Rotary positions whose base grows with a text that is longer than the context: within it, plain ones."""
 
 
-def decoder(settings: Settings) -> dict[str, Any]:
-    """A Llama: what the others change a key or two of.
+def decoder(settings: Settings, *, mlp_bias: bool = False) -> dict[str, Any]:
+    """A Llama: what the others change a key or two of; ``mlp_bias`` if the class may have biases there.
 
     Raises:
         UserError: a key is missing, or one of these parts has no counterpart here.
     """
     settings.require("hidden_act", "silu", "swish")
-    settings.require("mlp_bias", False)
+    if not mlp_bias:
+        settings.require("mlp_bias", False)
     width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
     if settings.get("head_dim") is None and width % heads:
         raise UserError("hidden_size must be a multiple of num_attention_heads", where=settings.where,
@@ -34,7 +35,11 @@ def decoder(settings: Settings) -> dict[str, Any]:
             "head_width": settings.integer("head_dim") if settings.get("head_dim") else width // heads,
             "bias": settings.flag("attention_bias"),
         },
-        "mlp": {"kind": "gated", "hidden": settings.integer("intermediate_size")},
+        "mlp": {
+            "kind": "gated",
+            "hidden": settings.integer("intermediate_size"),
+            "bias": mlp_bias and settings.flag("mlp_bias"),
+        },
         "norm": {"kind": "rms", "epsilon": settings.number("rms_norm_eps")},
         "positions": _rotary(settings),
         "tied": settings.flag("tie_word_embeddings"),

@@ -8,9 +8,14 @@ from congling.interop.hf.parts import decoder, rotary_table
 from congling.interop.hf.settings import Settings
 
 
+def llama(settings: Settings) -> dict[str, Any]:
+    """The Llama itself, with biases in its MLP or without."""
+    return decoder(settings, mlp_bias=True)
+
+
 def granite(settings: Settings) -> dict[str, Any]:
     """Multipliers everywhere; the scores have one whatever the width of the heads."""
-    values = decoder(settings)
+    values = decoder(settings, mlp_bias=True)
     multiplier, usual = settings.number("attention_multiplier"), values["attention"]["head_width"] ** -0.5
     values["attention"]["attention_multiplier"] = None if multiplier == usual else multiplier
     multipliers = ("embedding_multiplier", "residual_multiplier", "logits_scaling")
@@ -33,7 +38,7 @@ def minicpm(settings: Settings) -> dict[str, Any]:
 
 def smollm3(settings: Settings) -> dict[str, Any]:
     """Some blocks rotate nothing, by a list or one in so many."""
-    values = decoder(settings)
+    values = decoder(settings, mlp_bias=True)
     layers, listed = values["layers"], settings.get("no_rope_layers")
     if listed is None:
         step = settings.integer("no_rope_layer_interval")
@@ -74,9 +79,11 @@ def glm4(settings: Settings) -> dict[str, Any]:
 
 
 def ernie(settings: Settings) -> dict[str, Any]:
-    """A Llama that rotates neighbouring channels, which is an order of rows."""
-    settings.require("use_bias", False)
-    return decoder(settings)
+    """A Llama that rotates neighbouring channels, which is an order of rows; all its matrices or none have
+    biases."""
+    values = decoder(settings)
+    values["attention"]["bias"] = values["mlp"]["bias"] = settings.flag("use_bias")
+    return values
 
 
 def internlm2(settings: Settings) -> dict[str, Any]:

@@ -63,7 +63,10 @@ def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
         raise UserError("rows of this length cannot be trained on", where=file.path, value=config.context,
                         hint="--ctx sets another")  # fmt: skip
     plain = (
-        isinstance(config.mlp, GatedMLPConfig) and not config.attention.bias and not config.attention.qk_norm
+        isinstance(config.mlp, GatedMLPConfig)
+        and not config.mlp.bias
+        and not config.attention.bias
+        and not config.attention.qk_norm
     )
     if file.text("general.architecture") != ARCHITECTURE or not plain or config.attention.output_bias:
         raise UserError(
