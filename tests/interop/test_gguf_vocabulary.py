@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.vocabulary import fields, tokenizer_from
 from congling.tokenizer import foreign
+from congling.tokenizer.base import Roles
 from congling.tokenizer.bpe import train
 from congling.tokenizer.character import CharacterTokenizer
+from congling.tokenizer.hf_json import HuggingFaceTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
 from vocabularies import hugging_face, sentencepiece_model, stories
@@ -173,3 +177,21 @@ def test_vocabularies_without_bytes_or_an_unknown_token_still_open(pieces):
     types[0] = 3
     again = tokenizer_from(keys | {key("token_type"): Field("array:i32", types)})
     assert again.encode("学校") == pieces.encode("学校")
+
+
+@pytest.mark.parametrize("attribute", ["lstrip", "rstrip", "single_word"])
+def test_tokens_that_take_in_what_stands_beside_them_are_refused(attribute):
+    """Where a text or the template has them; elsewhere nothing depends on it."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = tokenizers.Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken("<s>", special=True)])
+    made.add_special_tokens([AddedToken("<turn>", special=True, **{attribute: True})])
+    roles = Roles(None, 256, 256, frozenset({256}))
+    template = "{% for m in messages %}<turn>{{ m['content'] }}{% endfor %}"
+    written = HuggingFaceTokenizer(made.to_str(), None, template, "", roles)
+    with pytest.raises(UserError, match="lstrip, rstrip, single_word.*<turn>.*\n.*--to hf"):
+        fields(written)
+    assert fields(written, inexact=True)
+    assert fields(HuggingFaceTokenizer(made.to_str(), None, "{{ messages }}", "", roles))

@@ -8,7 +8,8 @@ import torch
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.evals.parity import TEXT
+from congling.evals.parity import TEXT, logits_of
+from congling.evals.provoking import TEXTS
 from congling.interop.engines.transformers import TransformersEngine
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf.model import read, write
@@ -44,6 +45,21 @@ def test_ids_roles_and_stops_are_ours(tokenizer: Tokenizer, tmp_path: Path):
     assert set(generation["eos_token_id"]) == tokenizer.stop_ids
     config = engine._model.config
     assert (config.bos_token_id, config.eos_token_id) == (tokenizer.roles.bos, tokenizer.eos_id)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt2", "mistral"])
+def test_texts_that_provoke_have_our_ids(tokenizer: Tokenizer, tmp_path: Path, family: str):
+    """Of the type qwen2 transformers loads a tokenizer of its own: that type is written for Qwen's alone."""
+    sizes = {"heads": 4, "kv_heads": 2} if family != "gpt2" else {"heads": 4}
+    config = FAMILIES[family](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=64, **sizes)
+    built = Transformer(config)
+    notes = write(ForeignModel(config, built.state_dict(), tokenizer), tmp_path / "hf")
+    engine = TransformersEngine(tmp_path / "hf")
+    unlike = [text for text in TEXTS if engine.tokenize(text) != tokenizer.encode(text)]
+    assert unlike == []
+    assert ("LlamaForCausalLM" in " ".join(notes)) == (family == "qwen2")
+    ids = tokenizer.encode("从零开始")[:20]
+    assert abs(engine.logits(ids) - logits_of(built.eval(), ids)).max() < 1e-4
 
 
 @pytest.mark.parametrize("chat", [True, False])

@@ -12,6 +12,7 @@ from congling.tokenizer import foreign, proto, store
 from congling.tokenizer.chat import chat_ids
 from congling.tokenizer.library import LARGEST
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
+from congling.tokenizer.rows import within
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 
 from .vocabularies import (
@@ -148,6 +149,14 @@ def test_chatglm2_puts_its_tokens_behind_the_pieces(tmp_path):
     ids = chat_ids(tokenizer, [{"role": "user", "content": "㐀㐁"}])
     assert ids[:2] == [64_790, 64_792]
     assert tokenizer.decode(ids, skip_special=True) == "[Round 1]\n\n问：㐀㐁\n\n答："
+    fewer, notes = within(tokenizer, 64_793, tmp_path)  # the rows of baby-llama2-chinese
+    assert fewer.vocab_size == 64_793 and "eop" not in fewer.special and "'eop'" in notes[0]
+    assert chat_ids(fewer, [{"role": "user", "content": "㐀㐁"}]) == ids
+    assert within(tokenizer, 64_794, tmp_path) == (tokenizer, [])
+    with pytest.raises(UserError, match="64792, and .*'sop'|64792, and .*role.*sop"):
+        within(tokenizer, 64_792, tmp_path)
+    with pytest.raises(UserError, match="a text can lead to this one"):
+        within(tokenizer, 60_000, tmp_path)
 
 
 def test_a_model_beside_a_tokenizer_json_is_taken_when_they_agree(tmp_path):
@@ -244,3 +253,69 @@ def test_a_folder_with_several_vocabularies_is_not_guessed_at(tmp_path):
         (tmp_path / f"{name}.model").write_bytes(b"")
     with pytest.raises(UserError, match=r"a\.model, b\.model"):
         foreign.read(tmp_path)
+
+
+ENDS = ("<s>", "</s>", "<end>", "<stop>", "<x>")  # 256 to 260
+
+
+def folder_of(path, **files):
+    """A Hugging Face folder with a byte-level vocabulary; files by name, ``_`` for the dot."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(
+        [AddedToken(text, special=True) for text in ("<s>", "</s>", "<end>", "<stop>", "<x>")]
+    )
+    path.mkdir()
+    made.save(str(path / "tokenizer.json"))
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (path / name.replace("__", ".")).write_text(text, encoding="utf-8")
+    return path
+
+
+OLD = "{% for m in messages %}OLD {{ m['content'] }}<x>{% endfor %}"
+NEW = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}<end>\n{% endfor %}"
+
+
+def test_the_template_file_wins_and_its_end_of_an_answer_is_a_stop(tmp_path):
+    settings = {"eos_token": "</s>", "chat_template": OLD}
+    found = foreign.read(folder_of(tmp_path / "a", tokenizer_config__json=settings, chat_template__jinja=NEW))
+    assert found.chat_template == NEW
+    assert {found.special["</s>"], found.special["<end>"]} == found.stop_ids
+    old = foreign.read(folder_of(tmp_path / "b", tokenizer_config__json=settings))
+    assert old.chat_template == OLD and old.special["<x>"] in old.stop_ids
+    listed = settings | {
+        "chat_template": [{"name": "tools", "template": NEW}, {"name": "default", "template": OLD}]
+    }
+    assert foreign.read(folder_of(tmp_path / "c", tokenizer_config__json=listed)).chat_template == OLD
+
+
+def test_ends_in_config_json_alone_survive(tmp_path):
+    settings = {"eos_token": "</s>"}
+    ends = folder_of(
+        tmp_path / "a", tokenizer_config__json=settings, config__json={"eos_token_id": [257, 259]}
+    )
+    assert foreign.read(ends).stop_ids == {257, 259}
+    both = folder_of(tmp_path / "b", tokenizer_config__json=settings, config__json={"eos_token_id": 258},
+                     generation_config__json={"eos_token_id": [257, 259], "bos_token_id": None})  # fmt: skip
+    assert foreign.read(both).stop_ids == {257, 259}
+    bare = folder_of(tmp_path / "c", config__json={"eos_token_id": [259, 260]})
+    assert foreign.read(bare).stop_ids >= {259, 260}
+
+
+def test_fewer_rows_than_a_tokenizer_json_has_ids(tmp_path):
+    found = foreign.read(folder_of(tmp_path / "a", tokenizer_config__json={"eos_token": "</s>"}))
+    fewer, notes = within(found, 260, tmp_path)
+    assert (fewer.vocab_size, found.vocab_size) == (260, 261) and "'<x>'" in notes[0]
+    assert fewer.encode("<x> 天") == found.encode("<x> 天")
+    with pytest.raises(UserError, match="has a role"):
+        within(found, 257, tmp_path)
+    written = foreign.read(
+        folder_of(tmp_path / "b", tokenizer_config__json={"eos_token": "</s>", "chat_template": OLD})
+    )
+    with pytest.raises(UserError, match="template writes this one"):
+        within(written, 260, tmp_path)

@@ -112,14 +112,16 @@ class Parity:
         return found
 
 
-def compare(model: Transformer, tokenizer: Tokenizer, engine: Engine, text: str = TEXT) -> Parity:
-    """Compare a model here with the same one in ``engine``, on ``text``."""
-    cut = [(line, tokenizer.encode(line), engine.tokenize(line)) for line in _lines(text)]
+def compare(
+    model: Transformer, tokenizer: Tokenizer, engine: Engine, text: str = TEXT, more: Sequence[str] = ()
+) -> Parity:
+    """Compare a model here with the same one in ``engine``, on ``text``; of ``more`` texts the ids alone."""
+    cut = [(line, tokenizer.encode(line), engine.tokenize(line)) for line in (*_lines(text), *more)]
     unlike = [line for line, ours, theirs in cut if ours != theirs]
-    ids = [index for _, ours, _ in cut for index in ours]
+    ids = _ids(tokenizer, text)
     return Parity(
         engine=engine.name,
-        ids=len(ids),
+        ids=sum(len(ours) for _, ours, _ in cut),
         equal_ids=sum(len(ours) for _, ours, theirs in cut if ours == theirs),
         different_line=unlike[0].strip() if unlike else None,
         **_logits(model, engine, [tokenizer.bos_id], ids),

@@ -12,6 +12,7 @@ from pathlib import Path
 from congling.core import machine
 from congling.core.errors import UserError
 from congling.evals.parity import TEXT, Engine, compare, perplexity
+from congling.evals.provoking import texts_for
 from congling.evals.verdict import Report
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
@@ -63,7 +64,7 @@ def verify(
         model = transformer(reader(path))
     engine = _ENGINES[target](path, original)
     try:
-        parity = compare(model, original.tokenizer, engine, text)
+        parity = compare(model, original.tokenizer, engine, text, texts_for(original.tokenizer, target))
     finally:
         if (close := getattr(engine, "close", None)) is not None:
             close()

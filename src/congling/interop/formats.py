@@ -64,12 +64,11 @@ def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None 
     if tokenizer is None:
         return model
     from congling.tokenizer.foreign import read
+    from congling.tokenizer.rows import within
 
-    found = read(tokenizer)
-    if found.vocab_size > model.config.vocab_size:
-        what = f"the tokenizer has more ids than the model's {model.config.vocab_size}"
-        raise UserError(what, where=tokenizer, value=found.vocab_size)
-    return replace(model, tokenizer=found)
+    found, more = within(read(tokenizer), model.config.vocab_size, tokenizer)
+    notes = [*(model.facts.get("notes") or ()), *more]
+    return replace(model, tokenizer=found, facts={**model.facts, "notes": notes} if more else model.facts)
 
 
 def write_model(

@@ -140,7 +140,7 @@ def _stored(folder: Path) -> dict[str, Tensor]:
         refuse_pickle(folder / _PICKLED)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            tensors = {_plain(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError("no adapter here: a file is missing", where=folder, value=WEIGHTS) from None
     except (OSError, SafetensorError) as error:
@@ -152,6 +152,17 @@ def _stored(folder: Path) -> dict[str, Tensor]:
             what = "a tensor that is no factor: two dimensions of floating-point numbers are needed"
             raise UserError(what, where=path, value=f"{name}: {tuple(tensor.shape)}, {tensor.dtype}")
     return tensors
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without what compiling, distributing or a named adapter put into it."""
+    name = (
+        name.replace("_orig_mod.", "")
+        .removeprefix("module.")
+        .replace(".default.", ".")
+        .removesuffix(".default")
+    )
+    return name if name.startswith(_PREFIX) else _PREFIX + name
 
 
 def _drop_copies(stored: dict[str, Tensor], config: ModelConfig, folder: Path) -> None:

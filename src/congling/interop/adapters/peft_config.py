@@ -27,6 +27,14 @@ _OFF: dict[str, tuple[Any, ...]] = {
 _MOVED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to begin that change the base's own weights: the factors fit no other base."""
 _LONGEST_PATTERN = 256
+_KINDS = {
+    "ADALORA": "factors with singular values", "LOKR": "Kronecker products", "VERA": "shared factors",
+    "LOHA": "Hadamard products", "IA3": "scales of activations", "OFT": "rotations", "BOFT": "rotations",
+    "HRA": "reflections", "FOURIERFT": "Fourier coefficients", "XLORA": "a mixture of LoRAs",
+    "LN_TUNING": "gains of norms", "PREFIX_TUNING": "learnt prefixes", "P_TUNING": "learnt prompts",
+    "PROMPT_TUNING": "learnt prompts", "MULTITASK_PROMPT_TUNING": "learnt prompts",
+}  # fmt: skip
+"""What adapters of PEFT that are no LoRA consist of."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,7 @@ def read(folder: Path) -> PeftConfig:
     """
     where = folder / CONFIG
     values = read_json(where)
-    if str(values.get("peft_type")).upper() != "LORA":
-        raise UserError("only LoRA adapters are read", where=where, value=values.get("peft_type"))
+    _require_lora(values, where)
     for key, neutral in _OFF.items():
         if values.get(key) not in neutral:
             what = f"the adapter uses {key}, which is more than low-rank factors"
@@ -75,6 +82,29 @@ def read(folder: Path) -> PeftConfig:
     alphas = {_pattern(key, where): _number(value, where) for key, value in patterns.items()}
     alpha = _number(values.get("lora_alpha", 8), where)
     return PeftConfig(alpha, values.get("use_rslora") is True, alphas, values.get("use_dora") is True)
+
+
+def _require_lora(values: Mapping[str, Any], where: Path) -> None:
+    """Raise unless it is a LoRA of PEFT, which older files and other programs do not call so.
+
+    Raises:
+        UserError: another kind or another program's; the message says which.
+    """
+    kind = values.get("peft_type")
+    if "fine_tune_type" in values or "lora_parameters" in values:
+        kind = values.get("fine_tune_type", "lora")
+        hint = "merge it there (mlx_lm.fuse), and import the result"
+        raise UserError(f"an adapter of MLX ({kind}); only those of PEFT are read", where=where, hint=hint)
+    if kind is None and "r" in values and "lora_alpha" in values:
+        return
+    name = str(kind).rpartition(".")[2].upper()  # "PeftType.LORA" as well
+    if name == "LORA":
+        return
+    known = _KINDS.get(name, "a kind that is not known here")
+    hint = "merge it into its base with PEFT (merge_and_unload), and import the result"
+    raise UserError(
+        f"an adapter of the kind {kind} ({known}); LoRA and DoRA are read", where=where, hint=hint
+    )
 
 
 def _number(value: Any, where: Path) -> float:

@@ -37,14 +37,14 @@ class TransformersEngine:
         return f"transformers {self._library.__version__}"
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids of a text, without a beginning-of-text id.
+        """Ids of a text, without a beginning-of-text id; special tokens in it are ordinary characters.
 
         Raises:
             UserError: the folder's tokenizer cannot be loaded.
         """
         if self._tokenizer is None:
             self._tokenizer = self._loaded("AutoTokenizer")
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> np.ndarray:

@@ -96,6 +96,12 @@ def _byte_pairs(tokenizer: BytePairTokenizer, inexact: bool) -> Fields:
 
 
 def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
+    if not inexact and (odd := _with_attributes(tokenizer)):
+        raise UserError(
+            "llama.cpp has no tokens that take in the spaces beside them or stand as words alone (lstrip, "
+            "rstrip, single_word)", value=odd[:3],
+            hint="write a Hugging Face folder (--to hf), which holds them, or leave these tokens out",
+        )  # fmt: skip
     if not tokenizer.byte_level:
         return _sentencepiece(_with_scores(tokenizer), inexact)
     if tokenizer.space_prefix:
@@ -122,6 +128,17 @@ def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
         types[index] = PieceType.CONTROL if index in special else PieceType.USER_DEFINED
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     return _byte_level(tokens, types, merges, name_of(tokenizer.content))
+
+
+def _with_attributes(tokenizer: HuggingFaceTokenizer) -> list[str]:
+    """Added tokens whose attributes change what stands beside them, where a text or the template has them."""
+    special = set(tokenizer.special.values())
+    return [
+        token.content
+        for index, token in tokenizer.added.items()
+        if (token.lstrip or token.rstrip or token.single_word)
+        and (index not in special or token.content in tokenizer.chat_template)
+    ]
 
 
 def _with_scores(tokenizer: HuggingFaceTokenizer) -> SentencePieceTokenizer:

@@ -37,6 +37,7 @@ from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.rows import within
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -48,6 +49,10 @@ _CODE_OF_THEIR_OWN = frozenset({
 _UNTIED = (
     "config.json ties the output matrix to the embedding, but another one is stored: it is used, and the "
     "model is untied"
+)
+_NOT_QWEN2 = (
+    "written as {} with biases of zero on the output of attention, which computes the same: of "
+    "Qwen2ForCausalLM transformers loads a tokenizer of its own, whatever the folder says"
 )
 _CHAT = "congling_chat"
 """Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
@@ -74,12 +79,12 @@ def read(folder: Path | str) -> ForeignModel:
     shapes = expected_shapes(config, len(stored), where)
     changed = changes(name, config, shapes, values)
     weights = FolderWeights(stored, name, shapes, changed, fused_rows(name, config.attention))
-    tokenizer = _tokenizer(folder, config)
+    tokenizer, more = _tokenizer(folder, config)
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "architecture": name,
         "chat": _tuned_for_chat(folder, values),
-        "notes": _notes(name, config, values) + ([_UNTIED] if untied else []),
+        "notes": _notes(name, config, values) + ([_UNTIED] if untied else []) + more,
     }
     return ForeignModel(config, weights, tokenizer, facts)
 
@@ -137,10 +142,15 @@ def write(
     if type not in TYPES:
         raise UserError("no such type of weights for this format", value=type,
                         hint=f"one of: {', '.join(TYPES)}")  # fmt: skip
-    name = architecture(model.config)
     config, weights = _with_shared_expert(model.config, model.weights)
-    shapes = expected_shapes(config, config.layers, Path(folder))
     notes = ["a shared expert of zeros was added"] if config != model.config else []
+    name = architecture(config)
+    tokenizer = model.tokenizer
+    if name == "Qwen2ForCausalLM" and tokenizer is not None and not hf_tokenizer.is_qwen2(tokenizer):
+        config, weights = _with_output_bias(config, weights)
+        name = architecture(config)
+        notes.append(_NOT_QWEN2.format(name))
+    shapes = expected_shapes(config, config.layers, Path(folder))
     settings = config_json(config, _token_ids(model.tokenizer), str(TYPES[type]).removeprefix("torch."))
     settings[_CHAT] = bool(model.facts.get("chat", False))
     with replacing(folder, overwrite=overwrite) as temporary:
@@ -167,14 +177,11 @@ def _tuned_for_chat(folder: Path, values: Mapping[str, Any]) -> bool:
     return path.is_file() and bool(read_json(path, largest=2**24).get("chat_template"))
 
 
-def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | None:
+def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer | None, list[str]]:
+    """The folder's tokenizer, if there is one, and what to tell about it."""
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        return None
-    tokenizer = foreign.read(folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(f"the tokenizer has more ids than the model's {config.vocab_size}", where=folder,
-                        value=tokenizer.vocab_size)  # fmt: skip
-    return tokenizer
+        return None, []
+    return within(foreign.read(folder), config.vocab_size, folder)
 
 
 def _with_shared_expert(
@@ -187,6 +194,16 @@ def _with_shared_expert(
     added = config.replace(mlp={"shared": 1})
     shapes = expected_shapes(added, added.layers, Path(CONFIG))
     missing = {name: torch.zeros(shape) for name, shape in shapes.items() if ".mlp.shared." in name}
+    return added, _Extended(weights, missing)
+
+
+def _with_output_bias(
+    config: ModelConfig, weights: Mapping[str, Tensor]
+) -> tuple[ModelConfig, Mapping[str, Tensor]]:
+    """The same model with biases of zero on the output of attention."""
+    added = config.replace(attention={"output_bias": True})
+    shapes = expected_shapes(added, added.layers, Path(CONFIG))
+    missing = {name: torch.zeros(shape) for name, shape in shapes.items() if name not in weights}
     return added, _Extended(weights, missing)
 
 

@@ -11,15 +11,18 @@ turns that off).
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from congling.core.errors import UserError
+from congling.interop.gguf.pretokenizers import name_of
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.chat import whole_template
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
 from congling.tokenizer.library import FILE
 from congling.tokenizer.proto import Algorithm, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -50,6 +53,22 @@ def write(tokenizer: Tokenizer, folder: Path, context: int) -> None:
     _write(folder / "tokenizer_config.json", special | settings)
     if isinstance(tokenizer, SentencePieceTokenizer | UnigramTokenizer):
         tokenizer.save(folder)
+
+
+def is_qwen2(tokenizer: Tokenizer) -> bool:
+    """Whether transformers' ``Qwen2Tokenizer`` gives the same ids: composed characters, and Qwen's split.
+
+    Of models of the type ``qwen2`` it loads that class, whatever the folder says.
+    """
+    if not isinstance(tokenizer, HuggingFaceTokenizer) or not tokenizer.byte_level or tokenizer.space_prefix:
+        return False
+    try:
+        split = name_of(tokenizer.content)
+    except UserError:
+        return False
+    return split == "qwen2" and [node["type"] for node in nodes(tokenizer.content.get("normalizer"))] == [
+        "NFC"
+    ]
 
 
 def content(tokenizer: Tokenizer) -> Node:
@@ -139,12 +158,14 @@ def _unigram(tokenizer: UnigramTokenizer) -> Node:
     model = tokenizer.parsed
     entries = [(text.replace(_SPACE, " "), score) for text, score in _entries(model)]
     found = {"type": "Unigram", "unk_id": model.unknown, "vocab": entries, "byte_fallback": True}
-    return _assembled(tokenizer, found, _BYTES_JOINED, first=_with_bytes_apart(None))
+    return _assembled(tokenizer, found, _BYTES_JOINED, first=_with_marks_apart(None, model))
 
 
-def _with_bytes_apart(first: Node | None) -> Node:
-    """A pre-tokenizer that also cuts ``<0x0A>`` and ``<unk>`` in a text, or they would be found."""
-    pattern = {"Regex": "<(?=(0x[0-9A-F]{2}|unk)>)"}
+def _with_marks_apart(first: Node | None, model: SentencePieceModel) -> Node:
+    """A pre-tokenizer that cuts ``<0x0A>``, ``<unk>`` and control pieces in a text, lest they be found."""
+    apart = {piece.text for piece in model.pieces if piece.type in (PieceType.CONTROL, PieceType.UNKNOWN)}
+    cuts = [f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in sorted(apart) if len(text) > 1]
+    pattern = {"Regex": "|".join(["<(?=(0x[0-9A-F]{2}|unk)>)", *cuts])}
     apart = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
     return apart if first is None else {"type": "Sequence", "pretokenizers": [first, apart]}
 
@@ -174,7 +195,7 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer) -> Node:
             "type": "Unigram", "unk_id": model.unknown, "vocab": _entries(model),
             "byte_fallback": model.byte_fallback,
         }  # fmt: skip
-        first = _with_bytes_apart(first) if model.byte_fallback else first
+        first = _with_marks_apart(first, model) if model.byte_fallback else first
         return _assembled(tokenizer, found, decoder, normalisers, first, users)
     vocabulary = {piece.text: index for index, piece in enumerate(model.pieces)}
     unknown = model.pieces[model.unknown].text
