@@ -65,7 +65,7 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(base: Path, tmp_path: Path, s
 
 
 def test_pairs_that_fill_the_context_are_judged_at_their_end(base: Path, tmp_path: Path):
-    rows = [{"prompt": "问", "chosen": "天" * n, "rejected": "地" * n} for n in range(38, 60)]
+    rows = [{"prompt": "问地"[: 1 + n % 2], "chosen": "天" * n, "rejected": "地" * n} for n in range(38, 60)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "long.jsonl").write_text(text, encoding="utf-8")
     recipe = reward.read_recipe([*TINY, *RUN, "train.steps=2"], [str(tmp_path / "long.jsonl")])
