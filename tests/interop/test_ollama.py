@@ -79,3 +79,12 @@ def test_a_template_that_counts_or_refuses_or_imitates_go_is_left_out_and_told(t
 def test_a_base_model_continues_the_prompt_as_it_is():
     text, _ = ollama.modelfile(tokenizer(), context=64, chat=False)
     assert template_of(text) == "{{ .Prompt }}"
+
+
+def test_a_system_turn_only_at_the_start_is_no_template_of_ollama():
+    source = (
+        "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}{% for m in messages %}"
+        "{% if m.role != 'system' %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endif %}"
+        "{% endfor %}"
+    )
+    assert ollama.chat_template(tokenizer(source)) is None

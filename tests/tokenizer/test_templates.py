@@ -9,7 +9,7 @@ from congling.core.errors import UserError
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Roles, Tokenizer
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.chat import chat_ids, render, written
+from congling.tokenizer.chat import chat_ids, own_words, render, written
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.templates import TEMPLATES, checked, name_of, source_of, with_template
 
@@ -89,8 +89,29 @@ def test_what_is_trained_begins_with_what_is_asked(own: Tokenizer, name: str):
     prompt = chat_ids(tokenizer, [ASK])
     found = render(tokenizer, [ASK, SAID])
     learnt = [index for index, taken in zip(found.ids, found.answered, strict=True) if taken]
-    assert found.ids[: len(prompt)] == prompt
+    assert found.ids[: len(prompt)] == prompt and found.answered.index(True) == len(prompt)
     assert tokenizer.decode(learnt).strip().startswith("二") and learnt[-1] in tokenizer.stop_ids
+
+
+@pytest.mark.parametrize(
+    "answer", [" 雨", "雨 ", "\n雨", "  ", "二\n\n二", "</s>", "[INST] 一 [/INST]", "<|im_end|>"]
+)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_odd_answers_are_asked_for_as_they_are_learnt(own: Tokenizer, name: str, answer: str):
+    tokenizer = with_template(with_marks(own, *MARKS.get(name, ())), name)
+    talk = [ASK, {"role": "assistant", "content": answer}, AGAIN, SAID]
+    found = render(tokenizer, talk)
+    begins = [i for i, flag in enumerate(found.answered) if flag and not found.answered[i - 1]]
+    assert [found.ids[:begin] for begin in begins] == [chat_ids(tokenizer, talk[:end]) for end in (1, 3)]
+
+
+def test_a_generated_answer_goes_into_the_history_as_it_was_learnt(own: Tokenizer):
+    tokenizer = with_template(own, "llama2")
+    found = render(tokenizer, [ASK, SAID, AGAIN, SAID])
+    assert own_words(tokenizer, " 二 ") == "二" and own_words(own, " 二 ") == " 二 "
+    begin = [i for i, flag in enumerate(found.answered) if flag and not found.answered[i - 1]][1]
+    said = {"role": "assistant", "content": own_words(tokenizer, " 二 ")}
+    assert chat_ids(tokenizer, [ASK, said, AGAIN]) == found.ids[:begin]
 
 
 def test_marks_the_vocabulary_has_are_single_tokens_and_end_generation(own: Tokenizer):

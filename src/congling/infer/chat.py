@@ -9,7 +9,7 @@ from congling.core.units import plural
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
 from congling.infer.sampler import SamplingConfig
-from congling.tokenizer.chat import Message, chat_ids
+from congling.tokenizer.chat import Message, chat_ids, own_words
 
 
 class Conversation:
@@ -54,7 +54,10 @@ class Conversation:
                 pieces.append(piece)
                 yield piece
         finally:
-            self.messages.append({"role": "assistant", "content": "".join(pieces)})
+            said = "".join(pieces)
+            if self.loaded.tuned_for_chat:
+                said = own_words(self.loaded.tokenizer, said)
+            self.messages.append({"role": "assistant", "content": said})
 
     def _stream(self, sampling: SamplingConfig) -> Iterator[str]:
         stop = () if self.loaded.tuned_for_chat else ("\n\n",)

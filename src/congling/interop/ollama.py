@@ -97,17 +97,29 @@ def chat_template(tokenizer: Tokenizer) -> str | None:
 def _pieces(tokenizer: Tokenizer) -> tuple[Pieces, str]:
     """Text around each role's messages, and what opens the answer, guessed from three conversations."""
     one, two = _message("user", 0), _message("user", 1)
-    before, rest = _rendered(tokenizer, [one]).split(one["content"], 1)
-    between = _rendered(tokenizer, [one, two]).split(one["content"], 1)[1].split(two["content"], 1)[0]
+    before, rest = _around(_rendered(tokenizer, [one]), one)
+    between, _ = _around(_around(_rendered(tokenizer, [one, two]), one)[1], two)
     after = between[: len(between) - len(before)] if between.endswith(before) else between
     opening = rest[len(after) :] if rest.startswith(after) else rest
     pieces: Pieces = {"user": (before, after)}
     for role in ("system", "assistant"):
         other = _message(role, 2)
-        start, end = _rendered(tokenizer, [one, other, two]).split(other["content"], 1)
+        start, end = _around(_rendered(tokenizer, [one, other, two]), other)
         head = start.removeprefix(before + one["content"] + after)
-        pieces[role] = (head, end.split(two["content"], 1)[0].removesuffix(before))
+        pieces[role] = (head, _around(end, two)[0].removesuffix(before))
     return pieces, opening
+
+
+def _around(text: str, message: Message) -> tuple[str, str]:
+    """What stands before a message and behind it.
+
+    Raises:
+        UserError: the template leaves it out there, as some do with a system turn that does not come first.
+    """
+    before, found, behind = text.partition(message["content"])
+    if not found:
+        raise UserError("the chat template leaves out a message", value=message["role"])
+    return before, behind
 
 
 def _message(role: str, number: int) -> Message:

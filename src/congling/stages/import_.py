@@ -103,6 +103,7 @@ def run(
     from congling.interop import checkpoint_directory
     from congling.interop.detect import kind_of
     from congling.interop.formats import read_model
+    from congling.tokenizer.templates import failure_of
 
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)
@@ -118,6 +119,8 @@ def run(
     ) as folder:
         checkpoint_directory.write(model, folder)
     made, notes = artifact.opened(out, "checkpoint"), tuple(model.facts.get("notes") or ())
+    if model.tokenizer is not None and (failure := failure_of(model.tokenizer)):
+        notes = (*notes, failure)
     if skipped is not None:
         verdict.save(None, out)
         return Import(made, (*notes, f"not checked ({skipped})"))

@@ -30,12 +30,14 @@ from congling.tokenizer import cage_texts
 from congling.tokenizer.cage_syntax import Generation, Metered
 from congling.tokenizer.traced import joined, replaced
 
+REFUSES = "the chat template refuses these messages"
+"""How errors begin that a template raises by itself."""
 LONGEST = 1_000_000
 """Characters a template may write beyond the texts of its messages."""
 _LARGEST = 100_000  # characters or items of a value, beyond those of the messages
 _SOURCE = 200_000  # characters of a template
 _EFFORT = 50_000_000  # about a second; a written character costs 1
-_SECONDS = 10  # of the processor, whatever the effort is
+_SECONDS = 5  # of the processor, whatever the effort is
 _TURN, _ITEM = 500, 10  # what a turn of a loop or a call costs, and a part of a value that is put together
 _TEXTS = 16  # times the texts of the messages may be handled
 _FILTERS = (
@@ -110,6 +112,7 @@ class _Cage(ImmutableSandboxedEnvironment):
         self.filters = {name: self._metered(function) for name, function in known.items()} | {
             "join": self._join, "replace": self._replace, "round": _rounded,
             "turns_": self._turns, "joined_": self._joined, "built_": self._built,
+            "searched_": self._searched,
         }  # fmt: skip
         self.globals = {
             "range": self.globals["range"], "namespace": Namespace, "cycler": Cycler, "joiner": Joiner,
@@ -209,6 +212,10 @@ class _Cage(ImmutableSandboxedEnvironment):
         self.pay(_ITEM * size)
         return value if size <= self.largest else self._large()
 
+    def _searched(self, value: Any) -> Any:
+        self.pay(_length(value))
+        return value
+
     def _paid(self, value: Any) -> str:
         """A value about to be written."""
         text = cage_texts.text_of(value)
@@ -294,4 +301,4 @@ def _date(layout: str) -> str:
 
 
 def _refused(message: str) -> None:
-    raise UserError(f"the chat template refuses these messages: {message}")
+    raise UserError(f"{REFUSES}: {message}")

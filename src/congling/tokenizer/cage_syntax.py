@@ -29,6 +29,13 @@ class Metered(NodeTransformer):
         node.iter = nodes.Filter(node.iter, "turns_", [nodes.Const(text)], [], None, None)
         return node
 
+    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:
+        """``in y`` becomes ``in y | searched_``: the items of ``y`` are paid."""
+        self.generic_visit(node)
+        if node.op in ("in", "notin"):
+            node.expr = nodes.Filter(node.expr, "searched_", [], [], None, None)
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         """``a ~ b`` becomes ``[a, b] | joined_``."""
         self.generic_visit(node)

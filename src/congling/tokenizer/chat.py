@@ -19,11 +19,12 @@ from congling.core.errors import UserError
 from congling.tokenizer.base import Roles, Tokenizer
 from congling.tokenizer.rendering import ASSISTANT, REASONING, Message, Part, owned, script, written
 from congling.tokenizer.sections import encoded, marks_in
+from congling.tokenizer.traced import plain
 from congling.tokenizer.turns import PLAIN
 
 __all__ = [
-    "ASSISTANT", "REASONING", "Message", "Rendered", "bare_template", "chat_ids", "learnt_parts", "render",
-    "whole_template", "written",
+    "ASSISTANT", "REASONING", "Message", "Rendered", "bare_template", "chat_ids", "learnt_parts",
+    "own_words", "render", "whole_template", "written",
 ]  # fmt: skip
 
 _BEGINNING = "{{ bos_token }}"
@@ -98,6 +99,21 @@ def learnt_parts(tokenizer: Tokenizer, messages: Sequence[Message]) -> dict[int,
     """
     parts = _ended_parts(tokenizer, script(tokenizer, messages, answer_next=False).parts)
     return {part.answer: part.text for part in parts if part.answer is not None}
+
+
+def own_words(tokenizer: Tokenizer, text: str) -> str:
+    """What was said in a generated answer, without what the template writes around every answer by itself.
+
+    So a dialogue's history is written as it was learnt: with Llama 2's space once, not twice.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": ASSISTANT, "content": "!"}]
+    try:
+        before, _, behind = plain(learnt_parts(tokenizer, turns).get(1, "")).partition("!")
+    except UserError:  # it refuses this conversation: nothing is known of it
+        return text
+    ends = [texts for texts, index in tokenizer.special.items() if index in _ends(tokenizer)]
+    cut = min((behind.index(end) for end in ends if end in behind), default=len(behind))
+    return text.removeprefix(before).removesuffix(behind[:cut])
 
 
 def whole_template(tokenizer: Tokenizer) -> str:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from congling.core.errors import UserError
+from congling.tokenizer import cage
 from congling.tokenizer.base import CHATML, Tokenizer
 from congling.tokenizer.chat import Message, learnt_parts
 from congling.tokenizer.guard import guarded
@@ -160,6 +161,22 @@ def with_template(tokenizer: Tokenizer, name: str) -> Tokenizer:
         stops = tokenizer.roles.stops | {tokenizer.special[end]}
         changed.roles = replace(tokenizer.roles, stops=stops)
     return changed
+
+
+def failure_of(tokenizer: Tokenizer) -> str | None:
+    """Why the chat template cannot be used here, as a sentence; None where it can.
+
+    That it refuses a system turn or a tool's is no failure.
+    """
+    try:
+        checked(tokenizer)
+        for turn in ({"role": "system", "content": "."}, {"role": "tool", "content": "1"}):
+            template_text(tokenizer, [turn, *_EXCHANGE[:1]], answer_next=True)
+    except UserError as error:
+        if error.what.startswith(cage.REFUSES):
+            return None
+        return f"conversations cannot be written here ({error.what}): sft template=… learns another template"
+    return None
 
 
 def checked(tokenizer: Tokenizer) -> Fit:
