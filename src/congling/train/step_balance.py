@@ -7,8 +7,8 @@ eight would be pushed harder than the same step whole (Qiu et al. 2025). Here f 
     micro-batches ─ a forward pass each, without gradient ─ tokens of each expert ─ sum over processes ─ f
                   └ then the usual passes: Σ f·p over a micro-batch's tokens, / tokens of the step
 
-Only p has a gradient, so the sum is exactly the loss of one large batch. The first passes cost 12 to 22 % more
-time (measured on a CPU); a step of one micro-batch in one process needs none, nor does a sigmoid router.
+Only p has a gradient, so the sum is exactly the loss of one large batch. The first passes cost 12 to 22 %
+more time (measured on a CPU); a step of one micro-batch in one process needs none, nor does a sigmoid router.
 """
 
 from collections.abc import Sequence
