@@ -1,6 +1,7 @@
 """The command line: one verb per file in ``stages/``, found by name and imported only when it is called."""
 
 import ast
+import contextlib
 import io
 import os
 import sys
@@ -85,6 +86,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Chinese shows question marks
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        with contextlib.suppress(io.UnsupportedOperation):  # something was read from it before
+            sys.stdin.reconfigure(errors="surrogateescape")  # another encoding is read where it is used
     try:
         application(None if "_CONGLING_COMPLETE" in os.environ else sys.argv[1:])()
     except UserError as error:

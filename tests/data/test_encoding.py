@@ -5,7 +5,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.encoding import detect, named
+from congling.data.encoding import detect, from_outside, named
 from congling.data.findings import Findings
 from congling.data.sources.reading import read
 
@@ -67,3 +67,23 @@ def test_a_cut_tail_costs_one_character_and_is_named(corpora: Path) -> None:
     assert findings.counts == {"invalid bytes": 1}
     assert findings.examples[0].line == 12
     assert found[-1].text.rstrip("\ufffd") == whole[-1].text[: len(found[-1].text.rstrip("\ufffd"))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["你好", "你好，请问天气怎么样？", "却说宝玉", "從前有一個人", "的", "plain ASCII", "😀云对雨"],
+)
+@pytest.mark.parametrize("codec", ["gbk", "gb18030", "utf-8"])
+def test_text_of_a_terminal_is_read_whatever_its_encoding(text: str, codec: str) -> None:
+    raw = text.encode(codec, "ignore")
+    assert from_outside(raw.decode("utf-8", "surrogateescape")) == raw.decode(codec)
+
+
+def test_text_of_a_big5_terminal_is_read() -> None:
+    text = "你好，請問今天的天氣怎麼樣？"
+    assert from_outside(text.encode("big5").decode("utf-8", "surrogateescape")) == text
+
+
+def test_nothing_from_outside_keeps_half_a_character() -> None:
+    for text in ("\ud83d", "云\ud83d\ude00", "\ud83d\udcc4\udce3", "\udcff\udcff", ""):
+        from_outside(text).encode()

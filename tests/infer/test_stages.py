@@ -1,13 +1,16 @@
 """The verbs `generate` and `chat` as a person calls them."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from congling.cli import application
+from congling.cli import application, main
 from congling.core.errors import UserError
+from congling.infer.chat import Conversation
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import generate
 from congling.infer.mixing import mix
@@ -119,3 +122,26 @@ def test_one_model_is_needed(gguf: Path):
     for words in (["generate"], ["chat"], ["generate", str(gguf), "--model", str(gguf)]):
         with pytest.raises((UserError, SystemExit)):
             application(words)([*words, "--temperature", "0"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("output", ["utf-8", "gbk", "big5", "ascii"])
+@pytest.mark.parametrize("codec", ["gbk", "gb18030", "utf-8"])
+def test_a_terminal_of_another_encoding_is_answered(
+    run: Path, monkeypatch: pytest.MonkeyPatch, codec: str, output: str
+):
+    """What is typed and given as an argument is read, and what is written never raises."""
+    heard: list[str] = []
+    monkeypatch.setattr(Conversation, "answer", lambda self, line: heard.append(line) or iter(["学😀"]))
+    argument = "从零开始".encode(codec).decode("utf-8", "surrogateescape")
+    for words in (["chat", str(run)], ["generate", str(run), "-p", argument, "-n", "3"]):
+        typed = io.TextIOWrapper(io.BytesIO("学而时习之\n/quit\n".encode(codec)), encoding="utf-8")
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "argv", ["congling", *words])
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=output))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        sys.stdout.flush()
+        assert not ended.value.code
+        assert ("学" if words[0] == "chat" else "从零开始").encode(output, "replace") in written.getvalue()
+    assert heard == ["学而时习之"]

@@ -23,6 +23,7 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.core.output import flush, replacing
+from congling.core.text import encoded
 
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -149,7 +150,7 @@ def file_hash(file: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file atomically and durably."""
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(encoded(text, path))
     flush(temporary)
     temporary.replace(path)
 

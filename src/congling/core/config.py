@@ -33,7 +33,7 @@ class Config(BaseModel):
     def fingerprint(self) -> str:
         """Hash of the values: equal configurations have equal fingerprints, whatever file they came from."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configuration") -> C:

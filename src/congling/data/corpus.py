@@ -60,7 +60,7 @@ def build(config: DataConfig, folder: Path, *, at_most: int | None = None) -> di
     """
     with (
         Dropped(folder / "dropped.jsonl.zst") as dropped,
-        (folder / PROBLEMS).open("w", encoding="utf-8") as log,
+        (folder / PROBLEMS).open("w", encoding="utf-8", errors="backslashreplace") as log,
     ):
         findings = Findings(sink=_logged(log))
         intake = _take_in(config, findings, dropped, folder, at_most)

@@ -7,11 +7,13 @@ characters on.
 """
 
 import codecs
+import locale
 from dataclasses import dataclass
 
 import charset_normalizer
 
 from congling.core.errors import UserError
+from congling.core.text import valid
 
 SAMPLE = 1 << 18  # bytes looked at
 
@@ -46,6 +48,39 @@ class Encoding:
     def by_lines(self) -> bool:
         """Whether byte 0x0A is always a line feed, so that a damaged line cannot spoil the next."""
         return not self.codec.startswith(("utf-16", "utf-32"))
+
+
+def from_outside(text: str) -> str:
+    """Text typed, piped or given as an argument, whole: read again where it came in another encoding.
+
+    Bytes that the locale's encoding does not know stand in it as halves of surrogate pairs (PEP 383); those
+    of a Chinese terminal are mostly GBK or Big5. What cannot be told is read as GB18030, with U+FFFD for what
+    is none.
+
+    >>> from_outside(b"\\xc4\\xe3\\xba\\xc3".decode("utf-8", "surrogateescape"))
+    '你好'
+    """
+    if not any("\udc80" <= character <= "\udcff" for character in text):
+        return valid(text)
+    try:
+        raw = text.encode(locale.getencoding(), "surrogateescape")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "surrogateescape") if _escaped(text) else valid(text).encode()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    try:
+        codec = detect(raw, where="text")
+    except UserError:
+        codec = None
+    # A few characters are few to judge by: a guess by statistics of bytes is worth less than GB18030.
+    return raw.decode("gb18030" if codec is None or codec.guess else codec.codec, "replace")
+
+
+def _escaped(text: str) -> bool:
+    """Whether all halves are bytes that were escaped."""
+    return not any("\ud800" <= one < "\udc80" or "\udcff" < one <= "\udfff" for one in text)
 
 
 def named(name: str) -> Encoding:

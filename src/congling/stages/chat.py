@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
+from congling.data.encoding import from_outside
 from congling.infer.mixing import MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 
@@ -52,14 +53,18 @@ def command(
     print(f"{loaded.checkpoint.path}: /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)
-    run(Conversation(loaded, sampling=sampling, max_new_tokens=max_new_tokens, system=system))
+    run(
+        Conversation(
+            loaded, sampling=sampling, max_new_tokens=max_new_tokens, system=system and from_outside(system)
+        )
+    )
 
 
 def run(conversation: "Conversation") -> None:
     """Read lines from standard input and answer them until ``/quit``, the end of input, or Ctrl-C."""
     while True:
         try:
-            line = input("\n> ").strip()
+            line = from_outside(input("\n> ")).strip()
         except (EOFError, KeyboardInterrupt):
             print()
             return

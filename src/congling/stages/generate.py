@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
+from congling.data.encoding import from_outside
 from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 
@@ -55,7 +56,8 @@ def command(
         "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="generate")  # fmt: skip
     place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
-    prompts, stops = prompt or [""], stop or ()
+    prompts = [from_outside(text) for text in prompt or [""]]
+    stops = [from_outside(text) for text in stop or ()]
     found: list[Overflow] = []
     if not stream:
         texts = run(

@@ -93,7 +93,10 @@ def run(
         show_rows(len(questions), 0, "prompt", findings, console)
     sampling = {"group": answers, "new_tokens": new_tokens, "temperature": temperature}
     starts, kept, dull = range(0, len(questions), PROMPTS), 0, Counter[str]()
-    with replacing(out, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        replacing(out, overwrite=overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         for start in track(starts, "answering", total=len(starts)):
             part = questions[start : start + PROMPTS]
             for row in _pairs(loaded, part, judge, sampling, seed + start, dull):

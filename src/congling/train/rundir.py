@@ -38,7 +38,7 @@ class JsonLines:
     def append(self, *rows: Mapping[str, Any]) -> None:
         """Write rows at the end, in one piece."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with self.path.open("a", encoding="utf-8") as stream:
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
 
     def size(self) -> int:
