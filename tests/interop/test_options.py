@@ -21,9 +21,13 @@ USED: dict[str, ModelConfig] = {
     "no block rotates": LLAMA.replace(positions={"no_rope_layers": [0, 0, 0, 0]}),
     "a part of each head rotates": LLAMA.replace(positions={"partial_rotary_factor": 0.5}),
     "biases of the MLP": LLAMA.replace(mlp={"bias": True}),
+    "a window": LLAMA.replace(attention={"sliding_window": 8}),
+    "GELU": LLAMA.replace(mlp={"hidden_act": "gelu_pytorch_tanh"}),
     "norm after rotation": families.qwen3(**SIZES).replace(attention={"qk_norm_after_rope": True}),
 }
-OF_FAMILIES = dict.fromkeys(("glm", "glm4"), frozenset({"partial_rotary_factor"}))
+OF_FAMILIES = {"gemma3": frozenset({"multipliers", "sliding_window", "hidden_act"})} | dict.fromkeys(
+    ("glm", "glm4"), frozenset({"partial_rotary_factor"})
+)
 FIELDS = {
     ModelConfig: {
         "vocab_size", "context", "layers", "width", "attention", "mlp", "norm", "positions", "initial",
@@ -31,13 +35,15 @@ FIELDS = {
     },
     AttentionConfig: {
         "heads", "kv_heads", "head_width", "qk_norm", "qk_norm_over", "qk_norm_after_rope", "bias",
-        "output_bias", "attention_multiplier",
+        "output_bias", "attention_multiplier", "sliding_window", "layer_types",
     },
-    GatedMLPConfig: {"kind", "hidden", "bias"},
+    GatedMLPConfig: {"kind", "hidden", "bias", "hidden_act"},
     MoEConfig: {
         "kind", "experts", "active", "hidden", "shared", "dense_layers", "dense_hidden", "router",
     },
-    RotaryConfig: {"kind", "base", "scaling", "no_rope_layers", "partial_rotary_factor"},
+    RotaryConfig: {
+        "kind", "base", "scaling", "no_rope_layers", "partial_rotary_factor", "rope_local_base_freq",
+    },
 }  # fmt: skip
 
 
@@ -61,7 +67,7 @@ def test_what_holds_a_model_with_an_option_declares_it(case: str) -> None:
         assert name in options.COMPUTED[architecture(config)]
     if not (found := obstacles(config, None, "gguf")):
         assert name in options.COMPUTED[gguf_architecture(config)]
-    assert bool(found) == (case == "no block rotates")
+    assert bool(found) == (case in ("no block rotates", "a window", "GELU"))
     for target in TARGETS:
         if reasons := [obstacle.what for obstacle in obstacles(config, None, target)]:
             assert any(options.OPTIONS[name].what in reason for reason in reasons)

@@ -91,6 +91,12 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
             "stablelm",
             llama.replace(norm={"kind": "layer"}, positions={"partial_rotary_factor": 0.25}),
         ),
+        "gemma3": (
+            "gemma3", families.gemma3(**_SIZES | {"layers": 7}, heads=4, head_width=32, sliding_window=11),
+        ),
+        "gemma3, own head": (
+            "gemma3", _with(families.gemma3(**_SIZES, tied=False, sliding_window=9), positions=linear),
+        ),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
         "qwen3-moe": ("qwen3moe", families.qwen3_moe(**_SIZES)),
         "qwen3-moe, first layer dense": (

@@ -19,7 +19,7 @@ from congling.stages import import_, pretrain, sft
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 
-FOREIGN = ("olmo2", "glm", "glm4")
+FOREIGN = ("olmo2", "glm", "glm4", "gemma3")
 TINY = (
     "train.steps=2", "train.context=48", "train.rows=2", "train.compile=off", "train.device=cpu",
     "train.sample_tokens=2",

@@ -132,7 +132,9 @@ def _accuracy(model: ForeignModel, target: str, type: str) -> float | None:
     """Allowed difference of logits; llama.cpp and runq round activations too where weights are no float32."""
     if type != "F32" and target != "hf":
         return None
-    table = target in ("gguf", "ollama") and model.config.mlp.kind == "plain"
+    mlp = model.config.mlp
+    gelu = mlp.kind == "plain" or (mlp.kind == "gated" and mlp.hidden_act != "silu")
+    table = target in ("gguf", "ollama") and gelu
     return _GELU_TABLE if table else ACCURACY[target]
 
 

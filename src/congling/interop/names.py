@@ -66,6 +66,12 @@ _GLM4 = (
     Entry("model.layers.{}.post_self_attn_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
     Entry("model.layers.{}.post_mlp_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
 )
+_GEMMA3 = (
+    *(entry for entry in (*_LLAMA, *_BIASES, *_QK_NORM) if "post_attention" not in entry.theirs),
+    Entry("model.layers.{}.post_attention_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry("model.layers.{}.pre_feedforward_layernorm.weight", ("blocks.{}.mlp_norm.weight",)),
+    Entry("model.layers.{}.post_feedforward_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
+)
 _FUSED_EXPERTS = (  # as transformers 5 holds them in memory
     Entry("model.layers.{}.mlp.gate.weight", ("blocks.{}.mlp.router.weight",)),
     Entry(
@@ -164,6 +170,7 @@ ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     "MiniMindForCausalLM": _MINIMIND,
     "GlmForCausalLM": _GLM,
     "Glm4ForCausalLM": _GLM4,
+    "Gemma3ForCausalLM": _GEMMA3,
     "BaiChuanForCausalLM": _BAICHUAN,
     "BaichuanForCausalLM": _BAICHUAN,
 }  # fmt: skip

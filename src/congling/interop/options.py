@@ -25,6 +25,23 @@ def _multiplied(config: ModelConfig) -> bool:
     return factors != (1, 1, 1) or config.attention.attention_multiplier is not None
 
 
+def scaled_embedding(config: ModelConfig) -> bool:
+    """Whether embeddings are multiplied by the root of the width, and nothing else by anything (Gemma)."""
+    return (
+        abs(config.embedding_multiplier - config.width**0.5) < 1e-6 * config.width**0.5
+        and config.residual_multiplier == config.logits_scaling == 1
+        and config.attention.attention_multiplier is None
+    )
+
+
+def window_period(config: ModelConfig) -> int | None:
+    """The n for which every n-th block alone sees the whole text; None: there is none."""
+    whole = [config.layer_type(layer) == "full_attention" for layer in range(config.layers)]
+    period = whole.index(True) + 1 if True in whole else config.layers + 1
+    fits = period > 1 and all(whole[layer] == ((layer + 1) % period == 0) for layer in range(config.layers))
+    return period if fits else None
+
+
 OPTIONS: dict[str, Option] = {
     "multipliers": Option(
         "multipliers of the embedding, the residual stream, the logits or the attention scores", _multiplied,
@@ -40,6 +57,16 @@ OPTIONS: dict[str, Option] = {
         "rotary positions on a part of each head",
         lambda config: config.positions.kind == "rope" and config.positions.partial_rotary_factor != 1,
         "positions.partial_rotary_factor = 1",
+    ),
+    "sliding_window": Option(
+        "blocks that look through a sliding window",
+        lambda config: config.attention.sliding_window is not None,
+        "no attention.sliding_window",
+    ),
+    "hidden_act": Option(
+        "a gated MLP with GELU",
+        lambda config: getattr(config.mlp, "hidden_act", "silu") != "silu",
+        "mlp.hidden_act = silu",
     ),
     "qk_norm_after_rope": Option(
         "queries and keys normalised after they are rotated",
@@ -57,6 +84,8 @@ COMPUTED: dict[str, frozenset[str]] = {
     "GraniteForCausalLM": frozenset({"multipliers", "mlp_bias"}),
     "SmolLM3ForCausalLM": frozenset({"no_rope_layers", "mlp_bias"}),
     "HunYuanDenseV1ForCausalLM": frozenset({"qk_norm_after_rope"}),
+    "Gemma3ForCausalLM": frozenset({"multipliers", "sliding_window", "hidden_act"}),
+    "gemma3": frozenset({"multipliers", "sliding_window", "hidden_act"}),
     "GlmForCausalLM": frozenset({"partial_rotary_factor"}),
     "Glm4ForCausalLM": frozenset({"partial_rotary_factor"}),
     "llama": frozenset({"mlp_bias"}),

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from congling.core.errors import UserError
 from congling.interop.hf.architecture import misfit
-from congling.interop.options import COMPUTED, OPTIONS, uncomputed, used
+from congling.interop.options import COMPUTED, OPTIONS, scaled_embedding, uncomputed, used, window_period
 from congling.model.config import ModelConfig, MoEConfig
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -70,11 +70,12 @@ def _with_post_norms(config: ModelConfig) -> str:
     over_all = attention.qk_norm and attention.qk_norm_over == "projection"
     plain = (
         config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-        and not attention.biased_output and not _llama3(config) and _narrow(config)
+        and not attention.biased_output and not _llama3(config)
     )  # fmt: skip
     fitting = {
-        "olmo2": placement == "post" and over_all and not attention.bias,
-        "glm4": placement == "sandwich" and not attention.qk_norm,
+        "olmo2": placement == "post" and over_all and not attention.bias and _narrow(config),
+        "glm4": placement == "sandwich" and not attention.qk_norm and _narrow(config),
+        "gemma3": placement == "sandwich" and attention.qk_norm and not over_all and _gemma3(config),
     }
     for name, fits in fitting.items():
         if plain and fits and not any(option.used(config) for option in uncomputed(name)):
@@ -82,11 +83,21 @@ def _with_post_norms(config: ModelConfig) -> str:
     raise Unrepresentable(
         Obstacle(
             "llama.cpp has norms behind the sublayers alone only with queries and keys normalised over all "
-            "heads and no biases (OLMo 2), before and behind only without such norms (GLM-4); both with rms "
+            "heads and no biases (OLMo 2), before and behind only without such norms (GLM-4) or with all "
+            "else of Gemma 3 (windows in all but every n-th block, GELU, scaled embeddings); all with rms "
             "norm, a gated MLP, rotary positions, no Llama 3 scaling, and no bias on the output of attention",
             "take the whole family olmo2 or glm4, or norm_placement = pre and attention.qk_norm_over = head",
         )
     )
+
+
+def _gemma3(config: ModelConfig) -> bool:
+    """Whether the rest is Gemma 3's; one of 62 layers llama.cpp takes for the 27B, which scales otherwise."""
+    return (
+        config.attention.sliding_window is not None and window_period(config) is not None
+        and getattr(config.mlp, "hidden_act", "silu") != "silu" and scaled_embedding(config)
+        and not config.attention.bias and config.layers != 62
+    )  # fmt: skip
 
 
 def _with_options(config: ModelConfig) -> str:

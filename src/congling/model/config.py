@@ -74,6 +74,8 @@ class RotaryConfig(Config):
     no_rope_layers: tuple[Literal[0, 1], ...] | None = None
     """One number a block: 1 where queries and keys are rotated, 0 where they are not and only the mask tells
     the order of tokens (NoPE, Kazemnejad et al. 2023; SmolLM3). ``None``: rotated everywhere."""
+    rope_local_base_freq: PositiveFloat | None = None
+    """Base, without scaling, in blocks that look through a window (Gemma 3); ``None``: as all others."""
     partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)
     """Share of each head's channels that turns (GLM-4: 0.5)."""
 
@@ -109,6 +111,10 @@ class AttentionConfig(Config):
     """``qk_norm`` comes after the rotation (HunYuan)."""
     attention_multiplier: PositiveFloat | None = None
     """Factor on the products of queries and keys; ``None``: 1/√head_width."""
+    sliding_window: PositiveInt | None = None
+    """Tokens that one sees in blocks of the type ``sliding_attention``, itself the last of them."""
+    layer_types: tuple[Literal["full_attention", "sliding_attention"], ...] | None = None
+    """One for each block; ``None``: with a window all slide."""
     bias: bool = False
     """Add a learned vector to queries, keys, values and, unless ``output_bias`` differs, the output."""
     output_bias: bool | None = None
@@ -141,12 +147,13 @@ class AttentionConfig(Config):
 
 
 class GatedMLPConfig(Config):
-    """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020)."""
+    """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020), or GeGLU with GELU in its tanh form."""
 
     kind: Literal["gated"] = "gated"
     hidden: PositiveInt
     bias: bool = False
     """Add a learned vector behind each of the three matrices."""
+    hidden_act: Literal["silu", "gelu_pytorch_tanh"] = "silu"
 
 
 class PlainMLPConfig(Config):
@@ -263,6 +270,13 @@ class ModelConfig(Config):
             turned = self.positions.turned(self.attention.head_width)
             if turned % 2 or not turned:
                 raise ValueError(f"positions.partial_rotary_factor must turn pairs, not {turned} channels")
+        attention = self.attention
+        if attention.layer_types is not None and len(attention.layer_types) != self.layers:
+            raise ValueError(f"attention.layer_types needs one for each of {self.layers} layers")
+        if attention.layer_types is not None and attention.sliding_window is None:
+            raise ValueError("attention.layer_types needs sliding_window")
+        if attention.sliding_window is not None and self.positions.kind != "rope":
+            raise ValueError("attention.sliding_window needs rotary positions")
         if self.mlp.kind == "moe" and self.mlp.dense_layers > self.layers:
             raise ValueError(f"mlp.dense_layers ({self.mlp.dense_layers}) exceeds layers ({self.layers})")
         if self.positions.kind == "rope" and self.positions.no_rope_layers is not None:
@@ -285,6 +299,12 @@ class ModelConfig(Config):
         if self.mlp.kind == "moe" and layer < self.mlp.dense_layers and self.mlp.dense_hidden is not None:
             return GatedMLPConfig(hidden=self.mlp.dense_hidden)
         return self.mlp
+
+    def layer_type(self, layer: int) -> Literal["full_attention", "sliding_attention"]:
+        """Whether a block sees the whole text or looks through the window."""
+        if self.attention.layer_types is not None:
+            return self.attention.layer_types[layer]
+        return "full_attention" if self.attention.sliding_window is None else "sliding_attention"
 
     def rotated(self, layer: int) -> bool:
         """Whether a block rotates its queries and keys."""

@@ -113,6 +113,24 @@ def glm4(
     return dense.replace(norm_placement="sandwich", initial=ScaledNormalConfig().model_dump())
 
 
+def gemma3(
+    *, width: int, hidden: int | None = None, rope_base: float = 1_000_000.0, sliding_window: int = 512,
+    rope_local_base_freq: float = 10_000.0, **sizes: Unpack[Sizes],
+) -> ModelConfig:  # fmt: skip
+    """Five blocks with a sliding window to one without, norms before and behind, GeGLU (Gemma Team 2025).
+
+    Embeddings are multiplied by the root of the width.
+    """
+    dense = qwen3(width=width, hidden=hidden, rope_base=rope_base, **sizes)
+    kinds = tuple("sliding_attention" if (i + 1) % 6 else "full_attention" for i in range(dense.layers))
+    return dense.replace(
+        attention={"sliding_window": sliding_window, "layer_types": kinds},
+        positions={"rope_local_base_freq": rope_local_base_freq},
+        mlp={"hidden_act": "gelu_pytorch_tanh"}, norm_placement="sandwich", embedding_multiplier=width**0.5,
+        initial=ScaledNormalConfig().model_dump(),
+    )  # fmt: skip
+
+
 def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
     """Llama with ALiBi for positions, as Baichuan 13B; the 7B model is a Llama (Yang et al. 2023)."""
     alibi = {"norm": {"epsilon": 1e-6}, "positions": AlibiConfig().model_dump()}
@@ -204,6 +222,7 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
     "olmo2": olmo2,
     "glm": glm,
     "glm4": glm4,
+    "gemma3": gemma3,
 }
 
 

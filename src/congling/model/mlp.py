@@ -3,27 +3,33 @@
 # W width, F hidden width
 
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import gelu, silu
 
 from congling.model.config import DenseMLP
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh form (Hendrycks & Gimpel 2016)."""
+    return gelu(x, approximate="tanh")
+
+
 class GatedMLP(nn.Module):
-    """SwiGLU (Shazeer 2020): ``down(silu(gate(x)) * up(x))``.
+    """SwiGLU (Shazeer 2020): ``down(silu(gate(x)) * up(x))``, or GELU in place of SiLU.
 
     Gate and up are two matrices: one fused matrix was measured slightly slower, since its gradient is a
     concatenation.
     """
 
-    def __init__(self, width: int, hidden: int, bias: bool = False) -> None:
+    def __init__(self, width: int, hidden: int, bias: bool = False, hidden_act: str = "silu") -> None:
         super().__init__()
+        self.activation = {"silu": silu, "gelu_pytorch_tanh": gelu_tanh}[hidden_act]
         self.gate = nn.Linear(width, hidden, bias=bias)
         self.up = nn.Linear(width, hidden, bias=bias)
         self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., W)."""
-        return self.down(silu(self.gate(x)) * self.up(x))
+        return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
 class PlainMLP(nn.Module):
@@ -44,6 +50,6 @@ def build_mlp(config: DenseMLP, width: int) -> nn.Module:
     """The dense feed-forward layer of this kind."""
     match config.kind:
         case "gated":
-            return GatedMLP(width, config.hidden, config.bias)
+            return GatedMLP(width, config.hidden, config.bias, config.hidden_act)
         case "plain":
             return PlainMLP(width, config.hidden)

@@ -28,6 +28,7 @@ from congling.model.moe import MixtureOfExperts, Total
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
 from congling.model.positions import build_positions
+from congling.model.sliding import build_sliding
 from congling.model.varlen import text_lengths
 
 
@@ -67,6 +68,8 @@ class Transformer(nn.Module):
         self.embedding = TokenEmbedding(config.vocab_size, config.width)
         self.embedding_scale = build_multiplier(config.embedding_multiplier)
         self.positions = build_positions(config)
+        self.sliding = build_sliding(config)
+        self.layer_types = [config.layer_type(layer) for layer in range(config.layers)]
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = build_norm(config.norm, config.width)
@@ -102,12 +105,16 @@ class Transformer(nn.Module):
         sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before), apart)
         x = self.embedding_scale(self.embedding(tokens))
         x = self.dropout(self.positions.add(x, place))
+        sights = {
+            "full_attention": sight,
+            "sliding_attention": self.sliding(sight, place, time, before),
+        }
         for i, block in enumerate(self.blocks):
-            memory = None if cache is None else cache.layers[i]
+            memory, seen = None if cache is None else cache.layers[i], sights[self.layer_types[i]]
             if self.recompute:
-                x = checkpoint(block, x, sight, memory, use_reentrant=False)
+                x = checkpoint(block, x, seen, memory, use_reentrant=False)
             else:
-                x = block(x, sight, memory)
+                x = block(x, seen, memory)
         return self.hidden_scale(self.norm(x))
 
     def logits(self, hidden: Tensor) -> Tensor:

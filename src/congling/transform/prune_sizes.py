@@ -1,5 +1,7 @@
 """What is to remain of a model: sizes, checked against it. Imports no torch."""
 
+from typing import Any
+
 from pydantic import PositiveInt
 
 from congling.core.config import Config
@@ -84,15 +86,18 @@ def smaller(config: ModelConfig, sizes: Sizes, layers: list[int]) -> ModelConfig
         layers: numbers of the blocks that remain.
     """
     attention = config.attention
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     if sizes.layers is not None:
         changes["layers"] = sizes.layers
         if config.positions.kind == "rope" and config.positions.no_rope_layers is not None:
             rotated = config.positions.no_rope_layers
             changes["positions"] = {"no_rope_layers": [rotated[layer] for layer in layers]}
+        if attention.layer_types is not None:
+            changes["attention"] = {"layer_types": tuple(attention.layer_types[layer] for layer in layers)}
     if sizes.heads is not None:
         shared = attention.heads // attention.kv_heads
-        changes["attention"] = {"heads": sizes.heads, "kv_heads": sizes.heads // shared}
+        heads = {"heads": sizes.heads, "kv_heads": sizes.heads // shared}
+        changes["attention"] = {**changes.get("attention", {}), **heads}
     mlp = {key: size for key, size in (("hidden", sizes.hidden), ("experts", sizes.experts)) if size}
     if isinstance(config.mlp, MoEConfig):
         mlp["dense_layers"] = sum(layer < config.mlp.dense_layers for layer in layers)

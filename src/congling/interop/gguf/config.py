@@ -13,14 +13,15 @@ from congling.interop.gguf.contents import require_model
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import FUSED
-from congling.model.config import Llama3Scaling, ModelConfig, MoEConfig
+from congling.interop.options import window_period
+from congling.model.config import Llama3Scaling, ModelConfig, MoEConfig, RotaryConfig
 
 _SOFTMAX, _SIGMOID = 1, 2
 _SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})
 _MIXTURES = _SCALED_EXPERTS | {"qwen3moe"}
 _PLAIN_MLP = frozenset({"gpt2", "starcoder2"})
 _LAYER_NORM = _PLAIN_MLP | {"stablelm"}
-_NORM_PLACEMENT = {"olmo2": "post", "glm4": "sandwich"}
+_NORM_PLACEMENT = {"olmo2": "post", "glm4": "sandwich", "gemma3": "sandwich"}
 """Of the architectures in which it is not that before each sublayer."""
 _DENSE = frozenset({"llama", "qwen2", "qwen3", "baichuan", "refact", "ernie4_5", "internlm2"})
 _MULTIPLIED = frozenset({"granite", "minicpm"})
@@ -74,6 +75,8 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
             keys["rope.scaling.factor"] = Field("f32", config.positions.scaling.factor)
     if isinstance(config.mlp, MoEConfig):
         keys |= _mixture_fields(config.mlp, architecture)
+    if architecture == "gemma3":
+        keys |= _window_fields(config)
     if architecture in _MULTIPLIED:
         keys["embedding_scale"] = Field("f32", config.embedding_multiplier)
         keys["residual_scale"] = Field("f32", config.residual_multiplier)
@@ -81,6 +84,15 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
         if attention.attention_multiplier is not None:
             keys["attention.scale"] = Field("f32", attention.attention_multiplier)
     return {f"{architecture}.{key}": field for key, field in keys.items()}
+
+
+def _window_fields(config: ModelConfig) -> dict[str, Field]:
+    assert isinstance(config.positions, RotaryConfig) and config.attention.sliding_window is not None
+    return {
+        "attention.sliding_window": Field("u32", config.attention.sliding_window),
+        "attention.sliding_window_pattern": Field("u32", window_period(config) or 1),
+        "rope.freq_base_swa": Field("f32", config.positions.rope_local_base_freq or config.positions.base),
+    }
 
 
 def rope_factors(scaling: Llama3Scaling, base: float, head_width: int) -> np.ndarray:
@@ -185,6 +197,8 @@ class _Reader:
 
     def multipliers(self) -> dict[str, Any]:
         """Of a whole model; that of the scores is attention's."""
+        if self.architecture == "gemma3":
+            return {"embedding_multiplier": self.integer("embedding_length") ** 0.5}
         if self.architecture not in _MULTIPLIED:
             return {}
         keys = {key: ours for key, ours in _MULTIPLIERS.items() if ours != "attention_multiplier"}
@@ -213,11 +227,28 @@ class _Reader:
             "head_width": self.head_width(width, heads),
             "qk_norm": self.has("blk.0.attn_q_norm.weight"),
             "qk_norm_over": "projection" if self.architecture == "olmo2" else "head",
+            **self.window(),
             "qk_norm_after_rope": self.architecture == "hunyuan-dense",
             "attention_multiplier": self.real("attention.scale", 0.0) or None,
             "bias": bias,
             "output_bias": None if output_bias == bias else output_bias,
         }
+
+    def window(self) -> dict[str, Any]:
+        """Sliding windows; the other architectures pass over the key, as llama.cpp does, but for OLMo 2."""
+        window = self.integer("attention.sliding_window", 0)
+        if self.architecture == "olmo2" and window:
+            raise self.odd("sliding windows in this architecture are not computed", window)
+        if self.architecture != "gemma3":
+            return {}
+        if not window:
+            raise self.odd("Gemma 3 without sliding windows is not computed", window)
+        period, layers = self.integer("attention.sliding_window_pattern", 6), self.integer("block_count")
+        if period < 1 or not 0 < layers < 2**16:
+            raise self.odd("a period of windows that is none", period)
+        kinds = ("full_attention", "sliding_attention")
+        listed = tuple(kinds[(layer + 1) % period != 0] for layer in range(layers))
+        return {"sliding_window": window, "layer_types": listed}
 
     def head_width(self, width: int, heads: int) -> int:
         keys = self.integer("attention.key_length", width // heads)
@@ -247,8 +278,11 @@ class _Reader:
             raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
         return {
             "kind": "rope", "base": base, "scaling": self.scaling(base, head_width), "no_rope_layers": rested,
-            "partial_rotary_factor": turned / head_width,
+            "partial_rotary_factor": turned / head_width, "rope_local_base_freq": self.local_base(),
         }  # fmt: skip
+
+    def local_base(self) -> float | None:
+        return self.real("rope.freq_base_swa", 10_000.0) if self.architecture == "gemma3" else None
 
     def scaling(self, base: float, head_width: int) -> dict[str, Any] | None:
         kind = self.file.text(f"{self.architecture}.rope.scaling.type", None)
@@ -278,7 +312,8 @@ class _Reader:
             return {"kind": "plain", "hidden": self.integer("feed_forward_length")}
         if not experts and self.architecture not in _MIXTURES:
             hidden, bias = self.integer("feed_forward_length"), self.has("blk.0.ffn_gate.bias")
-            return {"kind": "gated", "hidden": hidden, "bias": bias}
+            act = "gelu_pytorch_tanh" if self.architecture == "gemma3" else "silu"
+            return {"kind": "gated", "hidden": hidden, "bias": bias, "hidden_act": act}
         dense = self.integer("leading_dense_block_count", 0) if self.architecture in _SCALED_EXPERTS else 0
         hidden = "expert_feed_forward_length" if self.architecture in _MIXTURES else "feed_forward_length"
         values = {

@@ -34,6 +34,7 @@ BLOCK = {
 _POST_NORMS = {"post_attention_norm": "post_attention_norm", "post_mlp_norm": "post_ffw_norm"}
 _OTHERWISE = {
     "glm4moe": {"mlp_norm": "post_attention_norm"}, "olmo2": _POST_NORMS, "glm4": _POST_NORMS,
+    "gemma3": _POST_NORMS,
 }  # fmt: skip
 """What an architecture calls differently."""
 _BALANCE = ("mlp.router.bias", "exp_probs_b.bias")

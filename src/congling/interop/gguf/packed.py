@@ -19,6 +19,7 @@ from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.model.config import ModelConfig
 from congling.model.positions import build_positions
+from congling.model.sliding import build_sliding
 from congling.model.transformer import Transformer
 from congling.quant.packed import PackedEmbedding, PackedLinear
 
@@ -48,6 +49,7 @@ def _built(weights: GGUFWeights, config: ModelConfig, context: int) -> Transform
     with torch.device("meta"):
         model = Transformer(config.replace(context=context))
     model.positions = build_positions(model.config)  # what it holds besides parameters is computed, not read
+    model.sliding = build_sliding(model.config)
     for place, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
             bias = weights[f"{place}.bias"] if module.bias is not None else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from congling.core.errors import UserError
-from congling.interop.options import COMPUTED, uncomputed
+from congling.interop.options import COMPUTED, scaled_embedding, uncomputed
 from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
@@ -104,6 +104,14 @@ _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
         ("norms before and behind the sublayers (norm_placement = sandwich)",
          lambda config: config.norm_placement == "sandwich"),
     ),
+    "Gemma3ForCausalLM": (
+        _ROPE, _RMS, _NORMS_OF_HEADS, _QK_NORM, _ALL_OR_NONE, _EVEN, _GATED,
+        ("norms before and behind the sublayers (norm_placement = sandwich)",
+         lambda config: config.norm_placement == "sandwich"),
+        ("embeddings multiplied by the root of the width, and nothing else multiplied", scaled_embedding),
+        ("a sliding window", lambda config: config.attention.sliding_window is not None),
+        ("gated MLPs with GELU", lambda c: getattr(c.mlp, "hidden_act", "") == "gelu_pytorch_tanh"),
+    ),
     "GraniteForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
     "SmolLM3ForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
     "HunYuanDenseV1ForCausalLM": (
@@ -127,6 +135,7 @@ MODEL_TYPES = {
     "LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral", "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3", "GPT2LMHeadModel": "gpt2", "MixtralForCausalLM": "mixtral",
     "Qwen3MoeForCausalLM": "qwen3_moe", "Dots1ForCausalLM": "dots1", "Olmo2ForCausalLM": "olmo2",
+    "Gemma3ForCausalLM": "gemma3_text",
     "GlmForCausalLM": "glm", "Glm4ForCausalLM": "glm4", "GraniteForCausalLM": "granite",
     "SmolLM3ForCausalLM": "smollm3", "HunYuanDenseV1ForCausalLM": "hunyuan_v1_dense",
 }  # fmt: skip
@@ -203,6 +212,14 @@ def _options(config: ModelConfig, name: str) -> dict[str, Any]:
             "logits_scaling": config.logits_scaling,
             "attention_multiplier": attention.attention_multiplier or attention.head_width**-0.5,
         }
+    if name == "Gemma3ForCausalLM" and isinstance(config.positions, RotaryConfig):
+        return {
+            "hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": attention.head_width, "sliding_window": attention.sliding_window,
+            "layer_types": [config.layer_type(layer) for layer in range(config.layers)],
+            "rope_local_base_freq": config.positions.rope_local_base_freq or config.positions.base,
+            "final_logit_softcapping": None, "attn_logit_softcapping": None,
+        }  # fmt: skip
     if name == "SmolLM3ForCausalLM":
         return values | {
             "no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],

@@ -47,6 +47,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key 
     "MiniMindForCausalLM": {"hidden_act": "silu", "rope_theta": 1_000_000.0, "tie_word_embeddings": True,
                             "dropout": 0.0, "norm_topk_prob": True, "router_aux_loss_coef": 5e-4,
                             "aux_loss_alpha": 0.01},
+    "Gemma3ForCausalLM": {
+        "hidden_activation": "gelu_pytorch_tanh", "hidden_act": "silu", "rope_theta": 1_000_000.0,
+        "rope_local_base_freq": 10_000.0, "head_dim": 256, "query_pre_attn_scalar": 256,
+        "sliding_window": 4096, "sliding_window_pattern": 6, "tie_word_embeddings": True,
+        "num_attention_heads": 8, "num_key_value_heads": 4,
+    },
     "GlmForCausalLM": _GLM,
     "Glm4ForCausalLM": _GLM,
     "BaiChuanForCausalLM": {"hidden_act": "silu"},
@@ -60,6 +66,7 @@ _TYPES = {
     "hunyuan_v1_dense": "HunYuanDenseV1ForCausalLM", "minicpm": "MiniCPMForCausalLM",
     "granite": "GraniteForCausalLM", "internlm2": "InternLM2ForCausalLM", "smollm3": "SmolLM3ForCausalLM",
     "minimind": "MiniMindForCausalLM", "glm": "GlmForCausalLM", "glm4": "Glm4ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
 }  # fmt: skip
 _FORMER = {"Ernie4_5_ForCausalLM": "Ernie4_5ForCausalLM"}
 """Names under which classes were first published."""
@@ -225,6 +232,7 @@ _BUILDERS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "Qwen3ForCausalLM": _qwen3, "GPT2LMHeadModel": _gpt2, "MixtralForCausalLM": _mixtral,
     "Qwen3MoeForCausalLM": _qwen3_moe, "Dots1ForCausalLM": _dots1, "DeepseekForCausalLM": _deepseek,
     "Olmo2ForCausalLM": _olmo2, "GlmForCausalLM": variants.glm, "Glm4ForCausalLM": variants.glm4,
+    "Gemma3ForCausalLM": variants.gemma3,
     "BaiChuanForCausalLM": decoder, "BaichuanForCausalLM": _baichuan, "Ernie4_5ForCausalLM": variants.ernie,
     "HunYuanDenseV1ForCausalLM": variants.hunyuan, "MiniCPMForCausalLM": variants.minicpm,
     "GraniteForCausalLM": variants.granite, "InternLM2ForCausalLM": variants.internlm2,

@@ -45,7 +45,15 @@ def changes(
     """Functions by our name for tensors that are not used as a folder stores them."""
     if architecture == "BaichuanForCausalLM" and normalised_head(values):
         return {"head.weight": folded_norm_head}
-    return {name: change.to_ours for name, change in conversions(architecture, config, names).items()}
+    found = {name: change.to_ours for name, change in conversions(architecture, config, names).items()}
+    if architecture == "Gemma3ForCausalLM":
+        # Scores are divided by the root of this number, whatever the width of the heads: the rest of that is
+        # in the gains of the queries.
+        share = (config.attention.head_width / (values.get("query_pre_attn_scalar") or 256)) ** 0.5
+        for name in found:
+            if name.endswith("query_norm.weight"):
+                found[name] = lambda gain: (gain + 1) * share
+    return found
 
 
 class Conversion(NamedTuple):
@@ -59,6 +67,8 @@ def conversions(architecture: str, config: ModelConfig, names: Iterable[str]) ->
     """Of those of our tensors that a folder of this class does not hold as they are."""
     found: dict[str, Conversion] = {}
     for name in names:
+        if architecture == "Gemma3ForCausalLM" and name.endswith("norm.weight"):
+            found[name] = Conversion(lambda gain: gain + 1, lambda gain: gain - 1)
         if (heads := turned_heads(name, config, architecture)) is not None:
             found[name] = Conversion(
                 partial(to_half_split, heads=heads), partial(to_interleaved, heads=heads)

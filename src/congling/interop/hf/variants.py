@@ -78,6 +78,45 @@ def glm4(settings: Settings) -> dict[str, Any]:
     return glm(settings) | {"norm_placement": "sandwich", "initial": {"kind": "scaled-normal"}}
 
 
+def gemma3(settings: Settings) -> dict[str, Any]:
+    """Sliding windows with a rotary base of their own, GeGLU, norms before and behind, scaled embeddings."""
+    settings.require("hidden_activation", "gelu_pytorch_tanh")
+    settings.require("hidden_act", "silu", "gelu_pytorch_tanh")  # it says nothing; older files have it
+    settings.require("use_bidirectional_attention", False)
+    for key in ("final_logit_softcapping", "attn_logit_softcapping"):
+        settings.require(key)
+    whole, local = _by_layer_type(settings)
+    values = decoder(whole)
+    layers, listed = values["layers"], settings.get("layer_types")
+    if listed is None:
+        step = settings.integer("sliding_window_pattern")
+        listed = ["sliding_attention" if (i + 1) % step else "full_attention" for i in range(layers)]
+    if not isinstance(listed, list) or len(listed) != layers:
+        raise UserError("layer_types: a list with a type for each layer is needed", where=settings.where,
+                        value=listed)  # fmt: skip
+    values["attention"] |= {
+        "qk_norm": True, "sliding_window": settings.integer("sliding_window"), "layer_types": tuple(listed),
+    }  # fmt: skip
+    values["positions"]["rope_local_base_freq"] = local
+    values["mlp"]["hidden_act"] = "gelu_pytorch_tanh"
+    return values | {
+        "norm_placement": "sandwich", "embedding_multiplier": values["width"] ** 0.5,
+        "initial": {"kind": "scaled-normal"},
+    }  # fmt: skip
+
+
+def _by_layer_type(settings: Settings) -> tuple[Settings, float]:
+    """Settings with the rotary positions of whole attention alone, and the base of those in windows."""
+    given, local = settings.get("rope_parameters"), settings.number("rope_local_base_freq")
+    changed = dict(settings.values) | {"hidden_act": None, "sliding_window": None}
+    if isinstance(given, dict) and isinstance(given.get("full_attention"), dict):
+        changed["rope_parameters"] = given["full_attention"]
+        table = Settings(given.get("sliding_attention") or {}, settings.where, {"rope_theta": local})
+        table.require("rope_type", "default")
+        local = table.number("rope_theta")
+    return Settings(changed, settings.where, settings.defaults), local
+
+
 def ernie(settings: Settings) -> dict[str, Any]:
     """A Llama that rotates neighbouring channels, which is an order of rows; all its matrices or none have
     biases."""

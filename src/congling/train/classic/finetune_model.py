@@ -24,6 +24,7 @@ from congling.interop.llamacpp_checkpoint import Slot, tensor, values_of
 from congling.model.config import LinearScaling, ModelConfig
 from congling.model.norm import RMSNorm
 from congling.model.positions import build_positions
+from congling.model.sliding import build_sliding
 from congling.model.transformer import Transformer
 from congling.train.classic.options import NORM_RANKS, FinetuneOptions
 from congling.transform import lora
@@ -83,7 +84,7 @@ def overridden(model: Transformer, options: FinetuneOptions, context: int) -> No
                 module.epsilon = options.norm_rms_eps
     model.config = config.replace(context=context, positions=positions, norm=norm)
     if config.positions.kind == "rope":
-        model.positions = build_positions(model.config)
+        model.positions, model.sliding = build_positions(model.config), build_sliding(model.config)
 
 
 def chosen_ranks(options: FinetuneOptions, config: ModelConfig, file: GGUFFile | None) -> dict[str, int]:

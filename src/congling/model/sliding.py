@@ -1,0 +1,64 @@
+"""Attention through a sliding window: blocks of one type see only the last tokens (Beltagy et al. 2020).
+
+::
+
+    window 3      query ╲ key   a b c d e
+                      a         ■
+                      b         ■ ■
+                      c         ■ ■ ■
+                      d           ■ ■ ■
+                      e             ■ ■ ■
+"""
+
+# B batch, T new tokens, S keys in sight
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from congling.model.attention import Sight
+from congling.model.config import ModelConfig, RotaryConfig
+from congling.model.positions import RotaryPositions
+
+Narrowing = Callable[[Sight, Tensor | slice, int, int], Sight]
+
+
+class SlidingSight(nn.Module):
+    """What blocks with a window see of what the others see, and their own rotary positions."""
+
+    def __init__(self, window: int, positions: RotaryConfig, head_width: int) -> None:
+        super().__init__()
+        self.window = window
+        local = positions
+        if positions.rope_local_base_freq is not None:
+            local = positions.replace(base=positions.rope_local_base_freq, scaling=None)
+        self.positions = RotaryPositions(local, head_width)
+
+    def forward(self, sight: Sight, place: Tensor | slice, tokens: int, before: int) -> Sight:
+        """Narrow the sight of ``tokens`` after ``before`` others; both count slots, padding too.
+
+        Distances are those between slots: inside one text of a row, padded or packed, they equal those
+        between positions.
+        """
+        sight = sight._replace(angles=self.positions.angles(place))
+        if before + tokens <= self.window:
+            return sight
+        slots = torch.arange(before + tokens, device=self.positions.like.device)
+        query = slots[before:, None]
+        near = slots > query - self.window  # (T, S)
+        mask = near & (slots <= query) if sight.mask is None else near & sight.mask
+        return sight._replace(mask=mask.view(-1, 1, *near.shape), causal=False)
+
+
+def build_sliding(config: ModelConfig) -> Narrowing:
+    """The sight of blocks with a window; without any, nothing is narrowed."""
+    window = config.attention.sliding_window
+    if window is None or not isinstance(config.positions, RotaryConfig):
+        return unnarrowed
+    return SlidingSight(window, config.positions, config.attention.head_width)
+
+
+def unnarrowed(sight: Sight, place: Tensor | slice, tokens: int, before: int) -> Sight:
+    """Stand in for ``SlidingSight`` where no block has a window."""
+    return sight
