@@ -42,6 +42,10 @@ def changed(family: str, option: str) -> ModelConfig:
 def test_it_is_computed_or_refused(family: str, option: str, tmp_path: Path):
     if option == "GELU" and FAMILIES[family](**SIZES).mlp.kind != "gated":
         return  # only a gated MLP has the choice
+    if option == "windows" and FAMILIES[family](**SIZES).positions.kind != "rope":
+        with pytest.raises(UserError, match="needs rotary positions"):
+            changed(family, option)
+        return
     config = changed(family, option)
     model = model_of(config)
     expected = logits(model, IDS).numpy()
