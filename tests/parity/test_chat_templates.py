@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from congling.data import chats
+from congling.data.config import DataConfig
+from congling.data.examples import answers_of
+from congling.data.findings import Findings, Place
+from congling.data.sources.chat_rows import Talk
 from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer as Ours
 from congling.tokenizer.chat import chat_ids, render
@@ -119,10 +124,61 @@ def test_what_is_asked_stood_before_the_learnt_answer(name: str, folders: dict[s
         found = render(ours, talk)
         begins = starts(ours, talk)
         answers = [i for i, turn in enumerate(talk) if turn["role"] == "assistant"]
-        assert len(begins) + found.apart == len(answers)
-        for place, begin in zip(answers[found.apart :], begins, strict=True):
+        assert len(begins) + len(found.apart) == len(answers)
+        for place, begin in zip([i for i in answers if i not in found.apart], begins, strict=True):
             assert found.ids[:begin] == chat_ids(ours, talk[:place])
         assert found.ids[-1] in ours.stop_ids or not found.ended
+
+
+THOUGHT = [
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "world one", "reasoning_content": "天地"},
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "world two", "reasoning_content": "玄黄"},
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "world three"},
+]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks_for_it(
+    name: str, folders: dict[str, Path]
+):
+    ours, findings = foreign.read(folders[name]), Findings()
+    system = [{"role": "system", "content": "hello"}] if FORMS[name].system else []
+    for talk in (THOUGHT, [*system, *THOUGHT], [*THOUGHT[:5], THOUGHT[5] | {"loss": False}]):
+        before = [chat_ids(ours, talk[:i]) for i, turn in enumerate(talk) if turn["role"] == "assistant"]
+        answers = [turn for turn in talk if turn["role"] == "assistant"]
+        said: dict[int, str] = {}
+        for example in chats.Encoder(ours, 4000, findings)(Talk(tuple(talk), Place("a", 1))):
+            learnt = [*example.learnt.tolist(), False]
+            for start in (i for i, flag in enumerate(learnt) if flag and not learnt[i - 1]):
+                answer = before.index(example.ids[:start].tolist())
+                assert answer not in said  # once
+                said[answer] = ours.decode(example.ids[start : learnt.index(False, start)].tolist())
+        assert sorted(said) == [i for i, turn in enumerate(answers) if turn.get("loss") is not False]
+        for i, text in said.items():
+            assert answers[i].get("reasoning_content", "") in text and answers[i]["content"] in text
+    assert not findings.counts
+
+
+@pytest.mark.parametrize(("name", "apart"), [("deepseek-r1", 2), ("qwen3", 2), ("chatml", 0)])
+def test_answers_of_their_own_are_said_and_stay_on_one_side_of_the_split(
+    name: str, apart: int, folders: dict[str, Path], tmp_path: Path
+):
+    ours, path = foreign.read(folders[name]), tmp_path / "rows.jsonl"
+    rows = [
+        {"messages": [turn | {"content": f"{turn['content']} {i}"} for turn in THOUGHT]} for i in range(20)
+    ]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    found = chats.read(DataConfig(sources=(str(path),)), ours, 4000)
+    sides = [{one.id for one in side} for side in (found.train, found.validation)]
+    assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == found.conversations == 20
+    assert len(found.train) + len(found.validation) == 20 * (1 + apart)
+    assert answers_of([*found.train, *found.validation]) == 60
+    assert any(f"{20 * apart} earlier answers of 20 conv" in note for note in found.findings.notes) == (
+        apart > 0
+    )
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -195,6 +251,6 @@ def test_earlier_thoughts_go_where_the_template_lets_them_go(folders: dict[str, 
 def test_what_differs_is_said(folders: dict[str, Path]):
     said = {name: " ".join(checked(foreign.read(folder)).notes) for name, folder in folders.items()}
     assert "asks for an answer with '<think>\\n'" in said["deepseek-r1"]
-    assert "only the last is learnt" in said["deepseek-r1"] and "only the last is learnt" in said["mistral3"]
+    assert all("in an example of its own" in said[name] for name in ("deepseek-r1", "mistral3"))
     assert "an earlier answer of a conversation as '!'" in said["qwen3"]
     assert not said["chatml"] and not said["llama2"] and not said["phi3"]

@@ -5,8 +5,8 @@
     files ─ rows ─┬─ conversations ─ template ─ ids, answers masked in ──────────┬─ hold out ─ examples
                   └─ texts ─ ids, all learnt, windows of the context ────────────┘
 
-What is too long is shortened at the borders of turns; every row that is left out or shortened is counted and
-named.
+An answer that the template asks for otherwise than it writes it in a history is an example of its own. What
+is too long is shortened at the borders of turns; each row that is left out or shortened is counted and named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.core.units import plural
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.examples import Example, characters_of, targets_of
@@ -24,7 +25,7 @@ from congling.data.sources import chat_rows
 from congling.data.sources.chat_rows import Talk
 from congling.data.split import cut_last_part
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat import Message, render
+from congling.tokenizer.chat import Message, Rendered, render
 from congling.tokenizer.templates import checked
 
 Item = Talk | Document
@@ -68,10 +69,7 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
     flags, items = _divided(items, config, findings)
     encode = Encoder(tokenizer, context, findings)
     found: Parted[Example] = parted(items, flags, encode, config, findings)
-    if encode.unended:
-        findings.notes.append(
-            f"the template ends {encode.unended} answers with no token of its own: the end of text stands in"
-        )
+    findings.notes += encode.notes
     return Examples(
         found.train, found.validation, talks, len(items) - talks, len(found.held_out), found.questions,
         findings, domains_of(found.held_out),
@@ -85,6 +83,8 @@ class Encoder:
         self.tokenizer, self.context, self.findings = tokenizer, context, findings
         self.unended = 0
         """Conversations whose last answer the template does not end."""
+        self.apart = self.parted = 0
+        """Answers that are examples of their own, and the conversations they come from."""
         self.lengths: list[int] = []
         """Ids of every conversation that was rendered, before it was shortened."""
         self._characters = characters_of(tokenizer)
@@ -92,6 +92,23 @@ class Encoder:
     def __call__(self, item: Item) -> list[Example]:
         """Examples of one conversation or text; none where nothing can be learnt from it."""
         return self._text(item) if isinstance(item, Document) else self._talk(item)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of how the template wrote the conversations so far."""
+        found = []
+        if self.unended:
+            found.append(
+                f"the template ends {self.unended} answers with no token of its own: "
+                "the end of text stands in"
+            )
+        if self.apart:
+            found.append(
+                f"{self.apart:,} earlier {plural(self.apart, 'answer')} of {self.parted:,} "
+                f"{plural(self.parted, 'conversation')} learnt in examples of their own: "
+                "the template asks for an answer otherwise than it writes it in a history"
+            )
+        return found
 
     def _text(self, document: Document) -> list[Example]:
         """Windows over a text, each id after the first learnt once."""
@@ -102,19 +119,39 @@ class Encoder:
         return [self._example(window, np.ones(len(window), bool), document) for window in windows]
 
     def _talk(self, talk: Talk) -> list[Example]:
-        """The conversation, or as many of its turns as fit; a first answer too long by itself is cut off."""
-        ends = [i + 1 for i, turn in enumerate(talk.messages) if turn["role"] == "assistant"]
-        ends = [end for end in ends if any(_learnt(turn) for turn in talk.messages[:end])]
+        """The conversation, or as many of its turns as fit, and answers that need an example of their own."""
+        ends = [i + 1 for i, turn in enumerate(talk.messages) if _learnt(turn)]
         try:
-            (found, ended), kept = self._rendered(talk, ends[-1]), ends[-1]
-            self.lengths.append(len(found[0]))
-            if len(found[0]) > self.context + 1:
-                (found, ended), kept = self._fitting(talk, ends)
+            found = render(self.tokenizer, talk.messages[: ends[-1]])
+            self.lengths.append(len(found.ids))
+            kept = ends[-1]
+            if len(found.ids) > self.context + 1:
+                found, kept = self._fitting(talk, ends)
+            alone = [render(self.tokenizer, _only(talk.messages[: place + 1])) for place in found.apart]
         except UserError as error:
             self._problem("refused by the template", talk, error.what)
             return []
-        self.unended += not ended
-        ids, learnt = found
+        if kept < ends[-1]:
+            reason = f"{ends[-1] - kept} of {len(talk.messages)} turns are beyond the context"
+            self._problem("conversation shortened", talk, reason)
+        self.apart += len(alone)
+        self.parted += bool(alone)
+        return [example for one in (*alone, found) for example in self._cut(one, talk)]
+
+    def _fitting(self, talk: Talk, ends: Sequence[int]) -> tuple[Rendered, int]:
+        """The longest beginning that fits, at least the first exchange; and its number of turns."""
+        found, kept = render(self.tokenizer, talk.messages[: ends[0]]), ends[0]
+        for end in ends[1:]:
+            longer = render(self.tokenizer, talk.messages[:end])
+            if len(longer.ids) > self.context + 1:
+                break
+            found, kept = longer, end
+        return found, kept
+
+    def _cut(self, rendered: Rendered, talk: Talk) -> list[Example]:
+        """An example of it, its answer cut off where it is too long; none if nothing of an answer is left."""
+        self.unended += not rendered.ended
+        ids, learnt = np.array(rendered.ids, np.int32), np.array(rendered.answered, bool)
         if len(ids) > self.context + 1:
             ids, learnt = ids[: self.context + 1], learnt[: self.context + 1]
             if not learnt[1:].any():
@@ -122,27 +159,7 @@ class Encoder:
                 self._problem("question too long", talk, reason)
                 return []
             self._problem("answer cut off", talk, f"it goes beyond the context of {self.context} tokens")
-        elif kept < len(talk.messages):
-            reason = f"{len(talk.messages) - kept} of {len(talk.messages)} turns are beyond the context"
-            self._problem("conversation shortened", talk, reason)
         return [self._example(ids, learnt, talk)]
-
-    def _fitting(
-        self, talk: Talk, ends: Sequence[int]
-    ) -> tuple[tuple[tuple[np.ndarray, np.ndarray], bool], int]:
-        """The longest beginning that fits, at least the first exchange; and its number of turns."""
-        found, kept = self._rendered(talk, ends[0]), ends[0]
-        for end in ends[1:]:
-            longer = self._rendered(talk, end)
-            if len(longer[0][0]) > self.context + 1:
-                break
-            found, kept = longer, end
-        return found, kept
-
-    def _rendered(self, talk: Talk, turns: int) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
-        """Ids and mask of the first turns, and whether the template ends the last of them."""
-        rendered = render(self.tokenizer, talk.messages[:turns])
-        return (np.array(rendered.ids, np.int32), np.array(rendered.answered, bool)), rendered.ended
 
     def _example(self, ids: np.ndarray, learnt: np.ndarray, item: Item) -> Example:
         name = item.id if isinstance(item, Document) else str(item.place)
@@ -154,6 +171,12 @@ class Encoder:
 
 def _learnt(turn: Message) -> bool:
     return turn["role"] == "assistant" and turn.get("loss") is not False
+
+
+def _only(messages: Sequence[Message]) -> list[Message]:
+    """Turns of which the last alone is learnt."""
+    earlier = [{**turn, "loss": False} if turn["role"] == "assistant" else turn for turn in messages[:-1]]
+    return [*earlier, messages[-1]]
 
 
 def read_items(config: DataConfig, findings: Findings) -> Iterator[Item]:

@@ -127,10 +127,8 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
     findings, sorts = Findings(), sorts_of(config)
     sort = next(iter(sorts), Sort.CONVERSATIONS)
     fit = checked(tokenizer)
-    encode, measure = (
-        _encoder(sort, tokenizer, longest, told)
-        for longest, told in ((context or _ENDLESS, findings), (_ENDLESS, Findings()))
-    )
+    trained = Encoder(tokenizer, context or _ENDLESS, findings)
+    encode, measure = (_encoder(sort, one) for one in (trained, Encoder(tokenizer, _ENDLESS, Findings())))
     first: list[ShownRow] = []
     domains: Counter[str] = Counter()
     kept, lengths = {True: 0, False: 0}, list[int]()
@@ -154,7 +152,7 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
             ]
     if not first:
         raise nothing_to_learn(config, findings)
-    findings.notes += fit.notes
+    findings.notes += [*fit.notes, *trained.notes]
     return RowInspection(
         first, name_of(tokenizer.chat_template), fit, context, sort, sorts, kept[False], kept[True], tokens,
         learnt, Lengths.of(lengths, context), dict(domains.most_common()), seen <= ROWS, findings,
@@ -187,11 +185,10 @@ def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
     return preference_items(config, findings, ROWS_OF[sort])
 
 
-def _encoder(
-    sort: Sort, tokenizer: Tokenizer, context: int, findings: Findings
-) -> Callable[[Any], Iterable[tuple[str, Example]]]:
+def _encoder(sort: Sort, whole: Encoder) -> Callable[[Any], Iterable[tuple[str, Example]]]:
     """From a row to its examples as they are trained on, each with the side it is."""
-    whole, answer = Encoder(tokenizer, context, findings), AnswerEncoder(tokenizer, context, findings)
+    tokenizer, context, findings = whole.tokenizer, whole.context, whole.findings
+    answer = AnswerEncoder(tokenizer, context, findings)
 
     def encode(row: Any) -> Iterable[tuple[str, Example]]:
         if isinstance(row, PairRow):

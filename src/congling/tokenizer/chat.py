@@ -39,8 +39,9 @@ class Rendered:
     """For each id whether the assistant writes it: its words, and what ends its turn."""
     ended: bool
     """Whether the template itself ends the last answer; if not, an end of text was put there."""
-    apart: int = 0
-    """Answers that are read but not learnt, as the template asks for them otherwise than it writes them."""
+    apart: tuple[int, ...] = ()
+    """Places of answers that are read but not learnt here, as the template asks for them otherwise than it
+    writes them in a history, or leaves their thoughts out of it: each is learnt where it comes last."""
 
 
 def chat_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
@@ -88,7 +89,8 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
     if not ended:
         ids, answered = [*ids, tokenizer.eos_id], [*answered, True]
     prefix = _missing_prefix(tokenizer, ids)
-    return Rendered([*prefix, *ids], [False] * len(prefix) + answered, ended, len(found.apart))
+    apart = tuple(place for place in found.apart if messages[place].get("loss") is not False)
+    return Rendered([*prefix, *ids], [False] * len(prefix) + answered, ended, apart)
 
 
 def learnt_parts(tokenizer: Tokenizer, messages: Sequence[Message]) -> dict[int, str]:

@@ -49,7 +49,8 @@ class Script:
 
     parts: Sequence[Part]
     apart: tuple[int, ...]
-    """Places of answers that begin nowhere in it, as the template asks for them with another text."""
+    """Places of answers that begin nowhere in it, as the template asks for them with another text; and of
+    those whose thoughts it leaves out."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def script(tokenizer: Tokenizer, messages: Sequence[Message], *, answer_next: bo
         UserError: the template is broken, or refuses these messages.
     """
     text = template_text(tokenizer, messages, answer_next=answer_next)
-    borders: dict[int, int] = {}
+    borders: dict[int, int | None] = {}
     apart = []
     for i, message in enumerate(messages):
         if message["role"] != ASSISTANT:
@@ -84,7 +85,9 @@ def script(tokenizer: Tokenizer, messages: Sequence[Message], *, answer_next: bo
         else:  # what a message spells as the template asks for it is the template's
             before = max(borders, default=0)
             text = joined((text[:before], asked[before:], text[len(asked) :]))
-            borders[len(asked)] = i
+            whole = not _thinks(tokenizer, message) or _source(i, thoughts=True) in sources_of(text)
+            borders[len(asked)] = i if whole else None
+            apart += [] if whole else [i]
     places = [*sorted(borders), len(text)]
     parts = [Part(text[: places[0]])]
     parts += [Part(text[start:end], borders[start]) for start, end in pairwise(places)]
@@ -187,6 +190,11 @@ def _asked(tokenizer: Tokenizer, messages: Sequence[Message]) -> str | None:
         return template_text(tokenizer, messages, answer_next=True)
     except UserError:
         return None
+
+
+def _thinks(tokenizer: Tokenizer, message: Message) -> bool:
+    """Whether an answer has thoughts that are given to the template apart from its text."""
+    return bool(_parted(message, _habits(tokenizer.chat_template or PLAIN))[1])
 
 
 def _answered(tokenizer: Tokenizer, asked: str, text: str, message: Message, place: int) -> str:

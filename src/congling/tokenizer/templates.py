@@ -223,7 +223,7 @@ def _differences(tokenizer: Tokenizer) -> Iterator[str]:
         if apart:
             yield (
                 f"the template writes earlier answers of a conversation{where} otherwise than it asks for "
-                "them: only the last is learnt"
+                "them: each is learnt in an example of its own"
             )
             return
     earlier = _learnt_text(tokenizer, _EXCHANGE, 1)
