@@ -1,3 +1,5 @@
+import json
+import tomllib
 from typing import Annotated, Literal
 
 import pytest
@@ -6,6 +8,11 @@ from pydantic import Field
 from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import Amount, Seconds
+from congling.data.config import DataConfig, SplitConfig
+from congling.data.smallworld.config import SmallWorldConfig
+from congling.model.config import RotaryConfig
+from congling.train.config import AdamWConfig, TrainConfig
+from congling.transform.config import AdapterConfig
 
 
 class Muon(Config):
@@ -105,3 +112,105 @@ def test_a_date_is_a_wrong_value_like_any_other(tmp_path):
         load(Training, tmp_path / "dated.toml")
     with pytest.raises(UserError, match="key steps"):
         build(Training, with_overrides({"steps": 3}, ["steps=2026-01-01"]))
+
+
+_TABLE = {"steps": 10, "context": 32}
+_ACCEPTED = [
+    (TrainConfig, "clip", 1, 1.0),
+    (TrainConfig, "clip", 0.5, 0.5),
+    (TrainConfig, "document_mask", True, True),
+    (TrainConfig, "sample_prompts", ["春", "夏"], ("春", "夏")),
+    (TrainConfig, "optimizer", {"kind": "adamw", "betas": [0, 0.5]}, AdamWConfig(betas=(0.0, 0.5))),
+    (TrainConfig, "precision", "bf16", "bf16"),
+    (TrainConfig, "patience", None, None),
+    (DataConfig, "piece", "4k", 4000),
+    (DataConfig, "longest", "2MB", 2_000_000),
+    (DataConfig, "longest", 2e6, 2_000_000),
+    (DataConfig, "split", {"validation": 3}, SplitConfig(validation=3)),
+    (Training, "budget", "15m", 900.0),
+    (Training, "budget", 90, 90.0),
+    (SmallWorldConfig, "mix", {"story": 1}, {"story": 1.0}),
+]
+_REFUSED = [
+    (TrainConfig, "steps", "100", "a whole number is expected: '100' (in recipe, key steps)"),
+    (TrainConfig, "steps", True, "a whole number is expected: True (in recipe, key steps)"),
+    (TrainConfig, "steps", 100.0, "a whole number is expected: 100.0 (in recipe, key steps)"),
+    (TrainConfig, "rows", 1.5, "a whole number is expected: 1.5 (in recipe, key rows)"),
+    (TrainConfig, "seed", False, "a whole number is expected: False (in recipe, key seed)"),
+    (TrainConfig, "save_every", "５", "a whole number is expected: '５' (in recipe, key save_every)"),
+    (TrainConfig, "clip", True, "a number is expected: True (in recipe, key clip)"),
+    (TrainConfig, "clip", "1.0", "a number is expected: '1.0' (in recipe, key clip)"),
+    (TrainConfig, "ema", "0.99", "a number is expected: '0.99' (in recipe, key ema)"),
+    (TrainConfig, "document_mask", "yes", "true or false is expected: 'yes' (in recipe, key document_mask)"),
+    (TrainConfig, "document_mask", 1, "true or false is expected: 1 (in recipe, key document_mask)"),
+    (TrainConfig, "checkpointing", "false", "true or false is expected: 'false'"),
+    (TrainConfig, "device", 0, "text is expected: 0 (in recipe, key device)"),
+    (TrainConfig, "sample_prompts", "春", "a list is expected: '春' (in recipe, key sample_prompts)"),
+    (TrainConfig, "sample_prompts", {"春"}, "a list is expected: {'春'} (in recipe, key sample_prompts)"),
+    (TrainConfig, "optimizer", {"kind": "adamw", "betas": [0.9, "0.95"]}, "a number is expected: '0.95'"),
+    (TrainConfig, "optimizer", {"kind": "muon", "iterations": True}, "a whole number is expected: True"),
+    (DataConfig, "sources", "book.txt", "a list is expected: 'book.txt' (in recipe, key sources)"),
+    (DataConfig, "split", {"validation": "3"}, "a number is expected: '3' (in recipe, key split.validation)"),
+    (DataConfig, "split", {"test": True}, "a number is expected: True (in recipe, key split.test)"),
+    (DataConfig, "split", [0.1], "a table is expected: [0.1] (in recipe, key split)"),
+    (DataConfig, "piece", "4.00005k", "'4.00005k' is no whole number (in recipe, key piece)"),
+    (DataConfig, "piece", 400.5, "a whole number is expected: 400.5 (in recipe, key piece)"),
+    (DataConfig, "deduplicate", "no", "true or false is expected: 'no' (in recipe, key deduplicate)"),
+    (Training, "budget", True, "a number is expected: True (in recipe, key budget)"),
+    (SmallWorldConfig, "mix", {"story": "1"}, "a number is expected: '1' (in recipe, key mix.story)"),
+    (RotaryConfig, "no_rope_layers", [True, False], "a whole number is expected: True"),
+    (RotaryConfig, "no_rope_layers", [1.0, 0.0], "a whole number is expected: 1.0"),
+    (AdapterConfig, "ranks", {"query": "8"}, "a whole number is expected: '8' (in recipe, key ranks.query)"),
+    (AdapterConfig, "dora", "True", "true or false is expected: 'True' (in recipe, key dora)"),
+]  # fmt: skip
+
+
+def _needed(kind):
+    return {TrainConfig: _TABLE, DataConfig: {"sources": ["a.txt"]}, Training: {"steps": 1}}.get(kind, {})
+
+
+@pytest.mark.parametrize(("kind", "key", "value", "held"), _ACCEPTED)
+def test_what_is_of_its_kind_is_taken_as_it_stands(kind, key, value, held):
+    found = getattr(build(kind, {**_needed(kind), key: value}), key)
+    assert (found, type(found)) == (held, type(held))
+
+
+@pytest.mark.parametrize(("kind", "key", "value", "message"), _REFUSED)
+def test_nothing_is_converted_unasked(kind, key, value, message):
+    with pytest.raises(UserError) as refused:
+        build(kind, {**_needed(kind), key: value}, where="recipe")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "held"),
+    [
+        ("steps=7", 7), ("steps = 7", 7), ("steps='7'", None), ('steps="7"', None), ("steps=1e3", None),
+        ("steps=true", None), ("steps=1_000", 1000), ("clip=1", 1.0), ("clip=.5", 0.5), ("clip=-.5", None),
+        ("clip=1.", 1.0), ("clip=1.e-2", 0.01), ("clip=yes", None), ("document_mask=true", True),
+        ("document_mask=True", None), ("document_mask=yes", None), ("document_mask=1", None),
+        ("sample_prompts=['1']", ("1",)), ("sample_prompts=[1]", None), ("device=cpu", "cpu"),
+        ("device=0", None),
+    ],
+)  # fmt: skip
+def test_words_of_a_command_line_are_toml_first(override, held):
+    values, key = with_overrides(_TABLE, [override]), override.partition("=")[0].strip()
+    if held is None:
+        with pytest.raises(UserError, match=key):
+            build(TrainConfig, values)
+    else:
+        found = getattr(build(TrainConfig, values), key)
+        assert (found, type(found)) == (held, type(held))
+
+
+def test_a_refusal_says_how_it_is_written():
+    for value, hint in (("100", "without quotes"), (100.0, "write 100"), ("hundred", None)):
+        with pytest.raises(UserError) as refused:
+            build(TrainConfig, _TABLE | {"steps": value})
+        assert refused.value.hint is None if hint is None else hint in (refused.value.hint or "")
+
+
+def test_what_was_written_is_read_again():
+    train = build(TrainConfig, _TABLE | {"sample_prompts": ["春"], "clip": 1})
+    assert build(TrainConfig, json.loads(train.model_dump_json())) == train
+    assert build(TrainConfig, tomllib.loads(train.to_toml())) == train

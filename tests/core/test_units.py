@@ -21,7 +21,16 @@ def test_no_duration(text):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3e6", 3_000_000), ("500k", 500_000), ("2MB", 2_000_000), ("1_000", 1000), (5, 5), ("1.5M", 1_500_000)],
+    [
+        ("3e6", 3_000_000),
+        ("500k", 500_000),
+        ("2MB", 2_000_000),
+        ("1_000", 1000),
+        (5, 5),
+        ("1.5M", 1_500_000),
+        ("1.001k", 1001),
+        (3e6, 3_000_000),
+    ],
 )
 def test_amount(text, value):
     assert amount(text) == value
@@ -33,6 +42,12 @@ def test_amount(text, value):
 def test_no_amount(text):
     with pytest.raises(ValueError, match="no amount"):
         amount(text)
+
+
+@pytest.mark.parametrize("given", ["1.5", "1.0005k", 2.5])
+def test_an_amount_is_whole(given):
+    with pytest.raises(ValueError, match="no whole number"):
+        amount(given)
 
 
 def test_shown():

@@ -277,6 +277,11 @@ def test_damaged_ggla_files_are_refused(tmp_path):
     ("changes", "word"),
     [
         ({"use_dora": True}, "magnitude is missing"),
+        ({"use_dora": "true"}, "use_dora must be true or false"),
+        ({"use_rslora": "true"}, "use_rslora must be true or false"),
+        ({"use_rslora": 1}, "use_rslora must be true or false"),
+        ({"lora_alpha": True}, "alpha is a finite number"),
+        ({"lora_alpha": "16"}, "alpha is a finite number"),
         ({"bias": "all"}, "bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"peft_type": "IA3"}, "kind IA3 .scales of activations.; LoRA and DoRA are read"),

@@ -242,6 +242,13 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
     "scale_emb": ("MiniCPM 2B", {"scale_emb": "12"}),
     "dim_model_base": ("MiniCPM 2B", {"dim_model_base": 0}),
     "no_rope_layers": ("SmolLM3 3B", {"no_rope_layers": [1, 0]}),
+    "no_rope_layers: a list with 0 or 1": ("SmolLM3 3B", {"no_rope_layers": ["1", "0"] * 18}),
+    "use_sliding_window": ("SmolLM3 3B", {"use_sliding_window": "false", "sliding_window": 8}),
+    "max_window_layers": (
+        "Qwen2.5 0.5B",
+        {"use_sliding_window": True, "max_window_layers": "21", "sliding_window": 32},
+    ),
+    "use_qk_norm is not": ("HunYuan 7B", {"use_qk_norm": 1}),
     "logits_scaling": ("Granite 3.1 2B", {"logits_scaling": 0}),
     "alpha": ("HunYuan 7B", {"rope_scaling": {"type": "dynamic", "alpha": "1000"}}),
     "alpha: no factor": ("HunYuan 7B", {"rope_scaling": {"type": "dynamic", "alpha": 1e308}}),

@@ -1,26 +1,50 @@
-"""Strict TOML to frozen, typed configuration: unknown keys are errors, and the nearest right one is named."""
+"""Strict TOML to frozen, typed configuration: unknown keys are errors, and the nearest right one is named.
+
+Nothing is converted that a person may have meant otherwise: ``"100"`` is no number, ``true`` is no 1, ``1e3``
+(a float) is no whole number. A whole number stands for a float, and a list for a tuple, which TOML and JSON
+do not have. A field that takes text for something else says so by a parser of its own (``core/units.py``).
+"""
 
 import copy
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from congling.core.errors import UserError
 
 C = TypeVar("C", bound="Config")
+_EXPECTED = {
+    "int": "a whole number is expected", "float": "a number is expected", "bool": "true or false is expected",
+    "string": "text is expected", "tuple": "a list is expected", "dict": "a table is expected",
+    "model": "a table is expected",
+}  # fmt: skip
+"""What stands first in the names of pydantic's errors of type, in a person's words."""
 
 
 class Config(BaseModel):
     """Base of every configuration: immutable, no unknown keys, no silent conversion of types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, strict=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        listed = [key for key, value in values.items()
+                  if isinstance(value, list) and key in cls.model_fields
+                  and _holds_tuple(cls.model_fields[key].annotation)]  # fmt: skip
+        return values | {key: tuple(values[key]) for key in listed}
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed (nested ones given as dictionaries)."""
@@ -43,7 +67,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configur
         UserError: an unknown key (with the nearest known one), a missing key, or a wrong value.
     """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(dict(values))
     except ValidationError as error:
         raise _explained(kind, error, where) from None
 
@@ -74,7 +98,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Apply ``model.layers=6`` style overrides; the right-hand side is a TOML value, else a string.
+    """Apply ``model.layers=6`` style overrides; see :func:`toml_value` for the right-hand side.
 
     >>> with_overrides({"model": {"layers": 4}}, ["model.layers=6", "out=runs/a"])
     {'model': {'layers': 6}, 'out': 'runs/a'}
@@ -95,15 +119,21 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise UserError(f"{part!r} is a value, not a table", where="override", value=override)
-        table[parts[-1]] = _toml_value(text.strip())
+        table[parts[-1]] = toml_value(text.strip())
     return result
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """What a word of the command line says: a TOML value, also ``.5`` and ``5.`` without zeros; else text.
+
+    >>> toml_value("6"), toml_value(".5"), toml_value("true"), toml_value("15m")
+    (6, 0.5, True, '15m')
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
-        return text
+        number = re.fullmatch(r"[-+]?(\d+\.|\.\d+)(e[-+]?\d{1,4})?", text, re.ASCII | re.IGNORECASE)
+        return float(text) if number else text
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,9 +172,30 @@ def _explained(kind: type[BaseModel], error: ValidationError, where: object) -> 
     if first["type"] == "missing":
         return UserError("a key is missing", where=where, value=".".join(path), hint=f"add {path[-1]} = …")
     message, value = first["msg"].removeprefix("Value error, "), first.get("input")
+    sort, _, fault = first["type"].partition("_")
+    if sort in _EXPECTED and fault in ("type", "from_float"):
+        if len(path) > 1 and path[-1] in ("float", "int", "str"):  # pydantic names the branch of a union
+            place = f"{where}, key {'.'.join(path[:-1])}"
+        return UserError(_EXPECTED[sort], where=place, value=value, hint=_written(sort, value))
     if repr(value) in message or isinstance(value, dict):  # the message names what is wrong in it
         return UserError(message, where=place)
     return UserError(message[:1].lower() + message[1:], where=place, value=value)
+
+
+def _written(kind: str, value: object) -> str | None:
+    """How a value of another kind would be written, where that can be told."""
+    if kind == "bool":
+        return "write true or false, without quotes"
+    if kind == "string":
+        return "write it in quotes"
+    if kind == "int" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return f"write {int(value)}"
+    read = toml_value(value.strip()) if isinstance(value, str) else None
+    return "write it without quotes" if isinstance(read, int if kind == "int" else (int, float)) else None
+
+
+def _holds_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_holds_tuple, get_args(annotation)))
 
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:

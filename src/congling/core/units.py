@@ -1,6 +1,7 @@
 """Durations, sizes and counts as people write them ("15m", "2MB", "3e6"), parsed into numbers and back."""
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -25,20 +26,24 @@ def seconds(text: str | float) -> float:
 
 
 def amount(text: str | float) -> int:
-    """A whole number from ``3000000``, ``"3e6"``, ``"3M"``, ``"2MB"`` (powers of ten, ``B`` optional).
+    """A whole number from ``3000000``, ``3e6``, ``"3e6"``, ``"3M"``, ``"2MB"`` (powers of ten).
 
     Raises:
-        ValueError: the text is no amount.
+        ValueError: the text is no amount, or no whole one.
     """
     if isinstance(text, (int, float)):
+        if text != int(text):
+            raise ValueError(f"{text!r} is no whole number")
         return int(text)
     number = r"(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,4})?)\s*([kmgt]?)b?"
     found = re.fullmatch(number, text.strip().lower(), re.ASCII)
     if not found:
         raise ValueError(f"{text!r} is no amount; write 200000, 3e6, 500k or 2MB")
-    value = float(found[1]) * _SIZES[found[2]]
-    if value == float("inf"):
+    value = Decimal(found[1]) * _SIZES[found[2]]  # a float makes 1.001k 1000.9999999999999
+    if value > 10**300:
         raise ValueError(f"{text!r} is no amount: it is beyond all numbers")
+    if value % 1:
+        raise ValueError(f"{text!r} is no whole number")
     return int(value)
 
 
@@ -79,12 +84,13 @@ def plural(count: float, noun: str) -> str:
     return noun if count == 1 else noun + "s"
 
 
-def _before(parse: Any) -> BeforeValidator:
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+def _whole(value: Any) -> Any:
+    whole = isinstance(value, str) or (isinstance(value, float) and value.is_integer())
+    return amount(value) if whole else value
 
 
-Seconds = Annotated[float, _before(seconds)]
+Seconds = Annotated[float, BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value)]
 """A configuration field holding seconds; accepts ``"15m"``."""
 
-Amount = Annotated[int, _before(amount)]
-"""A configuration field holding a count of bytes, tokens or characters; accepts ``"2MB"``."""
+Amount = Annotated[int, BeforeValidator(_whole)]
+"""A configuration field holding a count of bytes, tokens or characters; accepts ``"2MB"`` and ``3e6``."""

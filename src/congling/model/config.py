@@ -71,7 +71,7 @@ class RotaryConfig(Config):
     kind: Literal["rope"] = "rope"
     base: PositiveFloat = 10_000.0
     scaling: RotaryScaling | None = None
-    no_rope_layers: tuple[Literal[0, 1], ...] | None = None
+    no_rope_layers: tuple[Annotated[int, Field(ge=0, le=1)], ...] | None = None
     """One number a block: 1 where queries and keys are rotated, 0 where they are not and only the mask tells
     the order of tokens (NoPE, Kazemnejad et al. 2023; SmolLM3). ``None``: rotated everywhere."""
     rope_local_base_freq: PositiveFloat | None = None

@@ -90,6 +90,9 @@ class Recipe(Config):
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
                 raise ValueError(f"unknown key in [train]: {key!r}\n  help: {hint}")
+        # The plan calculates with these numbers; a table of an optimizer is completed by it first.
+        plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+        build(TrainConfig, {"steps": 1, "context": 1} | plain, where="recipe, [train]")
         return table
 
 

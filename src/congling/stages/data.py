@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from congling.core.artifact import Artifact
-from congling.core.config import build, with_overrides
+from congling.core.config import build, toml_value, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import plural, show_bytes
 from congling.data import corpus, inspection, row_display, row_inspection
@@ -146,14 +146,14 @@ def rows_configured(options: Mapping[str, Any]) -> RowsConfig:
     return build(RowsConfig, values | ({"mix": _shares(mix)} if mix else {}), where="data rows")
 
 
-def _shares(text: str) -> dict[str, str]:
+def _shares(text: str) -> dict[str, Any]:
     """``questions=1,arithmetic=2`` as a mapping; its values are checked with the rest."""
     parts = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() and sign for name, sign, _ in parts):
         raise UserError(
             "a mix names kinds and their shares", value=text, hint="such as questions=1,arithmetic=2"
         )
-    return {name.strip(): share.strip() for name, _, share in parts}
+    return {name.strip(): toml_value(share.strip()) for name, _, share in parts}
 
 
 commands: dict[str, Callable[..., None]] = {"make": make, "inspect": inspect, "rows": rows}

@@ -128,7 +128,8 @@ class TrainConfig(Config):
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto`` is bf16 autocast on a GPU that has it and fp32 elsewhere (bf16 is emulated on many CPUs)."""
+    """Of products of matrices. ``auto``: bf16 where the GPU or the processor has units for it (AMX, or
+    AVX-512 with BF16), fp32 elsewhere. Weights are fp32 in any case."""
     compile: Literal["auto", "on", "off"] = "auto"
     """``auto`` compiles on a GPU; on a CPU the plan turns it on where the run is long enough."""
     checkpointing: bool = False

@@ -81,7 +81,7 @@ def read(folder: Path) -> PeftConfig:
         raise UserError("alpha_pattern is no table", where=where, value=patterns)
     alphas = {_pattern(key, where): _number(value, where) for key, value in patterns.items()}
     alpha = _number(values.get("lora_alpha", 8), where)
-    return PeftConfig(alpha, values.get("use_rslora") is True, alphas, values.get("use_dora") is True)
+    return PeftConfig(alpha, _flag(values, "use_rslora", where), alphas, _flag(values, "use_dora", where))
 
 
 def _require_lora(values: Mapping[str, Any], where: Path) -> None:
@@ -105,6 +105,13 @@ def _require_lora(values: Mapping[str, Any], where: Path) -> None:
     raise UserError(
         f"an adapter of the kind {kind} ({known}); LoRA and DoRA are read", where=where, hint=hint
     )
+
+
+def _flag(values: Mapping[str, Any], key: str, where: Path) -> bool:
+    value = values.get(key)
+    if value is not None and not isinstance(value, bool):  # "true" taken for false would change every scale
+        raise UserError(f"{key} must be true or false", where=where, value=value)
+    return bool(value)
 
 
 def _number(value: Any, where: Path) -> float:

@@ -99,11 +99,12 @@ def _without_window(settings: Settings, context: int) -> int:
     """The context up to which a model with sliding windows is the same as one without: the window."""
     # Here a null means that there is no window, while a key left out may mean that there is one.
     window = settings.values.get("sliding_window", settings.defaults.get("sliding_window"))
-    if window is None or settings.get("use_sliding_window") is False:
+    said = settings.get("use_sliding_window") is not None
+    if window is None or (said and not settings.flag("use_sliding_window")):
         return context
     window, kinds = settings.integer("sliding_window"), settings.get("layer_types")
     if isinstance(kinds, list):
         windowed = any(kind != "full_attention" for kind in kinds)
     else:  # blocks from this number on look through the window
-        windowed = (settings.get("max_window_layers") or 0) < settings.integer("num_hidden_layers")
+        windowed = settings.count("max_window_layers") < settings.integer("num_hidden_layers")
     return min(window, context) if windowed else context

@@ -58,7 +58,8 @@ class Settings:
 
     def count(self, key: str) -> int:
         """A whole number that may be 0, and is when the key is missing."""
-        return self.integer(key) if self.get(key) not in (None, 0) else 0
+        value = self.get(key)
+        return 0 if value is None or (value == 0 and type(value) is int) else self.integer(key)
 
     def number(self, key: str) -> float:
         """A number.
@@ -89,7 +90,8 @@ class Settings:
             UserError: the value is none of ``supported``.
         """
         value = self.get(key)
-        if value is not None and value not in supported:
+        alike = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in supported)
+        if value is not None and not alike:
             shown = ", ".join(json.dumps(value) for value in supported)
             raise UserError(f"{key} is not supported with this value", where=self.where, value=value,
                             hint=f"supported: {shown}")  # fmt: skip

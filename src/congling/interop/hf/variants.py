@@ -43,8 +43,11 @@ def smollm3(settings: Settings) -> dict[str, Any]:
     if listed is None:
         step = settings.integer("no_rope_layer_interval")
         listed = [int((layer + 1) % step != 0) for layer in range(layers)]
-    if not isinstance(listed, list) or len(listed) < layers:
-        raise UserError("no_rope_layers: a list with a number for each layer is needed", where=settings.where,
+    if (
+        not isinstance(listed, list) or len(listed) < layers
+        or any(type(one) is not int or one not in (0, 1) for one in listed)
+    ):  # fmt: skip
+        raise UserError("no_rope_layers: a list with 0 or 1 for each layer is needed", where=settings.where,
                         value=listed)  # fmt: skip
     values["positions"]["no_rope_layers"] = None if all(listed[:layers]) else tuple(listed[:layers])
     return values
