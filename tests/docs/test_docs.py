@@ -15,7 +15,6 @@ from congling.cli import application
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.smallworld.rows import RowsConfig
 from congling.methods import rewards
 from congling.methods.recipe import TuningRecipe, require_sound_table
 from congling.methods.rewarded import ReinforcementRecipe
@@ -198,9 +197,7 @@ def _parse_data(verb, params):
     if verb != "rows":
         data.configured(params["sources"])
         return
-    mix = dict(part.split("=") for part in params["mix"].split(",") if part)
-    values = {key: params[key] for key in RowsConfig.model_fields if key != "mix"}
-    build(RowsConfig, values | ({"mix": mix} if mix else {}))
+    data.rows_configured(params)
 
 
 def _parse_tuning(stage, params):
