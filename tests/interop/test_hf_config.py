@@ -286,3 +286,16 @@ def test_a_model_no_class_computes_is_refused_with_the_nearest(family: str, chan
     config = FAMILIES[family](**sizes).replace(**changes)
     with pytest.raises(UserError, match=message):
         architecture(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [(None, "gelu_new"), ("gelu_pytorch_tanh", "gelu_new"), ("gelu", "gelu"), ("gelu_python", "gelu")],
+)
+def test_both_forms_of_gelu_are_told_apart(name: str | None, ours: str) -> None:
+    values = PUBLISHED["GPT-2"][0] | {"activation_function": name}
+    found = config_from(values, "config.json")
+    assert found.mlp.model_dump()["hidden_act"] == ours
+    assert config_json(found, {}, "float32")["activation_function"] == ours
+    with pytest.raises(UserError, match="activation_function"):
+        config_from(values | {"activation_function": "relu"}, "config.json")

@@ -1,5 +1,6 @@
 """No exporter drops an option: a model that has it computes the same in the other program, or is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
+from congling.interop.assembly import transformer
 from congling.interop.engines.llama2c import Llama2C
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.engines.transformers import TransformersEngine
-from congling.interop.formats import write_model
+from congling.interop.formats import read_model, write_model
 from congling.interop.targets import obstacles
 from congling.model.config import ModelConfig
 from congling.model.families import FAMILIES
@@ -35,6 +37,22 @@ ENGINES = {"gguf": LlamaCpp, "hf": TransformersEngine, "llama2c": Llama2C}
 
 def changed(family: str, option: str) -> ModelConfig:
     return FAMILIES[family](**SIZES).replace(norm={"epsilon": 1e-5}).replace(**OPTIONS[option])
+
+
+def test_exact_gelu_goes_to_transformers_alone(tmp_path: Path):
+    config = FAMILIES["gpt2"](**SIZES).replace(mlp={"hidden_act": "gelu"})
+    model = model_of(config)
+    write_model(foreign(model), "hf", tmp_path / "hf")
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["activation_function"] == "gelu"
+    expected = logits(model, IDS).numpy()
+    assert abs(TransformersEngine(tmp_path / "hf").logits(IDS) - expected).max() < 2e-5
+    again = read_model(tmp_path / "hf")
+    assert again.config.mlp == config.mlp
+    assert torch.equal(logits(transformer(again), IDS), logits(model, IDS))
+    other = model_of(config.replace(mlp={"hidden_act": "gelu_new"}))
+    assert (logits(other, IDS) - logits(model, IDS)).abs().max() > 1e-4  # or nothing above were shown
+    with pytest.raises(UserError, match="tanh form"):
+        write_model(foreign(model), "gguf", tmp_path / "gguf")
 
 
 @pytest.mark.parametrize("option", OPTIONS)

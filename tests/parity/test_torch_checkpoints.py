@@ -62,8 +62,8 @@ def nanogpt(bias: bool) -> dict[str, Tensor]:
     return found | {"lm_head.weight": found["transformer.wte.weight"]}
 
 
-def nanogpt_logits(w: dict[str, Tensor], ids: Tensor) -> Tensor:
-    """With the GELU of GPT-2, in its tanh form."""
+def nanogpt_logits(w: dict[str, Tensor], ids: Tensor, form: str = "none") -> Tensor:
+    """With GELU exact (``none``), or in the ``tanh`` form of GPT-2."""
     x = w["transformer.wte.weight"][ids] + w["transformer.wpe.weight"][: ids.shape[1]]
 
     def normed(x: Tensor, name: str) -> Tensor:
@@ -78,7 +78,7 @@ def nanogpt_logits(w: dict[str, Tensor], ids: Tensor) -> Tensor:
             heads(part, H) for part in through(normed(x, stem + "ln_1"), stem + "attn.c_attn").chunk(3, -1)
         )
         x = x + through(attended(q, k, v), stem + "attn.c_proj")
-        hidden = gelu(through(normed(x, stem + "ln_2"), stem + "mlp.c_fc"), approximate="tanh")
+        hidden = gelu(through(normed(x, stem + "ln_2"), stem + "mlp.c_fc"), approximate=form)
         x = x + through(hidden, stem + "mlp.c_proj")
     return normed(x, "transformer.ln_f") @ w["lm_head.weight"].T
 
@@ -199,6 +199,8 @@ CASES = {
                          "config": {"dtype": "bfloat16", "beta1": 0.9, "compile": True, "none": None}},
                         Missing(), nanogpt_logits(nanogpt(True), IDS)),
     "nanoGPT without biases": lambda: (nanogpt(False), Missing(heads=H), nanogpt_logits(nanogpt(False), IDS)),
+    "nanoGPT before May 2023": lambda: (nanogpt(False), Missing(heads=H, activation="gelu_new"),
+                                        nanogpt_logits(nanogpt(False), IDS, "tanh")),
     "llama2.c": lambda: ({"model": prefixed("_orig_mod.", llama2c()), "optimizer": optimizer(llama2c()),
                           "model_args": LLAMA_ARGS, "iter_num": 3, "best_val_loss": torch.tensor(1e9)},
                          Missing(), llama2c_logits(llama2c(), IDS)),

@@ -58,7 +58,8 @@ def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None 
         what = f"a model is needed, and this is: {kind}"
         raise UserError(what, value=str(path), hint=f"one of: {', '.join(MODELS)}")
     if given is not None and given != Missing() and kind != "torch":
-        what = "--heads, --rope-base and --context are for checkpoints of training scripts (.pt, .pth, .bin)"
+        what = "--heads, --rope-base, --context and --activation are for checkpoints of training scripts "
+        what += "(.pt, .pth, .bin)"
         raise UserError(what, value=f"{path}: {kind}", hint="leave them out: the file says it")
     model = torch_checkpoint.read(path, given) if kind == "torch" else READERS[kind](path)
     if tokenizer is None:

@@ -65,7 +65,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "hidden_act": Option(
         "a gated MLP with GELU",
-        lambda config: getattr(config.mlp, "hidden_act", "silu") != "silu",
+        lambda config: config.mlp.kind == "gated" and config.mlp.hidden_act != "silu",
         "mlp.hidden_act = silu",
     ),
     "qk_norm_after_rope": Option(
@@ -78,6 +78,11 @@ OPTIONS: dict[str, Option] = {
         lambda config: config.mlp.kind == "gated" and config.mlp.bias,
         "mlp.bias = false",
     ),
+    "exact_gelu": Option(
+        "GELU with the error function",
+        lambda config: config.mlp.kind == "plain" and config.mlp.hidden_act == "gelu",
+        "mlp.hidden_act = gelu_new",
+    ),
 }  # fmt: skip
 COMPUTED: dict[str, frozenset[str]] = {
     "LlamaForCausalLM": frozenset({"mlp_bias"}),
@@ -88,6 +93,7 @@ COMPUTED: dict[str, frozenset[str]] = {
     "gemma3": frozenset({"multipliers", "sliding_window", "hidden_act"}),
     "GlmForCausalLM": frozenset({"partial_rotary_factor"}),
     "Glm4ForCausalLM": frozenset({"partial_rotary_factor"}),
+    "GPT2LMHeadModel": frozenset({"exact_gelu"}),
     "llama": frozenset({"mlp_bias"}),
     "granite": frozenset({"multipliers", "mlp_bias"}),
     "smollm3": frozenset({"no_rope_layers"}),

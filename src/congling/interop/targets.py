@@ -95,7 +95,7 @@ def _gemma3(config: ModelConfig) -> bool:
     """Whether the rest is Gemma 3's; one of 62 layers llama.cpp takes for the 27B, which scales otherwise."""
     return (
         config.attention.sliding_window is not None and window_period(config) is not None
-        and getattr(config.mlp, "hidden_act", "silu") != "silu" and scaled_embedding(config)
+        and "hidden_act" in used(config) and scaled_embedding(config)
         and not config.attention.bias and config.layers != 62
     )  # fmt: skip
 
@@ -103,6 +103,14 @@ def _gemma3(config: ModelConfig) -> bool:
 def _with_options(config: ModelConfig) -> str:
     """Llamas with one option each; Granite holds biases of the MLP besides its multipliers."""
     attention, options = config.attention, used(config)
+    if "exact_gelu" in options:
+        raise Unrepresentable(
+            Obstacle(
+                f"llama.cpp has no {OPTIONS['exact_gelu'].what} in plain MLPs, only its tanh form",
+                "set mlp.hidden_act = gelu_new, or convert to a Hugging Face folder, which holds it; a "
+                "checkpoint imported with --activation gelu_new goes there with slightly other logits",
+            )
+        )
     if config.norm.kind == "layer" and options <= COMPUTED["stablelm"]:
         return _with_layer_norm(config)
     decoder = config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"

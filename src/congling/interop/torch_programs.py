@@ -63,13 +63,16 @@ def _nanogpt(state: State) -> Plan:
         "vocab_size": vocabulary, "context": context, "width": width,
         "layers": state.layers("transformer.h.{}.attn.c_attn.weight"),
         "attention": _attention(width, state.heads("n_head"), None, state) | {"bias": True},
-        "mlp": {"kind": "plain", "hidden": state.matrix("transformer.h.0.mlp.c_fc.weight")[0]},
+        "mlp": {"kind": "plain", "hidden": state.matrix("transformer.h.0.mlp.c_fc.weight")[0],
+                "hidden_act": state.given.activation or "gelu"},
         "norm": {"kind": "layer"}, "positions": {"kind": "learned"},
         "tied": _tied(state, "transformer.wte.weight", "lm_head.weight"),
     }  # fmt: skip
     entries = tuple(entry._replace(transposed=False) for entry in ARCHITECTURES["GPT2LMHeadModel"])
-    notes = ["GELU is computed in its tanh form, as GPT-2 has it; nanoGPT since 2023 has the exact one, and "
-             "logits differ a little (0.001 measured)"]  # fmt: skip
+    notes = []
+    if state.given.activation is None:
+        notes.append("GELU is the exact one, as nanoGPT has it since May 2023; of older checkpoints, "
+                     "--activation gelu_new takes its tanh form")  # fmt: skip
     if "transformer.ln_f.bias" not in state.tensors:
         notes.append("the model has no biases: they are zero here")
     return values, entries, {}, notes

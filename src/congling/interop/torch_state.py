@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class Missing:
     heads: int | None = None
     rope_base: float | None = None
     context: int | None = None
+    activation: Literal["gelu", "gelu_new"] | None = None
+    """The form of GELU in plain MLPs."""
 
 
 @dataclass(frozen=True)

@@ -157,10 +157,12 @@ class GatedMLPConfig(Config):
 
 
 class PlainMLPConfig(Config):
-    """Two biased layers with GELU (tanh form) between them: GPT-2."""
+    """Two biased layers with GELU (Hendrycks & Gimpel 2016) between them: GPT-2."""
 
     kind: Literal["plain"] = "plain"
     hidden: PositiveInt
+    hidden_act: Literal["gelu_new", "gelu"] = "gelu_new"
+    """GELU in its tanh form (GPT-2), or the exact one with the error function (nanoGPT)."""
 
 
 class SoftmaxRouterConfig(Config):

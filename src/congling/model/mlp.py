@@ -33,12 +33,12 @@ class GatedMLP(nn.Module):
 
 
 class PlainMLP(nn.Module):
-    """Two biased layers with GELU, in its tanh form, between them (GPT-2)."""
+    """Two biased layers with GELU between them, in its tanh form (GPT-2) or ``exact`` (nanoGPT)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, exact: bool = False) -> None:
         super().__init__()
         self.up = nn.Linear(width, hidden)
-        self.activation = nn.GELU(approximate="tanh")
+        self.activation = nn.GELU(approximate="none" if exact else "tanh")
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,4 +52,4 @@ def build_mlp(config: DenseMLP, width: int) -> nn.Module:
         case "gated":
             return GatedMLP(width, config.hidden, config.bias, config.hidden_act)
         case "plain":
-            return PlainMLP(width, config.hidden)
+            return PlainMLP(width, config.hidden, config.hidden_act == "gelu")

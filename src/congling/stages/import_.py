@@ -12,7 +12,7 @@ checkpoint directory::
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,6 +60,10 @@ def command(
         float | None, typer.Option(min=1, help="Likewise: base of the rotary positions.")
     ] = None,
     context: Annotated[int | None, typer.Option(min=1, help="Likewise: longest text, in tokens.")] = None,
+    activation: Annotated[
+        Literal["gelu", "gelu_new"] | None,
+        typer.Option(help="Of nanoGPT: its GELU, exact (gelu, taken if left out) or the tanh form of GPT-2."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
 ) -> None:
     """Bring a model of another program here."""
@@ -70,7 +74,7 @@ def command(
     try:
         done = run(
             source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite,
-            given=Missing(heads, rope_base, context),
+            given=Missing(heads, rope_base, context, activation),
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted("stopped; nothing was written") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.interop.options import COMPUTED, scaled_embedding, uncomputed
-from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
+from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, PlainMLPConfig, RotaryConfig
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
 """What a class needs, in words and as a test."""
@@ -229,13 +229,14 @@ def _options(config: ModelConfig, name: str) -> dict[str, Any]:
 
 
 def _gpt2(config: ModelConfig) -> dict[str, Any]:
+    assert isinstance(config.mlp, PlainMLPConfig)
     return {
         "n_positions": config.context,
         "n_embd": config.width,
         "n_layer": config.layers,
         "n_head": config.attention.heads,
         "n_inner": config.mlp.hidden,
-        "activation_function": "gelu_new",
+        "activation_function": config.mlp.hidden_act,
         "layer_norm_epsilon": config.norm.epsilon,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,

@@ -68,6 +68,11 @@ _TYPES = {
     "minimind": "MiniMindForCausalLM", "glm": "GlmForCausalLM", "glm4": "Glm4ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
 }  # fmt: skip
+_GELU = {
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new",
+    "gelu_python_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_accurate": "gelu_new",
+}  # fmt: skip
+"""Names under which transformers has the one form of GELU or the other."""
 _FORMER = {"Ernie4_5_ForCausalLM": "Ernie4_5ForCausalLM"}
 """Names under which classes were first published."""
 _COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "routed_scaling_factor": 1.0}
@@ -128,7 +133,7 @@ def _olmo2(settings: Settings) -> dict[str, Any]:
 
 
 def _gpt2(settings: Settings) -> dict[str, Any]:
-    settings.require("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    settings.require("activation_function", *_GELU)
     settings.require("scale_attn_weights", True)
     settings.require("scale_attn_by_inverse_layer_idx", False)
     settings.require("add_cross_attention", False)
@@ -144,6 +149,7 @@ def _gpt2(settings: Settings) -> dict[str, Any]:
         "mlp": {
             "kind": "plain",
             "hidden": settings.integer("n_inner") if settings.get("n_inner") else 4 * width,
+            "hidden_act": _GELU[settings.get("activation_function")],
         },
         "norm": {"kind": "layer", "epsilon": settings.number("layer_norm_epsilon")},
         "positions": {"kind": "learned"},
