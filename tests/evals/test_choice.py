@@ -105,3 +105,26 @@ def test_a_long_question_is_cut_and_named(bench: Bench):
     assert bench.findings.counts == {"question longer than the context": 1}
     assert bench.findings.examples[0].line == 7
     bench.findings.counts.clear()
+
+
+def test_a_solved_question_is_never_the_one_that_is_asked(bench: Bench, tmp_path: Path):
+    file = quiz(tmp_path)
+    shots = replace(choice.Shots.of(replace(bench, examples=[file], shots=9)), room=lambda _: True)
+    for asked in questions([file], bench.findings):
+        shown = shots.before(asked)
+        assert opening(asked) not in shown and shown.count("题目：") == 2  # the others of its subject
+    assert bench.findings.counts == {"fewer solved questions than asked for": 6}
+    assert bench.findings.examples[0].reason == "2 of 9: no more are given"
+
+
+def test_solved_questions_without_room_or_of_other_subjects_are_named(bench: Bench, tmp_path: Path):
+    shots = choice.Shots.of(replace(bench, examples=[quiz(tmp_path)], shots=2), listed)
+    asked = Question("学？", ("习", "说"), 1, "other.jsonl:3", "physics")
+    taken: list[bool] = [True, False]
+    assert replace(shots, room=lambda _: taken.pop(0)).before(asked).count("题目：") == 1
+    assert bench.findings.counts == {
+        "fewer solved questions than asked for": 1, "solved questions of other subjects": 1,
+    }  # fmt: skip
+    assert {example.reason for example in bench.findings.examples} == {
+        "1 of 2: no more fit", "none of 'physics'",
+    }  # fmt: skip

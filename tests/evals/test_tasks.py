@@ -99,3 +99,42 @@ def test_tables_show_intervals_chance_and_protocols(bench: Bench):
     assert shown(1.23456, "bits/character") == "1.235"
     bench.problem("seen in training", "a.jsonl:3", "equal")
     assert problem_lines(bench.findings)[0].startswith("1 × seen in training, first a.jsonl:3: equal")
+
+
+def quiz(folder: Path, name: str) -> str:
+    row = {"question": "天地？", "A": "玄黄", "B": "洪", "answer": "A"}
+    (folder / name).write_text(json.dumps(row), encoding="utf-8")
+    return str(folder / name)
+
+
+def test_scores_say_which_files_they_are_of(bench: Bench, tmp_path: Path):
+    one, other = quiz(tmp_path, "one.jsonl"), quiz(tmp_path, "other.jsonl")
+    found = tasks.run(
+        replace(bench, documents=None), ["choice", "arithmetic"], [f"choice={one}", f"choice={other}"]
+    )
+    by_task = {score.task: score for score in found}
+    assert by_task["choice"].data == "one.jsonl + other.jsonl" and by_task["arithmetic"].data == ""
+    found = tasks.run(replace(bench, examples=[other], shots=2), ["choice"], [one])
+    assert {score.label for score in found} == {
+        f"choice/{name} (one.jsonl, 2-shot)" for name in ("sum", "normalised", "shortest")
+    }
+    assert [table.title for table in score_tables(found)] == ["choice (one.jsonl, 2-shot)"]
+    assert "2 shots" in found[0].protocol
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "settings", "what"),
+    [
+        (["arithmetic"], ["quiz.jsonl"], {}, "no task reads"),
+        (["arithmetic"], ["arithmetic=quiz.jsonl"], {}, "no task reads"),
+        (["arithmetic", "choice"], ["choice=quiz.jsonl", "quiz.jsonl"], {}, "no task reads"),
+        (["choice"], ["quiz.jsonl"], {"shots": 5}, "none are given"),
+        (["choice"], ["quiz.jsonl"], {"examples": ["quiz.jsonl"]}, "none are to be shown"),
+        (["memorisation"], [], {"examples": ["quiz.jsonl"], "shots": 5}, "no task that shows"),
+    ],
+)
+def test_what_nobody_would_read_is_refused(
+    bench: Bench, names: list[str], files: list[str], settings: dict, what: str
+):
+    with pytest.raises(UserError, match=what):
+        tasks.run(replace(bench, **settings), names, files)

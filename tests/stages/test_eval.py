@@ -14,6 +14,7 @@ from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
 from congling.plan import record
+from congling.report.sides import sides
 from congling.stages import eval as stage
 
 
@@ -69,6 +70,26 @@ def test_scores_as_json(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert scores["choice/sum"]["value"] == 0.5 and scores["choice/sum"]["chance"] == 0.5
     assert scores["letter/likeliest"]["n"] == 2
     assert found["left_out"]["counts"] == {"no question": 2}  # once for each task
+
+
+def test_scores_of_one_file_do_not_replace_those_of_another(run: Path):
+    """CMMLU behind XCOPA left one ``choice/sum``, and ``compare`` set one beside the other."""
+    files = []
+    for name, groups in (("cmmlu", "ab"), ("xcopa", "c")):
+        rows = [{"question": f"{i}云对？", "A": "雨", "B": "零", "answer": "A", "subject": group}
+                for i in range(3) for group in groups]  # fmt: skip
+        files.append(run.parent / f"{name}.jsonl")
+        files[-1].write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        stage.measure(run, "choice", [str(files[-1])])
+    kept = record.read(run).results[stage.SCORES]
+    assert kept["choice/sum (cmmlu.jsonl)"]["n"] == 6 and kept["choice/sum (xcopa.jsonl)"]["n"] == 3
+    assert "choice/sum/a (cmmlu.jsonl)" in kept and "choice/sum" not in kept
+    assert {"choice/sum (cmmlu.jsonl)", "choice/sum (xcopa.jsonl)"} <= sides([run])[0].scores.keys()
+    # What is measured again takes its old groups with it; what other files gave stays.
+    stage.measure(run, "choice", [str(files[0])], limit=1)
+    kept = record.read(run).results[stage.SCORES]
+    assert kept["choice/sum (cmmlu.jsonl)"]["n"] == 1 and "choice/sum (xcopa.jsonl)" in kept
+    assert "choice/sum/a (cmmlu.jsonl)" not in kept
 
 
 def test_data_alone_means_its_loss(

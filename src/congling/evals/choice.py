@@ -36,7 +36,9 @@ def run(bench: Bench) -> list[Score]:
     """
     asked = _asked(bench)
     shots = Shots.of(bench)
-    return likelihood_scores("choice", asked, bench, prompt=lambda one: shots.before(one) + opening(one))
+    return likelihood_scores(
+        "choice", asked, bench, prompt=lambda one: shots.before(one) + opening(one), shots=shots.count
+    )
 
 
 def letters(bench: Bench) -> list[Score]:
@@ -86,7 +88,7 @@ def letters(bench: Bench) -> list[Score]:
 
 
 def likelihood_scores(
-    task: str, asked: Sequence[Question], bench: Bench, *, prompt: Callable[[Question], str]
+    task: str, asked: Sequence[Question], bench: Bench, *, prompt: Callable[[Question], str], shots: int = 0
 ) -> list[Score]:
     """Shares of right choices by likelihood, summed and normalised, and of the shortest option."""
     nats = option_nats(asked, bench, prompt)
@@ -96,6 +98,7 @@ def likelihood_scores(
         return [int(np.argmin(cost)) == question.right for cost, question in zip(costs, asked, strict=True)]
 
     how = "each option scored as text behind the question"
+    how += f", {shots} shots" if shots else ""
     even = chance(asked)
     found = [
         share(f"{task}/sum", hits(nats), f"{how}; the likeliest", chance=even),
@@ -152,11 +155,13 @@ def listed(question: Question) -> str:
 class Shots:
     """Solved questions shown first, of the same group where there are any."""
 
-    solved: Sequence[tuple[str, str]]
-    """Group and text of each, its answer included."""
+    solved: Sequence[tuple[Question, str]]
+    """Each, and its text with the answer."""
     count: int
     room: Callable[[str], bool]
     """Whether a text still fits into the context."""
+    problem: Callable[[str, str, str], None]
+    """Told where others are shown than were asked for: a kind, the question, the reason."""
 
     @classmethod
     def of(cls, bench: Bench, shape: Callable[[Question], str] = opening) -> "Shots":
@@ -165,21 +170,34 @@ class Shots:
         texts = []
         for question in solved:
             answer = LETTERS[question.right] if shape is listed else question.options[question.right]
-            texts.append((question.group, f"{shape(question)}{answer}\n\n"))
+            texts.append((question, f"{shape(question)}{answer}\n\n"))
         tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.context
         # An eighth of the context is left for the options.
         return cls(texts, bench.shots if texts else 0, lambda text: (
             len(tokenizer.encode(text)) <= context * 7 // 8
-        ))  # fmt: skip
+        ), bench.problem)  # fmt: skip
 
     def before(self, question: Question) -> str:
-        """As many solved questions as were asked for and fit before this one."""
-        own = [text for group, text in self.solved if group == question.group]
-        text = ""
-        for one in (own or [text for _, text in self.solved])[: self.count]:
+        """As many solved questions as were asked for and fit before this one, which is never among them.
+
+        Fewer, or those of other subjects, are counted and named.
+        """
+        asked = question.text, frozenset(question.options)
+        others = [
+            (one.group, text) for one, text in self.solved if (one.text, frozenset(one.options)) != asked
+        ]
+        own = [text for group, text in others if group == question.group]
+        chosen = (own or [text for _, text in others])[: self.count]
+        text, shown = "", 0
+        for one in chosen:
             if not self.room(text + one + question.text + "".join(question.options)):
                 break
-            text += one
+            text, shown = text + one, shown + 1
+        if shown < self.count:
+            why = f"{shown} of {self.count}: {'no more fit' if shown < len(chosen) else 'no more are given'}"
+            self.problem("fewer solved questions than asked for", question.id, why)
+        if shown and not own:
+            self.problem("solved questions of other subjects", question.id, f"none of {question.group!r}")
         return text
 
 

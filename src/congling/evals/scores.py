@@ -37,15 +37,34 @@ class Score:
     """What guessing gives."""
     reference: bool = False
     """Whether it is a line to compare with, not the model's own."""
+    data: str = ""
+    """Names of the files it was measured with; none for the run's own held-out text."""
+    shots: int = 0
+    """Solved questions that were asked to be shown before each question."""
 
     @property
     def task(self) -> str:
         """The task it belongs to."""
         return self.name.partition("/")[0]
 
+    @property
+    def label(self) -> str:
+        """Name and what it was measured with; scores with different labels do not compare."""
+        return labelled(self.name, self.data, self.shots)
+
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         return asdict(self)
+
+
+def labelled(name: str, data: object, shots: object) -> str:
+    """A name with the files and the number of solved questions it was measured with, where there are any.
+
+    >>> labelled("choice/sum", "cmmlu.jsonl", 5), labelled("repetition/greedy/looping", "", 0)
+    ('choice/sum (cmmlu.jsonl, 5-shot)', 'repetition/greedy/looping')
+    """
+    parts = ", ".join(str(part) for part in (data, f"{shots}-shot" if shots else "") if part)
+    return f"{name} ({parts})" if parts else name
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

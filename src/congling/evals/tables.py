@@ -7,7 +7,7 @@ from typing import Any
 from congling.core.units import plural
 from congling.data.findings import Findings
 from congling.data.split import HELD_OUT
-from congling.evals.scores import Score
+from congling.evals.scores import Score, labelled
 
 
 def score_tables(scores: Sequence[Score]) -> list[Any]:
@@ -15,7 +15,8 @@ def score_tables(scores: Sequence[Score]) -> list[Any]:
 
     Reference lines are dim. A protocol shared by several rows is written once, below.
     """
-    return [_table(name, list(rows)) for name, rows in groupby(scores, key=lambda score: score.task)]
+    groups = groupby(scores, key=lambda score: labelled(score.task, score.data, score.shots))
+    return [_table(name, list(rows)) for name, rows in groups]
 
 
 def _table(name: str, scores: Sequence[Score]) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from congling.core.errors import UserError
 from congling.evals import (
@@ -27,6 +28,16 @@ class Task:
     run: Callable[[Bench], list[Score]]
     needs: str
     """What it measures with."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether files can be named for it."""
+        return self.needs != "nothing"
+
+    @property
+    def shows_solved(self) -> bool:
+        """Whether solved questions can be shown before its own."""
+        return self.needs == "questions"
 
 
 TASKS: dict[str, Task] = {
@@ -68,14 +79,35 @@ def run(bench: Bench, names: Sequence[str], files: Sequence[str] = ()) -> list[S
     ``files`` are for every task that reads any; ``task=file`` is for that task alone.
 
     Raises:
-        UserError: a task lacks what it measures with, or a file is for a task that is not run.
+        UserError: a task lacks what it measures with, or a file is for no task that is run.
     """
     own, common = _shared_out(files, names)
+    _check_shots(bench, names)
     scores: list[Score] = []
     for name in names:
-        given = own.get(name, common)
-        scores += TASKS[name].run(replace(bench, files=given))
+        given = own.get(name, common) if TASKS[name].reads_files else []
+        found = TASKS[name].run(replace(bench, files=given))
+        data = " + ".join(Path(file).name for file in given)
+        shots = bench.shots if TASKS[name].shows_solved else 0
+        scores += [replace(score, data=data, shots=shots) for score in found]
     return scores
+
+
+def _check_shots(bench: Bench, names: Sequence[str]) -> None:
+    """Refuse solved questions that nobody would see."""
+    if not bench.examples and not bench.shots:
+        return
+    if not any(TASKS[name].shows_solved for name in names):
+        readers = ", ".join(name for name, task in TASKS.items() if task.shows_solved)
+        raise UserError("solved questions, but no task that shows any", value=", ".join(names),
+                        hint=f"--few-shot and --shots are for {readers}")  # fmt: skip
+    if not bench.examples:
+        raise UserError("solved questions are to be shown, but none are given",
+                        value=f"--shots {bench.shots}",
+                        hint="name a file of them with --few-shot")  # fmt: skip
+    if not bench.shots:
+        raise UserError("solved questions are given, but none are to be shown",
+                        value=" ".join(bench.examples), hint="say how many with --shots")  # fmt: skip
 
 
 def _shared_out(files: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -89,4 +121,10 @@ def _shared_out(files: Sequence[str], names: Sequence[str]) -> tuple[dict[str, l
             raise UserError("a file for a task that is not run", value=file, hint=f"add {name} to --tasks")
         else:
             own.setdefault(name, []).append(path)
+    unread = next((f"{name}={own[name][0]}" for name in own if not TASKS[name].reads_files), None)
+    if common and not any(TASKS[name].reads_files and name not in own for name in names):
+        unread = common[0]
+    if unread is not None:
+        readers = ", ".join(name for name, task in TASKS.items() if task.reads_files)
+        raise UserError("a file that no task reads", value=unread, hint=f"files are for {readers}")
     return own, common

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.evals.paired import Measured
+from congling.evals.scores import labelled
 from congling.model.config import ModelConfig, parameter_table
 from congling.plan.record import RunRecord, locate, mapping, numeric, read
 from congling.report.origin import manifest_of
@@ -181,7 +182,9 @@ def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
                 walk(one, f"{name}/{i}", depth + 1)
         elif isinstance(value, Mapping) and (number := numeric(value.get("value"))) is not None:
             own = value.get("name")
-            found[own if isinstance(own, str) and own else name] = _measured(value, number)
+            if isinstance(own, str) and own:
+                name = labelled(own, value.get("data"), value.get("shots"))
+            found[name] = _measured(value, number)
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(inner, f"{name}/{key}" if name else str(key), depth + 1)

@@ -12,7 +12,7 @@ Reads a run or checkpoint, and its shards and documents or files; remembers the 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,9 +158,22 @@ def measure(
     folder = loaded.checkpoint.path.parent.parent
     if (folder / "metrics.jsonl").is_file():
         known = record.mapping(record.read(folder).results.get(SCORES))
-        fresh = {score.name: score.to_json() for score in scores}
-        record.add_result(folder, SCORES, {**known, **fresh})
+        record.add_result(folder, SCORES, _remembered(known, scores))
     return scores, bench.findings
+
+
+def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]") -> dict[str, Any]:
+    """Scores by label: a task replaces all that it gave before with the same files, old groups included."""
+    from congling.plan.record import mapping
+
+    again = {(score.task, score.data, score.shots) for score in fresh}
+
+    def stays(label: str, score: Mapping[str, Any]) -> bool:
+        task = label.partition("/")[0]
+        return (task, score.get("data", ""), score.get("shots", 0)) not in again
+
+    kept = {label: value for label, value in known.items() if stays(label, mapping(value))}
+    return kept | {score.label: score.to_json() for score in fresh}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
