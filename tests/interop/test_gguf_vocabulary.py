@@ -191,7 +191,7 @@ def test_tokens_that_take_in_what_stands_beside_them_are_refused(attribute):
     roles = Roles(None, 256, 256, frozenset({256}))
     template = "{% for m in messages %}<turn>{{ m['content'] }}{% endfor %}"
     written = HuggingFaceTokenizer(made.to_str(), None, template, "", roles)
-    with pytest.raises(UserError, match="lstrip, rstrip, single_word.*<turn>.*\n.*--to hf"):
+    with pytest.raises(UserError, match="lstrip, rstrip, single_word, normalized.*<turn>.*\n.*--to hf"):
         fields(written)
     assert fields(written, inexact=True)
     assert fields(HuggingFaceTokenizer(made.to_str(), None, "{{ messages }}", "", roles))

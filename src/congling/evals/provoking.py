@@ -4,11 +4,8 @@ Ids alone are compared on them: what stands around marks, what normalisers chang
 themselves.
 """
 
-import unicodedata
-
+from congling.interop.gguf.differences import differences
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
 
 TEXTS = (
     " a", "  two spaces first", "end in spaces  ", "a  b   c    d", "\ta\t\tb", "a\n\n\nb",
@@ -25,21 +22,11 @@ TEXTS = (
 def texts_for(tokenizer: Tokenizer, target: str) -> list[str]:
     """The texts on which a program must give our ids: without what its target is known not to hold.
 
-    llama.cpp composes no characters (NFC of Qwen), and has no ``▁`` beside the space; run.c splits texts in a
-    way of its own, which the notes of an export say.
+    An export to llama.cpp names its differences; run.c splits texts in a way of its own, which notes say too.
     """
     if target not in ("gguf", "ollama", "hf"):
         return []
     if target == "hf":
         return list(TEXTS)
-    found = [text for text in TEXTS if text.strip()]
-    if isinstance(tokenizer, CharacterTokenizer):
-        found = [text for text in found if "▁" not in text]
-    if isinstance(tokenizer, HuggingFaceTokenizer) and composes(tokenizer):
-        found = [text for text in found if unicodedata.normalize("NFC", text) == text]
-    return found
-
-
-def composes(tokenizer: HuggingFaceTokenizer) -> bool:
-    """Whether it brings characters into their composed form before anything else."""
-    return any(node["type"] == "NFC" for node in nodes(tokenizer.content.get("normalizer")))
+    apart = differences(tokenizer)
+    return [text for text in TEXTS if not any(each.concerns(text) for each in apart)]

@@ -95,6 +95,11 @@ class HuggingFaceTokenizer(LibraryTokenizer):
                 "this is no tokenizer.json that can be run here", where=where, value=str(error)
             ) from None
 
+    @property
+    def text(self) -> str:
+        """The file's text, as it was read."""
+        return self._text
+
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``, as it was read."""
         (folder / FILE).write_text(self._text, encoding="utf-8")

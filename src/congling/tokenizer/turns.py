@@ -22,6 +22,14 @@ ENDS = (
 )  # fmt: skip
 """Texts of tokens that end a text or a turn in well-known vocabularies."""
 
+ENDS_OF_LLAMA_CPP = frozenset({
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<turn|>",
+    "<end_of_turn>", "<|endoftext|>", "</s>", "<eos>", "[EOS]", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
+    "[e~[", "<|end_of_text|>", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
+})  # fmt: skip
+"""Texts of tokens at which llama.cpp stops without a key in the file, asked of release b11549. It stops at
+``<|fim_pad|>``, ``<|repo_name|>`` and ``<|file_sep|>`` too, which end no answer."""
+
 
 def stops(special: Mapping[str, int]) -> frozenset[int]:
     """Ids of the special tokens that end an answer, known by their texts."""

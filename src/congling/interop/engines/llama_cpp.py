@@ -109,6 +109,10 @@ class LlamaCpp:
             needed = min(-count, _MOST_TOKENS)
         raise UserError("llama.cpp cannot tokenise this text", value=text)
 
+    def ends(self, index: int) -> bool:
+        """Whether the program stops writing at this token."""
+        return bool(self._library.llama_vocab_is_eog(self._vocabulary, index))
+
     def piece(self, index: int) -> bytes:
         """Bytes of one token, a special one giving its text."""
         room = ctypes.create_string_buffer(4096)

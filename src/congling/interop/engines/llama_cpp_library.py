@@ -46,6 +46,7 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "llama_set_n_threads": (None, POINTER, INT, INT),
     "llama_model_get_vocab": (POINTER, POINTER),
     "llama_vocab_n_tokens": (INT, POINTER),
+    "llama_vocab_is_eog": (ctypes.c_bool, POINTER, INT),
     "llama_tokenize": (INT, POINTER, ctypes.c_char_p, INT, POINTER, INT, ctypes.c_bool, ctypes.c_bool),
     "llama_token_to_piece": (INT, POINTER, INT, ctypes.c_char_p, INT, INT, ctypes.c_bool),
     "llama_batch_init": (Batch, INT, INT, INT),

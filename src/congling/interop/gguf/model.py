@@ -12,6 +12,7 @@ from congling.core.units import plural
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
 from congling.interop.gguf.config import CHAT, config_fields, config_from, facts_of
+from congling.interop.gguf.differences import differences
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.sources import WITH_OUTPUT, sources
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
@@ -80,7 +81,8 @@ def write(
     else:
         keys |= vocabulary.fields(model.tokenizer, vocab_size=config.vocab_size, inexact=inexact)
     write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
-    return _notes(config, architecture) + _fallbacks(tensors, name)
+    apart = [] if model.tokenizer is None else [each.what for each in differences(model.tokenizer)]
+    return _notes(config, architecture) + _fallbacks(tensors, name) + apart
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:

@@ -7,7 +7,7 @@ bpe                     gpt2        nowhere (split ``deepseek-v3``)
 character               llama       the character ``▁``, which is a space there, and U+0000
 sentencepiece, BPE      llama       nowhere; what llama.cpp cannot do is refused (see ``_obstacle``)
 sentencepiece, unigram  t5          as above; a text of spaces alone, where spaces are kept
-hf, merges and ▁        llama       as sentencepiece, BPE
+hf, merges and ▁        llama       as sentencepiece, BPE; see ``differences``
 hf, byte-level          gpt2        decomposed characters where the file composes them (NFC)
 unigram                 (t5)        characters outside the vocabulary: refused, unless ``inexact``
 ======================  ==========  =====================================================================
@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.interop.gguf.differences import normalised, turn_ends
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.pretokenizers import name_of
 from congling.interop.gguf.vocabulary_reading import tokenizer_from
 from congling.tokenizer import from_merges
-from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, IM_END, Tokenizer
+from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer, byte_symbols
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
@@ -98,8 +99,8 @@ def _byte_pairs(tokenizer: BytePairTokenizer, inexact: bool) -> Fields:
 def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
     if not inexact and (odd := _with_attributes(tokenizer)):
         raise UserError(
-            "llama.cpp has no tokens that take in the spaces beside them or stand as words alone (lstrip, "
-            "rstrip, single_word)", value=odd[:3],
+            "llama.cpp has no tokens that take in the spaces beside them, stand as words alone or are found "
+            "in the normalised text (lstrip, rstrip, single_word, normalized)", value=odd[:3],
             hint="write a Hugging Face folder (--to hf), which holds them, or leave these tokens out",
         )  # fmt: skip
     if not tokenizer.byte_level:
@@ -132,11 +133,16 @@ def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
 
 def _with_attributes(tokenizer: HuggingFaceTokenizer) -> list[str]:
     """Added tokens whose attributes change what stands beside them, where a text or the template has them."""
-    special = set(tokenizer.special.values())
+    special, made = set(tokenizer.special.values()), normalised(tokenizer)
     return [
         token.content
         for index, token in tokenizer.added.items()
-        if (token.lstrip or token.rstrip or token.single_word)
+        if (
+            token.lstrip
+            or token.rstrip
+            or token.single_word
+            or (token.normalized and made(token.content) != token.content)
+        )
         and (index not in special or token.content in tokenizer.chat_template)
     ]
 
@@ -260,8 +266,7 @@ def _padded(found: Fields, size: int) -> Fields:
 def _roles(tokenizer: Tokenizer) -> Fields:
     roles = tokenizer.roles
     ids = {"bos": roles.bos, "eos": roles.eos, "padding": roles.pad}
-    turns = sorted(roles.stops - {roles.eos}, key=lambda index: index != tokenizer.special.get(IM_END))
-    ids |= {"eot": turns[0]} if turns else {}
+    ids["eot"], ids["eom"], _ = turn_ends(tokenizer)
     found = {
         f"tokenizer.ggml.{name}_token_id": Field("u32", index)
         for name, index in ids.items() if index is not None

@@ -30,7 +30,7 @@ from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
-from congling.tokenizer.turns import PLAIN, stops
+from congling.tokenizer.turns import ENDS_OF_LLAMA_CPP, PLAIN, stops
 
 _KEY = "tokenizer.ggml."
 _DEFAULTS = {"llama": (1, 2, True, True), "gpt2": (11, 11, False, False), "t5": (None, 1, False, True)}
@@ -152,7 +152,9 @@ def _roles(keys: _Keys, model: str, pieces: Sequence[Piece]) -> Roles:
     if eos is None:
         raise UserError("no token ends a text", where=keys.where)
     turns = {keys.index("eot", size), keys.index("eom", size)} - {None}
-    ends = stops(_special(pieces)) | {eos} | {index for index in turns if index is not None}
+    special = _special(pieces)
+    known = {index for text, index in special.items() if text in ENDS_OF_LLAMA_CPP}
+    ends = stops(special) | known | {eos} | {index for index in turns if index is not None}
     prefix = (bos,) if bos is not None and adds_bos else ()
     pad = keys.index("padding", size)
     return Roles(bos, eos, eos if pad is None else pad, ends, prefix)
