@@ -11,7 +11,7 @@ from rich.console import Console
 from congling.core.errors import UserError
 from congling.data.findings import Place
 from congling.data.sources.chat_rows import Talk
-from congling.evals.row_losses import row_losses
+from congling.evals.row_losses import asked, characters, row_losses
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
 from congling.stages import compare
@@ -102,6 +102,25 @@ def test_losses_are_of_the_answer_alone(runs):
     answer = [i for i, learnt in enumerate(rendered.answered) if learnt][:-1]  # the last one ends the turn
     expected = -sum(float(chances[i - 1, rendered.ids[i]]) for i in answer)
     assert len(answer) == 1 and nats == pytest.approx(expected, rel=1e-5)
+
+
+@torch.inference_mode()
+def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(runs):
+    thought = {"role": "assistant", "content": "雨", "reasoning_content": "风雪"}
+    talk = Talk(({"role": "user", "content": "云对"}, thought), Place("rows", 1))
+    assert characters(talk) == 3
+    for name in ("tuned", "plain"):
+        loaded = load_checkpoint(runs / name, "cpu")
+        (nats,) = row_losses(loaded, [talk])
+        asks = asked(loaded, talk.messages[:1])
+        ids = render(loaded.tokenizer, talk.messages).ids if name == "tuned" else [
+            *asks, *loaded.tokenizer.encode_rest("风雪\n雨")
+        ]  # fmt: skip
+        chances = loaded.model.logits(loaded.model(torch.tensor([ids])))[0].log_softmax(-1)
+        said = loaded.tokenizer.encode_rest("风雪雨" if name == "tuned" else "风雪\n雨")
+        own = [i for i in range(len(asks), len(ids)) if ids[i] in said]
+        assert nats == pytest.approx(-sum(float(chances[i - 1, ids[i]]) for i in own), rel=1e-5)
+        assert len(own) == len(said)
 
 
 def test_the_terminal_shows_brackets_and_chinese_as_they_are(runs, capsys):

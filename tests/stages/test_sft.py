@@ -1,6 +1,7 @@
 """Fine-tuning: an adapter beside a frozen base, or the whole model, on rows of which answers are learnt."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -109,10 +110,12 @@ def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: 
     rows = [json.loads(line) for line in (found.out / "metrics.jsonl").read_text("utf-8").splitlines()]
     looks = [row for row in rows if "validation_loss" in row]
     assert [row["validation_loss_per_answer"] for row in looks] and found.after < found.before
+    assert not any("bits_per_character" in row for row in rows)  # of steps: their loss weighs answers equally
 
 
 def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):
     from congling.data import chats
+    from congling.data.examples import in_order
     from congling.evals.answers import held_out_loss
     from congling.train.backends.single import Single
 
@@ -123,6 +126,15 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
     look = held_out_loss(examples.validation, settings, Single(settings).place)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
     assert loaded.tuned_for_chat
+    # of some rows, bits a character are of the characters of these rows
+    settings = settings.model_copy(update={"rows": 1, "evaluate_tokens": 1})
+    found = held_out_loss(examples.validation, settings, Single(settings).place)(loaded.model)
+    (batch,) = in_order(examples.validation, context=48, rows=1, limit_targets=1)
+    learnt = batch.targets[batch.weights > 0].tolist()
+    characters = sum(len(loaded.tokenizer.decode([i], skip_special=True)) for i in learnt)
+    assert found["bits_per_character"] == pytest.approx(
+        found["loss"] * len(learnt) / math.log(2) / characters, rel=1e-5
+    )
 
 
 def test_the_same_run_from_a_killed_process_has_the_same_bytes(base: Path, adapted: Tuned, tmp_path: Path):

@@ -124,15 +124,19 @@ def in_order(
 
     ``answer`` is the weight of each answer; None gives each learnt token one.
     """
+    chosen = spread(examples, context, limit_targets)
+    for first in range(0, len(chosen), rows):
+        yield collated(chosen[first : first + rows], context, pad, answer)
+
+
+def spread(examples: Sequence[Example], context: int, limit_targets: int | None) -> list[list[Example]]:
+    """The rows of :func:`in_order`: all examples, or with a limit some of them."""
     places = packed([example.inputs for example in examples], context)
     targets = sum(example.targets for example in examples)
     if limit_targets is not None and limit_targets < targets:
         count = max(1, math.ceil(len(places) * limit_targets / targets))
         places = [places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]
-    for first in range(0, len(places), rows):
-        yield collated(
-            [[examples[i] for i in row] for row in places[first : first + rows]], context, pad, answer
-        )
+    return [[examples[i] for i in row] for row in places]
 
 
 def packed(lengths: Sequence[int], context: int) -> list[list[int]]:

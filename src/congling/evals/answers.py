@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from congling.data.examples import Example, in_order, targets_of
+from congling.data.examples import Example, in_order, spread
 from congling.evals.likelihood import target_nats
 from congling.infer.generate import generate
 from congling.infer.sampler import SamplingConfig
@@ -27,7 +27,8 @@ def held_out_loss(
         settings: rows, context, and how many targets are enough.
         place: takes a batch to the model's device.
     """
-    characters = sum(example.characters for example in examples) / targets_of(examples)
+    looked_at = spread(examples, settings.context, settings.evaluate_tokens)
+    characters = sum(example.characters for row in looked_at for example in row)
 
     @torch.no_grad()
     def look(model: Transformer) -> dict[str, float]:
@@ -44,7 +45,7 @@ def held_out_loss(
             nats += float(each.double().sum())
             by_answer += float((each * placed.weights[counts]).double().sum())
             targets, answered = targets + len(each), answered + batch.count
-        bits = nats / targets / math.log(2) / max(characters, 1e-9)
+        bits = nats / math.log(2) / max(characters, 1e-9)
         return {"loss": nats / targets, "loss_per_answer": by_answer / answered, "bits_per_character": bits}
 
     return look

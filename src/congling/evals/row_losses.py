@@ -1,13 +1,16 @@
-"""What a model thinks of the given answers of rows: nats of each last answer, without its end.
+"""What a model thinks of the given answers of rows: nats of each last answer, thoughts and text.
 
 A model tuned for chat sees the question through its template, any other as plain text that the answer goes
-on with, as in ``congling chat``. Whoever divides by characters takes those of the answer in the row: they are
-the same for every tokenizer and template. The end of a turn is not scored: a model that only continues would
-go on, rightly, and pay for it.
+on with, as in ``congling chat``. Whoever divides by characters takes those that the row has
+(:func:`characters`): they are the same for every tokenizer and template, and they are what is scored. What a
+template writes into an answer by itself (``<think>``) is not scored, nor is the end of a turn: a model that
+only continues would go on, rightly, and pay for it.
 """
 
 import itertools
 from collections.abc import Sequence
+
+import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.chats import read_items
@@ -16,7 +19,10 @@ from congling.data.findings import Findings
 from congling.data.sources.chat_rows import Talk
 from congling.evals.likelihood import Row, score_rows
 from congling.infer.checkpoints import Loaded
-from congling.tokenizer.chat import Message, chat_ids, render
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.chat import REASONING, Message, chat_ids, learnt_parts, render
+from congling.tokenizer.rendering import owned
+from congling.tokenizer.traced import plain
 
 
 def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
@@ -34,15 +40,23 @@ def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
 
 
 def row_losses(loaded: Loaded, talks: Sequence[Talk]) -> list[float | None]:
-    """Nats of each last answer; None where a row does not fit into the model's context.
+    """Nats of each last answer with its thoughts; None where a row does not fit into the model's context.
 
     Raises:
         UserError: the chat template is broken.
     """
     rows, most = [_row(loaded, talk) for talk in talks], loaded.model.config.context + 1
-    fitting = [row for row in rows if len(row.ids) <= most]
-    scored = iter(score_rows(loaded.model, fitting, label="answers"))
-    return [next(scored).total if len(row.ids) <= most else None for row in rows]
+    fitting = [(row, own) for row, own in rows if len(row.ids) <= most]
+    scored = score_rows(loaded.model, [row for row, _ in fitting], label="answers")
+    totals = iter(
+        float(one.nats[own].sum(dtype=np.float64)) for one, (_, own) in zip(scored, fitting, strict=True)
+    )
+    return [next(totals) if len(row.ids) <= most else None for row, _ in rows]
+
+
+def characters(talk: Talk) -> int:
+    """Characters of the last answer and its thoughts: what :func:`row_losses` scores."""
+    return len(talk.messages[-1]["content"]) + len(_thoughts(talk))
 
 
 def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
@@ -58,11 +72,39 @@ def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
     return [*(tokenizer.prefix_ids or (tokenizer.bos_id,)), *tokenizer.encode(said)]
 
 
-def _row(loaded: Loaded, talk: Talk) -> Row:
-    """The conversation as ids, its last answer to be scored."""
-    before = asked(loaded, talk.messages[:-1])
-    if loaded.tuned_for_chat:  # the template may put something before the answer that is not the answer's
-        rendered = render(loaded.tokenizer, talk.messages)
+def _thoughts(talk: Talk) -> str:
+    return talk.messages[-1].get(REASONING) or ""
+
+
+def _row(loaded: Loaded, talk: Talk) -> tuple[Row, np.ndarray]:
+    """The conversation as ids, its last answer to be scored; and (N,) bool, which ids of that count."""
+    before, tokenizer = asked(loaded, talk.messages[:-1]), loaded.tokenizer
+    if loaded.tuned_for_chat:
+        messages = [*talk.messages[:-1], {**talk.messages[-1], "loss": True}]  # scored, whatever is learnt
+        rendered = render(tokenizer, messages)
         start = next(i for i in range(len(before), len(rendered.ids)) if rendered.answered[i])
-        return Row(rendered.ids[:-1], start)
-    return Row([*before, *loaded.tokenizer.encode_rest(talk.messages[-1]["content"])], len(before))
+        ids = rendered.ids[:-1]
+        said = learnt_parts(tokenizer, messages)[len(messages) - 1]
+        return Row(ids, start), _own(tokenizer, ids[start:], said, len(talk.messages) - 1)
+    texts = [text for text in (_thoughts(talk), talk.messages[-1]["content"]) if text]
+    ids = tokenizer.encode_rest("\n".join(texts))
+    return Row([*before, *ids], len(before)), np.ones(len(ids), bool)
+
+
+def _own(tokenizer: Tokenizer, ids: Sequence[int], text: str, place: int) -> np.ndarray:
+    """Which ids of an answer hold characters of its message, and not only what the template writes there.
+
+    All do where the ids do not spell the text character by character (a normalised one).
+    """
+    special = {index: text for text, index in tokenizer.special.items()}
+    pieces = [special[i].encode() if i in special else tokenizer.token_bytes(i) for i in ids]
+    spelt = b"".join(pieces)
+    bytes_ = plain(text).encode()
+    lead = 1 if spelt.startswith(b" ") and not bytes_.startswith(b" ") else 0  # written before every text
+    if not bytes_.startswith(spelt[lead:]):
+        return np.ones(len(ids), bool)
+    sizes = [len(character.encode()) for character in plain(text)]
+    own = set(owned(text, place))
+    mine = np.array([False] * lead + [i in own for i, size in enumerate(sizes) for _ in range(size)])
+    ends = np.cumsum([len(piece) for piece in pieces])
+    return np.array([mine[end - len(piece) : end].any() for piece, end in zip(pieces, ends, strict=True)])

@@ -197,6 +197,7 @@ def _kept(losses: Mapping[str, list[float | None]], talks: "Sequence[Talk]") -> 
     Raises:
         UserError: there is no such row.
     """
+    from congling.evals.row_losses import characters
     from congling.report.comparison import RowScores
 
     if not talks:
@@ -205,5 +206,4 @@ def _kept(losses: Mapping[str, list[float | None]], talks: "Sequence[Talk]") -> 
     if not kept:
         raise UserError("no row fits the context of every model", value=len(talks), hint="give shorter rows")
     nats = {name: [values[i] or 0.0 for i in kept] for name, values in losses.items()}
-    characters = [len(talks[i].messages[-1]["content"]) for i in kept]
-    return RowScores(nats, characters, len(talks) - len(kept))
+    return RowScores(nats, [characters(talks[i]) for i in kept], len(talks) - len(kept))

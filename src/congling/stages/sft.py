@@ -181,5 +181,7 @@ def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work"
         evaluate=evaluate,
         sample=sample,
         chat=bool(examples.conversations),
-        yardsticks=Yardsticks(tokens_per_character=examples.tokens_per_character),
+        yardsticks=Yardsticks(  # a mean over answers is none over their characters
+            examples.tokens_per_character if config.loss_reduction == "token" else None
+        ),
     )
