@@ -22,6 +22,7 @@ from congling.data.row_reader import held_out, parted, place_of, read_rows
 from congling.data.sequences import Pair, Rated
 from congling.data.sources import preference_rows
 from congling.data.sources.chat_rows import Messages
+from congling.data.sources.compared import is_pair
 from congling.data.sources.fields import Log
 from congling.data.sources.preference_rows import PairRow, QuestionRow, RatedRow, same
 from congling.data.sources.turns import ASSISTANT, Message
@@ -181,7 +182,7 @@ def rated_or_pair(record: Any, place: Place, log: Log) -> RatedRow | PairRow:
     Raises:
         Unfit: it is neither.
     """
-    if isinstance(record, dict) and "chosen" in record and "rejected" in record:
+    if is_pair(record):
         return preference_rows.pair_of(record, place, log)
     return preference_rows.rated_of(record, place, log)
 

@@ -11,6 +11,7 @@ from congling.data.findings import FileNote, Findings, Place
 from congling.data.preferences import rated_or_pair
 from congling.data.sources import reading, rows
 from congling.data.sources.chat_rows import talk_of
+from congling.data.sources.compared import is_pair
 from congling.data.sources.conversation import asks
 from congling.data.sources.fields import Log, Unfit
 from congling.data.sources.preference_rows import Make, pair_of, question_of
@@ -61,9 +62,7 @@ def sorts_of(config: DataConfig) -> Mapping[Sort, int]:
 
 
 def _is_row(record: Any) -> bool:
-    if asks(record):
-        return True
-    return isinstance(record, Mapping) and "chosen" in record and "rejected" in record
+    return asks(record) or is_pair(record)
 
 
 def _can(make: Make[Any], record: Any) -> bool:

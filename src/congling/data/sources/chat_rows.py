@@ -73,6 +73,7 @@ def take(
 
 def made(make: Any, records: Iterable[rows.Record], file: str, findings: Findings) -> Iterator[Any]:
     """What ``make(record, place, log)`` makes of each record; what it cannot use is named and counted."""
+    layouts: set[str] = set()
     for record in records:
         place, log = Place(file, record.place), Log()
         try:
@@ -80,6 +81,9 @@ def made(make: Any, records: Iterable[rows.Record], file: str, findings: Finding
         except Unfit as unfit:
             findings.problem(unfit.kind, *place, str(unfit))
             continue
+        if log.layout and log.layout not in layouts:
+            layouts.add(log.layout)
+            findings.notes.append(f"rows of {file} are read as {log.layout}")
         for kind, reason in log.repairs:
             findings.problem(kind, *place, reason)
         texts = [str(text) for turn in (*row.asked, *row.answers) for text in _texts(turn)]

@@ -17,6 +17,7 @@ A record without an answer or with an unknown role is named and counted, never g
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from congling.data.sources.compared import named
 from congling.data.sources.entries import entry_meaning, entry_question, is_entry
 from congling.data.sources.fields import Fields, Log, Unfit, kind_of, parsed
 from congling.data.sources.names import (
@@ -34,9 +35,11 @@ from congling.data.sources.names import (
     SYSTEM,
     TALK,
 )
+from congling.data.sources.trees import best_path, is_tree
 from congling.data.sources.turns import (
     ASSISTANT,
     Message,
+    hashed,
     joined,
     learnt,
     messages_of_turns,
@@ -47,6 +50,8 @@ from congling.data.sources.turns import (
     turn_messages,
 )
 
+TEXT = "text"
+
 
 def asks(record: Any) -> bool:
     """Whether a record looks like a conversation or a question, be it whole or not."""
@@ -55,7 +60,9 @@ def asks(record: Any) -> bool:
     if not isinstance(record, Mapping):
         return False
     fields = Fields(record, Log())
-    return bool(_talk_field(fields) or fields.find(ASK) or _late(fields) or is_entry(fields))
+    return bool(
+        is_tree(record) or _talk_field(fields) or fields.find(ASK) or _late(fields) or is_entry(fields)
+    )
 
 
 def turns_of(record: Any, log: Log) -> tuple[Fields, list[Message]]:
@@ -68,11 +75,15 @@ def turns_of(record: Any, log: Log) -> tuple[Fields, list[Message]]:
         record = {"messages": record}
     if not isinstance(record, Mapping):
         raise Unfit("no conversation", f"the record is {kind_of(record)}, not an object")
-    fields = Fields(record, log)
+    if is_tree(record):
+        record = {"messages": best_path(record, log)}
+    fields = Fields(named(record, log), log)
     talk = _talk_field(fields)
     prompt = fields.find(("prompt",), held=True)
     if talk:
         turns = turn_list(fields.use(talk)) or []
+        if talk.casefold() == TEXT:
+            log.layout = "transcripts: '### Human:' and '### Assistant:' begin turns"
         said = messages_of_turns(turns, log, alternating=talk.casefold() in ALTERNATING)
     elif prompt and _is_talk(fields[prompt]):
         said = messages_of_turns(turn_list(fields.use(prompt)) or [], log)
@@ -187,7 +198,8 @@ def _talk_field(fields: Fields) -> str:
         named = name != "data" or _is_talk(value) or _texts(value)  # a usual name for anything
         if found and named and (isinstance(value, list) or turn_list(value) is not None):
             return found
-    return ""
+    text = fields.find((TEXT,), held=True)
+    return text if isinstance(fields[text], str) and hashed(fields[text]) else ""
 
 
 def _texts(value: Any) -> bool:

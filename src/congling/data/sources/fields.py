@@ -32,6 +32,8 @@ class Log:
     """The record and its turns."""
     empty: dict[str, str] = field(default_factory=dict)
     """Why a role says nothing: missing, null, empty."""
+    layout: str = ""
+    """How an unusual record was understood; said once a file."""
 
     def unread(self, said: Iterable[str]) -> Iterator[Unread]:
         """Fields that nobody used and that hold something else than the texts of the row once more."""

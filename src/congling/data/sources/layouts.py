@@ -21,7 +21,8 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.data.sources.conversation import asks, whole
 from congling.data.sources.fields import Fields, Log, Unfit, kind_of
-from congling.data.sources.names import ANSWER, ASK, MEANING, TALK, TITLE
+from congling.data.sources.names import ANSWER, ASK, HISTORY, MEANING, REASONING, SYSTEM, TALK, TITLE
+from congling.data.sources.trees import is_tree
 from congling.data.unread import Unread
 
 _TEXT = ("text", "content", "completion", "body", "article", "passage", "文本", "内容", "正文")
@@ -100,7 +101,7 @@ def _layout_of(value: Any) -> tuple[str, ...] | None:
     """Kind and fields of the layout one record has, or ``None``."""
     if isinstance(value, str):
         return ("string",)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not is_tree(value):
         for rule in (_asked, _told, _explained):
             if found := rule(value):
                 return found
@@ -118,6 +119,8 @@ def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ("premise", "premise")
     ask, answer = _first(value, ASK, str), _first(value, ANSWER, (str, list))
     text = _first(value, _TEXT, str)
+    if Fields(value, Log()).find((*HISTORY, *SYSTEM, *REASONING), held=True):
+        return None  # more than a pair: the reader of rows knows where it belongs
     return ("pair", ask, answer) if ask and answer and text in ("", answer, "content") else None
 
 

@@ -1,7 +1,8 @@
 """From a record to a preference, a rated answer or a question with a checkable answer.
 
 =========  =========================================================================================
-pair       ``chosen`` and ``rejected``: texts, turns, or whole conversations with a common beginning
+pair       ``chosen`` and ``rejected``: texts, turns, or whole conversations with a common beginning;
+           other names of the two: ``compared``
 rated      a conversation and whether its last answer is good: ``label``, ``kto_tag``, true or false
 question   a conversation without its last answer; ``answer``, ``solution`` … and all other fields are kept
 =========  =========================================================================================
@@ -18,6 +19,7 @@ from congling.data.config import DataConfig
 from congling.data.findings import FileNote, Findings, Place
 from congling.data.sources import rows
 from congling.data.sources.chat_rows import Clean, Messages, answered, asked, made, settled
+from congling.data.sources.compared import named
 from congling.data.sources.conversation import side, turns_of, under_system, whole
 from congling.data.sources.fields import Fields, Log, Unfit, holds, kind_of
 from congling.data.sources.names import ANSWER, ASK, TALK
@@ -108,7 +110,7 @@ def pair_of(record: Any, place: Place, log: Log) -> PairRow:
     Raises:
         Unfit: there is none, or its sides are equal.
     """
-    record = _object(record)
+    record = named(_object(record), log, listed=True)
     sides = Fields(record, log)
     names = sides.find(CHOSEN), sides.find(REJECTED)
     for name, usual in zip(names, ("chosen", "rejected"), strict=True):

@@ -14,7 +14,7 @@
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources import columnar, json_file, plain, rows, table
+from congling.data.sources.tree_lines import grown
 
 Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
 
@@ -77,7 +78,15 @@ def read(
 
 def _reader(kind: str, take: rows.Take) -> Reader:
     found = READERS.get(kind, plain.read)
-    return found if found is plain.read else functools.partial(found, take=take)
+    if found is plain.read:
+        return found
+
+    def whole(
+        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+    ) -> Iterator[Any]:
+        return take(records if config.text else grown(records), note, config, findings)
+
+    return functools.partial(found, take=whole)
 
 
 def _format(path: Path) -> str:

@@ -5,7 +5,7 @@ turn                ``{"role", "content"}``, ``{"from", "value"}``
 exchange            ``{"human", "assistant"}``, ``{"prompt", "response"}``; a pair ``["问", "答"]``
 texts               ``["问", "答", "问", "答"]``, where the field says that they are turns
 numbered            ``{"turn_1": exchange, …}`` (MOSS)
-transcript          one text: ``Human: 问 Assistant: 答``
+transcript          one text: ``Human: 问 Assistant: 答``, or ``### Human: 问 ### Assistant: 答``
 ==================  ================================================================================
 
 A message has ``role`` and ``content``; an answer may have ``reasoning_content``, what was thought before it,
@@ -36,6 +36,7 @@ Message = Mapping[str, Any]
 ASSISTANT = "assistant"
 _SPEAKERS = r"(?:Human|USER|User|Assistant|ASSISTANT|SYSTEM|System|FUNCTION RESPONSE|用户|助手|问|答)"
 _TRANSCRIPT = re.compile(rf"(?:\A|\n)\s*({_SPEAKERS})\s*[:：]")
+_HASHED = re.compile(r"(?:\A|\s*)###\s*(Human|User|Assistant|System)\s*[:：]")
 _MOSS = re.compile(r"\A<\|[A-Za-z ]+\|>:\s*|\s*<eo[a-z]>\s*\Z")  # <|Human|>: …<eoh>
 _NOT = (False, 0, "0", "0.0", "false", "False", "no")
 
@@ -52,9 +53,15 @@ def turn_list(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+def hashed(text: str) -> bool:
+    """Whether a text is a transcript such as ``### Human: … ### Assistant: …``."""
+    return _HASHED.match(text) is not None and _transcript(text) is not None
+
+
 def _transcript(text: str) -> list[Any] | None:
     """The turns of a text in which every turn begins with its speaker, such as ``Human:``."""
-    _, *parts = _TRANSCRIPT.split(text)
+    speaker = _HASHED if _HASHED.match(text) else _TRANSCRIPT
+    _, *parts = speaker.split(text)
     turns = [
         {
             "role": "tool" if who == "FUNCTION RESPONSE" else who,
@@ -63,7 +70,7 @@ def _transcript(text: str) -> list[Any] | None:
         for who, said in zip(parts[::2], parts[1::2], strict=True)
     ]
     known = {ROLES.get(turn["role"].casefold(), "tool") for turn in turns}
-    return turns if {"user", ASSISTANT} <= known and _TRANSCRIPT.match(text) else None
+    return turns if {"user", ASSISTANT} <= known and speaker.match(text) else None
 
 
 def messages_of_turns(turns: Sequence[Any], log: Log, *, alternating: bool = False) -> list[Message]:
