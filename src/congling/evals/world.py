@@ -11,11 +11,11 @@ come from documents of a seed the model was not trained on, one of each document
 independent.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 
 from congling.data.dedup import content_hash
+from congling.data.final_answer import value
 from congling.data.smallworld.check import check
 from congling.data.smallworld.config import Kind, SmallWorldConfig
 from congling.data.smallworld.generator import Generator
@@ -33,7 +33,6 @@ TOKENS = 32
 """Longest answer."""
 _SHIFTS = 20  # other answers each problem is given for the chance line
 _TRIES = 20  # documents looked at for one problem
-_NUMBER = re.compile(r"[0-9]+|[零〇一二三四五六七八九十百两兩]+")
 
 
 def run(bench: Bench, kind: Kind) -> list[Score]:
@@ -130,7 +129,7 @@ def well_formed(problem: Problem, answer: str) -> bool:
     """Whether an answer has the form of one: a number, a line as long as its upper line, a known sentence."""
     bare = answer.removesuffix("。")
     if problem.kind == "arithmetic":
-        return _NUMBER.fullmatch(bare) is not None
+        return value(answer) is not None or problem.right(answer)
     if problem.kind == "couplets":
         return len(bare) == len(problem.prompt.removesuffix("，"))
     return "\n" not in answer and bool(answer) and check(problem.prompt + answer).grammar == 1

@@ -1,7 +1,7 @@
 """Where rewards come from: rules of ours, a person's Python function, a trained judge; or several, weighted.
 
 ==================  ==============================================================================
-``exact``           1 where the answer is the row's ``answer``, but for white space around it
+``exact``           1 where the answer is the row's ``answer``: a number by value, else as text
 ``smallworld``      the rules of the small world, from 0 to 1
 ``file.py:name``    ``name(row, text) -> float``: the row as it stands in the file, and the answer
 a directory         a run of ``congling reward``
@@ -25,6 +25,7 @@ import numpy as np
 
 from congling.core.artifact import opened
 from congling.core.errors import UserError
+from congling.data.final_answer import same
 from congling.data.smallworld import judge
 
 Function = Callable[[Mapping[str, Any], str], float]
@@ -198,7 +199,7 @@ def _exact(answer: Mapping[str, Any]) -> float:
     wanted = answer["row"].answer
     if wanted is None:
         return _Failure("refuses", "the row has no answer to compare with")
-    return float(answer["text"].strip() == wanted.strip())
+    return float(same(answer["text"], wanted))
 
 
 def _function(file: Path, name: str) -> Function:

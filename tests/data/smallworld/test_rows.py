@@ -172,7 +172,7 @@ def test_nothing_is_earned_without_an_answer(kind: TaskKind) -> None:
 
 def test_sums_are_judged_by_value() -> None:
     asked = {"messages": [{"role": "user", "content": "37+4="}], "kind": "arithmetic", "answer": "41"}
-    assert [reward(asked, text) for text in ("41", "41。", "=41", "四十一。", "42", "甲41")] == [
+    assert [reward(asked, text) for text in ("41", "41。", "=41", "四十一。", "42", "甲")] == [
         1,
         1,
         1,

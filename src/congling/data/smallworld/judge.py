@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.data.final_answer import last_number, plain, same
 from congling.data.repetition import repeated_share, sentences
 from congling.data.smallworld.check import check
 from congling.data.smallworld.couplet_form import couplet_fault
-from congling.data.smallworld.tasks import number
 from congling.data.smallworld.wordings import TASKS, TaskKind, unwrap
 
 LONGEST = 2_000
@@ -27,9 +27,10 @@ the share at which nothing is earned. Sentences that differ in a name are one pa
 def right(kind: str, prompt: str, completion: str, answer: str) -> bool:
     """Whether a completion answers a prompt of this kind.
 
-    Sums are compared by value, in digits or in words; questions by the answer, but for white space and the
-    full stop; a couplet is any lower line that matches; a story any rest of :data:`SENTENCES`
-    different sentences, in which every one is one of the world's and none contradicts another.
+    Sums are compared by the value last stated, in digits or in words; questions by the answer, but for marks
+    and white space around it and the width of letters (``final_answer``); a couplet is any lower line that
+    matches; a story any rest of :data:`SENTENCES` different sentences, in which every one is one of the
+    world's and none contradicts another.
 
     Raises:
         UserError: there is no such kind.
@@ -41,7 +42,7 @@ def reward(row: Mapping[str, Any], completion: str) -> float:
     """From 0 to 1 for a completion of a row of prompts or instructions (``rows.py``).
 
     ======================  ===========================================================================
-    a sum                   1 the number, 0.1 another number, else 0
+    a sum                   1 the number, 0.1 another number or one over and over, else 0
     a question              1 the answer, else half the share of it that agrees at both ends
     a couplet               1 if it matches, else 0.8 of the share of places that do, 0 at another length
     a story                 the score of ``check``, less for few, many or repeated sentences or pieces
@@ -105,12 +106,13 @@ def _unwrapped(kind: TaskKind, prompt: str) -> str:
 
 
 def _sum(said: str, answer: str) -> float:
-    value = number(said)
-    return 0.0 if value is None else 1.0 if value == number(answer) else 0.1
+    if last_number(said) is None:
+        return 0.0
+    return 1.0 if same(said, answer) and repeated_share(said, GRAM) < REPEATED[1] else 0.1
 
 
 def _question(said: str, answer: str) -> float:
-    said, answer = said.removesuffix("。"), answer.strip().removesuffix("。")
+    said, answer = plain(said), plain(answer)
     if said == answer:
         return 1.0
     length = min(len(said), len(answer))

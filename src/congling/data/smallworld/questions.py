@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from congling.data.document import Document
+from congling.data.final_answer import same
 from congling.data.smallworld.config import Kind
 from congling.data.smallworld.couplet_form import couplet_fault
 from congling.data.smallworld.facts import statements
@@ -27,10 +28,10 @@ class Problem:
     wrong: tuple[str, ...]
 
     def right(self, answer: str) -> bool:
-        """Judge an answer: a couplet by its form, anything else by being the answer, but for white space."""
+        """Judge an answer: a couplet by its form, a number by value, the rest as text (``final_answer``)."""
         answer = answer.strip()
         if self.kind != "couplets":
-            return answer == self.answer
+            return same(answer, self.answer)
         upper = self.prompt.removesuffix("，")
         return couplet_fault(upper, answer.removesuffix("。")) is None
 

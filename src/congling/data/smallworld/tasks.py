@@ -17,6 +17,7 @@ from random import Random
 from zlib import crc32
 
 from congling.data.document import Document
+from congling.data.final_answer import value
 from congling.data.repetition import sentences
 from congling.data.smallworld import arithmetic, couplets
 from congling.data.smallworld.check import check
@@ -32,7 +33,6 @@ from congling.data.smallworld.world import World, world
 _TRIES = 6  # changed words tried to make a story contradict itself
 _CHANGED = ("person", "colour", "spot", "thing", "snack")
 _SUM = re.compile(r"(\w+)([-+×÷]|除以|[加减減乘])(\w+)(=|等于|等於)(\w+)。?\n")
-_NUMBER = re.compile(r"(?:=|等于|等於)?([0-9]{1,9}|[零一二两兩三四五六七八九十百]{1,7})。?")
 _SAID = {"+": "加", "-": "减", "×": "乘", "÷": "除以"}
 
 
@@ -68,20 +68,9 @@ def draw(kind: TaskKind, script: Script, random: Random) -> Task:
 
 
 def number(text: str) -> int | None:
-    """The number that a text is, in digits or in words, with or without ``=`` before it; else None."""
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
-        return None
-    return (
-        int(found[1])
-        if found[1].isascii()
-        else _named().get(found[1].replace("两", "二").replace("兩", "二"))
-    )
-
-
-@cache
-def _named() -> Mapping[str, int]:
-    return {number_word(value): value for value in range(1000)}
+    """The whole number that a text is, in digits or in words, with or without ``=`` before it; else None."""
+    found = value(text)
+    return int(found.value) if found is not None and found.value.denominator == 1 else None
 
 
 def wrong(task: Task, script: Script, random: Random) -> str:
@@ -130,10 +119,10 @@ def _sum(place: World, random: Random) -> Task:
     left, sign, right, equals, answer = found.groups()
     said = to_traditional(_SAID.get(sign, sign)) if place.script == "hant" else _SAID.get(sign, sign)
     fields = {"sum": f"{left}{sign}{right}", "said": f"{left}{said}{right}", "equals": equals}
-    value, digits = number(answer), answer.isdigit()
-    assert value is not None, text
+    result, digits = number(answer), answer.isdigit()
+    assert result is not None, text
     content = f"{number(left)} {_SAID.get(sign, sign).replace('減', '减')} {number(right)}"
-    near = [str(other) if digits else f"{number_word(other)}。" for other in _near(value, random)]
+    near = [str(other) if digits else f"{number_word(other)}。" for other in _near(result, random)]
     return Task("arithmetic", fields, answer if digits else f"{answer}。", content, tuple(near))
 
 
