@@ -80,6 +80,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "no end": (lambda: archive(b"\x80\x02}"), "does not end|damaged"),
     "nothing": (lambda: archive(b""), "damaged"),
     "an empty stack": (lambda: archive(b"\x80\x02."), "damaged"),
+    "operands without a mark": (lambda: archive(b"\x80\x02}u."), "without a beginning"),
     "unknown memory": (lambda: archive(b"\x80\x02h\x05."), "damaged"),
     "no index": (lambda: archive(b"")[:0] + _without_index(), "no index|damaged|no checkpoint"),
     "a tensor beyond its storage": (

@@ -113,7 +113,9 @@ class _Machine:
 
     def above_mark(self) -> list[Any]:
         """Take everything above the last mark, and the mark."""
-        place = next(i for i in range(len(self.stack) - 1, -1, -1) if isinstance(self.stack[i], _Mark))
+        marks = (i for i in range(len(self.stack) - 1, -1, -1) if isinstance(self.stack[i], _Mark))
+        if (place := next(marks, None)) is None:
+            raise Refused("operands without a beginning")
         found = self.stack[place + 1 :]
         del self.stack[place:]
         return found
