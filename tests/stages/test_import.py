@@ -1,5 +1,6 @@
 """``congling import``: what it takes, what it refuses, and that its checkpoints are as good as our own."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path):
         store.save(CharacterTokenizer(TOKENIZER.characters + "龍鳳"), folder)
     with pytest.raises(UserError, match="more ids"):
         import_.run(made.path, tmp_path / "base", tokenizer=tmp_path / "larger", verify=False)
+
+
+@pytest.mark.parametrize(("template", "said"), [
+    ("{{ messages[0].content | sort_by_magic }}", "conversations cannot be written here"),
+    ("{% for m in messages %}{{ m.content }}", "conversations cannot be written here"),
+    ("{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+     "{{ m.content }}<|im_end|>{% endfor %}", None),
+])  # fmt: skip
+def test_a_template_that_cannot_run_here_is_said_at_import(tmp_path: Path, template: str, said: str | None):
+    made = convert.run(write(tmp_path / "checkpoint"), "hf", tmp_path / "export", verify=False)
+    (made.path / "chat_template.jinja").write_text(template, encoding="utf-8")
+    settings = json.loads((made.path / "tokenizer_config.json").read_text("utf-8"))
+    (made.path / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"chat_template": template}), encoding="utf-8"
+    )
+    done = import_.run(made.path, tmp_path / "base", verify=False)
+    found = [note for note in done.notes if "conversations cannot be written" in note]
+    assert (len(found) == 1 and said in found[0] and "sft template=" in found[0]) if said else not found
 
 
 def test_our_own_is_not_imported(tmp_path: Path):

@@ -21,7 +21,7 @@ from congling.core.errors import UserError
 from congling.tokenizer.base import Roles, TokenAttributes
 from congling.tokenizer.bpe import byte_symbols
 from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
-from congling.tokenizer.unreachable import unreachable
+from congling.tokenizer.unreachable import spelt_as_mark, unreachable
 
 _MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -106,9 +106,11 @@ class HuggingFaceTokenizer(LibraryTokenizer):
 
     @property
     def open_marks(self) -> Mapping[str, int]:
-        """Added tokens that texts can reach."""
+        """Added tokens that texts can reach, and pieces of the vocabulary itself that are spelt as marks."""
         closed = {*self.special.values(), *self.inner_marks.values()}
-        return {token.content: index for index, token in self.added.items() if index not in closed}
+        found = {text: index for text, index in self._tokens.items() if spelt_as_mark(text)}
+        found |= {token.content: index for index, token in self.added.items()}
+        return {text: index for text, index in found.items() if index not in closed}
 
     def guarded(self, special: Mapping[str, int], inner: Mapping[str, int]) -> HuggingFaceTokenizer:
         """The same vocabulary, of which texts reach neither these special tokens nor these inner marks."""

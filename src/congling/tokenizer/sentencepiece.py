@@ -19,6 +19,7 @@ from congling.tokenizer import proto
 from congling.tokenizer.base import Roles, Tokenizer
 from congling.tokenizer.proto import PieceType, SentencePieceModel
 from congling.tokenizer.turns import PLAIN, stops
+from congling.tokenizer.unreachable import spelt_as_mark
 
 FILE = "tokenizer.model"
 _SPACE = "▁"
@@ -58,12 +59,13 @@ class SentencePieceTokenizer(Tokenizer):
 
     @property
     def open_marks(self) -> Mapping[str, int]:
-        """User-defined pieces, and ordinary ones that have a role: texts can reach them."""
+        """User-defined pieces, ordinary ones that have a role or are spelt as marks: texts can reach them."""
         roles = self.roles.ids()
         return {
             piece.text: index
             for index, piece in enumerate(self.model.pieces)
-            if piece.type == PieceType.USER_DEFINED or (piece.type == PieceType.NORMAL and index in roles)
+            if piece.type == PieceType.USER_DEFINED
+            or (piece.type == PieceType.NORMAL and (index in roles or spelt_as_mark(piece.text)))
         }
 
     def guarded(self, special: Mapping[str, int], inner: Mapping[str, int]) -> SentencePieceTokenizer:

@@ -11,11 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
+_MARK = re.compile(
+    r"<\|[^\s<>|]{1,40}\|>|<｜[^\s<>｜]{1,40}｜>|<(?:start|end)_of_[a-z]{1,20}>|\[/?(?:INST|SYSTEM_PROMPT)\]"
+)
 Node = dict[str, Any]
 _BYTES_APART: Node = {
     "type": "Split", "pattern": {"Regex": "<(?=0x[0-9A-F]{2}>)"}, "behavior": "Isolated", "invert": False,
 }  # fmt: skip
 """Cuts ``<0x0A>`` in a text, which a unigram would take for the byte."""
+
+
+def spelt_as_mark(text: str) -> bool:
+    """Whether an ordinary piece has the form of a mark of conversations; learnt pieces have none."""
+    return _MARK.fullmatch(text) is not None
 
 
 def unreachable(content: Node, special: Mapping[str, int]) -> Node:
