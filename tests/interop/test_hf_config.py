@@ -299,3 +299,15 @@ def test_both_forms_of_gelu_are_told_apart(name: str | None, ours: str) -> None:
     assert config_json(found, {}, "float32")["activation_function"] == ours
     with pytest.raises(UserError, match="activation_function"):
         config_from(values | {"activation_function": "relu"}, "config.json")
+
+
+def test_of_both_tables_of_rotary_positions_the_older_one_wins_as_in_transformers() -> None:
+    values = PUBLISHED["Qwen3 0.6B"][0] | {
+        "rope_theta": 1e6,
+        "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+        "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e4},
+    }
+    found = config_from(values, "config.json").positions.model_dump()
+    assert (found["base"], found["scaling"]["factor"]) == (1e6, 4.0)
+    found = config_from(values | {"rope_scaling": None}, "config.json").positions.model_dump()
+    assert (found["base"], found["scaling"]["factor"]) == (5e4, 2.0)

@@ -7,7 +7,6 @@ roles and the chat template come from ``tokenizer_config.json``, ``special_token
 ``chat_template.jinja``, which wins over a template elsewhere, as far as they are there.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,23 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+import tokenizers
 
 from congling.core.errors import UserError
-from congling.tokenizer import cage, library, own, proto, store
-from congling.tokenizer.base import CHATML, IM_START, Roles, Tokenizer, is_text
-from congling.tokenizer.chat import bare_template
+from congling.tokenizer import cage, library, own, proto, store, vocab_files
+from congling.tokenizer.base import Roles, Tokenizer, is_text
 from congling.tokenizer.guard import guarded
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer, controls, model_roles, read_model
+from congling.tokenizer.side_files import ADDED, model_settings, named, settings_of, template_of, with_added
 from congling.tokenizer.turns import CHATGLM2, PLAIN, stops
 
 _CHATGLM2_PIECES = 64_789
 _CHATGLM2_ADDED = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 _PROBES = ("人之初，性本善。", "  It's 12.50 €\n\n\tＡＢＣ é😀", "▁ a")
 _ANSWER = "an answer 42"
-_ADDED = "added_tokens"
-_LARGEST_SIDE_FILE = 2**24  # bytes of a configuration
 
 
 def read(path: Path | str) -> Tokenizer:
@@ -73,8 +71,10 @@ def _folder(folder: Path) -> Tokenizer:
         raise UserError(
             "this folder holds several vocabularies", value=str(folder), hint=f"name one: {names}"
         )
+    if not models and vocab_files.present(folder):
+        return _json(folder / vocab_files.VOCABULARY, folder)
     if not models:
-        hint = "tokenizer.json or tokenizer.model should be in it"
+        hint = "tokenizer.json, tokenizer.model, or vocab.json with merges.txt should be in it"
         raise UserError("this folder holds no tokenizer that can be read here", value=str(folder), hint=hint)
     return _model(models[0], folder)
 
@@ -86,19 +86,24 @@ def _same(found: HuggingFaceTokenizer, model: Tokenizer) -> Tokenizer:
 
 
 def _json(file: Path, folder: Path) -> Tokenizer:
-    settings = _settings(folder)
-    text = library.read_text(file)
+    settings = settings_of(folder)
+    if file.name == vocab_files.VOCABULARY and vocab_files.present(folder):
+        text = vocab_files.as_json(folder, settings, model_settings(folder))
+        settings = {"eos_token": vocab_files.END} | settings
+    else:
+        text = library.read_text(file)
+    text = with_added(text, settings)
     roles = Roles(None, 0, 0, frozenset())  # until the special tokens are known
     found = HuggingFaceTokenizer.parsed(text, file, None, PLAIN, "", roles)
     known = dict(found.special) | {token.content: index for index, token in found.added.items()}
-    prefix = _prefix(found, settings, known)
+    prefix = _prefix(text, settings, known)
     usual = Roles(None, -1, -1, frozenset())
     found.roles = _roles(settings, known, prefix, usual, file, found.vocab_size)
     # A token with a role is special even where the file forgot to say so.
     found.special = dict(found.special) | {
         text: index for text, index in known.items() if index in found.roles.ids()
     }
-    found.chat_template = _template(settings, found.special, found.roles)
+    found.chat_template = template_of(settings, found.special, found.roles)
     found.roles = _with_answer_end(found)
     if ours := own.of_json(found.content, found.roles, found.chat_template):
         return ours
@@ -107,18 +112,15 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     )
 
 
-def _prefix(found: HuggingFaceTokenizer, settings: Mapping[str, Any], known: Mapping[str, int]) -> bool:
-    """Whether the bos token goes before a text: by the settings, else by what the file itself adds."""
-    stated = settings.get("add_bos_token")
-    if isinstance(stated, bool):
-        return stated
-    processor = json.dumps(found.content.get("post_processor") or {})
-    bos = _named(settings.get("bos_token"))
-    return bool(bos) and bos in known and json.dumps(bos) in processor
+def _prefix(text: str, settings: Mapping[str, Any], known: Mapping[str, int]) -> bool:
+    """Whether the bos token goes before a text: by what the file itself puts there, whatever
+    ``add_bos_token`` says, as in transformers 5."""
+    bos = known.get(named(settings.get("bos_token")))
+    return bos is not None and tokenizers.Tokenizer.from_str(text).encode("a").ids[:1] == [bos]
 
 
 def _model(file: Path, folder: Path) -> Tokenizer:
-    settings = _settings(folder)
+    settings = settings_of(folder)
     model = _renamed(_from_table(file) if file.suffix == ".vocab" else read_model(file), settings)
     special = controls(model)
     chatglm = settings.get("tokenizer_class") == "ChatGLMTokenizer" or (
@@ -135,7 +137,7 @@ def _model(file: Path, folder: Path) -> Tokenizer:
     prefix = bool(settings.get("add_bos_token", bool(usual.prefix)))
     size = max(len(model.pieces), 1 + max(special.values()))
     roles = _roles(settings, by_text | special, prefix, usual, file, size)
-    template = _template(settings, special, roles)
+    template = template_of(settings, special, roles)
     roles = _with_answer_end(SentencePieceTokenizer(model, special, template, "", roles))
     ours = own.of_model(model, roles, template)
     return ours or guarded(SentencePieceTokenizer(model, special, template, "", roles))
@@ -150,7 +152,7 @@ def _renamed(model: SentencePieceModel, settings: Mapping[str, Any]) -> Sentence
     pieces, taken = list(model.pieces), {piece.text for piece in model.pieces}
     for number, token in listed.items() if isinstance(listed, dict) else ():
         index = int(number) if re.fullmatch("[0-9]{1,9}", str(number)) else len(pieces)
-        text = _named(token)
+        text = named(token)
         if index < len(pieces) and text and is_text(text) and text not in taken:
             kind = PieceType.CONTROL if token.get("special") else PieceType.USER_DEFINED
             pieces[index] = replace(pieces[index], text=text, type=kind)
@@ -161,8 +163,8 @@ def _renamed(model: SentencePieceModel, settings: Mapping[str, Any]) -> Sentence
 def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -> dict[str, int]:
     """Tokens that Hugging Face's files add behind the pieces."""
     listed = settings.get("added_tokens_decoder")
-    found = {_named(token): index for index, token in listed.items()} if isinstance(listed, dict) else {}
-    found |= settings.get(_ADDED, {})
+    found = {named(token): index for index, token in listed.items()} if isinstance(listed, dict) else {}
+    found |= settings[ADDED]
     added: dict[str, int] = {}
     for text, number in found.items():
         index = int(number) if re.fullmatch("[0-9]{1,9}", str(number)) else -1
@@ -178,13 +180,16 @@ def _added(settings: Mapping[str, Any], model: SentencePieceModel, file: Path) -
 def _roles(
     settings: Mapping[str, Any], known: Mapping[str, int], prefix: bool, usual: Roles, file: Path, size: int
 ) -> Roles:
-    bos, eos, pad = (known.get(_named(settings.get(f"{role}_token"))) for role in ("bos", "eos", "pad"))
+    bos, eos, pad = (known.get(named(settings.get(f"{role}_token"))) for role in ("bos", "eos", "pad"))
     bos = usual.bos if bos is None else bos
     ends = stops(known)
     generation = settings.get("eos_token_id")
     listed = generation if isinstance(generation, list) else [generation]
     also = [index for index in listed if type(index) is int and 0 <= index < size]
     if eos is None:
+        stated = named(settings.get("eos_token"))
+        if stated and stated not in known and not also:
+            raise UserError("eos_token is no token of this vocabulary", where=file, value=stated)
         eos = usual.eos if usual.eos >= 0 else min(ends, default=also[0] if also else bos)
     if eos is None:
         raise UserError(
@@ -208,55 +213,6 @@ def _with_answer_end(tokenizer: Tokenizer) -> Roles:
     return (
         roles if not found else replace(roles, stops=roles.stops | {tokenizer.special[max(found, key=len)]})
     )
-
-
-def _template(settings: Mapping[str, Any], special: Mapping[str, int], roles: Roles) -> str:
-    found = settings.get("chat_template")
-    if isinstance(found, list):  # several with names: the one called default
-        named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default") or (next(iter(named.values())) if len(named) == 1 else None)
-    if isinstance(found, str) and found:
-        if not is_text(found):
-            raise UserError("the chat template is no text")
-        return bare_template(found, roles)
-    return CHATML if IM_START in special else PLAIN
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """What the files beside the vocabulary say, in one dictionary."""
-    ends = _side_file(folder / "config.json").get("eos_token_id")
-    settings: dict[str, Any] = {} if ends is None else {"eos_token_id": ends}
-    for name in ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json"):
-        settings |= {key: value for key, value in _side_file(folder / name).items() if value is not None}
-    settings[_ADDED] = _side_file(folder / f"{_ADDED}.json")
-    template = folder / "chat_template.jinja"
-    if template.is_file() and _small(template):
-        settings["chat_template"] = library.read_text(template)
-    return settings
-
-
-def _side_file(file: Path) -> dict[str, Any]:
-    if not file.is_file() or not _small(file):
-        return {}
-    try:
-        content = json.loads(library.read_text(file))
-    except (ValueError, RecursionError):
-        raise UserError("this is no JSON", where=file) from None
-    if not isinstance(content, dict):
-        raise UserError("this should be a JSON object", where=file)
-    return content
-
-
-def _small(file: Path) -> bool:
-    if file.stat().st_size > _LARGEST_SIDE_FILE:
-        raise UserError("this file is too large for a configuration", where=file, value=file.stat().st_size)
-    return True
-
-
-def _named(token: Any) -> str:
-    """Text of a token, which files give as a string or as an object."""
-    content = token.get("content") if isinstance(token, dict) else token
-    return content if isinstance(content, str) else ""
 
 
 def _from_table(file: Path) -> SentencePieceModel:

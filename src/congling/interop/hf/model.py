@@ -38,6 +38,7 @@ from congling.model.config import ModelConfig
 from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.rows import within
+from congling.tokenizer.side_files import TEMPLATES, settings_of, template_notes
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -171,17 +172,15 @@ def _tuned_for_chat(folder: Path, values: Mapping[str, Any]) -> bool:
     """Whether a model was tuned for its chat template: as we wrote, else if it came with one."""
     if isinstance(values.get(_CHAT), bool):
         return values[_CHAT]
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    path = folder / "tokenizer_config.json"
-    return path.is_file() and bool(read_json(path, largest=2**24).get("chat_template"))
+    return any(settings_of(folder)[TEMPLATES].values())
 
 
 def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer | None, list[str]]:
     """The folder's tokenizer, if there is one, and what to tell about it."""
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None, []
-    return within(foreign.read(folder), config.vocab_size, folder)
+    found, notes = within(foreign.read(folder), config.vocab_size, folder)
+    return found, [*template_notes(folder), *notes]
 
 
 def _with_shared_expert(

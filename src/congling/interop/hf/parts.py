@@ -47,12 +47,13 @@ def decoder(settings: Settings, *, mlp_bias: bool = False) -> dict[str, Any]:
 
 
 def rotary_table(settings: Settings) -> Settings:
-    """Settings of rotary positions: transformers 5's ``rope_parameters`` or the older ``rope_scaling``.
+    """Settings of rotary positions: transformers 5's ``rope_parameters`` or the older ``rope_scaling``, which
+    wins where both are.
 
     Raises:
         UserError: it is no object.
     """
-    key = "rope_parameters" if settings.get("rope_parameters") is not None else "rope_scaling"
+    key = "rope_scaling" if settings.get("rope_scaling") else "rope_parameters"
     given = settings.get(key) or {}
     if not isinstance(given, dict):
         raise UserError(f"{key} must be an object", where=settings.where, value=given)

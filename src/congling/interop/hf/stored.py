@@ -132,8 +132,10 @@ def _parts(folder: Path, path: Path, suffix: str) -> list[Path]:
     for name in sorted(names):
         if Path(name).name != name or not name.endswith(suffix) or "\\" in name:
             raise UserError("the index names a file outside its folder", where=path, value=name)
-        if not (folder / name).is_file():
-            raise UserError("a part of the model is missing", where=folder, value=name)
+    if missing := [name for name in sorted(names) if not (folder / name).is_file()]:
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise UserError(f"{len(missing)} of {len(names)} parts of the model are missing", where=folder,
+                        value=", ".join(missing[:8]) + more, hint="fetch them again")  # fmt: skip
     return [folder / name for name in sorted(names)]
 
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
 from congling.core.errors import UserError
 from congling.interop.gguf.pretokenizers import name_of
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
@@ -74,7 +76,12 @@ def is_qwen2(tokenizer: Tokenizer) -> bool:
 def content(tokenizer: Tokenizer) -> Node:
     """``tokenizer.json`` as a dictionary."""
     if isinstance(tokenizer, HuggingFaceTokenizer):
-        return tokenizer.content
+        before = tokenizers.Tokenizer.from_str(tokenizer.text).encode("a").ids
+        as_here = before[: len(tokenizer.prefix_ids) + 1] == [
+            *tokenizer.prefix_ids,
+            *tokenizer.encode("a")[:1],
+        ]
+        return tokenizer.content if as_here else tokenizer.content | {"post_processor": _prefix(tokenizer)}
     if isinstance(tokenizer, BytePairTokenizer):
         return tokenizer.content | {"post_processor": _prefix(tokenizer)}
     if isinstance(tokenizer, CharacterTokenizer):
