@@ -39,6 +39,13 @@ def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
     assert loaded.tuned_for_chat and not hasattr(loaded.model, "scalar_head")
 
 
+def test_a_value_head_expects_nothing_at_first(base: Path, tmp_path: Path):
+    (base / "one.py").write_text("def one(row, text):\n    return 1.0\n", encoding="utf-8")
+    done = tuned(base, tmp_path / "run", "train.steps=1", "ppo.trace=1", "ppo.beta=0", method="ppo",
+                 reward=f"{base / 'one.py'}:one")  # fmt: skip
+    assert rows_of(done.out, "value_loss") == pytest.approx([0.5])  # ½ (0 − 1)² at every token
+
+
 @pytest.mark.parametrize(("method", "settings"), [
     ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "grpo.average=sequence")),
     ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "adapter.rank=2", "adapter.dropout=0.1")),

@@ -37,6 +37,7 @@ def test_a_head_comes_back_as_it_was(tmp_path: Path):
     assert one.scalar_head is head
     assert torch.equal(attach_head(model(), 3).weight, head.weight)
     assert not torch.equal(attach_head(model(), 4).weight, head.weight)
+    assert not attach_head(model()).weight.any()
 
 
 def test_without_it_the_model_is_like_any_other(tmp_path: Path):

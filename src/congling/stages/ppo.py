@@ -62,7 +62,7 @@ def run(
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
-    The value head starts at random beside the model's own head, and is left behind at the end.
+    The value head starts at zero beside the model's own head, and is left behind at the end.
 
     Args:
         base: a GGUF file, a checkpoint, or what leads to one; one that was tuned on answers.
@@ -88,7 +88,7 @@ def run(
 
     def make(session: Session) -> Work:
         reference = Reference(session.model) if config.ppo.beta else None  # before there is a head
-        attach_head(session.model, config.train.seed)
+        attach_head(session.model)  # zeros: a random one expects ±1 of anything, and answers would learn that
         credit = ValueCredit(config.ppo, shared.looks(session, prepared), reference)
         objective = Policy(config.ppo, config.rollout.temperature)
         return shared.work(session, prepared, objective, credit, save_model=save_without_head)

@@ -20,13 +20,15 @@ FILE = "scalar_head.safetensors"
 NAME = "scalar_head"
 
 
-def attach_head(model: Any, seed: int = 0) -> nn.Linear:
-    """Give the model a ``scalar_head`` (W → 1): small random weights, drawn for the seed."""
+def attach_head(model: Any, seed: int | None = None) -> nn.Linear:
+    """Give the model a ``scalar_head`` (W → 1): small random weights of the seed; zeros without one."""
     width = model.config.width
     head = nn.Linear(width, 1, bias=False)
-    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1) ** 0.5)
+        head.weight.zero_()
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1) ** 0.5)
     model.scalar_head = head.to(next(model.parameters()).device)
     return model.scalar_head
 
