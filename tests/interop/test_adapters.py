@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from congling.core.errors import UserError
 from congling.interop import adapters
@@ -301,6 +302,32 @@ def test_peft_settings_that_change_the_result_are_refused(tmp_path, changes, wor
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(UserError, match=word):
         peft.read(tmp_path / "lora", config)
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        lambda name: name.replace(".weight", ".default.weight"),
+        lambda name: name.removesuffix(".weight") + ".weight.default",
+        lambda name: "_orig_mod." + name,
+        lambda name: name.replace("base_model.model.", "base_model.model._orig_mod."),
+        lambda name: "module." + name,
+        lambda name: "module._orig_mod." + name,
+        lambda name: name.removeprefix("base_model.model."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["LORA", "PeftType.LORA", "lora", None])
+def test_names_of_compiled_distributed_and_bare_adapters(tmp_path, renamed, kind):
+    config = CONFIGS["llama"]
+    adapter = adapter_of(config)
+    peft.write(adapter, config, tmp_path / "lora")
+    file = tmp_path / "lora" / peft.WEIGHTS
+    tensors = {renamed(name): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file)
+    settings = tmp_path / "lora/adapter_config.json"
+    values = json.loads(settings.read_text()) | {"peft_type": kind}
+    settings.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    assert same(adapter, peft.read(tmp_path / "lora", config), tolerance=0)
 
 
 def test_a_pickled_adapter_is_refused_by_content(tmp_path):

@@ -151,7 +151,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "biases of the MLP": ({"architectures": ["MistralForCausalLM"], "mlp_bias": True}, "mlp_bias"),
     "rotary kind": ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn.*\n.*linear"),
     "older rotary kind": ({"rope_scaling": {"type": "su", "factor": 4.0}}, "su"),
-    "rotary kind of transformers 5": ({"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
+    "rotary kind of transformers 5": (
+        {"rope_scaling": None, "rope_parameters": {"rope_type": "longrope"}}, "longrope",
+    ),
     "rotary table": ({"rope_scaling": "linear"}, "rope_scaling"),
     "rotary factor": ({"rope_scaling": {"rope_type": "linear"}}, "factor"),
     "rotary factor of zero": ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor"),
