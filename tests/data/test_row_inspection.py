@@ -12,7 +12,8 @@ from congling.core.errors import UserError
 from congling.data import row_display, row_inspection
 from congling.data.config import DataConfig
 from congling.data.row_inspection import Lengths
-from congling.data.row_sorts import Sort
+from congling.data.row_sorts import Sort, by_sort, sorts_of
+from congling.stages import data as stage
 from congling.tokenizer import store, training
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import render
@@ -162,3 +163,25 @@ def test_a_field_that_was_not_read_is_named_and_not_every_row_is_sound(tokenizer
     rows = [{**row, "note": "学而"} for row in ROWS]
     text = shown(row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer))
     assert "note: field 'note' (12 ×, first rows.jsonl:1): not read" in text and "sound" not in text
+
+
+def test_files_of_different_sorts_are_told_apart(tokenizer: Tokenizer, tmp_path: Path, capsys):
+    for name, rows in (("a.jsonl", ROWS), ("b.jsonl", PAIRS), ("c.jsonl", [*ROWS, {"prompt": "学"}])):
+        config(tmp_path / name, rows)
+    (tmp_path / "d.txt").write_text("学而时习之。\n" * 9, encoding="utf-8")
+    groups = by_sort(DataConfig(sources=(str(tmp_path),)))
+    assert [[Path(file).name for file in group.sources] for group in groups] == [
+        ["a.jsonl", "c.jsonl", "d.txt"], ["b.jsonl"],
+    ]  # fmt: skip
+    assert [next(iter(sorts_of(group))) for group in groups] == [Sort.CONVERSATIONS, Sort.PAIRS]
+    same = DataConfig(sources=(str(tmp_path / "a.jsonl"), str(tmp_path / "d.txt")))
+    assert by_sort(same) == [same]
+    stage.inspect([str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")])
+    said = capsys.readouterr().out
+    assert "as conversations" in said and "as preference pairs" in said and "different sorts" in said
+    assert "12 preference pairs" in said and "no preference" not in said
+
+
+def test_conversations_of_which_many_lack_an_answer_are_no_prompts(tmp_path: Path):
+    rows = [*ROWS, *({"instruction": f"时{i}", "output": None} for i in range(20))]
+    assert next(iter(sorts_of(config(tmp_path / "rows.jsonl", rows)))) is Sort.CONVERSATIONS

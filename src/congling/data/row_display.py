@@ -70,6 +70,19 @@ def show_roles(found: RowLook, console: Console) -> None:
     )
 
 
+def show_sorts(sorts: Sequence[Sort], console: Console) -> None:
+    """Say that files hold rows of several sorts, where they do."""
+    if len(sorts) > 1:
+        listed = ", ".join(f"{one}s ({METHODS[one]})" for one in sorts)
+        _say(
+            console,
+            Text(
+                f"\nnote: the files hold different sorts of rows: {listed}; give each method its own",
+                "yellow",
+            ),
+        )
+
+
 def _sides(row: Any) -> Sequence[str]:
     """What the answers of a row are called."""
     if isinstance(row, PairRow):

@@ -5,7 +5,9 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from congling.data.config import DataConfig
+from congling.core.artifact import exists
+from congling.core.errors import UserError
+from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings, Place
 from congling.data.preferences import rated_or_pair
@@ -57,8 +59,36 @@ def sorts_of(config: DataConfig) -> Mapping[Sort, int]:
         return {}
     counts = {sort: sum(_can(make, record) for record in records) for sort, make in ROWS_OF.items()}
     usual = [sort for sort, count in counts.items() if 2 * count > len(records)]
+    if usual == [Sort.PROMPTS] and 4 * counts[Sort.CONVERSATIONS] > len(records):
+        usual = []  # conversations, many of them faulty
     first = usual or [Sort.CONVERSATIONS]
     return {first[0]: counts[first[0]]} | {sort: count for sort, count in counts.items() if count}
+
+
+def by_sort(config: DataConfig) -> list[DataConfig]:
+    """The sources, files of one sort together; texts stay with conversations, which sft learns beside them.
+
+    Raises:
+        UserError: a source does not exist.
+    """
+    if any(source == SMALL_WORLD or exists(source) for source in config.sources):
+        return [config]
+    files, groups = reading.files_of(config.sources), dict[Sort | None, list[str]]()
+    for file in files:
+        try:
+            found = (
+                sorts_of(config.model_copy(update={"sources": (file,)})) if reading.has_records(file) else {}
+            )
+        except UserError:  # it cannot be read: said where it is
+            found = {}
+        groups.setdefault(next(iter(found), None), []).append(file)
+    texts, talks = groups.get(None, []), groups.get(Sort.CONVERSATIONS, [])
+    if texts and talks:
+        del groups[None]
+        groups[Sort.CONVERSATIONS] = [file for file in files if file in {*texts, *talks}]
+    if len(groups) < 2:
+        return [config]
+    return [config.model_copy(update={"sources": tuple(group)}) for group in groups.values()]
 
 
 def _is_row(record: Any) -> bool:

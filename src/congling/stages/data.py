@@ -21,7 +21,7 @@ from congling.core.artifact import Artifact
 from congling.core.config import build, toml_value, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import plural, show_bytes
-from congling.data import corpus, inspection, row_display, row_inspection
+from congling.data import corpus, inspection, row_display, row_inspection, row_sorts
 from congling.data.config import DataConfig
 from congling.data.inspection import Inspection
 from congling.data.smallworld import rows as small_rows
@@ -66,22 +66,28 @@ def inspect(
     if tokenizer is None:
         if template is not None or context is not None:
             raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
-        found = row_inspection.look(config)
+        looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
         try:
             show(inspection.inspect(config), console)
         except UserError:
-            if found is None or not found.first:
+            if not any(look.first for look in looks):
                 raise
-            show_files(found.findings.as_json(), console)  # rows that are no texts to learn from whole
-        if found is not None:
-            row_display.show_roles(found, console)
+            for look in looks:
+                show_files(look.findings.as_json(), console)  # rows that are no texts to learn from whole
+        for look in looks:
+            row_display.show_roles(look, console)
+        row_display.show_sorts([look.sort for look in looks], console)
         return
     opened = store.load(tokenizer_at(tokenizer))
     if template is not None:
         opened = with_template(opened, _template(template))
-    found = row_inspection.inspect(config, opened, context)
-    show_files(found.findings.as_json(), console)
-    row_display.show(found, console)
+    sorts = []
+    for part in row_sorts.by_sort(config):
+        found = row_inspection.inspect(part, opened, context)
+        show_files(found.findings.as_json(), console)
+        row_display.show(found, console)
+        sorts.append(found.sort)
+    row_display.show_sorts(sorts, console)
 
 
 def tokenizer_at(path: Path) -> Path:

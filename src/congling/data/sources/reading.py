@@ -76,6 +76,20 @@ def read(
             findings.problem("unreadable file", name, None, f"{error.what}; {error.hint or 'skipped'}")
 
 
+def files_of(sources: Sequence[str | Path]) -> list[str]:
+    """The files that are read, in their order.
+
+    Raises:
+        UserError: a source does not exist, or a folder holds nothing readable.
+    """
+    return [str(path) for path, _, _ in _files([Path(source) for source in sources], Findings())]
+
+
+def has_records(file: str) -> bool:
+    """Whether a file's name says that it holds records, and no running text."""
+    return READERS.get(_format(Path(file)), plain.read) is not plain.read
+
+
 def _reader(kind: str, take: rows.Take) -> Reader:
     found = READERS.get(kind, plain.read)
     if found is plain.read:
