@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from congling.core.errors import UserError
 from congling.data import corpus
+from congling.data.config import DataConfig
 from congling.evals.bench import Bench, draw
 from congling.evals.domains import domain
 from congling.infer.checkpoints import Loaded
@@ -52,3 +54,19 @@ def test_nothing_to_measure_with_is_an_error(loaded: Loaded, tmp_path: Path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(UserError, match="no held-out text"):
         Bench(loaded, [str(tmp_path / "empty.jsonl")]).held_out()
+
+
+def test_texts_are_cleaned_as_those_of_training_were(loaded: Loaded, tmp_path: Path):
+    """A dictionary learnt with its reading marks, cleaned without them, passed for a text never seen."""
+    rows = [
+        {"text": f"&&天ㄊㄧㄢ&&地{letter}玄黄宇宙洪荒\n\n\n\n日月"} for letter in "从零开始学写字而时习之不"
+    ]
+    (tmp_path / "mini.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    source = str(tmp_path / "mini.jsonl")
+    config = DataConfig(sources=(source,), ruby="keep", collapse_blank_lines=False, overlap=1.0)
+    made = corpus.make(config, tmp_path / "documents").path
+    bench = Bench(loaded, files=[source], documents=made)
+    kept = len(list(corpus.documents(made, "train")))
+    texts = [document.text for document in bench.held_out()]
+    assert bench.findings.counts == {"seen in training": kept} and len(texts) == len(rows) - kept > 0
+    assert all("ㄊㄧㄢ" in text and "\n\n\n\n" in text for text in texts)

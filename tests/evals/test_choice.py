@@ -71,6 +71,9 @@ def test_letters_are_asked_for_and_the_ill_formed_are_wrong(
     scores = {score.name: score for score in choice.letters(bench)}
     assert scores["letter/written"].value == 4 / 6 and scores["letter/well-formed"].value == 5 / 6
     assert scores["letter/written"].chance == pytest.approx(1 / 3)
+    right = [question.right for question in asked]
+    assert scores["letter/one-letter"].value == max(map(right.count, right)) / 6
+    assert scores["letter/one-letter"].reference
     assert listed(asked[0]).endswith("A. 地\nB. 学而时习之\nC. 黄黄\n答案：")
 
 
@@ -96,7 +99,7 @@ def test_a_chat_is_asked_for_the_letter_through_its_template(
 
     monkeypatch.setattr(choice, "written", written)
     found = choice.letters(replace(bench, files=[quiz(tmp_path)], chat=True))
-    assert {score.name for score in found} == {"letter/written", "letter/well-formed"}
+    assert {score.name for score in found} == {"letter/written", "letter/well-formed", "letter/one-letter"}
     assert bench.loaded.tokenizer.special["<|im_start|>"] in seen[0]
 
 

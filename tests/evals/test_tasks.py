@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from congling.core.errors import UserError
+from congling.data.findings import Findings
 from congling.evals import baselines, domains, memorisation, tasks
 from congling.evals.bench import Bench
 from congling.evals.kneser_ney import KneserNey
@@ -138,3 +139,14 @@ def test_what_nobody_would_read_is_refused(
 ):
     with pytest.raises(UserError, match=what):
         tasks.run(replace(bench, **settings), names, files)
+
+
+def test_every_kind_of_what_is_left_out_has_its_first_place_named():
+    """Behind four kinds of five examples each, the fifth kind was a bare number."""
+    findings = Findings()
+    for kind in range(40):
+        for line in range(1, 9):
+            findings.problem(f"kind {kind}", "quiz.jsonl", line, "why")
+    lines = problem_lines(findings)
+    assert len(lines) == 40 and all(line.endswith("first quiz.jsonl:1: why") for line in lines)
+    assert len(findings.examples) < 60

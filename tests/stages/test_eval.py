@@ -1,6 +1,7 @@
 """``congling eval`` by tasks: scores with intervals, remembered beside the run."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -90,6 +91,25 @@ def test_scores_of_one_file_do_not_replace_those_of_another(run: Path):
     kept = record.read(run).results[stage.SCORES]
     assert kept["choice/sum (cmmlu.jsonl)"]["n"] == 1 and "choice/sum (xcopa.jsonl)" in kept
     assert "choice/sum/a (cmmlu.jsonl)" not in kept
+
+
+def test_scores_of_another_step_are_called_so(run: Path):
+    """A run that went on took the scores of its middle along as its own."""
+    first, second = (run / "checkpoints" / f"step-0000000{step}" for step in (1, 2))
+    shutil.copytree(first, second)
+    for step, place in enumerate((first, second), 1):
+        content = json.loads((place / "MANIFEST.json").read_text())
+        content["facts"]["step"] = step
+        (place / "MANIFEST.json").write_text(json.dumps(content))
+    stage.measure(first, "repetition", limit=2)
+    stage.measure(run, "arithmetic", limit=2)
+    kept = record.read(run).results[stage.SCORES]
+    assert {score["step"] for score in kept.values()} == {1}
+    assert "arithmetic/right" in sides([run])[0].scores
+    (run / "LATEST").write_text("step-00000002\n")
+    found = sides([run])[0]
+    assert found.step == 2 and "arithmetic/right, step 1" in found.scores
+    assert "arithmetic/right" not in found.scores
 
 
 def test_data_alone_means_its_loss(

@@ -104,6 +104,15 @@ def test_training_looks_at_validation_and_the_end_is_scored_on_test(tmp_path: Pa
     assert record.read(tmp_path / "out" / "run").results["held_out"]["split"] == "test"
     with pytest.raises(UserError, match="unknown split"):
         evaluation.run(tmp_path / "out", split="tests")
+    # Neither another window nor a checkpoint by itself is the run's result.
+    kept = run.results["held_out"]
+    evaluation.run(tmp_path / "out", context=8, copying=False)
+    (tmp_path / "out" / "run" / "BEST").unlink(missing_ok=True)
+    latest = (tmp_path / "out" / "run" / "LATEST").read_text().strip()
+    places = sorted((tmp_path / "out" / "run" / "checkpoints").iterdir())
+    (other_place,) = [place for place in places if place.name != latest][:1]
+    evaluation.run(other_place, copying=False)
+    assert record.read(tmp_path / "out" / "run").results["held_out"] == kept
 
 
 def test_a_recipe_runs_on_its_own_text(corpora: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from congling.data.marks import Marks
 from congling.data.unread import UnreadFields
 
-EXAMPLES = 20
+EXAMPLES = 20  # of all kinds together, but for the first of each
 OF_A_KIND = 5  # examples of one kind, so that a frequent problem does not hide the others
 FILES = 1000  # files described one by one; a folder of a million only counts the rest
 
@@ -79,7 +79,8 @@ class Findings:
         found = Problem(kind, file, line, reason)
         if self.sink is not None:
             self.sink(found)
-        if self.counts[kind] <= OF_A_KIND and len(self.examples) < EXAMPLES:
+        first = self.counts[kind] == 1  # each kind has its first place named, however many kinds there are
+        if first or (self.counts[kind] <= OF_A_KIND and len(self.examples) < EXAMPLES):
             self.examples.append(found)
 
     def file(self, name: str, size: int, kind: str) -> FileNote:

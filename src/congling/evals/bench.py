@@ -29,6 +29,7 @@ from congling.infer.checkpoints import Loaded
 T = TypeVar("T")
 LIMIT = 200
 """Cases of a task, where no other number is asked for."""
+_CLEANING = ("ruby", "collapse_blank_lines")  # settings of the data that change the characters of a text
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Bench:
             found: Iterable[Document] = corpus.documents(self._known(), split)
             self.note(f"held-out texts are those of the {split} split")
         else:
-            config = DataConfig(sources=tuple(self.files))
+            # Cleaned as the training text was: else a text the model knows would not be known again.
+            cleaned = {key: value for key, value in self._made_with().items() if key in _CLEANING}
+            config = DataConfig(sources=tuple(self.files), **cleaned)
             found = self._unseen(_texts(config, self.findings, self.by))
         drawn = draw((document for document in found if document.text.strip()), self.limit, self.seed)
         if not drawn:
@@ -91,9 +94,7 @@ class Bench:
 
     def small_world(self) -> dict[str, Any]:
         """The settings of the small world the model was trained on; none where it was trained on others."""
-        if self.documents is None:
-            return {}
-        config = artifact.opened(self.documents, corpus.KIND).facts.get("config", {})
+        config = self._made_with()
         return dict(config.get("smallworld") or {}) if config.get("sources") == [SMALL_WORLD] else {}
 
     def note(self, text: str) -> None:
@@ -106,6 +107,12 @@ class Bench:
         name, _, place = where.rpartition(":")
         number = int(place) if name and place.isdigit() else None
         self.findings.problem(kind, name if number is not None else where, number, reason)
+
+    def _made_with(self) -> dict[str, Any]:
+        """The settings the training documents were made with; none where they are not known."""
+        if self.documents is None:
+            return {}
+        return dict(artifact.opened(self.documents, corpus.KIND).facts.get("config", {}))
 
     def _known(self) -> Path:
         if self.documents is None:

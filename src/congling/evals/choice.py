@@ -11,6 +11,7 @@
 Guessing is right in one of as many cases as there are options: the chance line.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def run(bench: Bench) -> list[Score]:
 
 
 def letters(bench: Bench) -> list[Score]:
-    """``letter/written``, ``letter/well-formed`` and ``letter/likeliest``.
+    """``letter/written``, ``letter/well-formed``, ``letter/one-letter`` and ``letter/likeliest``.
 
     Raises:
         UserError: no question can be read.
@@ -73,6 +74,7 @@ def letters(bench: Bench) -> list[Score]:
               chance=chance(asked)),
         share("letter/well-formed", [letter is not None for letter in chosen],
               f"{protocol}; share of answers that decide for one"),
+        _one_letter(asked),
     ]  # fmt: skip
     if bench.chat:  # what stands behind a template is no continuation of text
         return found
@@ -85,6 +87,14 @@ def letters(bench: Bench) -> list[Score]:
                           [int(np.argmin(row)) == one.right for row, one in zip(nats, asked, strict=True)],
                           f"question and lettered options, {shots.count} shots; the likeliest letter",
                           chance=chance(asked))]  # fmt: skip
+
+
+def _one_letter(asked: Sequence[Question]) -> Score:
+    """What a model gets that writes one letter for all questions, the luckiest: a habit, no knowledge."""
+    (letter, _), *_ = Counter(question.right for question in asked).most_common()
+    return share("letter/one-letter", [question.right == letter for question in asked],
+                 f"{LETTERS[letter]} for every question, the letter that is right most often", reference=True,
+                 chance=chance(asked))  # fmt: skip
 
 
 def likelihood_scores(

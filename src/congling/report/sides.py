@@ -85,7 +85,7 @@ def _side(name: str, run: RunRecord) -> Side:
         split=split,
         tokenizer=_tokenizer(manifest),
         text=_text(run, manifest, split),
-        scores=_scores(run.results)
+        scores=_scores(run.results, step)
         | {
             f"held-out {key}": Measured(value)
             for key, value in look.items()
@@ -170,8 +170,11 @@ def _text(run: RunRecord, manifest: Mapping[str, Any], split: str) -> frozenset[
     return frozenset(known)
 
 
-def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
-    """Measurements in ``results.json``: tables with a ``value``, however deep, and some plain numbers."""
+def _scores(results: Mapping[str, Any], step: int) -> dict[str, Measured]:
+    """Measurements in ``results.json``: tables with a ``value``, however deep, and some plain numbers.
+
+    Those of a checkpoint of another step than the one handed on say so.
+    """
     found: dict[str, Measured] = {}
 
     def walk(value: object, name: str, depth: int) -> None:
@@ -184,7 +187,8 @@ def _scores(results: Mapping[str, Any]) -> dict[str, Measured]:
             own = value.get("name")
             if isinstance(own, str) and own:
                 name = labelled(own, value.get("data"), value.get("shots"))
-            found[name] = _measured(value, number)
+            of = numeric(value.get("step"))
+            found[name if of in (None, step) else f"{name}, step {of:,.0f}"] = _measured(value, number)
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(inner, f"{name}/{key}" if name else str(key), depth + 1)

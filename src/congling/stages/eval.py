@@ -156,14 +156,18 @@ def measure(
     bench = Bench(loaded, documents=None if place is None else Path(place), chat=asked, **settings)
     scores = registry.run(bench, names, data)
     folder = loaded.checkpoint.path.parent.parent
-    if (folder / "metrics.jsonl").is_file():
+    step = loaded.checkpoint.facts.get("step")
+    if loaded.checkpoint.path.is_dir() and (folder / "metrics.jsonl").is_file():  # no exported file beside it
         known = record.mapping(record.read(folder).results.get(SCORES))
-        record.add_result(folder, SCORES, _remembered(known, scores))
+        record.add_result(folder, SCORES, _remembered(known, scores, step))
     return scores, bench.findings
 
 
-def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]") -> dict[str, Any]:
-    """Scores by label: a task replaces all that it gave before with the same files, old groups included."""
+def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]", step: object) -> dict[str, Any]:
+    """Scores by label: a task replaces all that it gave before with the same files, old groups included.
+
+    Each keeps the ``step`` of the checkpoint: a run that goes on does not take old scores along as its own.
+    """
     from congling.plan.record import mapping
 
     again = {(score.task, score.data, score.shots) for score in fresh}
@@ -173,7 +177,7 @@ def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]") -> dict[str,
         return (task, score.get("data", ""), score.get("shots", 0)) not in again
 
     kept = {label: value for label, value in known.items() if stays(label, mapping(value))}
-    return kept | {score.label: score.to_json() for score in fresh}
+    return kept | {score.label: score.to_json() | {"step": step} for score in fresh}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -254,13 +258,22 @@ def run(
     rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
     own = loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint  # not some other text's
-    if own and (folder / "metrics.jsonl").is_file() and name == opened.scored and limit_tokens is None:
+    # The run's result is that of the checkpoint it hands on, read as in training, of the whole text.
+    own = own and (folder / "metrics.jsonl").is_file() and loaded.checkpoint.path == _handed_on(folder)
+    if own and name == opened.scored and limit_tokens is None and context is None:
         record.add_result(folder, "held_out", loss.to_json() | {"split": name})
         if copied is not None:
             record.add_result(folder, "copying", copied.to_json())
         if rules is not None:
             record.add_result(folder, "rules", rules.to_json())
     return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
+
+
+def _handed_on(folder: Path) -> Path | None:
+    from congling.train.rundir import RunDirectory
+
+    directory = RunDirectory(folder)
+    return directory.pointed("BEST") or directory.pointed("LATEST")
 
 
 def _copying(
