@@ -121,3 +121,16 @@ def test_what_says_not_which_is_better_is_no_pair(tmp_path: Path):
     findings = Findings()
     assert not list(preference_items(written(tmp_path / "a.jsonl", [row] * 3), findings, pair_of))
     assert findings.counts == {"no preference": 3}
+
+
+def test_documents_of_rows_with_a_history_keep_it_and_of_a_tree_its_replies(tmp_path: Path):
+    rows = [
+        {"instruction": f"问{i}", "output": "答", "history": [["早", "你好"]], "system": "你是"}
+        for i in range(3)
+    ]
+    for name, given, said in (
+        ("a", rows, "你是\n早\n你好\n问0\n答"),
+        ("b", [tree(0), tree(1)], "问0\n是0\n谢谢\n不客气"),
+    ):
+        config = written(tmp_path / f"{name}.jsonl", given)
+        assert next(iter(reading.read(config.sources, config, Findings()))).text == said

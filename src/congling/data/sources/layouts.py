@@ -119,8 +119,8 @@ def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ("premise", "premise")
     ask, answer = _first(value, ASK, str), _first(value, ANSWER, (str, list))
     text = _first(value, _TEXT, str)
-    if Fields(value, Log()).find((*HISTORY, *SYSTEM, *REASONING), held=True):
-        return None  # more than a pair: the reader of rows knows where it belongs
+    if ask and answer and Fields(value, Log()).find((*HISTORY, *SYSTEM, *REASONING), held=True):
+        return ("row",)  # more than a pair: the reader of rows knows where it belongs
     return ("pair", ask, answer) if ask and answer and text in ("", answer, "content") else None
 
 
