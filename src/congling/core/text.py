@@ -24,3 +24,8 @@ def encoded(text: str, name: Path | str = "") -> bytes:
     if Path(name).suffix in (".json", ".jsonl"):
         return text.encode("utf-8", "backslashreplace")
     return valid(text).encode()
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a new text file; ``artifact.write_text`` replaces one that others may be reading."""
+    file.write_bytes(encoded(text, file))

@@ -28,6 +28,7 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import track
+from congling.core.text import write_text
 from congling.data import corpus
 from congling.data.corpus import documents as read
 from congling.data.document import Document
@@ -127,7 +128,7 @@ def write(
             if summary.get(key) is not None
         }
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        (folder / "shards.json").write_text(text, encoding="utf-8")
+        write_text(folder / "shards.json", text)
         facts.update(vocab_size=encoder.vocab_size, train_tokens=counts["train"]["tokens"])
     return artifact.opened(out, "shards")
 

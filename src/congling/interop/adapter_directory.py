@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from congling.core import artifact
 from congling.core.config import build
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.model.checkpoint import open_safetensors
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
@@ -73,7 +74,7 @@ def write_files(adapter: Adapter, base: Base, folder: Path) -> None:
     scales = {name: factors.scale for name, factors in adapter.factors.items()}
     content = dict(adapter.facts) | {"base": base.as_json(), "scales": scales}
     text = json.dumps(content, ensure_ascii=False, indent=1)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION, text + "\n")
 
 
 def locate(path: Path | str) -> Path | None:

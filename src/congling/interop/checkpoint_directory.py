@@ -13,6 +13,7 @@ from pathlib import Path
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.model.checkpoint import CONFIG, WEIGHTS, open_weights
@@ -46,6 +47,6 @@ def write(model: ForeignModel, folder: Path) -> None:
         raise UserError("the model has no tokenizer, and a checkpoint needs one", hint=hint)
     safetensors_file.write(model.weights, folder / WEIGHTS)
     text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / CONFIG, text + "\n")
     with artifact.writing(folder / "tokenizer", "tokenizer") as inner:
         store.save(model.tokenizer, inner)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
+from congling.core.text import write_text
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.tokenizer.base import Tokenizer
@@ -47,7 +48,7 @@ def write(
         text, more = modelfile(
             model.tokenizer, context=model.config.context, chat=bool(model.facts.get("chat"))
         )
-        (temporary / MODELFILE).write_text(text, encoding="utf-8")
+        write_text(temporary / MODELFILE, text)
     return notes + more
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from congling.core.config import build
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 
@@ -29,7 +30,7 @@ def save_model(model: Transformer, directory: Path | str) -> None:
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
-    (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
+    write_text(directory / CONFIG, text + "\n")
 
 
 class StoredWeights(Mapping[str, Tensor]):

@@ -18,6 +18,7 @@ import typer
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.transform.prune_sizes import Sizes, check, sizes_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def run(
     with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
         save_model(result, folder)
         shutil.copytree(loaded.checkpoint.path / "tokenizer", folder / "tokenizer")
-        (folder / REPORT).write_text(json.dumps(_report(scores, kept), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / REPORT, json.dumps(_report(scores, kept), indent=1) + "\n")
     return Pruned(Path(out), before, after, losses, _obstacles(loaded, smaller))
 
 

@@ -20,6 +20,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.tokenizer import split
 from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles
 from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
@@ -71,7 +72,7 @@ class BytePairTokenizer(LibraryTokenizer):
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""
-        (folder / FILE).write_text(self._inner.to_str(pretty=True), encoding="utf-8")
+        write_text(folder / FILE, self._inner.to_str(pretty=True))
 
     @property
     def content(self) -> dict[str, Any]:

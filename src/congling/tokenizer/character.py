@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer
 
 FILE = "tokenizer.json"
@@ -59,7 +60,7 @@ class CharacterTokenizer(Tokenizer):
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``."""
         content = {"kind": self.kind, "characters": self.characters}
-        (folder / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
     @property
     def vocab_size(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import tokenizers
 
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.tokenizer.base import Roles, TokenAttributes
 from congling.tokenizer.bpe import byte_symbols
 from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
@@ -102,7 +103,7 @@ class HuggingFaceTokenizer(LibraryTokenizer):
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json``, as it was read."""
-        (folder / FILE).write_text(self._text, encoding="utf-8")
+        write_text(folder / FILE, self._text)
 
     @property
     def open_marks(self) -> Mapping[str, int]:

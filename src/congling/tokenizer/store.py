@@ -16,6 +16,7 @@ from typing import Any
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
@@ -75,7 +76,7 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     }
     if tokenizer.kind == "bpe":
         content["pre_tokenizer"] = PRE_TOKENIZER
-    (folder / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / FILE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def write(tokenizer: Tokenizer, out: Path | str, *, overwrite: bool = False) -> Tokenizer:

@@ -9,6 +9,7 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import track
+from congling.core.text import write_text
 from congling.tokenizer import bpe, character, store, unigram
 from congling.tokenizer.advice import Advice, advise_vocab, often
 from congling.tokenizer.config import TokenizerConfig
@@ -74,9 +75,7 @@ def train(
         found = report(tokenizer, training, other if other and other.characters else None)
         content = found.as_json() | {"notes": notes, "advice": advice.reasons if advice else None}
         content["config"] = config.model_dump(mode="json")
-        (folder / "report.json").write_text(
-            json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-        )
+        write_text(folder / "report.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
         facts["vocab_size"] = tokenizer.vocab_size
     return Trained(artifact.opened(out, "tokenizer"), found, advice, notes)
 

@@ -24,6 +24,7 @@ from typing import Any
 from congling.core import artifact
 from congling.core.config import Config
 from congling.core.errors import UserError
+from congling.core.text import valid
 
 LOGS = ("metrics", "samples")
 """Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` only grow."""
@@ -138,10 +139,19 @@ def require_same(before: Config, now: Config, *, where: Path, harmless: Collecti
         )
 
 
+def _written(value: Any) -> Any:
+    """A value as a TOML file holds it: U+FFFD for each byte of a name that is not in UTF-8 (core/text.py)."""
+    return (
+        [_written(one) for one in value]
+        if isinstance(value, list)
+        else (valid(value) if isinstance(value, str) else value)
+    )
+
+
 def _differences(before: Any, after: Any, path: str = "") -> list[str]:
     """Dotted keys whose values differ."""
     if not (isinstance(before, dict) and isinstance(after, dict)):
-        return [] if before == after else [path]
+        return [] if before in (after, _written(after)) else [path]
     keys = [*before, *(key for key in after if key not in before)]
     return [
         name

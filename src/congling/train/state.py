@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.train.loop import Trainer
 from congling.train.rundir import LOGS, RunDirectory
 
@@ -89,7 +90,7 @@ def save(
             "best": trainer.best,
             "logs": {name: run.log(name).size() for name in LOGS},
         }
-        (state / "state.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_text(state / "state.json", json.dumps(values, indent=1) + "\n")
     run.point("LATEST", target)
     if trainer.best is not None and trainer.best["step"] == trainer.step:
         run.point("BEST", target)

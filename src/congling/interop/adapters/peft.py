@@ -30,6 +30,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
+from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.adapters import peft_config
 from congling.interop.adapters.fitting import checked, is_gain, joined, matrices, outputs_of, separated
@@ -125,7 +126,7 @@ def write(
     with replacing(Path(folder), overwrite=overwrite) as temporary:
         temporary.mkdir()
         safetensors_file.write(tensors, temporary / WEIGHTS)
-        (temporary / peft_config.CONFIG).write_text(text + "\n", encoding="utf-8")
+        write_text(temporary / peft_config.CONFIG, text + "\n")
     return notes
 
 

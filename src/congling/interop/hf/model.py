@@ -20,6 +20,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.core.output import replacing
+from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import tokenizer as hf_tokenizer
@@ -164,7 +165,7 @@ def write(
         _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
         if model.tokenizer is not None:
             hf_tokenizer.write(model.tokenizer, temporary, config.context)
-        (temporary / "README.md").write_text(card(model, name, type, notes), encoding="utf-8")
+        write_text(temporary / "README.md", card(model, name, type, notes))
     return notes
 
 
@@ -240,4 +241,4 @@ def _generation(tokenizer: Tokenizer | None) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

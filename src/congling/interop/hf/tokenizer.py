@@ -19,6 +19,7 @@ from typing import Any
 import tokenizers
 
 from congling.core.errors import UserError
+from congling.core.text import write_text
 from congling.interop.gguf.pretokenizers import name_of
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
@@ -93,7 +94,7 @@ def content(tokenizer: Tokenizer) -> Node:
 
 
 def _write(file: Path, value: Node) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def _unknown(tokenizer: Tokenizer) -> dict[str, str]:
