@@ -50,6 +50,8 @@ class Pruned:
     """Held-out nats a token before and after; None where no shards were given."""
     obstacles: tuple[str, ...]
     """Formats that can no longer hold the model, and why."""
+    split: str | None = None
+    """The split that losses were measured on; None without losses."""
 
 
 def command(
@@ -71,8 +73,9 @@ def command(
     before, after = found.before, found.after
     changed = [f"{axis} {before[axis]} → {after[axis]}" for axis in before if before[axis] != after[axis]]
     print(f"pruned: {found.out} ({', '.join(changed)})")
-    if found.losses is not None:
-        print("held-out loss {:.4f} → {:.4f} nats/token".format(*found.losses))
+    if found.losses is not None and found.split is not None:
+        part = {"validation": "validation split", "train": "training text: nothing is held out"}[found.split]
+        print("loss {:.4f} → {:.4f} nats/token ({})".format(*found.losses, part))
     for obstacle in found.obstacles:
         print(f"note: {obstacle}")
 
@@ -129,7 +132,9 @@ def run(
         save_model(result, folder)
         shutil.copytree(loaded.checkpoint.path / "tokenizer", folder / "tokenizer")
         write_text(folder / REPORT, json.dumps(_report(scores, kept), indent=1) + "\n")
-    return Pruned(Path(out), before, after, losses, _obstacles(loaded, smaller))
+    return Pruned(
+        Path(out), before, after, losses, _obstacles(loaded, smaller), None if text is None else _split(text)
+    )
 
 
 def _opened(shards: Path | str, loaded: "Loaded") -> "Shards":
@@ -170,12 +175,16 @@ def _scores(loaded: "Loaded", text: "Shards | None", score: Score) -> "Scores":
     return activation(model, rows)
 
 
+def _split(text: "Shards") -> str:
+    """What losses are measured on: validation, since sizes are chosen by them; ``test`` stays unseen."""
+    return "validation" if len(text["validation"].tokens) else "train"
+
+
 def _loss(loaded: "Loaded", text: "Shards") -> float:
     """Held-out nats a token; of shards without a held-out part, of the text itself."""
     from congling.evals.loss import evaluate_loaded
 
-    split = text["validation"] if len(text["validation"].tokens) else text["train"]
-    return evaluate_loaded(loaded, split, overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token
+    return evaluate_loaded(loaded, text[_split(text)], overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token
 
 
 def _report(scores: "Scores", kept: "Kept") -> dict[str, Any]:
