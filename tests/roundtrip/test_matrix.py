@@ -29,8 +29,12 @@ REFUSED = {
     "llama | llama2c version 0 | sentencepiece unigram": "sentencepiece",
 }
 """What a program cannot run, and a word of the reason."""
-OTHER_IDS = {f"llama | llama2c version {version} | bpe" for version in (0, 1, 2)}
-"""run.c splits no text before it joins pieces: English and code come out otherwise, as a note says."""
+OTHER_IDS = {f"llama | llama2c version {version} | bpe" for version in (0, 1, 2)} | {
+    "llama | hf F32 | sentencepiece unigram"
+}
+"""run.c splits no text before it joins pieces: English and code come out otherwise, as a note says. Where a
+unigram has no bytes to fall back to, texts that spell `<s>` reach that piece in transformers: cut in two, as
+elsewhere, they would be several unknown pieces instead of one."""
 
 
 @pytest.fixture(scope="module")

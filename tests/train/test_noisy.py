@@ -17,7 +17,7 @@ TOKENS = torch.arange(24).view(2, 12)
 
 def batch(**changes: Any) -> Any:
     found = {"tokens": TOKENS, "targets": TOKENS, "weights": None, "positions": None, "documents": None}
-    return SimpleNamespace(**found | changes)
+    return SimpleNamespace(**found | {"count": float(TOKENS.numel()), "uncounted": None} | changes)
 
 
 def model() -> Transformer:

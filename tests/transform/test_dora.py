@@ -1,5 +1,6 @@
 """DoRA: what a magnitude does to a layer, learns, adds up to, and which bases it works on."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -31,7 +32,8 @@ def adapter(of: Transformer, *names: str, seed: int = 0) -> Adapter:
 
 def packed(rows: int = 8, inputs: int = 32, heads: int | None = None) -> PackedLinear:
     values = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(1)).numpy()
-    return PackedLinear(ggml.encode(values, "Q8_0"), "Q8_0", torch.randn(rows), heads=heads)
+    order = None if heads is None else np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).ravel()
+    return PackedLinear(ggml.encode(values, "Q8_0"), "Q8_0", torch.randn(rows), order=order)
 
 
 def dense_of(layer: PackedLinear) -> nn.Linear:

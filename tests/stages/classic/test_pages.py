@@ -15,8 +15,10 @@ CHOICES = [
     for field in dataclasses.fields(kind)
     if "switches" in field.metadata
 ]
-OTHER = {"--out", "--data", "--help", "--prompt", "--model", "--to", "--lora"}
-"""Flags of `train`, `sft`, `generate` and `convert`."""
+OTHER = {"--out", "--data", "--help", "--prompt", "--model", "--to", "--lora", "--model_type"} | {
+    "--byte_fallback"
+}
+"""Flags of `train`, `sft`, `generate` and `convert`, and of sentencepiece's own trainer."""
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
