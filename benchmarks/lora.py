@@ -187,7 +187,10 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
     _trained.extend(parameter for parameter in model.train().parameters() if parameter.requires_grad)
 
     def loss(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        batch = SimpleNamespace(tokens=tokens, targets=targets, weights=None, positions=None, documents=None)
+        batch = SimpleNamespace(
+            tokens=tokens, targets=targets, weights=None, positions=None, documents=None, uncounted=None,
+            count=float(targets.numel()),
+        )  # fmt: skip
         return next_token(model, batch).total / targets.numel()
 
     return loss

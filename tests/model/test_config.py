@@ -44,7 +44,9 @@ def test_the_table_counts_each_part_exactly(family: str, tied: bool):
 def test_a_configuration_survives_toml_and_json(family: str):
     config = FAMILIES[family](**SIZES)
     assert build(ModelConfig, config.model_dump(mode="json")) == config
-    assert config.replace(layers=4).layers == 4
+    types = config.attention.layer_types  # of a family whose layers differ, one for each
+    changes = {} if types is None else {"attention": {"layer_types": types[:1] * 4}}
+    assert config.replace(layers=4, **changes).layers == 4
 
 
 def test_a_configuration_stored_before_the_parts_of_other_families_still_reads():

@@ -201,6 +201,9 @@ def test_hostile_json_is_an_error_with_words(tmp_path):
         changed(whole, model=model | {"dropout": 0.1}),
         changed(whole, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(["}, "behavior": "Isolated"}),
         changed(whole, truncation="x"),
+        changed(whole, post_processor={
+            "type": "TemplateProcessing", "special_tokens": {}, "pair": [],
+            "single": [{"SpecialToken": {"id": "<nowhere>", "type_id": 0}}]}),
     ):  # fmt: skip
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         with pytest.raises(UserError):

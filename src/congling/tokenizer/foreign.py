@@ -96,7 +96,7 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     roles = Roles(None, 0, 0, frozenset())  # until the special tokens are known
     found = HuggingFaceTokenizer.parsed(text, file, None, PLAIN, "", roles)
     known = dict(found.special) | {token.content: index for index, token in found.added.items()}
-    prefix = _prefix(text, settings, known)
+    prefix = _prefix(text, settings, known, file)
     usual = Roles(None, -1, -1, frozenset())
     found.roles = _roles(settings, known, prefix, usual, file, found.vocab_size)
     # A token with a role is special even where the file forgot to say so.
@@ -112,11 +112,20 @@ def _json(file: Path, folder: Path) -> Tokenizer:
     )
 
 
-def _prefix(text: str, settings: Mapping[str, Any], known: Mapping[str, int]) -> bool:
+def _prefix(text: str, settings: Mapping[str, Any], known: Mapping[str, int], file: Path) -> bool:
     """Whether the bos token goes before a text: by what the file itself puts there, whatever
-    ``add_bos_token`` says, as in transformers 5."""
+    ``add_bos_token`` says, as in transformers 5.
+
+    Raises:
+        UserError: what the file puts there is not in its vocabulary.
+    """
     bos = known.get(named(settings.get("bos_token")))
-    return bos is not None and tokenizers.Tokenizer.from_str(text).encode("a").ids[:1] == [bos]
+    try:
+        return bos is not None and tokenizers.Tokenizer.from_str(text).encode("a").ids[:1] == [bos]
+    except BaseException as error:  # a panic of the library is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise UserError("post_processor: it adds tokens that are not there", where=file) from None
 
 
 def _model(file: Path, folder: Path) -> Tokenizer:
