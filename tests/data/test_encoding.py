@@ -86,4 +86,4 @@ def test_text_of_a_big5_terminal_is_read() -> None:
 
 def test_nothing_from_outside_keeps_half_a_character() -> None:
     for text in ("\ud83d", "云\ud83d\ude00", "\ud83d\udcc4\udce3", "\udcff\udcff", ""):
-        from_outside(text).encode()
+        assert from_outside(text).encode().decode() == from_outside(text)

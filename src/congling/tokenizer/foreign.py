@@ -121,10 +121,9 @@ def _prefix(text: str, settings: Mapping[str, Any], known: Mapping[str, int], fi
     """
     bos = known.get(named(settings.get("bos_token")))
     try:
-        return bos is not None and tokenizers.Tokenizer.from_str(text).encode("a").ids[:1] == [bos]
-    except BaseException as error:  # a panic of the library is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
+        with library.panics_as_errors():
+            return bos is not None and tokenizers.Tokenizer.from_str(text).encode("a").ids[:1] == [bos]
+    except ValueError:
         raise UserError("post_processor: it adds tokens that are not there", where=file) from None
 
 

@@ -21,7 +21,7 @@ from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.tokenizer.base import Roles, TokenAttributes
 from congling.tokenizer.bpe import byte_symbols
-from congling.tokenizer.library import FILE, LibraryTokenizer, read_text
+from congling.tokenizer.library import FILE, LibraryTokenizer, panics_as_errors, read_text
 from congling.tokenizer.unreachable import spelt_as_mark, unreachable
 
 _MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
@@ -198,16 +198,12 @@ def _content(text: str) -> Node:
 
 def _inner(text: str) -> tokenizers.Tokenizer:
     """The library's tokenizer; its panics are no ``Exception``s and become ValueError too."""
-    try:
+    with panics_as_errors():
         inner = tokenizers.Tokenizer.from_str(text)
         inner.no_truncation()
         inner.no_padding()
         inner.encode_special_tokens = True  # "<|im_end|>" in a text is text
         inner.encode(_PROBE, add_special_tokens=False)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic of the library is no Exception
-        raise ValueError(str(error)) from None
     return inner
 
 

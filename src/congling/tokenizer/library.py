@@ -1,6 +1,7 @@
 """What the tokenizers run by the ``tokenizers`` library share: ids, bytes, and how a file's JSON is read."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -48,6 +49,17 @@ class LibraryTokenizer(Tokenizer):
         except UnicodeDecodeError:
             return True
         return False
+
+
+@contextlib.contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Around calls of the library: its panics, which are no ``Exception``, become ValueError."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ValueError(str(error)) from None
 
 
 def read_text(file: Path) -> str:
