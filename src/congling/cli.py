@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from congling import __version__
+from congling.core import printing
 from congling.core.errors import Interrupted, UserError
 
 _STAGES = Path(__file__).parent / "stages"
@@ -89,11 +90,23 @@ def main() -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         with contextlib.suppress(io.UnsupportedOperation):  # something was read from it before
             sys.stdin.reconfigure(errors="surrogateescape")  # another encoding is read where it is used
+    sys.exit(printing.finish(_status()))
+
+
+def _status() -> int:
+    """Run the command line; its exit status, after the one message that belongs to it."""
     try:
         application(None if "_CONGLING_COMPLETE" in os.environ else sys.argv[1:])()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except UserError as error:
-        print(f"congling: {error}", file=sys.stderr)
-        sys.exit(1)
+        printing.say(f"congling: {error}")
+        return 1
+    except OSError as error:  # whatever nobody told better
+        if (refused := printing.refused(error)) is not None:
+            printing.say(f"congling: {refused}")
+        return 1
     except (Interrupted, KeyboardInterrupt) as stopped:
-        print(f"\n{stopped}".rstrip() or "\nstopped", file=sys.stderr)
-        sys.exit(130)
+        printing.say(f"\n{stopped}".rstrip() or "\nstopped")
+        return 130
+    return 0

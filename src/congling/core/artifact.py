@@ -4,7 +4,10 @@
 
     runs/book/tokenizer/
     ├── tokenizer.json ...      the files
-    └── MANIFEST.json           kind, format version, parents, command, SHA-256 of each file; there = complete
+    └── MANIFEST.json           kind, format version, parents, command, SHA-256 of each file and of itself;
+                                there = complete
+
+What is listed is a file of this directory: a link that leads out of it is not followed.
 
 Raises:
     UserError: throughout, when a directory is missing, of another kind, unfinished or damaged.
@@ -14,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,12 +25,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from congling.core import leftovers
+from congling.core.disk import reading_from
 from congling.core.errors import UserError
-from congling.core.output import flush, replacing
+from congling.core.output import replace_file, replacing, warn
 from congling.core.text import encoded
 
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
+_SEAL = b',\n "checksum": "'
+"""Begins the last line of a manifest, which holds the SHA-256 of all before it."""
+_AGAIN = "make the directory again, or restore the file"
 
 
 @dataclass(frozen=True)
@@ -47,21 +56,44 @@ class Artifact:
         Raises:
             UserError: a file is missing or differs.
         """
-        for name, expected in self.files.items():
-            file = self.path / name
-            try:
-                found = file_hash(file) if file.is_file() else None
-            except OSError:  # a name that no file can have, or one that cannot be read
-                found = None
-            if found is None:
-                raise UserError("a file of this directory is missing", where=self.path, value=name)
-            if found != expected:
-                raise UserError(
-                    "a file does not match its checksum: it is damaged or was edited",
-                    where=self.path,
-                    value=name,
-                    hint="make the directory again, or restore the file",
-                )
+        for name in self.files:
+            self.checked(name)
+
+    def checked(self, name: str) -> Path:
+        """Path of one file of the directory, after a comparison with its SHA-256.
+
+        Raises:
+            UserError: the file is missing or differs, or the manifest does not know it.
+        """
+        if name not in self.files:
+            raise UserError("the manifest knows no such file", where=self.path, value=name, hint=_AGAIN)
+        try:
+            found = file_hash(self.path / name)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+            found = None  # no such file, or a name that none can have
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise UserError(f"a file cannot be read ({why})", where=self.path, value=name) from None
+        if found is None:
+            raise UserError("a file of this directory is missing", where=self.path, value=name, hint=_AGAIN)
+        if found != self.files[name]:
+            raise UserError(
+                "a file does not match its checksum: it is damaged or was edited",
+                where=self.path,
+                value=name,
+                hint=_AGAIN,
+            )
+        return self.path / name
+
+    def fact(self, name: str) -> Any:
+        """What the manifest says under a name.
+
+        Raises:
+            UserError: nothing.
+        """
+        if name not in self.facts:
+            raise UserError("the manifest does not say this", where=self.path / MANIFEST, value=name)
+        return self.facts[name]
 
 
 @contextlib.contextmanager
@@ -78,7 +110,7 @@ def writing(
     ``facts`` are small JSON values for the manifest; the caller may fill the dictionary inside the block.
 
     Raises:
-        UserError: something is at ``path`` already and ``overwrite`` is false.
+        UserError: something is at ``path`` already and ``overwrite`` is false, or it cannot be written.
     """
     with replacing(path, overwrite=overwrite) as temporary:
         temporary.mkdir()
@@ -100,27 +132,38 @@ def seal(path: Path, kind: str, *, parents: Mapping[str, Artifact], facts: Mappi
         "facts": dict(facts),
         "files": files,
     }
-    write_text(path / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(manifest, ensure_ascii=False, indent=1).removesuffix("\n}")
+    body = encoded(text, MANIFEST)
+    replace_file(path / MANIFEST, body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n')
 
 
 def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
     """Open a finished directory of one kind; ``verify`` also reads and hashes every file.
 
+    One that a killed process moved aside, and never replaced, comes back.
+
     Raises:
-        UserError: it is missing, unfinished, of another kind or a newer format, or (with ``verify``) damaged.
+        UserError: it is missing, unfinished, of another kind or a newer format, or damaged: the manifest, a
+            file that is not there or a link that leads out of it, and (with ``verify``) any file.
     """
     path = Path(path)
+    if not os.path.lexists(path):
+        for line in leftovers.sweep(path.parent, path.name):
+            warn(line)
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(_unsealed(path / MANIFEST))
         files = {str(name): str(value) for name, value in manifest["files"].items()}
         found, version = str(manifest["kind"]), int(manifest["format_version"])
         parents = {str(name): str(value) for name, value in manifest["parents"].items()}
         facts = {str(name): value for name, value in manifest.get("facts", {}).items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         missing = f"the {kind} directory does not exist"
         state = f"this directory holds no finished {kind}" if path.is_dir() else missing
         raise UserError(state, value=str(path)) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UserError(f"the manifest cannot be read ({why})", where=path / MANIFEST) from None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(
             f"the manifest cannot be read ({type(error).__name__})", where=path / MANIFEST
         ) from None
@@ -128,17 +171,33 @@ def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
         raise UserError(f"this is a {found} directory, but a {kind} directory is needed", value=str(path))
     if version > FORMAT_VERSION:
         raise UserError("written by a newer congling", where=path, value=version, hint="upgrade congling")
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
-        raise UserError("the manifest names a file outside its directory", where=path / MANIFEST)
     artifact = Artifact(path, found, _fingerprint(files), parents, files, facts)
+    _refuse_others(artifact)
     if verify:
         artifact.verify()
     return artifact
 
 
 def exists(path: Path | str) -> bool:
-    """Whether a finished directory (of any kind) is at ``path``."""
-    return (Path(path) / MANIFEST).is_file()
+    """Whether a finished directory (of any kind) is at ``path``.
+
+    Raises:
+        UserError: the system does not let one look there.
+    """
+    with reading_from(path):
+        return (Path(path) / MANIFEST).is_file()
+
+
+def copy(artifact: Artifact, target: Path) -> None:
+    """Copy a directory's files, those that its manifest lists and no others, into a new one.
+
+    Raises:
+        UserError: a file is damaged or missing.
+    """
+    for name in (*artifact.files, MANIFEST):
+        source = artifact.path / MANIFEST if name == MANIFEST else artifact.checked(name)
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target / name)
 
 
 def file_hash(file: Path) -> str:
@@ -148,11 +207,54 @@ def file_hash(file: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file atomically and durably."""
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    temporary.write_bytes(encoded(text, path))
-    flush(temporary)
-    temporary.replace(path)
+    """Replace a small text file atomically and durably.
+
+    Raises:
+        UserError: it cannot be written; what stood there stays.
+    """
+    replace_file(path, encoded(text, path))
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether ``path``, below ``folder``, is or goes through a link to somewhere else."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _unsealed(file: Path) -> bytes:
+    """Content of a manifest, after a comparison with its own checksum.
+
+    Early ones have none, nor has one that a program took apart and wrote anew in another form: the checksum
+    is against damage. Whoever means to change a manifest can, and what it says is checked all the same.
+
+    Raises:
+        UserError: it differs.
+    """
+    content = file.read_bytes()
+    body, found, rest = content.rpartition(_SEAL)
+    if found and rest != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n':
+        raise UserError(
+            "the manifest does not match its checksum: it is damaged or was edited", where=file, hint=_AGAIN
+        )
+    return content
+
+
+def _refuse_others(artifact: Artifact) -> None:
+    """Raise where the manifest names what is not in the directory."""
+    for name in artifact.files:
+        parts, where = Path(name).parts, artifact.path / MANIFEST
+        if Path(name).is_absolute() or ".." in parts or "\0" in name or not parts:
+            raise UserError("the manifest names a file outside its directory", where=where)
+        try:
+            state = (artifact.path / name).lstat()
+        except OSError:
+            state = None
+        if state is None:
+            raise UserError(
+                "a file of this directory is missing", where=artifact.path, value=name, hint=_AGAIN
+            )
+        if leads_out(artifact.path / name, artifact.path):
+            hint = "links are followed inside a directory only: put the file itself there"
+            raise UserError("a link leads out of this directory", where=artifact.path, value=name, hint=hint)
 
 
 def _fingerprint(files: Mapping[str, str]) -> str:

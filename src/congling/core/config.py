@@ -66,6 +66,8 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configur
     Raises:
         UserError: an unknown key (with the nearest known one), a missing key, or a wrong value.
     """
+    if not isinstance(values, Mapping):
+        raise UserError("a table is expected", where=where, value=values)
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

@@ -2,66 +2,70 @@
 
 ::
 
-    .book.gguf.partial-4711      while it is written; removed when anything goes wrong
-    book.gguf                    after the last byte has reached the disk
+    .book.gguf.partial-4711-1a2b3c4d     while it is written; removed when anything goes wrong
+    book.gguf                            after the last byte has reached the disk
 """
 
 import contextlib
-import errno
 import os
-import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from congling.core import leftovers
+from congling.core.disk import unwritable, writing_to
 from congling.core.errors import UserError
 
 _LONGEST_NAME = 220  # bytes; most systems take 255, and the temporary name is longer
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a free path to write a file or a directory at, and rename it to ``path`` on success.
 
-    Anything raised inside removes what was written, and the directories that were made to hold it.
+    Anything raised inside removes what was written, and the directories that were made to hold it. What a
+    killed process left of the same output is tidied up before.
 
     Raises:
         UserError: something other than an empty directory is at ``path`` and ``overwrite`` is false, or
             ``path`` cannot be written to (no permission, no space, no name).
     """
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
-    missing = [parent for parent in path.parents if not parent.exists()]
+    refuse_names(path)
     try:
+        for line in leftovers.sweep(path.parent, path.name):
+            warn(line)
+        refuse_existing(path, overwrite=overwrite)
+        missing = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from None
-    temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    _remove(temporary)
+        raise unwritable(path, error) from None
+    temporary = leftovers.beside(path, "partial")
     try:
-        yield temporary
-        flush(temporary)
-        _rename(temporary, path)
-    except OSError as error:
-        # A full disk names no file; what was read in the meantime is no business of the output.
-        if error.errno in _FULL or temporary.name in str(error.filename):
-            raise _unwritable(path, error) from error
-        raise
+        with writing_to(path, temporary):
+            leftovers.remove(temporary)
+            yield temporary
+            flush(temporary)
+            _rename(temporary, path)
+            for parent in missing:  # the names of new folders are in those that hold them
+                _flush_one(parent.parent)
     finally:
-        _remove(temporary)
+        with contextlib.suppress(OSError):
+            leftovers.remove(temporary)
         for parent in missing:
             with contextlib.suppress(OSError):  # what is not empty stays
                 parent.rmdir()
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot be written ({error.strerror or error})", value=str(path))
+def refuse_names(path: Path) -> None:
+    """Raise where ``path`` is no name that something can be written under."""
+    if path.name in ("", "..") or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise UserError("no name for an output, or one that is too long", value=str(path))
 
 
 def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     """Raise unless ``path`` is free (an empty directory is): better before the work than after it."""
-    if path.name in ("", "..") or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
-        raise UserError("no name for an output, or one that is too long", value=str(path))
+    refuse_names(path)
     if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "directory" if path.is_dir() else "file"
         hint = "choose another --out, or replace it with --overwrite"
@@ -77,6 +81,34 @@ def refuse_inputs(path: Path, *inputs: Path | str | None) -> None:
             raise UserError(what, value=str(path), hint=hint)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a small file at once and durably, whatever stood there.
+
+    Raises:
+        Refused: it cannot be written; what stood there stays.
+    """
+    temporary = leftovers.beside(path, "partial")
+    with writing_to(path, temporary):
+        try:
+            temporary.write_bytes(content)
+            flush(temporary)
+            temporary.replace(path)
+            _flush_one(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a directory, and those around it that are missing.
+
+    Raises:
+        Refused: that is not possible.
+    """
+    with writing_to(path, *path.parents):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def flush(path: Path) -> None:
     """Ask the system to put a file, or a directory and the files in it, on the disk."""
     if path.is_dir():
@@ -85,7 +117,15 @@ def flush(path: Path) -> None:
     _flush_one(path)
 
 
+def warn(text: str) -> None:
+    """Tell a person, on standard error; a terminal that is gone is no reason to stop."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
 def _flush_one(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # cannot be opened there
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -94,8 +134,11 @@ def _flush_one(path: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename into place; an old directory steps aside first, so a crash leaves one of the two whole."""
-    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    """Rename into place; an old directory steps aside first, so a crash leaves one of the two whole.
+
+    It is removed when the new name is on the disk: a power loss in between must not take both.
+    """
+    aside = leftovers.beside(target, "old")
     if target.is_dir() or (source.is_dir() and target.exists()):
         target.rename(aside)
     try:
@@ -104,12 +147,6 @@ def _rename(source: Path, target: Path) -> None:
         if aside.exists():
             aside.rename(target)
         raise
-    _remove(aside)
     _flush_one(target.parent)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        leftovers.remove(aside)
