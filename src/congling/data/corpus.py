@@ -75,7 +75,9 @@ def build(config: DataConfig, folder: Path, *, at_most: int | None = None) -> di
 
 
 def documents(path: Path | str, split: Split) -> Iterator[Document]:
-    """Yield the documents of one split of a finished directory.
+    """Yield the documents of one split of a finished directory, whose file is checked before the first.
+
+    Whoever reads only some of them has none of a damaged file either.
 
     Raises:
         UserError: the directory is missing, unfinished or damaged, or has no such split.
@@ -84,7 +86,7 @@ def documents(path: Path | str, split: Split) -> Iterator[Document]:
     if split not in splits_of(artifact):
         hint = "make the documents again with data.split.test"
         raise UserError(f"these documents have no {split} split", where=path, hint=hint)
-    return read_documents(artifact.path / f"{split}.jsonl.zst")
+    return read_documents(artifact.checked(file_of(split)))
 
 
 def splits_of(artifact: Artifact) -> tuple[Split, ...]:
@@ -109,7 +111,7 @@ def summary(path: Path | str) -> dict[str, Any]:
     Raises:
         UserError: the directory is missing, unfinished or damaged.
     """
-    file = opened(path, KIND).path / SUMMARY
+    file = opened(path, KIND).checked(SUMMARY)
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,8 +34,8 @@ class DocumentWriter(AbstractContextManager["DocumentWriter"]):
     """Write documents (with extra keys, such as the reason of a drop) as compressed JSON lines."""
 
     def __init__(self, path: Path | str) -> None:
-        file = Path(path).open("wb")  # noqa: SIM115  closed with the stream, by __exit__
-        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=True)
+        self._file = Path(path).open("wb")  # noqa: SIM115  closed by __exit__
+        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(self._file, closefd=False)
         self.count = 0
 
     def write(self, document: Document, **extra: Any) -> None:
@@ -47,7 +47,13 @@ class DocumentWriter(AbstractContextManager["DocumentWriter"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        try:
+            self._stream.close()
+        except BaseException:
+            with suppress(OSError):  # on a full disk it fails again, and is closed all the same
+                self._file.close()
+            raise
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

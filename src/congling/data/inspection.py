@@ -37,8 +37,8 @@ def inspect(config: DataConfig, *, at_most: int | None = LOOK) -> Inspection:
         UserError: a source cannot be read, or holds no text.
     """
     if len(config.sources) == 1 and artifact.exists(config.sources[0]):
-        folder = artifact.opened(config.sources[0], corpus.KIND).path
-        return _shown(corpus.summary(folder), folder)
+        found = artifact.opened(config.sources[0], corpus.KIND, verify=True)
+        return _shown(corpus.summary(found.path), found.path)
     with tempfile.TemporaryDirectory(prefix="congling-") as name:
         return _shown(corpus.build(config, Path(name), at_most=at_most), Path(name))
 

@@ -107,7 +107,7 @@ def write(
         "tokenizer": artifact.opened(tokenizer, "tokenizer"),
     }
     encoder = store.load(tokenizer)
-    summary = _read_json(parents["documents"].path / "summary.json")
+    summary = _read_json(parents["documents"].checked(corpus.SUMMARY))
     facts: dict[str, Any] = {}
     with artifact.writing(out, "shards", parents=parents, facts=facts, overwrite=overwrite) as folder:
         counts = {
@@ -194,6 +194,8 @@ def _write_batch(batch: list[Document], tokenizer: Tokenizer, stream: BinaryIO, 
 def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify: bool = False) -> Shards:
     """Open a shards directory; sizes and every id's range are checked, with ``verify`` the checksums too.
 
+    Whoever computes with the tokens wants them verified: a flipped id is an id.
+
     Raises:
         UserError: the directory is missing or damaged, or was made with a tokenizer other than ``tokenizer``.
     """
@@ -202,7 +204,7 @@ def open_shards(path: Path | str, *, tokenizer: Tokenizer | None = None, verify:
     try:
         vocab_size, eos_id, dtype = int(summary["vocab_size"]), int(summary["eos_id"]), str(summary["dtype"])
         fingerprint = str(summary["tokenizer"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(
             "the description of the shards is damaged", where=found.path / "shards.json"
         ) from None

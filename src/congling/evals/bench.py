@@ -8,7 +8,7 @@
                       └─ train ───────────────── what may have been learnt by heart
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -112,7 +112,8 @@ class Bench:
         """The settings the training documents were made with; none where they are not known."""
         if self.documents is None:
             return {}
-        return dict(artifact.opened(self.documents, corpus.KIND).facts.get("config", {}))
+        config = artifact.opened(self.documents, corpus.KIND).facts.get("config")
+        return dict(config) if isinstance(config, Mapping) else {}
 
     def _known(self) -> Path:
         if self.documents is None:

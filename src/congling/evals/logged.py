@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from congling.core.numbers import finite
+
 Rows = Sequence[Mapping[str, Any]]
 """As they stand in ``metrics.jsonl`` and ``samples.jsonl``."""
 
@@ -18,10 +20,11 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
 
 def looks(samples: Rows) -> list[Rows]:
     """The texts of each step that wrote any, in order of the steps."""
-    found: dict[Any, list[Mapping[str, Any]]] = {}
+    found: dict[float, list[Mapping[str, Any]]] = {}
     for row in samples:
-        if {"step", "prompt", "text"} <= row.keys():
-            found.setdefault(row["step"], []).append(row)
+        step = finite(row.get("step"))
+        if step is not None and {"prompt", "text"} <= row.keys():
+            found.setdefault(step, []).append(row)
     return list(found.values())
 
 
@@ -32,8 +35,7 @@ def column(metrics: Rows, name: str) -> list[float]:
 
 def number(row: Mapping[str, Any], name: str) -> bool:
     """Whether a row has a finite number of this name."""
-    value = row.get(name)
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    return finite(row.get(name)) is not None
 
 
 def tail(values: Sequence[float]) -> Sequence[float]:

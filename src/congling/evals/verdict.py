@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.artifact import exists, write_text
+from congling.core.disk import writing_to
 from congling.evals.parity import Parity
 
 PERPLEXITY = {"F16": 0.01, "BF16": 0.01}
@@ -91,7 +92,8 @@ def save(report: Report | None, path: Path) -> None:
     inside = path.is_dir() and not exists(path)
     file = path / "parity.json" if inside else path.with_name(path.name + ".parity.json")
     if report is None:
-        file.unlink(missing_ok=True)
+        with writing_to(file):
+            file.unlink(missing_ok=True)
     else:
         write_text(file, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from congling.core import artifact
+from congling.core import artifact, pointers
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.infer.reading import Reading, reading_of
@@ -39,8 +39,6 @@ from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.templates import with_template
 from congling.transform import lora
 from congling.transform.adapter import Adapter, common_packing
-
-_POINTERS = ("BEST", "LATEST")
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,21 @@ class Loaded:
 def locate_checkpoint(path: Path | str) -> Path:
     """The checkpoint directory that ``path`` is or leads to; of a run the best one, else the latest.
 
+    A pointer that is lost or damaged is said on standard error, see :func:`congling.core.pointers.handed_on`.
+
     Raises:
         UserError: there is none, or the run names only checkpoints that are gone.
     """
     path = Path(path)
     if artifact.exists(path):
         return artifact.opened(path, "checkpoint").path
-    pointers = [run / name for run in (path, path / "run") for name in _POINTERS if (run / name).is_file()]
-    for pointer in pointers:
-        # Only the plain name counts: a pointer that came from elsewhere must not lead outside its run.
-        name = Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
-        if name and artifact.exists(target := pointer.parent / "checkpoints" / name):
-            return target
-    if pointers:
-        raise UserError("the checkpoint this run names is gone", where=pointers[0], hint="resume the run")
+    runs = [run for run in (path, path / "run") if pointers.pointed(run) or pointers.checkpoints(run)]
+    for run in runs:
+        if (found := pointers.handed_on(run)) is not None:
+            return found
+    if runs:
+        hint = "resume the run"
+        raise UserError("the checkpoint this run names is gone", where=runs[0], hint=hint)
     state = "this directory holds no checkpoint (yet)" if path.is_dir() else "no such directory"
     hint = "name a checkpoint, a run, or the directory that `congling train` wrote"
     if (path / "config.json").is_file():
@@ -131,7 +130,7 @@ def _as_learnt(loaded: Loaded, adapter: Adapter) -> Loaded:
 def _from_directory(path: Path | str) -> Loaded:
     found = artifact.opened(locate_checkpoint(path), "checkpoint", verify=True)
     if adapter_directory.locate(found.path) is not None:
-        base = adapter_directory.read(found.path).facts.get("base_path", "BASE")
+        base = adapter_directory.facts(found.path).get("base_path", "BASE")
         hint = f"name its base, and the adapter beside it: {base} --lora {path}"
         raise UserError(
             "this run trained an adapter, which is no model by itself", value=str(path), hint=hint

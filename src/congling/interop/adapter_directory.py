@@ -83,6 +83,16 @@ def locate(path: Path | str) -> Path | None:
     return next((place for place in places if (place / DESCRIPTION).is_file()), None)
 
 
+def facts(path: Path | str) -> Mapping[str, Any]:
+    """What ``adapter.json`` says of how the adapter was made, without reading the adapter itself.
+
+    Raises:
+        UserError: there is no adapter, or its description is damaged.
+    """
+    folder = locate(path)
+    return {} if folder is None else _description(folder / DESCRIPTION)
+
+
 def read(path: Path | str) -> Adapter:
     """Open an adapter directory (or the run that made one), checking its files.
 
@@ -96,13 +106,19 @@ def read(path: Path | str) -> Adapter:
         raise UserError(
             "there is no adapter here", value=str(path), hint=f"its directory holds {DESCRIPTION}"
         )
-    if artifact.exists(folder):
+    sealed = artifact.exists(folder)
+    if sealed:
         kind = "checkpoint" if (folder / "state").is_dir() else KIND
         artifact.opened(folder, kind, verify=True)
     content = _description(folder / DESCRIPTION)
     scales = content.pop("scales")
     names = _names(folder / WEIGHTS, scales)
     factors = {name: _factors(folder / WEIGHTS, name, parts, scales[name]) for name, parts in names.items()}
+    if not sealed:  # what is wrong with the files says more, so it comes first
+        raise UserError(
+            "this adapter has no manifest, so nobody can tell whether its files are whole", where=folder,
+            value=artifact.MANIFEST, hint="copy the whole directory again, or make it again",
+        )  # fmt: skip
     return Adapter(factors, {"name": folder.resolve().name} | content)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from congling.core import artifact, machine
 from congling.core.artifact import Artifact
+from congling.core.numbers import finite
 from congling.data.examples import Example
 from congling.evals.collapse import watch
 from congling.interop.gguf.packing import pack
@@ -126,8 +127,9 @@ class Session:
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
         name = self.config.train.choose
-        found = {row["step"]: row[f"validation_{name}"] for row in directory.log("metrics").rows()
-                 if f"validation_{name}" in row}  # fmt: skip
+        found = {row["step"]: value for row in directory.log("metrics").rows()
+                 if (value := finite(row.get(f"validation_{name}"))) is not None
+                 and finite(row.get("step")) is not None}  # fmt: skip
         best = trainer.best["step"] if trainer.best is not None else trainer.step
         return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
 

@@ -169,15 +169,28 @@ def collapse(run: RunRecord) -> Iterator[Finding]:
     found = warnings(run.metrics, [{k: v for k, v in row.items() if v is not None} for row in samples])
     yield from found
     for event in run.events:
-        code, step = event.get("code"), numeric(event.get("step"))
+        code, step = str(event.get("code")), numeric(event.get("step"))
         if event.get("event") == "warning" and step is not None and code not in {one.code for one in found}:
             yield Finding(
                 "note",
                 "warned-earlier",
-                f"warned at step {step:,.0f} of {str(code)[:40]}: {str(event.get('what', ''))[:200]}",
+                f"warned at step {step:,.0f} of {code[:40]}: {str(event.get('what', ''))[:200]}",
                 "at the end of the run this sign is gone, or there are no texts and numbers to see it in",
                 "look at the samples of that time if the run came out worse than expected",
             )
+
+
+def unread(run: RunRecord) -> Iterator[Finding]:
+    """Parts of the record that are damaged: what is said here rests on the rest."""
+    for fault in run.faults:
+        yield Finding(
+            "warning",
+            "damaged-record",
+            fault,
+            "a full disk, a power loss or an edit: what is told of the run rests on what is left",
+            "weights are checked by themselves and not touched by it; restore the file from a copy if there "
+            "is one",
+        )
 
 
 def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
@@ -211,6 +224,7 @@ def seconds_per_step(run: RunRecord) -> float | None:
 
 
 RULES: tuple[Rule, ...] = (
+    unread,
     stuck,
     overfitting,
     not_finite,

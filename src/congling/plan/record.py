@@ -1,7 +1,7 @@
 """What a run left behind, read from its directory without trusting it: numbers, samples, facts; no torch.
 
 A row that is no JSON object, or whose numbers are none, is left out; a huge file is read to a bound. So a
-damaged or hand-edited run still gives a report of what is there.
+damaged or hand-edited run still gives a report of what is there, and of what is left out.
 """
 
 import json
@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from congling.core import artifact, pointers
 from congling.core.artifact import write_text
 from congling.core.config import read_toml
+from congling.core.disk import reading_from, writing_to
 from congling.core.errors import UserError
+from congling.core.json_lines import JsonLines, Unread
+from congling.core.numbers import finite
+from congling.core.output import warn
 from congling.plan.planning import PLAN_FILE
 
 RESULTS_FILE = "results.json"
 LARGEST_FILE = 64_000_000
-LARGEST_LINE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class RunRecord:
     """The same of the test text, where there is one."""
     metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """All rows of ``metrics.jsonl`` as they stand there: what a method measures beyond the loss."""
+    faults: Sequence[str] = ()
+    """What could not be read, or is not what it was: a sentence each."""
 
     def seconds_at(self) -> dict[int, float]:
         """Wall-clock seconds of training by step, where the timing log has them.
@@ -121,14 +127,20 @@ def read(path: Path | str) -> RunRecord:
         UserError: there is no directory, or it holds no metrics.
     """
     path = Path(path)
+    with reading_from(path):
+        return _read(path)
+
+
+def _read(path: Path) -> RunRecord:
     if not (path / "metrics.jsonl").is_file():
         state = "holds no metrics.jsonl" if path.is_dir() else "does not exist"
         raise UserError(
             f"the run directory {state}", value=str(path), hint="name the directory that --out named"
         )
-    metrics = list(_rows(path / "metrics.jsonl"))
-    plan = _json(path / PLAN_FILE)
-    config = read_toml(path / "config.toml") if (path / "config.toml").is_file() else {}
+    faults: list[str] = []
+    metrics = _rows(path / "metrics.jsonl", faults)
+    plan = _json(path / PLAN_FILE, faults)
+    config = _toml(path / "config.toml", faults)
     peak = peak_lr(config)
     steps = [row for one in metrics if (row := _step(one, peak)) is not None]
     tokens = {row.step: row.tokens for row in steps}
@@ -137,15 +149,16 @@ def read(path: Path | str) -> RunRecord:
         path=path,
         steps=steps,
         held_out=[row for one in metrics if (row := _held_out(one, tokens)) is not None],
-        timing=list(_rows(path / "timing.jsonl")),
-        samples=[row for one in _rows(path / "samples.jsonl") for row in _samples(one)],
-        events=list(_rows(path / "events.jsonl")),
+        timing=_rows(path / "timing.jsonl", faults),
+        samples=[row for one in _rows(path / "samples.jsonl", faults) for row in _samples(one)],
+        events=_rows(path / "events.jsonl", faults),
         config=config,
         plan=plan,
-        results=_json(path / RESULTS_FILE),
+        results=_json(path / RESULTS_FILE, faults),
         reference_lines=_numbers(corpus.get("reference_lines")),
         test_reference_lines=_numbers(corpus.get("test_reference_lines")),
         metrics=metrics,
+        faults=(*faults, *_changed(path)),
     )
 
 
@@ -153,17 +166,26 @@ def locate(path: Path | str) -> Path:
     """The run directory that ``path`` is, or that stands in it as ``run`` (what ``congling train``
     writes)."""
     path = Path(path)
-    return (
-        path / "run"
-        if (path / "run" / "metrics.jsonl").is_file() and not (path / "metrics.jsonl").is_file()
-        else path
-    )
+    with reading_from(path):
+        return (
+            path / "run"
+            if (path / "run" / "metrics.jsonl").is_file() and not (path / "metrics.jsonl").is_file()
+            else path
+        )
 
 
 def add_result(path: Path | str, name: str, value: Any) -> None:
     """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
     file = Path(path) / RESULTS_FILE
-    write_text(file, json.dumps({**_json(file), name: value}, ensure_ascii=False, indent=1) + "\n")
+    faults: list[str] = []
+    with reading_from(file):
+        known = _json(file, faults)
+    if faults:
+        kept = file.with_name(file.name + ".damaged")
+        with writing_to(kept, file):
+            file.replace(kept)
+        warn(f"{file} cannot be read: it is kept as {kept.name}, and begun anew")
+    write_text(file, json.dumps({**known, name: value}, ensure_ascii=False, indent=1) + "\n")
 
 
 def peak_lr(config: Mapping[str, Any]) -> float | None:
@@ -183,35 +205,55 @@ def _numbers(value: object) -> Mapping[str, float]:
 
 
 def numeric(value: object) -> float | None:
-    """``value`` as a finite float, else ``None``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+    """``value`` as a number that can be reckoned with, else ``None``."""
+    return finite(value)
 
 
-def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    """Objects of a JSON-lines file, up to a bound."""
+def _rows(file: Path, faults: list[str]) -> Sequence[Mapping[str, Any]]:
+    """Objects of a log, up to a bound; what is left out goes to ``faults``."""
+    unread = Unread()
+    rows = list(JsonLines(file).rows(unread, at_most=LARGEST_FILE))
+    faults += [told] if (told := unread.told(file.name)) is not None else []
+    return rows
+
+
+def _json(file: Path, faults: list[str]) -> Mapping[str, Any]:
     if not file.is_file():
-        return
-    read_so_far = 0
-    with file.open("rb") as stream:
-        while (line := stream.readline(LARGEST_LINE)) and read_so_far < LARGEST_FILE:
-            read_so_far += len(line)
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                yield row
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    if not file.is_file() or file.stat().st_size > LARGEST_FILE:
         return {}
     try:
-        return mapping(json.loads(file.read_bytes()))
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError
+        content = json.loads(file.read_bytes())
     except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, Mapping):
+        faults.append(f"{file.name} cannot be read and is left out")
+    return mapping(content)
+
+
+def _toml(file: Path, faults: list[str]) -> Mapping[str, Any]:
+    if not file.is_file():
         return {}
+    try:
+        return read_toml(file)
+    except UserError as error:
+        faults.append(f"{file.name} cannot be read and is left out: {error.what}")
+        return {}
+
+
+def _changed(run: Path) -> Iterator[str]:
+    """Logs that are not what they were when the newest checkpoint was written."""
+    for checkpoint in pointers.finished(run)[:1]:
+        try:
+            found = artifact.opened(checkpoint, "checkpoint")
+            state = mapping(json.loads(found.checked("state/state.json").read_bytes()))
+        except (UserError, ValueError, RecursionError):
+            return  # no state of ours, or damaged, which whoever loads it says
+        hashes = mapping(state.get("log_hashes"))
+        for name, size in mapping(state.get("logs")).items():
+            log = JsonLines(run / f"{Path(name).name}.jsonl")
+            if name in hashes and isinstance(size, int) and log.fingerprint(size) != hashes[name]:
+                yield f"{log.path.name} was changed, or damaged, since the newest checkpoint was written"
 
 
 def _step(row: Mapping[str, Any], peak: float | None) -> StepRow | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from congling.core.artifact import write_text
+from congling.core.output import make_folder
 from congling.report.comparison import Comparison
 from congling.report.pages import html_page, markdown_page
 
@@ -13,7 +14,7 @@ def write(found: Comparison, out: Path | str) -> Path:
     ``out`` names the page; what stands there is replaced.
     """
     page = Path(out)
-    page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     charts = [vars(chart) | {"file": f"{page.stem}-{chart.file}"} for chart in found.charts]
     values = vars(found) | {"charts": found.charts}
     write_text(page, html_page("compare.html.jinja", values))

@@ -15,6 +15,7 @@ from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
 from congling.core.artifact import write_text
+from congling.core.output import make_folder
 from congling.plan.record import RunRecord
 from congling.report.content import Content, content
 
@@ -22,9 +23,13 @@ HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 def write(run: RunRecord, out: Path | str) -> Path:
-    """Write ``report.html``, ``report.md`` and the charts' ``.svg`` into a folder; returns the HTML file."""
+    """Write ``report.html``, ``report.md`` and the charts' ``.svg`` into a folder; returns the HTML file.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     found = content(run)
     write_text(folder / HTML_FILE, html(found))
     write_text(folder / MARKDOWN_FILE, markdown(found))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from congling.core.pointers import handed_on
 from congling.evals.paired import Measured
 from congling.evals.scores import labelled
 from congling.model.config import ModelConfig, parameter_table
 from congling.plan.record import RunRecord, locate, mapping, numeric, read
 from congling.report.origin import manifest_of
-from congling.train.rundir import RunDirectory
 
 MOST_SCORES = 200
 _DEEPEST = 6  # tables within tables of results.json that are looked into
@@ -60,9 +60,7 @@ def sides(paths: Sequence[Path | str]) -> list[Side]:
 
 
 def _side(name: str, run: RunRecord) -> Side:
-    directory = RunDirectory(run.path)
-    best, latest = directory.pointed("BEST"), directory.pointed("LATEST")
-    checkpoint = best or latest
+    checkpoint = handed_on(run.path)
     manifest = manifest_of(checkpoint) if checkpoint is not None else {}
     last = run.steps[-1] if run.steps else None
     step = numeric(mapping(manifest.get("facts")).get("step"))
@@ -142,7 +140,7 @@ def _parameters(run: RunRecord, checkpoint: Path | None) -> int | None:
     )
     try:
         return sum(parameter_table(ModelConfig(**described)).values()) if described else None
-    except (TypeError, ValueError):  # no description of a model: a hand-edited or foreign run
+    except (TypeError, ValueError, ArithmeticError):  # no description of a model: edited by hand, or foreign
         return None
 
 

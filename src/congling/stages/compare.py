@@ -167,7 +167,7 @@ def _opened(path: Path) -> "Loaded":
     place = adapter_directory.locate(path)
     if place is None:
         return load_checkpoint(path)
-    base = Path(str(adapter_directory.read(place).facts.get("base_path", "")))
+    base = Path(str(adapter_directory.facts(place).get("base_path", "")))
     if not base.parts or not base.exists():
         raise UserError(
             "the base of this adapter is not where it was", where=path, value=str(base),

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from congling.core import pointers
 from congling.core.artifact import Artifact
 from congling.core.config import build, toml_value, with_overrides
 from congling.core.errors import UserError
@@ -97,10 +98,10 @@ def tokenizer_at(path: Path) -> Path:
         UserError: there is none.
     """
     for place in (path, path / "run"):
-        for pointer in ("BEST", "LATEST"):
-            if (place / pointer).is_file():
-                name = (place / pointer).read_text(encoding="utf-8").strip()
-                return place / "checkpoints" / Path(name).name / "tokenizer"
+        if pointers.pointed(place):
+            found = pointers.handed_on(place) or next(iter(pointers.checkpoints(place)), None)
+            if found is not None:
+                return found / "tokenizer"
     if (path / store.FILE).is_file():
         return path
     if (path / "tokenizer").is_dir():

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from congling.core import pointers
+from congling.core.disk import Refused
 from congling.core.errors import UserError
+from congling.core.output import warn
 
 if TYPE_CHECKING:
     from congling.data.findings import Findings
@@ -159,8 +162,18 @@ def measure(
     step = loaded.checkpoint.facts.get("step")
     if loaded.checkpoint.path.is_dir() and (folder / "metrics.jsonl").is_file():  # no exported file beside it
         known = record.mapping(record.read(folder).results.get(SCORES))
-        record.add_result(folder, SCORES, _remembered(known, scores, step))
+        _remember(folder, SCORES, _remembered(known, scores, step))
     return scores, bench.findings
+
+
+def _remember(folder: Path, name: str, value: Any) -> None:
+    """Keep a result in the run; where that is not possible what was measured is shown all the same."""
+    from congling.plan import record
+
+    try:
+        record.add_result(folder, name, value)
+    except Refused as error:
+        warn(f"this result is not kept in the run: {error}")
 
 
 def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]", step: object) -> dict[str, Any]:
@@ -240,14 +253,13 @@ def run(
     from congling.data.shards import open_shards
     from congling.evals.loss import evaluate_loaded
     from congling.infer.checkpoints import load_checkpoint
-    from congling.plan import record
     from congling.plan.facts import reference_lines
 
     loaded = load_checkpoint(model)
     place = shards if shards is not None else _beside(loaded.checkpoint.path, "shards")
     if place is None:
         raise UserError("no shards beside the run", value=str(model), hint="name them with --shards")
-    opened = open_shards(place, tokenizer=loaded.tokenizer)
+    opened = open_shards(place, tokenizer=loaded.tokenizer, verify=True)
     name = opened.scored if split is None else next((one for one in opened.splits if one == split), None)
     if name is None:
         raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
@@ -259,21 +271,15 @@ def run(
     folder = loaded.checkpoint.path.parent.parent
     own = loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint  # not some other text's
     # The run's result is that of the checkpoint it hands on, read as in training, of the whole text.
-    own = own and (folder / "metrics.jsonl").is_file() and loaded.checkpoint.path == _handed_on(folder)
+    own = own and (folder / "metrics.jsonl").is_file()
+    own = own and loaded.checkpoint.path == pointers.handed_on(folder, say=lambda text: None)  # said above
     if own and name == opened.scored and limit_tokens is None and context is None:
-        record.add_result(folder, "held_out", loss.to_json() | {"split": name})
+        _remember(folder, "held_out", loss.to_json() | {"split": name})
         if copied is not None:
-            record.add_result(folder, "copying", copied.to_json())
+            _remember(folder, "copying", copied.to_json())
         if rules is not None:
-            record.add_result(folder, "rules", rules.to_json())
+            _remember(folder, "rules", rules.to_json())
     return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
-
-
-def _handed_on(folder: Path) -> Path | None:
-    from congling.train.rundir import RunDirectory
-
-    directory = RunDirectory(folder)
-    return directory.pointed("BEST") or directory.pointed("LATEST")
 
 
 def _copying(
@@ -311,7 +317,8 @@ def _of_the_small_world(documents: Path | str) -> bool:
     from congling.core import artifact
     from congling.data.config import SMALL_WORLD
 
-    return artifact.opened(documents, "documents").facts["config"]["sources"] == [SMALL_WORLD]
+    config = artifact.opened(documents, "documents").facts.get("config")
+    return isinstance(config, Mapping) and config.get("sources") == [SMALL_WORLD]
 
 
 def _beside(checkpoint: Path, name: str) -> Path | None:

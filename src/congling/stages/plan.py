@@ -69,7 +69,7 @@ def run(
         asked = build(recipe.Recipe, with_overrides({"data": {"sources": [str(shards)]}}, overrides))
     else:
         asked = recipe.read(inputs, overrides)
-    corpus = facts.facts_of_shards(open_shards(shards)) if shards is not None else _guess(asked)
+    corpus = facts.facts_of_shards(open_shards(shards, verify=True)) if shards is not None else _guess(asked)
     if not measure:
         return planning.make(asked, corpus, facts.this_machine(out))
     from congling.train import calibrate

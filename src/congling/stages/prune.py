@@ -9,7 +9,6 @@ Without ``--shards`` parts are scored by the size of their weights, and nobody s
 """
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -130,7 +129,8 @@ def run(
     parents = {"base": loaded.checkpoint} | ({} if text is None else {"shards": text.artifact})
     with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
         save_model(result, folder)
-        shutil.copytree(loaded.checkpoint.path / "tokenizer", folder / "tokenizer")
+        words = artifact.opened(loaded.checkpoint.path / "tokenizer", "tokenizer")
+        artifact.copy(words, folder / "tokenizer")
         write_text(folder / REPORT, json.dumps(_report(scores, kept), indent=1) + "\n")
     return Pruned(
         Path(out), before, after, losses, _obstacles(loaded, smaller), None if text is None else _split(text)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from congling.core.disk import Refused
+
 
 def command(
     run_directory: Annotated[
@@ -25,10 +27,13 @@ def run(path: Path | str, out: Path | str | None = None) -> Path:
     """Write ``report.html``, ``report.md`` and charts; returns the HTML file.
 
     Raises:
-        UserError: there is no run at ``path``.
+        UserError: there is no run at ``path``, or the folder cannot be written to.
     """
     from congling.plan import record
     from congling.report import pages
 
     place = record.locate(path)
-    return pages.write(record.read(place), place / "report" if out is None else out)
+    try:
+        return pages.write(record.read(place), place / "report" if out is None else out)
+    except Refused as error:
+        raise error.and_then("name another folder with --out") from error

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from congling.core import artifact, machine
+from congling.core import artifact, leftovers, machine
 from congling.core.config import Config, build
 from congling.core.errors import UserError
+from congling.core.output import warn
 from congling.core.units import show_seconds
 from congling.data import corpus
 from congling.stages import data, explain, generate, pretrain, report, tokenize, tokenizer
@@ -126,6 +127,8 @@ def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
         UserError: what is there was made with other settings.
     """
     documents, vocabulary, shards = (out / name for name in ("documents", "tokenizer", "shards"))
+    for line in leftovers.sweep(out):
+        warn(line)
     if not _made(documents, "documents", recipe.data):
         data.run(recipe.data, documents)
         data.show_result(corpus.summary(documents), console)
@@ -143,7 +146,7 @@ def _made(place: Path, kind: str, config: Config) -> bool:
     """
     if not artifact.exists(place):
         return False
-    before = build(type(config), artifact.opened(place, kind).facts["config"], where=place)
+    before = build(type(config), artifact.opened(place, kind).fact("config"), where=place)
     require_same(before, config, where=place)
     return True
 

@@ -50,7 +50,9 @@ def load(path: Path | str) -> Tokenizer:
         own = {END_OF_TEXT, IM_START, IM_END} <= special.keys()
         # What was learnt here has the roles of its kind; the directories of early versions do not name all.
         roles = own_roles(special) if own and kind in OWN else Roles.from_json(content["roles"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
+    ) as error:  # fmt: skip
         raise UserError(
             f"the description of the tokenizer is damaged ({type(error).__name__})", where=file
         ) from None

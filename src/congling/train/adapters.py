@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact
+from congling.core import artifact, pointers
+from congling.core.errors import UserError
 from congling.interop.adapter_directory import DESCRIPTION, KIND, WEIGHTS, Base, write_files
 from congling.train.rundir import RunDirectory
 from congling.train.state import SaveModel
@@ -34,15 +35,16 @@ def hand_on(run: RunDirectory) -> Path:
     """Copy the adapter of the run's best checkpoint, else of the latest, to where people look for it.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        UserError: the checkpoint is damaged or gone.
     """
-    place = run.pointed("BEST") or run.pointed("LATEST")
-    assert place is not None, "a finished run has a checkpoint"
+    place = pointers.handed_on(run.path)
+    if place is None:
+        raise UserError("the run has no checkpoint to take the adapter from", value=str(run.path))
     checkpoint = artifact.opened(place, "checkpoint", verify=True)
     target = run.path / HANDED_ON
     if artifact.exists(target) and artifact.opened(target, KIND).parents == {"run": checkpoint.fingerprint}:
         return target
-    facts = {"step": checkpoint.facts["step"]}
+    facts = {"step": checkpoint.fact("step")}
     with artifact.writing(target, KIND, parents={"run": checkpoint}, facts=facts, overwrite=True) as folder:
         for name in (WEIGHTS, DESCRIPTION):
             (folder / name).write_bytes((checkpoint.path / name).read_bytes())

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from congling.core.config import Config
+from congling.core.units import Seconds
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -138,6 +139,9 @@ class TrainConfig(Config):
     """Steps between checkpoints; twenty in a run when not given."""
     keep: PositiveInt = 2
     """How many checkpoints stay on disk besides the best one; two leave one to fall back on."""
+    wait_for_space: Annotated[Seconds, Field(ge=0)] = 120.0
+    """How long a run waits for space on a full disk before it ends; ``"8h"`` for a night. The last checkpoint
+    stays in any case."""
     evaluate_every: PositiveInt | None = None
     """Steps between held-out losses; twenty in a run when not given."""
     evaluate_tokens: PositiveInt | None = None

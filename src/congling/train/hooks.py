@@ -113,7 +113,7 @@ def watching(watch: Watch, metrics: Metrics) -> Hook:
     What was said before an interruption is not said again.
     """
     run = metrics.run
-    known = {row.get("code") for row in run.log("events").rows() if row.get("event") == "warning"}
+    known = {str(row.get("code")) for row in run.log("events").rows() if row.get("event") == "warning"}
 
     def warn(trainer: Trainer) -> None:
         with metrics.pause():

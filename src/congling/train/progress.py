@@ -1,5 +1,6 @@
 """One line for people: where the run is, how good, how fast, and when it ends."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -41,6 +42,10 @@ class ProgressLine:
         self._write(text, keep=True)
 
     def _write(self, text: str, *, keep: bool) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone stops nothing
+            self._show(text, keep=keep)
+
+    def _show(self, text: str, *, keep: bool) -> None:
         if not self.live:
             print(text, file=sys.stderr, flush=True)
             return

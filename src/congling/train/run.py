@@ -12,7 +12,9 @@ from typing import Any
 
 from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
+from congling.core.disk import Patience
 from congling.core.errors import UserError
+from congling.core.output import make_folder, warn
 from congling.model.checkpoint import save_model
 from congling.train.config import TrainConfig
 from congling.train.guard import SkippedSteps, StopSignals, only_writer
@@ -37,7 +39,7 @@ from congling.train.progress import ProgressLine
 from congling.train.rundir import RunDirectory, require_same
 from congling.train.state import SaveModel, clear_leftovers, resume
 
-_HARMLESS = {"save_every", "keep", "log_every", "max_skipped", "device"}
+_HARMLESS = {"save_every", "keep", "wait_for_space", "log_every", "max_skipped", "device"}
 """Keys of ``[train]`` that may change between stop and resume: they do not touch the weights."""
 
 
@@ -92,6 +94,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
         if start >= trainer.config.steps or out_of_patience(trainer):
             return run
         stop = stack.enter_context(StopSignals())
+        run = run.patient(_patience_for_space(trainer, stop))
         hooks = _hooks(trainer, run, parts, stop, start) if first else _follower_hooks(trainer, run, stop)
         if first:
             run.event("resumed" if start else "started", step=start)
@@ -122,12 +125,7 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
             value=str(run.path),
             hint="choose another --out",
         )
-    try:
-        (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # a file of this name, or no right to write here
-        hint = "choose another --out"
-        raise UserError(f"the run directory cannot be made ({type(error).__name__})", value=str(run.path),
-                        hint=hint) from None  # fmt: skip
+    make_folder(run.path / "checkpoints")
     for name, text in files.items():
         write_text(run.path / name, text)
     write_text(run.config, config.to_toml())  # last: a directory without it was never begun
@@ -151,6 +149,12 @@ def require_looks(config: TrainConfig, evaluate: Evaluate | None) -> None:
 def log_every(trainer: Trainer) -> int:
     """Steps between reads of the metrics: reading makes a GPU wait, and costs a CPU nothing."""
     return trainer.config.log_every or (10 if trainer.backend.device.type == "cuda" else 1)
+
+
+def _patience_for_space(trainer: Trainer, stop: StopSignals) -> Patience:
+    """Waits where the disk is full; whoever asks the run to stop ends that as well."""
+    advice = "then run the same command again: it goes on from the last checkpoint"
+    return Patience(trainer.config.wait_for_space, say=warn, stopped=lambda: stop.requested, advice=advice)
 
 
 def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int) -> list[Hook]:

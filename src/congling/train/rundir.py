@@ -13,64 +13,21 @@
     └── LATEST  BEST              names of two of them
 """
 
-import json
-import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact
+from congling.core import artifact, pointers
 from congling.core.config import Config
+from congling.core.disk import Patience, Retry, at_once
 from congling.core.errors import UserError
+from congling.core.json_lines import JsonLines
 from congling.core.text import valid
 
 LOGS = ("metrics", "samples")
 """Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` only grow."""
-
-
-class JsonLines:
-    """A growing file of one JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, *rows: Mapping[str, Any]) -> None:
-        """Write rows at the end, in one piece."""
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-
-    def size(self) -> int:
-        """Bytes, once they are safely on the disk."""
-        with self.path.open("ab") as stream:
-            os.fsync(stream.fileno())
-            return stream.tell()
-
-    def truncate(self, size: int) -> None:
-        """Forget what was written after the first ``size`` bytes.
-
-        Raises:
-            UserError: the file is shorter than that: it was edited or lost.
-        """
-        with self.path.open("ab") as stream:
-            if stream.tell() < size:
-                raise UserError(
-                    "the log is shorter than its checkpoint says",
-                    where=self.path,
-                    hint="restore it, or start a new run",
-                )
-            stream.truncate(size)
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Read the rows; a last line cut off by a kill is left out."""
-        if not self.path.is_file():
-            return
-        with self.path.open(encoding="utf-8") as stream:
-            for line in stream:
-                if line.endswith("\n"):
-                    yield json.loads(line)
 
 
 @dataclass(frozen=True)
@@ -78,6 +35,12 @@ class RunDirectory:
     """Names of things in a run's directory."""
 
     path: Path
+    retry: Retry = field(default=at_once, repr=False, compare=False)
+    """How logs, pointers and checkpoints are written: at once, or with patience where the disk is full."""
+
+    def patient(self, patience: Patience) -> "RunDirectory":
+        """The same directory, written to with patience."""
+        return replace(self, retry=patience)
 
     @property
     def config(self) -> Path:
@@ -86,7 +49,7 @@ class RunDirectory:
 
     def log(self, name: str) -> JsonLines:
         """``metrics``, ``timing``, ``samples`` or ``events``."""
-        return JsonLines(self.path / f"{name}.jsonl")
+        return JsonLines(self.path / f"{name}.jsonl", self.retry)
 
     def event(self, event: str, **values: Any) -> None:
         """Add to the history of the run."""
@@ -100,23 +63,15 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Finished checkpoints, newest first."""
-        return sorted(
-            (p for p in self.path.glob("checkpoints/step-" + "[0-9]" * 8) if artifact.exists(p)), reverse=True
-        )
+        return pointers.finished(self.path)
 
     def point(self, name: str, checkpoint: Path) -> None:
         """Let ``LATEST`` or ``BEST`` name a checkpoint."""
-        artifact.write_text(self.path / name, checkpoint.name + "\n")
+        self.retry(lambda: artifact.write_text(self.path / name, checkpoint.name + "\n"))
 
     def pointed(self, name: str) -> Path | None:
         """The checkpoint that ``LATEST`` or ``BEST`` names, if it is there."""
-        file = self.path / name
-        target = (
-            self.path / "checkpoints" / Path(file.read_text(encoding="utf-8").strip()).name
-            if file.is_file()
-            else None
-        )
-        return target if target is not None and artifact.exists(target) else None
+        return pointers.named(self.path, name)
 
 
 def require_same(before: Config, now: Config, *, where: Path, harmless: Collection[str] = ()) -> None:

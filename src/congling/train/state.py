@@ -9,7 +9,7 @@
     ├── state/weights.safetensors         the weights trained on, where something else is handed on
     ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
     ├── state/average.safetensors         their average, where there is one and it is not what is handed on
-    ├── state/state.json                  step, tokens, best loss, lengths of the logs
+    ├── state/state.json                  step, tokens, best loss, lengths and hashes of the logs
     └── MANIFEST.json                     SHA-256 of all that
 
 Of a model whose base is frozen (an adapter is trained) the learnt parameters alone are kept; what is handed
@@ -18,8 +18,6 @@ all there is to say about them.
 """
 
 import json
-import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,9 +25,12 @@ from typing import Any, Protocol, runtime_checkable
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from congling.core import artifact
+from congling.core import artifact, leftovers, pointers
 from congling.core.artifact import Artifact
+from congling.core.disk import Refused, unwritable, writing_to
 from congling.core.errors import UserError
+from congling.core.numbers import finite, whole
+from congling.core.output import warn
 from congling.core.text import write_text
 from congling.train.loop import Trainer
 from congling.train.rundir import LOGS, RunDirectory
@@ -59,7 +60,29 @@ def save(
     trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
     tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
-    """Write the current step's checkpoint, let ``LATEST`` and ``BEST`` name theirs, remove old ones."""
+    """Write the current step's checkpoint, let ``LATEST`` and ``BEST`` name theirs, remove old ones.
+
+    Where the disk is full it is tried again as ``run`` has it; what is removed goes when all else is on the
+    disk.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    plain = RunDirectory(run.path)
+    target = run.retry(
+        lambda: _write(trainer, plain, save_model, tokenizer=tokenizer, parents=parents, facts=facts)
+    )
+    run.point("LATEST", target)
+    if trainer.best is not None and trainer.best["step"] == trainer.step:
+        run.point("BEST", target)
+    _prune(run, trainer.config.keep)
+    return target
+
+
+def _write(
+    trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
+    tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None,
+) -> Path:  # fmt: skip
     target = run.checkpoint(trainer.step)
     known = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
     known |= facts or {}
@@ -70,7 +93,7 @@ def save(
             if not tokenizer.is_dir():  # a base that was still being trained may remove its checkpoint
                 hint = "restore it, and run the same command again"
                 raise UserError("the tokenizer of the base is gone", value=str(tokenizer), hint=hint)
-            shutil.copytree(tokenizer, folder / "tokenizer")
+            artifact.copy(artifact.opened(tokenizer, "tokenizer"), folder / "tokenizer")
         state = folder / "state"
         state.mkdir()
         moments = {
@@ -88,13 +111,10 @@ def save(
             "step": trainer.step,
             "tokens": float(trainer.tokens),
             "best": trainer.best,
-            "logs": {name: run.log(name).size() for name in LOGS},
+            "logs": (logs := {name: run.log(name).size() for name in LOGS}),
+            "log_hashes": {name: run.log(name).fingerprint(size) for name, size in logs.items()},
         }
         write_text(state / "state.json", json.dumps(values, indent=1) + "\n")
-    run.point("LATEST", target)
-    if trainer.best is not None and trainer.best["step"] == trainer.step:
-        run.point("BEST", target)
-    _prune(run, trainer.config.keep)
     return target
 
 
@@ -110,7 +130,7 @@ def resume(
     Raises:
         UserError: all checkpoints are damaged, or they belong to other parents.
     """
-    found = run.checkpoints()
+    found = pointers.checkpoints(run.path)
     for path in found:
         try:
             checkpoint = artifact.opened(path, "checkpoint", verify=True)
@@ -139,16 +159,14 @@ def resume(
 
 
 def clear_leftovers(run: RunDirectory) -> None:
-    """Remove what a killed process was writing."""
-    for leftover in run.path.glob("checkpoints/.step-*.partial-*"):
-        shutil.rmtree(leftover)
-    for old in run.path.glob("checkpoints/.step-*.old-*"):
-        place = old.with_name(old.name[1:].partition(".old-")[0])
-        shutil.rmtree(old) if place.exists() else old.rename(place)
+    """Remove what a killed process was writing, and bring back what it had moved aside."""
+    for folder in (run.path, run.path / pointers.CHECKPOINTS):
+        for line in leftovers.sweep(folder):
+            warn(line)
 
 
 def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> None:
-    values = json.loads((path / "state" / "state.json").read_text(encoding="utf-8"))
+    values = _values(path / "state" / "state.json")
     learnt, state = _learnt(trainer.model), path / "state"
     if trainer.ema is not None:
         kept = state / _AVERAGE
@@ -172,8 +190,46 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     if trainer.best is not None and not artifact.exists(run.checkpoint(int(trainer.best["step"]))):
         trainer.best = None  # removed for a better one that was damaged since: the next best counts again
     if write:
-        for name, size in values["logs"].items():
-            run.log(name).truncate(int(size))
+        _cut_back(run, values)
+
+
+def _values(file: Path) -> dict[str, Any]:
+    """Content of ``state.json``, where it is what :func:`save` writes.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+        logs, best = values["logs"], values["best"]
+        numbers = [values["step"], *logs.values(), *([] if best is None else [best["step"]])]
+        sound = None not in [whole(one) for one in numbers] and finite(values["tokens"]) is not None
+        sound = sound and all(finite(one) is not None for one in (best or {}).values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound, values = False, {}
+    if not sound:
+        raise UserError("the state of the run cannot be read: it is damaged or was edited", where=file)
+    return values
+
+
+def _cut_back(run: RunDirectory, values: Mapping[str, Any]) -> None:
+    """Cut logs back to where the checkpoint was; a log is no state, so a run goes on without its rows."""
+    hashes = values.get("log_hashes")
+    for name in LOGS:
+        size = int(values["logs"].get(name, 0))
+        try:
+            run.log(name).truncate(size)
+        except Refused:
+            raise
+        except UserError as error:
+            told = str(error)
+        else:
+            known = hashes.get(name) if isinstance(hashes, dict) else None
+            if known in (None, run.log(name).fingerprint(size)):
+                continue
+            told = f"{run.log(name).path} was changed, or damaged, since the checkpoint was written"
+        warn(f"{told}; the weights are not touched by it, and the run goes on")
+        run.event("damaged log", log=name, reason=told)
 
 
 def _learnt(model: nn.Module) -> dict[str, Tensor] | None:
@@ -185,20 +241,21 @@ def _learnt(model: nn.Module) -> dict[str, Tensor] | None:
 
 def _set_aside(run: RunDirectory, path: Path, error: UserError) -> None:
     aside = path.with_name(path.name + ".damaged")
-    shutil.rmtree(aside, ignore_errors=True)
-    path.rename(aside)
+    with writing_to(run.path):
+        leftovers.remove(aside)
+        path.rename(aside)
     run.event("damaged checkpoint", checkpoint=path.name, reason=str(error))
-    print(
-        f"warning: {error}\n  {path.name} is damaged and set aside; going on from the one before",
-        file=sys.stderr,
-    )
+    warn(f"{error}\n  {path.name} is damaged and set aside; going on from the one before")
 
 
 def _prune(run: RunDirectory, keep: int) -> None:
     best = run.pointed("BEST")
     for path in run.checkpoints()[keep:]:
         if path != best:
-            shutil.rmtree(path)
+            try:
+                leftovers.remove(path)
+            except OSError as error:  # it takes room, and nothing else
+                warn(f"an old checkpoint stays: {unwritable(path, error)}")
 
 
 def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

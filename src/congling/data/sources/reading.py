@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from congling.core.artifact import leads_out
 from congling.core.errors import UserError
 from congling.core.progress import track
 from congling.data.config import SMALL_WORLD, DataConfig
@@ -128,14 +129,21 @@ def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str,
 
 def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
     """The readable files below a folder, in a person's order: ``chapter2`` before ``chapter10``."""
-    files = []
+    files, links = [], 0
     for path in sorted(
-        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: _natural(path, folder)
+        (path for path in folder.rglob("*") if path.is_file() or path.is_symlink()),
+        key=lambda path: _natural(path, folder),
     ):
         inner = path.relative_to(folder)
         if any(part.startswith(".") for part in inner.parts):
             continue
-        if _format(path) in READERS:
+        if path.is_symlink() and leads_out(path, folder):
+            links += 1
+            reason = "leads out of the folder and is not followed; name what it leads to, to have it read"
+            findings.problem("link", inner.as_posix(), None, reason)
+        elif not path.is_file():  # a link to a folder inside, whose files are met there, or to nothing
+            continue
+        elif _format(path) in READERS:
             files.append((path, inner.as_posix(), False))
         else:
             findings.problem(
@@ -146,6 +154,7 @@ def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
             )
     if not files:
         hint = f"known kinds: {', '.join('.' + name for name in READERS)} (also with .gz or .zst)"
+        hint += f"; {links} links lead out of it and are not followed" if links else ""
         raise UserError("this folder holds no readable file", value=str(folder), hint=hint)
     return files
 
