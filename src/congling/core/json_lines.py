@@ -99,7 +99,7 @@ class JsonLines:
             stream.truncate(size)
 
     def rows(self, unread: Unread | None = None, *, at_most: int | None = None) -> Iterator[dict[str, Any]]:
-        """Read the rows; a last line that was cut off is left out.
+        """Read the rows; a last one that was cut off is left out.
 
         Args:
             unread: is told what else had to be left out.
@@ -119,7 +119,12 @@ class JsonLines:
     def _append(self, content: bytes) -> None:
         with writing_to(self.path), _opened(self.path) as stream:
             end = _end_of_lines(stream)
-            if cut := stream.seek(0, os.SEEK_END) - end:
+            stream.seek(end)
+            rest = stream.read(LONGEST_LINE)
+            if rest and _row(rest) is not None:  # a whole row but for its line feed
+                end, content = end + len(rest), b"\n" + content
+            elif rest:
+                cut = stream.seek(0, os.SEEK_END) - end
                 stream.truncate(end)
                 warn(f"{self.path}: the last {cut:,} bytes are no whole line, as a crash leaves it; removed")
             stream.seek(end)
@@ -157,7 +162,11 @@ def _end_of_lines(stream: BinaryIO) -> int:
 
 
 def _lines(stream: BinaryIO, unread: Unread, at_most: int | None) -> Iterator[tuple[int, bytes | None]]:
-    """Number and content of each whole line; None for one that is too long to be a row."""
+    """Number and content of each line; None for one that is too long to be a row.
+
+    What stands at the very end without a line feed may be half a row, or one that is being written: it
+    counts where it is whole.
+    """
     number, seen = 1, 0
     while line := stream.readline(LONGEST_LINE):
         seen += len(line)
@@ -165,7 +174,7 @@ def _lines(stream: BinaryIO, unread: Unread, at_most: int | None) -> Iterator[tu
             unread.end = stream.seek(0, os.SEEK_END) - seen + len(line)
             return
         whole = line.endswith(b"\n")
-        if whole:
+        if whole or _row(line) is not None:
             yield number, line
         elif len(line) == LONGEST_LINE:
             while not whole and (line := stream.readline(LONGEST_LINE)):

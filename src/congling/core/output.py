@@ -106,7 +106,10 @@ def make_folder(path: Path) -> None:
         Refused: that is not possible.
     """
     with writing_to(path, *path.parents):
+        missing = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for place in missing:  # the name of a folder is in the one that holds it
+            _flush_one(place.parent)
 
 
 def flush(path: Path) -> None:

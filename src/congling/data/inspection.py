@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core import artifact
+from congling.core.disk import writing_to
 from congling.data import corpus
 from congling.data.config import DataConfig
 from congling.data.document import Document, read_documents, read_rows
@@ -39,7 +40,7 @@ def inspect(config: DataConfig, *, at_most: int | None = LOOK) -> Inspection:
     if len(config.sources) == 1 and artifact.exists(config.sources[0]):
         found = artifact.opened(config.sources[0], corpus.KIND, verify=True)
         return _shown(corpus.summary(found.path), found.path)
-    with tempfile.TemporaryDirectory(prefix="congling-") as name:
+    with tempfile.TemporaryDirectory(prefix="congling-") as name, writing_to(name):
         return _shown(corpus.build(config, Path(name), at_most=at_most), Path(name))
 
 

@@ -14,8 +14,13 @@ Rule = Callable[[RunRecord], Iterator[Finding]]
 
 
 def explain(run: RunRecord) -> list[Finding]:
-    """Apply every rule; the worst first."""
+    """Apply every rule to what was recorded; the worst first."""
     return worst_first(finding for rule in RULES for finding in rule(run))
+
+
+def everything(run: RunRecord) -> list[Finding]:
+    """What is wrong with the record itself, and what the rules say of the rest; the worst first."""
+    return worst_first([*damaged(run), *explain(run)])
 
 
 def stuck(run: RunRecord) -> Iterator[Finding]:
@@ -180,7 +185,7 @@ def collapse(run: RunRecord) -> Iterator[Finding]:
             )
 
 
-def unread(run: RunRecord) -> Iterator[Finding]:
+def damaged(run: RunRecord) -> Iterator[Finding]:
     """Parts of the record that are damaged: what is said here rests on the rest."""
     for fault in run.faults:
         yield Finding(
@@ -224,7 +229,6 @@ def seconds_per_step(run: RunRecord) -> float | None:
 
 
 RULES: tuple[Rule, ...] = (
-    unread,
     stuck,
     overfitting,
     not_finite,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from congling.core.units import show_count, show_seconds
 from congling.evals.paired import Difference, Measured, difference, paired
-from congling.plan.explain import explain
+from congling.plan.explain import everything
 from congling.plan.record import numeric
 from congling.report.content import LONGEST_SAMPLE, Chart
 from congling.report.curves import charts
@@ -175,7 +175,7 @@ def _warnings(sides: Sequence[Side]) -> Table:
     body = tuple(
         (side.name, finding.severity, finding.code, finding.what)
         for side in sides
-        for finding in explain(side.run)
+        for finding in everything(side.run)
         if finding.severity != "note"
     )
     note = "congling explain RUN says why, and what to do."

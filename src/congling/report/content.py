@@ -9,7 +9,7 @@ import tomli_w
 
 from congling.core.units import show_count, show_seconds
 from congling.data.split import HELD_OUT
-from congling.plan.explain import explain
+from congling.plan.explain import everything
 from congling.plan.findings import Finding
 from congling.plan.record import RunRecord, Sample, mapping, numeric
 from congling.report.charts import Reference, Series, line_chart
@@ -62,7 +62,7 @@ def content(run: RunRecord) -> Content:
         title=_title(run.path.resolve()),
         subtitle=_subtitle(run),
         tiles=tuple(_tiles(run)),
-        findings=(*explain(run), *planned),
+        findings=(*everything(run), *planned),
         charts=tuple(_charts(run)),
         tables=tables(run),
         samples=tuple(_samples(run)),

@@ -44,6 +44,6 @@ def run(path: Path | str) -> "list[Finding]":
         UserError: there is no run there.
     """
     from congling.plan import record
-    from congling.plan.explain import explain
+    from congling.plan.explain import everything
 
-    return explain(record.read(record.locate(path)))
+    return everything(record.read(record.locate(path)))

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from congling.core.artifact import leads_out
 from congling.core.disk import Refused
+from congling.core.errors import UserError
 
 
 def command(
@@ -33,6 +35,9 @@ def run(path: Path | str, out: Path | str | None = None) -> Path:
     from congling.report import pages
 
     place = record.locate(path)
+    if out is None and leads_out(place / "report", place):
+        hint = "remove the link, or name a folder with --out"
+        raise UserError("a link leads out of this run", value=str(place / "report"), hint=hint)
     try:
         return pages.write(record.read(place), place / "report" if out is None else out)
     except Refused as error:

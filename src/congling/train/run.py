@@ -14,7 +14,7 @@ from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
 from congling.core.disk import Patience
 from congling.core.errors import UserError
-from congling.core.output import make_folder, warn
+from congling.core.output import warn
 from congling.model.checkpoint import save_model
 from congling.train.config import TrainConfig
 from congling.train.guard import SkippedSteps, StopSignals, only_writer
@@ -125,7 +125,12 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
             value=str(run.path),
             hint="choose another --out",
         )
-    make_folder(run.path / "checkpoints")
+    try:
+        (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of this name, or no right to write here
+        hint = "choose another --out"
+        raise UserError(f"the run directory cannot be made ({type(error).__name__})", value=str(run.path),
+                        hint=hint) from None  # fmt: skip
     for name, text in files.items():
         write_text(run.path / name, text)
     write_text(run.config, config.to_toml())  # last: a directory without it was never begun

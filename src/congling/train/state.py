@@ -17,11 +17,14 @@ on is then whatever ``save_model`` writes. Data order and dropout are functions 
 all there is to say about them.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -146,7 +149,8 @@ def resume(
                     value=str(parent.path),
                     hint=f"give the {name} it was started with, or choose another --out",
                 )
-        _restore(trainer, run, path, write)
+        with _fitting(path):
+            _restore(trainer, run, path, write)
         return trainer.step
     if found:
         raise UserError(
@@ -191,6 +195,23 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
         trainer.best = None  # removed for a better one that was damaged since: the next best counts again
     if write:
         _cut_back(run, values)
+
+
+@contextlib.contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Within the block, tensors that are no state of this run are one error."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, UserError):
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        if "alloc" in str(error):  # memory that is not there: nothing is wrong with the file
+            raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(
+            "this checkpoint does not fit the run: it belongs to another, or was edited", where=path,
+            value=reason, hint="restore it, or remove it to go on from the one before",
+        ) from error  # fmt: skip
 
 
 def _values(file: Path) -> dict[str, Any]:
