@@ -2,13 +2,17 @@ import json
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from congling.core.artifact import opened
 from congling.core.errors import UserError
-from congling.data import corpus
+from congling.data import corpus, shards
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.dedup import grams
 from congling.data.document import read_rows
+from congling.data.inspection import inspect
+from congling.tokenizer import training
+from congling.tokenizer.config import TokenizerConfig
 
 SENTENCES = [
     "云对雨，雪对风。",
@@ -224,3 +228,40 @@ def test_a_single_document_is_cut_in_three(tmp_path: Path) -> None:
     texts = [next(corpus.documents(tmp_path / "out", split)).text for split in corpus.SPLITS]
     assert "\n".join(texts) == text
     assert 0.15 < len(texts[2]) / len(text) < 0.25 and 0.05 < len(texts[1]) / len(text) < 0.12
+
+
+DAMAGES = {
+    "flipped": lambda file: file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1])),
+    "emptied": lambda file: file.write_bytes(zstandard.compress(b"")),
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-10]),
+    "gone": lambda file: file.unlink(),
+    "swapped": lambda file: file.write_bytes((file.parent / "train.jsonl.zst").read_bytes()),
+    "made longer": lambda file: file.write_bytes(
+        file.read_bytes() + zstandard.compress(b'{"text": "more"}\n')
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_not_one_document_of_a_damaged_split_is_read(tmp_path: Path, damage: str) -> None:
+    corpus.make(DataConfig(sources=(str(lines_file(tmp_path, 40)),)), tmp_path / "out")
+    training.train(TokenizerConfig(kind="character"), lambda: iter(SENTENCES), tmp_path / "tokenizer")
+    DAMAGES[damage](tmp_path / "out" / "validation.jsonl.zst")
+    with pytest.raises(UserError, match="validation"):
+        next(corpus.documents(tmp_path / "out", "validation"))  # the first is whole in some of these files
+    for use in (
+        lambda: corpus.held_out(tmp_path / "out"),
+        lambda: inspect(DataConfig(sources=(str(tmp_path / "out"),))),
+        lambda: shards.write(tmp_path / "out", tmp_path / "tokenizer", tmp_path / "shards"),
+    ):
+        with pytest.raises(UserError, match="validation"):
+            use()
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_summary_that_was_changed_is_not_believed(tmp_path: Path) -> None:
+    corpus.make(DataConfig(sources=(str(lines_file(tmp_path, 40)),)), tmp_path / "out")
+    file = tmp_path / "out" / corpus.SUMMARY
+    file.write_text(file.read_text(encoding="utf-8").replace("unigram", "unogram"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"checksum.*summary\.json"):
+        corpus.summary(tmp_path / "out")

@@ -1,5 +1,6 @@
 """Finding checkpoints: every way a person may name one, and clear words when there is none."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,33 @@ def test_a_dense_base_is_packed_for_an_adapter_that_was_trained_beside_a_packed_
     found = load_checkpoint(run, adapters=[(own, 0.7)]).model
     assert torch.equal(found.logits(found(ids)), expected.logits(expected(ids)))
     assert isinstance(found.embedding, PackedEmbedding)
+
+
+def test_an_adapter_without_its_manifest_is_not_loaded(
+    run: Path, loaded: Loaded, adapters: list[Path], tmp_path
+):
+    adapter = read_any(adapters[0], loaded.model.config)
+    base = adapter_directory.Base(loaded.checkpoint.fingerprint, "base", loaded.model.config)
+    own = adapter_directory.write(tmp_path / "own", adapter, base)
+    load_checkpoint(run, adapters=[(own, 1.0)])
+    (own / "MANIFEST.json").unlink()
+    with pytest.raises(UserError, match=r"no manifest(.|\n)*MANIFEST\.json"):
+        load_checkpoint(run, adapters=[(own, 1.0)])
+
+
+@pytest.mark.parametrize("damage", [b"", b"step-00000009\n", b"\xff\xfe\0"])
+def test_a_damaged_best_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: bytes):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "BEST").write_bytes(damage)
+    assert locate_checkpoint(tmp_path).name == "step-00000001"
+    said = capsys.readouterr().err
+    assert "BEST names no checkpoint that is there" in said and "step-00000001, is used" in said
+
+
+def test_a_link_in_a_checkpoint_does_not_lead_out_of_it(run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/checkpoints/step-00000002/tokenizer/tokenizer.json"
+    file.rename(tmp_path / "elsewhere.json")
+    file.symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(UserError, match="leads out of this directory"):
+        load_checkpoint(tmp_path)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from congling.core import artifact
 from congling.core.errors import UserError
 from congling.interop import adapter_directory, adapters
 from congling.interop.adapter_directory import Base
@@ -145,7 +146,6 @@ def test_a_damaged_magnitude_is_refused(tmp_path):
 
     config = CONFIGS["llama"]
     adapter_directory.write(tmp_path / "own", decomposed(config), Base("0" * 64, "base", config))
-    (tmp_path / "own" / "MANIFEST.json").unlink()  # which would notice any damage by itself
     file = tmp_path / "own" / adapter_directory.WEIGHTS
     tensors, name = load_file(file), "blocks.0.mlp.up.weight.magnitude"
     damages = {
@@ -156,5 +156,6 @@ def test_a_damaged_magnitude_is_refused(tmp_path):
     }
     for word, damage in damages.items():
         save_file({**tensors, **damage}, file)
+        artifact.seal(tmp_path / "own", adapter_directory.KIND, parents={}, facts={})  # as one who means it
         with pytest.raises(UserError, match=word):
             adapter_directory.read(tmp_path / "own")

@@ -1,10 +1,13 @@
 """The command line: help without torch, mistakes in one message, completion."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -139,3 +142,73 @@ def test_the_shell_completes_verbs(call: Call) -> None:
 def test_the_shell_completes_options(call: Call) -> None:
     done = call(_CONGLING_COMPLETE="complete_bash", COMP_WORDS="congling train --bu", COMP_CWORD="2")
     assert done.stdout.split() == ["--budget"]
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_goes_nowhere_is_one_line(program: Path, buffered: bool) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
+    for words in (["--version"], ["--help"], ["eval", ".", "--tasks", "list"]):
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(
+                [str(program), *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                env=environment,
+            )
+        assert ended.returncode == 1 and "Traceback" not in ended.stderr and "Exception" not in ended.stderr
+        assert ended.stderr.startswith(
+            "congling: cannot be written (No space left on device): 'what is printed'"
+        )
+
+
+def test_a_reader_that_has_gone_is_no_error_worth_words(program: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [str(program), "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert ended.returncode and not ended.stderr
+
+
+@pytest.mark.parametrize("words", [["explain", "run"], ["report", "run"], ["compare", "run", "run"]])
+def test_logs_that_may_not_be_read_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Rights do not bind whoever is root, so the system's answer is made up."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "tokens": 2, "loss": 3.0}\n')
+    opened = Path.open
+
+    def denied(self: Path, *given: Any, **named: Any) -> Any:
+        if self.name == "metrics.jsonl":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opened(self, *given, **named)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["congling", *words])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", denied)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "cannot be read (Permission denied)" in said and "metrics.jsonl" in said
+
+
+def test_what_the_system_refuses_somewhere_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "somewhere")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    monkeypatch.setattr(sys, "argv", ["congling", "chat", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and "Too many open files" in said and "Traceback" not in said

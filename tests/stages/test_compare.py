@@ -8,6 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data.findings import Place
 from congling.data.sources.chat_rows import Talk
@@ -87,6 +88,7 @@ def test_an_adapter_is_compared_on_its_base(runs):
     for file in ("adapter.safetensors", "adapter.json"):
         (gone / "adapter" / file).write_bytes((runs / "light/adapter" / file).read_bytes())
     (gone / "adapter/adapter.json").write_text(moved)
+    artifact.seal(gone / "adapter", "adapter", parents={}, facts={})
     with pytest.raises(UserError, match="the base of this adapter is not where it was: '/nowhere'"):
         compare.run([runs / "plain", gone], writing=writing)
     assert len(compare.run([runs / "plain", gone]).tables[0].rows) == 2  # what is recorded needs no base

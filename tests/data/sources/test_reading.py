@@ -195,3 +195,30 @@ def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"congling\[data\]"):
         found(tmp_path / "a.parquet")
+
+
+def test_links_in_a_folder_are_followed_inside_it_and_not_out_of_it(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "texts", tmp_path / "private"
+    (folder / "deep").mkdir(parents=True)
+    (outside / "more").mkdir(parents=True)
+    (folder / "a.txt").write_text("云对雨", encoding="utf-8")
+    for name in ("secret.txt", "more/diary.txt"):
+        (outside / name).write_text("雪对风", encoding="utf-8")
+    (folder / "deep" / "again.txt").symlink_to("../a.txt")
+    (folder / "absolute.txt").symlink_to(outside / "secret.txt")
+    (folder / "deep" / "relative.txt").symlink_to("../../private/secret.txt")
+    (folder / "linked").symlink_to(outside)
+    (folder / "to nothing.txt").symlink_to(tmp_path / "nowhere")
+    read_texts, findings = found(folder)
+    assert [one.text for one in read_texts] == ["云对雨", "云对雨"]
+    assert findings.counts["link"] == 4
+    assert {one.file for one in findings.examples if one.kind == "link"} <= {
+        "absolute.txt", "deep/relative.txt", "linked", "to nothing.txt",
+    }  # fmt: skip
+    assert texts(folder / "absolute.txt") == ["雪对风"]  # a person named it
+    (tmp_path / "alias").symlink_to(folder)
+    assert texts(tmp_path / "alias") == ["云对雨", "云对雨"]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "secret.txt").symlink_to(outside / "secret.txt")
+    with pytest.raises(UserError, match="1 links lead out of it"):
+        found(tmp_path / "only")
