@@ -28,6 +28,7 @@ from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.transform.config import AdapterConfig
 from congling.transform.lora import adapter_of, attach
+from congling.transform.prune_sizes import Sizes
 
 LINES = ["云对雨，雪对风，晚照对晴空。" + chr(0x4E00 + i) * 20 for i in range(200)]
 
@@ -128,7 +129,7 @@ def test_an_import_and_a_pruned_model(made: Path, tmp_path: Path) -> None:
     convert.run(made / "checkpoint", "hf", tmp_path / "hf", verify=False)
     for write in (
         lambda: import_.run(tmp_path / "hf", tmp_path / "imported"),
-        lambda: prune.run(made / "checkpoint", tmp_path / "pruned", ["layers=1"]),
+        lambda: prune.run(made / "checkpoint", tmp_path / "pruned", Sizes(layers=1)),
     ):
         with limited(5_000), pytest.raises(UserError, match="File too large"):
             write()

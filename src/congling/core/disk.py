@@ -59,6 +59,8 @@ class Refused(UserError):
 
     def and_then(self, advice: str) -> "Refused":
         """The same with more advice."""
+        if not advice:
+            return self
         hint = advice if self.hint is None else f"{self.hint}; {advice}"
         value = None if self.value is None else str(self.value)
         return Refused(self.what, number=self.number, value=value, hint=hint)

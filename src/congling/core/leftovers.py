@@ -54,14 +54,16 @@ def sweep(folder: Path, of: str | None = None) -> list[str]:
     """
     told = []
     with contextlib.suppress(OSError):
-        for place in sorted(folder.iterdir()):
-            found = _NAME.fullmatch(place.name)
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.startswith("."))
+        for name in names:
+            found = _NAME.fullmatch(name)
             if found is None or of not in (None, found["of"]):
                 continue
+            place, target = folder / name, folder / found["of"]
             with contextlib.suppress(OSError):
                 if _alive(found, place.lstat().st_mtime):
                     continue
-                target = folder / found["of"]
                 if found["sort"] == "old" and not os.path.lexists(target):
                     place.rename(target)
                     told.append(f"{target} is back: a process that was to replace it ended before it did")

@@ -59,7 +59,8 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
 
 def refuse_names(path: Path) -> None:
     """Raise where ``path`` is no name that something can be written under."""
-    if path.name in ("", "..") or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+    long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts)
+    if path.name in ("", "..") or long or "\0" in str(path):
         raise UserError("no name for an output, or one that is too long", value=str(path))
 
 

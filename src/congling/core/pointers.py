@@ -11,6 +11,7 @@ the best, under its checksum; where the two disagree the checkpoint is believed,
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,13 +25,16 @@ from congling.core.output import warn
 POINTERS = ("BEST", "LATEST")
 CHECKPOINTS = "checkpoints"
 _STATE = "state/state.json"
+_NAME = re.compile(r"step-\d{8}", re.ASCII)
 
 
 def checkpoints(run: Path) -> list[Path]:
     """All directories of checkpoints, newest first: also those whose manifest is gone."""
     with reading_from(run):
-        found = [path for path in run.glob(f"{CHECKPOINTS}/step-" + "[0-9]" * 8) if path.is_dir()]
-    return sorted(found, reverse=True)
+        if not (run / CHECKPOINTS).is_dir():
+            return []
+        found = (path for path in (run / CHECKPOINTS).iterdir() if _NAME.fullmatch(path.name))
+        return sorted((path for path in found if path.is_dir()), reverse=True)
 
 
 def finished(run: Path) -> list[Path]:
