@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from congling.core.disk import Patience
 from congling.core.errors import Interrupted, UserError
 from congling.data.batches import Batch
 from congling.interop.llamacpp_checkpoint import Moments, Progress, Slot
@@ -140,12 +141,20 @@ class Session:
             raise Stop
 
     def save(self) -> None:
-        """Write all files of this iteration."""
+        """Write all files of this iteration; where the disk is full, wait for space.
+
+        Raises:
+            Refused: they cannot be written.
+        """
         step, options = self.trainer.step, self.options
         new = step - self.saved_at
         self.tokens += new * max(1, options.grad_acc) * options.batch * self.source.filling.context
         self.saved_at = step
-        self.job.save(Snapshot(self._progress(), self._moments(), self.tests.past))
+        state = Snapshot(self._progress(), self._moments(), self.tests.past)
+        patience = Patience(
+            self.trainer.config.wait_for_space, say=self.out, stopped=lambda: self.signals.requested
+        )
+        patience(lambda: self.job.save(state))
         if self.held_out:
             self.out(f"train_opt_callback: iter={step:6d} held-out loss={self.held_out_loss():f}")
 
