@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from congling.core.disk import Retry, at_once, reading_from, writing_to
 from congling.core.errors import UserError
-from congling.core.numbers import LARGEST
+from congling.core.numbers import finite
 from congling.core.output import warn
 from congling.core.text import encoded
 from congling.core.units import plural
@@ -197,5 +197,4 @@ def _int(text: str) -> int | None:
 
 
 def _float(text: str) -> float | None:
-    value = float(text)
-    return value if -LARGEST <= value <= LARGEST else None
+    return finite(float(text))

@@ -130,7 +130,7 @@ def spikes(run: RunRecord) -> Iterator[Finding]:
         for row in run.steps[len(run.steps) // 10 :]
         if row.gradient_norm == row.gradient_norm
     ]
-    if len(norms) >= 20 and max(norms) > 20 * statistics.median(norms):
+    if len(norms) >= 20 and max(norms) > 20 * statistics.median(norms) > 0:
         yield Finding(
             "warning",
             "gradient-spikes",
@@ -147,6 +147,8 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
     if len(run.held_out) < 4 or not run.steps:
         return
     first, last = run.held_out[-2], run.held_out[-1]
+    if first.bits_per_character <= 0:  # no loss of text
+        return
     peak = peak_lr(run.config) or max((row.lr for row in run.steps if row.lr == row.lr), default=1.0)
     rate = run.steps[-1].lr / max(peak, 1e-30)  # the share of the peak it ended with
     fell = 1 - last.bits_per_character / first.bits_per_character
@@ -221,7 +223,7 @@ def training_bits(run: RunRecord) -> float | None:
 
 def seconds_per_step(run: RunRecord) -> float | None:
     """Median seconds of a step, from the timing log and the tokens of a step."""
-    speeds = [speed for row in run.timing if (speed := numeric(row.get("tokens_per_second")))]
+    speeds = [speed for row in run.timing if (speed := numeric(row.get("tokens_per_second")) or 0) > 0]
     steps = [row for row in run.steps if row.step]
     if not speeds or not steps:
         return None

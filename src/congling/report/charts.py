@@ -71,7 +71,7 @@ def line_chart(
     x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
     frame = _Frame(
         min(xs),
-        max(max(xs), min(xs) + 1e-9),
+        max(max(xs), min(xs) + 1e-9 * max(1.0, abs(min(xs)))),
         min(low, y_ticks[0]),
         max(high, y_ticks[-1]),
         size[0] - (_LABELS if references else _MARGIN),

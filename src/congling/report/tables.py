@@ -149,7 +149,7 @@ def _model_table(run: RunRecord) -> Table:
     parts = {
         part: count
         for part, value in mapping(mapping(run.plan.get("cost")).get("parameters")).items()
-        if (count := numeric(value))
+        if (count := numeric(value) or 0) > 0
     }
     total = sum(parts.values())
     rows = [(part, f"{count:,.0f}", f"{count / total:.1%}") for part, count in parts.items()]
