@@ -36,10 +36,9 @@ def trained(out: Path, **changes: object) -> RunDirectory:
 
 def contents(run: Path) -> dict[str, bytes]:
     """What must be the same whatever the disk did on the way."""
-    files = [run / "metrics.jsonl", run / "BEST", run / "LATEST"]
-    for checkpoint in sorted(run.glob("checkpoints/step-*")):
-        found = artifact.opened(checkpoint, "checkpoint", verify=True)
-        files += [checkpoint / name for name in found.files]
+    last = RunDirectory(run).checkpoint(STEPS)
+    files = [run / "metrics.jsonl"]
+    files += [last / name for name in artifact.opened(last, "checkpoint", verify=True).files]
     return {file.relative_to(run).as_posix(): file.read_bytes() for file in files}
 
 

@@ -129,7 +129,7 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
         (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a file of this name, or no right to write here
         hint = "choose another --out"
-        raise UserError(f"the run directory cannot be made ({type(error).__name__})", value=str(run.path),
+        raise UserError(f"the run directory cannot be made ({error.strerror})", value=str(run.path),
                         hint=hint) from None  # fmt: skip
     for name, text in files.items():
         write_text(run.path / name, text)
