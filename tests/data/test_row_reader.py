@@ -190,6 +190,7 @@ def test_marks_of_other_programs_in_turns_are_counted_and_named(tmp_path: Path):
     sentences = chats.read(written(tmp_path, rows), TOKENIZER, 64).findings.sentences
     (told,) = [one for one in sentences if one.startswith("marks of other programs")]
     assert "<|im_end|> (4 ×, first rows.jsonl:1)" in told and "[INST] (4 ×" in told
+    assert told.endswith("take them out of the rows: the template writes its own")
 
 
 @pytest.mark.parametrize(("name", "talks"), [

@@ -66,7 +66,7 @@ def test_conversations_under_a_template_are_said_to_be_some(tmp_path: Path):
         "[INST] 问 [/INST] 答",
     ):
         _, findings = read(tmp_path / "a.jsonl", f'{{"text": "{text}"}}\n' * 5)
-        assert "make rows with messages of them, for sft" in findings.sentences[0]
+        assert "make rows of messages of them, for sft" in findings.sentences[0]
 
 
 def test_texts_and_code_without_marks_are_left_alone(tmp_path: Path):

@@ -107,6 +107,15 @@ def test_losses_are_of_the_answer_alone(runs):
 
 
 @torch.inference_mode()
+def test_an_answer_that_training_leaves_out_is_scored_all_the_same(runs):
+    loaded = load_checkpoint(runs / "tuned", "cpu")
+    asked_, answer = {"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"}
+    for flag in ({"loss": False}, {"loss": True}):
+        talk = Talk((asked_, answer | flag), Place("rows", 1))
+        assert row_losses(loaded, [talk]) == row_losses(loaded, [Talk((asked_, answer), Place("rows", 1))])
+
+
+@torch.inference_mode()
 def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(runs):
     thought = {"role": "assistant", "content": "雨", "reasoning_content": "风雪"}
     talk = Talk(({"role": "user", "content": "云对"}, thought), Place("rows", 1))

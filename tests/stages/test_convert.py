@@ -48,6 +48,7 @@ def test_a_report_lies_beside_the_export(checkpoint: Path, tmp_path: Path):
     report = json.loads((tmp_path / "a" / "parity.json").read_text())
     assert report["engine"].startswith("llama2.c") and report["misses"] == []
     assert report["equal_ids"] == report["ids"] and report["largest_difference"] < 1e-4
+    assert report["notes"] == list(made.notes)
     assert made.report is not None and made.report.to_json() == report
 
 

@@ -20,7 +20,7 @@ from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.examples import Example, characters_of, targets_of
 from congling.data.findings import Findings
-from congling.data.row_reader import Parted, domains_of, held_out, parted, read_rows
+from congling.data.row_reader import SplitRows, domains_of, encode_split, held_out, read_rows
 from congling.data.sources import chat_rows
 from congling.data.sources.chat_rows import Talk
 from congling.data.split import cut_last_part
@@ -68,7 +68,7 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
         findings.notes += checked(tokenizer).notes
     flags, items = _divided(items, config, findings)
     encode = Encoder(tokenizer, context, findings)
-    found: Parted[Example] = parted(items, flags, encode, config, findings)
+    found: SplitRows[Example] = encode_split(items, flags, encode, config, findings)
     findings.notes += encode.notes
     return Examples(
         found.train, found.validation, talks, len(items) - talks, len(found.held_out), found.questions,

@@ -28,15 +28,18 @@ class Marks:
 
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    in_turns: bool = False
+    """Whether one stands in a turn of a conversation, which no separator divides."""
 
-    def look(self, text: str, place: str) -> None:
-        """Count the marks in a text."""
+    def look(self, text: str, place: str, *, turn: bool = False) -> None:
+        """Count the marks in a text, or in what a turn of a conversation says."""
         if not _QUICK.search(text):
             return
         for found in _MARK.findall(text):
             if found not in self.counts and len(self.counts) >= KINDS:
                 continue
             self.counts[found] += 1
+            self.in_turns |= turn
             self.first.setdefault(found, place)
 
     def sentences(self) -> list[str]:
@@ -46,10 +49,14 @@ class Marks:
         listed = ", ".join(
             f"{mark} ({count:,} ×, first {self.first[mark]})" for mark, count in self.counts.most_common(6)
         )
-        chats = any(mark.startswith(_CHATS) for mark in self.counts)
-        advice = (
-            "they look like conversations under a chat template: make rows with messages of them, for sft"
-            if chats
-            else "if one ends documents, name it: data.separator=…; otherwise take them out"
-        )
-        return [f"marks of other programs stand in the texts, as plain characters: {listed}; {advice}"]
+        told = f"marks of other programs stand in the texts, as plain characters: {listed}"
+        return [f"{told}; {self._advice()}"]
+
+    def _advice(self) -> str:
+        if self.in_turns:
+            return "take them out of the rows: the template writes its own"
+        if any(mark.startswith(_CHATS) for mark in self.counts):
+            return (
+                "they look like conversations under a chat template: make rows of messages of them, for sft"
+            )
+        return "if one ends documents, name it: data.separator=…; otherwise take them out"

@@ -9,7 +9,7 @@ Only the last answer is scored. What is too long loses its oldest exchanges firs
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.examples import Example, characters_of
 from congling.data.findings import Findings, Place
-from congling.data.row_reader import held_out, parted, place_of, read_rows
+from congling.data.row_reader import SplitRows, encode_split, held_out, place_of, read_rows
 from congling.data.sequences import Pair, Rated
 from congling.data.sources import preference_rows
 from congling.data.sources.chat_rows import Messages
@@ -33,17 +33,6 @@ from congling.tokenizer.templates import checked
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Preferences(Generic[Item]):
-    """What there is to learn from, and to measure with."""
-
-    train: Sequence[Item]
-    validation: Sequence[Item]
-    questions: Sequence[Messages]
-    """Held-out conversations without an answer, the first few: what to ask while training."""
-    findings: Findings
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """A conversation to be answered, as ids."""
@@ -52,7 +41,7 @@ class Question:
     row: QuestionRow
 
 
-def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Preferences[Pair]:
+def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitRows[Pair]:
     """Read preference pairs, hold some out, and encode all.
 
     Raises:
@@ -63,7 +52,7 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
     return _read(config, tokenizer, findings, preference_rows.pair_of, encode.pairs)
 
 
-def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Preferences[Rated]:
+def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitRows[Rated]:
     """Read answers that are good or bad; a preference pair counts as one of each.
 
     Raises:
@@ -81,7 +70,7 @@ def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> Prefer
     return _read(config, tokenizer, findings, rated_or_pair, rated)
 
 
-def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Preferences[Question]:
+def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> SplitRows[Question]:
     """Read questions; those of more than ``longest`` tokens are left out, named and counted.
 
     Raises:
@@ -190,7 +179,7 @@ def rated_or_pair(record: Any, place: Place, log: Log) -> RatedRow | PairRow:
 def _read(
     config: DataConfig, tokenizer: Tokenizer, findings: Findings,
     make: preference_rows.Make[Any], encode: Callable[[Any], Iterable[Item]],
-) -> Preferences[Item]:  # fmt: skip
+) -> SplitRows[Item]:  # fmt: skip
     """The whole rows of all files, encoded.
 
     Raises:
@@ -198,8 +187,7 @@ def _read(
     """
     findings.notes += checked(tokenizer).notes
     rows = list(preference_items(config, findings, make))
-    found = parted(rows, held_out(rows, config, findings), encode, config, findings)
-    return Preferences(found.train, found.validation, found.questions, findings)
+    return encode_split(rows, held_out(rows, config, findings), encode, config, findings)
 
 
 def preference_items(

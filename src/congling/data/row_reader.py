@@ -57,13 +57,14 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Parted(Generic[Item]):
+class SplitRows(Generic[Item]):
     """What there is to learn from, and to measure with."""
 
     train: Sequence[Item]
     validation: Sequence[Item]
     held_out: Sequence[Any]
     """The rows behind :attr:`validation`."""
+    findings: Findings
 
     @property
     def questions(self) -> Sequence[Messages]:
@@ -110,7 +111,7 @@ def _cleaned(row: Any, config: DataConfig) -> Any:
 def _look_for_marks(row: Any, findings: Findings) -> None:
     if not isinstance(row, Document):  # those of texts are counted where they are divided
         for turn in (*row.asked, *row.answers):
-            findings.marks.look(turn["content"], str(row.place))
+            findings.marks.look(turn["content"], str(row.place), turn=True)
 
 
 def _content(row: Any) -> str:
@@ -155,10 +156,10 @@ def held_out(items: Sequence[Any], config: DataConfig, findings: Findings) -> li
     return found.flags.tolist()
 
 
-def parted(
+def encode_split(
     items: Sequence[Any], flags: Sequence[bool], encode: Callable[[Any], Iterable[Item]], config: DataConfig,
     findings: Findings,
-) -> Parted[Item]:  # fmt: skip
+) -> SplitRows[Item]:  # fmt: skip
     """Encode all items, those held out apart.
 
     Raises:
@@ -173,7 +174,7 @@ def parted(
             kept.append(item)
     if not parts[False]:
         raise nothing_to_learn(config, findings)
-    return Parted(parts[False], parts[True], kept)
+    return SplitRows(parts[False], parts[True], kept, findings)
 
 
 def nothing_to_learn(config: DataConfig, findings: Findings) -> UserError:

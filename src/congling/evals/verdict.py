@@ -28,6 +28,8 @@ class Report:
     """Of the model that was converted, where what was compared is what its rounded weights make."""
     accuracy: float | None
     """Largest allowed difference of logits; ``None`` where numbers are all that can be told."""
+    notes: tuple[str, ...] = ()
+    """What had to be changed on the way, in sentences."""
 
     @property
     def misses(self) -> list[str]:
@@ -49,6 +51,7 @@ class Report:
             "original_perplexity": self.original_perplexity,
             **self.parity.to_json(),
             "misses": self.misses,
+            "notes": list(self.notes),
         }
 
     def rows(self) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from congling.core.config import build
 from congling.data.examples import Example
-from congling.data.preferences import Preferences
+from congling.data.row_reader import SplitRows
 from congling.methods.recipe import TuningConfig, TuningRecipe
 from congling.methods.session import Session
 from congling.methods.showing import show_rows, show_work
@@ -81,7 +81,7 @@ def sides_of(pairs: Iterable[tuple[Example, Example]]) -> list[Example]:
 
 
 def shown(
-    noun: str, rows: Preferences[Any], facts: TuningFacts, config: TuningConfig, detail: str = ""
+    noun: str, rows: SplitRows[Any], facts: TuningFacts, config: TuningConfig, detail: str = ""
 ) -> Show:
     """What a run over such rows says before it starts; ``detail`` stands behind the rows of a step."""
 

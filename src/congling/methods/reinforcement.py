@@ -13,7 +13,8 @@ from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.units import show_count
 from congling.data.examples import Example
-from congling.data.preferences import Preferences, Question, read_questions
+from congling.data.preferences import Question, read_questions
+from congling.data.row_reader import SplitRows
 from congling.infer.completions import complete
 from congling.methods import rewards as sources
 from congling.methods.facts import facts_of
@@ -44,7 +45,7 @@ class Prepared:
     """Base, prompts and rewards, opened and checked."""
 
     opened: OpenedBase
-    prompts: Preferences[Question]
+    prompts: SplitRows[Question]
     config: Any
     facts: tuning.TuningFacts
 
@@ -164,7 +165,7 @@ def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], con
     say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
 
 
-def _longest(prompts: Preferences[Question]) -> int:
+def _longest(prompts: SplitRows[Question]) -> int:
     return max(len(question.ids) for question in (*prompts.train, *prompts.validation))
 
 

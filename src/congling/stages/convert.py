@@ -192,7 +192,7 @@ def _model(
     except KeyboardInterrupt:
         verdict.save(None, out)
         raise Interrupted(f"stopped; {out} is written, but was not checked") from None
-    verdict.save(report, out)
+    verdict.save(report := replace(report, notes=tuple(notes)), out)
     return Conversion(out, tuple(notes), report)
 
 

@@ -10,7 +10,7 @@ checkpoint directory::
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -134,7 +134,7 @@ def run(
     except KeyboardInterrupt:
         verdict.save(None, out)
         raise Interrupted(f"stopped; {out} is written, but was not checked") from None
-    verdict.save(report, out)
+    verdict.save(report := replace(report, notes=notes), out)
     return Import(made, notes, report)
 
 
