@@ -103,7 +103,7 @@ def test_answers_that_are_not_to_be_learnt_are_read_and_not_learnt(tmp_path: Pat
         {"loss": False}, {"weight": 0}, {"train": False}, {"trainable": "false"}, {"loss_mask": 0},
         {"mask": 0},
     ]  # fmt: skip
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"messages": [
             {"role": "user", "content": f"问{i}"}, {"role": "assistant", "content": "坏", **flag},
             {"role": "user", "content": "好？"}, {"role": "assistant", "content": "好"},
