@@ -88,6 +88,41 @@ def test_whole_texts_are_equal_whatever_the_limit(loaded: Loaded):
         assert many.startswith(eight)
 
 
+def test_a_text_is_the_same_alone_and_among_others(loaded: Loaded):
+    """In any order, beside prompts of any length; other numbers come from the prompt and the seed."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    prompts = ["从零", "学", "学而时习之，不亦说乎？从零开始学", "写字"]
+    for seed in range(3):
+        hot = SamplingConfig(temperature=1.5, seed=seed)
+        together = generate(model, tokenizer, prompts, max_new_tokens=12, sampling=hot)
+        backwards = generate(model, tokenizer, prompts[::-1], max_new_tokens=12, sampling=hot)
+        alone = [generate(model, tokenizer, [one], max_new_tokens=12, sampling=hot)[0] for one in prompts]
+        assert together == backwards[::-1] == alone
+        assert together == generate(model, tokenizer, prompts, max_new_tokens=12, sampling=hot)
+        other = generate(model, tokenizer, prompts, max_new_tokens=12, sampling=hot.replace(seed=seed + 7))
+        assert all(one != two for one, two in zip(together, other, strict=True))
+
+
+def test_texts_of_one_prompt_differ_and_the_first_is_that_of_the_prompt_alone(loaded: Loaded):
+    model, tokenizer, hot = loaded.model, loaded.tokenizer, SamplingConfig(temperature=2.0, seed=4)
+    texts = generate(model, tokenizer, ["学"] * 6, max_new_tokens=12, sampling=hot)
+    assert len(set(texts)) == 6
+    for number, text in enumerate(texts):
+        pieces = stream(model, tokenizer, "学", max_new_tokens=12, sampling=hot, number=number)
+        assert "".join(pieces) == text
+
+
+def test_two_prompts_draw_different_numbers(loaded: Loaded):
+    """A model without a preference shows what was drawn: nothing that two prompts share."""
+    model = Transformer(loaded.model.config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    hot = SamplingConfig(temperature=1.0, whole_characters=False)
+    texts = generate(model.eval(), loaded.tokenizer, ["学", "习", "写"], max_new_tokens=30, sampling=hot)
+    assert len(set(texts)) == 3
+
+
 def test_ids_without_a_token_are_never_drawn(padded: Loaded):
     model, tokenizer = padded.model, padded.tokenizer
     barred = tokenizer.undrawable(model.config.vocab_size)

@@ -182,3 +182,20 @@ def test_each_warning_is_said_once_even_after_an_interruption(tmp_path, capsys):
     line = "step 2: warning: every answer is the same (all-alike): do this"
     assert capsys.readouterr().err.count(line) == 1
     assert seen[0] == (2, 1) and seen[-1] == (12, 6)
+
+
+def test_a_sample_that_is_drawn_by_step_is_told_the_step(tmp_path):
+    class Numbered:
+        step = 0
+
+        def at(self, step):
+            found = Numbered()
+            found.step = step
+            return found
+
+        def __call__(self, model):
+            return [{"prompt": "", "text": f"drawn at {self.step}"}]
+
+    config = settings(steps=6, sample_every=2)
+    run = train(trainer(config, model=small_model()), tmp_path / "run", RunParts(config, sample=Numbered()))
+    assert [row["text"] for row in run.log("samples").rows()] == [f"drawn at {step}" for step in (2, 4, 6)]

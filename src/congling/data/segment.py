@@ -241,6 +241,13 @@ def _starts_chapter(line: str, sort: str) -> bool:
     return _heading(line) == sort or _UNNUMBERED.fullmatch(line) is not None
 
 
+def is_heading(line: str) -> bool:
+    """Whether a line looks like the heading of a part of a text, of any sort."""
+    line = line.strip()
+    known = 0 < len(line) <= _LONGEST_HEADING
+    return known and (_heading(line) != "" or _UNNUMBERED.fullmatch(line) is not None)
+
+
 def cut(text: str, longest: int) -> Iterator[str]:
     """Cut a text into pieces of at most ``longest`` characters, at the last line or sentence end that fits.
 

@@ -8,8 +8,7 @@ import torch
 
 from congling.data.examples import Example, in_order, spread
 from congling.evals.likelihood import target_nats
-from congling.infer.generate import generate
-from congling.infer.sampler import SamplingConfig
+from congling.evals.samples import Samples
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat import Message, chat_ids
@@ -51,21 +50,8 @@ def held_out_loss(
     return look
 
 
-def answers(
-    tokenizer: Tokenizer, questions: Sequence[Sequence[Message]], settings: TrainConfig
-) -> Callable[[Transformer], list[dict[str, str]]]:
-    """Model to rows of ``prompt`` (the last thing said) and ``text``; the seed is fixed."""
+def answers(tokenizer: Tokenizer, questions: Sequence[Sequence[Message]], settings: TrainConfig) -> Samples:
+    """What the model answers, behind the last thing said."""
     prompts = [chat_ids(tokenizer, question) for question in questions]
     said = [f"{question[-1]['content']}\n" for question in questions]
-
-    def look(model: Transformer) -> list[dict[str, str]]:
-        sampling = SamplingConfig(seed=settings.seed, temperature=0.7)
-        notes: list[list[str]] = [[] for _ in prompts]
-        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling,
-                         on_overflow=lambda found: notes[found.row].append(found.told()))  # fmt: skip
-        return [
-            {"prompt": prompt, "text": text} | ({"note": "; ".join(note)} if note else {})
-            for prompt, text, note in zip(said, texts, notes, strict=True)
-        ]
-
-    return look
+    return Samples(tokenizer, prompts, said, settings, temperature=0.7)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from congling.data.shards import TokenSplit
 from congling.evals.loss import evaluate
-from congling.infer.generate import generate
-from congling.infer.sampler import SamplingConfig
+from congling.evals.samples import Samples
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 from congling.train.config import TrainConfig
@@ -28,23 +27,7 @@ def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transfo
     return look
 
 
-def continuations(
-    tokenizer: Tokenizer, settings: TrainConfig
-) -> Callable[[Transformer], list[dict[str, str]]]:
-    """Model to rows of ``prompt`` and ``text``, and a ``note`` where the context was too short.
-
-    The seed is fixed, so samples differ by the weights alone.
-    """
+def continuations(tokenizer: Tokenizer, settings: TrainConfig) -> Samples:
+    """How the model continues the prompts of the run."""
     prompts = settings.sample_prompts
-
-    def look(model: Transformer) -> list[dict[str, str]]:
-        sampling = SamplingConfig(seed=settings.seed)
-        notes: list[list[str]] = [[] for _ in prompts]
-        texts = generate(model, tokenizer, prompts, max_new_tokens=settings.sample_tokens, sampling=sampling,
-                         on_overflow=lambda found: notes[found.row].append(found.told()))  # fmt: skip
-        return [
-            {"prompt": prompt, "text": text} | ({"note": "; ".join(note)} if note else {})
-            for prompt, text, note in zip(prompts, texts, notes, strict=True)
-        ]
-
-    return look
+    return Samples(tokenizer, prompts, prompts, settings, temperature=0.8)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from congling.core.progress import track
 from congling.infer.checkpoints import Loaded
-from congling.infer.generate import Overflow, Prompt, generate
+from congling.infer.generate import Overflow, Prompt, counted, generate
 from congling.infer.sampler import SamplingConfig
 
 GREEDY = SamplingConfig(temperature=0.0)
@@ -24,16 +24,17 @@ def written(
 ) -> list[str]:
     """Continue every prompt by at most ``tokens``; prompts of like length share a batch.
 
-    Equal seeds give equal texts: each batch draws from a seed of its own. ``on_overflow`` is told the number
-    of a prompt whose beginning is not read.
+    Equal seeds give equal texts, however prompts are batched; what is drawn is the model's own distribution,
+    characters that it spoils included. ``on_overflow`` is told the number of a prompt whose beginning is not
+    read.
 
     Raises:
         UserError: the model and the tokenizer do not fit.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    texts = [""] * len(prompts)
+    texts, numbers = [""] * len(prompts), counted(prompts)
     starts = range(0, len(order), ROWS)
-    for number, start in enumerate(track(starts, label, total=len(starts))):
+    for start in track(starts, label, total=len(starts)):
         batch = order[start : start + ROWS]
 
         def told(found: Overflow, batch: list[int] = batch) -> None:
@@ -42,7 +43,8 @@ def written(
 
         found = generate(
             loaded.model, loaded.tokenizer, [prompts[i] for i in batch], max_new_tokens=tokens,
-            sampling=sampling.replace(seed=sampling.seed + number), stop=stop, on_overflow=told,
+            sampling=sampling.replace(whole_characters=False), stop=stop, on_overflow=told,
+            numbers=[numbers[i] for i in batch],
         )  # fmt: skip
         for index, text in zip(batch, found, strict=True):
             texts[index] = text

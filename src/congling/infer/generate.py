@@ -9,16 +9,19 @@ that a beginning is read no more, passes ``on_overflow``.
 
 # B batch, T time, V vocabulary
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.core.seeds import mixed
 from congling.infer.sampler import SamplingConfig, drawable, sample
 from congling.infer.text import TextStream
+from congling.infer.whole import WholeCharacters, begun
 from congling.model.cache import KVCache
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
@@ -58,6 +61,7 @@ included, shorter than the context); None for the last half, as without it."""
 def generate(
     model: Transformer, tokenizer: Tokenizer, prompts: Sequence[Prompt], *, max_new_tokens: int = 200,
     sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[str]:  # fmt: skip
     """Continue every prompt; returns the new text of each, without the prompt and without what ended it.
 
@@ -65,18 +69,21 @@ def generate(
     differ in length: they share one cache, padded on the left. ``on_overflow`` is told where a beginning is
     not read.
 
+    What is drawn follows from the seed, the prompt, and which of the texts of that prompt it is: its number,
+    counted here where ``numbers`` does not say. So it is the same alone and among others, in any order, and
+    differs where one prompt is continued several times.
+
     Raises:
         UserError: the model and the tokenizer do not fit.
     """
     if not prompts:
         return []
+    ids = [_ids(tokenizer, prompt) for prompt in prompts]
     texts = [TextStream(stop) for _ in prompts]
     pieces: list[list[str]] = [[] for _ in prompts]
-    ids = [_ids(tokenizer, prompt) for prompt in prompts]
-    _check_fit(model, tokenizer)
-    written = tokens(
-        model, ids, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig(),
-        undrawable=tokenizer.undrawable(model.config.vocab_size), on_overflow=on_overflow,
+    written = _written(
+        model, tokenizer, ids, texts, counted(ids) if numbers is None else numbers,
+        sampling or SamplingConfig(), max_new_tokens=max_new_tokens, on_overflow=on_overflow,
     )  # fmt: skip
     for chosen in written:
         for text, piece, index in zip(texts, pieces, chosen, strict=True):
@@ -89,19 +96,19 @@ def generate(
 def stream(
     model: Transformer, tokenizer: Tokenizer, prompt: Prompt, *, max_new_tokens: int = 200,
     sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
-    refit: Refit | None = None,
+    refit: Refit | None = None, number: int = 0,
 ) -> Iterator[str]:  # fmt: skip
     """Like ``generate`` for one prompt, yielding text as soon as it is settled: never part of a character.
+
+    ``number`` says which of several texts of the same prompt it is; they differ.
 
     Raises:
         UserError: the model and the tokenizer do not fit.
     """
-    _check_fit(model, tokenizer)
-    text = TextStream(stop)
-    prompts = [_ids(tokenizer, prompt)]
-    written = tokens(
-        model, prompts, max_new_tokens=max_new_tokens, sampling=sampling or SamplingConfig(),
-        undrawable=tokenizer.undrawable(model.config.vocab_size), on_overflow=on_overflow, refit=refit,
+    text, ids = TextStream(stop), _ids(tokenizer, prompt)
+    written = _written(
+        model, tokenizer, [ids], [text], [number], sampling or SamplingConfig(),
+        max_new_tokens=max_new_tokens, on_overflow=on_overflow, refit=refit,
     )  # fmt: skip
     for (index,) in written:
         if piece := _advance(text, tokenizer, index):
@@ -112,25 +119,74 @@ def stream(
         yield piece
 
 
+def counted(prompts: Sequence[Sequence[int] | str]) -> list[int]:
+    """Of each prompt how often the same one stood before it.
+
+    >>> counted(["a", "b", "a"])
+    [0, 0, 1]
+    """
+    seen = Counter[Sequence[int] | str]()
+    found = []
+    for prompt in prompts:
+        key = prompt if isinstance(prompt, str) else tuple(prompt)
+        found.append(seen[key])
+        seen[key] += 1
+    return found
+
+
+def _written(
+    model: Transformer, tokenizer: Tokenizer, ids: Sequence[list[int]], texts: Sequence[TextStream],
+    numbers: Sequence[int], sampling: SamplingConfig, **more: Any,
+) -> Iterator[list[int]]:  # fmt: skip
+    """``tokens`` as people read them: each text from a stream of its own, in whole characters if wished."""
+    _check_fit(model, tokenizer)
+    seeds = [mixed(sampling.seed, number, *prompt) for number, prompt in zip(numbers, ids, strict=True)]
+    rows = model.config.vocab_size
+    if not (sampling.whole_characters and tokenizer.character_table.spells):
+        undrawable = tokenizer.undrawable(rows)
+        return tokens(model, ids, sampling=sampling, seeds=seeds, undrawable=undrawable, **more)
+    starts = [begun(tokenizer, prompt) for prompt in ids]
+    for text, start in zip(texts, starts, strict=True):
+        text.feed(start)  # the character that a prompt begins is one of the new text
+    whole = WholeCharacters(tokenizer, rows, starts, next(model.parameters()).device)
+    return tokens(model, ids, sampling=sampling, seeds=seeds, whole=whole, **more)
+
+
 def tokens(
     model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, sampling: SamplingConfig,
-    undrawable: Sequence[int] = (), on_overflow: OnOverflow | None = None, refit: Refit | None = None,
+    seeds: Sequence[int] | None = None, undrawable: Sequence[int] = (), whole: WholeCharacters | None = None,
+    on_overflow: OnOverflow | None = None, refit: Refit | None = None,
 ) -> Iterator[list[int]]:  # fmt: skip
     """Yield the next id of every row, step by step; nothing stops it but ``max_new_tokens`` or the caller.
 
-    All rows draw from one generator: equal seeds give equal texts for equal lists of prompts. ``undrawable``
-    are ids that stand for no token (:meth:`congling.tokenizer.base.Tokenizer.undrawable`).
+    All rows draw from one generator of ``sampling.seed``: equal seeds give equal texts for equal lists of
+    prompts. With ``seeds``, one for each row, each draws from its own. ``undrawable`` are ids that stand for
+    no token (:meth:`congling.tokenizer.base.Tokenizer.undrawable`); ``whole`` bars them too, and all that
+    would spoil a character. Without either every id can be drawn: that is the model's own distribution, which
+    whoever learns from it or compares it with another program's wants.
     """
     device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(sampling.seed)
+    generator: torch.Generator | list[torch.Generator]
+    if seeds is None:
+        generator = torch.Generator(device).manual_seed(sampling.seed)
+    else:
+        generator = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     window = _Window(model.config.context, prompts, on_overflow, refit)
     seen = _seen(model, window.texts) if sampling.repetition_penalty != 1 else None
     barred = torch.tensor(undrawable, dtype=torch.long, device=device)
     cache, hidden = window.read(model, max_new_tokens)
     for step in range(max_new_tokens):
-        chosen = _choose(model, hidden, sampling, generator, seen, barred)
-        window.append(chosen.tolist())
-        yield chosen.tolist()
+        with torch.inference_mode():
+            logits = model.logits(hidden[:, -1])
+            logits = drawable(logits, barred) if whole is None else whole.drawable(logits)
+            chosen = sample(logits, sampling, generator, seen)
+            if seen is not None:
+                seen.scatter_(1, chosen[:, None], True)
+        drawn = chosen.tolist()
+        window.append(drawn)
+        if whole is not None:
+            whole.append(drawn)
+        yield drawn
         if step + 1 == max_new_tokens:
             return
         if cache.length < cache.capacity:
@@ -184,17 +240,6 @@ class _Window:
     def _say(self, found: Overflow) -> None:
         if self.on_overflow is not None:
             self.on_overflow(found)
-
-
-@torch.inference_mode()
-def _choose(
-    model: Transformer, hidden: Tensor, sampling: SamplingConfig, generator: torch.Generator,
-    seen: Tensor | None, barred: Tensor,
-) -> Tensor:  # fmt: skip
-    chosen = sample(drawable(model.logits(hidden[:, -1]), barred), sampling, generator, seen)
-    if seen is not None:
-        seen.scatter_(1, chosen[:, None], True)
-    return chosen
 
 
 def read_rows(model: Transformer, rows: Sequence[Sequence[int]], capacity: int) -> tuple[KVCache, Tensor]:

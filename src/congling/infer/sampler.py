@@ -1,6 +1,8 @@
-"""Choosing the next token from its scores: pure functions of the logits and a seeded generator."""
+"""Choosing the next token from its scores: pure functions of the logits and seeded generators."""
 
 # B batch, V vocabulary
+
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -24,6 +26,10 @@ class SamplingConfig(Config):
     min_p: float = Field(default=0.0, ge=0, lt=1)
     """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024)."""
     seed: int = 0
+    whole_characters: bool = True
+    """Draw nothing that spoils a character: no byte that cannot stand where it would come, no end within
+    one. It changes which tokens may come, not what is likely among them; a model that never errs writes the
+    same without it."""
 
 
 def drawable(logits: Tensor, barred: Tensor) -> Tensor:
@@ -36,12 +42,14 @@ def drawable(logits: Tensor, barred: Tensor) -> Tensor:
 
 
 def sample(
-    logits: Tensor, config: SamplingConfig, generator: torch.Generator, seen: Tensor | None = None
-) -> Tensor:
+    logits: Tensor, config: SamplingConfig, generator: torch.Generator | Sequence[torch.Generator],
+    seen: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Choose one token a row: logits (B, V) -> ids (B,).
 
-    ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. The
-    generator must live on the device of the logits.
+    ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. All
+    rows draw from one generator, or each from its own, so that what is drawn for one depends on no other.
+    Generators must live on the device of the logits.
 
     Raises:
         UserError: the logits are not finite.
@@ -58,7 +66,12 @@ def sample(
             "the model's scores are no finite numbers",
             hint="its weights are damaged, or the temperature is too near 0: write 0 for the likeliest token",
         )
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    if isinstance(generator, torch.Generator):
+        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    drawn = [
+        torch.multinomial(row, 1, generator=own) for row, own in zip(probabilities, generator, strict=True)
+    ]
+    return torch.cat(drawn)
 
 
 def filtered(logits: Tensor, config: SamplingConfig) -> Tensor:

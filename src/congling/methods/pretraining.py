@@ -13,8 +13,9 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.config import Config, build, load, read_toml, with_overrides
 from congling.core.errors import UserError
+from congling.data.openings import openings
 from congling.data.segmentation import expected_growth
-from congling.data.shards import Shards, beginnings, open_shards
+from congling.data.shards import Shards, open_shards
 from congling.infer.reading import MASK, Reading
 from congling.model.config import ModelConfig, flops_per_token
 from congling.plan.recipe import Recipe
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from congling.train.run import RunParts
 
 RECIPE_FILE = "recipe.toml"
-PROMPTS, PROMPT_TOKENS = 3, 6
-"""Beginnings of held-out documents that are continued in samples when the recipe names no prompts."""
+PROMPTS = 3
+"""Openings of held-out documents that are continued in samples when the recipe names no prompts."""
 R = TypeVar("R", bound=Recipe)
 
 
@@ -155,9 +156,8 @@ def open_inputs(shards: Path | str, tokenizer: Path | str) -> Inputs:
 
 
 def prompts(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
-    """What to continue in samples: the recipe's prompts, or how some held-out documents begin."""
-    held_out = inputs.shards["validation"]
-    return recipe.samples or beginnings(held_out, inputs.tokenizer, documents=PROMPTS, tokens=PROMPT_TOKENS)
+    """What to continue in samples: the recipe's prompts, or how paragraphs of held-out documents begin."""
+    return recipe.samples or openings(inputs.shards["validation"], inputs.tokenizer, documents=PROMPTS)
 
 
 def read_recipe(kind: type[R], path: Path | None, overrides: Sequence[str]) -> R:

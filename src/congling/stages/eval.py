@@ -306,11 +306,10 @@ def _rules(loaded: Any, *, samples: int = 32, tokens: int = 200) -> "RuleReport"
 
 
 def _written(loaded: Any, prompts: Sequence[str], tokens: int) -> list[str]:
-    from congling.infer.generate import generate
+    from congling.evals.writing import written
     from congling.infer.sampler import SamplingConfig
 
-    sampling = SamplingConfig(temperature=0.8, seed=0)
-    return generate(loaded.model, loaded.tokenizer, prompts, max_new_tokens=tokens, sampling=sampling)
+    return written(loaded, prompts, tokens=tokens, sampling=SamplingConfig(temperature=0.8, seed=0))
 
 
 def _of_the_small_world(documents: Path | str) -> bool:

@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from congling.tokenizer.characters import CharacterTable
+
 END_OF_TEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
@@ -243,6 +245,11 @@ class Tokenizer(ABC):
     def _holes(self) -> tuple[int, ...]:
         roles = self.roles.ids()
         return tuple(i for i in range(self.vocab_size) if i not in roles and not self._stands_for_bytes(i))
+
+    @cached_property
+    def character_table(self) -> CharacterTable:
+        """Which tokens may follow each other in a text of whole characters."""
+        return CharacterTable(self)
 
     def _stands_for_bytes(self, index: int) -> bool:
         try:

@@ -8,6 +8,7 @@ import tokenizers
 
 from congling.core.errors import UserError
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.characters import is_whole
 
 FILE = "tokenizer.json"
 LARGEST = 40 * 2**20
@@ -44,11 +45,7 @@ class LibraryTokenizer(Tokenizer):
 
     def is_byte(self, index: int) -> bool:
         """Whether the id stands for a part of a character."""
-        try:
-            self.piece(index).decode()
-        except UnicodeDecodeError:
-            return True
-        return False
+        return not is_whole(self.piece(index))
 
 
 @contextlib.contextmanager

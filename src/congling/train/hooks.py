@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from congling.core.artifact import Artifact
 from congling.core.errors import Interrupted, UserError
@@ -23,6 +23,15 @@ Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Seq
 """Rows of the metrics and of the samples so far to what is wrong with them."""
 UNITS = {"bits_per_character": "bits/char", "loss_per_answer": "nats/token of an answer"}
 """How held-out numbers are called on the terminal; any other by its name."""
+
+
+@runtime_checkable
+class DrawnByStep(Protocol):
+    """A sample that draws other random numbers at each step."""
+
+    def at(self, step: int) -> Sample:
+        """The sample of a step."""
+        ...
 
 
 def every(steps: int, hook: Hook) -> Hook:
@@ -135,7 +144,8 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
 
     def write(trainer: Trainer) -> None:
         with metrics.pause(), trainer.evaluated_model() as model:
-            rows = [{"step": trainer.step, **row} for row in sample(model)]
+            drawn = sample.at(trainer.step) if isinstance(sample, DrawnByStep) else sample
+            rows = [{"step": trainer.step, **row} for row in drawn(model)]
         metrics.run.log("samples").append(*rows)
         for row in rows[:1]:
             note = f" (note: {row['note']})" if "note" in row else ""

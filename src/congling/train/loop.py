@@ -10,13 +10,13 @@ Pretraining, fine-tuning, preferences and reinforcement differ in batches and ob
 """
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from congling.core.seeds import mixed
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
@@ -105,7 +105,7 @@ class Trainer:
         """One update from the micro-batches of one step; returns what to log, still on the device."""
         self.model.train()
         # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
-        torch.manual_seed(_mix(self.config.seed, self.step, self.backend.rank))
+        torch.manual_seed(mixed(self.config.seed, self.step, self.backend.rank))
         count = self.backend.sum(float(sum(batch.count for batch in micro)))  # of the whole step, all ranks
         sums: dict[str, Tensor] = {}
         self.balance.begin(micro, count)
@@ -165,9 +165,3 @@ class Trainer:
             self.batches, self.step, self.config.steps, rank=place[0], world=place[1], depth=self.ahead
         ) as stream:
             yield stream
-
-
-def _mix(*numbers: int) -> int:
-    """A seed that differs wherever any of the numbers does."""
-    digest = hashlib.blake2b("/".join(map(str, numbers)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
