@@ -5,6 +5,8 @@ They follow the tokenizer's chat template, or for a model that only continues, p
 
 from collections.abc import Iterator, Sequence
 
+from congling.core.errors import UserError
+from congling.core.seeds import mixed
 from congling.core.units import plural
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
@@ -29,10 +31,23 @@ class Conversation:
         system: str | None = None,
     ) -> None:
         self.loaded, self.sampling, self.max_new_tokens = loaded, sampling, max_new_tokens
-        self._system = [{"role": "system", "content": system}] if system else []
-        self.messages: list[Message] = list(self._system)
+        self._system: list[Message] = []
+        self.messages: list[Message] = []
         self.notices: list[str] = []
         """What the model could not read for the last answer, in sentences."""
+        self._tries = 0
+        self.system = system
+
+    @property
+    def system(self) -> str | None:
+        """What the model is told before everything else; it can be changed while one talks."""
+        return self._system[0]["content"] if self._system else None
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        said = self.messages[len(self._system) :]
+        self._system = [{"role": "system", "content": text}] if text else []
+        self.messages = [*self._system, *said]
 
     def reset(self) -> None:
         """Forget what was said, except the system message."""
@@ -44,11 +59,29 @@ class Conversation:
         Raises:
             UserError: the chat template is broken.
         """
+        self._tries = 0
         self.messages.append({"role": "user", "content": text})
+        yield from self._answer()
+
+    def retry(self) -> Iterator[str]:
+        """Answer the last question anew, in place of the answer it had: each time with other random numbers.
+
+        Raises:
+            UserError: nothing was asked yet, or the chat template is broken.
+        """
+        asked = [i for i, message in enumerate(self.messages) if message["role"] == "user"]
+        if not asked:
+            raise UserError("there is no question to answer anew")
+        del self.messages[asked[-1] + 1 :]
+        self._tries += 1
+        return self._answer()
+
+    def _answer(self) -> Iterator[str]:
         pieces: list[str] = []
         self.notices.clear()
         # Another seed each turn, or a model asked twice would answer in the same words.
-        sampling = self.sampling.replace(seed=self.sampling.seed + len(self.messages))
+        seed = mixed(self.sampling.seed, len(self.messages), self._tries)
+        sampling = self.sampling.replace(seed=seed)
         try:
             for piece in self._stream(sampling):
                 pieces.append(piece)
