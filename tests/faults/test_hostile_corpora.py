@@ -1,9 +1,11 @@
 """Files made to break a reader: documents come out, or one clear error, within bounded memory."""
 
 import gzip
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,23 @@ TEXT = (
 )
 ROWS = [{"id": 1, "title": "云", "text": TEXT}, {"id": 2, "title": "雨", "text": "雪对风"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+
+
+def book(*pages: str) -> bytes:
+    """A book of these pages."""
+    stream = io.BytesIO()
+    names = [f"p{i}" for i in range(len(pages))]
+    items = "".join(f'<item id="{n}" href="{n}.xhtml" media-type="application/xhtml+xml"/>' for n in names)
+    order = "".join(f'<itemref idref="{name}"/>' for name in names)
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/epub+zip", zipfile.ZIP_STORED)
+        archive.writestr("META-INF/container.xml", '<container><rootfile full-path="a.opf"/></container>')
+        archive.writestr("a.opf", f"<package><manifest>{items}</manifest><spine>{order}</spine></package>")
+        for name, page in zip(names, pages, strict=True):
+            archive.writestr(f"{name}.xhtml", page)
+    return stream.getvalue()
+
+
 SEEDS = {
     "a.txt": TEXT.encode(),
     "b.txt": TEXT.encode("gb18030"),
@@ -35,6 +54,8 @@ SEEDS = {
     "a.tsv": "id\ttext\n1\t云对雨\n2\t雪对风\n".encode("gb18030"),
     "a.txt.gz": gzip.compress(TEXT.encode(), mtime=0),
     "a.jsonl.zst": zstandard.compress(LINES.encode()),
+    "a.html": b"<!DOCTYPE html><meta charset=gbk><h1>" + TEXT.encode("gbk").replace(b"\n", b"<p>"),
+    "a.epub": book(f"<html><body><p>{TEXT}</p><script/></body></html>"),
     "a.parquet": b"PAR1" + bytes(60) + b"PAR1",
     "a.arrow": b"ARROW1\0\0" + bytes(60),
 }

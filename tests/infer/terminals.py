@@ -46,5 +46,6 @@ class Terminal:
 
     def ended(self) -> int:
         """Wait for the program; its exit status."""
-        os.close(self.descriptor)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.descriptor)  # not before, or the program is hung up on
+        return os.waitstatus_to_exitcode(status)

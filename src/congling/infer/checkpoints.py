@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from congling.core import artifact, pointers
+from congling.core.addresses import refuse_address
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.infer.reading import Reading, reading_of
@@ -69,6 +70,7 @@ def locate_checkpoint(path: Path | str) -> Path:
     Raises:
         UserError: there is none, or the run names only checkpoints that are gone.
     """
+    refuse_address(path)
     path = Path(path)
     if artifact.exists(path):
         return artifact.opened(path, "checkpoint").path

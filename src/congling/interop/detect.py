@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from congling.core import artifact
+from congling.core.addresses import refuse_address
 from congling.core.errors import UserError
 
 Kind = Literal[
@@ -31,6 +32,7 @@ def kind_of(path: Path | str) -> Kind:
     Raises:
         UserError: there is nothing, it holds a pickle, or nothing that we know.
     """
+    refuse_address(path)
     path = Path(path)
     if path.is_dir():
         return _directory(path)

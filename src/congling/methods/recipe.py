@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveFloat
 
+from congling.core.addresses import refuse_address
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
@@ -55,6 +56,8 @@ def read_recipe(kind: type[R], settings: Sequence[str], data: Sequence[str]) -> 
     Raises:
         UserError: they do not fit, or there is no data.
     """
+    for one in (*settings, *data):
+        refuse_address(one)
     recipes = [one for one in settings if one.endswith(".toml")]
     overrides = [one for one in settings if "=" in one and not Path(one).exists()]
     sources = [*data, *(one for one in settings if one not in recipes and one not in overrides)]

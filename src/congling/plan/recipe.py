@@ -25,6 +25,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from congling.core.addresses import refuse_address
 from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
 from congling.core.units import Seconds
@@ -71,7 +72,7 @@ class Recipe(Config):
     budget: Seconds | None = Field(default=None, gt=0)
     """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""
     samples: tuple[str, ...] = ()
-    """Prompts continued during training; empty = the beginnings of held-out documents."""
+    """Prompts continued during training; empty = how paragraphs of held-out documents begin."""
     exports: tuple[Target, ...] = ("gguf", "hf")
     """Formats the model is to be converted into exactly; the plan warns of what stands in the way."""
 
@@ -120,10 +121,14 @@ def separate(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
     """Part what stands on the command line into inputs and ``key=value`` overrides.
 
     A file whose name holds ``=`` is an input all the same.
+
+    Raises:
+        UserError: an address of the web is among them.
     """
     inputs: list[Path] = []
     overrides: list[str] = []
     for argument in arguments:
+        refuse_address(argument)
         if "=" in argument and not Path(argument).exists():
             overrides.append(argument)
         else:

@@ -5,6 +5,8 @@
     source ─ file ──┬─ plain     .txt .md (and whatever proves to be text)
            ├ folder ┤  json      .json .jsonl .ndjson, told apart by what they hold
            │        ├─ table     .csv .tsv
+           │        ├─ markup    .html .htm .xhtml (and text that begins as HTML)
+           │        ├─ epub      .epub
            │        └─ columnar  .parquet .arrow .feather
            └ smallworld          the embedded corpus
 
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from congling.core.addresses import refuse_address
 from congling.core.artifact import leads_out
 from congling.core.errors import UserError
 from congling.core.progress import track
@@ -25,7 +28,7 @@ from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.sources import columnar, json_file, plain, rows, table
+from congling.data.sources import columnar, epub, json_file, markup, plain, rows, table
 from congling.data.sources.tree_lines import grown
 
 Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
@@ -43,7 +46,11 @@ READERS: dict[str, Callable[..., Iterator[Any]]] = {
     "parquet": columnar.read,
     "arrow": columnar.read,
     "feather": columnar.read,
+    **dict.fromkeys(("html", "htm", "xhtml", "xht", "shtml"), markup.read),
+    "epub": epub.read,
 }
+_RUNNING = (plain.read, markup.read, epub.read)
+"""Readers of running text, which holds no records."""
 _COMPRESSED = {".gz", ".zst"}
 
 
@@ -63,10 +70,10 @@ def read(
         if str(source) == SMALL_WORLD and not Path(source).exists():
             yield from _small_world(config, findings)
     files = _files(
-        [Path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings
+        [_path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings
     )
     for path, name, alone in track(files, "reading", total=len(files)):
-        note = findings.file(name, path.stat().st_size, _format(path))
+        note = findings.file(name, path.stat().st_size, _kind(path))
         try:
             for document in _reader(note.format, take)(path, note, config, findings):
                 note.documents += 1
@@ -83,17 +90,17 @@ def files_of(sources: Sequence[str | Path]) -> list[str]:
     Raises:
         UserError: a source does not exist, or a folder holds nothing readable.
     """
-    return [str(path) for path, _, _ in _files([Path(source) for source in sources], Findings())]
+    return [str(path) for path, _, _ in _files([_path(source) for source in sources], Findings())]
 
 
 def has_records(file: str) -> bool:
     """Whether a file's name says that it holds records, and no running text."""
-    return READERS.get(_format(Path(file)), plain.read) is not plain.read
+    return READERS.get(_kind(Path(file)), plain.read) not in _RUNNING
 
 
 def _reader(kind: str, take: rows.Take) -> Reader:
     found = READERS.get(kind, plain.read)
-    if found is plain.read:
+    if found in _RUNNING:
         return found
 
     def whole(
@@ -102,6 +109,24 @@ def _reader(kind: str, take: rows.Take) -> Reader:
         return take(records if config.text else grown(records), note, config, findings)
 
     return functools.partial(found, take=whole)
+
+
+def _path(source: str | Path) -> Path:
+    refuse_address(source)
+    return Path(source)
+
+
+def _kind(path: Path) -> str:
+    """The format; of what no name tells from plain text, and is a page or a book, that."""
+    named = _format(path)
+    if READERS.get(named, plain.read) is not plain.read or not path.is_file():
+        return named
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:  # said where it is read
+        return named
+    return "epub" if epub.is_book(head) else "html" if markup.is_page(head) else named
 
 
 def _format(path: Path) -> str:

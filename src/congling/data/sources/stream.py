@@ -31,7 +31,7 @@ _FOREIGN = (
     (b"%PDF", "a PDF", "export it as text first"),
     (
         b"PK\x03\x04",
-        "a ZIP archive (or a Word, EPUB or PyTorch file)",
+        "a ZIP archive (or a Word or PyTorch file)",
         "unpack it, or export the document as text",
     ),
     (b"\xd0\xcf\x11\xe0", "an old Office document", "export it as text first"),
