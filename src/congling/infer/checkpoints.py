@@ -133,7 +133,11 @@ def _from_directory(path: Path | str) -> Loaded:
     found = artifact.opened(locate_checkpoint(path), "checkpoint", verify=True)
     if adapter_directory.locate(found.path) is not None:
         base = adapter_directory.facts(found.path).get("base_path", "BASE")
-        hint = f"name its base, and the adapter beside it: {base} --lora {path}"
+        both = f"{base} --lora {path}"
+        hint = (
+            f"name its base, and the adapter beside it (generate, chat, eval): {both}; for anything else "
+            f"merge them: congling convert {both} --to gguf --out merged.gguf"
+        )
         raise UserError(
             "this run trained an adapter, which is no model by itself", value=str(path), hint=hint
         )

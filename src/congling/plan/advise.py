@@ -161,7 +161,13 @@ def _sizes(
     ]
     size = smaller[-1] if smaller else tables.SIZES[0]
     longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
-    return min(size.context, longest), size, room
+    wanted = max(size.context, tables.REACH) if _long(corpus) else size.context
+    return min(wanted, longest), size, room
+
+
+def _long(corpus: CorpusFacts) -> bool:
+    """Whether documents are so long that texts shall be, too."""
+    return corpus.median_tokens >= 2 * tables.REACH
 
 
 def _model(
@@ -189,7 +195,11 @@ def _model(
             "context",
             context,
             f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
-            "short rows make cheap attention and more updates",
+            + (
+                "what a model reads is all it can write in llama.cpp and Ollama"
+                if _long(corpus) and context <= tables.REACH
+                else "short rows make cheap attention and more updates"
+            ),
         ),
         "tied": choices.pick(
             "tied",
@@ -234,6 +244,8 @@ def _batch(
 ) -> dict[str, Any]:
     context = int(choices.given.get("context", context))
     rows = size.rows * max(1, size.context // context // 2)
+    if context == tables.REACH > size.context and "context" not in choices.given:  # as many tokens a step
+        rows = max(1, size.rows * size.context // context)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
     pays = compile_pays(budget, corpus, machine)

@@ -41,6 +41,10 @@ class Conversion:
     """What had to be changed on the way, in sentences."""
     report: "Report | None" = None
     """How it computes in the program it is for."""
+    limit: str = ""
+    """How much a model reads there, in a sentence."""
+    next: tuple[str, ...] = ()
+    """Command lines that run it there."""
 
 
 def command(
@@ -84,11 +88,16 @@ def command(
     for note in done.notes:
         print(f"note: {note}")
     print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
+    sound = True
     if done.report is not None:
         from congling.evals.verdict import show
 
-        if not show(done.report):
-            raise typer.Exit(1)
+        sound = show(done.report)
+    for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
+        if line:
+            print(line)
+    if not sound:
+        raise typer.Exit(1)
 
 
 def run(
@@ -173,6 +182,7 @@ def _model(
     verify_text: Path | None, overwrite: bool,
 ) -> Conversion:  # fmt: skip
     from congling.evals import verdict, verification
+    from congling.interop.afterwards import commands, limit
     from congling.interop.formats import READERS, write_model
 
     if to == "llama2c" and type not in (None, "F32"):
@@ -181,11 +191,12 @@ def _model(
         raise UserError("only llama2.c has versions", value=version, hint="leave out --version")
     text = verification.text_of(verify_text)
     skipped = verification.wanted(verify, to, model)
+    told = limit(model, to), tuple(commands(model, to, out, version=version))
     chosen = (type or "F32").upper()
     notes = write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
     if skipped is not None:
         verdict.save(None, out)
-        return Conversion(out, (*notes, f"not checked ({skipped})"))
+        return Conversion(out, (*notes, f"not checked ({skipped})"), None, *told)
     kind = "int8" if version == 2 else chosen
     try:
         report = verification.verify(model, to, out, type=kind, reader=READERS[to], text=text)  # type: ignore[index]
@@ -193,12 +204,13 @@ def _model(
         verdict.save(None, out)
         raise Interrupted(f"stopped; {out} is written, but was not checked") from None
     verdict.save(report := replace(report, notes=tuple(notes)), out)
-    return Conversion(out, tuple(notes), report)
+    return Conversion(out, tuple(notes), report, *told)
 
 
 def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
     """Write an adapter; ours know their base, those of other programs do not."""
     from congling.interop import adapter_directory, adapters
+    from congling.interop.afterwards import adapter_commands
 
     architecture = None
     if base is not None:
@@ -214,7 +226,9 @@ def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrit
     notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]
     if adapter.packed_base is not None:  # no foreign format can say so
         notes.append(f"it belongs to its base as a GGUF file of type {adapter.packed_base}")
-    return Conversion(out, tuple(notes))
+    named = base if base is not None else adapter.facts.get("base_path")
+    commands = adapter_commands(to, out, None if named is None else str(named))
+    return Conversion(out, tuple(notes), next=tuple(commands))
 
 
 def _strength(text: str) -> Strength:

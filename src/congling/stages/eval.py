@@ -8,7 +8,10 @@ Reads a run or checkpoint, and its shards and documents or files; remembers the 
     congling eval runs/book --tasks continuation,memorisation --data dictionary.jsonl --limit 100
     congling eval runs/world --tasks questions,arithmetic,couplets
     congling eval runs/book --tasks choice,letter --data cmmlu.jsonl --few-shot solved.jsonl --shots 5
+    congling eval runs/book --lora runs/style
     congling eval runs/book --tasks list
+
+What is measured with adapters is printed, and remembered in no run.
 """
 
 import json
@@ -23,6 +26,8 @@ from congling.core import pointers
 from congling.core.disk import Refused
 from congling.core.errors import UserError
 from congling.core.output import warn
+from congling.infer.mixing import Mix, MixingCommand, mix
+from congling.infer.options import Lora, LoraScaled
 
 if TYPE_CHECKING:
     from congling.data.findings import Findings
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
 SCORES = "scores"
 """Name of the scores of tasks in ``results.json``: a table by the name of each score."""
+COMMAND = MixingCommand
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ def command(
     model: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run, a checkpoint, or what `congling train` wrote.")
     ],
+    lora: Lora = None,
+    lora_scaled: LoraScaled = None,
     shards: Annotated[
         Path | None, typer.Option(help="Shards to score on; by default those beside the run.")
     ] = None,
@@ -96,7 +104,7 @@ def command(
     """Score a model on held-out text, or by tasks."""
     from rich.console import Console
 
-    console = Console()
+    console, adapters = Console(), mix(lora, lora_scaled)
     if tasks is None and data:
         tasks = "domains"
     if tasks is None:
@@ -108,6 +116,7 @@ def command(
             context=context,
             limit_tokens=limit_tokens,
             copying=copying,
+            adapters=adapters,
         )
         console.print(table(found))
         return
@@ -118,7 +127,9 @@ def command(
         "seed": seed, "by": by, "prefixes": _numbers(prefixes), "examples": tuple(few_shot or ()),
         "shots": shots, **({} if limit is None else {"limit": limit}),
     }  # fmt: skip
-    scores, findings = measure(model, tasks, data or (), documents=documents, chat=chat, **settings)
+    scores, findings = measure(
+        model, tasks, data or (), adapters=adapters, documents=documents, chat=chat, **settings
+    )
     _show(scores, findings, console, as_json)
 
 
@@ -127,6 +138,7 @@ def measure(
     tasks: str,
     data: Sequence[str] = (),
     *,
+    adapters: Mix | None = None,
     documents: Path | str | None = None,
     chat: bool | None = None,
     **settings: Any,
@@ -137,6 +149,7 @@ def measure(
         model: a run, a checkpoint or a GGUF file.
         tasks: of ``congling.evals.tasks``.
         data: files of texts or questions; ``task=file`` for one task alone.
+        adapters: on the model, and how strongly; the scores are then those of no run.
         documents: those the model was trained on; by default those beside the run.
         chat: ask through the chat template; by default if the model was tuned for it.
         settings: other fields of ``congling.evals.bench.Bench``.
@@ -153,14 +166,15 @@ def measure(
     from congling.plan import record
 
     names = registry.named(tasks)
-    loaded = load_checkpoint(model)
+    loaded = load_checkpoint(model, adapters=adapters or ())
     place = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     asked = loaded.tuned_for_chat if chat is None else chat
     bench = Bench(loaded, documents=None if place is None else Path(place), chat=asked, **settings)
     scores = registry.run(bench, names, data)
     folder = loaded.checkpoint.path.parent.parent
     step = loaded.checkpoint.facts.get("step")
-    if loaded.checkpoint.path.is_dir() and (folder / "metrics.jsonl").is_file():  # no exported file beside it
+    of_the_run = loaded.checkpoint.path.is_dir() and not adapters  # no exported file beside it
+    if of_the_run and (folder / "metrics.jsonl").is_file():
         known = record.mapping(record.read(folder).results.get(SCORES))
         _remember(folder, SCORES, _remembered(known, scores, step))
     return scores, bench.findings
@@ -239,13 +253,14 @@ def run(
     context: int | None = None,
     limit_tokens: int | None = None,
     copying: bool = True,
+    adapters: Mix | None = None,
 ) -> Evaluation:
     """Score one split; the whole split of the final score is remembered in the run's ``results.json``.
 
     That is the test split where there is one, else the validation split, and the default.
 
     ``shards`` and ``documents`` are looked for beside the run when not given. Without documents copying is
-    not measured.
+    not measured. With ``adapters`` on the model nothing is remembered.
 
     Raises:
         UserError: no model or no shards, or they do not belong together.
@@ -255,7 +270,7 @@ def run(
     from congling.infer.checkpoints import load_checkpoint
     from congling.plan.facts import reference_lines
 
-    loaded = load_checkpoint(model)
+    loaded = load_checkpoint(model, adapters=adapters or ())
     place = shards if shards is not None else _beside(loaded.checkpoint.path, "shards")
     if place is None:
         raise UserError("no shards beside the run", value=str(model), hint="name them with --shards")
@@ -269,8 +284,8 @@ def run(
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
     rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
-    own = loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint  # not some other text's
-    # The run's result is that of the checkpoint it hands on, read as in training, of the whole text.
+    own = not adapters and loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint
+    # The run's result is that of the checkpoint it hands on, read as in training, of its own whole text.
     own = own and (folder / "metrics.jsonl").is_file()
     own = own and loaded.checkpoint.path == pointers.handed_on(folder, say=lambda text: None)  # said above
     if own and name == opened.scored and limit_tokens is None and context is None:
