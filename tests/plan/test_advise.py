@@ -1,6 +1,7 @@
 """The advice follows corpus, machine and budget, explains itself, and leaves what is given alone."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ def test_presets_and_families():
 def test_context_follows_the_documents():
     assert plan(DICTIONARY, "5h").train.context <= 128
     assert plan(WEB, "5h").train.context > 128
+
+
+@pytest.mark.parametrize("budget", ["5s", "15s", "30s", "1m"])
+def test_long_documents_get_room_for_more_than_two_sentences(budget):
+    """A text in llama.cpp ends where the context does; a step holds as many tokens as it would with less."""
+    long, short = plan(HLM, budget), plan(replace(HLM, median_tokens=60), budget)
+    assert long.train.context >= 256 > short.train.context
+    assert long.cost.tokens_per_step == 16 * 128 if long.model.layers == 4 else 512
+    why = {choice.key: choice.why for choice in long.advice.choices}["context"]
+    assert "llama.cpp" in why if long.train.context == 256 else "updates" in why
+    given = plan(HLM, budget, train__context=64)
+    assert (given.train.context, given.model.context) == (64, 64)
 
 
 def test_a_small_memory_splits_the_batch():

@@ -181,6 +181,24 @@ def test_a_model_that_the_target_cannot_run_is_refused_with_the_nearest_choice(t
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.parametrize(("target", "expected"), [
+    ("gguf", "llama-cli -m {out} --ctx-size 64"),
+    ("ollama", "ollama create export -f {out}/Modelfile && ollama run export"),
+    ("llama2c", "./run {out}/model.bin -z {out}/tokenizer.bin"),
+    ("hf", "pipeline('text-generation', '{out}')"),
+])  # fmt: skip
+def test_the_next_command_and_the_limit_are_printed(
+    checkpoint: Path, tmp_path: Path, target: str, expected: str
+):
+    out = tmp_path / "export"
+    words = ["convert", str(checkpoint), "--to", target, "--out", str(out), "--no-verify"]
+    done = CliRunner().invoke(application(words), words, catch_exceptions=False)
+    assert done.exit_code == 0
+    limit, _, following = done.output.partition("next:\n")
+    assert "reads 64 tokens, about " in limit
+    assert expected.format(out=out) in following
+
+
 def test_a_text_of_ones_own(checkpoint: Path, tmp_path: Path):
     (tmp_path / "text.txt").write_text("云对雨，雪对风。" * 20, encoding="utf-8")
     made = convert.run(checkpoint, "llama2c", tmp_path / "a", verify_text=tmp_path / "text.txt")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_checkpoint import write
@@ -14,9 +15,13 @@ from congling import cli
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
+from congling.infer.checkpoints import load_checkpoint
+from congling.interop import adapters
 from congling.plan import record
 from congling.report.sides import sides
 from congling.stages import eval as stage
+from congling.transform import lora
+from congling.transform.config import AdapterConfig
 
 
 @pytest.fixture
@@ -149,3 +154,29 @@ def test_what_cannot_be_measured_is_one_error(run: Path, tasks: str, data: list[
 def test_prefixes_are_numbers(run: Path, text: str):
     with pytest.raises(UserError, match="prefixes are whole numbers"):
         stage.command(run, tasks="continuation", prefixes=text)
+
+
+@pytest.fixture
+def adapter(run: Path, tmp_path: Path) -> Path:
+    """An adapter for the run's model that changes much."""
+    loaded = load_checkpoint(run)
+    lora.attach(loaded.model, AdapterConfig(rank=2), seed=0)
+    torch.manual_seed(0)
+    for name, parameter in loaded.model.named_parameters():
+        if ".b." in name:
+            parameter.data.normal_(std=0.5)
+    adapters.write(lora.adapter_of(loaded.model), loaded.model.config, "gguf-lora", tmp_path / "a.gguf")
+    return tmp_path / "a.gguf"
+
+
+def test_adapters_are_measured_on_their_base_and_remembered_nowhere(
+    run: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    words = (str(run), "--tasks", "domains", "--limit", "5", "--json")
+    base = json.loads(called(monkeypatch, capsys, *words))["scores"]
+    kept = record.read(run).results
+    found = json.loads(called(monkeypatch, capsys, *words, "--lora", str(adapter)))["scores"]
+    assert found[0]["value"] != base[0]["value"]
+    none = json.loads(called(monkeypatch, capsys, *words, "--lora-scaled", str(adapter), "0"))["scores"]
+    assert none[0]["value"] == pytest.approx(base[0]["value"])
+    assert record.read(run).results == kept
