@@ -45,6 +45,9 @@ def command(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal texts.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End before this string; repeatable.")] = None,
     stream: Annotated[bool, typer.Option(help="Show the text as it is written.")] = True,
+    whole_characters: Annotated[
+        bool, typer.Option(help="Draw nothing that would spoil a character (U+FFFD).")
+    ] = True,
 ) -> None:
     """Continue a text with a trained model."""
     from congling.infer import generate
@@ -53,7 +56,7 @@ def command(
 
     sampling = build(SamplingConfig, {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "seed": seed,
+        "repetition_penalty": repetition_penalty, "seed": seed, "whole_characters": whole_characters,
     }, where="generate")  # fmt: skip
     place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
     prompts = [from_outside(text) for text in prompt or [""]]
@@ -69,7 +72,7 @@ def command(
         _warn(found)
         return
     loaded = load_checkpoint(place, adapters=adapters)
-    for start in prompts:
+    for start, number in zip(prompts, generate.counted(prompts), strict=True):
         print(start, end="", flush=True)
         found.clear()
         pieces = generate.stream(
@@ -80,6 +83,7 @@ def command(
             sampling=sampling,
             stop=stops,
             on_overflow=found.append,
+            number=number,
         )
         for piece in pieces:
             print(piece, end="", flush=True)
