@@ -10,6 +10,7 @@ token allowed begins a character, its bytes are left out.
 import codecs
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class WholeCharacters:
 
     def __init__(self, tokenizer: Tokenizer, rows: int, begun: Sequence[bytes], device: torch.device) -> None:
         self._table, self._device, self._rows = tokenizer.character_table, device, rows
-        self._undrawable = tokenizer.undrawable(rows)
+        self._undrawable = np.array(tokenizer.undrawable(rows), np.int64)
         self._states = [max(WHOLE, after(WHOLE, data)) for data in begun]
         self._always = self._ids(WHOLE)
         self._masks: dict[int, Tensor] = {}
@@ -51,8 +52,8 @@ class WholeCharacters:
 
     def _ids(self, state: int) -> Tensor:
         """Ids (n,) that may not come in a state."""
-        found = {*self._table.barred(state).tolist(), *self._undrawable}
-        return torch.tensor(sorted(found), dtype=torch.long, device=self._device)
+        found = np.union1d(self._table.barred(state), self._undrawable)
+        return torch.from_numpy(found.astype(np.int64)).to(self._device)
 
     def _mask(self, state: int) -> Tensor:
         """(V,), true where an id may not come."""
