@@ -29,6 +29,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 @pytest.fixture(scope="session")
+def undecided(loaded: Loaded) -> Loaded:
+    """A model to which all tokens are nearly alike, so that what is drawn shows the random numbers."""
+    model = Transformer(loaded.model.config)
+    model.initialise(2)
+    return Loaded(model.eval(), loaded.tokenizer, loaded.checkpoint)
+
+
+@pytest.fixture(scope="session")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished documents, some held out: lines of 60 to 119 characters, all different."""
     folder = tmp_path_factory.mktemp("documents")

@@ -12,25 +12,28 @@ def settings(**changes: object) -> TrainConfig:
     return TrainConfig.model_validate(values | changes)
 
 
-def test_every_step_draws_anew_and_each_the_same_again(loaded: Loaded) -> None:
+def test_every_step_draws_anew_and_each_the_same_again(undecided: Loaded) -> None:
     looks = [
-        continuations(loaded.tokenizer, settings()),
-        answers(loaded.tokenizer, [[{"role": "user", "content": "学"}]] * 2, settings()),
+        continuations(undecided.tokenizer, settings()),
+        answers(undecided.tokenizer, [[{"role": "user", "content": "学"}]] * 2, settings()),
     ]
     for look in looks:
         assert isinstance(look, DrawnByStep)
-        texts = {step: [row["text"] for row in look.at(step)(loaded.model)] for step in (5, 10, 15)}
-        again = {step: [row["text"] for row in look.at(step)(loaded.model)] for step in (15, 10, 5)}
+        texts = {step: [row["text"] for row in look.at(step)(undecided.model)] for step in (5, 10, 15)}
+        again = {step: [row["text"] for row in look.at(step)(undecided.model)] for step in (15, 10, 5)}
         assert texts == again
         assert len({text for found in texts.values() for text in found}) == 6
         assert not any("\ufffd" in text for found in texts.values() for text in found)
 
 
-def test_the_seed_of_the_run_counts_and_prompts_do_not_share_numbers(loaded: Loaded) -> None:
+def test_the_seed_of_the_run_counts_and_prompts_do_not_share_numbers(undecided: Loaded) -> None:
     one, two = (
-        [row["text"] for row in continuations(loaded.tokenizer, settings(seed=seed)).at(3)(loaded.model)]
+        [
+            row["text"]
+            for row in continuations(undecided.tokenizer, settings(seed=seed)).at(3)(undecided.model)
+        ]
         for seed in (0, 1)
     )
     assert not {*one} & {*two}
-    (alone,) = continuations(loaded.tokenizer, settings(sample_prompts=("学写",))).at(3)(loaded.model)
+    (alone,) = continuations(undecided.tokenizer, settings(sample_prompts=("学写",))).at(3)(undecided.model)
     assert alone["text"] == one[1]

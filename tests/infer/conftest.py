@@ -59,6 +59,14 @@ def loaded(run: Path) -> Loaded:
 
 
 @pytest.fixture(scope="session")
+def undecided(loaded: Loaded) -> Loaded:
+    """A model to which all tokens are nearly alike, so that what is drawn shows the random numbers."""
+    model = Transformer(loaded.model.config)
+    model.initialise(5)
+    return Loaded(model.eval(), loaded.tokenizer, loaded.checkpoint)
+
+
+@pytest.fixture(scope="session")
 def padded(loaded: Loaded) -> Loaded:
     """A model whose rows were padded, as they are nearly everywhere; those behind the tokens always win."""
     size = loaded.tokenizer.vocab_size

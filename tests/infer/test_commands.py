@@ -14,12 +14,9 @@ from congling.infer.sampler import SamplingConfig
 
 
 @pytest.fixture
-def conversation(loaded: Loaded) -> Conversation:
-    tuned = replace(loaded, checkpoint=replace(loaded.checkpoint, facts={"chat": True}))
-    model = tuned.model
-    return Conversation(
-        replace(tuned, model=model), sampling=SamplingConfig(temperature=1.5), max_new_tokens=8
-    )
+def conversation(undecided: Loaded) -> Conversation:
+    plain = replace(undecided, checkpoint=replace(undecided.checkpoint, facts={"chat": False}))
+    return Conversation(plain, sampling=SamplingConfig(temperature=1.5), max_new_tokens=8)
 
 
 def said(conversation: Conversation, text: str) -> str:

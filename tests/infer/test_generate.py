@@ -88,9 +88,9 @@ def test_whole_texts_are_equal_whatever_the_limit(loaded: Loaded):
         assert many.startswith(eight)
 
 
-def test_a_text_is_the_same_alone_and_among_others(loaded: Loaded):
+def test_a_text_is_the_same_alone_and_among_others(undecided: Loaded):
     """In any order, beside prompts of any length; other numbers come from the prompt and the seed."""
-    model, tokenizer = loaded.model, loaded.tokenizer
+    model, tokenizer = undecided.model, undecided.tokenizer
     prompts = ["从零", "学", "学而时习之，不亦说乎？从零开始学", "写字"]
     for seed in range(3):
         hot = SamplingConfig(temperature=1.5, seed=seed)
@@ -103,8 +103,8 @@ def test_a_text_is_the_same_alone_and_among_others(loaded: Loaded):
         assert all(one != two for one, two in zip(together, other, strict=True))
 
 
-def test_texts_of_one_prompt_differ_and_the_first_is_that_of_the_prompt_alone(loaded: Loaded):
-    model, tokenizer, hot = loaded.model, loaded.tokenizer, SamplingConfig(temperature=2.0, seed=4)
+def test_texts_of_one_prompt_differ_and_the_first_is_that_of_the_prompt_alone(undecided: Loaded):
+    model, tokenizer, hot = undecided.model, undecided.tokenizer, SamplingConfig(temperature=2.0, seed=4)
     texts = generate(model, tokenizer, ["学"] * 6, max_new_tokens=12, sampling=hot)
     assert len(set(texts)) == 6
     for number, text in enumerate(texts):
