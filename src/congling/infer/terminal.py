@@ -140,10 +140,11 @@ def _prompt_toolkit(history: History, commands: Sequence[str]) -> ReadLine | Non
         from prompt_toolkit.history import InMemoryHistory
         from prompt_toolkit.key_binding import KeyBindings
         from prompt_toolkit.output import create_output
+        from prompt_toolkit.output.vt100 import Vt100_Output
     except ImportError:
         return None
     output = create_output()
-    if hasattr(output, "enable_cpr"):
+    if isinstance(output, Vt100_Output):
         output.enable_cpr = False  # terminals that do not tell where the cursor is would be waited for
     keys = KeyBindings()
 

@@ -174,7 +174,7 @@ class Page:
         Raises:
             UserError: it cannot be read as HTML at all.
         """
-        from lxml import etree
+        from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
         parser = etree.HTMLParser(target=self, encoding="utf-8", huge_tree=True)
         fed = False

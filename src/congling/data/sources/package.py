@@ -185,7 +185,7 @@ def _parsed(book: zipfile.ZipFile, part: str) -> Any:
     Raises:
         Unreadable: it is missing, no XML, or declares entities.
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     data = content(book, part, _LARGEST_XML)
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
