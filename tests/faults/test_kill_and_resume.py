@@ -152,6 +152,7 @@ def test_a_changed_configuration_is_refused_by_name(made):
     with pytest.raises(UserError, match=r"other settings: 'train\.rows, train\.ema'"):
         in_process(made, made / "alone", rows=8, ema=0.5)
     in_process(made, made / "alone", keep=7)
+    in_process(made, made / "alone")
 
 
 def test_other_shards_are_refused(made, tmp_path):

@@ -151,3 +151,29 @@ def test_old_logs_with_the_share_of_the_peak_are_read_as_learning_rates(tmp_path
     (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (tmp_path / "config.toml").write_text("[train.optimizer]\nrate = 0.004\n")
     assert [row.lr for row in record.read(tmp_path).steps] == [0.002, 0.001]
+
+
+def advice(place, code="still-falling"):
+    return next(finding.remedy for finding in explain(record.read(place)) if finding.code == code)
+
+
+def test_train_longer_is_a_command_where_there_is_one(tmp_path):
+    place = tmp_path / "my book" / "run"
+    place.mkdir(parents=True)
+    falling = [9, 8.5, 8, 7.5, 7.1]
+    run(place, held_out=falling)
+    assert advice(place) == "train longer: in a new run (--fresh) with a longer --budget"  # of an older run
+    (place / "BEFORE_DECAY").write_text("step-00000050\n")
+    assert advice(place) == "train longer: the command that trained it, with --longer 100steps"
+    (tmp_path / "my book" / "documents").mkdir()
+    (place / "timing.jsonl").write_text('{"step": 100, "seconds": 905.0}\n')
+    assert advice(place) == f"train longer: congling train --out '{tmp_path / 'my book'}' --longer 15m"
+    assert advice(place, "above-bigram").startswith(advice(place) + "; or in a new run (--fresh)")
+    (place / "config.toml").write_text('[train.schedule]\nkind = "cosine"\n')
+    assert "--longer" not in advice(place)
+
+
+def test_advice_that_a_finished_run_cannot_take_is_for_a_new_one(tmp_path):
+    run(tmp_path, held_out=[9, 8.85, 8.8, 8.79, 8.79], skipped=(5, 6), rate=lambda step: 1.0)
+    for code in ("at-unigram", "skipped-steps"):
+        assert "in a new run (--fresh)" in advice(tmp_path, code)

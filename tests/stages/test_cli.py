@@ -93,7 +93,7 @@ MISTAKES = {
     "an existing --out": ("data make book.txt --out documents", "--overwrite"),
     "other settings": (
         "train book.txt data.split.seed=5 --out .",
-        "other settings: 'sources, split.seed'",
+        "other settings: 'split.seed' (in documents)\n  help: split.seed 0 → 5; ",
     ),
     "documents for a model": ("generate documents", "this is a documents directory, but a checkpoint"),
     "documents for a tokenizer": (

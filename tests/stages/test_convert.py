@@ -176,8 +176,9 @@ def test_a_report_does_not_outlive_its_export(checkpoint: Path, tmp_path: Path):
 
 def test_a_model_that_the_target_cannot_run_is_refused_with_the_nearest_choice(tmp_path: Path):
     source = write(tmp_path / "checkpoint", "qwen3")
-    with pytest.raises(UserError, match="attention.qk_norm = false"):
+    with pytest.raises(UserError, match="attention.qk_norm = false") as refused:
         convert.run(source, "llama2c", tmp_path / "export")
+    assert "as it is, it can go to gguf or hf or ollama; for a new model: " in str(refused.value)
     assert not (tmp_path / "export").exists()
 
 

@@ -165,6 +165,19 @@ def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: Tuned):
     assert adapted.out.joinpath("adapter/MANIFEST.json").stat().st_mtime_ns == stamp
 
 
+def test_a_finished_adapter_goes_on_and_the_one_of_the_later_end_is_handed_on(base: Path, tmp_path: Path):
+    few = ("adapter.rank=4", "train.steps=8", "train.evaluate_every=4", "train.schedule.warmup=0.25")
+    first = tuned(base, base / "run", tmp_path / "run", *few)
+    before = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
+    made = tuned(base, base / "run", tmp_path / "run", *few, longer="4steps")
+    assert tuned(base, base / "run", tmp_path / "run", *few) == made and made != first
+    later = ("train.steps=12", "train.schedule.warmup_steps=2")
+    whole = tuned(base, base / "run", tmp_path / "whole", *few, *later)
+    assert (made.before, made.after) == (whole.before, whole.after)
+    found = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
+    assert found == (tmp_path / "whole/adapter/adapter.safetensors").read_bytes() != before
+
+
 def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
     base: Path, packed: Path, adapted: Tuned, tmp_path: Path
 ):
@@ -172,6 +185,10 @@ def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
         tuned(base, base / "run", adapted.out, "adapter.rank=2", "adapter.dropout=0.1")
     with pytest.raises(UserError, match="made from other base"):
         tuned(base, packed, adapted.out, *ADAPTER)
+    copy = tmp_path / "the same rows.jsonl"  # rows are compared by what they hold
+    copy.write_bytes((base / "rows.jsonl").read_bytes())
+    recipe = sft.read_recipe([*TINY, *ADAPTER], [str(copy)])
+    assert sft.run(base / "run", recipe, adapted.out) == adapted
     rows = (base / "rows.jsonl").read_text(encoding="utf-8")
     try:
         (base / "rows.jsonl").write_text(rows.replace("青", "蓝"), encoding="utf-8")

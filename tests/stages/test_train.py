@@ -13,6 +13,7 @@ import pytest
 from congling.core import artifact
 from congling.core.config import read_toml
 from congling.core.errors import UserError
+from congling.core.lock import only_writer
 from congling.data.inspection import inspect
 from congling.data.shards import open_shards
 from congling.evals.loss import evaluate
@@ -193,3 +194,70 @@ def test_after_ctrl_c_the_same_command_goes_on(
     assert done.returncode == 0, done.stderr
     assert metrics.read_bytes().startswith(reached)
     assert "done in" in done.stdout and "congling chat out" in done.stdout
+
+
+def test_the_same_text_by_another_path_is_the_same_and_another_text_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    text, asked = tmp_path / TEXTS["slqm"][0], recipe("slqm", tmp_path)
+    copy = tmp_path / "elsewhere" / "the same.txt"
+    copy.parent.mkdir()
+    copy.write_bytes(text.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for source in (str(copy), text.name):
+        moved = asked.replace(data={"sources": (source,)})
+        assert train.run(moved, tmp_path / "out", force=True).report.is_file()
+    text.write_text(text.read_text(encoding="utf-8") + sentences(3), encoding="utf-8")
+    with pytest.raises(UserError, match="the text is not what it was when this run was begun"):
+        train.run(asked, tmp_path / "out", force=True)
+    with pytest.raises(UserError, match=r"other settings: 'sources'[^→]*→"):
+        train.run(asked.replace(data={"sources": (text.name,)}), tmp_path / "out", force=True)
+
+
+def test_a_finished_run_goes_on_and_is_scored_and_reported_anew(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(recipe("slqm", tmp_path).to_toml(), encoding="utf-8")
+    out, words = tmp_path / "out", [str(tmp_path / "small.toml"), "train.steps=6"]
+    train.command(words, out, force=True)
+    first = record.read(out / "run").results["held_out"]
+    page = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    train.command([], out, longer="6steps", force=True)  # what it was begun with is in the directory
+    run = record.read(out / "run")
+    assert run.steps[-1].step == 12 and [row.step for row in run.steps] == list(range(1, 13))
+    assert run.results["held_out"] != first and "seconds" not in run.results
+    again = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "6 steps" in page and "12 steps" in again and " 6 steps" not in again
+    assert run.plan["train"]["steps"] == 12
+    train.command(words, out, force=True)  # the command that began it: nothing is left to do
+    assert record.read(out / "run").steps[-1].step == 12
+
+
+def test_another_budget_is_answered_with_the_way_to_train_longer(tmp_path: Path) -> None:
+    train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    with pytest.raises(UserError, match=r"budget [^;]* → 120.0;.*--longer 30m"):
+        train.run(recipe("slqm", tmp_path).replace(budget=120.0), tmp_path / "out", force=True)
+
+
+def test_begun_anew_the_old_run_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(recipe("slqm", tmp_path).to_toml(), encoding="utf-8")
+    out = tmp_path / "out"
+    train.command([str(tmp_path / "small.toml")], out, force=True)
+    before = (out / "run" / "metrics.jsonl").read_bytes()
+    train.command([str(tmp_path / "small.toml"), "train.seed=5"], out, fresh=True, force=True)
+    assert (tmp_path / "out.before-1" / "run" / "metrics.jsonl").read_bytes() == before
+    assert (out / "run" / "metrics.jsonl").read_bytes() != before
+
+
+def test_two_starts_at_once_are_told_apart_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with only_writer(tmp_path / "out"), pytest.raises(UserError, match="another process is working in this"):
+        train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_harmless_key_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
+    for keep in (5, 6):
+        train.run(recipe("slqm", tmp_path, [f"train.keep={keep}"]), tmp_path / "out", force=True)
+        for file in ("config.toml", "recipe.toml"):
+            assert read_toml(tmp_path / "out" / "run" / file)["train"]["keep"] == keep

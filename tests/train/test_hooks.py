@@ -1,6 +1,8 @@
 """When a run ends early, which checkpoint it hands on, and what it warns of while it trains."""
 
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
 from congling.data.examples import Example
 from congling.data.sequences import PairBatches, Rated, RatedBatches
+from congling.model.checkpoint import save_model
 from congling.train.backends.single import Single
 from congling.train.config import BETTER, TrainConfig
 from congling.train.hooks import better
 from congling.train.objectives.config import PreferenceConfig
 from congling.train.objectives.preference import preference
 from congling.train.run import RunParts, train
+from congling.train.rundir import RunDirectory
 
 LOOKS = (3.0, 2.0, 2.5, 2.1, 2.2, 1.0)
 """Held-out losses at steps 2, 4 … 12; the best for a patience of 2 is that of step 4."""
@@ -78,7 +82,7 @@ def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path):
         go()
     again, looks, go = started(tmp_path / "cut", patience=2)
     run = go()
-    assert again.step == whole.step == 8 and looks.steps == [6, 8]  # from the checkpoint of step 4
+    assert again.step == whole.step == 8 and looks.steps == [8]  # from the checkpoint before the decay
     assert run.pointed("BEST") == run.checkpoint(4)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
@@ -199,3 +203,45 @@ def test_a_sample_that_is_drawn_by_step_is_told_the_step(tmp_path):
     config = settings(steps=6, sample_every=2)
     run = train(trainer(config, model=small_model()), tmp_path / "run", RunParts(config, sample=Numbered()))
     assert [row["text"] for row in run.log("samples").rows()] == [f"drawn at {step}" for step in (2, 4, 6)]
+
+
+@pytest.mark.parametrize("where", ["evaluate", "save_model"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_save_lets_it_be_finished_and_is_told(tmp_path, where, number):
+    config = settings(evaluate_every=6, save_every=2)
+
+    def pressed(one):
+        if one.step == config.steps:
+            os.kill(os.getpid(), number)
+
+    def run_once(press):
+        one = trainer(config)
+
+        def look(model):
+            if press and where == "evaluate":
+                pressed(one)
+            return {"loss": 1.0}
+
+        def write(model, folder):
+            if press and where == "save_model":
+                pressed(one)
+            save_model(model, folder)
+
+        return train(one, tmp_path / "run", RunParts(config, evaluate=look, save_model=write))
+
+    with pytest.raises(Interrupted, match=r"after the last step, 6: training is complete and saved in"):
+        run_once(press=True)
+    run = RunDirectory(tmp_path / "run")
+    assert run.pointed("LATEST") == run.pointed("BEST") == run.checkpoint(6)
+    before = run.log("metrics").path.read_bytes()
+    run_once(press=False)
+    assert run.log("metrics").path.read_bytes() == before and events(run).count("finished") == 1
+
+
+def test_an_end_that_nobody_could_note_is_noted_by_the_same_command(tmp_path):
+    _, _, go = started(tmp_path)
+    run = go()
+    log = run.log("events").path
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    _, looks, go = started(tmp_path)
+    assert events(go()) == ["started", "finished"] and looks.steps == []

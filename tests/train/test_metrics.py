@@ -8,7 +8,7 @@ import torch
 from training_doubles import settings, trainer
 
 from congling.core.errors import Interrupted, UserError
-from congling.train.guard import SkippedSteps, StopSignals, only_writer
+from congling.train.guard import SkippedSteps, StopSignals
 from congling.train.hooks import agreeing, every, stopping
 from congling.train.metrics import Metrics, Yardsticks
 from congling.train.objectives.loss import Loss
@@ -92,11 +92,6 @@ def test_a_stop_request_ends_the_run_after_the_step(tmp_path):
     with pytest.raises(Interrupted, match=r"step 2 of 6[^$]*run the same command again"):
         found.run([press, agreeing(stop), stopping(RunDirectory(tmp_path), stop)])
     assert found.step == 2
-
-
-def test_only_one_process_writes_a_directory(tmp_path):
-    with only_writer(tmp_path), pytest.raises(UserError, match="another process"), only_writer(tmp_path):
-        pass
 
 
 def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from congling.train.config import CosineConfig, WSDConfig
-from congling.train.schedule import learning_rate_factor
+from congling.train.schedule import decay_start, learning_rate_factor, warmup_steps
 
 SCHEDULES = [
     WSDConfig(),
@@ -41,3 +41,31 @@ def test_one_minus_sqrt_falls_faster_at_first():
 
 def test_cosine_is_half_way_down_in_the_middle():
     assert learning_rate_factor(CosineConfig(warmup=0, floor=0.0), 500, 1000) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("schedule", [one for one in SCHEDULES if isinstance(one, WSDConfig)])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 100])
+def test_up_to_its_decay_a_run_is_that_of_any_longer_one_with_its_warm_up(schedule, steps):
+    start = decay_start(schedule, steps)
+    for more in (1, 2, 5, 100):
+        longer = schedule.replace(warmup_steps=warmup_steps(schedule, steps))
+        assert start <= decay_start(longer, steps + more)
+        for step in range(start):
+            then, now = ((one, count) for one, count in ((schedule, steps), (longer, steps + more)))
+            assert learning_rate_factor(then[0], step, then[1]) == learning_rate_factor(now[0], step, now[1])
+
+
+@pytest.mark.parametrize("steps", [10, 100])
+def test_the_decay_starts_where_the_factor_falls(steps):
+    schedule = WSDConfig(warmup=0.1, decay=0.4)
+    start = decay_start(schedule, steps)
+    assert learning_rate_factor(schedule, start - 1, steps) == 1
+    assert learning_rate_factor(schedule, start, steps) < 1
+    assert decay_start(WSDConfig(decay=0), steps) == steps
+    assert decay_start(CosineConfig(), steps) is None
+
+
+def test_a_warm_up_in_steps_takes_the_place_of_its_share():
+    schedule = WSDConfig(warmup=0.5, warmup_steps=3)
+    assert [learning_rate_factor(schedule, step, 100) for step in (0, 2, 3)] == [0.25, 0.75, 1]
+    assert warmup_steps(WSDConfig(warmup_steps=30), 10) == 10

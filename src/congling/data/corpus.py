@@ -22,6 +22,7 @@ from congling.data.document import Document, DocumentWriter, read_documents
 from congling.data.findings import Findings, Problem
 from congling.data.segment import cut
 from congling.data.smallworld.config import SmallWorldConfig
+from congling.data.sources.contents import contents
 from congling.data.sources.reading import read
 from congling.data.split_files import SPLITS, Dropped, Split, SplitWriter, divide, file_of, scored_split
 
@@ -46,6 +47,7 @@ def make(config: DataConfig, out: Path | str, *, overwrite: bool = False) -> Art
     with writing(out, KIND, facts=facts, overwrite=overwrite) as folder:
         found = build(config, folder)
         facts["config"] = config.model_dump(mode="json")
+        facts["contents"] = contents(config.sources)
         facts["documents"] = {name: split["documents"] for name, split in found["splits"].items()}
     return opened(out, KIND)
 

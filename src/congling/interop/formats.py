@@ -6,7 +6,6 @@ Readers give a ``ForeignModel``, writers take one and return notes for the perso
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from congling.core.errors import UserError
 from congling.interop import checkpoint_directory, torch_checkpoint
@@ -15,9 +14,8 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
+from congling.interop.targets import TARGETS, Target, Unrepresentable, obstacles
 from congling.interop.torch_state import Missing
-
-Target = Literal["gguf", "hf", "llama2c", "ollama"]
 
 
 def gguf_in(folder: Path) -> Path:
@@ -88,6 +86,23 @@ def write_model(
     Raises:
         UserError: the format cannot hold this model, tokenizer or type, or something is at ``path``.
     """
+    try:
+        return _written(model, target, path, type, version, overwrite)
+    except Unrepresentable as error:
+        raise _refused(error, model, target) from None
+
+
+def _refused(error: Unrepresentable, model: ForeignModel, target: Target) -> UserError:
+    """What helps a model that is there already: where it can go; and what a new one would need."""
+    kind = None if model.tokenizer is None else model.tokenizer.kind
+    fitting = [one for one in TARGETS if one != target and not obstacles(model.config, kind, one)]
+    goes = f"as it is, it can go to {' or '.join(fitting)}; " if fitting else ""
+    return UserError(error.obstacle.what, hint=f"{goes}for a new model: {error.obstacle.nearest}")
+
+
+def _written(
+    model: ForeignModel, target: Target, path: Path, type: str, version: int, overwrite: bool
+) -> list[str]:
     match target:
         case "gguf":
             return gguf.write(model, path, type, overwrite=overwrite)

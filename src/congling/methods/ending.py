@@ -27,7 +27,8 @@ def show_end(tuned: Tuned, base: Path, *, unit: str = "", use: str = "chat") -> 
         lines.append(shown.rstrip())
         if not better(tuned.name, tuned.after, {tuned.name: tuned.before}):
             lines.append(
-                "training has not helped on held-out rows: try a lower rate, fewer steps or more rows"
+                "training has not helped on held-out rows: begin anew (--fresh) with a lower rate, "
+                "fewer steps or more rows"
             )
     if tuned.adapter is None:
         lines += [f"trained: {tuned.out}", f"  congling {use} {shlex.quote(str(tuned.out))}"]

@@ -20,3 +20,13 @@ RewardNames = Annotated[
 Out = Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")]
 Force = Annotated[bool, typer.Option(help="Train even though a check found an error.")]
+Longer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME|STEPS",
+        help="Let a run that is there end later, as one longer run would have: by 30m, or by 2000steps.",
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Begin anew; an earlier run in --out is kept under another name.")
+]

@@ -87,8 +87,9 @@ def shown(
 
     def show(session: Session, findings: Sequence[Finding], console: Console) -> None:
         show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
-        step = f"{config.train.rows * config.train.accumulation} {noun}s{detail}"
-        show_work(step, facts, config.train, session.learnt, adapter=config.adapter is not None,
+        train = session.config.train  # its steps may be more than those it was begun with
+        step = f"{train.rows * train.accumulation} {noun}s{detail}"
+        show_work(step, facts, train, session.learnt, adapter=config.adapter is not None,
                   console=console, findings=findings)  # fmt: skip
 
     return show

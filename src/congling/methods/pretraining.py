@@ -3,6 +3,7 @@
 Pretraining and distillation differ in what is minimised and where texts come from; that is their ``Task``.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
-from congling.core.config import Config, build, load, read_toml, with_overrides
+from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
+from congling.core.lock import only_writer
 from congling.data.openings import openings
 from congling.data.segmentation import expected_growth
 from congling.data.shards import Shards, open_shards
 from congling.infer.reading import MASK, Reading
+from congling.methods.begun import RECIPE_FILE, config_of
+from congling.methods.continuing import continued, require_begun
 from congling.model.config import ModelConfig, flops_per_token
 from congling.plan.recipe import Recipe
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.parts import parts
 from congling.train.config import TrainConfig
-from congling.train.rundir import RunDirectory, require_same
+from congling.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from congling.train.loop import Objective
     from congling.train.run import RunParts
 
-RECIPE_FILE = "recipe.toml"
 PROMPTS = 3
 """Openings of held-out documents that are continued in samples when the recipe names no prompts."""
 R = TypeVar("R", bound=Recipe)
@@ -84,7 +87,8 @@ PLAIN = Task()
 
 def begin_or_go_on(
     recipe: Recipe, inputs: Inputs, out: Path, *, seconds: float | None = None, must_resume: bool = False,
-    force: bool = False, show: "Callable[[Plan], None] | None" = None, task: Task = PLAIN,
+    longer: str | None = None, force: bool = False, show: "Callable[[Plan], None] | None" = None,
+    task: Task = PLAIN,
 ) -> RunDirectory:  # fmt: skip
     """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
 
@@ -94,12 +98,14 @@ def begin_or_go_on(
         out: the run directory.
         seconds: time to plan for, where it is not the recipe's whole budget.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run is to end later than it does, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
         show: called with the plan before it is carried out.
         task: what differs from pretraining random weights.
 
     Raises:
-        UserError: the plan has an error, ``out`` holds another run, or the start has another tokenizer.
+        UserError: the plan has an error, ``out`` holds another run or another process works in it, the start
+            has another tokenizer, or the run cannot be made longer.
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.train.backends import ddp
@@ -107,16 +113,18 @@ def begin_or_go_on(
     _require_one_tokenizer(inputs, task)
     # Of several processes one plans: measured speeds differ, and all must take the same steps.
     first, config, files = ddp.join(str(recipe.train.get("device", "auto"))), None, {}
-    if first and RunDirectory(out).config.is_file():  # written after everything else a run starts with
-        _require_same(recipe, out)
-        config = load(task.kind, RunDirectory(out).config)  # planned again, it would differ with the speed
-    elif first:
-        planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show, task=task)
-        config = task.kind(model=planned.model, train=planned.train, **task.tables)
-        files = run_files(recipe, planned)
-    said = ddp.from_first(config.model_dump_json() if config is not None else "")
-    config = build(task.kind, json.loads(said), where="the first process")
-    return run(config, inputs, out, must_resume=must_resume, files=files, task=task)
+    with only_writer(out, once=True) if first else contextlib.nullcontext():
+        directory = RunDirectory(out)
+        if first and directory.config.is_file():  # written after everything else a run starts with
+            config = continued(config_of(task.kind, recipe, directory), directory, longer)
+        elif first:
+            require_begun(directory, must_resume=must_resume, longer=longer)
+            planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show, task=task)
+            config = task.kind(model=planned.model, train=planned.train, **task.tables)
+            files = run_files(recipe, planned)
+        said = ddp.from_first(config.model_dump_json() if config is not None else "")
+        config = build(task.kind, json.loads(said), where="the first process")
+        return run(config, inputs, out, must_resume=must_resume, files=files, task=task)
 
 
 def _planned(
@@ -370,18 +378,3 @@ def _parts(
         yardsticks=yardsticks,
         files=files,
     )
-
-
-def _require_same(asked: Recipe, out: Path) -> None:
-    """Compare what is asked for now with what was asked for when the run began.
-
-    Raises:
-        UserError: they differ; the keys are named. Or the run was begun without a recipe, by :func:`run`.
-    """
-    if not (out / RECIPE_FILE).is_file():
-        raise UserError(
-            "this run was begun by a program, not from a recipe",
-            where=out,
-            hint="go on with that program, or choose another --out",
-        )
-    require_same(load(type(asked), out / RECIPE_FILE), asked, where=out)

@@ -142,19 +142,19 @@ def held_out_reward(
 
 def tune_on_rewards(
     prepared: Prepared, out: Path | str, make: Callable[[Session], Work], *, console: Console | None,
-    must_resume: bool, force: bool,
+    must_resume: bool, force: bool, longer: str | None = None,
 ) -> Tuned:  # fmt: skip
     """See :func:`congling.methods.tuning.tune`; prompts are to be seen again and again, and may be few."""
     return tune(
         prepared.opened, prepared.config, prepared.facts, out, work=make, console=console, force=force,
-        must_resume=must_resume, beside_the_point=("rows-repeated", "few-rows"),
+        must_resume=must_resume, longer=longer, beside_the_point=("rows-repeated", "few-rows"),
         show=lambda session, findings, console: _show(prepared, session, findings, console),
     )  # fmt: skip
 
 
 def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], console: Console) -> None:
     """Say what will be done before it begins."""
-    config, prompts = prepared.config, prepared.prompts
+    config, prompts = session.config, prepared.prompts
     show_rows(len(prompts.train), len(prompts.validation), "prompt", prompts.findings, console)
     rollout = config.rollout
     answers = rollout.prompts * rollout.group

@@ -2,21 +2,30 @@
 
 ::
 
-    checks ─ stop at an error ─ session ─ say what will be done ─ the method's work ─ train
+    lock ─ checks ─ stop at an error ─ session ─ say what will be done ─ the method's work ─ train
 """
 
+import contextlib
+import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from congling.core import machine
+from congling.core.config import build
+from congling.core.lock import only_writer
+from congling.methods.continuing import continued, require_begun
 from congling.methods.recipe import TuningConfig
 from congling.methods.session import Session, Tuned, Work
 from congling.plan import tuning
 from congling.plan.findings import Finding
 from congling.plan.planning import require_sound
 from congling.plan.tuning import TuningFacts
+from congling.train.backends import ddp
 from congling.train.bases import OpenedBase
+from congling.train.longer import finish
+from congling.train.rundir import RunDirectory
 
 Show = Callable[[Session, Sequence[Finding], Console], None]
 """Says what will be done, and what was found."""
@@ -25,7 +34,7 @@ Show = Callable[[Session, Sequence[Finding], Console], None]
 def tune(
     opened: OpenedBase, config: TuningConfig, facts: TuningFacts, out: Path | str, *,
     work: Callable[[Session], Work], show: Show, console: Console | None, must_resume: bool, force: bool,
-    beside_the_point: Collection[str] = (),
+    longer: str | None = None, beside_the_point: Collection[str] = (),
 ) -> Tuned:  # fmt: skip
     """Check, show and train; the first process alone shows.
 
@@ -39,17 +48,38 @@ def tune(
         console: where to show; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
         force: train even though a check found an error.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         beside_the_point: codes of findings that say nothing about this method.
 
     Raises:
-        UserError: a check found an error, or ``out`` holds another run.
+        UserError: a check found an error, ``out`` holds another run or another process works in it, or the
+            run cannot be made longer.
         Interrupted: Ctrl-C; the state is saved.
     """
-    found = tuning.check(facts, config.train, adapter=config.adapter is not None)
-    findings = [finding for finding in found if finding.code not in beside_the_point]
-    if not force:
-        require_sound(findings)
-    with Session(opened, config) as session:
-        if console is not None and session.backend.rank == 0:
-            show(session, findings, console)
-        return session.train(work(session), out, must_resume=must_resume)
+    first, run = ddp.join(config.train.device), RunDirectory(Path(out))
+    with only_writer(run.path, once=True) if first else contextlib.nullcontext():
+        config = _as_begun(config, run, longer=longer, must_resume=must_resume, first=first)
+        found = tuning.check(facts, config.train, adapter=config.adapter is not None)
+        findings = [finding for finding in found if finding.code not in beside_the_point]
+        if not force:
+            require_sound(findings)
+        with Session(opened, config) as session:
+            if console is not None and session.backend.rank == 0:
+                show(session, findings, console)
+            tuned = session.train(work(session), out, must_resume=must_resume)
+        finish(run)
+        return tuned
+
+
+def _as_begun(
+    config: TuningConfig, run: RunDirectory, *, longer: str | None, must_resume: bool, first: bool
+) -> TuningConfig:
+    """The configuration with the end that the run has by now, in every process; the first finds it out."""
+    if first:
+        require_begun(run, must_resume=must_resume, longer=longer)
+        config = continued(config, run, longer)
+    if machine.processes() == 1:
+        return config
+    return build(
+        type(config), json.loads(ddp.from_first(config.model_dump_json())), where="the first process"
+    )

@@ -14,6 +14,7 @@ from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.plan.findings import Finding, worst_first
 from congling.tokenizer.advice import advise_vocab
 from congling.train.config import TrainConfig
+from congling.train.schedule import warmup_steps
 
 COMMON_CHARACTERS = 4000
 """Different characters that Chinese texts use, but for rare ones."""
@@ -83,7 +84,7 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
 
 def warmup(s: Situation) -> Iterator[Finding]:
     """The first gradients of random weights point anywhere."""
-    steps = round(s.train.schedule.warmup * s.train.steps)
+    steps = warmup_steps(s.train.schedule, s.train.steps)
     if s.fresh and steps < 2:
         severity = "note" if s.train.steps < 100 else "warning"
         yield Finding(

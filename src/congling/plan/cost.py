@@ -188,8 +188,10 @@ def _disk(model: ModelConfig, train: TrainConfig, corpus: CorpusFacts) -> dict[s
     values = sum(parameter_table(model).values())
     copies = values * (2 if train.ema is not None else 1) + optimizer_values(model, train)
     one = copies * _FLOAT + 2e6  # and its tokenizer and manifests
+    # What a longer run begins from stays as well, with what was the best then.
+    before_decay = 2 if train.schedule.kind == "wsd" else 0
     return {
-        "checkpoints": one * (train.keep + 2),  # the kept ones, the best, and the one being written
+        "checkpoints": one * (train.keep + 2 + before_decay),  # those kept, the best, and one being written
         "shards": float(corpus.stored_bytes or corpus.tokens * 2),
         "report and logs": 2e6,
     }

@@ -1,6 +1,7 @@
 """After a run: symptom, cause, cure. Each rule looks at what the run recorded and says what it means."""
 
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -9,8 +10,11 @@ from congling.evals.collapse import warnings
 from congling.plan import tables
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric, peak_lr
+from congling.train.keeping import BEFORE_DECAY
 
 Rule = Callable[[RunRecord], Iterator[Finding]]
+ANEW = "in a new run (--fresh)"
+"""How advice begins that the finished run can no longer take."""
 
 
 def explain(run: RunRecord) -> list[Finding]:
@@ -50,8 +54,8 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             f"({lines['unigram']:.2f})",
             "the model learnt which characters are common and nothing else: too few updates, or a "
             "learning rate far too small or too large",
-            f"check the rate (about {tables.MUON_RATE:g} for Muon, 1e-3 to {tables.ADAMW_RATE:g} for AdamW), "
-            "and train for some hundred steps at least",
+            f"{ANEW}: check the rate (about {tables.MUON_RATE:g} for Muon, 1e-3 to {tables.ADAMW_RATE:g} for "
+            "AdamW), and train for some hundred steps at least",
         )
     elif "bigram" in lines and bits > lines["bigram"]:
         yield Finding(
@@ -59,7 +63,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             "above-bigram",
             f"held-out loss {bits:.2f} bits/character is above the bigram line ({lines['bigram']:.2f})",
             "a table of character pairs predicts this text better: the run ended early in learning",
-            "train longer, or with smaller batches and more updates",
+            f"train longer: {longer_command(run)}; or {ANEW} with smaller batches and more updates",
         )
     elif "bigram" in lines:
         yield Finding(
@@ -119,7 +123,7 @@ def not_finite(run: RunRecord) -> Iterator[Finding]:
             "skipped-steps",
             f"{skipped} of {len(run.steps):,} steps had no finite gradient and were skipped",
             "the rate is too high for the weights or the precision, or a batch is degenerate",
-            "lower the rate by half, lengthen the warm-up, and on bf16 compare with fp32",
+            f"{ANEW}: lower the rate by half, lengthen the warm-up, and on bf16 compare with fp32",
         )
 
 
@@ -138,7 +142,7 @@ def spikes(run: RunRecord) -> Iterator[Finding]:
             "times its median",
             "single batches throw the weights about; clipping limits the damage but each spike costs "
             "some progress",
-            "lower the rate a little, or look at the text around that step for garbage",
+            f"look at the text around that step for garbage, or {ANEW} lower the rate a little",
         )
 
 
@@ -158,7 +162,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
             "rate-not-lowered",
             "the run ended with the learning rate still high",
             "lowering it to zero over the last part of a run usually gains several percent",
-            "use the schedule wsd with a decay of 0.2 to 0.5",
+            f"{ANEW}: use the schedule wsd with a decay of 0.2 to 0.5",
         )
     elif fell > 0.02:
         yield Finding(
@@ -166,7 +170,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
             "still-falling",
             f"held-out loss fell by {fell:.1%} over the last stretch",
             "the model had not finished learning",
-            "a longer budget will give a better model",
+            f"train longer: {longer_command(run)}",
         )
 
 
@@ -212,6 +216,19 @@ def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
             "other programs used the machine, or it slows down when warm",
             "plan again on the idle machine; set OMP_NUM_THREADS to the cores that are free",
         )
+
+
+def longer_command(run: RunRecord) -> str:
+    """The command that lets a finished run go on, for about as long as it took."""
+    taken, steps = max(run.seconds_at().values(), default=0.0), run.steps[-1].step if run.steps else 1000
+    more = f"{max(1, round(taken / 60))}m" if taken >= 1 else f"{steps}steps"
+    schedule = mapping(mapping(run.config.get("train")).get("schedule"))
+    if schedule.get("kind") == "cosine" or not (run.path / BEFORE_DECAY).is_file():
+        return f"{ANEW} with a longer --budget"  # nothing is left of it from before the rate fell
+    whole = run.path.parent
+    if run.path.name == "run" and (whole / "documents").is_dir():
+        return f"congling train --out {shlex.quote(str(whole))} --longer {more}"
+    return f"the command that trained it, with --longer {more}"
 
 
 def training_bits(run: RunRecord) -> float | None:

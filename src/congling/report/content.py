@@ -9,7 +9,7 @@ import tomli_w
 
 from congling.core.units import show_count, show_seconds
 from congling.data.split import HELD_OUT
-from congling.plan.explain import everything
+from congling.plan.explain import ANEW, everything
 from congling.plan.findings import Finding
 from congling.plan.record import RunRecord, Sample, mapping, numeric
 from congling.report.charts import Reference, Series, line_chart
@@ -17,6 +17,8 @@ from congling.report.origin import how_to_reproduce, installed
 from congling.report.tables import REFERENCES, Table, tables, total_seconds
 
 LONGEST_SAMPLE = 1500
+_OF_THE_START = ("over-budget", "very-long", "memory", "disk")
+"""Codes of what a plan says of time and room: a run that is over has had them."""
 SMALL = (480, 270)
 """Size of the charts that stand two in a row."""
 
@@ -191,8 +193,11 @@ def _samples(run: RunRecord) -> list[tuple[str, tuple[Sample, ...]]]:
     ]
 
 
-def _planned_findings(run: RunRecord) -> list[Mapping[str, Any]]:
-    """Warnings the plan gave before the run."""
+def _planned_findings(run: RunRecord) -> list[dict[str, Any]]:
+    """Warnings the plan gave before the run, as far as they say something of the model that came of it.
+
+    What they advise can no longer be done to it.
+    """
     found = run.plan.get("findings")
     keys = {"severity", "code", "what", "why", "remedy"}
     rows = (
@@ -201,10 +206,11 @@ def _planned_findings(run: RunRecord) -> list[Mapping[str, Any]]:
         else []
     )
     return [
-        one
+        {**one, "remedy": f"{ANEW}: {one['remedy']}"}
         for one in rows
         if one["severity"] in ("error", "warning", "note") and all(isinstance(one[key], str) for key in keys)
-    ]
+        and one["code"] not in _OF_THE_START
+    ]  # fmt: skip
 
 
 def _points(run: RunRecord, x: str, y: str) -> list[tuple[float, float]]:

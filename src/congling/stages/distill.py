@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.methods import pretraining
+from congling.methods.options import Fresh, Longer
 from congling.methods.pretraining import Inputs, PretrainConfig, Task
 from congling.plan.recipe import Recipe
 from congling.train.distill_config import DistillConfig
@@ -59,19 +60,25 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
     ] = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
 ) -> None:
     """Train a small model to say what a larger one would."""
     from rich.console import Console
 
+    from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
+    from congling.train.longer import finish
 
     asked = read_recipe(recipe, overrides or [])
     inputs = pretraining.open_inputs(shards, tokenizer)
-    run(
-        teacher, asked, inputs, out, student=student, must_resume=resume, force=force,
+    begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
+    directory = run(
+        teacher, asked, inputs, out, student=student, must_resume=resume, longer=longer, force=force,
         show=lambda plan: show_brief(plan, Console()),
     )  # fmt: skip
+    finish(directory)
     print(f"trained: {out}")
 
 
@@ -86,7 +93,8 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
 
 def run(
     teacher: Path | str, recipe: DistillRecipe, inputs: Inputs, out: Path | str, *,
-    student: Path | str | None = None, must_resume: bool = False, force: bool = False,
+    student: Path | str | None = None, must_resume: bool = False, longer: str | None = None,
+    force: bool = False,
     show: "Callable[[Plan], None] | None" = None,
 ) -> RunDirectory:  # fmt: skip
     """Plan and train, or go on with the run in ``out``.
@@ -98,6 +106,7 @@ def run(
         out: the run directory.
         student: a checkpoint or run to begin from.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
         show: called with the plan before it is carried out.
 
@@ -108,7 +117,7 @@ def run(
     """
     task = task_of(teacher, recipe, inputs, student)
     return pretraining.begin_or_go_on(
-        recipe, inputs, Path(out), must_resume=must_resume, force=force, show=show, task=task
+        recipe, inputs, Path(out), must_resume=must_resume, longer=longer, force=force, show=show, task=task
     )
 
 

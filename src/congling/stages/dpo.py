@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from congling.core.errors import UserError
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.train.objectives.config import PreferenceConfig
 
@@ -44,15 +44,18 @@ class PreferenceRunConfig(TuningConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None, out: Out = Path("dpo"), resume: Resume = False,
-    force: Force = False,
+    longer: Longer = None, fresh: Fresh = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a model on preferences."""
     from rich.console import Console
 
     from congling.methods.ending import show_end
+    from congling.methods.fresh import begin_anew
 
     recipe = read_recipe(settings or [], data or [])
-    show_end(run(base, recipe, out, console=Console(), must_resume=resume, force=force), base)
+    begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
+    show_end(tuned, base)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:
@@ -66,7 +69,7 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecip
 
 def run(
     base: Path | str, recipe: PreferenceRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, force: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
@@ -76,6 +79,7 @@ def run(
         out: the run directory.
         console: where to show what is planned; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though a check found an error.
 
     Raises:
@@ -98,7 +102,7 @@ def run(
     _require_enough(config, len(rows.train))
     noun = "rated answer" if config.preference.loss == "kto" else "preference"
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
         work=lambda session: _work(session, config, rows),
         show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss})"),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from congling.core.errors import UserError
-from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
+from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, RewardNames, Settings
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import GRPOConfig
 
@@ -38,15 +38,18 @@ class GRPORunConfig(ReinforcementConfig):
 def command(
     base: Base, settings: Settings = None, data: Data = None,
     reward: RewardNames = None,
-    out: Out = Path("grpo"), resume: Resume = False, force: Force = False,
+    out: Out = Path("grpo"), resume: Resume = False, longer: Longer = None,
+    fresh: Fresh = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, answers compared with each other."""
     from rich.console import Console
 
     from congling.methods.ending import show_end
+    from congling.methods.fresh import begin_anew
 
     recipe = read_recipe(settings or [], data or [], reward or [])
-    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
     show_end(tuned, base)
 
 
@@ -57,7 +60,7 @@ def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[
 
 def run(
     base: Path | str, recipe: GRPORecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, force: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
@@ -67,6 +70,7 @@ def run(
         out: the run directory.
         console: where to show what is planned; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though a check found an error.
 
     Raises:
@@ -91,4 +95,6 @@ def run(
         objective = Policy(config.grpo, config.rollout.temperature)
         return shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
 
-    return shared.tune_on_rewards(prepared, out, make, console=console, must_resume=must_resume, force=force)
+    return shared.tune_on_rewards(
+        prepared, out, make, console=console, must_resume=must_resume, longer=longer, force=force
+    )

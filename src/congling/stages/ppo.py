@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from congling.methods.options import Base, Data, Force, Out, Resume, RewardNames, Settings
+from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, RewardNames, Settings
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 
@@ -39,15 +39,18 @@ class PPORunConfig(ReinforcementConfig):
 def command(
     base: Base, settings: Settings = None, data: Data = None,
     reward: RewardNames = None,
-    out: Out = Path("ppo"), resume: Resume = False, force: Force = False,
+    out: Out = Path("ppo"), resume: Resume = False, longer: Longer = None,
+    fresh: Fresh = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, with a value head."""
     from rich.console import Console
 
     from congling.methods.ending import show_end
+    from congling.methods.fresh import begin_anew
 
     recipe = read_recipe(settings or [], data or [], reward or [])
-    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
     show_end(tuned, base)
 
 
@@ -58,7 +61,7 @@ def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[
 
 def run(
     base: Path | str, recipe: PPORecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, force: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
@@ -70,6 +73,7 @@ def run(
         out: the run directory.
         console: where to show what is planned; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though a check found an error.
 
     Raises:
@@ -93,4 +97,6 @@ def run(
         objective = Policy(config.ppo, config.rollout.temperature)
         return shared.work(session, prepared, objective, credit, save_model=save_without_head)
 
-    return shared.tune_on_rewards(prepared, out, make, console=console, must_resume=must_resume, force=force)
+    return shared.tune_on_rewards(
+        prepared, out, make, console=console, must_resume=must_resume, longer=longer, force=force
+    )

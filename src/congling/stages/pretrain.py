@@ -4,6 +4,7 @@ Reads a shards directory and the tokenizer directory it was made with, writes a 
 
     congling pretrain runs/book/shards --tokenizer runs/book/tokenizer --out runs/book/run train.steps=2000
     congling pretrain shards --tokenizer tokenizer --from pruned --out recovered
+    congling pretrain shards --tokenizer tokenizer --out run --longer 2000steps
 
 Whatever the recipe leaves open (model, batch, rates, number of steps) is planned for the corpus, machine and
 budget. Weights of a checkpoint bring their model with them, and are trained at lower rates.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.methods import pretraining
+from congling.methods.options import Fresh, Longer
 from congling.methods.pretraining import (
     PLAIN,
     Inputs,
@@ -57,18 +59,25 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
     ] = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
 ) -> None:
     """Train on shards, or go on with the run in --out."""
     from rich.console import Console
 
+    from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
+    from congling.train.longer import finish
 
     asked, inputs = read_recipe(recipe, overrides or []), open_inputs(shards, tokenizer)
-    begin_or_go_on(
-        asked, inputs, out, must_resume=resume, force=force, show=lambda plan: show_brief(plan, Console()),
-        task=PLAIN if start is None else begun_from(start),
+    task = PLAIN if start is None else begun_from(start)
+    begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
+    run = begin_or_go_on(
+        asked, inputs, out, must_resume=resume, longer=longer, force=force,
+        show=lambda plan: show_brief(plan, Console()), task=task,
     )  # fmt: skip
+    finish(run)
     print(f"trained: {out}")
 
 

@@ -18,7 +18,7 @@ from pydantic import NonNegativeFloat
 from congling.core.config import Config
 from congling.core.errors import UserError
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Out, Resume, Settings
+from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 
 if TYPE_CHECKING:
@@ -51,15 +51,17 @@ class RewardRunConfig(TuningConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None, out: Out = Path("reward"),
-    resume: Resume = False, force: Force = False,
+    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False,
 ) -> None:  # fmt: skip
     """Train a reward model on preferences."""
     from rich.console import Console
 
     from congling.methods.ending import show_end
+    from congling.methods.fresh import begin_anew
 
     recipe = read_recipe(settings or [], data or [])
-    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
     show_end(tuned, base, use=f"ppo {shlex.quote(str(base))} --data prompts.jsonl --reward")
 
 
@@ -74,7 +76,7 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
 
 def run(
     base: Path | str, recipe: RewardRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, force: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
@@ -84,6 +86,7 @@ def run(
         out: the run directory.
         console: where to show what is planned; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though a check found an error.
 
     Raises:
@@ -111,7 +114,7 @@ def run(
         RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
     )
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
         work=lambda session: _work(session, config, rows),
         show=shared.shown("preference", rows, facts, config),
     )  # fmt: skip

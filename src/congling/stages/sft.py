@@ -7,7 +7,7 @@ Only answers are learnt; of plain texts, every token. A GGUF base stays packed, 
     congling sft runs/book examples/lora.toml --data rows.jsonl --out runs/poet
     congling sft runs/book --data rows.jsonl --out runs/poet template=llama3 neftune=5
 
-The same command goes on after an interruption.
+The same command goes on after an interruption, and with ``--longer 300steps`` beyond its end.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pydantic import PositiveFloat
 from congling.core.config import build
 from congling.data.examples import LossReduction
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Force, Out, Resume, Settings
+from congling.methods.options import Base, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.transform.config import LongLoRAConfig
 
@@ -61,15 +61,19 @@ def command(
     data: Annotated[list[str] | None, typer.Option(help="Rows (JSON, CSV …) or texts; repeatable.")] = None,
     out: Out = Path("sft"),
     resume: Resume = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
     force: Force = False,
 ) -> None:
     """Train a model on questions and answers."""
     from rich.console import Console
 
     from congling.methods.ending import show_end
+    from congling.methods.fresh import begin_anew
 
     recipe = read_recipe(settings or [], data or [])
-    tuned = run(base, recipe, out, console=Console(), must_resume=resume, force=force)
+    begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
+    tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
     show_end(tuned, base, unit="nats/token")
 
 
@@ -84,7 +88,7 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:
 
 def run(
     base: Path | str, recipe: SFTRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, force: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
 ) -> "Tuned":  # fmt: skip
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
@@ -94,6 +98,7 @@ def run(
         out: the run directory.
         console: where to show what is planned; ``None`` is quiet.
         must_resume: fail where there is nothing to go on from.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though a check found an error.
 
     Raises:
@@ -115,10 +120,10 @@ def run(
     facts = facts_of(opened, examples.train, examples.validation, examples.findings, recipe.adapter)
     config = _filled_in(recipe, facts, examples)
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, force=force,
+        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
         work=lambda session: _work(session, config, examples),
         show=lambda session, findings, console: show(
-            facts, examples, config.train, findings, adapter=config.adapter is not None,
+            facts, examples, session.config.train, findings, adapter=config.adapter is not None,
             learnt=session.learnt, console=console,
         ),
     )  # fmt: skip

@@ -5,10 +5,12 @@
     texts ─documents─tokenizer─shards─plan─run─report→ one directory
     congling train book.txt --budget 15m --out runs/book
     congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.layers=6 --out runs/hlm
+    congling train --out runs/book --longer 30m        a finished run goes on
 """
 
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,14 +19,18 @@ import typer
 from rich.console import Console
 
 from congling.core import artifact, leftovers, machine
-from congling.core.config import Config, build
+from congling.core.config import Config, build, with_overrides
+from congling.core.differences import require_same
 from congling.core.errors import UserError
+from congling.core.lock import only_writer
 from congling.core.output import warn
 from congling.core.units import show_seconds
 from congling.data import corpus
+from congling.data.config import DataConfig
+from congling.methods.options import Fresh, Longer
 from congling.stages import data, explain, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
-from congling.train.rundir import RunDirectory, require_same
+from congling.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from congling.plan.recipe import Recipe
@@ -55,29 +61,53 @@ def command(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="TEXTS...",
-            help="Texts and folders, or one recipe (.toml); and values like model.layers=6.",
+            metavar="[TEXTS]...",
+            default_factory=list,
+            help="Texts and folders, or one recipe (.toml); and values like model.layers=6. "
+            "Left out: what the run in --out was begun with.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The directory to write, or to go on with.")],
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 90s, 15m or 2h.")] = None,
+    longer: Longer = None,
+    fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
 ) -> None:
     """Train a model from text files or a recipe, and report."""
-    from congling.plan.recipe import read, separate
+    from congling.methods.fresh import begin_anew
 
-    started = time.monotonic()
+    started, console = time.monotonic(), Console()
+    recipe = _asked(arguments, budget, out)
+    begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
+    made = run(recipe, out, console=console, force=force, started=started, longer=longer)
+    _show_end(made, console, time.monotonic() - started)
+
+
+def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
+    """The recipe of the command line; without any, that of the run that is there.
+
+    Raises:
+        UserError: it cannot be read or does not fit.
+        BadParameter: there is neither.
+    """
+    from congling.methods.begun import recipe_of
+    from congling.plan.recipe import Recipe, read, separate
+
     inputs, overrides = separate(arguments)
     if budget is not None:
         overrides.append(f'budget="{budget}"')
-    recipe, console = read(inputs, overrides), Console()
-    made = run(recipe, out, console=console, force=force, started=started)
-    _show_end(made, console, time.monotonic() - started)
+    begun = RunDirectory(out / "run")
+    if inputs:
+        return read(inputs, overrides)
+    if not begun.config.is_file():
+        raise typer.BadParameter("nothing to train on, and no run in --out", param_hint="TEXTS...")
+    values = recipe_of(Recipe, begun).model_dump(exclude_none=True)
+    return build(Recipe, with_overrides(values, overrides), where="command line")
 
 
 def run(
     recipe: "Recipe", out: Path | str, *, console: Console | None = None, force: bool = False,
-    started: float | None = None,
+    started: float | None = None, longer: str | None = None,
 ) -> Trained:  # fmt: skip
     """Do every step that is not done yet.
 
@@ -87,15 +117,13 @@ def run(
         console: where to show what happens; ``None`` is quiet.
         force: train even though the plan has an error.
         started: ``time.monotonic()`` from which the budget counts; by default now.
+        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
 
     Raises:
-        UserError: the recipe, its texts or an existing ``out`` do not allow it; or torchrun started several
-            processes.
+        UserError: the recipe, its texts or an existing ``out`` do not allow it, another process works in
+            ``out``, or torchrun started several processes.
         Interrupted: Ctrl-C during training; calling again goes on.
     """
-    from congling.plan import record
-    from congling.plan.show import show_brief
-
     if machine.processes() > 1:
         raise UserError(
             "train prepares and reports in one process, but torchrun started several",
@@ -104,6 +132,20 @@ def run(
         )
     out, console = Path(out), console or Console(quiet=True)
     started = time.monotonic() if started is None else started
+    with only_writer(out):
+        return _run(recipe, out, console, force=force, started=started, longer=longer)
+
+
+def _run(
+    recipe: "Recipe", out: Path, console: Console, *, force: bool, started: float, longer: str | None
+) -> Trained:
+    """All steps, in a directory that is ours."""
+    from congling.methods.continuing import require_begun
+    from congling.plan import record
+    from congling.plan.show import show_brief
+    from congling.train.longer import finish
+
+    require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
     inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
     left = None
@@ -111,13 +153,16 @@ def run(
         left = max(LEAST_SHARE * recipe.budget, recipe.budget - (time.monotonic() - started))
     at_once = not RunDirectory(out / "run").config.is_file()
     pretrain.begin_or_go_on(
-        recipe, inputs, out / "run", seconds=left, force=force, show=lambda plan: show_brief(plan, console)
-    )
+        recipe, inputs, out / "run", seconds=left, longer=longer, force=force,
+        show=lambda plan: show_brief(plan, console),
+    )  # fmt: skip
     found = evaluation.run(out) if len(inputs.shards[inputs.shards.scored].tokens) else None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
         record.add_result(out / "run", "seconds", time.monotonic() - started)
         record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
-    return Trained(out, pretrain.prompts(recipe, inputs), found, report.run(out))
+    page = report.run(out)
+    finish(RunDirectory(out / "run"))
+    return Trained(out, pretrain.prompts(recipe, inputs), found, page)
 
 
 def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
@@ -139,15 +184,27 @@ def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
 
 
 def _made(place: Path, kind: str, config: Config) -> bool:
-    """Whether a step was done before, and with the same settings.
+    """Whether a step was done before, with the same settings and the same text, whatever its path.
 
     Raises:
         UserError: it was done with others; the keys are named.
     """
+    from congling.data.sources.contents import same_sources
+
     if not artifact.exists(place):
         return False
-    before = build(type(config), artifact.opened(place, kind).fact("config"), where=place)
-    require_same(before, config, where=place)
+    found = artifact.opened(place, kind)
+    before, harmless = build(type(config), found.fact("config"), where=place), set[str]()
+    if isinstance(before, DataConfig) and isinstance(config, DataConfig):
+        same = same_sources(before.sources, found.facts.get("contents"), config.sources)
+        harmless = {"sources"} if same else harmless
+        if same is False and before.sources == config.sources:
+            raise UserError(
+                "the text is not what it was when this run was begun", where=place,
+                value=", ".join(config.sources),
+                hint="bring the old text back, choose another --out, or begin anew with --fresh",
+            )  # fmt: skip
+    require_same(before, config, where=place, harmless=harmless)
     return True
 
 

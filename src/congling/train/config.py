@@ -83,6 +83,8 @@ class WSDConfig(Config):
     kind: Literal["wsd"] = "wsd"
     warmup: Share = 0.02
     """Share of all steps spent rising from zero."""
+    warmup_steps: NonNegativeInt | None = None
+    """The same as a number of steps, which counts where it is given: a longer run may keep its warm-up."""
     decay: Share = 0.5
     """Share of all steps spent falling to the floor, at the end."""
     shape: Literal["linear", "1-sqrt"] = "linear"

@@ -1,11 +1,7 @@
-"""What must not end a run badly: Ctrl-C, steps without a finite gradient, two processes in one directory."""
+"""What must not end a run badly: Ctrl-C, and steps without a finite gradient."""
 
-import contextlib
-import fcntl
 import signal
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -60,18 +56,3 @@ class SkippedSteps:
                 hint="halve the learning rate (train.optimizer), lengthen train.schedule.warmup or use fp32; "
                 "then start a new run, or go back to an earlier checkpoint",
             )
-
-
-@contextlib.contextmanager
-def only_writer(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock; the system releases it when the process ends, however it ends.
-
-    Raises:
-        UserError: another process trains into this directory.
-    """
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError("another process is training into this directory", value=str(directory)) from None
-        yield

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from congling.core.artifact import Artifact
+from congling.core.config import Config
 from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
 from congling.train.config import BETTER
@@ -162,15 +163,21 @@ def saving(
     tokenizer: Path | None,
     parents: Mapping[str, Artifact],
     facts: Mapping[str, Any] | None = None,
+    config: Config | None = None,
 ) -> Hook:
-    """Write a checkpoint when one is due, when the model is the best so far, and before it stops or ends."""
+    """Write a checkpoint when one is due, when the model is the best so far, before the rate falls (a longer
+    run begins there), and before the run stops or ends."""
 
     def write(trainer: Trainer) -> None:
         due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.config.steps
+        due = due or trainer.step == trainer.decay_start
         best = trainer.best is not None and trainer.best["step"] == trainer.step
         if due or best or stop.agreed or out_of_patience(trainer):
             with metrics.pause():
-                save(trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts)
+                save(
+                    trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts,
+                    config=config,
+                )  # fmt: skip
 
     return write
 

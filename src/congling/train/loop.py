@@ -23,7 +23,7 @@ from congling.train.config import TrainConfig
 from congling.train.ema import EMA
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
-from congling.train.schedule import learning_rate_factor
+from congling.train.schedule import decay_start, learning_rate_factor
 from congling.train.step_balance import StepBalance
 
 Objective = Callable[[Any, Any], Loss]
@@ -56,6 +56,7 @@ class Trainer:
         tokens: targets seen so far, over all processes.
         row: what the last step measured, still on the device.
         best: step of the best held-out look and the number that says so, kept by the evaluation hook.
+        decay_start: step after which the rate falls; None where no step is free of the run's end.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Trainer:
         built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
         self.optimizers = list(optimizers or built)
         self.rate = rate or (lambda step: learning_rate_factor(config.schedule, step, config.steps))
+        self.decay_start = decay_start(config.schedule, config.steps) if rate is None else None
         self.peak = config.optimizer.rate
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
         self.balance = StepBalance(self.model, backend)

@@ -12,12 +12,15 @@ from typing import Any
 
 from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
+from congling.core.differences import require_same
 from congling.core.disk import Patience
-from congling.core.errors import UserError
+from congling.core.errors import Interrupted, UserError
+from congling.core.lock import only_writer
 from congling.core.output import warn
 from congling.model.checkpoint import save_model
+from congling.train import longer
 from congling.train.config import TrainConfig
-from congling.train.guard import SkippedSteps, StopSignals, only_writer
+from congling.train.guard import SkippedSteps, StopSignals
 from congling.train.hooks import (
     EndOfRun,
     Evaluate,
@@ -33,14 +36,13 @@ from congling.train.hooks import (
     stopping,
     watching,
 )
+from congling.train.keeping import clear_leftovers
 from congling.train.loop import Hook, Trainer
 from congling.train.metrics import Metrics, Yardsticks
 from congling.train.progress import ProgressLine
-from congling.train.rundir import RunDirectory, require_same
-from congling.train.state import SaveModel, clear_leftovers, resume
-
-_HARMLESS = {"save_every", "keep", "wait_for_space", "log_every", "max_skipped", "device"}
-"""Keys of ``[train]`` that may change between stop and resume: they do not touch the weights."""
+from congling.train.rundir import RunDirectory
+from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, require_unedited, take_over
+from congling.train.state import SaveModel, resume
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,19 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
 
     Raises:
         UserError: ``out`` holds a run of another configuration or other inputs, or only damaged checkpoints;
-            ``must_resume`` and there is nothing to resume; the loss stays without a finite value.
+            another process works in it; ``must_resume`` and there is nothing to resume; the loss stays
+            without a finite value.
         Interrupted: a signal came; the state is saved.
     """
     run, first = RunDirectory(Path(out)), trainer.backend.rank == 0
     with contextlib.ExitStack() as stack:
         if first:
+            stack.enter_context(only_writer(run.path, once=True))
             open_directory(run, parts.config, parts.files, must_resume=must_resume)
-            stack.enter_context(only_writer(run.path))
             clear_leftovers(run)
         trainer.backend.barrier()
-        start = resume(trainer, run, parts.parents, write=first)
+        rows = longer.read(run)
+        start = resume(trainer, run, parts.parents, write=first, config=parts.config, rows=rows)
         trainer.backend.barrier()
         if first and must_resume and not start:
             raise UserError(
@@ -92,6 +96,8 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             )
         require_looks(trainer.config, parts.evaluate)
         if start >= trainer.config.steps or out_of_patience(trainer):
+            if first:
+                _note_end(run, start)
             return run
         stop = stack.enter_context(StopSignals())
         run = run.patient(_patience_for_space(trainer, stop))
@@ -102,18 +108,28 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             trainer.run(hooks)
         if first:
             run.event("finished", step=trainer.step)
+        if trainer.backend.agree(stop.requested):  # while the last checkpoint was written, or scored
+            raise Interrupted(
+                f"stopped after the last step, {trainer.step}: training is complete and saved in {run.path}\n"
+                "  for what follows it, run the same command again"
+            )
     return run
 
 
 def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], *, must_resume: bool) -> None:
     """Create the directory with its ``config.toml``, or check that it is that of the same run.
 
+    Keys that do not touch the weights may have new values, which ``config.toml`` says from then on.
+
     Raises:
-        UserError: it is not; the message names the keys that differ.
+        UserError: it is not; the message names the keys that differ, then and now.
     """
     if run.config.is_file():
         before = build(type(config), read_toml(run.config), where=run.config)
-        require_same(before, config, where=run.path, harmless=_HARMLESS)
+        require_unedited(run, before, longer.read(run))
+        require_same(before, config, where=run.path, harmless=HARMLESS | BY_CONTENT, advice=ADVICE)
+        if take_over(run, before, config):
+            write_text(run.config, config.to_toml())
         return
     if must_resume:
         raise UserError(
@@ -134,6 +150,12 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
     for name, text in files.items():
         write_text(run.path / name, text)
     write_text(run.config, config.to_toml())  # last: a directory without it was never begun
+
+
+def _note_end(run: RunDirectory, step: int) -> None:
+    """Say in the history that the run is over, where a process was killed before it could."""
+    if run.last_turn() != "finished":
+        run.event("finished", step=step)
 
 
 def require_looks(config: TrainConfig, evaluate: Evaluate | None) -> None:
@@ -187,6 +209,7 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
             tokenizer=parts.tokenizer,
             parents=parts.parents,
             facts=parts.facts,
+            config=parts.config,
         ),
         stopping(run, stop),
         *_patience(trainer, metrics.line.note),

@@ -10,24 +10,24 @@
     ├── checkpoints/
     │   ├── step-00000200/        model.safetensors, model.json, tokenizer/, state/, MANIFEST.json
     │   └── step-00000400/
-    └── LATEST  BEST              names of two of them
+    └── LATEST  BEST  BEFORE_DECAY     names of three of them
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from congling.core import artifact, pointers
-from congling.core.config import Config
 from congling.core.disk import Patience, Retry, at_once
-from congling.core.errors import UserError
 from congling.core.json_lines import JsonLines
-from congling.core.text import valid
 
 LOGS = ("metrics", "samples")
 """Logs that a resumed run cuts back to its checkpoint; ``timing`` and ``events`` only grow."""
+
+
+TURNS = ("started", "resumed", "stopped", "failed", "finished")
+"""Events that say how a process began and ended."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class RunDirectory:
             {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **values}
         )
 
+    def last_turn(self) -> str | None:
+        """The last event that says how a process began or ended; None before the first."""
+        found = None
+        for row in self.log("events").rows():
+            found = row["event"] if row.get("event") in TURNS else found
+        return found
+
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint after ``step`` steps is."""
         return self.path / "checkpoints" / f"step-{step:08d}"
@@ -69,47 +76,10 @@ class RunDirectory:
         """Let ``LATEST`` or ``BEST`` name a checkpoint."""
         self.retry(lambda: artifact.write_text(self.path / name, checkpoint.name + "\n"))
 
+    def forget(self, name: str) -> None:
+        """Let a pointer name nothing any more."""
+        (self.path / name).unlink(missing_ok=True)
+
     def pointed(self, name: str) -> Path | None:
         """The checkpoint that ``LATEST`` or ``BEST`` names, if it is there."""
         return pointers.named(self.path, name)
-
-
-def require_same(before: Config, now: Config, *, where: Path, harmless: Collection[str] = ()) -> None:
-    """Compare the settings a directory was made with and those asked for now.
-
-    Raises:
-        UserError: keys other than ``harmless`` ones differ; the message names them.
-    """
-    differing = [
-        key
-        for key in _differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
-        if key.rpartition(".")[2] not in harmless
-    ]
-    if differing:
-        raise UserError(
-            "this directory was made with other settings",
-            where=where,
-            value=", ".join(differing),
-            hint="go on with the old values, or choose another --out",
-        )
-
-
-def _written(value: Any) -> Any:
-    """A value as a TOML file holds it: U+FFFD for each byte of a name that is not in UTF-8 (core/text.py)."""
-    return (
-        [_written(one) for one in value]
-        if isinstance(value, list)
-        else (valid(value) if isinstance(value, str) else value)
-    )
-
-
-def _differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Dotted keys whose values differ."""
-    if not (isinstance(before, dict) and isinstance(after, dict)):
-        return [] if before in (after, _written(after)) else [path]
-    keys = [*before, *(key for key in after if key not in before)]
-    return [
-        name
-        for key in keys
-        for name in _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
-    ]

@@ -18,16 +18,34 @@ def learning_rate_factor(schedule: WSDConfig | CosineConfig, step: int, steps: i
     The first update already moves (factor 1/warmup steps) and the last one is still above a floor of zero:
     a step whose rate is nothing would be wasted work.
     """
-    warmup = round(schedule.warmup * steps)
+    warmup = warmup_steps(schedule, steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if isinstance(schedule, CosineConfig):
         done = (step - warmup) / max(1, steps - warmup)
         return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
-    decay = min(round(schedule.decay * steps), steps - warmup)
-    start = steps - decay
+    start = _decay_start(schedule, steps)
     if step < start:
         return 1.0
-    done = (step - start + 1) / (decay + 1)
+    done = (step - start + 1) / (steps - start + 1)
     remaining = 1 - done if schedule.shape == "linear" else 1 - math.sqrt(done)
     return schedule.floor + (1 - schedule.floor) * remaining
+
+
+def warmup_steps(schedule: WSDConfig | CosineConfig, steps: int) -> int:
+    """Updates of the warm-up in a run of so many steps."""
+    if isinstance(schedule, WSDConfig) and schedule.warmup_steps is not None:
+        return min(schedule.warmup_steps, steps)
+    return round(schedule.warmup * steps)
+
+
+def decay_start(schedule: WSDConfig | CosineConfig, steps: int) -> int | None:
+    """Updates done before the rate begins to fall; None where the end is in every rate from the beginning on.
+
+    Up to there a run knows nothing of its end: its state is that of any longer run with the same warm-up.
+    """
+    return None if isinstance(schedule, CosineConfig) else _decay_start(schedule, steps)
+
+
+def _decay_start(schedule: WSDConfig, steps: int) -> int:
+    return steps - min(round(schedule.decay * steps), steps - warmup_steps(schedule, steps))

@@ -19,7 +19,7 @@ all there is to say about them.
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,11 +30,15 @@ from torch import Tensor, nn
 
 from congling.core import artifact, leftovers, pointers
 from congling.core.artifact import Artifact
-from congling.core.disk import Refused, unwritable, writing_to
+from congling.core.config import Config
+from congling.core.disk import Refused, writing_to
 from congling.core.errors import UserError
 from congling.core.numbers import finite, whole
 from congling.core.output import warn
 from congling.core.text import write_text
+from congling.train import keeping
+from congling.train import settings as recorded
+from congling.train.longer import Longer
 from congling.train.loop import Trainer
 from congling.train.rundir import LOGS, RunDirectory
 
@@ -62,33 +66,37 @@ where only a part of the model is learnt."""
 def save(
     trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
     tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None = None,
+    config: Config | None = None,
 ) -> Path:  # fmt: skip
-    """Write the current step's checkpoint, let ``LATEST`` and ``BEST`` name theirs, remove old ones.
+    """Write the current step's checkpoint, let the pointers name theirs, remove old ones.
 
     Where the disk is full it is tried again as ``run`` has it; what is removed goes when all else is on the
-    disk.
+    disk. ``config`` is what determines the run; a checkpoint is gone on from with the same alone.
 
     Raises:
         UserError: it cannot be written.
     """
     plain = RunDirectory(run.path)
+    settings = None if config is None else recorded.settings_of(config)
     target = run.retry(
-        lambda: _write(trainer, plain, save_model, tokenizer=tokenizer, parents=parents, facts=facts)
+        lambda: _write(
+            trainer, plain, save_model, tokenizer=tokenizer, parents=parents, facts=facts, settings=settings
+        )
     )
-    run.point("LATEST", target)
-    if trainer.best is not None and trainer.best["step"] == trainer.step:
-        run.point("BEST", target)
-    _prune(run, trainer.config.keep)
+    _tidy(trainer, run)
     return target
 
 
 def _write(
     trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
     tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None,
+    settings: Mapping[str, Any] | None,
 ) -> Path:  # fmt: skip
     target = run.checkpoint(trainer.step)
     known = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
     known |= facts or {}
+    if settings is not None:
+        known[recorded.STATE_KEY] = recorded.fingerprint(settings)
     with artifact.writing(target, "checkpoint", parents=parents, facts=known, overwrite=True) as folder:
         with trainer.evaluated_model() as model:
             save_model(model, folder)
@@ -116,22 +124,24 @@ def _write(
             "best": trainer.best,
             "logs": (logs := {name: run.log(name).size() for name in LOGS}),
             "log_hashes": {name: run.log(name).fingerprint(size) for name, size in logs.items()},
-        }
+        } | ({} if settings is None else {recorded.STATE_KEY: settings})
         write_text(state / "state.json", json.dumps(values, indent=1) + "\n")
     return target
 
 
 def resume(
-    trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True
-) -> int:
+    trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True,
+    config: Config | None = None, rows: Sequence[Longer] = (),
+) -> int:  # fmt: skip
     """Continue from the newest checkpoint that is whole; returns its step, 0 where there is none yet.
 
     A damaged one is reported, set aside and the one before is used. Logs are cut back to where the
-    checkpoint was. ``write`` is false for all but the first of several processes, which leave the directory
-    alone.
+    checkpoint was, and the pointers name what they would after it was written. ``write`` is false for all
+    but the first of several processes, which leave the directory alone. ``config`` is what determines the
+    run, and ``rows`` are how it was made longer.
 
     Raises:
-        UserError: all checkpoints are damaged, or they belong to other parents.
+        UserError: all checkpoints are damaged, or they belong to other parents or another ``config``.
     """
     found = pointers.checkpoints(run.path)
     for path in found:
@@ -149,8 +159,13 @@ def resume(
                     value=str(parent.path),
                     hint=f"give the {name} it was started with, or choose another --out",
                 )
+        then = keeping.state_of(path).get(recorded.STATE_KEY)
+        if config is not None and isinstance(then, dict):
+            recorded.require_as_recorded(run, path, then, config, rows)
         with _fitting(path):
             _restore(trainer, run, path, write)
+        if write:
+            _tidy(trainer, run)
         return trainer.step
     if found:
         raise UserError(
@@ -160,13 +175,6 @@ def resume(
         for name in LOGS:
             run.log(name).truncate(0)
     return 0
-
-
-def clear_leftovers(run: RunDirectory) -> None:
-    """Remove what a killed process was writing, and bring back what it had moved aside."""
-    for folder in (run.path, run.path / pointers.CHECKPOINTS):
-        for line in leftovers.sweep(folder):
-            warn(line)
 
 
 def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> None:
@@ -269,14 +277,11 @@ def _set_aside(run: RunDirectory, path: Path, error: UserError) -> None:
     warn(f"{error}\n  {path.name} is damaged and set aside; going on from the one before")
 
 
-def _prune(run: RunDirectory, keep: int) -> None:
-    best = run.pointed("BEST")
-    for path in run.checkpoints()[keep:]:
-        if path != best:
-            try:
-                leftovers.remove(path)
-            except OSError as error:  # it takes room, and nothing else
-                warn(f"an old checkpoint stays: {unwritable(path, error)}")
+def _tidy(trainer: Trainer, run: RunDirectory) -> None:
+    """Let pointers and kept checkpoints be those of the step just saved, or gone on from."""
+    best = None if trainer.best is None else int(trainer.best["step"])
+    keeping.point(run, step=trainer.step, best=best, decay_start=trainer.decay_start)
+    keeping.prune(run, keep=trainer.config.keep, best=best)
 
 
 def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

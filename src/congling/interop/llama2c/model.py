@@ -25,7 +25,7 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.llama2c import groups, tokenizer_bin
 from congling.interop.llama2c.layout import EPSILON, ROPE_BASE, Entry, Header, entries, parse
-from congling.interop.targets import obstacles
+from congling.interop.targets import Obstacle, Unrepresentable, obstacles
 from congling.model.config import (
     AttentionConfig,
     GatedMLPConfig,
@@ -80,7 +80,7 @@ def _checked(config: ModelConfig) -> list[str]:
     told = config.norm.epsilon
     found = obstacles(config.replace(norm={"epsilon": EPSILON}), None, "llama2c")
     if found:
-        raise UserError("run.c cannot run this model", value=found[0].what, hint=found[0].nearest)
+        raise Unrepresentable(Obstacle(f"run.c cannot run this model: {found[0].what}", found[0].nearest))
     if told != EPSILON:
         return [f"run.c normalises with epsilon {EPSILON:g}, this model with {told:g}: it computes otherwise"]
     return []

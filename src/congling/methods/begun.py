@@ -1,0 +1,56 @@
+"""What a run on shards was begun with: its recipe, which the same command asks for again."""
+
+from typing import TypeVar
+
+from congling.core.artifact import write_text
+from congling.core.config import Config, load
+from congling.core.differences import require_same
+from congling.core.errors import UserError
+from congling.plan.recipe import Recipe
+from congling.train.rundir import RunDirectory
+from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, changed
+
+C = TypeVar("C", bound=Config)
+RECIPE_FILE = "recipe.toml"
+
+
+def config_of(kind: type[C], asked: Recipe, run: RunDirectory) -> C:
+    """The configuration of a run that was begun from a recipe, with what may change taken from ``asked``.
+
+    Raises:
+        UserError: something else is asked for now, named with the values then and now; or the run was begun
+            without a recipe.
+    """
+    changes = _changes(asked, run)
+    config = load(kind, run.config)  # planned again, it would differ with the speed
+    return config.replace(train=changes) if changes else config
+
+
+def recipe_of(kind: type[Recipe], run: RunDirectory) -> Recipe:
+    """The recipe that a run was begun with.
+
+    Raises:
+        UserError: it was begun without one, by a program.
+    """
+    if not (run.path / RECIPE_FILE).is_file():
+        raise UserError(
+            "this run was begun by a program, not from a recipe", where=run.path,
+            hint="go on with that program, or choose another --out",
+        )  # fmt: skip
+    return load(kind, run.path / RECIPE_FILE)
+
+
+def _changes(asked: Recipe, run: RunDirectory) -> dict[str, object]:
+    """Harmless keys of ``[train]`` with their new values, which ``recipe.toml`` says from then on."""
+    before = recipe_of(type(asked), run)
+    # Sources and what is made of them were compared as documents and shards; exports are warned of, no more.
+    harmless = HARMLESS | BY_CONTENT | {"samples", "exports"}
+    require_same(before, asked, where=run.path, harmless=harmless, advice=ADVICE)
+    changes = changed(before.train, asked.train)
+    recipe = before.replace(train=changes) if changes else before
+    if asked.samples and asked.samples != before.samples:
+        changes["sample_prompts"] = asked.samples
+        recipe = recipe.replace(samples=asked.samples)
+    if recipe != before:
+        write_text(run.path / RECIPE_FILE, recipe.to_toml())
+    return changes

@@ -1,0 +1,244 @@
+"""A finished run goes on: ``--longer`` gives it a later end, and ``--fresh`` puts it aside to begin anew."""
+
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from congling.core.artifact import write_text
+from congling.core.config import Config, build, read_toml
+from congling.core.differences import require_same
+from congling.core.errors import UserError
+from congling.core.units import amount, seconds, show_seconds
+from congling.plan import record
+from congling.plan.planning import PLAN_FILE
+from congling.train import keeping, longer
+from congling.train.config import TrainConfig
+from congling.train.longer import Longer
+from congling.train.rundir import RunDirectory
+from congling.train.schedule import decay_start, warmup_steps
+from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, require_unedited
+
+C = TypeVar("C", bound=Config)
+KEPT_RESULTS = ("scores",)
+"""Names in ``results.json`` that say themselves which step they are of; others are of the end of the run."""
+
+
+class _Amount(NamedTuple):
+    """By how much a run is to be longer: one of the two is given."""
+
+    steps: int | None
+    seconds: float | None
+
+
+def continued(config: C, run: RunDirectory, asked: str | None = None) -> C:
+    """The configuration with the end that the run has by now, which ``--longer`` moves.
+
+    Asked for the same again while the run is on its way there, it goes on; asked for more when it is over, it
+    becomes longer once more. The directory is ready for going on afterwards.
+
+    Args:
+        config: what determines the run, a table ``train`` included, as it was begun or as it is now.
+        run: its directory, locked.
+        asked: by how much it is to be longer, such as ``30m`` or ``2000steps``.
+
+    Raises:
+        UserError: there is no run to make longer, or it cannot be done exactly; or its settings were edited.
+    """
+    if not run.config.is_file():
+        require_begun(run, longer=asked)
+        return config
+    keeping.clear_leftovers(run)
+    rows = longer.read(run)
+    config = _with(config, rows)
+    before = _with(build(type(config), read_toml(run.config), where=run.config), rows)
+    require_unedited(run, before, rows)
+    require_same(before, config, where=run.path, harmless=HARMLESS | BY_CONTENT, advice=ADVICE)
+    if asked is not None and not (rows and not rows[-1].done and rows[-1].asked == asked):
+        rows = [*rows, _next(_train(config), run, asked)]
+        longer.write(run, rows)
+        _say(run, rows[-1])
+        config = _with(config, rows)
+    if rows and not rows[-1].applied:
+        _forget_results(run)
+        _plan_again(run, rows[-1])
+        longer.apply(run, rows)
+    if rows:
+        now = _with(before, rows).to_toml()
+        if now != run.config.read_text(encoding="utf-8"):
+            write_text(run.config, now)
+    return config
+
+
+def require_begun(run: RunDirectory, *, must_resume: bool = False, longer: str | None = None) -> None:
+    """Where no run was begun, refuse to go on with it: before anything is planned.
+
+    Raises:
+        UserError: there is no run, and one is to be gone on with.
+    """
+    if run.config.is_file() or not (must_resume or longer is not None):
+        return
+    wish = "resume" if must_resume else "make longer"
+    option = "--resume" if must_resume else "--longer"
+    hint = f"leave out {option} to start one"
+    raise UserError(f"there is no run to {wish}", value=str(run.path), hint=hint)
+
+
+def _train(config: Any) -> TrainConfig:
+    return config.train
+
+
+def _with(config: C, rows: list[Longer]) -> C:
+    return config.replace(train=longer.lengthened(_train(config).model_dump(), rows)) if rows else config
+
+
+def _next(train: TrainConfig, run: RunDirectory, asked: str) -> Longer:
+    """What making the run longer by so much means.
+
+    Raises:
+        UserError: it cannot be done exactly, or ``asked`` is no amount.
+    """
+    more = _amount(asked)
+    begins = _beginning(train, run)
+    if more.steps is not None:
+        steps = train.steps + more.steps
+    else:
+        steps = train.steps + max(1, round((more.seconds or 0.0) / _pace(run)))
+    warmup = warmup_steps(train.schedule, train.steps)
+    same = warmup_steps(train.schedule, steps) == warmup
+    handed_on = run.pointed(keeping.BEST) or run.pointed(keeping.LATEST)
+    newest = run.checkpoints()[0]
+    over = longer.step_of(newest) == train.steps
+    keeps = over and handed_on is not None and longer.step_of(handed_on) > begins
+    return Longer(
+        asked=asked, begins=begins, before=train.steps, steps=steps, warmup_steps=None if same else warmup,
+        kept=handed_on.name if keeps and handed_on is not None else None,
+    )  # fmt: skip
+
+
+def _amount(asked: str) -> _Amount:
+    text = asked.strip().lower()
+    counted = re.fullmatch(r"(.+?)\s*steps?", text)
+    try:
+        found = _Amount(amount(counted[1]), None) if counted else _Amount(None, seconds(text))
+        if not (found.steps or found.seconds):
+            raise ValueError("more than nothing is needed")
+    except ValueError as error:
+        raise UserError(
+            f"--longer says by how much: {error}", value=asked,
+            hint="a time such as 30m or 2h, or steps such as 2000steps",
+        ) from None  # fmt: skip
+    return found
+
+
+def _beginning(train: TrainConfig, run: RunDirectory) -> int:
+    """The step that a longer run goes on from.
+
+    Raises:
+        UserError: there is none whose state is that of a longer run.
+    """
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        raise UserError(
+            "this run has no checkpoint yet", value=str(run.path),
+            hint="run the command without --longer, or begin anew with --fresh and another budget",
+        )  # fmt: skip
+    newest = longer.step_of(checkpoints[0])
+    if train.patience is not None and newest < train.steps and _ended(run):
+        raise UserError(
+            "this run ended early by itself: no held-out number became better", where="train.patience",
+            value=train.patience, hint="let it wait longer: the same command with a larger train.patience",
+        )  # fmt: skip
+    anew = (
+        "begin anew with --fresh and the whole budget; or train its weights further with a new warm-up and "
+        f"decay, as `congling pretrain … --from {run.path}` and `congling sft {run.path} …` do, which is not "
+        "what one longer run would have given"
+    )
+    start = decay_start(train.schedule, train.steps)
+    if start is None:
+        raise UserError(
+            "the rate of this run depends on its end from the first step on", where="train.schedule.kind",
+            value=train.schedule.kind, hint=anew,
+        )  # fmt: skip
+    found = longer.source(run, start)
+    if found is None:
+        raise UserError(
+            f"the checkpoint of step {start:,}, after which the rate fell, is not there: it was removed, or "
+            "an older congling did not keep it",
+            value=str(run.path), hint=anew,
+        )  # fmt: skip
+    return longer.step_of(found)
+
+
+def _ended(run: RunDirectory) -> bool:
+    return run.last_turn() == "finished"
+
+
+def _pace(run: RunDirectory) -> float:
+    """Seconds of a step of this run, all that interrupts the steps included.
+
+    Raises:
+        UserError: it is not known.
+    """
+    at = record.read(run.path).seconds_at()
+    last = max(at, default=0)
+    if last < 2 or at[last] <= 0:
+        raise UserError("how long a step of this run takes is not known", value=str(run.path),
+                        hint="say by how many steps, such as --longer 2000steps")  # fmt: skip
+    return at[last] / last
+
+
+def _say(run: RunDirectory, row: Longer) -> None:
+    """What will happen, on standard error, as all that is said while a run goes on."""
+    lines = [
+        f"longer: goes on from step {row.begins:,}, where the rate had not begun to fall, "
+        f"to step {row.steps:,} instead of {row.before:,}"
+    ]
+    with contextlib.suppress(UserError):
+        lines[0] += f"; about {show_seconds((row.steps - row.begins) * _pace(run))}"
+    if row.kept is not None:
+        lines.append(f"  the model of the first end stays in {run.path / longer.ENDINGS / row.kept}")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _forget_results(run: RunDirectory) -> None:
+    """Leave nothing in ``results.json`` that was measured at the first end and does not say so."""
+    file = run.path / record.RESULTS_FILE
+    found = _json(file)
+    if found.keys() - set(KEPT_RESULTS):
+        kept = {name: found[name] for name in KEPT_RESULTS if name in found}
+        write_text(file, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def _plan_again(run: RunDirectory, row: Longer) -> None:
+    """Let ``plan.json``, where there is one, say the steps of the longer run, and what they cost."""
+    file = run.path / PLAN_FILE
+    plan = _json(file)
+    train, cost = plan.get("train"), plan.get("cost")
+    if not isinstance(train, dict) or train.get("steps") != row.before:
+        return
+    train["steps"], factor = row.steps, row.steps / row.before
+    if isinstance(cost, dict):
+        time = cost.get("time")
+        time = time if isinstance(time, dict) else {}
+        more = {name: time[name] * factor for name in time if name not in ("start", "compile")}
+        cost["time"] = time | more
+        cost["seconds"] = sum(cost["time"].values())
+        for name in ("tokens", "passes", "flops"):
+            if isinstance(cost.get(name), (int, float)):
+                cost[name] = type(cost[name])(cost[name] * factor)
+    why = f"--longer {row.asked}: from step {row.begins:,} on, after {row.before:,} steps before"
+    for choice in plan.get("choices", []):
+        if isinstance(choice, dict) and choice.get("key") == "steps":
+            choice |= {"value": str(row.steps), "why": why}
+    write_text(file, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
