@@ -154,7 +154,8 @@ def tune_on_rewards(
 
 def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], console: Console) -> None:
     """Say what will be done before it begins."""
-    config, prompts = session.config, prepared.prompts
+    config: Any = session.config
+    prompts = prepared.prompts
     show_rows(len(prompts.train), len(prompts.validation), "prompt", prompts.findings, console)
     rollout = config.rollout
     answers = rollout.prompts * rollout.group

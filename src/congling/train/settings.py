@@ -28,7 +28,9 @@ HARMLESS = frozenset(
 """Keys that do not touch the weights: the same command may give them other values when it goes on."""
 BY_CONTENT = frozenset(("data.sources",))
 """Keys whose contents are compared, by fingerprint: the same rows at another place are the same."""
-ADVICE = dict.fromkeys(("budget", "epochs", "train.steps"), "a later end is asked for with --longer 30m")
+ADVICE: Mapping[str, str] = dict.fromkeys(
+    ("budget", "epochs", "train.steps"), "a later end is asked for with --longer 30m"
+)
 """What to do where one of these keys differs."""
 STATE_KEY = "settings"
 """Name of the settings in a checkpoint's ``state.json``, and of their fingerprint in its manifest."""
