@@ -226,7 +226,7 @@ def test_a_finished_run_goes_on_and_is_scored_and_reported_anew(tmp_path: Path) 
     assert run.steps[-1].step == 12 and [row.step for row in run.steps] == list(range(1, 13))
     assert run.results["held_out"] != first and "seconds" not in run.results
     again = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
-    assert "6 steps" in page and "12 steps" in again and " 6 steps" not in again
+    assert ", 6 steps" in page and ", 12 steps" in again and ", 6 steps" not in again
     assert run.plan["train"]["steps"] == 12
     train.command(words, out, force=True)  # the command that began it: nothing is left to do
     assert record.read(out / "run").steps[-1].step == 12
