@@ -156,20 +156,30 @@ def use_run(path: Path, root: Path) -> Any:
     """What is handed on before, what a run that goes on ends with, and the numbers and samples it logged.
 
     Other files of a run (plan, results, speeds, events) are for people: nothing is computed from them.
+
+    Raises:
+        AssertionError: it ends with other bytes than the run that nobody damaged.
     """
     first = pointers.handed_on(path)
-    weights = use_checkpoint(first, root) if first is not None else None
+    try:
+        weights = use_checkpoint(first, root) if first is not None else None
+    except UserError as error:  # that one is damaged: the same command makes it anew
+        weights = None
+        print(error, file=sys.stderr)
     trained(root, path)
-    last = path / "checkpoints" / f"step-{STEPS:08d}"
-    files = {
-        name: (last / name).read_bytes() for name in artifact.opened(last, "checkpoint", verify=True).files
-    }
+    assert ended(path) == ended(root / "run"), "the run ends with other bytes"
     read = record.read(path)
     for fault in read.faults:
         print(fault, file=sys.stderr)
     after = pointers.handed_on(path)
-    logged = list(read.metrics), list(map(vars, read.samples))
-    return weights, files, after and after.name, logged
+    return weights, after and after.name, list(read.metrics), list(map(vars, read.samples))
+
+
+def ended(run: Path) -> dict[str, bytes]:
+    """All files of the last checkpoint."""
+    last = run / "checkpoints" / f"step-{STEPS:08d}"
+    found = artifact.opened(last, "checkpoint", verify=True)
+    return {name: (last / name).read_bytes() for name in found.files}
 
 
 USES: dict[str, Callable[[Path, Path], Any]] = {

@@ -51,16 +51,15 @@ def pointed(run: Path) -> bool:
 def named(run: Path, pointer: str) -> Path | None:
     """The checkpoint that a pointer names, if it is there.
 
-    Only the plain name counts: a pointer that came from elsewhere must not lead outside its run.
+    Only the plain name of one counts: a pointer that came from elsewhere must not lead outside its run.
     """
     with reading_from(run):
         if not (run / pointer).is_file():
             return None
         with (run / pointer).open("rb") as stream:
             said = stream.read(300).decode("utf-8", "replace").strip()
-        name = Path(said.replace("\0", "/")).name
-        target = run / CHECKPOINTS / name
-        return target if name and artifact.exists(target) else None
+        target = run / CHECKPOINTS / said
+        return target if _NAME.fullmatch(said) and artifact.exists(target) else None
 
 
 def handed_on(run: Path, say: Callable[[str], None] = warn) -> Path | None:
