@@ -2,11 +2,15 @@
 
 import math
 import re
+from importlib.resources import files
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from congling.report.charts import Reference, Series, line_chart, number, thinned, ticks
+from congling.report.drawing import LARGE, NARROW, SMALL
+from congling.report.drawing import chart as picture
 
 
 def chart(points, **options) -> str:
@@ -49,3 +53,86 @@ def test_long_curves_are_averaged():
 def test_ticks_are_round():
     assert ticks(0.03, 0.97, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert [number(value) for value in (0, 0.02, 1500, 2_000_000)] == ["0", "0.02", "1.5k", "2M"]
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def declarations(css: str) -> dict[str, dict[str, str]]:
+    """Every rule of a style sheet by its selector, read as strictly as a browser reads it.
+
+    A string that is not closed in its line, or a declaration without a name or a value, makes a browser drop
+    the declaration or all that follows: here it is an error.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for line in css.splitlines():
+        assert line.count('"') % 2 == 0, f"a string goes on behind the end of its line: {line[-60:]}"
+    plain = re.sub(r'"[^"\n]*"', lambda one: "s" * len(one[0]), css)
+    assert plain.count("{") == plain.count("}")
+    for rule in re.finditer(r"([^{}]+)\{([^{}]*)\}", plain):
+        selector = css[rule.start(1) : rule.end(1)].strip()
+        for part in filter(None, rule[2].split(";")):
+            name, colon, value = part.strip().partition(":")
+            assert colon and value.strip() and re.fullmatch(r"-{0,2}[a-z][a-z0-9-]*", name), part
+            found.setdefault(selector, {})[name] = value.strip()
+    return found
+
+
+def test_every_rule_of_every_style_sheet_is_read():
+    page = declarations((files("congling.report") / "style.css").read_text("utf-8"))
+    svg = line_chart([Series("a", [(0, 1.0), (1, 2.0)])], x_label="x", y_label="y", standalone=True)
+    style = ElementTree.fromstring(svg).findtext(f"{SVG}style")
+    assert style is not None
+    alone = declarations(style)
+    assert alone["text"]["font"].startswith("12px ") and page["svg text"]["font"].startswith("12px ")
+    used = set(re.findall(r"var\((--[a-z0-9]+)\)", svg + line_chart([], x_label="x", y_label="y")))
+    assert used and used <= alone["svg"].keys() and used <= page[":root"].keys()
+
+
+def test_the_pictures_of_the_guides_are_read_as_well():
+    pictures = list((Path(__file__).parents[2] / "docs/images").glob("*.svg"))
+    assert pictures
+    for file in pictures:
+        style = ElementTree.parse(file).getroot().findtext(f"{SVG}style")
+        assert style is not None and "text" in declarations(style), file.name
+
+
+def test_a_string_broken_over_lines_is_noticed():
+    with pytest.raises(AssertionError, match="behind the end"):
+        declarations('text{font:12px "Segoe\nUI",serif}')
+
+
+def lines_and_names(svg: str):
+    """Where the plane is, and each text with the box it takes, about."""
+    drawn = ElementTree.fromstring(svg)
+    width, height = map(float, drawn.attrib["viewBox"].split()[2:])
+    grid = [one for one in drawn.iter(f"{SVG}line") if one.get("stroke") == "var(--grid)"]
+    top = min(float(one.attrib["y1"]) for one in grid)
+    right = max(float(one.attrib["x2"]) for one in grid)
+    texts = {one.text: (float(one.attrib["x"]), float(one.attrib["y"])) for one in drawn.iter(f"{SVG}text")
+             if "x" in one.attrib}  # fmt: skip
+    return width, height, top, right, texts
+
+
+@pytest.mark.parametrize("size", [LARGE, SMALL, NARROW])
+def test_names_stay_out_of_the_plane(size):
+    steps = range(1, 50)
+    series = [Series(name, [(step, 9 / step) for step in steps]) for name in ("training", "held-out (验证)")]
+    references = [Reference("uniform", 8.5), Reference("unigram", 7.9), Reference("二元", 0.4)]
+    svg = line_chart(series, x_label="x", y_label="y", references=references, size=size)
+    width, _, top, right, texts = lines_and_names(svg)
+    for name in ("training", "held-out (验证)"):
+        assert texts[name][1] < top - 4, "the legend stands above the plane"
+    for reference in references:
+        name = f"{reference.name} {reference.value:.2f}"
+        assert texts[name][0] > right, "the name of a line stands behind its end"
+        assert texts[name][0] + 6.2 * len(name) < width
+
+
+def test_letters_keep_their_size_on_a_telephone():
+    drawn = picture("Loss", "loss", [Series("a", [(0, 1.0), (1, 2.0)])], x_label="x", y_label="y", size=LARGE)
+    widths = [
+        float(ElementTree.fromstring(svg).attrib["viewBox"].split()[2]) for svg in (drawn.svg, drawn.narrow)
+    ]
+    page, telephone = 1020, 352  # what a page leaves for a picture at 1280 and at 400 pixels
+    assert all(11 <= 12 * room / width <= 15 for room, width in zip((page, telephone), widths, strict=True))

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from congling.core import artifact
 from congling.core.errors import UserError
 from congling.plan.record import add_result
 from congling.report import comparison_pages
@@ -29,8 +30,12 @@ def checkpoint(run, *, step, tokenizer="aa", shards="s1", command=("congling", "
     folder.mkdir(parents=True)
     manifest = {
         "kind": "checkpoint", "format_version": 1, "command": list(command), "facts": {"step": step},
-        "parents": {"shards": shards}, "files": {"tokenizer/tokenizer.json": tokenizer},
+        "parents": {"shards": shards},
+        "files": {"tokenizer/tokenizer.json": tokenizer, "model.safetensors": run.name},
     }  # fmt: skip
+    for name in manifest["files"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     (run / "BEST").write_text(folder.name + "\n")
     return run
@@ -177,12 +182,14 @@ def test_pages_are_whole_and_hostile_text_stays_text(pair, tmp_path):
     for tag, attributes in parser.seen:
         assert tag not in ("script", "link", "iframe", "object", "img")
         assert not {"src", "href"} & attributes.keys()
-    assert "url(" not in text and PASSAGE[4:20] in text and "not recorded" in text
+    assert "url(" not in text and PASSAGE[4:20] in text and "not recorded" not in text
     markdown = page.with_suffix(".md").read_text(encoding="utf-8")
-    pictures = re.findall(r"!\[[^]]*\]\((compare-[^)]+)\)", markdown)
-    assert len(pictures) == sum(tag == "svg" for tag, _ in parser.seen) >= 3
+    assert "not recorded" not in markdown
+    pictures = re.findall(r"!\[[^]]*\]\((compare-charts/[^)]+)\)", markdown)
+    assert 2 * len(pictures) == sum(tag == "svg" for tag, _ in parser.seen) >= 6  # each wide and narrow
     for name in pictures:
-        ElementTree.parse(page.with_name(name))
+        ElementTree.parse(page.parent / name)
+    assert {one.name for one in page.parent.iterdir()} == {"compare.html", "compare.md", "compare-charts"}
     lines = markdown.splitlines()
     rules = [i for i, line in enumerate(lines) if line.startswith("| ---")]
     assert len(rules) >= 3 and all(lines[i - 1].count("|") == lines[i].count("|") for i in rules)
@@ -190,11 +197,145 @@ def test_pages_are_whole_and_hostile_text_stays_text(pair, tmp_path):
     assert "<script>" not in bare and not re.search(r"(?<!\\)\]\(http", bare)
 
 
-def test_a_legend_above_breaks_into_lines_and_keeps_colours():
+def test_a_legend_breaks_into_lines_and_keeps_colours():
     names = ["a" * 60, "没有点", "b" * 30, "c"]
     series = [Series(name, [] if name == "没有点" else [(0, 1.0), (1, 2.0)]) for name in names]
-    svg = line_chart(series, x_label="x", y_label="y", size=(480, 270), legend_above=True)
+    svg = line_chart(series, x_label="x", y_label="y", size=(480, 270))
     drawn = ElementTree.fromstring(svg)
     assert "没有点" not in svg and "a" * 39 + "…" in svg
     assert float(drawn.attrib["viewBox"].split()[3]) == 270 + 2 * 18
     assert "var(--c3)" in svg and "var(--c2)" not in svg
+
+
+def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nrank = 4\n", values=1234):
+    """A run of sft that trained an adapter on the checkpoint of another run."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    run = make_run(path, steps=60)
+    (run / "plan.json").unlink()
+    (run / "config.toml").write_text(
+        "[data]\nsources = ['rows.jsonl']\n[train]\nrows = 4\n" + config, "utf-8"
+    )
+    found = (base / "BEST").read_text().strip()
+    described = artifact.opened(base / "checkpoints" / found, "checkpoint")
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    folder.mkdir(parents=True)
+    manifest = {
+        "kind": "checkpoint", "format_version": 1, "command": ["congling", "sft"], "facts": {"step": step},
+        "parents": {"base": described.fingerprint, "data": "d"}, "files": {"adapter.json": "x"},
+    }  # fmt: skip
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    model = json.loads((base / "plan.json").read_text())["model"]
+    facts = {
+        "base_path": str(base),
+        "scales": {"a": 1.0},
+        "base": {"fingerprint": described.fingerprint, "model": model},
+    }
+    (folder / "adapter.json").write_text(json.dumps(facts))
+    save_file({"a.a": np.zeros((values // 2, 2), np.float32)}, folder / "adapter.safetensors")
+    (run / "BEST").write_text(folder.name + "\n")
+    return run
+
+
+def test_an_adapter_has_the_tokenizer_of_its_base(pair, tmp_path):
+    child = checkpoint(make_run(tmp_path / "child", steps=40), step=40)
+    light = adapter_run(tmp_path / "light", pair[0])
+    assert same_tokenizer(sides([light, child, pair[0]]))
+    assert "tokenizers differ" not in compare(sides([light, child])).tables[0].note
+    other = checkpoint(make_run(tmp_path / "other", steps=40), step=40, tokenizer="bb")
+    assert not same_tokenizer(sides([light, other]))
+    moved = json.loads((light / "checkpoints/step-00000050/adapter.json").read_text()) | {
+        "base_path": "/gone"
+    }
+    (light / "checkpoints/step-00000050/adapter.json").write_text(json.dumps(moved))
+    assert same_tokenizer(sides([light, pair[0]])), "the base stands beside it, wherever it was"
+    assert not same_tokenizer(sides([light, child])), "nobody tells what the base was"
+    manifest = child / "checkpoints/step-00000040/MANIFEST.json"
+    content = json.loads(manifest.read_text())
+    content["parents"]["base"] = artifact.opened(
+        pair[0] / "checkpoints/step-00000050", "checkpoint"
+    ).fingerprint
+    manifest.write_text(json.dumps(content))
+    assert same_tokenizer(sides([light, child])), "both were made from it"
+    again = adapter_run(tmp_path / "again", pair[0])
+    assert same_tokenizer(sides([light, again])), "the same base, as the other adapter tells where it is"
+
+
+def test_a_chat_template_changes_no_token(pair):
+    manifest = pair[1] / "checkpoints/step-00000160/MANIFEST.json"
+    content = json.loads(manifest.read_text())
+    content["files"] |= {"tokenizer/congling.json": "other", "tokenizer/report.json": "other"}
+    manifest.write_text(json.dumps(content))
+    assert same_tokenizer(sides(pair))
+
+
+def test_an_adapter_shows_what_was_trained_beside_its_base(pair, tmp_path):
+    found = compare(sides([pair[0], adapter_run(tmp_path / "light", pair[0])])).tables[0]
+    columns = [found.head.index(name) for name in ("parameters", "trained")]
+    whole, light = ([row[column] for column in columns] for row in found.rows)
+    assert whole[0] == whole[1] == light[0] and light[1] == "1.2 k"
+
+
+def test_settings_that_differ_stand_beside_each_other_and_no_others(pair):
+    for run, own in zip(pair, ("rows = 16", "rows = 8\nema = 0.9"), strict=True):
+        text = f"seed = 0\n[train]\n{own}\n[train.optimizer]\nrate = 0.02\n"
+        (run / "config.toml").write_text(text, "utf-8")
+    found = table(compare(sides(pair)), "Settings that differ")
+    assert ("train.rows", "16", "8") in found.rows and ("train.ema", "–", "0.9") in found.rows
+    assert not {"seed", "train.optimizer.rate"} & {row[0] for row in found.rows}
+    assert found.head == ("setting", "甲", "sft")
+
+
+PREFERENCE = "[data]\nsources = ['pairs.jsonl']\n[train]\nrows = 4\n[preference]\nloss = '{}'\n"
+
+
+def method_run(path, config, **columns):
+    path.mkdir()
+    rows = [
+        {"step": i, "tokens": 4 * i, **{name: value / i for name, value in columns.items()}}
+        for i in range(1, 9)
+    ]
+    rows.append({"step": 8, "tokens": 32, **{f"validation_{name}": value for name, value in columns.items()}})
+    rows_to(path / "metrics.jsonl", rows)
+    (path / "config.toml").write_text(config, "utf-8")
+    return path
+
+
+def test_one_picture_shows_one_kind_of_loss(pair, tmp_path):
+    plain, preferred = PREFERENCE.partition("[pref")[0], {"margin": 1.0, "accuracy": 0.9}
+    made = {
+        "sft1": (plain, {"loss": 2.0, "bits_per_character": 3.0}),
+        "dpo1": (PREFERENCE.format("dpo"), preferred | {"loss": 0.6}),
+        "dpo2": (PREFERENCE.format("dpo"), preferred | {"loss": 0.5}),
+        "simpo": (PREFERENCE.format("simpo"), preferred | {"loss": 1.6}),
+        "judge": (plain + "[reward]\ncentre = 0\n", preferred | {"loss": 0.4}),
+    }
+    runs = [method_run(tmp_path / name, config, **columns) for name, (config, columns) in made.items()]
+    found = list(compare(sides([pair[0], *runs])).charts)
+    names = ("甲", *made)
+    drawn = [(chart.title, {name for name in names if f">{name}<" in chart.svg}) for chart in found]
+    kinds = {
+        "甲": "text",
+        "sft1": "answers",
+        "dpo1": "dpo",
+        "dpo2": "dpo",
+        "simpo": "simpo",
+        "judge": "judge",
+    }
+    losses = [(title, {kinds[name] for name in names}) for title, names in drawn if "loss" in title.lower()]
+    assert len(losses) >= 8 and all(len(names) == 1 for _, names in losses), losses
+    assert any(names == {"dpo1", "dpo2"} for _, names in drawn), "equal losses stand together"
+    assert len({chart.file for chart in found}) == len(found)
+    margins = [names for title, names in drawn if title.startswith("Margin")]
+    assert {"dpo1", "dpo2"} in margins and {"judge"} in margins
+
+
+def test_rewards_of_other_judges_are_other_numbers(tmp_path):
+    table = "[data]\nsources = ['p']\n[train]\nrows = 1\n[rollout]\n[grpo]\n"
+    runs = [method_run(tmp_path / name, f"rewards = ['{judge}']\n{table}", reward=0.5, length=9.0, kl=0.1)
+            for name, judge in (("a", "exact"), ("b", "exact"), ("c", "rules.py:short"))]  # fmt: skip
+    drawn = {chart.title: chart.svg for chart in compare(sides(runs)).charts}
+    assert drawn["Length of answers"].count("<polyline") == 3 and drawn["KL"].count("<polyline") == 3
+    rewards = sorted(svg.count("<polyline") for title, svg in drawn.items() if title.startswith("Reward"))
+    assert rewards == [1, 2]

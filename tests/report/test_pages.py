@@ -54,7 +54,7 @@ def test_the_page_says_everything(written):
         "rows = 16",
     ):
         assert part in text or (part == "overfitting" and "memorised the training text" in text), part
-    assert sum(tag == "svg" for tag, _ in tags(text)) == 5
+    assert sum(tag == "svg" for tag, _ in tags(text)) == 2 * 5  # each wide and narrow
 
 
 def test_the_page_asks_nobody_for_anything(written):

@@ -153,7 +153,8 @@ def test_a_page_is_named_like_one_and_not_replaced(runs, tmp_path):
     with pytest.raises(UserError, match="the page is an .html file"):
         compare.command(both, out=tmp_path / "page.md", overwrite=False, **arguments)
     compare.command(both, out=tmp_path / "page.html", overwrite=False, **arguments)
-    assert {"page.html", "page.md", "page-held-out.svg"} <= {file.name for file in tmp_path.iterdir()}
+    assert {"page.html", "page.md", "page-charts"} == {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "page-charts/held-out.svg").is_file()
     with pytest.raises(UserError, match="exists already"):
         compare.command(both, out=tmp_path / "page.html", overwrite=False, **arguments)
 

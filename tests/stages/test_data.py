@@ -121,3 +121,52 @@ def test_a_tokenizer_is_found_in_runs_and_checkpoints(
     data.inspect([str(rows)], tokenizer=tmp_path, template=str(tmp_path / "own.jinja"), context=64)
     text = capsys.readouterr().out
     assert "template its own" in text and "问0|⟦答<|endoftext|>⟧" in text and "64 tokens: 0 of 3 rows" in text
+
+
+ENDINGS = [
+    {"premise": f"{place}下雨了。", "choice1": "路湿了。", "choice2": "路干了。", "question": way, "label": 0}
+    for place, way in (("山上", "effect"), ("江北", "cause"), ("城里", "effect"))
+]
+PAIRS = [{"prompt": f"问{i}", "chosen": "答", "rejected": "不答"} for i in range(9)]
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    text = "问答不山上下雨了。路湿干江北城里0123456789\n"
+    training.train(TokenizerConfig(kind="character"), lambda: iter([text] * 9), tmp_path / "tokenizer")
+    return tmp_path / "tokenizer"
+
+
+@pytest.mark.parametrize("first", ["a", "z"])
+def test_rows_with_nothing_to_learn_do_not_hide_those_of_other_files(tmp_path, vocabulary, capsys, first):
+    """Whether they come first or last."""
+    unfit = [{"instruction": f"问{i}" * 50, "output": "答"} for i in range(9)]  # no room for an answer
+    empty = written(tmp_path / f"{first}.jsonl", unfit)
+    files = sorted([empty, written(tmp_path / "pairs.jsonl", PAIRS)])
+    data.inspect(files, tokenizer=vocabulary, context=64)
+    text = capsys.readouterr().out
+    assert "9 preference pairs" in text and "nothing to learn in this data" in text and empty in text
+    with pytest.raises(UserError, match="nothing to learn"):
+        data.inspect([empty], tokenizer=vocabulary, context=64)
+
+
+@pytest.mark.parametrize("with_tokenizer", [False, True])
+def test_pairs_alone_are_shown_as_pairs(tmp_path, vocabulary, capsys, with_tokenizer):
+    file = written(tmp_path / "pairs.jsonl", PAIRS)
+    data.inspect([file], tokenizer=vocabulary if with_tokenizer else None)
+    text = capsys.readouterr().out
+    assert "9 preference pairs" in text and "dpo, reward" in text and "nothing to learn" not in text
+    assert text.index("chosen") < text.index("rejected")
+
+
+@pytest.mark.parametrize("with_tokenizer", [False, True])
+def test_endings_of_a_premise_are_no_prompts(tmp_path, vocabulary, capsys, with_tokenizer):
+    file = written(tmp_path / "endings.jsonl", ENDINGS)
+    data.inspect([file], tokenizer=vocabulary if with_tokenizer else None)
+    text = capsys.readouterr().out
+    assert "prompt" not in text and "江北下雨了" in text

@@ -87,6 +87,12 @@ def test_a_pruned_model_is_a_checkpoint_like_others(world: Path, pruned: prune.P
     assert found.parents["base"] == whole.checkpoint.fingerprint
     assert found.facts["pruned"]["score"] == "activation" and found.facts["pruned"]["layers"] == [0, 1]
     assert prune.REPORT in found.files
+    assert pruned.report == pruned.out / "report/report.html"
+    page = pruned.report.read_text("utf-8")
+    assert "Before and after" in page and f"{pruned.losses[1]:.3f}" in page and "nothing recorded" not in page
+    assert len(pruned.steps) == 4
+    assert pruned.steps[0].command.startswith(f"congling pretrain {world / 'shards'} --tokenizer ")
+    assert f"--student {pruned.out} " in pruned.steps[1].command
     foreign = ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer, {"name": "p"})
     gguf_model.write(foreign, tmp_path / "p.gguf", "F32")
     hf_model.write(foreign, tmp_path / "hf")

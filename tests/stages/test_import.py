@@ -32,6 +32,16 @@ def test_an_import_writes_text(tmp_path: Path, version: int):
     assert not (tmp_path / "base" / "parity.json").exists()
 
 
+def test_an_import_reports_where_it_comes_from_and_what_to_do_next(tmp_path: Path, call):
+    exported = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
+    said = call("import", str(exported.path), "--out", "base", "--no-verify").stdout
+    assert "the report is base/report/report.html" in said and "\n  congling chat base\n" in said
+    page = (tmp_path / "base/report/report.html").read_text("utf-8")
+    assert "imported from llama2c" in page and "Where it comes from" in page and ">None<" not in page
+    artifact.opened(tmp_path / "base", "checkpoint", verify=True)
+    assert "report.html" in call("report", "base").stdout
+
+
 def test_a_model_without_tokenizer_needs_one(tmp_path: Path):
     made = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
     (made.path / "tokenizer.bin").unlink()

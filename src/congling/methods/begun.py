@@ -7,11 +7,11 @@ from congling.core.config import Config, load
 from congling.core.differences import require_same
 from congling.core.errors import UserError
 from congling.plan.recipe import Recipe
+from congling.plan.record import RECIPE_FILE
 from congling.train.rundir import RunDirectory
 from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, changed
 
 C = TypeVar("C", bound=Config)
-RECIPE_FILE = "recipe.toml"
 
 
 def config_of(kind: type[C], asked: Recipe, run: RunDirectory) -> C:

@@ -1,43 +1,61 @@
-"""What a tuning run says when it is over: what was gained, and what to do next."""
+"""What a run says when it is over: what was gained, what stands out, where the report is, what to do next."""
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
 
 from congling.core import machine
 from congling.methods.session import Tuned
-from congling.train.hooks import better
+from congling.plan import record
+from congling.plan.explain import explain
+from congling.plan.show import brief_finding
+from congling.report.next_steps import Step, next_steps
+from congling.report.pages import HTML_FILE
+
+MOST_FINDINGS = 2
+"""Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
 
 
-def show_end(tuned: Tuned, base: Path, *, unit: str = "", use: str = "chat") -> None:
-    """Print the gain on held-out rows and the commands that use the result; the first process alone does.
+def show_end(tuned: Tuned, *, unit: str = "") -> None:
+    """Print the gain on held-out rows and the rest of :func:`show_made`; the first process alone does.
 
     Args:
         tuned: what came of the run.
-        base: as it was named.
         unit: of the held-out number.
-        use: the verb, with its options, that takes a whole model which was trained.
     """
     if not machine.is_first_process():
         return
-    lines = []
+    console = Console()
     if tuned.before is not None and tuned.after is not None:
-        shown = f"held-out {tuned.name} {tuned.before:.4f} → {tuned.after:.4f} {unit}"
-        lines.append(shown.rstrip())
-        if not better(tuned.name, tuned.after, {tuned.name: tuned.before}):
-            lines.append(
-                "training has not helped on held-out rows: begin anew (--fresh) with a lower rate, "
-                "fewer steps or more rows"
-            )
-    if tuned.adapter is None:
-        lines += [f"trained: {tuned.out}", f"  congling {use} {shlex.quote(str(tuned.out))}"]
-    else:
-        adapter, model = shlex.quote(str(tuned.adapter)), shlex.quote(str(base))
-        lines += [
-            f"trained: {tuned.adapter}",
-            f"  congling generate {model} --lora {adapter}",
-            f"  congling convert {adapter} --base {model} --to gguf-lora --out adapter.gguf  (peft, ggla)",
-        ]
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"held-out {tuned.name} {tuned.before:.4f} → {tuned.after:.4f} {unit}".rstrip())
+    _say(console, f"trained: {tuned.adapter or tuned.out}")
+    show_made(tuned.out, tuned.report, console)
+
+
+def show_run_end(out: Path) -> None:
+    """Say that a run on shards is over; see :func:`show_made`. The first process alone does."""
+    if machine.is_first_process():
+        console, page = Console(), record.locate(out) / "report" / HTML_FILE
+        _say(console, f"trained: {out}")
+        show_made(out, page if page.is_file() else None, console)
+
+
+def show_made(out: Path, report: Path | None, console: Console) -> None:
+    """Print the worst of what stands out about a finished run, where its report is, and what to do next."""
+    run = record.read(record.locate(out))
+    worst = [finding for finding in explain(run) if finding.severity != "note"][:MOST_FINDINGS]
+    for finding in worst:
+        console.print(brief_finding(finding), soft_wrap=True)
+    if report is not None:
+        _say(console, f"the report is {report}")
+    show_steps(next_steps(run), console)
+
+
+def show_steps(steps: tuple[Step, ...], console: Console) -> None:
+    """Print commands as they can be typed."""
+    for step in steps:
+        _say(console, f"  {step.command}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

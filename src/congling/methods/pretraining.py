@@ -19,10 +19,11 @@ from congling.data.openings import openings
 from congling.data.segmentation import expected_growth
 from congling.data.shards import Shards, open_shards
 from congling.infer.reading import MASK, Reading
-from congling.methods.begun import RECIPE_FILE, config_of
+from congling.methods.begun import config_of
 from congling.methods.continuing import continued, require_begun
 from congling.model.config import ModelConfig, flops_per_token
 from congling.plan.recipe import Recipe
+from congling.plan.record import RECIPE_FILE
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.parts import parts
@@ -65,6 +66,8 @@ class Inputs:
 class Task:
     """In what a run on shards differs from pretraining random weights; by default in nothing."""
 
+    method: str = "pretrain"
+    """The command."""
     start: "OpenedBase | None" = None
     """The model whose weights are begun from."""
     parents: Mapping[str, Artifact] = field(default_factory=dict)
@@ -80,6 +83,15 @@ class Task:
     """How the teacher, if there is one, was trained to read; by default that of the start."""
     batches: "Callable[[CorpusBatches, Transformer, Single], Batches] | None" = None
     """Batches that depend on the model's weights, made from those of the corpus."""
+
+    def described(self) -> dict[str, Any]:
+        """What the run keeps of it, besides its plan."""
+        found: dict[str, Any] = {"method": self.method}
+        if self.start is not None:
+            found["base"] = {"path": str(self.start.path)}
+        if "teacher" in self.parents:
+            found["teacher"] = str(self.parents["teacher"].path)
+        return found
 
 
 PLAIN = Task()
@@ -108,6 +120,8 @@ def begin_or_go_on(
             has another tokenizer, or the run cannot be made longer.
         Interrupted: Ctrl-C; the state is saved.
     """
+    from congling.plan import record
+    from congling.report import pages
     from congling.train.backends import ddp
 
     _require_one_tokenizer(inputs, task)
@@ -121,10 +135,13 @@ def begin_or_go_on(
             require_begun(directory, must_resume=must_resume, longer=longer)
             planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show, task=task)
             config = task.kind(model=planned.model, train=planned.train, **task.tables)
-            files = run_files(recipe, planned)
+            files = run_files(recipe, planned, task)
         said = ddp.from_first(config.model_dump_json() if config is not None else "")
         config = build(task.kind, json.loads(said), where="the first process")
-        return run(config, inputs, out, must_resume=must_resume, files=files, task=task)
+        made = run(config, inputs, out, must_resume=must_resume, files=files, task=task)
+        if first:
+            pages.write(record.read(made.path), made.path / "report")
+        return made
 
 
 def _planned(
@@ -196,11 +213,11 @@ def plan(recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN) ->
     return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start)
 
 
-def run_files(recipe: Recipe, planned: "Plan") -> dict[str, str]:
+def run_files(recipe: Recipe, planned: "Plan", task: Task = PLAIN) -> dict[str, str]:
     """What a run keeps of how it came about: the recipe as asked, and the plan."""
     from congling.plan.planning import PLAN_FILE
 
-    return {PLAN_FILE: planned.to_text(), RECIPE_FILE: recipe.to_toml()}
+    return {PLAN_FILE: planned.to_text(task.described()), RECIPE_FILE: recipe.to_toml()}
 
 
 def run(

@@ -48,6 +48,7 @@ class Prepared:
     prompts: SplitRows[Question]
     config: Any
     facts: tuning.TuningFacts
+    recipe: ReinforcementRecipe
 
 
 def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tables: Any) -> Prepared:
@@ -84,7 +85,7 @@ def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tabl
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
                "rewards": recipe.rewards, **tables}  # fmt: skip
     config = build(kind, decided, where="recipe")
-    return Prepared(opened, prompts, config, facts)
+    return Prepared(opened, prompts, config, facts, recipe)
 
 
 def work(
@@ -141,13 +142,15 @@ def held_out_reward(
 
 
 def tune_on_rewards(
-    prepared: Prepared, out: Path | str, make: Callable[[Session], Work], *, console: Console | None,
-    must_resume: bool, force: bool, longer: str | None = None,
+    prepared: Prepared, out: Path | str, make: Callable[[Session], Work], *, method: str,
+    console: Console | None, must_resume: bool, force: bool, longer: str | None = None,
 ) -> Tuned:  # fmt: skip
     """See :func:`congling.methods.tuning.tune`; prompts are to be seen again and again, and may be few."""
     return tune(
         prepared.opened, prepared.config, prepared.facts, out, work=make, console=console, force=force,
         must_resume=must_resume, longer=longer, beside_the_point=("rows-repeated", "few-rows"),
+        recipe=prepared.recipe, method=method, noun="prompt",
+        rows=(len(prepared.prompts.train), len(prepared.prompts.validation)),
         show=lambda session, findings, console: _show(prepared, session, findings, console),
     )  # fmt: skip
 

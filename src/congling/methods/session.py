@@ -10,7 +10,7 @@ A method is data, batches and an objective; it never opens a base, attaches an a
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +73,8 @@ class Tuned:
     """Its value for the base; None where nothing was held out."""
     after: float | None
     """That of the step that is handed on."""
+    report: Path | None = None
+    """The page about it; None in all processes but the first."""
 
 
 class Session:
@@ -109,8 +111,15 @@ class Session:
         """Values that are trained."""
         return sum(one.numel() for one in self.model.parameters() if one.requires_grad)
 
-    def train(self, work: Work, out: Path | str, *, must_resume: bool = False) -> Tuned:
-        """Train to the end, or go on from the newest checkpoint in ``out``.
+    def train(
+        self,
+        work: Work,
+        out: Path | str,
+        *,
+        must_resume: bool = False,
+        files: Mapping[str, str] | None = None,
+    ) -> Tuned:
+        """Train to the end, or go on from the newest checkpoint in ``out``; ``files`` are kept in a new run.
 
         Raises:
             UserError: ``out`` holds another run; see :func:`congling.train.run.train`.
@@ -122,7 +131,8 @@ class Session:
             after_update=self.model.update_balance if whole else None,
             before_update=work.before_update, ahead=work.ahead,
         )  # fmt: skip
-        directory = train(trainer, out, self._parts(work, Path(out)), must_resume=must_resume)
+        parts = replace(self._parts(work, Path(out)), files=files or {})
+        directory = train(trainer, out, parts, must_resume=must_resume)
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)

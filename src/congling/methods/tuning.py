@@ -2,12 +2,13 @@
 
 ::
 
-    lock ─ checks ─ stop at an error ─ session ─ say what will be done ─ the method's work ─ train
+    lock ─ checks ─ stop at an error ─ session ─ say what will be done ─ the method's work ─ train ─ report
 """
 
 import contextlib
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,12 +17,16 @@ from congling.core import machine
 from congling.core.config import build
 from congling.core.lock import only_writer
 from congling.methods.continuing import continued, require_begun
-from congling.methods.recipe import TuningConfig
+from congling.methods.recipe import TuningConfig, TuningRecipe
 from congling.methods.session import Session, Tuned, Work
-from congling.plan import tuning
+from congling.model.config import parameters
+from congling.plan import record, tuning
+from congling.plan.advice import keys
 from congling.plan.findings import Finding
-from congling.plan.planning import require_sound
+from congling.plan.planning import PLAN_FILE, require_sound
 from congling.plan.tuning import TuningFacts
+from congling.plan.tuning_record import TuningPlan
+from congling.report import pages
 from congling.train.backends import ddp
 from congling.train.bases import OpenedBase
 from congling.train.longer import finish
@@ -33,16 +38,21 @@ Show = Callable[[Session, Sequence[Finding], Console], None]
 
 def tune(
     opened: OpenedBase, config: TuningConfig, facts: TuningFacts, out: Path | str, *,
+    recipe: TuningRecipe, method: str, noun: str, rows: tuple[int, int],
     work: Callable[[Session], Work], show: Show, console: Console | None, must_resume: bool, force: bool,
     longer: str | None = None, beside_the_point: Collection[str] = (),
 ) -> Tuned:  # fmt: skip
-    """Check, show and train; the first process alone shows.
+    """Check, show, train and report; the first process alone shows and reports.
 
     Args:
         opened: the base.
         config: everything decided.
         facts: base and data.
         out: the run directory.
+        recipe: what of all this was asked for.
+        method: the command.
+        noun: what a row is called, in the singular.
+        rows: how many to learn from, and held out.
         work: what the method does, once its model is there.
         show: called before that.
         console: where to show; ``None`` is quiet.
@@ -66,9 +76,17 @@ def tune(
         with Session(opened, config) as session:
             if console is not None and session.backend.rank == 0:
                 show(session, findings, console)
-            tuned = session.train(work(session), out, must_resume=must_resume)
+            asked = keys(recipe.model_dump(exclude_unset=True))
+            plan = TuningPlan(
+                method, str(opened.path), facts, noun, rows, config.train, asked, findings,
+                parameters(opened.model), session.learnt,
+            )  # fmt: skip
+            files = {PLAN_FILE: plan.to_text()}
+            tuned = session.train(work(session), out, must_resume=must_resume, files=files)
         finish(run)
-        return tuned
+        return (
+            replace(tuned, report=pages.write(record.read(run.path), run.path / "report")) if first else tuned
+        )
 
 
 def _as_begun(

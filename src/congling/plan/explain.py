@@ -1,25 +1,31 @@
-"""After a run: symptom, cause, cure. Each rule looks at what the run recorded and says what it means."""
+"""After a run: symptom, cause, cure. Each rule looks at what the run recorded and says what it means.
+
+::
+
+    rules over the logs ─ symptoms ┐
+    what the plan had found ───────┴─ symptoms with their causes, then the plan's own findings
+"""
 
 import math
-import shlex
 import statistics
 from collections.abc import Callable, Iterator
 
 from congling.core.units import show_seconds
 from congling.evals.collapse import warnings
 from congling.plan import tables
+from congling.plan.advice import ANEW, against_overfitting, longer, planned, with_causes
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric, peak_lr
-from congling.train.keeping import BEFORE_DECAY
+from congling.train.config import BETTER
 
 Rule = Callable[[RunRecord], Iterator[Finding]]
-ANEW = "in a new run (--fresh)"
-"""How advice begins that the finished run can no longer take."""
 
 
 def explain(run: RunRecord) -> list[Finding]:
-    """Apply every rule to what was recorded; the worst first."""
-    return worst_first(finding for rule in RULES for finding in rule(run))
+    """All there is to say of a run, the worst first: what its logs show, and what was known before it."""
+    known = planned(run)
+    symptoms = (finding for rule in RULES for finding in rule(run))
+    return worst_first([*with_causes(symptoms, known), *known])
 
 
 def everything(run: RunRecord) -> list[Finding]:
@@ -63,7 +69,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             "above-bigram",
             f"held-out loss {bits:.2f} bits/character is above the bigram line ({lines['bigram']:.2f})",
             "a table of character pairs predicts this text better: the run ended early in learning",
-            f"train longer: {longer_command(run)}; or {ANEW} with smaller batches and more updates",
+            f"{longer(run)}; or {ANEW} with smaller batches and more updates",
         )
     elif "bigram" in lines:
         yield Finding(
@@ -71,7 +77,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             "below-bigram",
             f"held-out loss {bits:.2f} bits/character is {lines['bigram'] - bits:.2f} below the bigram line",
             "the model uses more than the preceding character",
-            "nothing to do",
+            "",
         )
     if "floor" in lines and bits < 0.98 * lines["floor"]:
         yield Finding(
@@ -80,6 +86,29 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             f"held-out loss {bits:.2f} is below the source's entropy of {lines['floor']:.2f}",
             "no model can be: held-out text is in the training text, or counts of characters are wrong",
             "make the documents again and look at what was dropped as duplicate",
+        )
+
+
+def held_out_change(run: RunRecord) -> Iterator[Finding]:
+    """Of a run that began with a trained model: whether held-out rows are any better than before it."""
+    looks = run.looks
+    chosen = mapping(run.config.get("train")).get("choose")
+    name = chosen if isinstance(chosen, str) and chosen in BETTER else "loss"
+    measured = {step: look[name] for step, look in looks.items() if name in look}
+    if 0 not in measured or len(measured) < 2:
+        return
+    first, lower = measured.pop(0), BETTER[name] == "lower"
+    best = min(measured.values()) if lower else max(measured.values())
+    told = f"held-out {name.replace('_', ' ')} {first:.3f} before training, {best:.3f} at its best after"
+    if best < first if lower else best > first:
+        yield Finding("note", "better", told, "what was learnt holds for rows that were not learnt from", "")
+    else:
+        yield Finding(
+            "warning",
+            "not-better",
+            told,
+            "training has not helped on held-out rows: what was learnt is only the training rows, or nothing",
+            f"{ANEW}: a lower rate, fewer steps, or more rows",
         )
 
 
@@ -109,7 +138,7 @@ def overfitting(run: RunRecord) -> Iterator[Finding]:
             f"held-out loss was lowest at step {best.step:,} ({best.bits_per_character:.2f}) and rose "
             f"to {last.bits_per_character:.2f} while training loss kept falling",
             "from there on the model memorised the training text",
-            f"{kept}; next time more dropout and weight decay, a smaller model, fewer steps, or more text",
+            f"{kept}; {against_overfitting(run)}",
         )
 
 
@@ -170,7 +199,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
             "still-falling",
             f"held-out loss fell by {fell:.1%} over the last stretch",
             "the model had not finished learning",
-            f"train longer: {longer_command(run)}",
+            longer(run),
         )
 
 
@@ -214,21 +243,8 @@ def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
             "slower-than-planned",
             f"a step took {show_seconds(measured)}, planned were {show_seconds(planned)}",
             "other programs used the machine, or it slows down when warm",
-            "plan again on the idle machine; set OMP_NUM_THREADS to the cores that are free",
+            "next time on an idle machine, or with OMP_NUM_THREADS at the cores that are free",
         )
-
-
-def longer_command(run: RunRecord) -> str:
-    """The command that lets a finished run go on, for about as long as it took."""
-    taken, steps = max(run.seconds_at().values(), default=0.0), run.steps[-1].step if run.steps else 1000
-    more = f"{max(1, round(taken / 60))}m" if taken >= 1 else f"{steps}steps"
-    schedule = mapping(mapping(run.config.get("train")).get("schedule"))
-    if schedule.get("kind") == "cosine" or not (run.path / BEFORE_DECAY).is_file():
-        return f"{ANEW} with a longer --budget"  # nothing is left of it from before the rate fell
-    whole = run.path.parent
-    if run.path.name == "run" and (whole / "documents").is_dir():
-        return f"congling train --out {shlex.quote(str(whole))} --longer {more}"
-    return f"the command that trained it, with --longer {more}"
 
 
 def training_bits(run: RunRecord) -> float | None:
@@ -249,6 +265,7 @@ def seconds_per_step(run: RunRecord) -> float | None:
 
 RULES: tuple[Rule, ...] = (
     stuck,
+    held_out_change,
     overfitting,
     not_finite,
     spikes,

@@ -7,7 +7,7 @@ and compared.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,9 @@ class Plan:
             "findings": [finding.to_json() for finding in self.findings],
         }
 
-    def to_text(self) -> str:
-        """Content of ``plan.json``."""
-        return json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n"
+    def to_text(self, more: Mapping[str, Any] | None = None) -> str:
+        """Content of ``plan.json``; ``more`` is what is known of the run besides."""
+        return json.dumps({**(more or {}), **self.to_json()}, ensure_ascii=False, indent=1) + "\n"
 
 
 def make(

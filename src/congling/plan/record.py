@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from congling.core.errors import UserError
 from congling.core.json_lines import JsonLines, Unread
 from congling.core.numbers import finite
 from congling.core.output import warn
+from congling.plan.method import Method, method_of
 from congling.plan.planning import PLAN_FILE
 
-RESULTS_FILE = "results.json"
+RESULTS_FILE, RECIPE_FILE = "results.json", "recipe.toml"
 LARGEST_FILE = 64_000_000
 
 
@@ -87,6 +89,35 @@ class RunRecord:
     """All rows of ``metrics.jsonl`` as they stand there: what a method measures beyond the loss."""
     faults: Sequence[str] = ()
     """What could not be read, or is not what it was: a sentence each."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked for, where that was kept: ``recipe.toml``."""
+
+    @cached_property
+    def method(self) -> Method:
+        """What made the run."""
+        columns = {name for row in self.metrics for name in row}
+        return method_of(self.config, self.plan.get("method"), columns)
+
+    @property
+    def place(self) -> Path:
+        """What a person calls the run: of ``congling train`` its --out, else the run directory."""
+        around = self.path.parent
+        whole = self.path.name == "run" and any((around / part).is_dir() for part in ("documents", "shards"))
+        return around if whole else self.path
+
+    @cached_property
+    def looks(self) -> Mapping[int, Mapping[str, float]]:
+        """Held-out numbers by step, without the ``validation_`` before their names."""
+        found: dict[int, dict[str, float]] = {}
+        for row in self.metrics:
+            values = {
+                name.removeprefix("validation_"): value
+                for name in row
+                if name.startswith("validation_") and (value := numeric(row[name])) is not None
+            }
+            if values and (step := numeric(row.get("step"))) is not None:
+                found[int(step)] = values
+        return found
 
     def seconds_at(self) -> dict[int, float]:
         """Wall-clock seconds of training by step, where the timing log has them.
@@ -141,7 +172,7 @@ def _read(path: Path) -> RunRecord:
     metrics = _rows(path / "metrics.jsonl", faults)
     plan = _json(path / PLAN_FILE, faults)
     config = _toml(path / "config.toml", faults)
-    peak = peak_lr(config)
+    recipe, peak = _toml(path / RECIPE_FILE, faults), peak_lr(config)
     steps = [row for one in metrics if (row := _step(one, peak)) is not None]
     tokens = {row.step: row.tokens for row in steps}
     corpus = mapping(plan.get("corpus"))
@@ -159,6 +190,7 @@ def _read(path: Path) -> RunRecord:
         test_reference_lines=_numbers(corpus.get("test_reference_lines")),
         metrics=metrics,
         faults=(*faults, *_changed(path)),
+        recipe=recipe,
     )
 
 

@@ -83,7 +83,8 @@ def finding_text(finding: Finding) -> RenderableType:
     what = Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), (finding.what, "bold"))
     reasons = Table.grid(padding=(0, 1))
     reasons.add_row("  why:", Text(finding.why))
-    reasons.add_row("  do:", Text(finding.remedy))
+    if finding.remedy:
+        reasons.add_row("  do:", Text(finding.remedy))
     return Group(what, reasons)
 
 

@@ -1,7 +1,13 @@
 """Line charts as SVG: readable axes, a legend, horizontal reference lines; no plotting library.
 
 Colours are CSS variables, so that a page can switch between light and dark; ``standalone`` adds a
-style of its own, for a file that is shown as a picture.
+style of its own, for a file that is shown as a picture. What is no curve stays out of the plane: names of
+series stand above it, those of reference lines at their right ends::
+
+    ── training  ── held-out
+    │╲______
+    │╌╌╌╌╌╌╌╌╲___╌╌╌╌╌╌ bigram 6.94
+    └──────────────────
 """
 
 import itertools
@@ -11,7 +17,8 @@ from dataclasses import dataclass
 from html import escape
 
 _LEFT, _TOP, _BOTTOM = 66, 16, 44
-_MARGIN, _LABELS = 18, 118  # at the right: without and with names of reference lines
+_RIGHT = 18  # margin where no reference line has its name
+_LETTER, _WIDE = 7, 12  # units that a letter takes, and a Chinese character
 COLOURS = tuple(f"--c{i}" for i in range(1, 9))
 _MOST_POINTS = 600
 _LINE, _LONGEST_NAME = 18, 40  # of the legend: units from line to line, characters of a name
@@ -19,8 +26,8 @@ _LINE, _LONGEST_NAME = 18, 40  # of the legend: units from line to line, charact
 _STANDALONE = """<style>
 svg{--ink:#23272f;--soft:#6b7280;--grid:#e5e7eb;--paper:#fff;--c1:#2563eb;--c2:#d9480f;--c3:#0f766e;--c4:#9333ea;--c5:#b7791f;--c6:#be185d;--c7:#4d7c0f;--c8:#475569;background:var(--paper)}
 @media(prefers-color-scheme:dark){svg{--ink:#e8eaed;--soft:#9aa3af;--grid:#2f3540;--paper:#14171c;--c1:#7aa2ff;--c2:#ff9f68;--c3:#5fd0c0;--c4:#c99bff;--c5:#ecc94b;--c6:#f687b3;--c7:#a3d65c;--c8:#b6c2d1}}
-text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC","Microsoft
-YaHei",sans-serif}
+text{font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Noto Sans CJK SC",
+"Microsoft YaHei",sans-serif}
 </style>"""
 
 
@@ -51,14 +58,14 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     size: tuple[int, int] = (720, 320),
     standalone: bool = False,
-    legend_above: bool = False,
 ) -> str:
     """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
 
-    References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering.
-    ``legend_above`` keeps many or long names out of the plane, which then is as high as without a legend; a
-    series has the colour of its place, also where one before it has no points.
+    References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering,
+    and that of a chart without a legend: its lines are added to the height. A series has the colour of its
+    place, also where one before it has no points.
     """
+    several = len(series) > 1  # where one of them is empty, too, the name says which is drawn
     series = [Series(one.name, thinned(finite(one.points)), one.dots, one.faint) for one in series]
     coloured = [(one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series) if one.points]
     series = [one for one, _ in coloured]
@@ -66,23 +73,23 @@ def line_chart(
         return _empty(size, standalone)
     xs = [x for one in series for x, _ in one.points]
     low, high = y_range or _range([y for one in series for _, y in one.points], references)
-    legend, lines = _legend_above(coloured, size[0]) if legend_above else ("", 0)
-    size = (size[0], size[1] + _LINE * lines)
+    legend, lines = _legend(coloured, size[0]) if several else ("", 0)
     x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
+    low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
+    drawn = [line for line in references if low <= line.value <= high]
+    size = (size[0], size[1] + _LINE * lines)
     frame = _Frame(
         min(xs),
         max(max(xs), min(xs) + 1e-9 * max(1.0, abs(min(xs)))),
-        min(low, y_ticks[0]),
-        max(high, y_ticks[-1]),
-        size[0] - (_LABELS if references else _MARGIN),
+        low,
+        high,
+        size[0] - max([_RIGHT, *(_room(_named(line)) for line in drawn)]),
         size[1] - _BOTTOM,
         _TOP + _LINE * lines,
     )
-    parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
-    parts += _references(frame, [line for line in references if frame.low <= line.value <= frame.high])
+    parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label), *_references(frame, drawn)]
     parts += [_line(frame, one, colour) for one, colour in coloured]
-    parts.append(legend if legend_above or len(series) < 2 else _legend(frame, coloured))
-    return _svg("".join(parts), f"{y_label} against {x_label}", size, standalone)
+    return _svg("".join([*parts, legend]), f"{y_label} against {x_label}", size, standalone)
 
 
 def finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -204,10 +211,18 @@ def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
             f'stroke-dasharray="5 4"/>'
         )
         parts.append(
-            f'<text x="{right + 6}" y="{label:.1f}" fill="var(--soft)">{escape(line.name)} '
-            f"{line.value:.2f}</text>"
+            f'<text x="{right + 6}" y="{label:.1f}" fill="var(--soft)">{escape(_named(line))}</text>'
         )
     return parts
+
+
+def _named(line: Reference) -> str:
+    return f"{line.name} {line.value:.2f}"
+
+
+def _room(text: str) -> int:
+    """Units that a text takes beside the plane, with the space around it."""
+    return 12 + sum(_WIDE if ord(letter) > 0x2E7F else _LETTER for letter in text)
 
 
 def _line(frame: _Frame, one: Series, colour: str) -> str:
@@ -224,20 +239,13 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
     return drawn
 
 
-def _legend(frame: _Frame, coloured: Sequence[tuple[Series, str]]) -> str:
-    x = frame.end - 120
-    return "".join(
-        _entry(x, _TOP + 8 + _LINE * i, one.name, colour) for i, (one, colour) in enumerate(coloured)
-    )
-
-
-def _legend_above(coloured: Sequence[tuple[Series, str]], width: float) -> tuple[str, int]:
+def _legend(coloured: Sequence[tuple[Series, str]], width: float) -> tuple[str, int]:
     """Names side by side over the plane, and how many lines they take."""
     parts: list[str] = []
     x, line = float(_LEFT), 0
     for one, colour in coloured:
         name = one.name if len(one.name) <= _LONGEST_NAME else one.name[: _LONGEST_NAME - 1] + "…"
-        needed = 46 + sum(12 if ord(letter) > 0x2E7F else 7 for letter in name)
+        needed = 34 + _room(name)
         if parts and x + needed > width:
             x, line = float(_LEFT), line + 1
         parts.append(_entry(x, _TOP - 4 + _LINE * line, name, colour))

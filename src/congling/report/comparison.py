@@ -1,22 +1,27 @@
 """What a comparison of runs says, as plain values: tables, charts, texts side by side."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from congling.core.units import show_count, show_seconds
 from congling.evals.paired import Difference, Measured, difference, paired
 from congling.plan.explain import everything
 from congling.plan.record import numeric
-from congling.report.content import LONGEST_SAMPLE, Chart
+from congling.report.content import LONGEST_SAMPLE
 from congling.report.curves import charts
+from congling.report.drawing import Chart
 from congling.report.origin import installed
+from congling.report.settings import differing
 from congling.report.sides import Side
 from congling.report.tables import Table
 
 MOST_PROMPTS = 8
+MOST_SETTINGS = 60
 Texts = tuple[str, tuple[tuple[str, str | None], ...]]
-"""A prompt, and for each run its name and what it wrote; None where nothing was recorded."""
+"""A prompt, and for each run its name and what it wrote; None where it was not asked."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ def compare(
         written: texts by run and prompt, made for this comparison; recorded samples when not given.
         note: how those texts were made.
     """
-    made = (_overview(sides, rows), _score_table(sides), _difference_table(sides, rows), _warnings(sides))
+    made = (_overview(sides, rows), _score_table(sides), _difference_table(sides, rows), _settings(sides),
+            _warnings(sides))  # fmt: skip
     if written is None:
-        samples, note = _recorded(sides), "Samples of the last look, as each run recorded them."
+        samples, note = _recorded(sides), note or "Samples of the last look, as each run recorded them."
     else:
         samples = _side_by_side(sides, written)
     return Comparison(
@@ -92,12 +98,13 @@ def same_text(first: Side, second: Side) -> bool:
 
 def _overview(sides: Sequence[Side], rows: RowScores | None) -> Table:
     nats = same_tokenizer(sides)
-    head = ["run", "made by", "parameters", "tokens seen", "time", "step handed on"]
+    head = ["run", "made by", "parameters", "trained", "tokens seen", "time", "step handed on"]
     head += [*(["held-out nats/token"] if nats else []), "held-out bits/char"]
     head += ["bits/char of the rows"] if rows is not None else []
     body = []
     for side in sides:
-        cells = [side.name, side.made_by, "–" if side.parameters is None else show_count(side.parameters)]
+        sizes = ("–" if size is None else show_count(size) for size in (side.parameters, side.trained))
+        cells = [side.name, side.made_by, *sizes]
         cells += [
             "–" if side.tokens is None else show_count(side.tokens),
             "–" if side.seconds is None else show_seconds(side.seconds),
@@ -119,7 +126,8 @@ def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
     elif splits:
         named = ", ".join(f"{side.name} ({side.split})" for side in sides if side.bits is not None)
         parts.append(f"Held-out losses are of different splits: {named}.")
-    if others := [side.name for side in sides[1:] if not same_text(sides[0], side)]:
+    scored = [side for side in sides if side.bits is not None and sides[0].bits is not None]
+    if others := [side.name for side in scored[1:] if not same_text(sides[0], side)]:
         parts.append(
             f"The held-out text of {', '.join(others)} is not known to be that of {sides[0].name}: "
             "these losses are of different texts, and do not compare."
@@ -171,6 +179,19 @@ def _difference_row(what: str, side: Side, found: Difference) -> tuple[str, ...]
     return what, side.name, f"{found.value:+.3f}" + (" *" if found.certain else ""), interval, how
 
 
+def _settings(sides: Sequence[Side]) -> Table:
+    """The settings that are not the same in all runs, and the value in each."""
+    rows = differing([side.run for side in sides])
+    beyond = len(rows) - MOST_SETTINGS
+    note = (
+        "All others are the same."
+        if beyond <= 0
+        else f"Of these, the first {MOST_SETTINGS}; {beyond} more differ."
+    )
+    head = ("setting", *(side.name for side in sides))
+    return Table("Settings that differ", head, tuple(rows[:MOST_SETTINGS]), note=note)
+
+
 def _warnings(sides: Sequence[Side]) -> Table:
     body = tuple(
         (side.name, finding.severity, finding.code, finding.what)
@@ -182,17 +203,30 @@ def _warnings(sides: Sequence[Side]) -> Table:
     return Table("What stands out", ("run", "severity", "name", "what"), body, note=note)
 
 
+def shared_prompts(sides: Sequence[Side]) -> bool:
+    """Whether the runs recorded samples of the same prompts, so that they can stand beside each other."""
+    prompts = [frozenset(sample.prompt for sample in side.run.samples) for side in sides]
+    return len(set(prompts)) == 1
+
+
+def asked_prompts(sides: Sequence[Side], most: int) -> list[str]:
+    """Prompts of recorded samples, those that several runs have first, then in turn one of each run."""
+    told = [[prompt.strip() for prompt in _last_looks(side) if prompt.strip()] for side in sides]
+    turns = [prompt for turn in zip_longest(*told) for prompt in turn if prompt is not None]
+    counts = Counter(prompt for prompts in told for prompt in set(prompts))
+    return sorted(dict.fromkeys(turns), key=lambda prompt: -counts[prompt])[:most]
+
+
 def _recorded(sides: Sequence[Side]) -> tuple[Texts, ...]:
     """Recorded samples of each run's last look; prompts that several runs have come first."""
-    last = {
-        side.name: {
-            sample.prompt: sample.text for sample in sorted(side.run.samples, key=lambda one: one.step)
-        }
-        for side in sides
-    }
+    last = {side.name: _last_looks(side) for side in sides}
     prompts = dict.fromkeys(prompt for texts in last.values() for prompt in texts)
     order = sorted(prompts, key=lambda prompt: -sum(prompt in texts for texts in last.values()))
     return _side_by_side(sides, last, order[:MOST_PROMPTS])
+
+
+def _last_looks(side: Side) -> dict[str, str]:
+    return {sample.prompt: sample.text for sample in sorted(side.run.samples, key=lambda one: one.step)}
 
 
 def _side_by_side(

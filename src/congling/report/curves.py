@@ -1,81 +1,91 @@
-"""Curves of several runs in one picture: losses in bits a character, and whatever else their methods log."""
+"""Curves of several runs in one picture: one kind of number in each, however many runs measure it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from congling.plan.record import RunRecord, numeric
 from congling.report.charts import Series
-from congling.report.content import SMALL, Chart, chart
+from congling.report.drawing import LARGE, SMALL, Chart, chart
+from congling.report.measures import FIRST, columns, kind_of, measure
 from congling.report.sides import Side
 
-MOST_CHARTS = 10
-_PLACES = {"step", "tokens", "lr", "rate", "gradient_norm", "skipped"}
-_UNITS = {
-    "bits_per_character": "bits/char", "loss": "nats/token, or the method's own loss", "kl": "nats/token",
-    "entropy": "nats/token", "length": "tokens an answer", "ended": "share of the answers",
-    "accuracy": "share", "clipped": "share",
-}  # fmt: skip
+MOST_CHARTS = 24
+_BITS = "bits_per_character"
 Points = list[tuple[float, float]]
+Picture = tuple[str, str, list[Series], dict[str, str]]
+"""Title, file, series and labels of the axes."""
 
 
 def charts(sides: Sequence[Side]) -> Iterator[Chart]:
-    """Held-out loss over tokens and over time, training loss, then a picture for each other metric."""
-    held_out = "validation_bits_per_character"
-    yield _overlaid(sides, "Held-out loss", "held-out", held_out, _over_tokens, "tokens seen", dots=True)
-    yield _overlaid(
-        sides,
-        "Held-out loss over time",
-        "held-out-time",
-        held_out,
-        _over_minutes,
-        "minutes",
-        dots=True,
-        small=True,
-    )
-    yield _overlaid(
-        sides, "Training loss", "training", "bits_per_character", _over_tokens, "tokens seen", small=True
-    )
-    for name in _others(sides)[:MOST_CHARTS]:
-        looked = name.startswith("validation_")
-        title = ("Held-out " if looked else "") + name.removeprefix("validation_").replace("_", " ")
-        title = "KL" if title == "kl" else title
+    """Losses over tokens and over time, then a picture for each other number that is measured.
+
+    Losses of texts, of answers and of methods never stand in one picture, nor nats of different tokens.
+    """
+    losses = [
+        (f"validation_{_BITS}", "Held-out loss", "held-out", _over_tokens, "tokens seen"),
+        (f"validation_{_BITS}", "Held-out loss over time", "held-out-time", _over_minutes, "minutes"),
+        (_BITS, "Training loss", "training", _over_tokens, "tokens seen"),
+    ]
+    found = [picture for loss in losses for picture in _pictures(sides, *loss)]
+    for name in _others(sides):
         file = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
-        yield _overlaid(
-            sides,
-            title[:1].upper() + title[1:],
-            f"metric-{file}",
-            name,
-            _over_steps,
-            "step",
-            dots=looked,
-            small=True,
-        )
+        found += _pictures(sides, name, "", f"metric-{file}", _over_steps, "step")
+    for number, (title, file, series, labels) in enumerate(found[:MOST_CHARTS]):
+        yield chart(title, file, series, size=SMALL if number else LARGE, **labels)
+
+
+def _pictures(
+    sides: Sequence[Side],
+    metric: str,
+    title: str,
+    file: str,
+    points: Callable[[RunRecord, str], Points],
+    x_label: str,
+) -> Iterator[Picture]:
+    """One picture for each kind of a number, by its own name where ``title`` is empty; of several kinds the
+    title says which it is.
+
+    A series keeps the colour of its run in all of them.
+    """
+    shown = [side for side in sides if metric in _shown(side)]
+    drawn = [(side, found, _kind(side, metric)) for side in shown if (found := points(side.run, metric))]
+    kinds = list(dict.fromkeys(kind for _, _, kind in drawn))
+    for number, kind in enumerate(kinds):
+        mine = {side.name: found for side, found, one in drawn if one == kind}
+        looked = metric.startswith("validation_")
+        series = [Series(side.name, mine.get(side.name, []), dots=looked, faint=not looked) for side in sides]
+        first = next(side.run for side, _, one in drawn if one == kind)
+        what = measure(first, metric)
+        told = title or ("Held-out " if looked else "") + what.title
+        label = kind[1] if len({one[1] for one in kinds}) == len(kinds) else ", ".join(mine)
+        told += f" ({label})" if len(kinds) > 1 and label not in told else ""
+        labels = {"x_label": x_label, "y_label": what.unit}
+        yield told[:1].upper() + told[1:], file if number == 0 else f"{file}-{number + 1}", series, labels
+
+
+def _kind(side: Side, metric: str) -> tuple[str, str, str]:
+    """What only its like may stand beside: unit, kind of the number, and the tokenizer whose tokens count."""
+    unit = measure(side.run, metric).unit
+    counted = (side.tokenizer or "") if "nats/token" in unit else ""
+    return unit, kind_of(side.run, metric), counted
 
 
 def _others(sides: Sequence[Side]) -> list[str]:
-    """Metrics beyond the loss in bits a character; the loss itself where a run has no bits."""
-    counts: dict[str, int] = {}
-    for side in sides:
-        names = {name for row in side.run.metrics for name in row if numeric(row[name]) is not None} - _PLACES
-        for kind in ("", "validation_"):
-            if f"{kind}bits_per_character" in names:
-                names -= {f"{kind}bits_per_character", f"{kind}loss"}
-        for name in names:
-            counts[name] = counts.get(name, 0) + 1
-    return sorted(counts, key=lambda name: (-counts[name], name))
+    """Numbers beyond the loss in bits a character, the most telling first, held-out before the others."""
+    names = {name for side in sides for name in _shown(side) if name.removeprefix("validation_") != _BITS}
+    order = {name: place for place, name in enumerate(FIRST)}
+
+    def place(name: str) -> tuple[int, str, bool]:
+        bare = name.removeprefix("validation_")
+        return order.get(bare, len(order)), bare, bare == name
+
+    return sorted(names, key=place)
 
 
-def _overlaid(
-    sides: Sequence[Side], title: str, file: str, metric: str,
-    points: Callable[[RunRecord, str], Points], x_label: str, *, dots: bool = False, small: bool = False,
-) -> Chart:  # fmt: skip
-    series = [Series(side.name, points(side.run, metric), dots=dots, faint=not dots) for side in sides]
-    bare = metric.removeprefix("validation_")
-    size: dict[str, Any] = {"size": SMALL} if small else {}
-    return chart(
-        title, file, series, x_label=x_label, y_label=_UNITS.get(bare, bare.replace("_", " ")),
-        legend_above=True, **size,
-    )  # fmt: skip
+def _shown(side: Side) -> set[str]:
+    """What is drawn of a run: the loss in nats only where it is not known in bits a character."""
+    names = set(columns(side.run))
+    return names - {f"{prefix}loss" for prefix in ("", "validation_") if prefix + _BITS in names}
 
 
 def _over_steps(run: RunRecord, metric: str) -> Points:

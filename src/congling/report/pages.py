@@ -23,14 +23,18 @@ HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 def write(run: RunRecord, out: Path | str) -> Path:
+    """Write the report of a run; see :func:`write_content`."""
+    return write_content(content(run), out)
+
+
+def write_content(found: Content, out: Path | str) -> Path:
     """Write ``report.html``, ``report.md`` and the charts' ``.svg`` into a folder; returns the HTML file.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be written.
     """
     folder = Path(out)
     make_folder(folder)
-    found = content(run)
     write_text(folder / HTML_FILE, html(found))
     write_text(folder / MARKDOWN_FILE, markdown(found))
     for chart in found.charts:
@@ -51,7 +55,10 @@ def markdown(found: Content) -> str:
 def html_page(template: str, values: Mapping[str, Any]) -> str:
     """Fill in a page; only our own style sheet and charts enter it unescaped."""
     environment = Environment(autoescape=True, trim_blocks=False, loader=FunctionLoader(_resource))
-    charts = [{"title": chart.title, "svg": Markup(chart.svg)} for chart in values["charts"]]
+    charts = [
+        {"title": chart.title, "svg": Markup(chart.svg), "narrow": Markup(chart.narrow)}
+        for chart in values["charts"]
+    ]
     return environment.get_template(template).render(
         {**values, "charts": charts, "style": Markup(_resource("style.css"))}
     )

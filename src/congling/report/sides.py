@@ -1,17 +1,17 @@
 """One side of a comparison: what a run is and how good it became, read from its directory; no torch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from congling.core.pointers import handed_on
 from congling.evals.paired import Measured
 from congling.evals.scores import labelled
-from congling.model.config import ModelConfig, parameter_table
 from congling.plan.record import RunRecord, locate, mapping, numeric, read
+from congling.report.measures import called
 from congling.report.origin import manifest_of
+from congling.report.vocabularies import tokenizers_of
+from congling.report.weights import checkpoint_of, parameters_of, trained_of
 
 MOST_SCORES = 200
 _DEEPEST = 6  # tables within tables of results.json that are looked into
@@ -30,6 +30,8 @@ class Side:
     """The verb that trained it, and what was trained."""
     parameters: int | None
     """Of the whole model; None where the run does not tell."""
+    trained: int | None
+    """How many of them were trained, or in an adapter beside them."""
     step: int
     """Of the checkpoint that is handed on."""
     tokens: float | None
@@ -42,7 +44,7 @@ class Side:
     split: str
     """The split these losses are of: that of the final score, or validation where there is none."""
     tokenizer: str | None
-    """Hash of its tokenizer; None where it is not known."""
+    """Which pieces its text falls into: equal for runs that count the same tokens; None where not known."""
     text: frozenset[str]
     """What is known of the held-out text; two runs that share one of these were measured on the same text."""
     scores: Mapping[str, Measured]
@@ -56,11 +58,13 @@ def sides(paths: Sequence[Path | str]) -> list[Side]:
         UserError: there is no run at one of the paths.
     """
     runs = [read(locate(path)) for path in paths]
-    return [_side(name, run) for name, run in zip(_names([run.path for run in runs]), runs, strict=True)]
+    names = _names([run.path for run in runs])
+    tokenizers = tokenizers_of(runs)
+    return [_side(*one) for one in zip(names, runs, tokenizers, strict=True)]
 
 
-def _side(name: str, run: RunRecord) -> Side:
-    checkpoint = handed_on(run.path)
+def _side(name: str, run: RunRecord, tokenizer: str | None) -> Side:
+    checkpoint = checkpoint_of(run)
     manifest = manifest_of(checkpoint) if checkpoint is not None else {}
     last = run.steps[-1] if run.steps else None
     step = numeric(mapping(manifest.get("facts")).get("step"))
@@ -74,18 +78,19 @@ def _side(name: str, run: RunRecord) -> Side:
         name=name,
         run=run,
         made_by=_made_by(run, manifest, checkpoint),
-        parameters=_parameters(run, checkpoint),
+        parameters=parameters_of(run),
+        trained=trained_of(run),
         step=step,
-        tokens=None if "loss" in look and not of_texts else _tokens(run),
+        tokens=_tokens(run) if of_texts or ("loss" not in look and "token" in run.method.counted) else None,
         seconds=numeric(run.results.get("seconds")) or max(seconds.values(), default=None),
         nats=nats if nats is not None else look.get("loss") if of_texts else None,
         bits=bits if bits is not None else look.get("bits_per_character"),
         split=split,
-        tokenizer=_tokenizer(manifest),
+        tokenizer=tokenizer,
         text=_text(run, manifest, split),
         scores=_scores(run.results, step)
         | {
-            f"held-out {key}": Measured(value)
+            f"held-out {called(run, key)}": Measured(value)
             for key, value in look.items()
             if key not in _LOSSES or not of_texts
         },
@@ -107,17 +112,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
-def _look(run: RunRecord, step: int) -> dict[str, float]:
+def _look(run: RunRecord, step: int) -> Mapping[str, float]:
     """Held-out numbers of the step that is handed on, else of the last look."""
-    looks = {
-        int(at): {
-            key.removeprefix("validation_"): value
-            for key in row
-            if key.startswith("validation_") and (value := numeric(row[key])) is not None
-        }
-        for row in run.metrics
-        if (at := numeric(row.get("step"))) is not None and any(key.startswith("validation_") for key in row)
-    }
+    looks = run.looks
     return looks.get(step) or (looks[max(looks)] if looks else {})
 
 
@@ -125,35 +122,9 @@ def _made_by(run: RunRecord, manifest: Mapping[str, Any], checkpoint: Path | Non
     command = manifest.get("command")
     verb = str(command[1]) if isinstance(command, list) and len(command) > 1 else ""
     verb = verb if verb.isascii() and verb.replace("-", "").isalpha() else ""
+    verb = verb or run.method.verb
     adapter = checkpoint is not None and (checkpoint / "adapter.json").is_file()
     return " ".join(part for part in (verb, "adapter" if adapter else "") if part) or "–"
-
-
-def _parameters(run: RunRecord, checkpoint: Path | None) -> int | None:
-    planned = numeric(mapping(run.plan.get("cost")).get("total_parameters"))
-    if planned is not None:
-        return int(planned)
-    if checkpoint is None:
-        return None
-    described = _json(checkpoint / "model.json") or mapping(
-        mapping(_json(checkpoint / "adapter.json").get("base")).get("model")
-    )
-    try:
-        return sum(parameter_table(ModelConfig(**described)).values()) if described else None
-    except (TypeError, ValueError, ArithmeticError):  # no description of a model: edited by hand, or foreign
-        return None
-
-
-def _tokenizer(manifest: Mapping[str, Any]) -> str | None:
-    """Of the tokenizer's own file in the checkpoint, or of the base it came with."""
-    files, parents = mapping(manifest.get("files")), mapping(manifest.get("parents"))
-    kept = sorted(
-        f"{name}:{value}"
-        for name, value in files.items()
-        if name.startswith("tokenizer/") and not name.endswith(("report.json", "MANIFEST.json"))
-    )
-    found = "".join(kept) or parents.get("tokenizer") or parents.get("base")
-    return str(found) if found else None
 
 
 def _text(run: RunRecord, manifest: Mapping[str, Any], split: str) -> frozenset[str]:
@@ -209,10 +180,3 @@ def _measured(table: Mapping[str, Any], value: float) -> Measured:
     return Measured(
         value, numeric(table.get("low")), numeric(table.get("high")), None if n is None else int(n), items
     )
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    try:
-        return mapping(json.loads(file.read_bytes()[:1_000_000]))
-    except (OSError, ValueError, RecursionError):
-        return {}

@@ -192,7 +192,7 @@ def _choice_table(run: RunRecord) -> Table:
     choices = run.plan.get("choices")
     rows = (
         [
-            tuple(str(one.get(key, "")) for key in ("key", "value", "why"))
+            tuple(_plain(one.get(key, "")) for key in ("key", "value", "why"))
             for one in choices
             if isinstance(one, Mapping)
         ]
@@ -200,6 +200,12 @@ def _choice_table(run: RunRecord) -> Table:
         else []
     )
     return Table("Why these settings", ("choice", "value", "why"), tuple(rows))
+
+
+def _plain(value: object) -> str:
+    """Truth as it stands in a recipe, all else as it is."""
+    text = str(value)
+    return text.lower() if text in ("True", "False") else text
 
 
 def _number(value: object) -> str:

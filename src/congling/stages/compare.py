@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from congling.data.sources.chat_rows import Talk
     from congling.infer.checkpoints import Loaded
     from congling.report.comparison import Comparison, RowScores
+    from congling.report.sides import Side
 
 MOST_RUNS = 8
 QUESTIONS = 4
@@ -49,7 +50,7 @@ class Writing:
 def command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Runs, the first to compare with.")],
     out: Annotated[
-        Path | None, typer.Option(help="A page to write (.html); Markdown and charts beside it.")
+        Path | None, typer.Option(help="A page to write (.html); Markdown beside it, its charts in a folder.")
     ] = None,
     rows: Annotated[
         list[str] | None, typer.Option(help="Questions with answers that every run is scored on; repeatable.")
@@ -88,20 +89,27 @@ def run(
         runs: two at least; the first is the one to compare with.
         rows: files of questions with answers, scored by every run, and the first answered.
         limit: rows scored at most.
-        writing: prompts to answer, and how; without prompts and rows the recorded samples are shown.
+        writing: prompts to answer, and how; without prompts and rows the recorded samples are shown, or,
+            where the runs recorded different prompts, each answers some of all.
 
     Raises:
         UserError: fewer than two runs or too many, one that is none, a damaged checkpoint, or rows that
             cannot be read.
     """
-    from congling.report.comparison import compare
+    from congling.report.comparison import asked_prompts, compare, shared_prompts
     from congling.report.sides import sides
 
     if not 2 <= len(runs) <= MOST_RUNS:
         raise UserError("compare takes two runs or more", value=len(runs), hint=f"two to {MOST_RUNS} runs")
     found, writing = sides(runs), writing or Writing()
     if not rows and not writing.prompts:
-        return compare(found)
+        if shared_prompts(found):
+            return compare(found)
+        asked = replace(writing, prompts=asked_prompts(found, QUESTIONS))
+        written, left_out = _written_where_possible(found, asked)
+        if not any(written.values()):
+            return compare(found)
+        return compare(found, written=written, note=" ".join([asked.told(), *left_out]))
     from congling.evals.row_losses import read_rows
 
     talks = read_rows(rows, limit) if rows else []
@@ -112,6 +120,27 @@ def run(
         loaded = _opened(side.run.path)
         texts[side.name], losses[side.name] = _measured(loaded, talks, writing)
     return compare(found, rows=_kept(losses, talks), written=texts, note=writing.told())
+
+
+def _written_where_possible(
+    sides: "Sequence[Side]", writing: Writing
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Texts by run and prompt of the runs that can write, and a sentence for each that cannot.
+
+    Nobody asked for them: a run whose base is gone, or that is a judge, is compared without.
+    """
+    texts: dict[str, dict[str, str]] = {}
+    left_out: list[str] = []
+    for side in sides:
+        texts[side.name] = {}
+        if side.run.method.verb == "reward":
+            left_out.append(f"{side.name} judges texts, and writes none.")
+            continue
+        try:
+            texts[side.name] = _measured(_opened(side.run.path), [], writing)[0]
+        except UserError as error:
+            left_out.append(f"{side.name} could not be asked: {error.what}.")
+    return texts, left_out
 
 
 def show(found: "Comparison", console: Any) -> None:
@@ -132,8 +161,8 @@ def show(found: "Comparison", console: Any) -> None:
     for prompt, texts in found.samples:
         console.print(Text(prompt.strip() or "(no prompt)", style="bold"))
         for name, text in texts:
-            said = Text("not recorded", style="dim") if text is None else Text(text.strip())
-            console.print(Text(f"  {name}: ", style="cyan") + said)
+            if text is not None:
+                console.print(Text(f"  {name}: ", style="cyan") + Text(text.strip()))
 
 
 def _question(talk: "Talk") -> str:

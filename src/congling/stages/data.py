@@ -82,13 +82,23 @@ def inspect(
     opened = store.load(tokenizer_at(tokenizer))
     if template is not None:
         opened = with_template(opened, _template(template))
-    sorts = []
+    sorts, refused = [], []
     for part in row_sorts.by_sort(config):
-        found = row_inspection.inspect(part, opened, context)
+        try:
+            found = row_inspection.inspect(part, opened, context)
+        except (
+            UserError
+        ) as error:  # said behind the others: files of another sort are to be seen all the same
+            refused.append(error)
+            continue
         show_files(found.findings.as_json(), console)
         row_display.show(found, console)
         sorts.append(found.sort)
+    if not sorts:
+        raise refused[0]
     row_display.show_sorts(sorts, console)
+    for error in refused:
+        say(console, f"\n{error}", "yellow")
 
 
 def tokenizer_at(path: Path) -> Path:

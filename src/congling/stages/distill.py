@@ -67,6 +67,7 @@ def command(
     """Train a small model to say what a larger one would."""
     from rich.console import Console
 
+    from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
     from congling.train.longer import finish
@@ -79,7 +80,7 @@ def command(
         show=lambda plan: show_brief(plan, Console()),
     )  # fmt: skip
     finish(directory)
-    print(f"trained: {out}")
+    show_run_end(out)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
@@ -159,6 +160,7 @@ def task_of(
         )  # fmt: skip
 
     return Task(
+        method="distill",
         start=None if student is None else open_base(student),
         parents={"teacher": opened.artifact},
         kind=DistillRunConfig,

@@ -55,7 +55,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, base)
+    show_end(tuned)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:
@@ -103,6 +103,7 @@ def run(
     noun = "rated answer" if config.preference.loss == "kto" else "preference"
     return tune(
         opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
+        recipe=recipe, method="dpo", noun=noun, rows=(len(rows.train), len(rows.validation)),
         work=lambda session: _work(session, config, rows),
         show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss})"),
     )  # fmt: skip

@@ -50,7 +50,7 @@ def command(
     recipe = read_recipe(settings or [], data or [], reward or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, base)
+    show_end(tuned)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> GRPORecipe:
@@ -96,5 +96,12 @@ def run(
         return shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
 
     return shared.tune_on_rewards(
-        prepared, out, make, console=console, must_resume=must_resume, longer=longer, force=force
+        prepared,
+        out,
+        make,
+        method="grpo",
+        console=console,
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
     )

@@ -69,6 +69,8 @@ def command(
     """Bring a model of another program here."""
     from congling.core.units import show_seconds
     from congling.interop.torch_state import Missing
+    from congling.report.checkpoint_content import content_of_checkpoint
+    from congling.report.pages import write_content
 
     started = time.monotonic()
     try:
@@ -81,7 +83,10 @@ def command(
     for note in done.notes:
         print(f"note: {note}")
     print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
-    print(f"  to write with it: congling generate {done.checkpoint.path} --prompt …")
+    content = content_of_checkpoint(done.checkpoint)
+    print(f"the report is {write_content(content, done.checkpoint.path / 'report')}")
+    for step in content.steps:
+        print(f"  {step.command}")
     if done.report is not None:
         from congling.evals.verdict import show
 

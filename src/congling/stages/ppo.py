@@ -51,7 +51,7 @@ def command(
     recipe = read_recipe(settings or [], data or [], reward or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, base)
+    show_end(tuned)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> PPORecipe:
@@ -98,5 +98,12 @@ def run(
         return shared.work(session, prepared, objective, credit, save_model=save_without_head)
 
     return shared.tune_on_rewards(
-        prepared, out, make, console=console, must_resume=must_resume, longer=longer, force=force
+        prepared,
+        out,
+        make,
+        method="ppo",
+        console=console,
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
     )

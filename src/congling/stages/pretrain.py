@@ -66,6 +66,7 @@ def command(
     """Train on shards, or go on with the run in --out."""
     from rich.console import Console
 
+    from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
     from congling.train.longer import finish
@@ -78,7 +79,7 @@ def command(
         show=lambda plan: show_brief(plan, Console()), task=task,
     )  # fmt: skip
     finish(run)
-    print(f"trained: {out}")
+    show_run_end(out)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":

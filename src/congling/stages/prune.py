@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from congling.data.shards import Shards
     from congling.infer.checkpoints import Loaded
+    from congling.report.next_steps import Step
     from congling.transform.prune import Kept
     from congling.transform.prune_scores import Scores
 
@@ -51,6 +52,10 @@ class Pruned:
     """Formats that can no longer hold the model, and why."""
     split: str | None = None
     """The split that losses were measured on; None without losses."""
+    report: Path | None = None
+    """The page about it."""
+    steps: "tuple[Step, ...]" = ()
+    """What to do next."""
 
 
 def command(
@@ -77,6 +82,9 @@ def command(
         print("loss {:.4f} → {:.4f} nats/token ({})".format(*found.losses, part))
     for obstacle in found.obstacles:
         print(f"note: {obstacle}")
+    print(f"the report is {found.report}")
+    for step in found.steps:
+        print(f"  {step.command}")
 
 
 def run(
@@ -100,6 +108,8 @@ def run(
     from congling.model.checkpoint import save_model
     from congling.model.config import parameters
     from congling.model.transformer import Transformer
+    from congling.report.checkpoint_content import content_of_checkpoint
+    from congling.report.pages import write_content
     from congling.transform.prune import prune
 
     if Path(model).is_file():
@@ -121,10 +131,14 @@ def run(
         None if text is None else (_loss(loaded, text), _loss(replace(loaded, model=result.eval()), text))
     )
     before, after = ({**sizes_of(one), "parameters": parameters(one)} for one in (config, smaller))
+    obstacles = _obstacles(loaded, smaller)
+    made = {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}
+    made |= {"model": str(model), "obstacles": list(obstacles)}
+    made |= {} if shards is None else {"shards": str(shards)}
     facts = (
         {key: loaded.checkpoint.facts[key] for key in ("chat", "name") if key in loaded.checkpoint.facts}
         | loaded.reading.facts()
-        | {"pruned": {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}}
+        | {"pruned": made}
     )
     parents = {"base": loaded.checkpoint} | ({} if text is None else {"shards": text.artifact})
     with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
@@ -132,9 +146,11 @@ def run(
         words = artifact.opened(loaded.checkpoint.path / "tokenizer", "tokenizer")
         artifact.copy(words, folder / "tokenizer")
         write_text(folder / REPORT, json.dumps(_report(scores, kept), indent=1) + "\n")
+    described = content_of_checkpoint(artifact.opened(out, "checkpoint"))
     return Pruned(
-        Path(out), before, after, losses, _obstacles(loaded, smaller), None if text is None else _split(text)
-    )
+        Path(out), before, after, losses, obstacles, None if text is None else _split(text),
+        write_content(described, Path(out) / "report"), described.steps,
+    )  # fmt: skip
 
 
 def _opened(shards: Path | str, loaded: "Loaded") -> "Shards":

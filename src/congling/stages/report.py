@@ -1,8 +1,10 @@
 """Write the report of a run: one self-contained HTML page, and Markdown with its pictures.
 
-Reads a run directory, writes into it (or into --out)::
+Reads a run directory of any method, or a checkpoint that was pruned or imported; writes into it (or into
+--out)::
 
-    congling report runs/book/run
+    congling report runs/book
+    congling report runs/dpo --out report
 """
 
 from pathlib import Path
@@ -17,7 +19,7 @@ from congling.core.errors import UserError
 
 def command(
     run_directory: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")
+        Path, typer.Argument(metavar="RUN", help="A run, what `congling train` wrote, or a checkpoint.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/report.")] = None,
 ) -> None:
@@ -29,16 +31,20 @@ def run(path: Path | str, out: Path | str | None = None) -> Path:
     """Write ``report.html``, ``report.md`` and charts; returns the HTML file.
 
     Raises:
-        UserError: there is no run at ``path``, or the folder cannot be written to.
+        UserError: there is no run or checkpoint at ``path``, or the folder cannot be written to.
     """
+    from congling.core import artifact
     from congling.plan import record
     from congling.report import pages
+    from congling.report.checkpoint_content import write
 
     place = record.locate(path)
     if out is None and leads_out(place / "report", place):
         hint = "remove the link, or name a folder with --out"
         raise UserError("a link leads out of this run", value=str(place / "report"), hint=hint)
     try:
+        if artifact.exists(place) and not (place / "metrics.jsonl").is_file():
+            return write(place, place / "report" if out is None else out)
         return pages.write(record.read(place), place / "report" if out is None else out)
     except Refused as error:
         raise error.and_then("name another folder with --out") from error

@@ -8,7 +8,6 @@ Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoi
 The same command goes on after an interruption.
 """
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, base, use=f"ppo {shlex.quote(str(base))} --data prompts.jsonl --reward")
+    show_end(tuned)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
@@ -115,6 +114,7 @@ def run(
     )
     return tune(
         opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
+        recipe=recipe, method="reward", noun="preference", rows=(len(rows.train), len(rows.validation)),
         work=lambda session: _work(session, config, rows),
         show=shared.shown("preference", rows, facts, config),
     )  # fmt: skip

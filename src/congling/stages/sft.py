@@ -74,7 +74,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, base, unit="nats/token")
+    show_end(tuned, unit="nats/token")
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:
@@ -121,6 +121,7 @@ def run(
     config = _filled_in(recipe, facts, examples)
     return tune(
         opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
+        recipe=recipe, method="sft", noun="example", rows=(facts.examples, facts.held_out),
         work=lambda session: _work(session, config, examples),
         show=lambda session, findings, console: show(
             facts, examples, session.config.train, findings, adapter=config.adapter is not None,

@@ -8,7 +8,6 @@
     congling train --out runs/book --longer 30m        a finished run goes on
 """
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from congling.core.units import show_seconds
 from congling.data import corpus
 from congling.data.config import DataConfig
 from congling.methods.options import Fresh, Longer
-from congling.stages import data, explain, generate, pretrain, report, tokenize, tokenizer
+from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
 from congling.train.rundir import RunDirectory
 
@@ -40,8 +39,6 @@ LEAST_SHARE = 0.5
 """Part of a budget that training gets even where preparing the text took more than the rest."""
 SAMPLE_TOKENS = 160
 """Length of the text shown at the end."""
-MOST_FINDINGS = 2
-"""Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
 
 
 @dataclass(frozen=True)
@@ -209,30 +206,13 @@ def _made(place: Path, kind: str, config: Config) -> bool:
 
 
 def _show_end(made: Trained, console: Console, elapsed: float) -> None:
-    """Print the loss, what is wrong with it, a text, and what to do next."""
-    place = shlex.quote(str(made.out))
+    """Print the loss, a text, what is wrong with it, and what to do next."""
+    from congling.methods.ending import show_made
+
     if made.evaluation is not None:
         console.print(evaluation.table(made.evaluation))
-    _show_findings(made.out, f"congling explain {place}", console)
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
-    first_line = prompt.strip().partition("\n")[0]
-    lines = (
-        f"\n{prompt}{text}\n",
-        f"done in {show_seconds(elapsed)}; the report is {made.report}",
-        f"  congling generate {place} --prompt {shlex.quote(first_line)}",
-        f"  congling chat {place}",
-    )
-    for line in lines:
+    for line in (f"\n{prompt}{text}\n", f"done in {show_seconds(elapsed)}; the report is {made.report}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_findings(out: Path, more: str, console: Console) -> None:
-    """Print the worst of what stands out about the run, a line each, and the command that says more."""
-    from congling.plan.show import brief_finding
-
-    worst = [finding for finding in explain.run(out) if finding.severity != "note"][:MOST_FINDINGS]
-    for finding in worst:
-        console.print(brief_finding(finding), soft_wrap=True)
-    if worst:
-        console.print(f"  {more}", markup=False, highlight=False, soft_wrap=True)
+    show_made(made.out, None, console)

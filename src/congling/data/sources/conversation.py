@@ -57,12 +57,18 @@ def asks(record: Any) -> bool:
     """Whether a record looks like a conversation or a question, be it whole or not."""
     if isinstance(record, list):
         return _is_talk(record)
-    if not isinstance(record, Mapping):
+    if not isinstance(record, Mapping) or is_endings(record):
         return False
     fields = Fields(record, Log())
     return bool(
         is_tree(record) or _talk_field(fields) or fields.find(ASK) or _late(fields) or is_entry(fields)
     )
+
+
+def is_endings(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a premise with two endings (COPA): its ``question`` asks for a cause or an effect,
+    and is none by itself."""
+    return "premise" in record and "choice1" in record
 
 
 def turns_of(record: Any, log: Log) -> tuple[Fields, list[Message]]:

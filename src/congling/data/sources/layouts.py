@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from congling.core.errors import UserError
-from congling.data.sources.conversation import asks, whole
+from congling.data.sources.conversation import asks, is_endings, whole
 from congling.data.sources.fields import Fields, Log, Unfit, kind_of
 from congling.data.sources.names import ANSWER, ASK, HISTORY, MEANING, REASONING, SYSTEM, TALK, TITLE
 from congling.data.sources.trees import is_tree
@@ -115,7 +115,7 @@ def _asked(value: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ("talk", talk)
     if all(isinstance(value.get(key), str) for key in ("question", "A", "B")):
         return ("choice", "question")
-    if "premise" in value and "choice1" in value:
+    if is_endings(value):
         return ("premise", "premise")
     ask, answer = _first(value, ASK, str), _first(value, ANSWER, (str, list))
     text = _first(value, _TEXT, str)
