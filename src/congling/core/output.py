@@ -121,6 +121,17 @@ def flush(path: Path) -> None:
     _flush_one(path)
 
 
+def flush_folders(*folders: Path) -> None:
+    """Ask the system to put the names in some folders on the disk.
+
+    Raises:
+        Refused: it cannot.
+    """
+    for folder in folders:
+        with writing_to(folder):
+            _flush_one(folder)
+
+
 def warn(text: str) -> None:
     """Tell a person, on standard error; a terminal that is gone is no reason to stop."""
     with contextlib.suppress(OSError, ValueError):

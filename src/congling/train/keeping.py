@@ -14,7 +14,8 @@ from pathlib import Path
 
 from congling.core import artifact, leftovers, pointers
 from congling.core.disk import unwritable
-from congling.core.output import warn
+from congling.core.numbers import whole
+from congling.core.output import flush_folders, warn
 from congling.train.rundir import RunDirectory
 
 LATEST, BEST, BEFORE_DECAY = "LATEST", "BEST", "BEFORE_DECAY"
@@ -48,9 +49,10 @@ def prune(run: RunDirectory, *, keep: int, best: int | None) -> None:
     before_decay = run.pointed(BEFORE_DECAY)
     if before_decay is not None and (then := best_at(before_decay)) is not None:
         stays.add(run.checkpoint(then))  # that of a longer run, until it finds a better one
-    for path in run.checkpoints()[keep:]:
-        if path not in stays:
-            remove(path)
+    for path in (old := [path for path in run.checkpoints()[keep:] if path not in stays]):
+        if path == old[0]:  # what stays is on the disk, by name, before anything goes
+            flush_folders(run.path / pointers.CHECKPOINTS, run.path)
+        remove(path)
 
 
 def clear_leftovers(run: RunDirectory) -> None:
@@ -81,4 +83,4 @@ def best_at(checkpoint: Path) -> int | None:
     """The step that was the best when a checkpoint was written."""
     best = state_of(checkpoint).get("best")
     step = best.get("step") if isinstance(best, dict) else None
-    return int(step) if isinstance(step, (int, float)) else None
+    return whole(step)

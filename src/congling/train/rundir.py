@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core import artifact, pointers
-from congling.core.disk import Patience, Retry, at_once
+from congling.core.disk import Patience, Retry, at_once, writing_to
 from congling.core.json_lines import JsonLines
 
 LOGS = ("metrics", "samples")
@@ -78,7 +78,8 @@ class RunDirectory:
 
     def forget(self, name: str) -> None:
         """Let a pointer name nothing any more."""
-        (self.path / name).unlink(missing_ok=True)
+        with writing_to(self.path / name):
+            (self.path / name).unlink(missing_ok=True)
 
     def pointed(self, name: str) -> Path | None:
         """The checkpoint that ``LATEST`` or ``BEST`` names, if it is there."""
