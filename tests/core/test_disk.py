@@ -114,6 +114,11 @@ def test_waiting_ends_when_the_time_is_up_or_someone_asks_to_stop() -> None:
     with pytest.raises(Refused, match="free some space"):
         patience([], seconds=0)(disk)
     assert disk.calls == 1
+    tired = patience([], seconds=0)
+    for _ in range(2):  # what is written on the way out finds no patience left
+        with pytest.raises(Refused):
+            tired(Disk(10**9))
+        tired.seconds = 30
     stopped = iter([False, False, True, True])
     with pytest.raises(Refused):
         patience([], stopped=lambda: next(stopped))(Disk(10**9))

@@ -145,7 +145,10 @@ def at_once(action: Callable[[], T]) -> T:
 
 
 class Patience:
-    """Tries again what a full disk refused, for some time: whoever frees space lets the work go on."""
+    """Tries again what a full disk refused, for some time: whoever frees space lets the work go on.
+
+    Where it has given up once it does not wait again: what is still to be written on the way out is tried.
+    """
 
     def __init__(
         self,
@@ -157,6 +160,7 @@ class Patience:
         pause: float = 1.0,
     ) -> None:
         self.seconds, self.say, self.stopped, self.advice, self.pause = seconds, say, stopped, advice, pause
+        self._given_up = False
 
     def __call__(self, action: Callable[[], T]) -> T:
         """What ``action`` returns, sooner or later; ``action`` leaves nothing half done when it fails.
@@ -169,12 +173,13 @@ class Patience:
             try:
                 result = action()
             except Refused as error:
-                if not error.passes or self.stopped():
+                if not error.passes or self._given_up or self.stopped():
                     raise error.and_then(self.advice) from error
                 if began is None:
                     began = time.monotonic()
                     self.say(f"paused: {error}\n  it is tried again for {show_seconds(self.seconds)}")
                 if time.monotonic() - began >= self.seconds:
+                    self._given_up = True
                     raise error.and_then(self.advice) from error
                 self._wait()
             else:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from congling.core import pointers
 from congling.core.artifact import write_text
 from congling.core.config import Config, build, read_toml
 from congling.core.differences import require_same
@@ -108,7 +109,7 @@ def _next(train: TrainConfig, run: RunDirectory, asked: str) -> Longer:
         steps = train.steps + max(1, round((more.seconds or 0.0) / _pace(run)))
     warmup = warmup_steps(train.schedule, train.steps)
     same = warmup_steps(train.schedule, steps) == warmup
-    handed_on = run.pointed(keeping.BEST) or run.pointed(keeping.LATEST)
+    handed_on = pointers.handed_on(run.path)
     newest = run.checkpoints()[0]
     over = longer.step_of(newest) == train.steps
     keeps = over and handed_on is not None and longer.step_of(handed_on) > begins

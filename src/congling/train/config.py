@@ -141,7 +141,7 @@ class TrainConfig(Config):
     """Steps between checkpoints; twenty in a run when not given."""
     keep: PositiveInt = 2
     """How many checkpoints stay on disk besides the best one; two leave one to fall back on."""
-    wait_for_space: Annotated[Seconds, Field(ge=0)] = 120.0
+    wait_for_space: Annotated[Seconds, Field(ge=0)] = 60.0
     """How long a run waits for space on a full disk before it ends; ``"8h"`` for a night. The last checkpoint
     stays in any case."""
     evaluate_every: PositiveInt | None = None
