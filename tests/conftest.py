@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread a process, and where the real corpora are."""
+"""Shared by all tests: one thread a process, the real corpora, the program as a person calls it."""
 
 import os
 
@@ -6,6 +6,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,32 @@ def corpora() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CONGLING_CORPORA names no folder of real corpora")
     return Path(folder)
+
+
+Called = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The installed program."""
+    return Path(sys.executable).with_name("congling")
+
+
+@pytest.fixture
+def call(program: Path, tmp_path: Path) -> Callable[..., Called]:
+    """Call ``congling`` with these arguments and return what it said."""
+
+    def called(*arguments: str, **variables: str) -> Called:
+        return subprocess.run(
+            [str(program), *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", **variables},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    return called

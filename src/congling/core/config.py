@@ -206,7 +206,7 @@ def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         nested = [model.model_fields[part].annotation for model in kinds if part in model.model_fields]
         if nested:
-            kinds = [model for annotation in nested for model in _models_in(annotation)]
+            kinds = [model for annotation in nested for model in models_in(annotation)]
         else:  # pydantic names the union's tag as a step of the path
             kinds = [model for model in kinds if _tag(model) == part] or kinds
     return [name for model in kinds for name in model.model_fields]
@@ -216,7 +216,8 @@ def _tag(model: type[BaseModel]) -> object:
     return getattr(model.model_fields.get("kind"), "default", None)
 
 
-def _models_in(annotation: Any) -> list[Any]:
+def models_in(annotation: Any) -> list[Any]:
+    """The configuration classes that a type holds, such as those of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]

@@ -3,12 +3,9 @@
 import ctypes
 import os
 import platform
-import resource
 import shutil
 import sys
 from pathlib import Path
-
-import psutil
 
 
 def processes() -> int:
@@ -40,6 +37,8 @@ def has_bf16_units() -> bool:
 
 def memory_bytes() -> int:
     """Memory this process may use: the machine's, or its control group's limit where that is lower."""
+    import psutil
+
     total = psutil.virtual_memory().total
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -60,7 +59,14 @@ def free_disk_bytes(path: Path | str) -> int:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
+    """Largest resident memory of this process so far; where the system does not tell, that of now."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        now = psutil.Process().memory_info()
+        return int(getattr(now, "peak_wset", now.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

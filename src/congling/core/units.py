@@ -79,6 +79,13 @@ def show_count(value: float) -> str:
     return f"{value:.1f} B"
 
 
+def show_rate(value: float, noun: str) -> str:
+    """``"4.6 k tokens/s"``, ``"0.42 rows/s"``, ``"2 rows/min"``; ``noun`` is in the plural."""
+    if 0 < value < 0.1:
+        return f"{60 * value:.2g} {noun}/min"
+    return f"{value:.2g} {noun}/s" if 0 < value < 10 else f"{show_count(value)} {noun}/s"
+
+
 def plural(count: float, noun: str) -> str:
     """The noun as it stands after a number: ``"document"`` after 1, else ``"documents"``."""
     return noun if count == 1 else noun + "s"

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from congling.core.artifact import Artifact, opened, write_text, writing
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.data import statistics
 from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
@@ -200,6 +201,7 @@ def _take_in(
     return intake
 
 
+@stage("computing reference lines")
 def _summary(
     config: DataConfig,
     findings: Findings,

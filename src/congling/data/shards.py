@@ -16,7 +16,7 @@ text alone, so bits per character compare across tokenizers.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -27,7 +27,7 @@ import numpy as np
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
-from congling.core.progress import track
+from congling.core.progress import stage
 from congling.core.text import write_text
 from congling.data import corpus
 from congling.data.corpus import documents as read
@@ -111,7 +111,7 @@ def write(
     facts: dict[str, Any] = {}
     with artifact.writing(out, "shards", parents=parents, facts=facts, overwrite=overwrite) as folder:
         counts = {
-            split: write_split(read(documents, split), encoder, folder, split)
+            split: write_split(read(documents, split), encoder, folder, split, _characters(summary, split))
             for split in corpus.splits_of(parents["documents"])
         }
         if not counts["train"]["tokens"]:
@@ -139,23 +139,38 @@ def dtype_for(vocab_size: int) -> str:
 
 
 def write_split(
-    documents: Iterable[Document], tokenizer: Tokenizer, folder: Path, split: str
+    documents: Iterable[Document], tokenizer: Tokenizer, folder: Path, split: str, total: int | None = None
 ) -> dict[str, int]:
-    """Write one split's files into ``folder``; returns how many documents, tokens, characters, bytes."""
+    """Write one split's files into ``folder``; returns how many documents, tokens, characters, bytes.
+
+    ``total`` is how many characters there are, where that is known.
+    """
     lengths: list[int] = []
     characters: list[int] = []
     sizes: list[int] = []
     dtype = np.dtype(dtype_for(tokenizer.vocab_size)).newbyteorder("<")
-    with (folder / f"{split}.bin").open("wb") as stream:
-        for batch in track(_batches(documents), f"tokenizing {split}"):
+    with (
+        (folder / f"{split}.bin").open("wb") as stream,
+        stage(f"tokenizing {split}", total=total) as current,
+    ):
+        for batch in _batches(documents):
             lengths += _write_batch(batch, tokenizer, stream, dtype)
             characters += [len(document.text) for document in batch]
+            current.done += sum(characters[-len(batch) :])
             sizes += [len(document.text.encode()) for document in batch]
     ends = np.fromiter(accumulate(lengths), np.int64, len(lengths))
     for name, values in (("ends", ends), ("characters", characters), ("bytes", sizes)):
         np.save(folder / f"{split}.{name}.npy", np.asarray(values, np.int64), allow_pickle=False)
     totals = {"tokens": sum(lengths), "characters": sum(characters), "bytes": sum(sizes)}
     return {"documents": len(lengths)} | totals
+
+
+def _characters(summary: Mapping[str, Any], split: str) -> int | None:
+    """Characters of a split by the documents' summary, which an edited one need not tell."""
+    try:
+        return int(summary["splits"][split]["characters"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

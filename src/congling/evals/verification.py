@@ -11,6 +11,7 @@ from pathlib import Path
 
 from congling.core import machine
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.evals.parity import TEXT, Engine, compare, perplexity
 from congling.evals.provoking import texts_for
 from congling.evals.verdict import Report
@@ -40,6 +41,7 @@ def available(target: str) -> bool:
     return True
 
 
+@stage("comparing with the other program")
 def verify(
     original: ForeignModel,
     target: str,

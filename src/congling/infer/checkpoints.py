@@ -21,6 +21,7 @@ from congling.core import artifact, pointers
 from congling.core.addresses import refuse_address
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.infer.reading import Reading, reading_of
 from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
@@ -88,6 +89,7 @@ def locate_checkpoint(path: Path | str) -> Path:
     raise UserError(state, value=str(path), hint=hint)
 
 
+@stage("loading the model")
 def load_checkpoint(
     path: Path | str,
     device: torch.device | str | None = None,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.interop import checkpoint_directory, torch_checkpoint
 from congling.interop.detect import MODELS, Kind, kind_of
 from congling.interop.foreign import ForeignModel
@@ -42,6 +43,7 @@ READERS: Mapping[Kind, Callable[[Path], ForeignModel]] = {
 }
 
 
+@stage("reading the model")
 def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None = None) -> ForeignModel:
     """Open a model in any format; a run is not one, but leads to checkpoints.
 

@@ -94,7 +94,8 @@ def estimate(
         passes=tokens / max(1, corpus.tokens),
         flops=float(flops_per_step * train.steps),
         seconds_per_step=seconds_per_step,
-        utilisation=flops_per_step / seconds_per_step / machine.peak,
+        # above 1 the peak was measured while others were computing
+        utilisation=min(1.0, flops_per_step / seconds_per_step / machine.peak),
         time=_time(train, corpus, seconds_per_step),
         memory=held,
         disk=_disk(model, train, corpus),

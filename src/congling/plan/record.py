@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact, pointers
+from congling.core import artifact, pointers, terminal
 from congling.core.artifact import write_text
 from congling.core.config import read_toml
 from congling.core.disk import reading_from, writing_to
@@ -208,6 +208,7 @@ def locate(path: Path | str) -> Path:
 
 def add_result(path: Path | str, name: str, value: Any) -> None:
     """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
+    terminal.keep_log(Path(path))
     file = Path(path) / RESULTS_FILE
     faults: list[str] = []
     with reading_from(file):

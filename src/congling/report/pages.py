@@ -14,16 +14,21 @@ from urllib.parse import quote
 from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
+from congling.core import terminal
 from congling.core.artifact import write_text
 from congling.core.output import make_folder
+from congling.core.progress import stage
 from congling.plan.record import RunRecord
 from congling.report.content import Content, content
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
+@stage("writing the report")
 def write(run: RunRecord, out: Path | str) -> Path:
     """Write the report of a run; see :func:`write_content`."""
+    if Path(out).resolve().is_relative_to(run.path.resolve()):
+        terminal.keep_log(run.path)
     return write_content(content(run), out)
 
 

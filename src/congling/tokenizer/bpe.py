@@ -11,7 +11,6 @@ A character that is not kept costs two or three tokens and is never lost.
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.core.text import write_text
 from congling.tokenizer import split
 from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles
@@ -157,9 +157,10 @@ def _learn(
         vocab_size=distinct + vocab_size,
         min_frequency=2,
         max_token_length=longest_token,
-        show_progress=sys.stderr.isatty(),
+        show_progress=False,  # ours says it in the same words as everything else
     )
-    learner.train_from_iterator(texts, trainer)
+    with stage("learning a vocabulary"):
+        learner.train_from_iterator(texts, trainer)
     return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
-from congling.core.progress import track
+from congling.core.progress import stage, track
 from congling.core.text import write_text
 from congling.tokenizer import bpe, character, store, unigram
 from congling.tokenizer.advice import Advice, advise_vocab, often
@@ -68,11 +68,11 @@ def train(
         tokenizer = _learn(config, texts, counts, asked)
         store.save(tokenizer, folder)
         notes = _notes(asked, tokenizer.vocab_size, counts)
-        training = usage(
-            tokenizer, sample(texts, corpus_bytes=counts.bytes, limit_bytes=_REPORT_BYTES, seed=config.seed)
-        )
-        other = usage(tokenizer, held_out()) if held_out else None
-        found = report(tokenizer, training, other if other and other.characters else None)
+        with stage("measuring the vocabulary"):
+            chosen = sample(texts, corpus_bytes=counts.bytes, limit_bytes=_REPORT_BYTES, seed=config.seed)
+            training = usage(tokenizer, chosen)
+            other = usage(tokenizer, held_out()) if held_out else None
+            found = report(tokenizer, training, other if other and other.characters else None)
         content = found.as_json() | {"notes": notes, "advice": advice.reasons if advice else None}
         content["config"] = config.model_dump(mode="json")
         write_text(folder / "report.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import sentencepiece
 
 from congling.core.errors import UserError
+from congling.core.progress import stage
 from congling.tokenizer import proto
 from congling.tokenizer.advice import often
 from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer
@@ -151,7 +152,8 @@ def train(
     for _ in range(3):
         model = io.BytesIO()
         try:
-            _run(sentences, model, size, longest_token)
+            with stage("learning a vocabulary"):
+                _run(sentences, model, size, longest_token)
         except RuntimeError as error:
             largest = re.search(r"value <= (\d+)", str(error))
             if largest is None or int(largest[1]) >= size:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from congling.core import machine
+from congling.core.progress import stage
 from congling.data.batches import Batch
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.transformer import Transformer
@@ -35,6 +36,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.
     return 2 * size**3 / best
 
 
+@stage("measuring this machine")
 def probe(device: str = "auto", precision: str = "auto") -> Probe:
     """Find out where training will run, in which precision, and how fast matrices are multiplied there.
 
@@ -50,6 +52,7 @@ def probe(device: str = "auto", precision: str = "auto") -> Probe:
     return replace(found, accelerator=gpu.name, accelerator_memory=gpu.total_memory)
 
 
+@stage("timing steps of this model", seconds=4.0)
 def measure(
     model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0,
     objective: Callable[[torch.device], Objective] | None = None,

@@ -9,6 +9,7 @@ from congling.core.artifact import Artifact
 from congling.core.config import Config
 from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
+from congling.core.progress import stage
 from congling.train.config import BETTER
 from congling.train.guard import StopSignals
 from congling.train.loop import Hook, Trainer
@@ -56,7 +57,7 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
     """
 
     def measure(trainer: Trainer) -> None:
-        with metrics.pause(), trainer.evaluated_model() as model:
+        with metrics.pause(), stage("measuring held-out numbers"), trainer.evaluated_model() as model:
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
         name = trainer.config.choose
@@ -144,7 +145,7 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
     """Let the model write, for the log and for whoever watches."""
 
     def write(trainer: Trainer) -> None:
-        with metrics.pause(), trainer.evaluated_model() as model:
+        with metrics.pause(), stage("writing samples"), trainer.evaluated_model() as model:
             drawn = sample.at(trainer.step) if isinstance(sample, DrawnByStep) else sample
             rows = [{"step": trainer.step, **row} for row in drawn(model)]
         metrics.run.log("samples").append(*rows)
@@ -173,7 +174,7 @@ def saving(
         due = due or trainer.step == trainer.decay_start
         best = trainer.best is not None and trainer.best["step"] == trainer.step
         if due or best or stop.agreed or out_of_patience(trainer):
-            with metrics.pause():
+            with metrics.pause(), stage("saving a checkpoint"):
                 save(
                     trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts,
                     config=config,

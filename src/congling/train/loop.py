@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from congling.core.progress import quiet, stage
 from congling.core.seeds import mixed
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
@@ -97,11 +98,22 @@ class Trainer:
 
     def run(self, hooks: Sequence[Hook] = ()) -> None:
         """Train from ``step`` to the end; a hook ends it sooner by raising."""
-        with self._stream() as stream:
-            for micro in stream:
-                self.row = self.train_step(micro)
+        with self._stream() as stream, quiet():  # a line of its own shows how it goes
+            for first, micro in enumerate(self._awaited(stream)):
+                # the first step compiles what is compiled, and allocates
+                with stage("preparing the first step") if not first else contextlib.nullcontext():
+                    self.row = self.train_step(micro)
                 for hook in hooks:
                     hook(self)
+
+    def _awaited(self, stream: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """Batches of the stream; those that the model makes itself are worth a line."""
+        while True:
+            with stage("" if self.ahead else "letting the model write"):
+                micro = next(stream, None)
+            if micro is None:
+                return
+            yield micro
 
     def train_step(self, micro: Sequence[Any]) -> dict[str, Any]:
         """One update from the micro-batches of one step; returns what to log, still on the device."""

@@ -37,10 +37,14 @@ class Yardsticks:
         return None if scale is None else nats_per_token * scale / math.log(2)
 
     def utilisation(self, tokens_per_second: float) -> float | None:
-        """Share of the matmul peak that the whole step reaches (MFU)."""
+        """Share of the matmul peak that the whole step reaches (MFU).
+
+        None where it is more than all: the peak was then measured while others were computing.
+        """
         if self.flops_per_token is None or self.matmul_peak is None:
             return None
-        return tokens_per_second * self.flops_per_token / self.matmul_peak
+        share = tokens_per_second * self.flops_per_token / self.matmul_peak
+        return share if share <= 1 else None
 
 
 class Metrics:

@@ -1,13 +1,9 @@
 """One line for people: where the run is, how good, how fast, and when it ends."""
 
-import contextlib
-import shutil
-import sys
 import time
 
-from rich.cells import cell_len, set_cell_size
-
-from congling.core.units import show_count, show_seconds
+from congling.core import terminal
+from congling.core.units import show_rate, show_seconds
 
 PLAIN_INTERVAL = 10.0  # seconds between lines where the output is no terminal
 LIVE_INTERVAL = 0.2
@@ -18,7 +14,7 @@ class ProgressLine:
 
     def __init__(self, steps: int, first: int, counted: str = "tokens") -> None:
         self.steps, self.first, self.counted = steps, first, counted
-        self.live = sys.stderr.isatty()
+        self.live = terminal.rewrites()
         self.started, self.shown = time.monotonic(), float("-inf")
 
     def show(self, step: int, loss: str, tokens_per_second: float, utilisation: float | None) -> None:
@@ -32,24 +28,17 @@ class ProgressLine:
             f"{show_seconds(left)} left" if step < self.steps else f"took {show_seconds(now - self.started)}"
         )
         # what a narrow window cuts off stands last
-        parts = [f"step {step}/{self.steps}", pace, loss, f"{show_count(tokens_per_second)} {self.counted}/s"]
+        parts = [f"step {step}/{self.steps}", pace, loss, show_rate(tokens_per_second, self.counted)]
         if utilisation is not None:
             parts.append(f"{utilisation:.0%} of matmul peak")
         self._write(" · ".join(parts), keep=step >= self.steps)
 
     def note(self, text: str) -> None:
         """Print something that stays, above the line."""
-        self._write(text, keep=True)
+        terminal.say(text)
 
     def _write(self, text: str, *, keep: bool) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone stops nothing
-            self._show(text, keep=keep)
-
-    def _show(self, text: str, *, keep: bool) -> None:
-        if not self.live:
-            print(text, file=sys.stderr, flush=True)
-            return
-        width = shutil.get_terminal_size().columns - 1
-        text = text if keep or cell_len(text) <= width else set_cell_size(text, width)
-        sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if keep else ""))
-        sys.stderr.flush()
+        if self.live and not keep:
+            terminal.show(text)
+        else:
+            terminal.say(text)

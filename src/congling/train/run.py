@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from congling.core import terminal
 from congling.core.artifact import Artifact, write_text
 from congling.core.config import Config, build, read_toml
 from congling.core.differences import require_same
@@ -86,6 +87,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             stack.enter_context(only_writer(run.path, once=True))
             open_directory(run, parts.config, parts.files, must_resume=must_resume)
             clear_leftovers(run)
+            terminal.keep_log(run.path)
         trainer.backend.barrier()
         rows = longer.read(run)
         start = resume(trainer, run, parts.parents, write=first, config=parts.config, rows=rows)

@@ -6,7 +6,7 @@
     ├── config.toml               what was asked for; the same command must ask for the same
     ├── metrics.jsonl             a row a step, held-out rows between; the same bits in every run
     ├── timing.jsonl              tokens/s and utilisation: differs from run to run
-    ├── samples.jsonl  events.jsonl
+    ├── samples.jsonl  events.jsonl  log.txt
     ├── checkpoints/
     │   ├── step-00000200/        model.safetensors, model.json, tokenizer/, state/, MANIFEST.json
     │   └── step-00000400/

@@ -23,7 +23,7 @@ from typing import Any
 from congling.core.addresses import refuse_address
 from congling.core.artifact import leads_out
 from congling.core.errors import UserError
-from congling.core.progress import track
+from congling.core.progress import stage
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
@@ -72,16 +72,26 @@ def read(
     files = _files(
         [_path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings
     )
-    for path, name, alone in track(files, "reading", total=len(files)):
-        note = findings.file(name, path.stat().st_size, _kind(path))
-        try:
-            for document in _reader(note.format, take)(path, note, config, findings):
-                note.documents += 1
-                yield document
-        except UserError as error:
-            if alone:
-                raise
-            findings.problem("unreadable file", name, None, f"{error.what}; {error.hint or 'skipped'}")
+    sizes = [path.stat().st_size for path, _, _ in files]
+    with stage("reading", total=sum(sizes)) as read_so_far:
+        for (path, name, alone), size in zip(files, sizes, strict=True):
+            note, end = findings.file(name, size, _kind(path)), read_so_far.done + size
+            try:
+                for document in _reader(note.format, take)(path, note, config, findings):
+                    note.documents += 1
+                    yield document
+                    read_so_far.done = min(end, read_so_far.done + _bytes(document))
+            except UserError as error:
+                if alone:
+                    raise
+                findings.problem("unreadable file", name, None, f"{error.what}; {error.hint or 'skipped'}")
+            read_so_far.done = end
+
+
+def _bytes(document: Any) -> int:
+    """About how many bytes of its file a document was, for progress alone."""
+    text = getattr(document, "text", "")
+    return len(text) * (1 if text.isascii() else 3)
 
 
 def files_of(sources: Sequence[str | Path]) -> list[str]:
