@@ -50,7 +50,17 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["circumstances"]["versions"].startswith("congling ")
-    names = ("smallworld", "tokenizer", "memory", "classic", "throughput", "lora", "adapters", "tuning")
+    names = (
+        "startup",
+        "smallworld",
+        "tokenizer",
+        "memory",
+        "classic",
+        "throughput",
+        "lora",
+        "adapters",
+        "tuning",
+    )
     for name in names:
         assert "skipped" not in found[name]
     assert "hlm" in found["time_to_quality"]["skipped"]  # no corpus in this folder

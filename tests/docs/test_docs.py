@@ -6,12 +6,15 @@ import json
 import re
 import shlex
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
 from congling.cli import application
+from congling.cli.verbs import VERBS, module_of
+from congling.core import manual
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
@@ -120,12 +123,18 @@ def prose(path):
 def commands():
     """Every shell command of every page, once."""
     found = {
-        tuple(shlex.split(line, comments=True)): name(page)
+        tuple(_words(line)): name(page)
         for page in PAGES
         for block in blocks(page, "bash")
         for line in block.splitlines()
     }
     return [pytest.param(words, id=f"{page}: {' '.join(words)[:60]}") for words, page in found.items()]
+
+
+def _words(line):
+    """A command without comments, and without where its output goes."""
+    words = shlex.split(line, comments=True)
+    return words[: next((i for i, word in enumerate(words) if word in (">", ">>", "|")), len(words))]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name)
@@ -145,6 +154,17 @@ def test_both_languages_have_equal_figures(pair):
     assert figures[0] == figures[1]
 
 
+def examples():
+    """Every command that the help of a verb shows."""
+    lines = (line for verb in VERBS for line in manual.examples(import_module(module_of(verb)).__doc__))
+    return [pytest.param(_words(line), id=line[:60]) for line in lines]
+
+
+@pytest.mark.parametrize("words", examples())
+def test_examples_of_help_are_true(words):
+    _parse(list(words[1:]))
+
+
 @pytest.mark.parametrize("words", commands())
 def test_commands_exist(words):
     if words[0] == "make":
@@ -162,6 +182,9 @@ def test_commands_exist(words):
 
 def _parse(words):
     """Parse a command as the program would, with the settings among its arguments, and run nothing."""
+    if {"-h", "--help"} & set(words):
+        assert set(words) - {"-h", "--help"} <= VERBS.keys()
+        return
     command = typer.main.get_command(application(None))
     context = command.make_context("congling", list(words))
     if words[0].startswith("--"):
@@ -232,8 +255,9 @@ def test_the_readmes_name_every_recipe_family_and_guide():
         for family in FAMILIES:
             assert f"`{family}`" in text
         language = "zh" if "zh" in readme.name else "en"
+        linked = text + (ROOT / "docs" / language / "guide.md").read_text("utf-8")
         for page in GUIDES[language]:
-            assert f"(docs/{language}/{page.name})" in text
+            assert f"(docs/{language}/{page.name})" in text or f"({page.name})" in linked, page
 
 
 @pytest.mark.parametrize("language", GUIDES)

@@ -11,6 +11,8 @@ from congling.data.smallworld.config import SmallWorldConfig
 SMALL_WORLD = "smallworld"
 """As a source: the corpus that congling generates itself."""
 
+LossReduction = Literal["token", "answer"]
+"""What weighs the same in a loss: every learnt token, or every answer, each of its tokens one n-th of it."""
 DocumentChoice = Literal["auto", "file", "line", "paragraph", "chapter", "pieces"]
 
 

@@ -14,16 +14,14 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from congling.data.batches import Batch, dealt
+from congling.data.config import LossReduction
 from congling.tokenizer.base import Tokenizer
 
 _ORDER = 0x6578  # separates this use of a seed from all others
-LossReduction = Literal["token", "answer"]
-"""What weighs the same in a loss: every learnt token, or every answer, each of its tokens one n-th of it."""
 _WIDTH = 64  # rows end at a multiple of this: few different shapes, little padding
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from congling.data.smallworld import check
-from congling.data.smallworld.check import Verdict
+from congling.data.smallworld.checking import Verdict
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import count, islice
 
 from congling.data.dedup import content_hash
 from congling.data.final_answer import value
-from congling.data.smallworld.check import check
+from congling.data.smallworld.checking import check
 from congling.data.smallworld.config import Kind, SmallWorldConfig
 from congling.data.smallworld.generator import Generator
 from congling.data.smallworld.questions import Problem, problems

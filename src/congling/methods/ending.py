@@ -1,10 +1,12 @@
 """What a run says when it is over: what was gained, what stands out, where the report is, what to do next."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from congling.core import machine
+from congling.core import artifact, machine, pointers
+from congling.core.document import print_document
 from congling.methods.session import Tuned
 from congling.plan import record
 from congling.plan.explain import explain
@@ -16,14 +18,30 @@ MOST_FINDINGS = 2
 """Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
 
 
-def show_end(tuned: Tuned, *, unit: str = "") -> None:
+def summary(out: Path) -> dict[str, Any]:
+    """What came of a run, for a program: the checkpoint it hands on, and its held-out numbers."""
+    place = record.locate(out)
+    run, checkpoint = record.read(place), pointers.handed_on(place)
+    step = None if checkpoint is None else artifact.opened(checkpoint, "checkpoint").facts.get("step")
+    held_out = run.looks().get(step) if isinstance(step, int) else None
+    return {"out": out, "checkpoint": checkpoint, "step": step, "held_out": held_out or {},
+            "findings": explain(run)}  # fmt: skip
+
+
+def show_end(tuned: Tuned, *, unit: str = "", as_json: bool = False) -> None:
     """Print the gain on held-out rows and the rest of :func:`show_made`; the first process alone does.
 
     Args:
         tuned: what came of the run.
         unit: of the held-out number.
+        as_json: print a document for a program instead.
     """
     if not machine.is_first_process():
+        return
+    if as_json:
+        chosen_by = {"name": tuned.name, "before": tuned.before, "after": tuned.after}
+        made = {"adapter": tuned.adapter, "chosen_by": chosen_by, "report": tuned.report}
+        print_document(summary(tuned.out) | made)
         return
     console = Console()
     if tuned.before is not None and tuned.after is not None:
@@ -32,9 +50,14 @@ def show_end(tuned: Tuned, *, unit: str = "") -> None:
     show_made(tuned.out, tuned.report, console)
 
 
-def show_run_end(out: Path) -> None:
-    """Say that a run on shards is over; see :func:`show_made`. The first process alone does."""
-    if machine.is_first_process():
+def show_run_end(out: Path, *, as_json: bool = False) -> None:
+    """Say that a run on shards is over; see :func:`show_made`. The first process alone does.
+
+    ``as_json``: print a document for a program instead.
+    """
+    if as_json:
+        print_document(summary(out))
+    elif machine.is_first_process():
         console, page = Console(), record.locate(out) / "report" / HTML_FILE
         _say(console, f"trained: {out}")
         show_made(out, page if page.is_file() else None, console)

@@ -1,4 +1,4 @@
-"""Options and arguments that the verbs which tune a model share."""
+"""Options and arguments that verbs share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,7 @@ RewardNames = Annotated[
 Out = Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")]
 Force = Annotated[bool, typer.Option(help="Train even though a check found an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")]
 Longer = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,8 @@ from congling.data.shards import Shards, open_shards
 from congling.infer.reading import MASK, Reading
 from congling.methods.begun import config_of
 from congling.methods.continuing import continued, require_begun
-from congling.model.config import ModelConfig, flops_per_token
+from congling.methods.recipe import PretrainConfig
+from congling.model.config import flops_per_token
 from congling.plan.recipe import Recipe
 from congling.plan.record import RECIPE_FILE
 from congling.tokenizer import store
@@ -44,13 +45,6 @@ if TYPE_CHECKING:
 PROMPTS = 3
 """Openings of held-out documents that are continued in samples when the recipe names no prompts."""
 R = TypeVar("R", bound=Recipe)
-
-
-class PretrainConfig(Config):
-    """All that determines a pretraining run, besides its shards."""
-
-    model: ModelConfig
-    train: TrainConfig
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from congling.core.addresses import refuse_address
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
+from congling.model.config import ModelConfig
 from congling.train.config import TrainConfig
 from congling.transform.config import AdapterConfig
 
@@ -25,6 +26,13 @@ def _without_test(data: DataConfig) -> DataConfig:
 
 Rows = Annotated[DataConfig, AfterValidator(_without_test)]
 """What is learnt from, and what is held out of it for validation."""
+
+
+class PretrainConfig(Config):
+    """All that determines a pretraining run, besides its shards."""
+
+    model: ModelConfig
+    train: TrainConfig
 
 
 class TuningRecipe(Config):

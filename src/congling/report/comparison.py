@@ -55,6 +55,8 @@ class Comparison:
     charts: tuple[Chart, ...]
     samples: tuple[Texts, ...]
     samples_note: str
+    sides: tuple[Side, ...] = ()
+    rows: RowScores | None = None
     version: str = field(default_factory=lambda: installed("congling"))
 
 
@@ -83,6 +85,8 @@ def compare(
         charts=tuple(charts(sides)),
         samples=samples,
         samples_note=note,
+        sides=tuple(sides),
+        rows=rows,
     )
 
 

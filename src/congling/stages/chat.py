@@ -31,6 +31,8 @@ This model was trained to continue text and has not been tuned to answer:
 it will go on from what you write, with everything said so far before it."""
 
 COMMAND = MixingCommand
+TALKS = True
+"""Silence is right: it is the person's turn."""
 
 
 def command(

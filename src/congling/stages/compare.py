@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.data.sources.chat_rows import Talk
@@ -65,6 +67,7 @@ def command(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest token.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal texts.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page that is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Set runs side by side: losses, scores, differences, curves, texts."""
     from rich.console import Console
@@ -75,9 +78,15 @@ def command(
         _refuse(out, overwrite)
     found = run(runs, rows=rows or (), limit=limit,
                 writing=Writing(prompt or (), max_new_tokens, temperature, seed))  # fmt: skip
+    page = None if out is None else comparison_pages.write(found, out)
+    if as_json:
+        from congling.report.comparison_document import as_document
+
+        print_document({"page": page, **as_document(found)})
+        return
     show(found, Console())
-    if out is not None:
-        print(comparison_pages.write(found, out))
+    if page is not None:
+        print(page)
 
 
 def run(

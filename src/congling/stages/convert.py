@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
+from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.evals.verdict import Report
@@ -72,6 +74,7 @@ def command(
     base: Annotated[Path | None, typer.Option(help="Of an adapter: the model it was made for.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Use this tokenizer, not the model's own.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take a model, or an adapter, to another program, and check it there."""
     from congling.core.units import show_bytes, show_seconds
@@ -85,6 +88,11 @@ def command(
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted("stopped; nothing was written") from None
+    if as_json:
+        size, seconds = _size(done.path), time.monotonic() - started
+        found = {"bytes": size, "notes": done.notes, "parity": done.report, "seconds": seconds}
+        print_document({"out": done.path, **found})
+        raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
         print(f"note: {note}")
     print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")

@@ -11,24 +11,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from congling.core import pointers
-from congling.core.artifact import Artifact
-from congling.core.config import build, toml_value, with_overrides
+from congling.core.document import print_document
 from congling.core.errors import UserError
-from congling.core.units import plural, show_bytes
-from congling.data import corpus, inspection, row_display, row_inspection, row_sorts
-from congling.data.config import DataConfig
-from congling.data.inspection import Inspection
-from congling.data.smallworld import rows as small_rows
-from congling.data.smallworld.rows import RowsConfig
-from congling.tokenizer import store
-from congling.tokenizer.templates import with_template
+from congling.methods.options import AsJson
+
+if TYPE_CHECKING:  # what reads and counts loads only when something is read
+    from rich.console import Console
+
+    from congling.core.artifact import Artifact
+    from congling.data.config import DataConfig
+    from congling.data.inspection import Inspection
+    from congling.data.smallworld.rows import RowsConfig
 
 FILES = 12  # files listed one by one
 EXCERPT = 60  # characters
@@ -43,9 +40,17 @@ def make(
     sources: _Sources,
     out: Annotated[Path, typer.Option(help="The documents directory to write.")] = Path("documents"),
     overwrite: Annotated[bool, typer.Option(help="Replace a directory that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read, clean, deduplicate and split a corpus into a documents directory."""
+    from rich.console import Console
+
+    from congling.data import corpus
+
     made = run(configured(sources), out, overwrite=overwrite)
+    if as_json:
+        print_document({"out": made.path, **corpus.summary(made.path)})
+        return
     console = Console()
     show_result(corpus.summary(made.path), console)
     say(console, f"wrote {made.path}")
@@ -61,12 +66,20 @@ def inspect(
         typer.Option(help="Chat template: chatml, qwen, llama2, llama3, chatglm, none, a .jinja file."),
     ] = None,
     context: Annotated[int | None, typer.Option(help="Most tokens of a row.", min=8)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a corpus holds and how it would be read, without writing anything."""
+    from rich.console import Console
+
+    from congling.data import inspection, row_display, row_inspection, row_sorts
+
     config, console = configured(sources), Console()
     if tokenizer is None:
         if template is not None or context is not None:
             raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
+        if as_json:
+            print_document(_looked_at(config))
+            return
         looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
         try:
             show(inspection.inspect(config), console)
@@ -79,9 +92,10 @@ def inspect(
             row_display.show_roles(look, console)
         row_display.show_sorts([look.sort for look in looks], console)
         return
-    opened = store.load(tokenizer_at(tokenizer))
-    if template is not None:
-        opened = with_template(opened, _template(template))
+    opened = _tokenizer(tokenizer, template)
+    if as_json:
+        print_document(_as_learnt(config, opened, context))
+        return
     sorts, refused = [], []
     for part in row_sorts.by_sort(config):
         try:
@@ -101,12 +115,60 @@ def inspect(
         say(console, f"\n{error}", "yellow")
 
 
+def _looked_at(config: "DataConfig") -> dict[str, Any]:
+    """Everything that a look without a tokenizer finds: texts to learn from whole, and rows.
+
+    Raises:
+        UserError: there is neither.
+    """
+    from congling.data import inspection, row_inspection, row_sorts
+
+    looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
+    try:
+        texts = inspection.inspect(config)
+    except UserError:
+        if not any(look.first for look in looks):
+            raise
+        texts = None
+    return {"texts": texts, "rows": looks}
+
+
+def _as_learnt(config: "DataConfig", tokenizer: Any, context: int | None) -> dict[str, Any]:
+    """Rows as they would be learnt, sort by sort, and why others cannot be.
+
+    Raises:
+        UserError: none can.
+    """
+    from congling.data import row_inspection, row_sorts
+
+    rows, refused = [], []
+    for part in row_sorts.by_sort(config):
+        try:
+            rows.append(row_inspection.inspect(part, tokenizer, context))
+        except UserError as error:
+            refused.append(error)
+    if not rows:
+        raise refused[0]
+    return {"rows": rows, "refused": [str(error) for error in refused]}
+
+
+def _tokenizer(path: Path, template: str | None) -> Any:
+    from congling.tokenizer import store
+    from congling.tokenizer.templates import with_template
+
+    opened = store.load(tokenizer_at(path))
+    return opened if template is None else with_template(opened, _template(template))
+
+
 def tokenizer_at(path: Path) -> Path:
     """The tokenizer directory that a path means: itself, that of a checkpoint, or of a run's checkpoint.
 
     Raises:
         UserError: there is none.
     """
+    from congling.core import pointers
+    from congling.tokenizer import store
+
     for place in (path, path / "run"):
         if pointers.pointed(place):
             found = pointers.handed_on(place) or next(iter(pointers.checkpoints(place)), None)
@@ -141,23 +203,35 @@ def rows(
     contents: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
     turns: Annotated[int, typer.Option(help="Questions about one story, in instructions.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
+    from rich.console import Console
+
+    from congling.core.units import plural, show_bytes
+    from congling.data.smallworld import rows as small_rows
+
     values = {"kind": kind, "count": count, "seed": seed, "script": script, "mix": mix}
     config = rows_configured(values | {"wordings": wordings, "contents": contents, "turns": turns})
     size = small_rows.write(config, out, overwrite=overwrite)
+    if as_json:
+        print_document({"out": out, "rows": config.count, "kind": kind, "bytes": size})
+        return
     say(
         Console(),
         f"wrote {config.count:,} {plural(config.count, 'row')} of {kind} ({show_bytes(size)}) to {out}",
     )
 
 
-def rows_configured(options: Mapping[str, Any]) -> RowsConfig:
+def rows_configured(options: Mapping[str, Any]) -> "RowsConfig":
     """The options of ``rows`` as they stand on a command line; ``mix`` is one text, the defaults where empty.
 
     Raises:
         UserError: a wrong value.
     """
+    from congling.core.config import build
+    from congling.data.smallworld.rows import RowsConfig
+
     values = {key: value for key, value in options.items() if key in RowsConfig.model_fields}
     mix = values.pop("mix", "")
     return build(RowsConfig, values | ({"mix": _shares(mix)} if mix else {}), where="data rows")
@@ -165,6 +239,8 @@ def rows_configured(options: Mapping[str, Any]) -> RowsConfig:
 
 def _shares(text: str) -> dict[str, Any]:
     """``questions=1,arithmetic=2`` as a mapping; its values are checked with the rest."""
+    from congling.core.config import toml_value
+
     parts = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() and sign for name, sign, _ in parts):
         raise UserError(
@@ -176,21 +252,26 @@ def _shares(text: str) -> dict[str, Any]:
 commands: dict[str, Callable[..., None]] = {"make": make, "inspect": inspect, "rows": rows}
 
 
-def run(config: DataConfig, out: Path | str, *, overwrite: bool = False) -> Artifact:
+def run(config: "DataConfig", out: Path | str, *, overwrite: bool = False) -> "Artifact":
     """Make a documents directory; see :func:`congling.data.corpus.make`.
 
     Raises:
         UserError: a source cannot be read, or holds no text; or ``out`` exists and is not to be replaced.
     """
+    from congling.data import corpus
+
     return corpus.make(config, out, overwrite=overwrite)
 
 
-def configured(arguments: Sequence[str]) -> DataConfig:
+def configured(arguments: Sequence[str]) -> "DataConfig":
     """Sources and ``data.…=…`` settings, as they stand on a command line.
 
     Raises:
         UserError: an unknown setting, or a wrong value.
     """
+    from congling.core.config import build, with_overrides
+    from congling.data.config import DataConfig
+
     settings = [text for text in arguments if text.startswith("data.") and "=" in text]
     sources = [text for text in arguments if text not in settings]
     values = with_overrides({"data": {"sources": sources}}, settings)["data"]
@@ -199,8 +280,10 @@ def configured(arguments: Sequence[str]) -> DataConfig:
     return build(DataConfig, values, where="data settings")
 
 
-def show(found: Inspection, console: Console) -> None:
+def show(found: "Inspection", console: "Console") -> None:
     """Print an inspection for a person."""
+    from congling.core.units import plural
+
     show_files(found.summary, console)
     show_result(found.summary, console)
     say(console, "first documents:")
@@ -210,8 +293,10 @@ def show(found: Inspection, console: Console) -> None:
     show_problems(found, console)
 
 
-def show_files(summary: dict[str, Any], console: Console) -> None:
+def show_files(summary: dict[str, Any], console: "Console") -> None:
     """Print for every file: size, encoding, what became a document, and why."""
+    from congling.core.units import plural, show_bytes
+
     notes = summary["files"]
     for note in notes[:FILES]:
         encoding = f", {note['encoding']} ({note['encoding_why']})" if note["encoding"] else ""
@@ -225,13 +310,18 @@ def show_files(summary: dict[str, Any], console: Console) -> None:
     console.print()
 
 
-def say(console: Console, text: str, style: str = "") -> None:
+def say(console: "Console", text: str, style: str = "") -> None:
     """Print one plain line: no markup in file names or data, no colouring, no breaking at the window."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_result(summary: dict[str, Any], console: Console) -> None:
+def show_result(summary: dict[str, Any], console: "Console") -> None:
     """Print the counts of all splits, the reference lines, what was dropped, and every note."""
+    from rich.table import Table
+
+    from congling.core.units import show_bytes
+    from congling.data import corpus
+
     headings = ("split", "documents", "characters", "bytes", "distinct", "median", "longest", "script")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
@@ -259,7 +349,7 @@ def show_result(summary: dict[str, Any], console: Console) -> None:
     console.print()
 
 
-def show_problems(found: Inspection, console: Console) -> None:
+def show_problems(found: "Inspection", console: "Console") -> None:
     """Print the first problems with their places, and the first documents left out."""
     problems = found.summary["problems"]
     if problems["examples"]:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from congling.methods import pretraining
-from congling.methods.options import Fresh, Longer
-from congling.methods.pretraining import Inputs, PretrainConfig, Task
+from congling.methods.options import AsJson, Fresh, Longer
+from congling.methods.recipe import PretrainConfig
 from congling.plan.recipe import Recipe
 from congling.train.distill_config import DistillConfig
-from congling.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
+    from congling.methods.pretraining import Inputs, Task
     from congling.plan.planning import Plan
+    from congling.train.rundir import RunDirectory
 
 PREFIX_SHARE = 4
 """Share of the context, as a divisor, that rows continued by the student begin with."""
@@ -63,10 +63,12 @@ def command(
     longer: Longer = None,
     fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a small model to say what a larger one would."""
     from rich.console import Console
 
+    from congling.methods import pretraining
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
@@ -80,7 +82,7 @@ def command(
         show=lambda plan: show_brief(plan, Console()),
     )  # fmt: skip
     finish(directory)
-    show_run_end(out)
+    show_run_end(out, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
@@ -89,15 +91,17 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
     Raises:
         UserError: the recipe cannot be read or does not fit.
     """
+    from congling.methods import pretraining
+
     return pretraining.read_recipe(DistillRecipe, path, overrides)
 
 
 def run(
-    teacher: Path | str, recipe: DistillRecipe, inputs: Inputs, out: Path | str, *,
+    teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", out: Path | str, *,
     student: Path | str | None = None, must_resume: bool = False, longer: str | None = None,
     force: bool = False,
     show: "Callable[[Plan], None] | None" = None,
-) -> RunDirectory:  # fmt: skip
+) -> "RunDirectory":  # fmt: skip
     """Plan and train, or go on with the run in ``out``.
 
     Args:
@@ -116,6 +120,8 @@ def run(
             holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
+    from congling.methods import pretraining
+
     task = task_of(teacher, recipe, inputs, student)
     return pretraining.begin_or_go_on(
         recipe, inputs, Path(out), must_resume=must_resume, longer=longer, force=force, show=show, task=task
@@ -123,8 +129,8 @@ def run(
 
 
 def task_of(
-    teacher: Path | str, recipe: DistillRecipe, inputs: Inputs, student: Path | str | None = None
-) -> Task:
+    teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", student: Path | str | None = None
+) -> "Task":
     """How the run differs from pretraining: a teacher in the objective, and the student's own texts.
 
     Raises:
@@ -134,6 +140,7 @@ def task_of(
 
     from congling.core.errors import UserError
     from congling.data.batches import Batches, CorpusBatches
+    from congling.methods import pretraining
     from congling.model.transformer import Transformer
     from congling.train.backends.single import Single
     from congling.train.bases import open_base
@@ -159,7 +166,7 @@ def task_of(
             undrawable=inputs.tokenizer.undrawable(model.config.vocab_size),
         )  # fmt: skip
 
-    return Task(
+    return pretraining.Task(
         method="distill",
         start=None if student is None else open_base(student),
         parents={"teacher": opened.artifact},

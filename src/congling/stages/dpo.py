@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from congling.core.errors import UserError
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, Settings
+from congling.methods.options import AsJson, Base, Data, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.train.objectives.config import PreferenceConfig
 
@@ -44,7 +44,7 @@ class PreferenceRunConfig(TuningConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None, out: Out = Path("dpo"), resume: Resume = False,
-    longer: Longer = None, fresh: Fresh = False, force: Force = False,
+    longer: Longer = None, fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model on preferences."""
     from rich.console import Console
@@ -55,7 +55,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned)
+    show_end(tuned, as_json=as_json)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:

@@ -14,7 +14,6 @@ Reads a run or checkpoint, and its shards and documents or files; remembers the 
 What is measured with adapters is printed, and remembered in no run.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congling.core import pointers
-from congling.core.disk import Refused
+from congling.core.document import print_document
 from congling.core.errors import UserError
-from congling.core.output import warn
+from congling.core.progress import stage
 from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.data.findings import Findings
@@ -99,7 +98,7 @@ def command(
         bool | None,
         typer.Option("--chat/--no-chat", help="Ask through the template; by default if tuned for it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores of tasks as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model on held-out text, or by tasks."""
     from rich.console import Console
@@ -118,10 +117,19 @@ def command(
             copying=copying,
             adapters=adapters,
         )
-        console.print(table(found))
+        if as_json:
+            print_document(found)
+        else:
+            console.print(table(found))
         return
     if tasks.strip() == "list":
-        console.print(_listed())
+        if as_json:
+            from congling.evals.tasks import TASKS
+
+            print_document([{"task": name, "measures": task.summary, "needs": task.needs}
+                            for name, task in TASKS.items()])  # fmt: skip
+        else:
+            console.print(_listed())
         return
     settings = {
         "seed": seed, "by": by, "prefixes": _numbers(prefixes), "examples": tuple(few_shot or ()),
@@ -182,6 +190,8 @@ def measure(
 
 def _remember(folder: Path, name: str, value: Any) -> None:
     """Keep a result in the run; where that is not possible what was measured is shown all the same."""
+    from congling.core.disk import Refused
+    from congling.core.output import warn
     from congling.plan import record
 
     try:
@@ -232,11 +242,7 @@ def _show(scores: "Sequence[Score]", findings: "Findings", console: Any, as_json
     from congling.evals.tables import problem_lines, score_tables
 
     if as_json:
-        content = {
-            "scores": [score.to_json() for score in scores],
-            "left_out": findings.as_json()["problems"],
-        }
-        print(json.dumps(content, ensure_ascii=False, indent=1))
+        print_document({"scores": scores, "left_out": findings.as_json()["problems"]})
         return
     for one in score_tables(scores):
         console.print(one)
@@ -265,6 +271,7 @@ def run(
     Raises:
         UserError: no model or no shards, or they do not belong together.
     """
+    from congling.core import pointers
     from congling.data.shards import open_shards
     from congling.evals.loss import evaluate_loaded
     from congling.infer.checkpoints import load_checkpoint
@@ -297,6 +304,7 @@ def run(
     return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
 
 
+@stage("looking for copied text")
 def _copying(
     loaded: Any, shards: Any, documents: Path | str, *, samples: int = 4, tokens: int = 200
 ) -> "CopyReport":
@@ -313,6 +321,7 @@ def _copying(
     return copy_report(_written(loaded, prompts, tokens), training())
 
 
+@stage("judging texts by the rules of the small world")
 def _rules(loaded: Any, *, samples: int = 32, tokens: int = 200) -> "RuleReport":
     """Let the model write documents of the small world from nothing, and judge them by its rules."""
     from congling.evals.rules import rule_report

@@ -2,14 +2,17 @@
 
 Reads a run directory, writes nothing::
 
-    congling explain runs/book/run
+    congling explain runs/book
+    congling explain runs/poet --json
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from congling.core.document import print_document
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.plan.findings import Finding
@@ -19,7 +22,7 @@ def command(
     run_directory: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run, or what `congling train` wrote.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain a finished run: symptom, cause, cure."""
     from rich.console import Console
@@ -28,7 +31,7 @@ def command(
 
     found = run(run_directory)
     if as_json:
-        print(json.dumps([finding.to_json() for finding in found], ensure_ascii=False, indent=1))
+        print_document(found)
         return
     console = Console()
     for finding in found:

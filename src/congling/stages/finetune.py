@@ -5,21 +5,25 @@
     model.gguf (stays packed) + text ─rows─ training ─┬─ checkpoint-ITERATION.gguf   to go on from
                                                       └─ lora-ITERATION.gguf         for llama.cpp
     congling finetune --model-base model-q8_0.gguf --train-data book.txt --lora-out lora-ITERATION.gguf
+    congling finetune --model-base model-q8_0.gguf --train-data book.txt --lora-r 8 --adam-iter 30 --ctx 128
 """
 
 import typer
 
+from congling.core import manual
 from congling.train.classic.arguments import called
 from congling.train.classic.options import FinetuneOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""
+OPTIONS = FinetuneOptions
+"""What may stand on it."""
 ABOUT = "Train a low-rank adapter on a GGUF model, which stays as it is, as llama.cpp's program did."
 
 
 def command(context: typer.Context) -> None:
     """Take the arguments as the former program did."""
-    run(called(FinetuneOptions, "finetune", ABOUT, context.args))
+    run(called(OPTIONS, "finetune", ABOUT, context.args, manual.examples(__doc__)))
 
 
 def run(options: FinetuneOptions) -> None:

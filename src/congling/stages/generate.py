@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core.config import build
+from congling.core.document import print_document
 from congling.data.encoding import from_outside
 from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # torch loads only when a model does
     from congling.infer.generate import Overflow
@@ -48,6 +50,7 @@ def command(
     whole_characters: Annotated[
         bool, typer.Option(help="Draw nothing that would spoil a character (U+FFFD).")
     ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a text with a trained model."""
     from congling.infer import generate
@@ -62,11 +65,15 @@ def command(
     prompts = [from_outside(text) for text in prompt or [""]]
     stops = [from_outside(text) for text in stop or ()]
     found: list[Overflow] = []
-    if not stream:
+    if as_json or not stream:
         texts = run(
             place, prompts, adapters=adapters, max_new_tokens=max_new_tokens, sampling=sampling, stop=stops,
             on_overflow=found.append,
         )  # fmt: skip
+        if as_json:
+            rows = [{"prompt": start, "text": text} for start, text in zip(prompts, texts, strict=True)]
+            print_document({"texts": rows, "warnings": [one.told() for one in found]})
+            return
         for start, text in zip(prompts, texts, strict=True):
             print(start + text + "\n")
         _warn(found)

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from congling.core.errors import UserError
-from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, RewardNames, Settings
+from congling.methods.options import (
+    AsJson,
+    Base,
+    Data,
+    Force,
+    Fresh,
+    Longer,
+    Out,
+    Resume,
+    RewardNames,
+    Settings,
+)
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import GRPOConfig
 
@@ -39,7 +50,7 @@ def command(
     base: Base, settings: Settings = None, data: Data = None,
     reward: RewardNames = None,
     out: Out = Path("grpo"), resume: Resume = False, longer: Longer = None,
-    fresh: Fresh = False, force: Force = False,
+    fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, answers compared with each other."""
     from rich.console import Console
@@ -50,7 +61,7 @@ def command(
     recipe = read_recipe(settings or [], data or [], reward or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned)
+    show_end(tuned, as_json=as_json)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> GRPORecipe:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core.artifact import Artifact
+from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.evals.verdict import Report
@@ -65,6 +67,7 @@ def command(
         typer.Option(help="Of nanoGPT: its GELU, exact (gelu, taken if left out) or the tanh form of GPT-2."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring a model of another program here."""
     from congling.core.units import show_seconds
@@ -80,6 +83,10 @@ def command(
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted("stopped; nothing was written") from None
+    if as_json:
+        print_document({"out": done.checkpoint.path, "notes": done.notes, "parity": done.report,
+                        "seconds": time.monotonic() - started})  # fmt: skip
+        raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
         print(f"note: {note}")
     print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")

@@ -3,6 +3,7 @@
 Reads prompts and rewards (as ``grpo`` does), writes rows with ``chosen`` and ``rejected`` for ``dpo``::
 
     congling pairs runs/sft --data prompts.jsonl --reward exact --out pairs.jsonl
+    congling pairs runs/sft --data prompts.jsonl --reward rules.py:short --answers 16 --out pairs.jsonl
     congling dpo runs/sft --data pairs.jsonl --out runs/dpo
 
 Prompts whose answers all earn the same teach nothing and are left out.
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.core.units import plural
-from congling.methods.options import RewardNames
+from congling.methods.options import AsJson, RewardNames
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +46,7 @@ def command(
     temperature: Annotated[float, typer.Option(min=0.01, help="Of sampling.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal answers.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make preference pairs of a model's own answers."""
     from rich.console import Console
@@ -53,6 +56,9 @@ def command(
         model, data, reward or (), out, answers=answers, new_tokens=new_tokens, temperature=temperature,
         seed=seed, overwrite=overwrite, console=console,
     )  # fmt: skip
+    if as_json:
+        print_document({"out": out, "pairs": kept, "prompts": asked})
+        return
     wrote = f"wrote {kept:,} {plural(kept, 'pair')} from {asked:,} {plural(asked, 'prompt')} to {out}"
     console.print(wrote, markup=False, highlight=False, soft_wrap=True)
 

@@ -3,17 +3,19 @@
 Reads a recipe or texts (tokens are then estimated), or shards; writes nothing::
 
     congling plan book.txt budget=15m
+    congling plan book.txt poems/ model.layers=6 train.context=256
     congling plan examples/hlm.toml --shards runs/hlm/shards --json
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.plan import facts
@@ -31,7 +33,7 @@ def command(
     shards: Annotated[Path | None, typer.Option(help="A shards directory: exact token counts.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run will be written: its free disk counts.")] = Path(),
     measure: Annotated[bool, typer.Option(help="Time some real steps of the model on this machine.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the plan of a run: what is chosen and why, what it costs, what to beware of."""
     from rich.console import Console
@@ -42,7 +44,7 @@ def command(
     inputs, overrides = separate(arguments or [])
     found = run(inputs, overrides, shards=shards, out=out, measure=measure)
     if as_json:
-        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        print_document(found)
     else:
         show(found, Console())
 

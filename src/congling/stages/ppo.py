@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, RewardNames, Settings
+from congling.methods.options import (
+    AsJson,
+    Base,
+    Data,
+    Force,
+    Fresh,
+    Longer,
+    Out,
+    Resume,
+    RewardNames,
+    Settings,
+)
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, read_rewarded
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 
@@ -40,7 +51,7 @@ def command(
     base: Base, settings: Settings = None, data: Data = None,
     reward: RewardNames = None,
     out: Out = Path("ppo"), resume: Resume = False, longer: Longer = None,
-    fresh: Fresh = False, force: Force = False,
+    fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, with a value head."""
     from rich.console import Console
@@ -51,7 +62,7 @@ def command(
     recipe = read_recipe(settings or [], data or [], reward or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned)
+    show_end(tuned, as_json=as_json)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[str] = ()) -> PPORecipe:

@@ -11,33 +11,40 @@ budget. Weights of a checkpoint bring their model with them, and are trained at 
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congling.methods import pretraining
-from congling.methods.options import Fresh, Longer
-from congling.methods.pretraining import (
-    PLAIN,
-    Inputs,
-    PretrainConfig,
-    Task,
-    begin_or_go_on,
-    open_inputs,
-    plan,
-    prompts,
-    run,
-    run_files,
-)
+from congling.methods.options import AsJson, Fresh, Longer
 
 if TYPE_CHECKING:
+    from congling.methods.pretraining import (
+        PLAIN,
+        Inputs,
+        PretrainConfig,
+        Task,
+        begin_or_go_on,
+        open_inputs,
+        plan,
+        prompts,
+        run,
+        run_files,
+    )
     from congling.plan.recipe import Recipe
 
 __all__ = [
     "PLAIN", "Inputs", "PretrainConfig", "Task", "begin_or_go_on", "open_inputs", "plan", "prompts", "run",
     "run_files",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of ``congling.methods.pretraining``, loaded when one is used: help needs none."""
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(import_module("congling.methods.pretraining"), name)
 
 
 def command(
@@ -62,24 +69,26 @@ def command(
     longer: Longer = None,
     fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train on shards, or go on with the run in --out."""
     from rich.console import Console
 
+    from congling.methods import pretraining
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
-    asked, inputs = read_recipe(recipe, overrides or []), open_inputs(shards, tokenizer)
-    task = PLAIN if start is None else begun_from(start)
+    asked, inputs = read_recipe(recipe, overrides or []), pretraining.open_inputs(shards, tokenizer)
+    task = pretraining.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
-    run = begin_or_go_on(
+    run = pretraining.begin_or_go_on(
         asked, inputs, out, must_resume=resume, longer=longer, force=force,
         show=lambda plan: show_brief(plan, Console()), task=task,
     )  # fmt: skip
     finish(run)
-    show_run_end(out)
+    show_run_end(out, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
@@ -88,17 +97,19 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
     Raises:
         UserError: the recipe cannot be read or does not fit.
     """
+    from congling.methods import pretraining
     from congling.plan.recipe import Recipe
 
     return pretraining.read_recipe(Recipe, path, overrides)
 
 
-def begun_from(start: Path | str) -> Task:
+def begun_from(start: Path | str) -> "Task":
     """Pretraining that begins with the weights of a checkpoint or run.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
+    from congling.methods.pretraining import Task
     from congling.train.bases import open_base
 
     return Task(start=open_base(start))

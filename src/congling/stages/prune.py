@@ -3,6 +3,7 @@
 Reads a run or checkpoint, and shards to measure on; writes a checkpoint::
 
     congling prune runs/book --shards runs/book/shards --keep-layers 4 --hidden 512 --out pruned
+    congling prune runs/book --keep-layers 4 --score magnitude --out pruned
     congling pretrain shards --tokenizer tokenizer --from pruned --out recovered
 
 Without ``--shards`` parts are scored by the size of their weights, and nobody says what is lost.
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core import artifact
+from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.core.text import write_text
+from congling.methods.options import AsJson
 from congling.transform.prune_sizes import Sizes, check, sizes_of
 
 if TYPE_CHECKING:
@@ -70,10 +73,14 @@ def command(
         Score | None, typer.Option(help="By default activation where there are shards, else magnitude.")
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="Text to score on, in the model's tokens.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Leave out what matters least."""
     sizes = Sizes(layers=keep_layers, hidden=hidden, heads=heads, width=width, experts=experts)
     found = run(model, out, sizes, score=score, shards=shards)
+    if as_json:
+        print_document(found)
+        return
     before, after = found.before, found.after
     changed = [f"{axis} {before[axis]} → {after[axis]}" for axis in before if before[axis] != after[axis]]
     print(f"pruned: {found.out} ({', '.join(changed)})")

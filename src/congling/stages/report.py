@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from congling.core.artifact import leads_out
-from congling.core.disk import Refused
+from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.methods.options import AsJson
 
 
 def command(
@@ -22,9 +22,14 @@ def command(
         Path, typer.Argument(metavar="RUN", help="A run, what `congling train` wrote, or a checkpoint.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default RUN/report.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a report page of a run."""
-    print(run(run_directory, out))
+    page = run(run_directory, out)
+    if as_json:
+        print_document({"report": page})
+    else:
+        print(page)
 
 
 def run(path: Path | str, out: Path | str | None = None) -> Path:
@@ -34,6 +39,8 @@ def run(path: Path | str, out: Path | str | None = None) -> Path:
         UserError: there is no run or checkpoint at ``path``, or the folder cannot be written to.
     """
     from congling.core import artifact
+    from congling.core.artifact import leads_out
+    from congling.core.disk import Refused
     from congling.plan import record
     from congling.report import pages
     from congling.report.checkpoint_content import write

@@ -3,6 +3,7 @@
 Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoints have a scalar head::
 
     congling reward runs/sft --data pairs.jsonl --out runs/judge
+    congling reward runs/sft --data pairs.jsonl --data more.jsonl --out runs/judge train.steps=300
     congling ppo runs/sft --data prompts.jsonl --reward runs/judge --out runs/ppo
 
 The same command goes on after an interruption.
@@ -17,7 +18,7 @@ from pydantic import NonNegativeFloat
 from congling.core.config import Config
 from congling.core.errors import UserError
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Data, Force, Fresh, Longer, Out, Resume, Settings
+from congling.methods.options import AsJson, Base, Data, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RewardRunConfig(TuningConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None, out: Out = Path("reward"),
-    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False,
+    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a reward model on preferences."""
     from rich.console import Console
@@ -61,7 +62,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned)
+    show_end(tuned, as_json=as_json)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:

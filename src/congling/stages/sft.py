@@ -18,9 +18,9 @@ import typer
 from pydantic import PositiveFloat
 
 from congling.core.config import build
-from congling.data.examples import LossReduction
+from congling.data.config import LossReduction
 from congling.methods import recipe as recipes
-from congling.methods.options import Base, Force, Fresh, Longer, Out, Resume, Settings
+from congling.methods.options import AsJson, Base, Force, Fresh, Longer, Out, Resume, Settings
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.transform.config import LongLoRAConfig
 
@@ -64,6 +64,7 @@ def command(
     longer: Longer = None,
     fresh: Fresh = False,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on questions and answers."""
     from rich.console import Console
@@ -74,7 +75,7 @@ def command(
     recipe = read_recipe(settings or [], data or [])
     begin_anew(out, base, *recipe.data.sources, fresh=fresh, resume=resume, longer=longer)
     tuned = run(base, recipe, out, console=Console(), must_resume=resume, longer=longer, force=force)
-    show_end(tuned, unit="nats/token")
+    show_end(tuned, unit="nats/token", as_json=as_json)
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:

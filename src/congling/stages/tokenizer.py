@@ -2,26 +2,26 @@
 
 Reads a documents directory, writes a tokenizer directory::
 
+    congling tokenizer runs/book/documents --out runs/book/tokenizer
     congling tokenizer runs/book/documents --out runs/book/tokenizer tokenizer.kind=bpe
-    tokenizer.vocab_size=4096
+        tokenizer.vocab_size=4096
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
-from congling.core import artifact
-from congling.core.config import build, with_overrides
+from congling.core.document import print_document
 from congling.core.errors import UserError
-from congling.data.corpus import documents as read
-from congling.tokenizer.config import TokenizerConfig
-from congling.tokenizer.training import Trained, train
+from congling.methods.options import AsJson
+
+if TYPE_CHECKING:  # what learns loads only when something is learnt
+    from rich.console import Console
+
+    from congling.tokenizer.config import TokenizerConfig
+    from congling.tokenizer.training import Trained
 
 
 def command(
@@ -31,23 +31,43 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="The tokenizer directory to write.")] = Path("tokenizer"),
     overwrite: Annotated[bool, typer.Option(help="Replace a directory that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Learn a vocabulary from documents, and report what it does to them."""
+    from rich.console import Console
+
+    from congling.core.config import build, with_overrides
+    from congling.tokenizer.config import TokenizerConfig
+
     values = with_overrides({"tokenizer": {}}, overrides or [])
     if unknown := set(values) - {"tokenizer"}:
         raise UserError("settings of this verb begin with 'tokenizer.'", value=sorted(unknown)[0])
     config = build(TokenizerConfig, values["tokenizer"], where="tokenizer settings")
-    show(run(documents, out, config, overwrite=overwrite), Console())
+    trained = run(documents, out, config, overwrite=overwrite)
+    if as_json:
+        advice = trained.advice.reasons if trained.advice else ()
+        print_document({"out": out, "report": trained.report, "advice": advice, "notes": trained.notes})
+        return
+    show(trained, Console())
 
 
 def run(
-    documents: Path | str, out: Path | str, config: TokenizerConfig | None = None, *, overwrite: bool = False
-) -> Trained:
+    documents: Path | str,
+    out: Path | str,
+    config: "TokenizerConfig | None" = None,
+    *,
+    overwrite: bool = False,
+) -> "Trained":
     """Learn a tokenizer from the training documents and measure it on the held-out ones.
 
     Raises:
         UserError: the documents are missing or hold no text, or ``out`` exists.
     """
+    from congling.core import artifact
+    from congling.data.corpus import documents as read
+    from congling.tokenizer.config import TokenizerConfig
+    from congling.tokenizer.training import train
+
     parent = artifact.opened(documents, "documents")
 
     def training() -> Iterator[str]:
@@ -60,8 +80,12 @@ def run(
     return train(config, training, out, parents={"documents": parent}, held_out=held_out, overwrite=overwrite)
 
 
-def show(trained: Trained, console: Console) -> None:
+def show(trained: "Trained", console: "Console") -> None:
     """Print the report as a table, with the reasons for the size."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=f"tokenizer {trained.artifact.path}", show_header=False, title_justify="left")
     for name, value in trained.report.lines():
         table.add_row(name, value)

@@ -15,23 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from congling.core import artifact, leftovers, machine
-from congling.core.config import Config, build, with_overrides
-from congling.core.differences import require_same
+from congling.core.document import print_document
 from congling.core.errors import UserError
-from congling.core.lock import only_writer
-from congling.core.output import warn
-from congling.core.units import show_seconds
-from congling.data import corpus
-from congling.data.config import DataConfig
-from congling.methods.options import Fresh, Longer
+from congling.methods.options import AsJson, Fresh, Longer
 from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
-from congling.train.rundir import RunDirectory
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
+    from rich.console import Console
+
+    from congling.core.config import Config
     from congling.plan.recipe import Recipe
     from congling.stages.eval import Evaluation
 
@@ -69,14 +63,25 @@ def command(
     longer: Longer = None,
     fresh: Fresh = False,
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model from text files or a recipe, and report."""
+    from rich.console import Console
+
     from congling.methods.fresh import begin_anew
 
     started, console = time.monotonic(), Console()
     recipe = _asked(arguments, budget, out)
     begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
     made = run(recipe, out, console=console, force=force, started=started, longer=longer)
+    if as_json:
+        from congling.plan import record
+        from congling.plan.explain import explain
+
+        seconds = time.monotonic() - started
+        print_document({"out": out, "seconds": seconds, "held_out": made.evaluation, "report": made.report,
+                        "findings": explain(record.read(record.locate(out)))})  # fmt: skip
+        return
     _show_end(made, console, time.monotonic() - started)
 
 
@@ -87,8 +92,10 @@ def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
         UserError: it cannot be read or does not fit.
         BadParameter: there is neither.
     """
+    from congling.core.config import build, with_overrides
     from congling.methods.begun import recipe_of
     from congling.plan.recipe import Recipe, read, separate
+    from congling.train.rundir import RunDirectory
 
     inputs, overrides = separate(arguments)
     if budget is not None:
@@ -103,7 +110,7 @@ def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
 
 
 def run(
-    recipe: "Recipe", out: Path | str, *, console: Console | None = None, force: bool = False,
+    recipe: "Recipe", out: Path | str, *, console: "Console | None" = None, force: bool = False,
     started: float | None = None, longer: str | None = None,
 ) -> Trained:  # fmt: skip
     """Do every step that is not done yet.
@@ -121,6 +128,11 @@ def run(
             ``out``, or torchrun started several processes.
         Interrupted: Ctrl-C during training; calling again goes on.
     """
+    from rich.console import Console
+
+    from congling.core import machine
+    from congling.core.lock import only_writer
+
     if machine.processes() > 1:
         raise UserError(
             "train prepares and reports in one process, but torchrun started several",
@@ -134,13 +146,15 @@ def run(
 
 
 def _run(
-    recipe: "Recipe", out: Path, console: Console, *, force: bool, started: float, longer: str | None
+    recipe: "Recipe", out: Path, console: "Console", *, force: bool, started: float, longer: str | None
 ) -> Trained:
     """All steps, in a directory that is ours."""
+    from congling.core import machine
     from congling.methods.continuing import require_begun
     from congling.plan import record
     from congling.plan.show import show_brief
     from congling.train.longer import finish
+    from congling.train.rundir import RunDirectory
 
     require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
@@ -162,12 +176,16 @@ def _run(
     return Trained(out, pretrain.prompts(recipe, inputs), found, page)
 
 
-def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
+def _prepare(recipe: "Recipe", out: Path, console: "Console") -> None:
     """Make documents, tokenizer and shards, each unless it is there already.
 
     Raises:
         UserError: what is there was made with other settings.
     """
+    from congling.core import artifact, leftovers
+    from congling.core.output import warn
+    from congling.data import corpus
+
     documents, vocabulary, shards = (out / name for name in ("documents", "tokenizer", "shards"))
     for line in leftovers.sweep(out):
         warn(line)
@@ -180,12 +198,16 @@ def _prepare(recipe: "Recipe", out: Path, console: Console) -> None:
         tokenize.show(tokenize.run(documents, vocabulary, shards), console)
 
 
-def _made(place: Path, kind: str, config: Config) -> bool:
+def _made(place: Path, kind: str, config: "Config") -> bool:
     """Whether a step was done before, with the same settings and the same text, whatever its path.
 
     Raises:
         UserError: it was done with others; the keys are named.
     """
+    from congling.core import artifact
+    from congling.core.config import build
+    from congling.core.differences import require_same
+    from congling.data.config import DataConfig
     from congling.data.sources.contents import same_sources
 
     if not artifact.exists(place):
@@ -205,8 +227,9 @@ def _made(place: Path, kind: str, config: Config) -> bool:
     return True
 
 
-def _show_end(made: Trained, console: Console, elapsed: float) -> None:
+def _show_end(made: Trained, console: "Console", elapsed: float) -> None:
     """Print the loss, a text, what is wrong with it, and what to do next."""
+    from congling.core.units import show_seconds
     from congling.methods.ending import show_made
 
     if made.evaluation is not None:

@@ -5,21 +5,26 @@
     vocabulary + text ─rows─ training ─┬─ checkpoint-ITERATION.gguf   to go on from
                                        └─ model-ITERATION.gguf        for llama.cpp
     congling train-text-from-scratch --vocab-model vocab.gguf --train-data book.txt --ctx 64 --adam-iter 256
+    congling train-text-from-scratch --vocab-model vocab.gguf --train-data book.txt
+        --checkpoint-in checkpoint-LATEST.gguf
 """
 
 import typer
 
+from congling.core import manual
 from congling.train.classic.arguments import called
 from congling.train.classic.options import ScratchOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""
+OPTIONS = ScratchOptions
+"""What may stand on it."""
 ABOUT = "Train a llama model from random weights, or go on from a checkpoint, as llama.cpp's program did."
 
 
 def command(context: typer.Context) -> None:
     """Take the arguments as the former program did."""
-    run(called(ScratchOptions, "train-text-from-scratch", ABOUT, context.args))
+    run(called(OPTIONS, "train-text-from-scratch", ABOUT, context.args, manual.examples(__doc__)))
 
 
 def run(options: ScratchOptions) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.data.final_answer import last_number, plain, same
 from congling.data.repetition import repeated_share, sentences
-from congling.data.smallworld.check import check
+from congling.data.smallworld.checking import check
 from congling.data.smallworld.couplet_form import couplet_fault
 from congling.data.smallworld.wordings import TASKS, TaskKind, unwrap
 

@@ -20,7 +20,7 @@ from congling.data.document import Document
 from congling.data.final_answer import value
 from congling.data.repetition import sentences
 from congling.data.smallworld import arithmetic, couplets
-from congling.data.smallworld.check import check
+from congling.data.smallworld.checking import check
 from congling.data.smallworld.compiler import compile_grammar
 from congling.data.smallworld.couplet_form import couplet_fault
 from congling.data.smallworld.grammar import Grammar

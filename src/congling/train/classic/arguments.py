@@ -72,7 +72,7 @@ def parse(kind: type[T], arguments: Sequence[str]) -> T:
         Misuse: an unknown argument, a missing value, or one that is not what the flag takes.
         HelpWanted: help was asked for.
     """
-    known = {name: (field, switch) for field, switch in _switches(kind) for name in switch.names}
+    known = {name: (field, switch) for field, switch in switches(kind) for name in switch.names}
     values: dict[str, Any] = {}
     words = iter(arguments)
     for word in words:
@@ -89,7 +89,9 @@ def parse(kind: type[T], arguments: Sequence[str]) -> T:
     return kind(**values)
 
 
-def called(kind: type[T], program: str, about: str, arguments: Sequence[str]) -> T:
+def called(
+    kind: type[T], program: str, about: str, arguments: Sequence[str], examples: Sequence[str] = ()
+) -> T:
     """The options of a command line; prints the usage and ends the program where it is asked for or needed.
 
     Raises:
@@ -98,29 +100,37 @@ def called(kind: type[T], program: str, about: str, arguments: Sequence[str]) ->
     try:
         return parse(kind, arguments)
     except HelpWanted:
-        print(usage(kind, program, about))
+        print(usage(kind, program, about, examples))
         raise SystemExit(0) from None
     except Misuse as error:
-        print(f"{usage(kind, program, about)}\n\nerror: {error}", file=sys.stderr)  # last: it stays in sight
+        print(
+            f"{usage(kind, program, about, examples)}\n\nerror: {error}", file=sys.stderr
+        )  # last: it stays in sight
         raise SystemExit(1) from None
 
 
-def usage(kind: type, program: str, about: str) -> str:
-    """The help text: every flag with its default."""
+def usage(kind: type, program: str, about: str, examples: Sequence[str] = ()) -> str:
+    """The help text: every flag with its default, those that several programs take before its own."""
+    groups: dict[str, list[tuple[str, str]]] = {
+        "options": [("-h, --help", "show this help message and exit")]
+    }
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    rows = [("-h, --help", "show this help message and exit")]
-    for field, switch in _switches(kind):
+    for field, switch in switches(kind):
         default = defaults[field]
         tells = bool(switch.shown) and not switch.added and default is not None
-        rows.append(
-            (
-                " ".join([", ".join(switch.names), *switch.shown]),
-                switch.help + (f" (default {default!r})" if tells else ""),
-            )
-        )
-    width = max(len(left) for left, _ in rows if len(left) < 34)
-    lines = [f"  {left:<{width}}  {right}".rstrip() for left, right in rows]
-    return "\n".join([f"usage: congling {program} [options]", "", about, "", "options:", *lines])
+        names = " ".join([", ".join(switch.names), *switch.shown])
+        shown = switch.help + (f" (default {default!r})" if tells else "")
+        shared = any(field in getattr(base, "__annotations__", {}) for base in kind.__mro__[1:])
+        groups.setdefault(
+            "options" if shared or kind.__mro__[1] is object else f"options of {program}", []
+        ).append((names, shown))
+    width = max(len(left) for rows in groups.values() for left, _ in rows if len(left) < 34)
+    lines = [f"usage: congling {program} [options]", "", about]
+    for title, rows in groups.items():
+        lines += ["", f"{title}:", *(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)]
+    if examples:
+        lines += ["", "examples:", *(f"  {line}" for line in examples)]
+    return "\n".join(lines)
 
 
 def unescaped(text: str) -> str:
@@ -135,7 +145,8 @@ def unescaped(text: str) -> str:
     return "".join(out)
 
 
-def _switches(kind: type) -> Iterator[tuple[str, Switch]]:
+def switches(kind: type) -> Iterator[tuple[str, Switch]]:
+    """Every switch with the name of its field, in the order of the table."""
     for field in dataclasses.fields(kind):
         for switch in field.metadata.get("switches", ()):
             yield field.name, switch

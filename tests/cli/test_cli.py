@@ -1,8 +1,7 @@
-"""The command line: help without torch, mistakes in one message, completion."""
+"""The command line: mistakes in one message, Ctrl-C in one word."""
 
 import errno
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from congling import __version__, cli
 from congling.core import artifact
@@ -18,44 +16,11 @@ from congling.data import corpus
 from congling.data.config import DataConfig
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
-FILES = Path(cli.__file__).parent.glob("stages/[a-z]*.py")
-VERBS = sorted(file.stem.rstrip("_").replace("_", "-") for file in FILES)
-LIGHT = """
-import sys
-from congling.cli import application
-application(sys.argv[1:])(sys.argv[1:], standalone_mode=False)
-heavy = {"torch", "transformers", "pyarrow", "matplotlib"} & sys.modules.keys()
-sys.exit(f"imported {heavy}" if heavy else 0)
-"""
-
-
-def test_help_lists_every_verb_with_what_it_does(call: Call) -> None:
-    shown = call("--help")
-    assert shown.returncode == 0
-    for verb in VERBS:
-        assert re.search(rf"^│ {verb} +[A-Z]\w+ ", shown.stdout, re.MULTILINE), verb
 
 
 def test_the_version_is_told(call: Call) -> None:
     shown = call("--version")
     assert (shown.returncode, shown.stdout) == (0, f"congling {__version__}\n")
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_is_complete_and_imports_nothing_heavy(verb: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT, verb, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"Usage: congling {verb}" in done.stdout.replace("-c", "congling") or f" {verb} " in done.stdout
-    assert "  and  " not in done.stdout  # square brackets of a help text taken for markup
-
-
-@pytest.mark.parametrize("sub", ["make", "inspect"])
-def test_help_of_a_verb_below_a_verb(sub: str) -> None:
-    shown = CliRunner().invoke(cli.application(["data", sub]), ["data", sub, "--help"])
-    assert shown.exit_code == 0
-    assert "Files, folders or 'smallworld'" in shown.output
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +99,9 @@ def test_a_command_that_is_none_is_explained(call: Call, line: str, expected: st
     assert expected in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_shell_completes_verbs(call: Call) -> None:
-    done = call(_CONGLING_COMPLETE="complete_bash", COMP_WORDS="congling to", COMP_CWORD="1")
-    assert sorted(done.stdout.split()) == ["tokenize", "tokenizer"]
-
-
-def test_the_shell_completes_options(call: Call) -> None:
-    done = call(_CONGLING_COMPLETE="complete_bash", COMP_WORDS="congling train --bu", COMP_CWORD="2")
-    assert done.stdout.split() == ["--budget"]
+def test_no_words_are_help(call: Call) -> None:
+    done = call()
+    assert done.returncode == 2 and "Usage: congling VERB" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("buffered", [True, False])
@@ -212,3 +172,15 @@ def test_what_the_system_refuses_somewhere_is_one_line(
         cli.main()
     said = capsys.readouterr().err
     assert ended.value.code == 1 and "Too many open files" in said and "Traceback" not in said
+
+
+def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("congling.report.listing.listed", interrupted)
+    monkeypatch.setattr(sys, "argv", ["congling", "runs"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nstopped\n"
