@@ -74,9 +74,10 @@ def test_any_lock_can_be_read(folder, content):
 
 
 def test_a_damaged_run_is_listed_and_hides_no_other(folder):
-    (folder / "book" / "run" / "config.toml").write_text("[train\n", encoding="utf-8")
+    (folder / "book" / "run" / "checkpoints").mkdir()
+    (folder / "book" / "run" / "metrics.jsonl").unlink()
     book, poet = listed(folder)
-    assert book.state == "damaged" and "TOML" in (book.problem or "") and book.bytes > 0
+    assert book.state == "damaged" and "metrics.jsonl" in (book.problem or "") and book.bytes > 0
     assert poet.state == "stopped"
 
 

@@ -106,7 +106,7 @@ class _Watcher:
                 self.ended = threading.Event()
                 threading.Thread(target=self._watch, args=(self.ended,), name="progress", daemon=True).start()
 
-    def leave(self, stage: Stage) -> None:
+    def leave(self, stage: Stage, *, failed: bool = False) -> None:
         with self.lock:
             self.stages = [one for one in self.stages if one is not stage]
             last = not self.stages
@@ -114,7 +114,12 @@ class _Watcher:
                 self.ended.set()
                 self.ended = None
         silent = stage.said is None and terminal.silence() >= PATIENCE  # it let no other thread run
-        if stage.label and terminal.attended() and time.monotonic() - stage.started >= PATIENCE:
+        if (
+            stage.label
+            and not failed
+            and terminal.attended()
+            and time.monotonic() - stage.started >= PATIENCE
+        ):
             if silent or (stage.said is not None and not terminal.rewrites()):
                 terminal.say(stage.over())
             elif stage.said is not None:
@@ -152,10 +157,12 @@ def stage(
     """
     current = Stage(label if is_first_process() else "", total, unit, seconds)
     _watcher.enter(current)
+    failed = True
     try:
         yield current
+        failed = False
     finally:
-        _watcher.leave(current)
+        _watcher.leave(current, failed=failed)
 
 
 def quiet() -> contextlib.AbstractContextManager[Stage]:
