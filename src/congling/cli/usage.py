@@ -4,7 +4,7 @@
 
     congling tokenizer DOCUMENTS [OVERRIDES]... [OPTIONS]
     …what it does…
-    Arguments / Input / Settings / Sampling / Checks / Output      options, by what they are about
+    Arguments / Input / Settings / Sampling / Going on / …             options, by what they are about
     Examples                                                       commands of the stage's docstring
 """
 
@@ -30,13 +30,14 @@ _GROUPS = {
         "answers max_new_tokens min_p new_tokens prompt repetition_penalty seed stop system temperature "
         "top_k top_p"
     ),
-    "Checks": "force measure resume verify verify_text",
+    "Going on": "force fresh longer resume",
+    "Checks": "measure verify verify_text",
     "Output": "as_json out overwrite stream to type version yes",
 }
 """Options by what they are about, by the names of their parameters; all others are settings of the verb."""
-_OFF = re.compile(r"\s*\[default: no-[\w-]+\]")
-"""What is told of a switch that is off: nothing need be."""
-_ORDER = ("Arguments", "Input", "Settings", "Sampling", "Checks", "Output")
+_OFF = re.compile(r"\s*\[default: (?:no-[\w-]+|<class '\w+'>)\]")
+"""What is told of a switch that is off, and of a list that is empty: nothing need be."""
+_ORDER = ("Arguments", "Input", "Settings", "Sampling", "Going on", "Checks", "Output")
 
 
 def of_program() -> str:
@@ -92,7 +93,7 @@ def _pieces(command: Any, context: Any) -> list[str]:
 def _named(argument: Any) -> str:
     """An argument as it stands in the usage: in brackets where it may be left out."""
     name = argument.metavar or argument.name.upper() + ("" if argument.nargs == 1 else "...")
-    return name if argument.required else f"[{name}]"
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _grouped(command: Any, context: Any) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -104,7 +105,10 @@ def _grouped(command: Any, context: Any) -> list[tuple[str, list[tuple[str, str]
         if row is None or parameter.name == "help":
             continue
         argument = parameter.param_type_name == "argument"
-        row = (_named(parameter).strip("[]") if argument else row[0], _OFF.sub("", row[1]))
+        row = (
+            _named(parameter).replace("[", "").replace("]", "") if argument else row[0],
+            _OFF.sub("", row[1]),
+        )
         title = "Arguments" if argument else title_of.get(parameter.name, "Settings")
         groups.setdefault(title, []).append(row)
     groups.setdefault("Output", []).append(("-h, --help", "Show this."))

@@ -51,7 +51,8 @@ class RewardRunConfig(TuningConfig):
 
 def command(
     base: Base, settings: Settings = None, data: Data = None, out: Out = Path("reward"),
-    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
+    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a reward model on preferences."""
     from rich.console import Console

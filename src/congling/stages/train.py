@@ -5,7 +5,7 @@
     texts ─documents─tokenizer─shards─plan─run─report→ one directory
     congling train book.txt --budget 15m --out runs/book
     congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.layers=6 --out runs/hlm
-    congling train --out runs/book --longer 30m        a finished run goes on
+    congling train --out runs/book --longer 30m
 """
 
 import time
