@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what reads and counts loads only when something is read
     from congling.core.artifact import Artifact
     from congling.data.config import DataConfig
     from congling.data.inspection import Inspection
+    from congling.data.row_inspection import RowInspection
     from congling.data.smallworld.rows import RowsConfig
 
 FILES = 12  # files listed one by one
@@ -71,47 +72,53 @@ def inspect(
     """Show what a corpus holds and how it would be read, without writing anything."""
     from rich.console import Console
 
+    config = configured(sources)
+    if tokenizer is None and (template is not None or context is not None):
+        raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
+    opened = None if tokenizer is None else _tokenizer(tokenizer, template)
+    if as_json:
+        print_document(_looked_at(config) if opened is None else _as_learnt(config, opened, context))
+    elif opened is None:
+        _show_looked_at(config, Console())
+    else:
+        _show_as_learnt(config, opened, context, Console())
+
+
+def _show_looked_at(config: "DataConfig", console: "Console") -> None:
+    """Print what a look without a tokenizer finds.
+
+    Raises:
+        UserError: there is neither a text nor a row.
+    """
     from congling.data import inspection, row_display, row_inspection, row_sorts
 
-    config, console = configured(sources), Console()
-    if tokenizer is None:
-        if template is not None or context is not None:
-            raise UserError("--template and --context need a tokenizer", hint="add --tokenizer DIR")
-        if as_json:
-            print_document(_looked_at(config))
-            return
-        looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
-        try:
-            show(inspection.inspect(config), console)
-        except UserError:
-            if not any(look.first for look in looks):
-                raise
-            for look in looks:
-                show_files(look.findings.as_json(), console)  # rows that are no texts to learn from whole
+    looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
+    try:
+        show(inspection.inspect(config), console)
+    except UserError:
+        if not any(look.first for look in looks):
+            raise
         for look in looks:
-            row_display.show_roles(look, console)
-        row_display.show_sorts([look.sort for look in looks], console)
-        return
-    opened = _tokenizer(tokenizer, template)
-    if as_json:
-        print_document(_as_learnt(config, opened, context))
-        return
-    sorts, refused = [], []
-    for part in row_sorts.by_sort(config):
-        try:
-            found = row_inspection.inspect(part, opened, context)
-        except (
-            UserError
-        ) as error:  # said behind the others: files of another sort are to be seen all the same
-            refused.append(error)
-            continue
+            show_files(look.findings.as_json(), console)  # rows that are no texts to learn from whole
+    for look in looks:
+        row_display.show_roles(look, console)
+    row_display.show_sorts([look.sort for look in looks], console)
+
+
+def _show_as_learnt(config: "DataConfig", tokenizer: Any, context: int | None, console: "Console") -> None:
+    """Print rows as they would be learnt, sort by sort; why others cannot be is said behind them.
+
+    Raises:
+        UserError: none can.
+    """
+    from congling.data import row_display
+
+    rows, refused = _learnt(config, tokenizer, context)
+    for found in rows:
         show_files(found.findings.as_json(), console)
         row_display.show(found, console)
-        sorts.append(found.sort)
-    if not sorts:
-        raise refused[0]
-    row_display.show_sorts(sorts, console)
-    for error in refused:
+    row_display.show_sorts([found.sort for found in rows], console)
+    for error in refused:  # files of another sort are to be seen all the same
         say(console, f"\n{error}", "yellow")
 
 
@@ -134,14 +141,23 @@ def _looked_at(config: "DataConfig") -> dict[str, Any]:
 
 
 def _as_learnt(config: "DataConfig", tokenizer: Any, context: int | None) -> dict[str, Any]:
-    """Rows as they would be learnt, sort by sort, and why others cannot be.
+    """Rows as they would be learnt, and why others cannot be."""
+    rows, refused = _learnt(config, tokenizer, context)
+    return {"rows": rows, "refused": [str(error) for error in refused]}
+
+
+def _learnt(
+    config: "DataConfig", tokenizer: Any, context: int | None
+) -> tuple[list["RowInspection"], list[UserError]]:
+    """Rows of each sort as they would be learnt, and the errors of those that cannot be.
 
     Raises:
         UserError: none can.
     """
     from congling.data import row_inspection, row_sorts
 
-    rows, refused = [], []
+    rows: list[RowInspection] = []
+    refused: list[UserError] = []
     for part in row_sorts.by_sort(config):
         try:
             rows.append(row_inspection.inspect(part, tokenizer, context))
@@ -149,7 +165,7 @@ def _as_learnt(config: "DataConfig", tokenizer: Any, context: int | None) -> dic
             refused.append(error)
     if not rows:
         raise refused[0]
-    return {"rows": rows, "refused": [str(error) for error in refused]}
+    return rows, refused
 
 
 def _tokenizer(path: Path, template: str | None) -> Any:
