@@ -65,7 +65,7 @@ MISTAKES = {
         "tokenize documents documents --out s",
         "but a tokenizer directory is needed",
     ),
-    "documents for a run": ("report documents", "holds no metrics.jsonl"),
+    "documents for a run": ("report documents", "documents"),
     "a folder for documents": ("tokenizer nothing --out t", "holds no finished documents"),
     "no model": ("chat absent", "no such directory: 'absent'"),
     "a plan of nothing": ("plan absent.txt", "no such file or folder"),

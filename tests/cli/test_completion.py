@@ -31,7 +31,7 @@ WORDS = {
     "values of an argument": ("completion z", {"zsh"}),
     "tables": ("train book.txt tok", {"tokenizer."}),
     "a key on top": ("plan book.txt bud", {"budget="}),
-    "keys of a table in a table": ("pretrain shards train.optimizer.emb", {"train.optimizer.embedding_rate="}),
+    "keys of a table in a table": ("pretrain s train.optimizer.emb", {"train.optimizer.embedding_rate="}),
     "a key behind options": ("train --out run book.txt model.lay", {"model.layers="}),
     "values of a key": ("sft base train.precision=b", {"train.precision=bf16"}),
     "values of a switch": ("sft base train.checkpointing=", {"train.checkpointing=true",
