@@ -234,7 +234,10 @@ def main() -> None:
     status_of(forked(lambda: run(trials._fresh("timed"), trials.longer)))
     alone = time.monotonic() - alone
     last = max(i for i, (name, path) in enumerate(trials.trace) if name == "os.rename" and "step-" in path)
-    points = [i for i in range(len(trials.trace)) if i % asked.every == asked.seed % asked.every or i >= last]
+    points = [
+        i for i in range(len(trials.trace))
+        if i % asked.every == asked.seed % asked.every or (i >= last and not asked.longer)
+    ]  # fmt: skip
     for point in points:
         trials.ended_at(point)
     for _ in range(asked.twice):
