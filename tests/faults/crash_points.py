@@ -145,7 +145,7 @@ def left(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(one for one in out.rglob("*") if one.is_file()):
         name = file.relative_to(out).as_posix()
-        if file.name in ("timing.jsonl", "events.jsonl", ".lock"):
+        if file.name in ("timing.jsonl", "events.jsonl", "log.txt", ".lock"):
             continue
         content = file.read_bytes()
         found[name] = json.loads(content)["files"] if file.name == "MANIFEST.json" else content
