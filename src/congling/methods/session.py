@@ -73,7 +73,7 @@ class Tuned:
     """Its value for the base; None where nothing was held out."""
     after: float | None
     """That of the step that is handed on."""
-    report: Path | None = None
+    report: Path | None = field(default=None, compare=False)
     """The page about it; None in all processes but the first."""
 
 
