@@ -74,7 +74,7 @@ def line_chart(
     xs = [x for one in series for x, _ in one.points]
     low, high = y_range or _range([y for one in series for _, y in one.points], references)
     legend, lines = _legend(coloured, size[0]) if several else ("", 0)
-    x_ticks, y_ticks = ticks(min(xs), max(xs), size[0] // 110), ticks(low, high, size[1] // 50)
+    x_ticks, y_ticks = ticks(min(xs), max(xs), max(4, size[0] // 110)), ticks(low, high, size[1] // 50)
     low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
     drawn = [line for line in references if low <= line.value <= high]
     size = (size[0], size[1] + _LINE * lines)

@@ -81,7 +81,7 @@ def limit(model: ModelConfig | None, characters: float | None = None) -> str:
     about = f", about {show_count(model.context * characters)} characters" if characters else ""
     return (
         f"The model reads at most {model.context:,} tokens at once{about}, prompt and answer together. "
-        "llama.cpp, Ollama and other programs stop there; `congling generate` goes on, and forgets the start."
+        "llama.cpp, Ollama and other programs stop there; congling generate goes on, and forgets the start."
     )
 
 
