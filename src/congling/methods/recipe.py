@@ -12,6 +12,7 @@ from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.model.config import ModelConfig
 from congling.train.config import TrainConfig
+from congling.train.deadline import DeadlineConfig
 from congling.transform.config import AdapterConfig
 
 
@@ -33,6 +34,9 @@ class PretrainConfig(Config):
 
     model: ModelConfig
     train: TrainConfig
+    deadline: DeadlineConfig | None = None
+    """When it has to be over, where a budget was given; steps and the fall of the rate then follow the
+    clock."""
 
 
 class TuningRecipe(Config):
