@@ -105,10 +105,10 @@ def test_context_follows_the_documents():
 def test_long_documents_get_room_for_more_than_two_sentences(budget):
     """A text in llama.cpp ends where the context does; a step holds as many tokens as it would with less."""
     long, short = plan(HLM, budget), plan(replace(HLM, median_tokens=60), budget)
-    assert long.train.context >= 256 > short.train.context
+    assert long.train.context >= 128 > short.train.context
     assert long.cost.tokens_per_step == 16 * 128 if long.model.layers == 4 else 512
     why = {choice.key: choice.why for choice in long.advice.choices}["context"]
-    assert "llama.cpp" in why if long.train.context == 256 else "updates" in why
+    assert "llama.cpp" in why if long.train.context == 128 else "updates" in why
     given = plan(HLM, budget, train__context=64)
     assert (given.train.context, given.model.context) == (64, 64)
 

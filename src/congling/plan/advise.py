@@ -212,7 +212,8 @@ def _model(
             context,
             f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
             + (
-                "what a model reads is all it can write in llama.cpp and Ollama"
+                "what a model reads is all it can write in llama.cpp and Ollama; more costs some loss in so "
+                "short a run (train.context asks for it)"
                 if _long(corpus) and context <= tables.REACH
                 else "short rows make cheap attention and more updates"
             ),

@@ -39,9 +39,9 @@ SIZES = (
     Size(1e19, 20, 1280, 2048, 128),
 )
 
-REACH = 256
+REACH = 128
 """Least context for documents at least twice as long: a text in llama.cpp or Ollama ends where the context
-does, and 64 tokens are two sentences. Loss and time beside those of 64 and 128 tokens are in docs/log."""
+does, and 64 tokens are two sentences. It costs nothing against 64; 256 does (docs/log/2026-11-context.md)."""
 
 PARAMETERS_PER_CHARACTER = 30
 """Block parameters a training character can occupy: past it, a larger model only memorises sooner."""
