@@ -1,50 +1,54 @@
 """Running a chat template, which came with a model and is foreign code, under limits.
 
 jinja2's immutable sandbox keeps it from everything but its arguments; on top of that only listed methods and
-filters are there, every template has an allowance of effort and of seconds, and no value may grow large::
+filters are there, and every operator, filter, call and loop is paid for by the size of what it reads and
+makes (``cage_allowance``)::
 
     {% for a in range(99999) %}{% for b in range(99999) %}…      turns of loops
     {% set x = x ~ x %} again and again                           length of values
     {% set n.x = [n.x, n.x] %} again and again                    and of what lies within them
+    {% set a = x[1:] %}{% set b = x[1:] %}…                       and of all of them together
     {{ 'a' | center(999999999) }}, {{ '{:>99999}'.format(1) }}    what pads is not there
 
 The texts of messages are :class:`~congling.tokenizer.traced.Traced`, and stay so whatever is done to them.
 The settings are those of transformers, which templates are written for.
 """
 
-import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from functools import lru_cache, partial, wraps
 from typing import Any
 
 import jinja2
 from jinja2 import ext, nodes
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import BlockReference, Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from congling.core.errors import UserError
 from congling.tokenizer import cage_texts
-from congling.tokenizer.cage_syntax import Generation, Metered
-from congling.tokenizer.traced import joined, replaced
+from congling.tokenizer.cage_allowance import TEXTS, TURN, Allowance, length, weight
+from congling.tokenizer.cage_syntax import Generation, Metered, Notes, parsed
+from congling.tokenizer.traced import joined
 
 REFUSES = "the chat template refuses these messages"
 """How errors begin that a template raises by itself."""
 LONGEST = 1_000_000
 """Characters a template may write beyond the texts of its messages."""
-_LARGEST = 100_000  # characters or items of a value, beyond those of the messages
-_SOURCE = 200_000  # characters of a template
-_EFFORT = 50_000_000  # about a second; a written character costs 1
-_SECONDS = 5  # of the processor, whatever the effort is
-_TURN, _ITEM = 500, 10  # what a turn of a loop or a call costs, and a part of a value that is put together
-_TEXTS = 16  # times the texts of the messages may be handled
+_SAID = 200  # characters of what a template says of its failure
+_MESSAGE = 64  # what a message counts for beside its texts
+_FEW = 2_000  # characters of messages for which no honest template runs out of its allowance
 _FILTERS = (
     "abs", "attr", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby",
     "int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse",
-    "select", "selectattr", "slice", "sort", "sum", "trim", "unique", "upper",
+    "select", "selectattr", "slice", "sort", "sum", "unique", "upper",
 )  # fmt: skip
+_OWN = ("_loop_vars", "_block_vars")  # arguments of jinja2's own
+_QUICK = frozenset({"abs", "attr", "count", "d", "default", "first", "last", "length"})
+"""Filters that take no longer for a large value."""
+_SEARCHING = frozenset(
+    {"in", "==", "eq", "equalto", "!=", "ne", "<", "lt", "<=", "le", ">", "gt", ">=", "ge"}
+)
 _METHODS: dict[type, frozenset[str]] = {
     str: cage_texts.METHODS,
     dict: frozenset({"get", "items", "keys", "values"}),
@@ -60,22 +64,25 @@ def run(source: str, messages: Sequence[Mapping[str, Any]], **names: Any) -> str
     Raises:
         UserError: it is broken, refuses these messages, wants too much, or never ends.
     """
-    if len(source) > _SOURCE:
-        raise UserError("the chat template is too long to be one", value=len(source))
+    opened = _opened(source)
+    if opened.fault:
+        raise UserError(opened.fault, value=source)
     texts = sum(len(text) for message in messages for text in message.values() if isinstance(text, str))
+    texts += _MESSAGE * len(messages)
     parts, size = [], 0
+    opened.cage.allowance.begin(texts)
     try:
-        template, cage = _compiled(source)
-        cage.begin(texts)
-        for part in template.generate(messages=messages, tools=None, documents=None, **names):
+        for part in opened.template.generate(messages=messages, tools=None, documents=None, **names):
             parts.append(part)
             size += len(part)
-            if size > LONGEST + _TEXTS * texts:
+            if size > LONGEST + TEXTS * texts:
                 raise UserError("the chat template writes without end", value=source)
-    except UserError:
+    except UserError as error:
+        if texts < _FEW and not error.what.startswith(REFUSES):
+            opened.fault = error.what
         raise
     except Exception as error:  # a template can make any of Python's operations fail
-        raise UserError(f"the chat template does not work: {error}", value=source) from None
+        raise UserError(f"the chat template does not work: {_said(error)}", value=source) from None
     return joined(parts)
 
 
@@ -86,9 +93,11 @@ def constants(source: str) -> str:
         UserError: it is no template.
     """
     try:
-        tree = _Cage(source).parse(source)
+        tree = parsed(_Cage(source), source)
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"the chat template does not work: {error}", value=source) from None
+        raise UserError(f"the chat template does not work: {_said(error)}", value=source) from None
     found = [node.data for node in tree.find_all(nodes.TemplateData)]
     return "\n".join([*found, *(str(node.value) for node in tree.find_all(nodes.Const))])
 
@@ -97,64 +106,59 @@ class _Cage(ImmutableSandboxedEnvironment):
     """The environment of one template."""
 
     intercepted_binops = frozenset({"*", "**", "%", "+"})
-    concat = staticmethod(joined)  # pyright: ignore - what macros and blocks wrote keeps its sources
 
     def __init__(self, source: str) -> None:
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[ext.loopcontrols, Generation],
-            finalize=self._paid,
+            finalize=self._written,
         )
         self.source = source
-        self.begin(0)
-        known = {name: self.filters[name] for name in _FILTERS} | dict(cage_texts.FILTERS)
-        self.filters = {name: self._metered(function) for name, function in known.items()} | {
-            "join": self._join, "replace": self._replace, "round": _rounded,
-            "turns_": self._turns, "joined_": self._joined, "built_": self._built,
-            "searched_": self._searched,
+        self.allowance = allowance = Allowance(source)
+        self.concat = allowance.joined  # pyright: ignore - what macros and blocks wrote keeps its sources
+        known = {name: self.filters[name] for name in _FILTERS} | cage_texts.filters(allowance)
+        known |= {"join": self._join, "sum": self._sum, "batch": self._batch, "round": cage_texts.rounded}
+        self.filters = {name: self._metered(name, function) for name, function in known.items()} | {
+            "turns_": allowance.turns, "made_": allowance.made, "read_": allowance.read,
+            "sliced_": allowance.sliced, "joined_": self._joined,
         }  # fmt: skip
+        self.tests = {
+            name: self._tested(test) if name in _SEARCHING else test for name, test in self.tests.items()
+        }
         self.globals = {
-            "range": self.globals["range"], "namespace": Namespace, "cycler": Cycler, "joiner": Joiner,
-            "dict": dict, "raise_exception": _refused, "strftime_now": _date,
+            "range": self.globals["range"], "namespace": Notes, "cycler": Cycler, "joiner": Joiner,
+            "dict": _dict, "raise_exception": _refused, "strftime_now": cage_texts.date,
         }  # fmt: skip
-
-    def begin(self, texts: int) -> None:
-        """A fresh allowance, for messages of so many characters."""
-        self.effort, self.allowed = 0, _EFFORT + 100 * texts
-        self.largest = _LARGEST + _TEXTS * texts
-        self.until = time.thread_time() + _SECONDS
-
-    def pay(self, price: int) -> None:
-        """Take from the allowance.
-
-        Raises:
-            UserError: it is used up.
-        """
-        self.effort += price
-        if self.effort > self.allowed or time.thread_time() > self.until:
-            raise UserError("the chat template works without end", value=self.source)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Stand in for operators that can make much of little; ``**`` is not there."""
         if operator == "+":
-            return (
-                self._sized(left + right) if _length(left) + _length(right) <= self.largest else self._large()
-            )
+            return self._plus(left, right)
         if operator == "*":
             return self._times(left, right)
-        if operator == "%" and isinstance(left, str):
-            return self._sized(cage_texts.percent(left, right))
         if operator == "%":
-            return left % right
+            text = isinstance(left, str)
+            return cage_texts.percent(self.allowance, left, right) if text else left % right
         raise jinja2.exceptions.SecurityError(f"chat templates need no {operator}")
 
+    def _plus(self, left: Any, right: Any) -> Any:
+        if isinstance(left, str) and isinstance(right, str):
+            self.allowance.within(len(left) + len(right))
+            return left + right
+        if length(left) + length(right) > self.allowance.largest:
+            self.allowance.refuse()
+        return self.allowance.made(left + right)
+
     def _times(self, left: Any, right: Any) -> Any:
-        size = max(_length(left), _length(right))
-        number = next((value for value in (left, right) if isinstance(value, int)), 1)
-        if size:
-            return left * right if size * max(0, number) <= self.largest else self._large()
-        return left * right if max(abs(left), abs(right)) < 2**63 else self._large()
+        allowance = self.allowance
+        if length(left) or length(right):
+            size = max(weight(left, allowance.largest), weight(right, allowance.largest))
+            number = next((value for value in (left, right) if isinstance(value, int)), 1)
+            if size * max(0, number) > allowance.largest:
+                allowance.refuse()
+            return allowance.made(left * right)
+        return left * right if max(abs(left), abs(right)) < 2**63 else allowance.refuse()
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may have it: of plain values, what is listed alone."""
@@ -171,134 +175,138 @@ class _Cage(ImmutableSandboxedEnvironment):
         return partial(self._format, text) if named else None
 
     def _format(self, text: str, /, *values: Any, **named: Any) -> str:
-        return self._sized(cage_texts.formatted(text, values, named))
+        return cage_texts.formatted(self.allowance, text, values, named)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function, method or macro; a macro may write its text anew each time."""
-        text, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
-        self.pay(_TURN + (len(self.source) if isinstance(obj, Macro) else _length(text)))
-        if isinstance(text, str) and name == "replace":
-            return self._replace(text, *args)
-        if isinstance(text, str) and name == "join":
-            return self._join(*args, d=text)
+        allowance, owner = self.allowance, getattr(obj, "__self__", None)
+        writes = isinstance(obj, (Macro, BlockReference))
+        allowance.pay(TURN + (len(self.source) if writes else 0))
+        given = [
+            *args,
+            *(value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")),
+        ]
+        if isinstance(owner, str):
+            return self._of_text(context, obj, owner, args, kwargs, given)
+        allowance.read(owner)
+        for value in given:
+            if not isinstance(value, Namespace):
+                allowance.made(value)
+        if sum(weight(value, allowance.largest) for value in given if length(value)) > allowance.largest:
+            allowance.refuse()
         found = super().call(context, obj, *args, **kwargs)
         if isinstance(found, Namespace):
-            self._built(tuple(found._Namespace__attrs.values()))  # its only way in
-        return self._built(found) if isinstance(found, (dict, list, tuple)) else found
+            allowance.made(tuple(found._Namespace__attrs.values()))  # its only way in
+        return found if writes else allowance.made(found)
 
-    def _metered(self, function: Any) -> Any:
-        """A filter that is paid for by the items it goes through."""
+    def _of_text(
+        self, context: Context, method: Any, text: str, args: Sequence[Any], kwargs: Mapping[str, Any],
+        given: Sequence[Any],
+    ) -> Any:  # fmt: skip
+        """Call a method of a string."""
+        self.allowance.pay(len(text) + sum(map(length, given)))
+        name = getattr(method, "__name__", "")
+        if name == "format":
+            raise jinja2.exceptions.SecurityError("chat templates need no other format()")
+        if name == "replace":
+            return cage_texts.replace(self.allowance, text, *given)
+        if name == "join":
+            return self._join(*given, d=text)
+        if name.endswith("strip"):
+            cage_texts.strips(given[0] if given else None)
+        return self.allowance.made(super().call(context, method, *args, **kwargs))
+
+    def _metered(self, name: str, function: Any) -> Any:
+        """A filter that is paid for by what it goes through and what it makes."""
         place = 1 if hasattr(function, "jinja_pass_arg") else 0  # behind the environment it is given
+        allowance, quick = self.allowance, name in _QUICK
 
         @wraps(function)
         def filtered(*args: Any, **kwargs: Any) -> Any:
             value = args[place] if len(args) > place else ()
-            self.pay(_TURN + _ITEM * _length(value))
-            if isinstance(value, Iterator):
-                args = (*args[:place], self._turns(value, 0), *args[place + 1 :])
-            return self._sized(function(*args, **kwargs))
+            allowance.pay(TURN)
+            if not quick:
+                allowance.read(value)
+            found = function(*args, **kwargs)
+            if isinstance(found, Iterator):
+                found = list(allowance.turns(found))
+            return found if quick else allowance.made(found)
 
         return filtered
 
-    def _turns(self, items: Iterable[Any], text: int) -> Iterator[Any]:
-        """Items of a loop whose body holds so much text."""
-        for item in items:
-            self.pay(_TURN + text)
-            yield item
+    def _tested(self, test: Any) -> Any:
+        """A test that goes through two values."""
 
-    def _built(self, value: Any) -> Any:
-        """A value put together from others, which may stand for far more text than it has items."""
-        size = _weight(value, self.largest)
-        self.pay(_ITEM * size)
-        return value if size <= self.largest else self._large()
+        def tested(value: Any, other: Any) -> Any:
+            return test(value, self.allowance.read(other))
 
-    def _searched(self, value: Any) -> Any:
-        self.pay(_length(value))
-        return value
+        return tested
 
-    def _paid(self, value: Any) -> str:
+    def _written(self, value: Any) -> str:
         """A value about to be written."""
-        text = cage_texts.text_of(value)
-        self.pay(len(text))
-        return text
+        if isinstance(value, str):
+            self.allowance.pay(len(value))
+            return value
+        return self.allowance.made(cage_texts.text_of(value))
 
     def _joined(self, values: list[Any]) -> str:
         """``a ~ b ~ …``."""
-        return self._join(values)
+        return self.allowance.joined(map(cage_texts.text_of, values))
 
     def _join(self, values: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
+        values = self.allowance.read(values) if length(values) else self.allowance.turns(values)
         if attribute is not None:
-            values = [self.getitem(value, attribute) for value in values]
-        parts, size = [], 0
+            values = (self.getitem(value, attribute) for value in values)
+        return self.allowance.joined(map(cage_texts.text_of, values), d)
+
+    def _sum(self, values: Iterable[Any], attribute: Any = None, start: Any = 0) -> Any:
         for value in values:
-            parts.append(cage_texts.text_of(value))
-            size += len(parts[-1]) + len(d)
-            self.pay(_ITEM)
-            if size > self.largest:
-                self._large()
-        return joined(parts, d)
+            self.allowance.pay(TURN)
+            start = self._plus(start, value if attribute is None else self.getitem(value, attribute))
+        return start
 
-    def _replace(self, text: Any, old: str, new: str, count: int | None = None) -> str:
-        text = cage_texts.text_of(text)
-        self.pay(len(text))
-        if len(text) + (text.count(old) if old else len(text)) * len(new) > self.largest:
-            self._large()
-        return replaced(text, old, new, -1 if count is None else count)
+    def _batch(self, values: Iterable[Any], linecount: int, fill_with: Any = None) -> Any:
+        if linecount > self.allowance.largest:
+            self.allowance.refuse()
+        return jinja2.filters.do_batch(values, linecount, fill_with)
 
-    def _sized(self, value: Any) -> Any:
-        return value if _length(value) <= self.largest else self._large()
 
-    def _large(self) -> Any:
-        raise UserError("the chat template makes a value without end", value=self.source)
+@dataclass
+class _Opened:
+    """A template ready to be run; or what is wrong with it, which is not tried again for every row."""
+
+    cage: _Cage
+    template: Any = None
+    fault: str = ""
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> tuple[jinja2.Template, _Cage]:
-    cage = _Cage(source)
-    tree = Metered().visit(cage.parse(source))
-    for node in tree.find_all(nodes.Node):
-        node.lineno = node.lineno or 1
-    tree.set_environment(cage)
-    code: Any = cage.compile(tree)
-    return jinja2.Template.from_code(cage, code, cage.globals), cage
+def _opened(source: str) -> _Opened:
+    opened = _Opened(cage := _Cage(source))
+    try:
+        tree = Metered().visit(parsed(cage, source))
+        for node in tree.find_all(nodes.Node):
+            node.lineno = node.lineno or 1
+        tree.set_environment(cage)
+        code: Any = cage.compile(tree)
+        opened.template = jinja2.Template.from_code(cage, code, cage.globals)
+    except UserError as error:
+        opened.fault = error.what
+    except Exception as error:
+        opened.fault = f"the chat template does not work: {_said(error)}"
+    return opened
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (str, list, tuple, dict, range)) else 0
+def _said(error: Exception) -> str:
+    """What is told of a failure, which may quote anything."""
+    text = str(error)
+    return text if len(text) <= _SAID else text[:_SAID] + "…"
 
 
-def _weight(value: Any, most: int) -> int:
-    """Items and characters within a value, counted as often as they would be written; about ``most`` where
-    there are more. Namespaces, which could hold one another, count as too much.
-    """
-    total, waiting = 0, [value]
-    while waiting and total <= most:
-        one = waiting.pop()
-        if isinstance(one, Namespace):
-            return most + 1
-        if isinstance(one, (str, list, tuple, dict, range)):
-            total += 1 + len(one)
-        if isinstance(one, (list, tuple)) and total <= most:
-            waiting += one
-        elif isinstance(one, dict) and total <= most:
-            waiting += [*one.keys(), *one.values()]
-    return total
+def _refused(message: Any) -> None:
+    text = str(message)
+    raise UserError(f"{REFUSES}: {text[:_SAID]}")
 
 
-def _rounded(value: Any, precision: int = 0, method: str = "common") -> Any:
-    if not -30 <= precision <= 30:
-        raise ValueError("numbers have no such precision")
-    return jinja2.filters.do_round(value, precision, method)  # pyright: ignore - wrong methods are errors there
-
-
-def _date(layout: str) -> str:
-    """The time in a format of ``strftime``; that of ``SOURCE_DATE_EPOCH`` where it is set."""
-    if not cage_texts.DATE.fullmatch(layout):
-        raise ValueError("no format of a date")
-    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = datetime.fromtimestamp(int(fixed)) if fixed.isdecimal() else datetime.now()
-    return now.strftime(layout)
-
-
-def _refused(message: str) -> None:
-    raise UserError(f"{REFUSES}: {message}")
+def _dict(*items: Any, **named: Any) -> dict[Any, Any]:
+    return dict(*items, **named)  # the type itself has methods that change one

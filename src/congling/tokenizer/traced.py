@@ -19,6 +19,7 @@ UNKNOWN = "\1"
 class Traced(str):
     """A string with a second one of equal length: the source of each character."""
 
+    __slots__ = ("sources",)
     sources: str
 
     def __new__(cls, text: str, sources: str) -> "Traced":
