@@ -49,7 +49,7 @@ def test_inputs_that_make_no_recipe(inputs):
     "setting", ["context=long", "rows='8'", "clip=true", "document_mask=yes", "seed=1.0"]
 )
 def test_settings_of_training_are_checked_before_the_plan_calculates_with_them(toml, setting):
-    with pytest.raises(UserError, match=f"expected: .*key {setting.partition('=')[0]}"):
+    with pytest.raises(UserError, match=f"expected: .*key train.{setting.partition('=')[0]}"):
         recipe.read([toml], [f"train.{setting}"])
 
 

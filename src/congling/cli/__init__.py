@@ -119,6 +119,10 @@ def main() -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         with contextlib.suppress(io.UnsupportedOperation):  # something was read from it before
             sys.stdin.reconfigure(errors="surrogateescape")  # another encoding is read where it is used
+    if not all(map(str.isascii, sys.argv)):  # what was typed in GBK is made whole once, here
+        from congling.data.encoding import arguments
+
+        sys.argv[1:] = arguments(sys.argv[1:])
     if completion.VARIABLE in os.environ:
         completion.answer(sys.argv[1:])
         return

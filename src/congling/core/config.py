@@ -6,27 +6,30 @@ do not have. A field that takes text for something else says so by a parser of i
 """
 
 import copy
-import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from congling.core import files
+from congling.core.complaints import Word, explained, models_in, shown
 from congling.core.errors import UserError
+from congling.core.text import decoded
+from congling.core.words import joined_words
+
+__all__ = ["Config", "build", "load", "models_in", "read_toml", "toml_value", "with_overrides"]
 
 C = TypeVar("C", bound="Config")
-_EXPECTED = {
-    "int": "a whole number is expected", "float": "a number is expected", "bool": "true or false is expected",
-    "string": "text is expected", "tuple": "a list is expected", "dict": "a table is expected",
-    "model": "a table is expected",
-}  # fmt: skip
-"""What stands first in the names of pydantic's errors of type, in a person's words."""
+_LONGEST = 4_000_000  # bytes of a recipe
+_LARGEST, _DEEPEST = 2**63, 12  # of whole numbers; of tables in tables and lists in lists
 
 
 class Config(BaseModel):
@@ -60,8 +63,8 @@ class Config(BaseModel):
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configuration") -> C:
-    """Check ``values`` against a configuration class.
+def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configuration", under: str = "") -> C:
+    """Check ``values`` against a configuration class; ``under`` is the key of the table they stand in.
 
     Raises:
         UserError: an unknown key (with the nearest known one), a missing key, or a wrong value.
@@ -71,7 +74,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configur
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise _explained(kind, error, where) from None
+        raise explained(kind, error, where, under) from None
 
 
 def load(kind: type[C], path: Path | str, overrides: Iterable[str] = ()) -> C:
@@ -84,19 +87,19 @@ def load(kind: type[C], path: Path | str, overrides: Iterable[str] = ()) -> C:
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file, in UTF-8, or as an editor of Windows may have saved it.
 
     Raises:
         UserError: the file cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(decoded(files.content(path, _LONGEST)))
     except OSError as error:
-        raise UserError("cannot read the recipe", where=path, value=error.strerror) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"no valid TOML: {error}", where=path) from None
+        raise UserError("cannot read the recipe", where=path, value=Word(error.strerror or error)) from None
     except RecursionError:
         raise UserError("no valid TOML: nested too deeply", where=path) from None
+    except ValueError as error:  # TOML, its encoding, or a number of too many digits
+        raise UserError(f"no valid TOML: {error}", where=path) from None
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -106,13 +109,14 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
     {'model': {'layers': 6}, 'out': 'runs/a'}
 
     Raises:
-        UserError: an override without ``=`` or with an empty key.
+        UserError: an override without ``=`` or with an empty key; or a value that no setting has.
     """
+    _require_plain(values)
     result = copy.deepcopy(dict(values))
-    for override in overrides:
+    for override in joined_words(overrides):
         key, equals, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
-        if not equals or not all(parts):
+        if not equals or not all(parts) or len(parts) > _DEEPEST:
             raise UserError(
                 "an override has the form key=value", value=override, hint="for example model.layers=6"
             )
@@ -122,7 +126,29 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
             if not isinstance(table, dict):
                 raise UserError(f"{part!r} is a value, not a table", where="override", value=override)
         table[parts[-1]] = toml_value(text.strip())
+    _require_plain(result)
     return result
+
+
+def _require_plain(value: Any, key: str = "", depth: int = 0) -> None:
+    """Refuse what TOML has and no setting does, before anybody calculates with it.
+
+    Raises:
+        UserError: a number that is not finite or beyond 64 bits, a date, or tables without end.
+    """
+    place = f"recipe, key {key}"
+    if isinstance(value, (Mapping, list, tuple)):
+        if depth > _DEEPEST:
+            raise UserError("tables or lists are nested too deeply", where=f"recipe, key {key[:200]}")
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, item in items:
+            _require_plain(item, f"{key}.{name}" if key else str(name), depth + 1)
+    elif isinstance(value, (date, datetime, time)):
+        raise UserError("no setting is a date or a time", where=place, value=shown(value))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError("a finite number is expected", where=place, value=value)
+    elif isinstance(value, int) and abs(value) >= _LARGEST:
+        raise UserError("this number is too large", where=place, value=value)
 
 
 def toml_value(text: str) -> Any:
@@ -133,7 +159,7 @@ def toml_value(text: str) -> Any:
     """
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no TOML, or a number of too many digits
         number = re.fullmatch(r"[-+]?(\d+\.|\.\d+)(e[-+]?\d{1,4})?", text, re.ASCII | re.IGNORECASE)
         return float(text) if number else text
 
@@ -161,63 +187,5 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _explained(kind: type[BaseModel], error: ValidationError, where: object) -> UserError:
-    """Turn the first of pydantic's complaints into one sentence with a remedy."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    place = f"{where}, key {'.'.join(path)}" if path else str(where)
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(kind, path[:-1])
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return UserError("unknown key", where=where, value=".".join(path), hint=hint)
-    if first["type"] == "missing":
-        return UserError("a key is missing", where=where, value=".".join(path), hint=f"add {path[-1]} = …")
-    message, value = first["msg"].removeprefix("Value error, "), first.get("input")
-    sort, _, fault = first["type"].partition("_")
-    if sort in _EXPECTED and fault in ("type", "from_float"):
-        if len(path) > 1 and path[-1] in ("float", "int", "str"):  # pydantic names the branch of a union
-            place = f"{where}, key {'.'.join(path[:-1])}"
-        return UserError(_EXPECTED[sort], where=place, value=value, hint=_written(sort, value))
-    if repr(value) in message or isinstance(value, dict):  # the message names what is wrong in it
-        return UserError(message, where=place)
-    return UserError(message[:1].lower() + message[1:], where=place, value=value)
-
-
-def _written(kind: str, value: object) -> str | None:
-    """How a value of another kind would be written, where that can be told."""
-    if kind == "bool":
-        return "write true or false, without quotes"
-    if kind == "string":
-        return "write it in quotes"
-    if kind == "int" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
-        return f"write {int(value)}"
-    read = toml_value(value.strip()) if isinstance(value, str) else None
-    return "write it without quotes" if isinstance(read, int if kind == "int" else (int, float)) else None
-
-
 def _holds_tuple(annotation: Any) -> bool:
     return get_origin(annotation) is tuple or any(map(_holds_tuple, get_args(annotation)))
-
-
-def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
-    """Field names of the table reached by ``path``; through a tagged union, those of the tagged member."""
-    kinds: list[Any] = [kind]
-    for part in path:
-        nested = [model.model_fields[part].annotation for model in kinds if part in model.model_fields]
-        if nested:
-            kinds = [model for annotation in nested for model in models_in(annotation)]
-        else:  # pydantic names the union's tag as a step of the path
-            kinds = [model for model in kinds if _tag(model) == part] or kinds
-    return [name for model in kinds for name in model.model_fields]
-
-
-def _tag(model: type[BaseModel]) -> object:
-    return getattr(model.model_fields.get("kind"), "default", None)
-
-
-def models_in(annotation: Any) -> list[Any]:
-    """The configuration classes that a type holds, such as those of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in models_in(part)]

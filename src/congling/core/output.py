@@ -15,6 +15,7 @@ from pathlib import Path
 from congling.core import leftovers
 from congling.core.disk import unwritable, writing_to
 from congling.core.errors import UserError
+from congling.core.text import printable
 
 _LONGEST_NAME = 220  # bytes; most systems take 255, and the temporary name is longer
 
@@ -135,7 +136,7 @@ def flush_folders(*folders: Path) -> None:
 def warn(text: str) -> None:
     """Tell a person, on standard error; a terminal that is gone is no reason to stop."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
 
 
 def _flush_one(path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.core.text import printable
 
 
 def refused(error: OSError) -> UserError | None:
@@ -38,7 +39,7 @@ def finish(status: int) -> int:
 def say(text: str) -> None:
     """Tell a person on standard error, if anyone is there."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def _unflushed(stream: Any) -> OSError | None:

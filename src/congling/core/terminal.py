@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.run_log import RunLog, command_line
+from congling.core.text import printable
 
 _REMEMBERED = 2_000
 """Lines kept until it is known into which run a command writes."""
@@ -161,6 +162,7 @@ def show(text: str) -> str:
     from rich.cells import cell_len, set_cell_size
 
     with lock:
+        text = printable(text)
         width = shutil.get_terminal_size().columns - 1
         text = text if cell_len(text) <= width else set_cell_size(text, width)
         if text != _state.standing:
@@ -181,6 +183,7 @@ def clear() -> None:
 def say(text: str) -> None:
     """Write a line that stays, to standard error."""
     with lock, contextlib.suppress(OSError, ValueError):  # a terminal that is gone stops nothing
+        text = printable(text)
         print(text, file=sys.stderr, flush=True)  # takes away what is rewritten, if there is someone to hear
         _state.said = time.monotonic()
 

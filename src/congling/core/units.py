@@ -4,9 +4,11 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LARGEST = 10**15
+"""Largest amount: a million gigabytes."""
 _SIZES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -40,8 +42,8 @@ def amount(text: str | float) -> int:
     if not found:
         raise ValueError(f"{text!r} is no amount; write 200000, 3e6, 500k or 2MB")
     value = Decimal(found[1]) * _SIZES[found[2]]  # a float makes 1.001k 1000.9999999999999
-    if value > 10**300:
-        raise ValueError(f"{text!r} is no amount: it is beyond all numbers")
+    if value > LARGEST:
+        raise ValueError(f"{text!r} is no amount: it is beyond all sizes")
     if value % 1:
         raise ValueError(f"{text!r} is no whole number")
     return int(value)
@@ -96,8 +98,12 @@ def _whole(value: Any) -> Any:
     return amount(value) if whole else value
 
 
-Seconds = Annotated[float, BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value),
+    Field(le=1e9),
+]
 """A configuration field holding seconds; accepts ``"15m"``."""
 
-Amount = Annotated[int, BeforeValidator(_whole)]
+Amount = Annotated[int, BeforeValidator(_whole), Field(le=LARGEST)]
 """A configuration field holding a count of bytes, tokens or characters; accepts ``"2MB"`` and ``3e6``."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from congling.core.config import Config
 from congling.core.units import Amount
@@ -16,18 +16,24 @@ LossReduction = Literal["token", "answer"]
 DocumentChoice = Literal["auto", "file", "line", "paragraph", "chapter", "pieces"]
 
 
+def _named(source: str) -> str:
+    if not source.strip():
+        raise ValueError("a source is a file, a folder or 'smallworld', and this is none")
+    return source
+
+
 class SplitConfig(Config):
     """Which documents are held out: for choosing between settings and steps, and for the final score."""
 
-    validation: Annotated[float | int, Field(gt=0)] = 0.1
+    validation: Annotated[float | int, Field(gt=0, le=10**12)] = 0.1
     """Below 1 a share of the documents, otherwise their number; of fewer than ten at random a share of the
     characters, as near as whole documents come."""
-    test: Annotated[float | int, Field(ge=0)] = 0
+    test: Annotated[float | int, Field(ge=0, le=10**12)] = 0
     """The same of a part that nothing is chosen by: it is taken first, and the final score is measured on
     it. With 0 there is none, and the score is that of the validation documents."""
     order: Literal["random", "last"] = "random"
     """``last`` holds out the end of the corpus: the last chapters of a book."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     largest: Annotated[Amount, Field(gt=0)] = 2_000_000
     """Most characters a share may hold out: beyond, a larger part only costs training text."""
 
@@ -46,7 +52,7 @@ class DataConfig(Config):
     'auto'
     """
 
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Annotated[str, AfterValidator(_named)], ...], Field(min_length=1)]
     """Files and folders, or ``smallworld`` for the embedded corpus."""
     documents: DocumentChoice = "auto"
     """What one document of a plain text file is; ``auto`` looks at the file and says why."""

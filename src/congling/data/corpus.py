@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from congling.core import files
 from congling.core.artifact import Artifact, opened, write_text, writing
 from congling.core.errors import UserError
 from congling.core.progress import stage
@@ -116,7 +117,7 @@ def summary(path: Path | str) -> dict[str, Any]:
     """
     file = opened(path, KIND).checked(SUMMARY)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(files.text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the summary cannot be read ({type(error).__name__})", where=file) from None
 

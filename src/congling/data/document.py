@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import zstandard
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.data.findings import Place
 
@@ -67,7 +68,7 @@ def read_rows(path: Path | str) -> Iterator[dict[str, Any]]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             stream = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(file)
             lines = io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
             for line in lines:

@@ -8,11 +8,13 @@ characters on.
 
 import codecs
 import locale
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import charset_normalizer
 
 from congling.core.errors import UserError
+from congling.core.files import exists
 from congling.core.text import valid
 
 SAMPLE = 1 << 18  # bytes looked at
@@ -76,6 +78,11 @@ def from_outside(text: str) -> str:
         codec = None
     # A few characters are few to judge by: a guess by statistics of bytes is worth less than GB18030.
     return raw.decode("gb18030" if codec is None or codec.guess else codec.codec, "replace")
+
+
+def arguments(words: Sequence[str]) -> list[str]:
+    """The words of a command line, whole; the name of a file that is there stays as it is."""
+    return [word if word.isascii() or exists(word) else from_outside(word) for word in words]
 
 
 def _escaped(text: str) -> bool:

@@ -12,9 +12,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from congling.core.console import Console
+from congling.core.text import printable
 from congling.core.units import plural
 from congling.data.findings import Findings
 from congling.data.row_inspection import Lengths, RowInspection, RowLook, ShownRow
@@ -140,9 +141,8 @@ def _heading(number: int, name: str, parts: Sequence[str]) -> Text:
 
 
 def _visible(text: str) -> str:
-    """Line feeds with a sign before them, other control characters as their pictures."""
-    shown = text.replace("\n", "⏎\n").replace("\t", "⇥")
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c != "\n" else c for c in shown)
+    """Line feeds with a sign before them, other control characters spelt out."""
+    return printable(text.replace("\n", "⏎\n").replace("\t", "⇥"))
 
 
 def _shortened(body: Text) -> Text:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from congling.core import artifact
+from congling.core import artifact, files
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import stage
@@ -282,6 +282,7 @@ def _open_split(folder: Path, name: str, dtype: np.dtype, eos_id: int, vocab_siz
 
 def _read_array(file: Path) -> np.ndarray:
     try:
+        files.opened(file).close()
         values = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError("cannot read this part of the shards", where=file, value=str(error)) from None
@@ -294,7 +295,7 @@ def _read_array(file: Path) -> np.ndarray:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(files.text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read this description ({type(error).__name__})", where=file) from None
     if not isinstance(content, dict):

@@ -23,7 +23,7 @@ def _table(name: str, scores: Sequence[Score]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("score", title=name, title_justify="left", caption_justify="left")
+    table = Table("score", title=Text(name), title_justify="left", caption_justify="left")
     for column in ("value", "95 % interval", "chance", "n"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.artifact import exists, write_text
+from congling.core.console import say
 from congling.core.disk import writing_to
 from congling.evals.parity import Parity
 
@@ -103,8 +104,9 @@ def save(report: Report | None, path: Path) -> None:
 
 def show(report: Report) -> bool:
     """Print what was measured and the verdict; returns whether all is as it should be."""
-    from rich.console import Console
     from rich.table import Table
+
+    from congling.core.console import Console
 
     engine = report.parity.engine
     table = Table(
@@ -114,7 +116,7 @@ def show(report: Report) -> bool:
         table.add_row(*row)
     Console().print(table)
     for miss in report.misses:
-        print(f"differs: {miss}")
+        say(f"differs: {miss}")
     if not report.misses:
         print(f"{engine} {'computes' if report.accuracy is not None else 'tokenises'} the same")
     return not report.misses

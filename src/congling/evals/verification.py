@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from congling.core import machine
+from congling.core import files, machine
 from congling.core.errors import UserError
 from congling.core.progress import stage
 from congling.evals.parity import TEXT, Engine, compare, perplexity
@@ -123,7 +123,7 @@ def text_of(file: Path | None) -> str:
     if file is None:
         return TEXT
     try:
-        return file.read_text(encoding="utf-8")[:_LONGEST_TEXT] + "\n" + TEXT
+        return files.text(file)[:_LONGEST_TEXT] + "\n" + TEXT
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", value=str(file)) from None
     except UnicodeDecodeError:

@@ -54,7 +54,9 @@ class Conversation:
         self.messages = list(self._system)
 
     def answer(self, text: str) -> Iterator[str]:
-        """Say ``text`` and yield the model's answer piece by piece; a broken-off answer stays in the history.
+        """Say ``text`` and yield the model's answer piece by piece.
+
+        The history keeps what was said, also of an answer that is broken off.
 
         Raises:
             UserError: the chat template is broken.

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from congling.core import artifact, pointers
+from congling.core import artifact, files, pointers
 from congling.core.addresses import refuse_address
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
@@ -148,7 +148,7 @@ def _from_directory(path: Path | str) -> Loaded:
 
 
 def _from_gguf(path: Path) -> Loaded:
-    with path.open("rb") as stream:
+    with files.opened(path) as stream:
         foreign = stream.read(len(MAGIC)) != MAGIC
     if foreign:
         refuse_pickle(path)

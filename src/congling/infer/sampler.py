@@ -25,7 +25,7 @@ class SamplingConfig(Config):
     """Keep the fewest tokens whose probabilities reach p (nucleus sampling, Holtzman et al. 2020)."""
     min_p: float = Field(default=0.0, ge=0, lt=1)
     """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024)."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**64)
     whole_characters: bool = True
     """Draw nothing that spoils a character: no byte that cannot stand where it would come, no end within
     one. It changes which tokens may come, not what is likely among them; a model that never errs writes the

@@ -1,10 +1,9 @@
 """``--fresh``: put what an earlier run left aside, under another name, and begin anew."""
 
 import re
-import sys
 from pathlib import Path
 
-from congling.core import artifact, machine
+from congling.core import artifact, machine, terminal
 from congling.core.errors import UserError
 from congling.core.lock import LOCK, only_writer
 from congling.core.output import refuse_inputs
@@ -47,7 +46,7 @@ def put_aside(out: Path, *inputs: Path | str | None) -> Path | None:
     except OSError as error:
         raise UserError(f"the run cannot be put aside ({error.strerror})", value=str(out),
                         hint="choose another --out") from None  # fmt: skip
-    print(f"fresh: the run that was here is now {target}; remove it when nobody needs it", file=sys.stderr)
+    terminal.say(f"fresh: the run that was here is now {target}; remove it when nobody needs it")
     return target
 
 

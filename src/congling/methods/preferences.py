@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from congling.core.config import build
+from congling.core.console import Console
 from congling.data.examples import Example
 from congling.data.row_reader import SplitRows
 from congling.methods.recipe import TuningConfig, TuningRecipe

@@ -1,18 +1,19 @@
 """What a person asks of a tuning run, and all that determines one; every method adds a table of its own."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic import AfterValidator, Field
 
 from congling.core.addresses import refuse_address
+from congling.core.complaints import Table
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
+from congling.core.text import readable
+from congling.core.words import separate
 from congling.data.config import DataConfig
 from congling.model.config import ModelConfig
-from congling.train.config import TrainConfig
-from congling.train.deadline import DeadlineConfig
+from congling.train.config import TrainConfig, checked_train
 from congling.transform.config import AdapterConfig
 
 
@@ -34,9 +35,6 @@ class PretrainConfig(Config):
 
     model: ModelConfig
     train: TrainConfig
-    deadline: DeadlineConfig | None = None
-    """When it has to be over, where a budget was given; steps and the fall of the rate then follow the
-    clock."""
 
 
 class TuningRecipe(Config):
@@ -45,9 +43,9 @@ class TuningRecipe(Config):
     data: Rows
     adapter: AdapterConfig | None = None
     """Low-rank factors beside a frozen base; left out, the weights themselves are trained."""
-    train: dict[str, Any] = Field(default_factory=dict)
+    train: Annotated[dict[str, Any], Table(TrainConfig)] = Field(default_factory=dict)
     """Any key of ``[train]``."""
-    epochs: PositiveFloat = 3.0
+    epochs: float = Field(default=3.0, gt=0, le=1e6)
     """Passes over the rows, where ``train.steps`` says nothing."""
 
 
@@ -68,13 +66,14 @@ def read_recipe(kind: type[R], settings: Sequence[str], data: Sequence[str]) -> 
     Raises:
         UserError: they do not fit, or there is no data.
     """
-    for one in (*settings, *data):
+    for one in data:
         refuse_address(one)
-    recipes = [one for one in settings if one.endswith(".toml")]
-    overrides = [one for one in settings if "=" in one and not Path(one).exists()]
-    sources = [*data, *(one for one in settings if one not in recipes and one not in overrides)]
+    inputs, overrides = separate(settings)
+    recipes = [one for one in inputs if one.suffix == ".toml"]
+    named = [readable(str(one)) for one in inputs if one not in recipes]
+    sources = [*map(readable, data), *named]
     if len(recipes) > 1:
-        raise UserError("one recipe at a time", value=" ".join(recipes))
+        raise UserError("one recipe at a time", value=" ".join(map(str, recipes)))
     values = with_overrides(read_toml(recipes[0]) if recipes else {}, overrides)
     table = values.get("data", {})
     if not isinstance(table, dict):
@@ -95,8 +94,4 @@ def require_sound_table(recipe: TuningRecipe) -> None:
     """
     from congling.plan.tuning import KINDS
 
-    table = {"steps": 1, "context": 1, **recipe.train}
-    for key, kind in KINDS.items():
-        if isinstance(table.get(key), dict):
-            table[key] = {"kind": kind} | table[key]
-    build(TrainConfig, table, where="recipe, train")
+    checked_train(recipe.train, KINDS)

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from congling.core.config import build
+from congling.core.console import Console
 from congling.core.errors import UserError
 from congling.core.units import show_count
 from congling.data.examples import Example

@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from congling.core import machine
 from congling.core.config import build
+from congling.core.console import Console
 from congling.core.lock import only_writer
 from congling.methods.continuing import continued, require_begun
 from congling.methods.recipe import TuningConfig, TuningRecipe

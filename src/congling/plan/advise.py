@@ -7,12 +7,12 @@ number of passes.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from congling.core.complaints import explained
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.units import plural, show_count, show_seconds
@@ -44,10 +44,6 @@ class Advice:
     budget: float
     """Wall-clock seconds the advice was made for."""
 
-    def with_choice(self, choice: Choice) -> "Advice":
-        """The same, and one choice more."""
-        return replace(self, choices=(*self.choices, choice))
-
 
 class _Choices:
     """Collects choices; a value the recipe gives wins over the advised one and is reported as given."""
@@ -70,29 +66,27 @@ class _Choices:
 
 def advise(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None,
-    start: ModelConfig | None = None, spent: float = 0.0, squeeze: float = 1.0,
+    start: ModelConfig | None = None,
 ) -> Advice:  # fmt: skip
     """Complete a recipe for this corpus and machine.
 
     ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
-    ``start`` is a model that is trained already and begun from. ``spent`` seconds of the budget are used up;
-    ``squeeze`` is the share of the time for steps that they may really take.
+    ``start`` is a model that is trained already and begun from.
 
     Raises:
         UserError: an unknown family or preset, or values that contradict each other or ``start``.
     """
-    budget = max(LEAST_SECONDS, float(recipe.budget or tables.DEFAULT_BUDGET) - spent)
+    budget = float(recipe.budget or tables.DEFAULT_BUDGET)
     model_choices = _Choices(_model_given(recipe) if start is None else _given_beside(recipe))
     train_choices = _Choices(dict(recipe.train))
-    context, size = _sizes(recipe, corpus, machine, budget)
+    context, size, room = _sizes(recipe, corpus, machine, budget)
     if start is None:
         model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
         context = model.context
     else:
         model, context = start, min(start.context, context)
-    train = _batch(train_choices, model, context, corpus, size, machine, budget, seconds_per_step)
-    room = squeeze * training_seconds(budget, compiled=train["compile"] == "on")
-    steps = _affordable_steps(model, train, machine, room, seconds_per_step)
+    train = _batch(train_choices, model, context, corpus, size, machine, budget)
+    steps = _affordable_steps(model, train, machine, corpus, room, seconds_per_step)
     steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
     train["steps"] = train_choices.pick("steps", steps, why)
     passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
@@ -104,12 +98,12 @@ def advise(
         model = start.replace(dropout=_dropout(model_choices, corpus, rules.dropout, passes))
     share = 1.0 if start is None else tables.START_SHARE
     train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes, share)
-    train["schedule"] = _schedule(train_choices, rules, train["steps"])
+    train["schedule"] = _schedule(train_choices, rules)
     train |= _against_overfitting(train_choices, train["steps"], rules)
-    train |= _looks(train_choices, recipe, train, corpus, budget)
+    train |= _looks(train_choices, recipe, train, corpus)
     rest = {key: value for key, value in recipe.train.items() if key not in train}
     train_choices.made += [Choice(key, _shown(value), "given in the recipe") for key, value in rest.items()]
-    config = build(TrainConfig, train | rest, where="[train]")
+    config = build(TrainConfig, train | rest, where="recipe", under="train")
     return Advice(model, config, tuple(model_choices.made + train_choices.made), budget)
 
 
@@ -148,26 +142,17 @@ def training_seconds(budget: float, *, compiled: bool) -> float:
     return max(0.3 * budget, (budget - fixed) * (1 - tables.OVERHEAD))
 
 
-def compile_pays(stepping: float, machine: MachineFacts) -> bool:
-    """Whether compiling saves more than it costs in a run whose steps take so many seconds in all."""
+def compile_pays(budget: float, corpus: CorpusFacts, machine: MachineFacts) -> bool:
+    """Whether compiling saves more than it costs within this budget, and there is text enough to fill it."""
     kind = "gpu" if machine.accelerator is not None else machine.precision
-    return stepping >= tables.COMPILE_PAYS_FROM[kind]
-
-
-def most_steps(tokens_per_step: int, corpus: CorpusFacts) -> int:
-    """Steps after which more passes over the text only overfit."""
-    return max(LEAST_STEPS, math.ceil(_most_passes(corpus) * corpus.tokens / tokens_per_step))
-
-
-def _most_passes(corpus: CorpusFacts) -> int:
-    return tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
+    return corpus.tokens >= tables.TINY_TOKENS and budget >= tables.COMPILE_PAYS_FROM[kind]
 
 
 def _sizes(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, budget: float
-) -> tuple[int, tables.Size]:
-    """Context and table row: as large as compute, text and documents allow."""
-    compiled = compile_pays(training_seconds(budget, compiled=True), machine)
+) -> tuple[int, tables.Size, float]:
+    """Context, table row and training seconds: as large as compute, text and documents allow."""
+    compiled = compile_pays(budget, corpus, machine)
     room = training_seconds(budget, compiled=compiled)
     share = tables.utilisation(machine, 192, compiled=compiled)
     size = tables.size_for(room * share * machine.peak)
@@ -178,7 +163,7 @@ def _sizes(
     size = smaller[-1] if smaller else tables.SIZES[0]
     longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
     wanted = max(size.context, tables.REACH) if _long(corpus) else size.context
-    return min(wanted, longest), size
+    return min(wanted, longest), size, room
 
 
 def _long(corpus: CorpusFacts) -> bool:
@@ -212,8 +197,7 @@ def _model(
             context,
             f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
             + (
-                "what a model reads is all it can write in llama.cpp and Ollama; more costs some loss in so "
-                "short a run (train.context asks for it)"
+                "what a model reads is all it can write in llama.cpp and Ollama"
                 if _long(corpus) and context <= tables.REACH
                 else "short rows make cheap attention and more updates"
             ),
@@ -233,13 +217,24 @@ def _model(
     try:
         return FAMILIES[family](vocab_size=corpus.vocab_size, **arguments, **rest)
     except TypeError as error:
+        if "keyword argument" not in str(error):  # a word where the family calculates with a number
+            raise UserError(
+                f"this model cannot be built: {error}", where="recipe, key model.options"
+            ) from None
         raise UserError(
             f"the family {family} has no such option ({str(error).rpartition('() ')[2]})",
-            where="[model.options]",
+            where="recipe, key model.options",
         ) from None
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"this model cannot be built: {reason}", where="[model]") from None
+        told, asked = explained(ModelConfig, error, "recipe, key model"), error.errors()[0].get("input")
+        given = recipe.model.options
+        name = next((key for key, value in rest.items() if value is asked or value == asked), None)
+        where = (
+            f"recipe, key model{'.options' if name in given else ''}.{name}" if name else "recipe, key model"
+        )
+        raise UserError(f"this model cannot be built: {told.what}", where=where, value=told.value) from None
+    except ArithmeticError as error:
+        raise UserError(f"this model cannot be built: {error}", where="recipe, key model") from None
 
 
 def _dropout(choices: _Choices, corpus: CorpusFacts, dropout: float, passes: float) -> float:
@@ -258,7 +253,6 @@ def _batch(
     size: tables.Size,
     machine: MachineFacts,
     budget: float,
-    seconds_per_step: float | None,
 ) -> dict[str, Any]:
     context = int(choices.given.get("context", context))
     rows = size.rows * max(1, size.context // context // 2)
@@ -266,7 +260,8 @@ def _batch(
         rows = max(1, size.rows * size.context // context)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
-    found: dict[str, Any] = {
+    pays = compile_pays(budget, corpus, machine)
+    return {
         "context": context,
         "rows": choices.pick(
             "rows",
@@ -276,19 +271,12 @@ def _batch(
             else "larger batches use the machine better over a long run",
         ),
         "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
-    }
-    step = seconds_per_step or _guessed_step(model, found | {"compile": "off"}, machine)
-    tokens_per_step = context * found["rows"] * found["accumulation"]
-    steps = min(training_seconds(budget, compiled=True) / step, most_steps(tokens_per_step, corpus))
-    stepping = int(choices.given.get("steps", steps)) * step
-    pays = compile_pays(stepping, machine)
-    return found | {
         "compile": choices.pick(
             "compile",
             "on" if pays else "off",
             f"makes steps shorter, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
             + ("worth it" if pays else "not worth it")
-            + f" for {show_seconds(stepping)} of steps",
+            + f" in {show_seconds(budget)}",
         ),
         "precision": choices.pick(
             "precision",
@@ -304,28 +292,27 @@ def _affordable_steps(
     model: ModelConfig,
     train: dict[str, Any],
     machine: MachineFacts,
+    corpus: CorpusFacts,
     room: float,
     seconds_per_step: float | None,
 ) -> int:
-    step = _guessed_step(model, train, machine) if seconds_per_step is None else seconds_per_step
-    return max(LEAST_STEPS, int(room / step))
-
-
-def _guessed_step(model: ModelConfig, train: Mapping[str, Any], machine: MachineFacts) -> float:
-    """Seconds of a step, before any was measured."""
-    share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
-    tokens = train["context"] * train["rows"] * train["accumulation"]
-    return flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
+    if seconds_per_step is None:
+        share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
+        tokens = train["context"] * train["rows"] * train["accumulation"]
+        flops_per_step = flops_per_token(model, train["context"]) * tokens
+        return max(LEAST_STEPS, int(room * share * machine.peak / flops_per_step))
+    return max(LEAST_STEPS, int(room / seconds_per_step))
 
 
 def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: float) -> tuple[int, str]:
     """Limit the steps by the passes that still teach something."""
-    limit = most_steps(tokens_per_step, corpus)
+    most = tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
+    limit = max(LEAST_STEPS, math.ceil(most * corpus.tokens / tokens_per_step))
     if limit < steps:
         return (
             limit,
-            f"{_most_passes(corpus)} passes over the text; the time of {show_seconds(budget)} would allow "
-            "more, but they only overfit",
+            f"{most} passes over the text; the time of {show_seconds(budget)} would allow more, but "
+            "they only overfit",
         )
     return steps, f"what fits into {show_seconds(budget)}"
 
@@ -363,12 +350,11 @@ def _optimizer(
     return choices.complete("optimizer", advised, why)
 
 
-def _schedule(choices: _Choices, rules: tables.Regularisation, steps: int) -> dict[str, Any]:
+def _schedule(choices: _Choices, rules: tables.Regularisation) -> dict[str, Any]:
     given = choices.given.get("schedule", {})
     if isinstance(given, dict) and given.get("kind", "wsd") != "wsd":
         return choices.complete("schedule", {}, "")
-    warmup = max(0.02, round(least_warmup(steps), 3))
-    advised = {"kind": "wsd", "warmup": warmup, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
+    advised = {"kind": "wsd", "warmup": 0.02, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
     return choices.complete(
         "schedule", advised, "a short warm-up for random weights, then a long fall to zero"
     )
@@ -402,9 +388,7 @@ def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisa
     }
 
 
-def _looks(
-    choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts, seconds: float
-) -> dict[str, Any]:
+def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
     """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the
     training time."""
     steps = train["steps"]
@@ -419,11 +403,6 @@ def _looks(
             "sample_every",
             max(50, math.ceil(steps / SAMPLES)),
             "writing takes time, and fewer steps change little; there is always a sample at the end",
-        ),
-        "save_every": choices.pick(
-            "save_every",
-            math.ceil(steps / _saves(seconds)),
-            "checkpoints to go on from after an interruption, in a fiftieth of the time",
         ),
     }
     if affordable < corpus.validation_tokens:
@@ -443,24 +422,10 @@ def _looks(
     return result
 
 
-def _saves(seconds: float) -> int:
-    """Checkpoints of a run that takes so long."""
-    return max(2, min(SAVES, int(seconds / 50 / tables.SECONDS_PER_CHECKPOINT)))
-
-
-LOOKS, SAMPLES, SAVES = 12, 6, 20
-"""Held-out losses, samples and checkpoints during a run, at most."""
+LOOKS, SAMPLES = 12, 6
+"""Held-out losses and samples during a run, at most."""
 LEAST_STEPS = 20
 """Fewer are never planned, however short the budget."""
-LEAST_SECONDS = 0.01
-"""What a plan is made for where nothing of the budget is left; it is then refused."""
-WARMUP_STEPS = 2
-"""A warm-up of fewer is none."""
-
-
-def least_warmup(steps: int) -> float:
-    """Share of so many steps that makes a warm-up; 0 of a run too short for one."""
-    return WARMUP_STEPS / steps if steps >= LEAST_STEPS else 0.0
 
 
 def _shown(value: Any) -> str:

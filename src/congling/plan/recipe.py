@@ -18,21 +18,33 @@
     rows = 16
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from congling.core.addresses import refuse_address
+from congling.core.complaints import Table
 from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
+from congling.core.files import exists
+from congling.core.text import readable
 from congling.core.units import Seconds
+from congling.core.words import separate
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.interop.targets import Target
 from congling.tokenizer.config import TokenizerConfig
-from congling.train.config import TrainConfig
+from congling.train.config import LONGEST_ROW, TrainConfig, checked_train
+
+
+def _option(value: Any) -> Any:
+    """A value of ``[model.options]``, whose meaning the family checks."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not all(one is None or isinstance(one, (bool, int, float, str)) for one in parts):
+        raise ValueError("a number, a word, or a list of them is expected")
+    if any(isinstance(one, int) and not 0 <= one <= LONGEST_ROW for one in parts):
+        raise ValueError(f"sizes are whole numbers from 0 to {LONGEST_ROW}")
+    return value
 
 
 class ModelRecipe(Config):
@@ -42,17 +54,17 @@ class ModelRecipe(Config):
     """A key of ``congling.model.families.FAMILIES``; ``None`` is the preset's, else ``qwen3``."""
     preset: str | None = None
     """A named size of ``congling.model.presets``; the fields below override its values."""
-    layers: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=1)
-    heads: int | None = Field(default=None, ge=1)
-    kv_heads: int | None = Field(default=None, ge=1)
-    hidden: int | None = Field(default=None, ge=1)
-    context: int | None = Field(default=None, ge=1)
+    layers: int | None = Field(default=None, ge=1, le=1000)
+    width: int | None = Field(default=None, ge=1, le=2**16)
+    heads: int | None = Field(default=None, ge=1, le=2**12)
+    kv_heads: int | None = Field(default=None, ge=1, le=2**12)
+    hidden: int | None = Field(default=None, ge=1, le=2**20)
+    context: int | None = Field(default=None, ge=1, le=LONGEST_ROW)
     """Longest sequence in tokens the model is made for."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     tied: bool | None = None
     """Whether the output head shares the embedding's weights."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Annotated[Any, AfterValidator(_option)]] = Field(default_factory=dict)
     """Further arguments of the family's function, such as the number of experts."""
 
     def given(self) -> dict[str, Any]:
@@ -61,13 +73,19 @@ class ModelRecipe(Config):
         return {key: value for key, value in fields.items() if value is not None} | dict(self.options)
 
 
+__all__ = ["KINDS", "ModelRecipe", "Recipe", "read", "separate"]
+
+KINDS = {"optimizer": "muon", "schedule": "wsd"}
+"""Kinds of the tables that name none."""
+
+
 class Recipe(Config):
     """From text to trained model; every part but the data may be left to the plan."""
 
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelRecipe = ModelRecipe()
-    train: dict[str, Any] = Field(default_factory=dict)
+    train: Annotated[dict[str, Any], Table(TrainConfig)] = Field(default_factory=dict)
     """Values for keys of :class:`~congling.train.config.TrainConfig`, laid over the chosen ones."""
     budget: Seconds | None = Field(default=None, gt=0)
     """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""
@@ -77,38 +95,16 @@ class Recipe(Config):
     """Formats the model is to be converted into exactly; the plan warns of what stands in the way."""
 
     @property
-    def given_keys(self) -> frozenset[str]:
-        """Dotted names of what it says itself, such as ``train.optimizer.rate``; the plan chose the rest."""
-        tables = {"data": self.data, "tokenizer": self.tokenizer, "model": self.model}
-        found = {name for table, config in tables.items() for name in _given(config, f"{table}.")}
-        for key, value in self.train.items():
-            inner = value if isinstance(value, dict) else {}
-            found |= {f"train.{key}", *(f"train.{key}.{name}" for name in inner)}
-        return frozenset(found)
+    def fixes_work(self) -> bool:
+        """Whether it leaves less than the whole amount of work to the plan."""
+        given = self.model.preset is not None or bool(self.model.given())
+        return given or not self.train.keys().isdisjoint(("steps", "context", "rows", "accumulation"))
 
     @field_validator("train")
     @classmethod
-    def _known_keys(cls, table: dict[str, Any]) -> dict[str, Any]:
-        known = TrainConfig.model_fields
-        for key in table:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-                raise ValueError(f"unknown key in [train]: {key!r}\n  help: {hint}")
-        # The plan calculates with these numbers; a table of an optimizer is completed by it first.
-        plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-        build(TrainConfig, {"steps": 1, "context": 1} | plain, where="recipe, [train]")
+    def _sound(cls, table: dict[str, Any]) -> dict[str, Any]:
+        checked_train(table, KINDS)
         return table
-
-
-def _given(config: Config, prefix: str) -> Iterator[str]:
-    """Names of the fields that are not as they are without a word, tables within tables included."""
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, Config):
-            yield from _given(value, f"{prefix}{name}.")
-        elif value != field.get_default(call_default_factory=True):
-            yield prefix + name
 
 
 def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:
@@ -124,27 +120,8 @@ def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:
         raise UserError("a recipe names its own texts; give it alone", value=[str(path) for path in inputs])
     if recipes:
         return load(Recipe, recipes[0], overrides)
-    missing = [str(path) for path in inputs if str(path) != SMALL_WORLD and not Path(path).exists()]
+    missing = [str(path) for path in inputs if str(path) != SMALL_WORLD and not exists(path)]
     if missing:
         raise UserError("no such file or folder", value=missing[0])
-    values = with_overrides({"data": {"sources": [str(path) for path in inputs]}}, overrides)
+    values = with_overrides({"data": {"sources": [readable(str(path)) for path in inputs]}}, overrides)
     return build(Recipe, values, where="command line")
-
-
-def separate(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Part what stands on the command line into inputs and ``key=value`` overrides.
-
-    A file whose name holds ``=`` is an input all the same.
-
-    Raises:
-        UserError: an address of the web is among them.
-    """
-    inputs: list[Path] = []
-    overrides: list[str] = []
-    for argument in arguments:
-        refuse_address(argument)
-        if "=" in argument and not Path(argument).exists():
-            overrides.append(argument)
-        else:
-            inputs.append(Path(argument))
-    return inputs, overrides

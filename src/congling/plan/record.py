@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact, pointers, terminal
+from congling.core import artifact, files, pointers, terminal
 from congling.core.artifact import write_text
 from congling.core.config import read_toml
 from congling.core.disk import reading_from, writing_to
@@ -254,10 +254,8 @@ def _json(file: Path, faults: list[str]) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise ValueError
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
+        content = json.loads(files.content(file, LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, Mapping):
         faults.append(f"{file.name} cannot be read and is left out")

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
+from congling.core.console import Console
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.chats import Examples
 from congling.plan.findings import Finding

@@ -9,13 +9,14 @@
 lines can be edited and come back with the arrow keys.
 """
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core import terminal
 from congling.core.config import build
+from congling.core.console import say
 from congling.core.errors import UserError
 from congling.data.encoding import from_outside
 from congling.infer.history import History, chat_history
@@ -59,7 +60,7 @@ def command(
         "temperature": temperature, "top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="chat")  # fmt: skip
     loaded = load_checkpoint(one_model(model, model_file, "chat"), adapters=mix(lora, lora_scaled))
-    print(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
+    say(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)
     run(
@@ -114,11 +115,11 @@ def _obey(conversation: "Conversation", line: str) -> bool:
         if name == "/retry":
             _show(conversation, conversation.retry())
         elif name in COMMANDS:
-            print(COMMANDS[name].run(conversation, rest.strip()))
+            say(COMMANDS[name].run(conversation, rest.strip()))
         else:
-            print(f"unknown command: {name}; /help lists them")
+            say(f"unknown command: {name}; /help lists them")
     except UserError as error:
-        print(error)
+        say(str(error))
     return True
 
 
@@ -126,9 +127,9 @@ def _show(conversation: "Conversation", answer: Iterator[str]) -> None:
     """Print an answer as it is written, and what could not be read for it."""
     try:
         for piece in answer:
-            print(piece, end="", flush=True)
+            say(piece, end="")
         print()
         for notice in conversation.notices:
-            print(f"({notice}; /reset begins anew)", file=sys.stderr)
+            terminal.say(f"({notice}; /reset begins anew)")
     except KeyboardInterrupt:
         print(" … (stopped)")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.methods.options import AsJson
@@ -70,8 +71,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Set runs side by side: losses, scores, differences, curves, texts."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.report import comparison_pages
 
     if out is not None:
@@ -86,7 +86,7 @@ def command(
         return
     show(found, Console())
     if page is not None:
-        print(page)
+        say(str(page))
 
 
 def run(
@@ -159,7 +159,12 @@ def show(found: "Comparison", console: Any) -> None:
     from rich.text import Text
 
     for one in found.tables:
-        table = Table(title=one.title, caption=one.note or None, title_justify="left", caption_justify="left")
+        table = Table(
+            title=escape(one.title),
+            caption=escape(one.note) or None,
+            title_justify="left",
+            caption_justify="left",
+        )
         for index, head in enumerate(one.head):
             table.add_column(
                 escape(head), justify="right" if index in one.numeric else "left", overflow="fold"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
 from congling.methods.options import AsJson
@@ -94,8 +95,8 @@ def command(
         print_document({"out": done.path, **found})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
-        print(f"note: {note}")
-    print(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
+        say(f"note: {note}")
+    say(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
     sound = True
     if done.report is not None:
         from congling.evals.verdict import show
@@ -103,7 +104,7 @@ def command(
         sound = show(done.report)
     for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
         if line:
-            print(line)
+            say(line)
     if not sound:
         raise typer.Exit(1)
 

@@ -20,9 +20,8 @@ from congling.core.errors import UserError
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # what reads and counts loads only when something is read
-    from rich.console import Console
-
     from congling.core.artifact import Artifact
+    from congling.core.console import Console
     from congling.data.config import DataConfig
     from congling.data.inspection import Inspection
     from congling.data.row_inspection import RowInspection
@@ -44,8 +43,7 @@ def make(
     as_json: AsJson = False,
 ) -> None:
     """Read, clean, deduplicate and split a corpus into a documents directory."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.data import corpus
 
     made = run(configured(sources), out, overwrite=overwrite)
@@ -70,7 +68,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a corpus holds and how it would be read, without writing anything."""
-    from rich.console import Console
+    from congling.core.console import Console
 
     config = configured(sources)
     if tokenizer is None and (template is not None or context is not None):
@@ -203,9 +201,12 @@ def _template(name: str) -> str:
     if not name.endswith(".jinja"):
         return name
     try:
-        return Path(name).read_text(encoding="utf-8")
+        from congling.core import files
+
+        return files.text(name)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the chat template cannot be read ({type(error).__name__})", value=name) from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UserError(f"the chat template cannot be read ({reason})", value=name) from None
 
 
 def rows(
@@ -222,8 +223,7 @@ def rows(
     as_json: AsJson = False,
 ) -> None:
     """Make rows to tune on from the small world: instructions, preference pairs, or prompts to be judged."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.core.units import plural, show_bytes
     from congling.data.smallworld import rows as small_rows
 
@@ -286,14 +286,17 @@ def configured(arguments: Sequence[str]) -> "DataConfig":
         UserError: an unknown setting, or a wrong value.
     """
     from congling.core.config import build, with_overrides
+    from congling.core.text import readable
+    from congling.core.words import joined_words
     from congling.data.config import DataConfig
 
-    settings = [text for text in arguments if text.startswith("data.") and "=" in text]
-    sources = [text for text in arguments if text not in settings]
+    words = joined_words(arguments)
+    settings = [text for text in words if text.startswith("data.") and "=" in text]
+    sources = [readable(text) for text in words if text not in settings]
     values = with_overrides({"data": {"sources": sources}}, settings)["data"]
     if not values["sources"]:
         raise UserError("no source is given", hint="name files or folders, or 'smallworld'")
-    return build(DataConfig, values, where="data settings")
+    return build(DataConfig, values, where="data settings", under="data")
 
 
 def show(found: "Inspection", console: "Console") -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
 from congling.methods.recipe import PretrainConfig
 from congling.plan.recipe import Recipe
@@ -67,24 +66,22 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Train a small model to say what a larger one would."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods import pretraining
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
-    started = machine.process_started()
     asked = read_recipe(recipe, overrides or [])
     inputs = pretraining.open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
     directory = run(
         teacher, asked, inputs, out, student=student, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()), started=started,
+        show=lambda plan: show_brief(plan, Console()),
     )  # fmt: skip
     finish(directory)
-    show_run_end(out, started=started, as_json=as_json)
+    show_run_end(out, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
@@ -101,7 +98,8 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
 def run(
     teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", out: Path | str, *,
     student: Path | str | None = None, must_resume: bool = False, longer: str | None = None,
-    force: bool = False, show: "Callable[[Plan], None] | None" = None, started: float | None = None,
+    force: bool = False,
+    show: "Callable[[Plan], None] | None" = None,
 ) -> "RunDirectory":  # fmt: skip
     """Plan and train, or go on with the run in ``out``.
 
@@ -115,7 +113,6 @@ def run(
         longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
         show: called with the plan before it is carried out.
-        started: ``time.monotonic()`` from which a budget counts; by default now.
 
     Raises:
         UserError: teacher, student and shards do not have one tokenizer, the plan has an error, or ``out``
@@ -126,15 +123,7 @@ def run(
 
     task = task_of(teacher, recipe, inputs, student)
     return pretraining.begin_or_go_on(
-        recipe,
-        inputs,
-        Path(out),
-        must_resume=must_resume,
-        longer=longer,
-        force=force,
-        show=show,
-        task=task,
-        started=started,
+        recipe, inputs, Path(out), must_resume=must_resume, longer=longer, force=force, show=show, task=task
     )
 
 

@@ -20,8 +20,7 @@ from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_ta
 from congling.train.objectives.config import PreferenceConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.data.examples import Example
     from congling.methods.session import Session, Tuned, Work
     from congling.train.bases import OpenedBase
@@ -47,8 +46,7 @@ def command(
     longer: Longer = None, fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model on preferences."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.ending import show_end
     from congling.methods.fresh import begin_anew
 

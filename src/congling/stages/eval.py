@@ -101,7 +101,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on held-out text, or by tasks."""
-    from rich.console import Console
+    from congling.core.console import Console
 
     console, adapters = Console(), mix(lora, lora_scaled)
     if tasks is None and data:
@@ -258,14 +258,12 @@ def run(
     split: str | None = None,
     context: int | None = None,
     limit_tokens: int | None = None,
-    part_tokens: int | None = None,
     copying: bool = True,
     adapters: Mix | None = None,
 ) -> Evaluation:
     """Score one split; the whole split of the final score is remembered in the run's ``results.json``.
 
-    That is the test split where there is one, else the validation split, and the default. Where a budget
-    leaves no time for all of it, ``part_tokens`` of it, evenly spread, stand for the whole.
+    That is the test split where there is one, else the validation split, and the default.
 
     ``shards`` and ``documents`` are looked for beside the run when not given. Without documents copying is
     not measured. With ``adapters`` on the model nothing is remembered.
@@ -287,7 +285,7 @@ def run(
     name = opened.scored if split is None else next((one for one in opened.splits if one == split), None)
     if name is None:
         raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
-    loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens or part_tokens)
+    loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens)
     lines = reference_lines(opened.summary, name)
     texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
@@ -303,10 +301,7 @@ def run(
             _remember(folder, "copying", copied.to_json())
         if rules is not None:
             _remember(folder, "rules", rules.to_json())
-    told = [loaded.reading.told()] if loaded.reading.told() else []
-    if part_tokens is not None:
-        told.append(f"scored {loss.tokens:,} of {len(opened[name].tokens):,} tokens, spread over the text")
-    return Evaluation(name, loss, lines, copied, rules, "; ".join(told))
+    return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
 
 
 @stage("looking for copied text")

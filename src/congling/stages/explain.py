@@ -25,8 +25,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Explain a finished run: symptom, cause, cure."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.plan.show import finding_text
 
     found = run(run_directory)

@@ -7,14 +7,15 @@
     congling generate base.gguf --lora a.gguf --lora-scaled b.gguf 0.4 --prompt 却说
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core import terminal
 from congling.core.config import build
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.data.encoding import from_outside
 from congling.infer.mixing import Mix, MixingCommand, mix
@@ -75,12 +76,12 @@ def command(
             print_document({"texts": rows, "warnings": [one.told() for one in found]})
             return
         for start, text in zip(prompts, texts, strict=True):
-            print(start + text + "\n")
+            say(start + text + "\n")
         _warn(found)
         return
     loaded = load_checkpoint(place, adapters=adapters)
     for start, number in zip(prompts, generate.counted(prompts), strict=True):
-        print(start, end="", flush=True)
+        say(start, end="")
         found.clear()
         pieces = generate.stream(
             loaded.model,
@@ -93,8 +94,8 @@ def command(
             number=number,
         )
         for piece in pieces:
-            print(piece, end="", flush=True)
-        print("\n")
+            say(piece, end="")
+        say("\n")
         _warn(found)
 
 
@@ -123,4 +124,4 @@ def _warn(found: "Sequence[Overflow]") -> None:
     for kind in dict.fromkeys(one.kind for one in found):
         rows = [one for one in found if one.kind == kind]
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        print(f"warning: {rows[0].told()}{more}", file=sys.stderr)
+        terminal.say(f"warning: {rows[0].told()}{more}")

@@ -29,8 +29,7 @@ from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe, 
 from congling.train.objectives.config import GRPOConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.session import Tuned
 
 
@@ -53,8 +52,7 @@ def command(
     fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model on rewards, answers compared with each other."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.ending import show_end
     from congling.methods.fresh import begin_anew
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core.artifact import Artifact
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
 from congling.methods.options import AsJson
@@ -88,12 +89,12 @@ def command(
                         "seconds": time.monotonic() - started})  # fmt: skip
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
-        print(f"note: {note}")
-    print(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
+        say(f"note: {note}")
+    say(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
     content = content_of_checkpoint(done.checkpoint)
-    print(f"the report is {write_content(content, done.checkpoint.path / 'report')}")
+    say(f"the report is {write_content(content, done.checkpoint.path / 'report')}")
     for step in content.steps:
-        print(f"  {step.command}")
+        say(f"  {step.command}")
     if done.report is not None:
         from congling.evals.verdict import show
 

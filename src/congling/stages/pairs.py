@@ -24,8 +24,7 @@ from congling.core.units import plural
 from congling.methods.options import AsJson, RewardNames
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.data.findings import Findings
     from congling.data.preferences import Question
     from congling.infer.checkpoints import Loaded
@@ -49,7 +48,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Make preference pairs of a model's own answers."""
-    from rich.console import Console
+    from congling.core.console import Console
 
     console = Console()
     kept, asked = run(

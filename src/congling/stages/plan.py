@@ -36,8 +36,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Show the plan of a run: what is chosen and why, what it costs, what to beware of."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.plan.recipe import separate
     from congling.plan.show import show
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
 
 if TYPE_CHECKING:
@@ -73,24 +72,22 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Train on shards, or go on with the run in --out."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods import pretraining
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
-    started = machine.process_started()
     asked, inputs = read_recipe(recipe, overrides or []), pretraining.open_inputs(shards, tokenizer)
     task = pretraining.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
     run = pretraining.begin_or_go_on(
         asked, inputs, out, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()), task=task, started=started,
+        show=lambda plan: show_brief(plan, Console()), task=task,
     )  # fmt: skip
     finish(run)
-    show_run_end(out, started=started, as_json=as_json)
+    show_run_end(out, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":

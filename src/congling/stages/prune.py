@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core import artifact
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.core.text import write_text
@@ -83,15 +84,15 @@ def command(
         return
     before, after = found.before, found.after
     changed = [f"{axis} {before[axis]} → {after[axis]}" for axis in before if before[axis] != after[axis]]
-    print(f"pruned: {found.out} ({', '.join(changed)})")
+    say(f"pruned: {found.out} ({', '.join(changed)})")
     if found.losses is not None and found.split is not None:
         part = {"validation": "validation split", "train": "training text: nothing is held out"}[found.split]
         print("loss {:.4f} → {:.4f} nats/token ({})".format(*found.losses, part))
     for obstacle in found.obstacles:
-        print(f"note: {obstacle}")
-    print(f"the report is {found.report}")
+        say(f"note: {obstacle}")
+    say(f"the report is {found.report}")
     for step in found.steps:
-        print(f"  {step.command}")
+        say(f"  {step.command}")
 
 
 def run(

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.methods.options import AsJson
@@ -29,7 +30,7 @@ def command(
     if as_json:
         print_document({"report": page})
     else:
-        print(page)
+        say(str(page))
 
 
 def run(path: Path | str, out: Path | str | None = None) -> Path:

@@ -22,8 +22,7 @@ from congling.methods.options import AsJson, Base, Data, Force, Fresh, Longer, O
 from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.session import Session, Tuned, Work
 
 GENTLENESS = 0.5
@@ -55,8 +54,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a reward model on preferences."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.ending import show_end
     from congling.methods.fresh import begin_anew
 

@@ -31,7 +31,7 @@ def command(
     if as_json:
         print_document({"folder": folder, "runs": found})
         return
-    from rich.console import Console
+    from congling.core.console import Console
 
     console = Console()
     if not found:

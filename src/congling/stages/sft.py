@@ -25,8 +25,7 @@ from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_ta
 from congling.transform.config import LongLoRAConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.data.chats import Examples
     from congling.methods.session import Session, Tuned, Work
     from congling.plan.tuning import TuningFacts
@@ -67,8 +66,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on questions and answers."""
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.methods.ending import show_end
     from congling.methods.fresh import begin_anew
 

@@ -15,8 +15,7 @@ from congling.core.document import print_document
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # what encodes loads only when something is encoded
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.data.shards import Shards
 
 
@@ -28,7 +27,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Encode documents once, into token files."""
-    from rich.console import Console
+    from congling.core.console import Console
 
     found = run(documents, tokenizer, out, overwrite=overwrite)
     if as_json:

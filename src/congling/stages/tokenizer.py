@@ -18,8 +18,7 @@ from congling.core.errors import UserError
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # what learns loads only when something is learnt
-    from rich.console import Console
-
+    from congling.core.console import Console
     from congling.tokenizer.config import TokenizerConfig
     from congling.tokenizer.training import Trained
 
@@ -34,9 +33,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Learn a vocabulary from documents, and report what it does to them."""
-    from rich.console import Console
-
     from congling.core.config import build, with_overrides
+    from congling.core.console import Console
     from congling.tokenizer.config import TokenizerConfig
 
     values = with_overrides({"tokenizer": {}}, overrides or [])
@@ -86,9 +84,9 @@ def show(trained: "Trained", console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"tokenizer {trained.artifact.path}", show_header=False, title_justify="left")
+    table = Table(title=Text(f"tokenizer {trained.artifact.path}"), show_header=False, title_justify="left")
     for name, value in trained.report.lines():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console.print(table)
     for sentence in (*(trained.advice.reasons if trained.advice else ()), *trained.notes):
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))

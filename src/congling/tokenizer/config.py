@@ -23,5 +23,5 @@ class TokenizerConfig(Config):
     """Characters a token may hold: enough for a long word; longer ones are phrases learnt by heart."""
     sample: Amount = Field(default=48_000_000, ge=10_000)
     """Bytes of text the vocabulary is learnt from; see ``sampling`` for the memory this takes."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Chooses the sample."""

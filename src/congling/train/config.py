@@ -4,21 +4,24 @@ Imports no torch, so that ``plan`` and ``--help`` stay quick. Every stage that l
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
-from congling.core.config import Config
+from congling.core.config import Config, build
 from congling.core.units import Seconds
 
+LONGEST_ROW = 2**24
+"""Most tokens of a row, which no machine reaches."""
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Small = Annotated[int, Field(ge=1, le=2**20)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 BETTER: Mapping[str, Literal["lower", "higher"]] = {
@@ -39,7 +42,7 @@ class AdamWConfig(Config):
     """
 
     kind: Literal["adamw"] = "adamw"
-    rate: PositiveFloat = 1e-3
+    rate: Rate = 1e-3
     """Peak learning rate: 3e-4 to 2e-3 for 1-100 M random weights; 1e-5 is for fine-tuning."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     epsilon: PositiveFloat = 1e-8
@@ -54,21 +57,21 @@ class MuonConfig(Config):
     """
 
     kind: Literal["muon"] = "muon"
-    rate: PositiveFloat = 0.013
+    rate: Rate = 0.013
     """Peak rate of the block matrices."""
-    embedding_rate: PositiveFloat = 0.3
-    head_rate: PositiveFloat = 0.004
+    embedding_rate: Rate = 0.3
+    head_rate: Rate = 0.004
     """Peak rate of the output matrix; also of the one matrix that is both, when embeddings are tied."""
-    scalar_rate: PositiveFloat = 0.03
+    scalar_rate: Rate = 0.03
     """Peak rate of norm gains and biases."""
     scale: Literal["spectral", "rms"] = "spectral"
     """Size of an (R, C) update: ``spectral`` sqrt(max(1, R/C)); ``rms`` 0.2 sqrt(max(R, C)), which matches
     AdamW's typical update so that AdamW rates can be reused (Liu et al. 2025)."""
     momentum: Momentum = 0.95
     momentum_start: Momentum = 0.85
-    momentum_warmup: NonNegativeInt = 300
+    momentum_warmup: Annotated[int, Field(ge=0, le=10**9)] = 300
     """Steps over which momentum grows from start to its final value: early gradients go stale quickly."""
-    iterations: PositiveInt = 5
+    iterations: Annotated[int, Field(ge=1, le=100)] = 5
     """Newton-Schulz iterations."""
     weight_decay: NonNegativeFloat = 0.05
     """Decoupled decay of the block matrices, times the rate; embeddings and head have ``table_decay``."""
@@ -83,7 +86,7 @@ class WSDConfig(Config):
     kind: Literal["wsd"] = "wsd"
     warmup: Share = 0.02
     """Share of all steps spent rising from zero."""
-    warmup_steps: NonNegativeInt | None = None
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] | None = None
     """The same as a number of steps, which counts where it is given: a longer run may keep its warm-up."""
     decay: Share = 0.5
     """Share of all steps spent falling to the floor, at the end."""
@@ -107,12 +110,12 @@ ScheduleConfig = Annotated[WSDConfig | CosineConfig, Field(discriminator="kind")
 class TrainConfig(Config):
     """The ``[train]`` table: what the loop does, for whatever model, batches and objective it is given."""
 
-    steps: PositiveInt
-    context: PositiveInt
+    steps: Count
+    context: Annotated[int, Field(ge=1, le=LONGEST_ROW)]
     """Tokens in one row (T)."""
-    rows: PositiveInt = 16
+    rows: Small = 16
     """Rows in one micro-batch (B)."""
-    accumulation: PositiveInt = 1
+    accumulation: Small = 1
     """Micro-batches in one step, over all processes; the gradient is that of all their targets together."""
     optimizer: OptimizerConfig = MuonConfig()
     schedule: ScheduleConfig = WSDConfig()
@@ -127,7 +130,7 @@ class TrainConfig(Config):
     in other pieces, against learning a small corpus by heart."""
     noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability with which an input token, never a target, gives way to one drawn from the text."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -137,16 +140,16 @@ class TrainConfig(Config):
     """``auto`` compiles on a GPU; on a CPU the plan turns it on where the run is long enough."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more work."""
-    save_every: PositiveInt | None = None
+    save_every: Count | None = None
     """Steps between checkpoints; twenty in a run when not given."""
-    keep: PositiveInt = 2
+    keep: Count = 2
     """How many checkpoints stay on disk besides the best one; two leave one to fall back on."""
     wait_for_space: Annotated[Seconds, Field(ge=0)] = 60.0
     """How long a run waits for space on a full disk before it ends; ``"8h"`` for a night. The last checkpoint
     stays in any case."""
-    evaluate_every: PositiveInt | None = None
+    evaluate_every: Count | None = None
     """Steps between held-out losses; twenty in a run when not given."""
-    evaluate_tokens: PositiveInt | None = None
+    evaluate_tokens: Count | None = None
     """Held-out tokens scored each time, spread over all of them; all when not given."""
     hand_on: Literal["best", "last"] = "best"
     """Which weights the run gives away: those of the best look at held-out text; or the last, where a text is
@@ -154,15 +157,15 @@ class TrainConfig(Config):
     choose: Annotated[str, Field(min_length=1)] = "loss"
     """Which held-out number says what is best: ``loss``, or another of ``BETTER`` that is measured, such as
     ``accuracy``."""
-    patience: PositiveInt | None = None
+    patience: Count | None = None
     """Looks in a row without a better one after which the run ends early; never when not given."""
-    sample_every: PositiveInt | None = None
+    sample_every: Count | None = None
     """Steps between samples; six times in a run when not given."""
     sample_prompts: tuple[str, ...] = ()
-    sample_tokens: PositiveInt = 64
-    log_every: PositiveInt | None = None
+    sample_tokens: Small = 64
+    log_every: Count | None = None
     """Steps between reads of the metrics from the device; 1 on a CPU and 10 on a GPU when not given."""
-    max_skipped: PositiveInt = 10
+    max_skipped: Count = 10
     """Consecutive steps without a finite gradient after which the run gives up."""
 
     @model_validator(mode="after")
@@ -188,3 +191,17 @@ class TrainConfig(Config):
         """Steps between saves, evaluations or samples, with the default filled in."""
         given = {"save": self.save_every, "evaluate": self.evaluate_every, "sample": self.sample_every}[name]
         return given or max(1, self.steps // (6 if name == "sample" else 20))
+
+
+def checked_train(table: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Name mistakes in a ``[train]`` table before anything is calculated from it; steps and context may be
+    left open, and ``kinds`` are those of inner tables that name none.
+
+    Raises:
+        UserError: the table has a mistake.
+    """
+    given = {"steps": 1, "context": 1, **table}
+    for key, kind in kinds.items():
+        if isinstance(given.get(key), Mapping):
+            given[key] = {"kind": kind} | given[key]
+    build(TrainConfig, given, where="recipe", under="train")

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.findings import FileNote, Findings
 from congling.data.sources import rows
+from congling.data.sources.stream import MOST_TIMES, MOST_UNPACKED
 
 ROWS = 256  # rows decoded at a time
+_AT_ONCE = 1 << 25  # bytes of them
+_SHARED = 64  # bytes a value takes in the file, below which rows are likely to share values
 
 
 def read(
@@ -31,24 +35,25 @@ def _records(path: Path, note: FileNote) -> Iterator[rows.Record]:
         raise UserError("reading Parquet and Arrow files needs pyarrow", where=note.file, hint=hint) from None
     number = 0
     try:
-        for batch in _batches(path, note.format):
+        files.opened(path).close()
+        for batch in _batches(path, note):
             for value in batch.to_pylist():
                 number += 1
                 yield rows.Record(number, value)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, RecursionError) as error:
         reason = str(error).split("\n")[0][:120]
         raise UserError(
             f"the file is damaged after row {number}: {reason}", where=note.file, hint="get the file again"
         ) from None
 
 
-def _batches(path: Path, kind: str) -> Iterator[Any]:
+def _batches(path: Path, note: FileNote) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if kind == "parquet":
+    if note.format == "parquet":
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=ROWS)
+            yield from file.iter_batches(batch_size=_rows_at_once(file, note))
         return
     with pa.memory_map(str(path)) as source:
         try:
@@ -60,3 +65,46 @@ def _batches(path: Path, kind: str) -> Iterator[Any]:
         for batch in batches:
             for start in range(0, batch.num_rows, ROWS):
                 yield batch.slice(start, ROWS)
+
+
+def _rows_at_once(file: Any, note: FileNote) -> int:
+    """Rows to decode at a time: fewer where a long value may stand in many rows, which takes nothing in the
+    file and much in memory.
+
+    Raises:
+        UserError: all of them take far more than any text does.
+    """
+    shared: dict[str, int] = {}
+    for group in range(file.metadata.num_row_groups):
+        part = file.metadata.row_group(group)
+        for column in map(part.column, range(part.num_columns)):
+            size, stored = column.total_uncompressed_size, column.total_compressed_size
+            if size > MOST_UNPACKED + MOST_TIMES * stored:
+                raise _bomb(note)
+            if size < _SHARED * column.num_values:
+                shared[column.path_in_schema] = max(size, shared.get(column.path_in_schema, 1))
+    count = max(1, min(ROWS, _AT_ONCE // max(shared.values(), default=1)))
+    made, most = 0, max(MOST_UNPACKED, MOST_TIMES * note.bytes)
+    if shared and file.metadata.num_rows * sum(shared.values()) > most:
+        for batch in file.iter_batches(batch_size=count, columns=list(shared)):
+            made += sum(map(_bytes, batch.columns))
+            if made > most:
+                raise _bomb(note)
+    return count
+
+
+def _bytes(column: Any) -> int:
+    """Bytes of the values of a column, of those that share one as often as they stand there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes
+    values = column.dictionary
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return column.nbytes
+    return pc.sum(pc.take(pc.binary_length(values), column.indices)).as_py() or 0
+
+
+def _bomb(note: FileNote) -> UserError:
+    return UserError(f"this file unpacks to more than {MOST_TIMES} times its size", where=note.file)

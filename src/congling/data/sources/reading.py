@@ -15,15 +15,18 @@
 
 import functools
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from congling.core import files
 from congling.core.addresses import refuse_address
 from congling.core.artifact import leads_out
 from congling.core.errors import UserError
 from congling.core.progress import stage
+from congling.core.text import one_line
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.findings import FileNote, Findings
@@ -67,14 +70,14 @@ def read(
         UserError: a source does not exist, a folder holds nothing readable, or a named file cannot be read.
     """
     for source in paths:
-        if str(source) == SMALL_WORLD and not Path(source).exists():
+        if str(source) == SMALL_WORLD and not files.exists(source):
             yield from _small_world(config, findings)
-    files = _files(
-        [_path(source) for source in paths if str(source) != SMALL_WORLD or Path(source).exists()], findings
+    found = _files(
+        [_path(source) for source in paths if str(source) != SMALL_WORLD or files.exists(source)], findings
     )
-    sizes = [path.stat().st_size for path, _, _ in files]
+    sizes = [path.stat().st_size for path, _, _ in found]
     with stage("reading", total=sum(sizes)) as read_so_far:
-        for (path, name, alone), size in zip(files, sizes, strict=True):
+        for (path, name, alone), size in zip(found, sizes, strict=True):
             note, end = findings.file(name, size, _kind(path)), read_so_far.done + size
             try:
                 for document in _reader(note.format, take)(path, note, config, findings):
@@ -155,48 +158,62 @@ def _format(path: Path) -> str:
 def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str, bool]]:
     """Every file with its short name, and whether a person named it (failing to read it is an error then)."""
     found: list[tuple[Path, str, bool]] = []
-    for source in sources:
-        if source.is_dir():
-            found += _inside(source, findings)
-        elif source.exists():
-            found.append((source, source.name, True))
-        else:
-            hint = "give a text, JSON, CSV or Parquet file, a folder of them, or 'smallworld'"
-            raise UserError("this source does not exist", value=str(source), hint=hint)
+    for given in sources:
+        source = files.located(given)
+        try:
+            mode = source.stat().st_mode
+            files.require_outside_system(source)
+            if not stat.S_ISDIR(mode):
+                files.require_ordinary(mode, source)
+        except OSError as error:
+            raise _unreadable(given, error) from None
+        found += _inside(source, findings) if stat.S_ISDIR(mode) else [(source, one_line(source.name), True)]
     names = Counter(name for _, name, _ in found)
-    return [(path, name if names[name] == 1 else path.as_posix(), alone) for path, name, alone in found]
+    return [
+        (path, name if names[name] == 1 else one_line(path.as_posix()), alone) for path, name, alone in found
+    ]
+
+
+def _unreadable(source: Path, error: OSError) -> UserError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        hint = "give a text, JSON, CSV or Parquet file, a folder of them, or 'smallworld'"
+        return UserError("this source does not exist", value=str(source), hint=hint)
+    return UserError(f"this source cannot be read ({error.strerror})", value=str(source))
 
 
 def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
     """The readable files below a folder, in a person's order: ``chapter2`` before ``chapter10``."""
-    files, links = [], 0
-    for path in sorted(
-        (path for path in folder.rglob("*") if path.is_file() or path.is_symlink()),
-        key=lambda path: _natural(path, folder),
-    ):
-        inner = path.relative_to(folder)
-        if any(part.startswith(".") for part in inner.parts):
-            continue
+    found, links = [], 0
+    for path in sorted(_ordinary(folder, findings), key=lambda path: _natural(path, folder)):
+        name = one_line(path.relative_to(folder).as_posix())
         if path.is_symlink() and leads_out(path, folder):
             links += 1
             reason = "leads out of the folder and is not followed; name what it leads to, to have it read"
-            findings.problem("link", inner.as_posix(), None, reason)
+            findings.problem("link", name, None, reason)
         elif not path.is_file():  # a link to a folder inside, whose files are met there, or to nothing
             continue
         elif _format(path) in READERS:
-            files.append((path, inner.as_posix(), False))
+            found.append((path, name, False))
         else:
-            findings.problem(
-                "other file",
-                inner.as_posix(),
-                None,
-                "not a kind of file that is read from folders; name it to try",
-            )
-    if not files:
+            reason = "not a kind of file that is read from folders; name it to try"
+            findings.problem("other file", name, None, reason)
+    if not found:
         hint = f"known kinds: {', '.join('.' + name for name in READERS)} (also with .gz or .zst)"
         hint += f"; {links} links lead out of it and are not followed" if links else ""
         raise UserError("this folder holds no readable file", value=str(folder), hint=hint)
-    return files
+    return found
+
+
+def _ordinary(folder: Path, findings: Findings) -> Iterator[Path]:
+    """The files and links below a folder, but hidden ones and what is neither: pipes, sockets, devices."""
+    for path in folder.rglob("*"):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if path.is_file() or path.is_symlink():
+            yield path
+        elif not path.is_dir():
+            name = one_line(path.relative_to(folder).as_posix())
+            findings.problem("other file", name, None, "a pipe, a socket or a device")
 
 
 def _natural(path: Path, folder: Path) -> list[tuple[int, int, str]]:

@@ -8,8 +8,11 @@ Lines are cut at LF alone: U+2028, U+0085 and lone CR may stand inside a JSON st
 """
 
 import codecs
+import functools
 import gzip
+import io
 import itertools
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +22,8 @@ from typing import IO, cast
 
 import zstandard
 
+from congling.core import files
+from congling.core.complaints import Word
 from congling.core.errors import UserError
 from congling.data import encoding
 from congling.data.document import LARGEST_WINDOW
@@ -26,6 +31,10 @@ from congling.data.encoding import Encoding
 from congling.data.findings import Findings
 
 CHUNK = 1 << 18  # bytes read at a time
+MOST_TIMES, MOST_UNPACKED = 200, 1 << 28
+"""A packed file that unpacks to more than so many times its size, and to so many bytes, is none of text."""
+_TRIED = 1 << 21  # bytes of a packed file that tell how much it is packed
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 
 _FOREIGN = (
     (b"%PDF", "a PDF", "export it as text first"),
@@ -63,22 +72,94 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacking gzip and Zstandard on the fly (told by its first bytes, not its name).
 
     Raises:
-        UserError: the file cannot be opened, or is of a kind that holds no plain text.
+        UserError: the file cannot be opened, never ends, unpacks to far more than any text does, or is of a
+            kind that holds no plain text.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        with files.opened(path) as file:
+            head = file.read(16) or b""
             file.seek(0)
             _refuse_foreign(head, path)
-            if head.startswith(b"\x1f\x8b"):
-                yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
-            elif head.startswith(b"\x28\xb5\x2f\xfd"):
-                decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-                yield decompressor.stream_reader(file, read_across_frames=True)
+            unpacked = _unpacking(file, head)
+            if unpacked is None:
+                yield cast(IO[bytes], _Whole(file, path, os.fstat(file.fileno()).st_size))
             else:
-                yield file
+                found = os.fstat(file.fileno())
+                if not _sound_archive(str(path), found.st_size, found.st_mtime_ns):
+                    raise _bomb(path)
+                yield cast(IO[bytes], _Whole(unpacked, path, _most(found.st_size)))
     except OSError as error:
-        raise UserError("cannot read this file", where=path, value=error.strerror or str(error)) from None
+        raise UserError("cannot read this file", where=path, value=Word(error.strerror or error)) from None
+
+
+def _unpacking(file: IO[bytes], head: bytes) -> IO[bytes] | None:
+    """What unpacks a file that begins so; None where it is not packed."""
+    if head.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+        return cast(IO[bytes], decompressor.stream_reader(file, read_across_frames=True))
+    return None
+
+
+class _Whole:
+    """A file as long as it was when it was opened, or a packed one as long as one may be: what grows faster
+    than it is read, or unpacks without end, would never end.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, most: int) -> None:
+        self._file, self._path, self._left = file, path, most
+
+    def read(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            UserError: there are more than there can be.
+        """
+        part = self._file.read(size) or b""
+        self._left -= len(part)
+        if self._left < 0:
+            if isinstance(self._file, io.BufferedReader):
+                raise UserError(
+                    "this file grows while it is read", where=self._path, hint="read a copy of it"
+                )
+            raise _bomb(self._path)
+        return part
+
+
+def _most(size: int) -> int:
+    return max(MOST_UNPACKED, MOST_TIMES * size)
+
+
+def _bomb(path: Path) -> UserError:
+    what = f"this file unpacks to more than {MOST_TIMES} times its size"
+    return UserError(what, where=path, hint="unpack it yourself if it really is a text")
+
+
+@functools.lru_cache(maxsize=256)
+def _sound_archive(path: str, size: int, changed: int) -> bool:
+    """Whether a packed file unpacks to a plausible size, as its beginning tells; a small one is tried whole.
+
+    Args:
+        path: where it is.
+        size: its bytes.
+        changed: when it was, in nanoseconds.
+    """
+    with files.opened(path) as file:
+        head, made = file.read(16), file.seek(0)
+        stream = _unpacking(file, head)
+        while stream is not None and made <= _most(size):
+            try:
+                part = stream.read(CHUNK)
+            except _DAMAGED:
+                return True  # named where it is read
+            made += len(part)
+            taken = file.tell()  # some of it is read ahead
+            if not part:
+                return True
+            if taken > _TRIED:
+                return made < MOST_TIMES * taken
+    return False
 
 
 def _refuse_foreign(head: bytes, path: Path) -> None:
@@ -100,7 +181,7 @@ def chunks(stream: IO[bytes], name: str, findings: Findings) -> Iterator[bytes]:
     while True:
         try:
             chunk = stream.read(CHUNK)
-        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        except _DAMAGED as error:
             findings.problem("damaged compression", name, None, f"the rest of the file is not read: {error}")
             return
         if not chunk:

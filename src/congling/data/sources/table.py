@@ -56,7 +56,7 @@ class _Lines:
 
 def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[rows.Record]:
     csv.field_size_limit(
-        config.largest_record
+        min(config.largest_record, 2**31 - 1)
     )  # against a quote that is never closed; the default is too small for text
     first = _first_line(lines)
     given = re.fullmatch(r"sep=(.)", first)  # what Excel writes first of all

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from congling.core.text import printable
+
 Print = Callable[[str], None]
 
 
 def say(line: str) -> None:
     """Print a line at once, also into a pipe."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def duration(milliseconds: float) -> str:

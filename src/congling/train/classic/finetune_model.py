@@ -182,11 +182,13 @@ def check_checkpoint(file: GGUFFile, base: Base, *, scale_in_training: bool) -> 
         "general.architecture",
         *(key for key in wanted if key.startswith(prefix) and "context" not in key),
     ):
-        if wanted[key].type in ("string", "u32") and file.value(key, wanted[key].value) != wanted[key].value:
+        found = file.value(key, wanted[key].value)
+        same = isinstance(found, (str, int)) and found == wanted[key].value
+        if wanted[key].type in ("string", "u32") and not same:
             raise UserError(
                 f"the checkpoint belongs to another base: {key} is {wanted[key].value} there",
                 where=file.path,
-                value=file.value(key),
+                value=found,
             )
     if file.flag(_SCALE, False) != scale_in_training:
         raise UserError("the checkpoint was begun with the other --lora-scale-in-training", where=file.path)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.train.classic.options import FinetuneOptions, ScratchOptions, TrainerOptions
 
@@ -41,7 +42,7 @@ def _readable(path: str, what: str, hint: str, *, directory: bool = False) -> No
         if directory and Path(path).is_dir():
             next(Path(path).iterdir(), None)
         else:
-            with Path(path).open("rb") as file:
+            with files.opened(path) as file:
                 file.read(1)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         why = getattr(error, "strerror", None) or error

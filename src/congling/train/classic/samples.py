@@ -9,15 +9,17 @@ tokenised by itself.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.data import encoding
 from congling.train.classic.arguments import unescaped
 from congling.train.classic.name_hash import libstdcxx_hash
+
+_LONGEST = 2**34  # bytes of a training text, which is held at once
 
 
 class Vocabulary(Protocol):
@@ -108,7 +110,7 @@ def read_text(path: str) -> str:
         UserError: there is no such file, it is empty, or it is not UTF-8.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.content(path, _LONGEST)
     except OSError as error:
         raise UserError(
             f"cannot read the training text ({error.strerror})", value=path, hint="--train-data names it"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.interop.gguf import vocabulary as gguf_vocabulary
 from congling.interop.gguf.file import Field, GGUFFile
@@ -46,7 +47,7 @@ def opened(path: Path | str) -> Vocabulary:
             hint="--vocab-model takes a GGUF file, a tokenizer directory or a sentencepiece .model",
         )  # fmt: skip
     if path.is_file():
-        with path.open("rb") as stream:
+        with files.opened(path) as stream:
             if stream.read(len(MAGIC)) == MAGIC:
                 return of_file(GGUFFile.open(path))
     tokenizer = foreign.read(path)

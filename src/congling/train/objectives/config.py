@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from congling.core.config import Config
+from congling.train.config import Small
 
 PreferenceLoss = Literal["dpo", "ipo", "kto", "orpo", "simpo"]
 
@@ -45,17 +46,17 @@ class PreferenceConfig(Config):
 class RolloutConfig(Config):
     """Table ``[rollout]``: what a model writes to be rewarded."""
 
-    prompts: PositiveInt = 8
+    prompts: Small = 8
     """Prompts of a step, over all processes."""
-    group: PositiveInt = 8
+    group: Small = 8
     """Answers to each prompt."""
-    new_tokens: PositiveInt = 64
+    new_tokens: Small = 64
     """Longest answer, in tokens."""
     temperature: PositiveFloat = 1.0
     """Of sampling; probabilities are those at this temperature throughout."""
-    top_k: PositiveInt | None = None
+    top_k: Small | None = None
     """Sample among the likeliest k alone; with a cut the probabilities are still those of all tokens."""
-    updates: PositiveInt = 1
+    updates: Small = 1
     """Steps that learn from the same answers; after the first the model has moved, and clipping counts."""
     unended: float | None = None
     """Reward of an answer that the limit cut off, in place of its own; left out, it is judged like any."""
@@ -64,9 +65,9 @@ class RolloutConfig(Config):
 class PPORolloutConfig(RolloutConfig):
     """The same for PPO, which compares with expectations instead of other answers, and learns twice."""
 
-    prompts: PositiveInt = 32
-    group: PositiveInt = 2
-    updates: PositiveInt = 2
+    prompts: Small = 32
+    group: Small = 2
+    updates: Small = 2
 
 
 class PolicyConfig(Config):
@@ -98,7 +99,7 @@ class GRPOConfig(PolicyConfig):
     drop_even: bool = False
     """Leave out groups whose answers all have the same reward, which teach nothing, and draw other prompts in
     their place (DAPO's dynamic sampling)."""
-    overlong: NonNegativeInt = 0
+    overlong: int = Field(default=0, ge=0, le=2**20)
     """Tokens before the limit within which the reward falls linearly by up to 1 (DAPO's soft overlong
     punishment); 0 is off."""
 

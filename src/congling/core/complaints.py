@@ -1,0 +1,171 @@
+"""Complaints of pydantic as one sentence: which key, as one would type it, what is wrong, and what to do."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from congling.core.errors import UserError
+
+_EXPECTED = {
+    "int": "a whole number is expected", "float": "a number is expected", "bool": "true or false is expected",
+    "string": "text is expected", "tuple": "a list is expected", "dict": "a table is expected",
+    "model": "a table is expected",
+}  # fmt: skip
+"""What stands first in the names of pydantic's errors of type, in a person's words."""
+_WORDS = (
+    ("Value error, ", ""), ("Input should be", "must be"), ("String should have", "must have"),
+    ("Tuple should have", "must have"), ("Dictionary should have", "must have"), (" after validation", ""),
+)  # fmt: skip
+_LONGEST = 80  # characters of a value that are quoted
+_BRANCHES = ("float", "int", "str", "bool", "[key]")
+"""Steps of pydantic's paths that are no keys: the branch of a union of plain types, and a wrong key."""
+
+
+class Table:
+    """Marks a field that is an open dictionary now and becomes a table of this kind later."""
+
+    def __init__(self, kind: type[BaseModel]) -> None:
+        self.kind = kind
+
+
+def explained(kind: type[BaseModel], error: ValidationError, where: object, under: str = "") -> UserError:
+    """The first of pydantic's complaints about ``kind``, whose table is ``under`` that key."""
+    first = error.errors()[0]
+    keys, inner = _walked(kind, first["loc"])
+    key = ".".join([*([under] if under else []), *keys])
+    place = f"{where}, key {key}" if key else str(where)
+    value, context = first.get("input"), first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            hint = _nearest_key(kind, keys, inner, under)
+            return UserError("unknown key", where=where, value=key, hint=hint)
+        case "missing":
+            return UserError("a key is missing", where=where, value=key, hint=f"add {keys[-1]} = …")
+        case "union_tag_not_found":
+            known = ", ".join(repr(_tag(one)) for one in inner)
+            return UserError("a key is missing", where=where, value=f"{key}.kind", hint=f"one of {known}")
+        case "union_tag_invalid":
+            what, hint = "there is no such kind", _nearest(context["tag"], context["expected_tags"])
+            return UserError(what, where=f"{place}.kind", value=context["tag"], hint=hint)
+        case "literal_error":
+            hint = _nearest(value, context["expected"])
+            return UserError("no such value", where=place, value=shown(value), hint=hint)
+    return _plain(first, value, place)
+
+
+def _plain(first: Any, value: Any, place: str) -> UserError:
+    """A value of another type, or out of range."""
+    sort, _, fault = first["type"].replace("model_attributes", "model").partition("_")
+    if sort in _EXPECTED and fault in ("type", "from_float"):
+        return UserError(_EXPECTED[sort], where=place, value=shown(value), hint=_written(sort, value))
+    message = first["msg"]
+    for theirs, ours in _WORDS:
+        message = message.replace(theirs, ours)
+    if isinstance(value, str) and len(value) > _LONGEST:
+        message = message.replace(repr(value), repr(value[:_LONGEST] + "…"))
+        value = value[:_LONGEST] + "…"
+    if isinstance(value, (dict, BaseModel)) or _quotes(message, value):
+        return UserError(message, where=place)
+    return UserError(message[:1].lower() + message[1:], where=place, value=shown(value))
+
+
+def shown(value: Any) -> Any:
+    """A value of a recipe as it is written there, where Python writes it otherwise."""
+    return Word(value.isoformat()) if isinstance(value, (date, datetime, time)) else value
+
+
+class Word(str):
+    """Text that stands without quotes in a message."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _quotes(message: str, value: object) -> bool:
+    """Whether a message names the value already."""
+    try:
+        return repr(value) in message
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists without end
+        return False
+
+
+def _walked(kind: type[BaseModel], path: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """The keys of a path as they are typed, and the tables that may stand at its end."""
+    keys: list[str] = []
+    kinds: list[Any] = [kind]
+    for part in path:
+        nested = [one.model_fields[part] for one in kinds if part in one.model_fields]
+        tagged = [one for one in kinds if _tag(one) == part]
+        if isinstance(part, int):
+            keys[-1:] = [f"{keys[-1] if keys else ''}[{part}]"]
+        elif nested:
+            keys.append(part)
+            kinds = [one for field in nested for one in _tables(field)]
+        elif tagged:  # pydantic names the union's tag as a step of the path
+            kinds = tagged
+        elif kinds or part not in _BRANCHES:
+            keys.append(str(part))
+            kinds = kinds if part is path[-1] else []
+    return keys, kinds
+
+
+def _nearest_key(kind: type[BaseModel], keys: Sequence[str], inner: Sequence[Any], under: str) -> str:
+    """The nearest known key: of the same table, else one of that name in another."""
+    known = [name for one in inner for name in one.model_fields]
+    near = difflib.get_close_matches(keys[-1][:100], known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    elsewhere = next((key for key in _keys(kind) if key.rpartition(".")[2] == keys[-1]), None)
+    if elsewhere is not None:
+        return f"did you mean {f'{under}.{elsewhere}' if under else elsewhere}?"
+    return f"known keys: {', '.join(sorted(known))}"
+
+
+def _keys(kind: type[BaseModel], depth: int = 4) -> Iterator[str]:
+    """All keys of a table and of those in it, from the outside inwards."""
+    yield from kind.model_fields
+    for name, field in kind.model_fields.items():
+        for one in _tables(field) if depth else ():
+            yield from (f"{name}.{inner}" for inner in _keys(one, depth - 1))
+
+
+def _nearest(value: object, known: str) -> str:
+    """A remedy out of a list of quoted words."""
+    near = difflib.get_close_matches(
+        str(value), known.replace(" or ", ", ").replace("'", "").split(", "), n=1
+    )
+    return f"did you mean {near[0]!r}? There are {known}" if near else f"there are {known}"
+
+
+def _written(kind: str, value: object) -> str | None:
+    """How a value of another kind would be written, where that can be told."""
+    from congling.core.config import toml_value
+
+    if kind == "bool":
+        return "write true or false, without quotes"
+    if kind == "string":
+        return "write it in quotes"
+    if kind == "int" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return f"write {int(value)}"
+    read = toml_value(value.strip()) if isinstance(value, str) else None
+    return "write it without quotes" if isinstance(read, int if kind == "int" else (int, float)) else None
+
+
+def _tag(model: type[BaseModel]) -> object:
+    return getattr(model.model_fields.get("kind"), "default", None)
+
+
+def _tables(field: Any) -> list[Any]:
+    """The tables that a field may hold."""
+    marked = [one.kind for one in field.metadata if isinstance(one, Table)]
+    return marked + models_in(field.annotation)
+
+
+def models_in(annotation: Any) -> list[Any]:
+    """The configuration classes that a type holds, such as those of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
