@@ -78,6 +78,61 @@ def adapter(path: Path) -> None:
     assert all(weights[name].isfinite().all() for name in weights), "values that are not finite"
 
 
+def rows(path: Path) -> None:
+    """Texts or rows, read as both."""
+    from congling.data import chats, corpus
+    from congling.data.config import DataConfig
+    from congling.data.findings import Findings
+
+    config = DataConfig(sources=(str(path),))
+    refused: list[UserError] = []
+    for read in (
+        lambda: corpus.prepared(config, Findings(), lambda *_: None),
+        lambda: chats.read_items(config, Findings()),
+    ):
+        try:
+            for _ in read():
+                pass
+        except UserError as error:
+            refused.append(error)
+    if len(refused) == 2:
+        raise refused[0]
+
+
+def recipe(path: Path) -> None:
+    """A recipe, as far as its plan."""
+    from congling.plan import planning
+    from congling.plan.facts import CorpusFacts, MachineFacts
+    from congling.plan.recipe import read
+
+    corpus = CorpusFacts(790_000, 620_000, 72, 8500, 4600, 70_000, 8)
+    planning.make(read([path]), corpus, MachineFacts(2, 16 * 10**9, 5 * 10**10, 2e11, None, True)).to_text()
+
+
+def template(path: Path) -> None:
+    """A chat template, filled in as for asking and as for learning."""
+    from congling.tokenizer import cage
+
+    messages = [{"role": role, "content": TEXT} for role in ("system", "user", "assistant", "user")]
+    for asks in (True, False):
+        names = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": asks}
+        cage.run(path.read_bytes().decode("utf-8", "replace"), messages, **names)
+
+
+def run(path: Path) -> None:
+    """A run directory, explained and reported."""
+    import tempfile
+
+    from congling.plan import record
+    from congling.plan.explain import explain
+    from congling.report import pages
+
+    found = record.read(path)
+    explain(found)
+    with tempfile.TemporaryDirectory() as folder:
+        pages.write(found, folder)
+
+
 LOADERS: dict[str, Callable[[Path], None]] = {
     "gguf": foreign,
     "hf": foreign,
@@ -86,6 +141,11 @@ LOADERS: dict[str, Callable[[Path], None]] = {
     "tokenizer": tokenizer,
     "sentencepiece": tokenizer,
     "adapter": adapter,
+    "torch": foreign,
+    "rows": rows,
+    "recipe": recipe,
+    "template": template,
+    "run": run,
 }
 
 

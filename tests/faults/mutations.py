@@ -4,12 +4,15 @@ Blind mutators change bytes; those that know a format (JSON, safetensors, GGUF) 
 write the rest whole, so that a mutant gets past the first check and into the code behind it.
 """
 
+import gzip
 import json
 import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import zstandard
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -172,7 +175,7 @@ def in_gguf(content: bytes, draw: random.Random) -> bytes:
     """Change one value, name, shape, type or offset of a GGUF file."""
     parts = GGUFParts(content)
     draw.choice(_GGUF_EDITS)(parts, draw)
-    return parts.joined(draw.choice((2, 3, 3, 3)))
+    return parts.joined(draw.choice((1, 2, 3, 3, 3, 3)))
 
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -198,12 +201,15 @@ class GGUFParts:
 
     def joined(self, version: int) -> bytes:
         """The file again, with the counts as they were before entries came or went, or not."""
-        found = b"GGUF" + struct.pack("<IQQ", version, *(count % 2**64 for count in self.counts))
+        word, most = ("<I", 2**32) if version == 1 else ("<Q", 2**64)  # of counts, lengths and sizes
+        found = b"GGUF" + struct.pack("<I", version)
+        found += b"".join(struct.pack(word, count % most) for count in self.counts)
         for name, kind, value in self.values:
-            found += struct.pack("<Q", len(name)) + name + struct.pack("<I", kind % 2**32) + value
+            short = _short(kind, value) if version == 1 else value
+            found += struct.pack(word, len(name)) + name + struct.pack("<I", kind % 2**32) + short
         for name, shape, kind, offset in self.tensors:
-            found += struct.pack("<Q", len(name)) + name + struct.pack("<I", len(shape))
-            found += b"".join(struct.pack("<Q", size % 2**64) for size in shape)
+            found += struct.pack(word, len(name)) + name + struct.pack("<I", len(shape))
+            found += b"".join(struct.pack(word, size % most) for size in shape)
             found += struct.pack("<IQ", kind % 2**32, offset % 2**64)
         return (found + bytes(-len(found) % 32) if self.tensors else found) + self.data
 
@@ -228,6 +234,24 @@ class GGUFParts:
         else:
             self._take(_SIZES[kind])
         return self.content[start : self.at]
+
+
+def _short(kind: int, value: bytes) -> bytes:
+    """A value with lengths of 32 bits, as the first version has them."""
+    if kind == 8:
+        return value[:4] + value[8:]
+    if kind != 9 or len(value) < 12:
+        return value
+    inner, count = struct.unpack_from("<IQ", value)
+    items = value[12:]
+    if inner == 8:
+        texts, at = b"", 0
+        while at + 8 <= len(items):
+            length = int.from_bytes(items[at : at + 8], "little")
+            texts += struct.pack("<I", length % 2**32) + items[at + 8 : at + 8 + length]
+            at += 8 + length
+        items = texts
+    return struct.pack("<II", inner, count % 2**32) + items
 
 
 def _any_value(parts: GGUFParts, draw: random.Random) -> None:
@@ -344,9 +368,79 @@ def borders(content: bytes, draw: random.Random) -> bytes:
     return parts.joined(3) if draw.random() < 0.5 else whole[: len(parts.joined(3))]
 
 
+def in_lines(content: bytes, draw: random.Random) -> bytes:
+    """Change one value of one line of JSON; or put a line there that is none."""
+    lines = content.splitlines(keepends=True)
+    place = draw.randrange(len(lines))
+    if draw.random() < 0.3:
+        deep = b"[" * draw.choice((10, 500, 10_000))
+        odd = (
+            b"null\n",
+            b"1\n",
+            b'"text"\n',
+            b"[]\n",
+            b"NaN\n",
+            b"-1e999\n",
+            b"9" * 5000 + b"\n",
+            deep,
+            b"\0",
+        )
+        lines.insert(place, draw.choice(odd))
+    else:
+        lines[place] = in_json(lines[place], draw) + b"\n"
+    return b"".join(lines)
+
+
+def packed(unpack: Callable[[bytes], bytes], pack: Callable[[bytes], bytes]) -> Mutator:
+    """Change what a packed file holds."""
+    return lambda content, draw: pack(draw.choice((blind, cut, stranger))(unpack(content), draw))
+
+
+def in_toml(content: bytes, draw: random.Random) -> bytes:
+    """Change, remove or repeat one setting of a recipe."""
+    lines = content.decode().splitlines()
+    place = draw.choice([i for i, line in enumerate(lines) if "=" in line])
+    key = lines[place].partition(" =")[0]
+    action = draw.random()
+    if action < 0.1:
+        del lines[place]
+    elif action < 0.2:
+        lines.insert(place, f"[{draw.choice(('train', 'data', 'model', 'x', 'a.b.c'))}]")
+    elif action < 0.3:
+        lines[place] = f"{draw.choice(('setps', 'x', key + 's', 'kind'))} = 1"
+    else:
+        lines[place] = f"{key} = {draw.choice(_TOML)}"
+    text = "\n".join(lines)
+    return text.encode(draw.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "gb18030")))
+
+
+def in_template(content: bytes, draw: random.Random) -> bytes:
+    """Put a statement into a template."""
+    text = content.decode()
+    at = draw.choice([i for i in range(len(text)) if text.startswith(("{{", "{%"), i)])
+    return (text[:at] + draw.choice(_JINJA) + text[at:]).encode()
+
+
+_TOML = (
+    "2026-01-01", "07:30:00", "nan", "-inf", "-1", "0", "1.5", "1e300", "9" * 30, "9" * 5000, "true", "''",
+    "'x'", "[]", "{}", "['']", "[[[[]]]]", "{a = 1}", "{kind = 'adam'}", "'../../etc/passwd'", "[1]", "'1m'",
+)  # fmt: skip
+_JINJA = (
+    "{{ messages }}", "{{ messages * 9999 }}", "{{ ns }}", "{{ turn(turn, turn) }}", "{{ '%99999999d' % 1 }}",
+    "{% for a in range(99999) %}{% for b in messages %}x{% endfor %}{% endfor %}", "{{ 'x' * 999999999 }}",
+    "{% set ns.system = ns.system * 99 %}", "{% break %}", "{{ messages[0].content.format() }}", "{{ loop }}",
+    "{{ messages | batch(99999999, 1) | list }}", "{% set messages = messages + messages %}" * 30, "{{ {} }}",
+    "{{ messages.append(1) }}", "{{ 1 / 0 }}", "{{ raise_exception() }}", "{{ messages | tojson(indent=9) }}",
+    "{% macro turn(a, b) %}{{ turn(a, b) }}{% endmacro %}",
+)  # fmt: skip
 KNOWING: dict[str, tuple[Mutator, ...]] = {
     ".gguf": (in_gguf, in_gguf, in_gguf, borders),
     ".json": (in_json, in_json),
+    ".jsonl": (in_lines, in_lines),
+    ".toml": (in_toml, in_toml),
+    ".jinja": (in_template, in_template),
+    ".gz": (packed(gzip.decompress, gzip.compress),) * 2,
+    ".zst": (packed(zstandard.decompress, zstandard.compress),) * 2,
     ".safetensors": (in_safetensors, in_safetensors),
 }
 """Mutators that know a format, by the ending of a file's name."""

@@ -1,9 +1,11 @@
 """One whole, small file or folder of each format, for mutants to be made of."""
 
+import gzip
 import hashlib
 import io
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +159,129 @@ def adapter_folder(folder: Path) -> Path:
     return adapter_directory.write(folder / "adapter", adapter(), base)
 
 
+def torch_archive(folder: Path) -> Path:
+    """A checkpoint of llama2.c's training script."""
+    weights, blocks = model(300).state_dict(), {"attention_norm": "attention_norm", "ffn_norm": "mlp_norm"}
+    blocks |= {f"attention.w{short}": f"attention.{name}" for short, name in
+               {"q": "query", "k": "key", "v": "value", "o": "output"}.items()}  # fmt: skip
+    blocks |= {f"feed_forward.w{i}": f"mlp.{name}" for i, name in ((1, "gate"), (2, "down"), (3, "up"))}
+    names = {"tok_embeddings": "embedding", "norm": "norm", "output": "head"}
+    names |= {
+        f"layers.{i}.{theirs}": f"blocks.{i}.{ours}" for i in range(2) for theirs, ours in blocks.items()
+    }
+    state = {
+        f"{theirs}.weight": weights.get(f"{ours}.weight", weights["embedding.weight"])
+        for theirs, ours in names.items()
+    }
+    arguments = {"dim": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "max_seq_len": 32, "dropout": 0.0}
+    torch.save({"model": state, "model_args": arguments, "iter_num": 5}, folder / "ckpt.pt")
+    return folder / "ckpt.pt"
+
+
+ROWS = [
+    {"messages": [{"role": "user", "content": "云"}, {"role": "assistant", "content": "雨", "loss": False}]},
+    {"instruction": "对下联：雪", "input": "", "output": "风", "history": [["天", "地"]], "kind": "对联"},
+    {"prompt": "去", "chosen": "来", "rejected": "回", "score_chosen": 1.5},
+    {"conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}], "tools": "[]"},
+    {"question": "一加一？", "A": "一", "B": "二", "answer": "B", "id": 7},
+    {"title": "云对雨", "paragraphs": ["雪对风", "晚照对晴空"], "author": "车万育"},
+    {"text": TEXT, "meta": {"a": [1, None, True]}},
+]
+
+
+def rows_file(folder: Path, name: str) -> Path:
+    """Rows or texts in a file of this name."""
+    import csv
+
+    import zstandard
+
+    path, buffer = folder / name, io.StringIO()
+    if ".csv" in name:
+        writer = csv.DictWriter(buffer, ["instruction", "output", "id"])
+        writer.writeheader()
+        writer.writerows({"instruction": f"问{i}，“云”", "output": "答\n雨", "id": i} for i in range(9))
+    elif ".jsonl" in name:
+        buffer.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS * 2))
+    else:
+        buffer.write(json.dumps(ROWS) if ".json" in name else TEXT)
+    content = buffer.getvalue().encode("gb18030" if "gbk" in name else "utf-8")
+    if name.endswith(".parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"instruction": ["问"] * 9, "output": [f"答{i}" for i in range(9)]}), path)
+        return path
+    packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
+    path.write_bytes(packed(content))
+    return path
+
+
+def recipe_file(folder: Path) -> Path:
+    """A recipe with most of its keys."""
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    return folder / "recipe.toml"
+
+
+RECIPE = """
+budget = "15m"
+samples = ["却说宝玉", "林黛玉"]
+exports = ["gguf", "hf"]
+[data]
+sources = ["book.txt"]
+documents = "chapter"
+piece = "4k"
+split = {validation = 0.1, test = 2, order = "last", seed = 3}
+[tokenizer]
+kind = "bpe"
+vocab_size = 4096
+[model]
+family = "qwen3"
+layers = 6
+width = 192
+heads = 6
+tied = true
+options = {rope_base = 10000.0}
+[train]
+steps = 400
+context = 128
+rows = 16
+clip = 1.0
+ema = 0.99
+optimizer = {kind = "muon", rate = 0.02, betas = [0.8, 0.95]}
+schedule = {kind = "wsd", warmup = 0.02, decay = 0.5}
+"""
+
+
+def template_file(folder: Path) -> Path:
+    """A chat template with most of what they use."""
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder / "chat_template.jinja"
+
+
+TEMPLATE = """\
+{%- set ns = namespace(system='', last=messages | length - 1) %}
+{%- macro turn(role, text) %}{{ '<|im_start|>' ~ role ~ '\\n' ~ text | trim ~ '<|im_end|>\\n' }}{% endmacro %}
+{%- for message in messages if message.role == 'system' %}{% set ns.system = ns.system + message.content %}
+{%- endfor %}
+{{- turn('system', ns.system or 'You are {}.'.format('helpful')) }}
+{%- for message in messages[::-1] | reverse %}
+{%- if message['role'] in ['user', 'assistant'] and not loop.first %}
+{{- turn(message['role'], message['content'].split('</think>')[-1].lstrip('\\n')) }}
+{%- if loop.index0 == ns.last and tools is defined and tools %}{{ tools | tojson(indent=2) }}{% endif %}
+{%- elif message.role == 'tool' %}{{ raise_exception('no tools: %s' % message.role) }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+"""
+
+
+def run_directory(folder: Path) -> Path:
+    """What a run leaves behind, as far as reports read it."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
+    from synthetic import make_run
+
+    return make_run(folder / "run", steps=40)
+
+
 FORMATS: dict[str, Callable[[Path], Path]] = {
     "checkpoint": checkpoint,
     "gguf": gguf,
@@ -176,5 +301,16 @@ FORMATS: dict[str, Callable[[Path], Path]] = {
     "llama2c-0": lambda folder: llama2c(folder, 0),
     "llama2c-1": lambda folder: llama2c(folder, 1),
     "llama2c-2": lambda folder: llama2c(folder, 2),
+    "torch": torch_archive,
+    "rows-jsonl": lambda folder: rows_file(folder, "rows.jsonl"),
+    "rows-json": lambda folder: rows_file(folder, "rows.json"),
+    "rows-csv": lambda folder: rows_file(folder, "rows.gbk.csv"),
+    "rows-gz": lambda folder: rows_file(folder, "rows.jsonl.gz"),
+    "rows-zst": lambda folder: rows_file(folder, "text.txt.zst"),
+    "rows-parquet": lambda folder: rows_file(folder, "rows.parquet"),
+    "rows-txt": lambda folder: rows_file(folder, "text.gbk.txt"),
+    "recipe": recipe_file,
+    "template": template_file,
+    "run": run_directory,
 }
 """What writes the whole file of a format into an empty folder."""

@@ -49,6 +49,40 @@ RAISING = {
 }  # fmt: skip
 
 
+WHOLE = """
+from __future__ import annotations
+from dataclasses import dataclass
+from helper_of_rules import bonus
+@dataclass
+class Rule:
+    weight: float
+def judged(row, text):
+    import other_of_rules
+    return Rule(bonus).weight + other_of_rules.more
+def greedy(row, text):
+    row["prompt"] = row["tags"].append("changed") or "changed"
+    return 1
+"""
+
+
+def test_a_file_loads_as_if_it_were_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules.py").write_text(WHOLE, encoding="utf-8")
+    (tmp_path / "helper_of_rules.py").write_text("bonus = 0.25", encoding="utf-8")
+    (tmp_path / "other_of_rules.py").write_text("more = 0.5", encoding="utf-8")
+    loaded = rewards.load([f"{tmp_path / 'rules.py'}:judged"])
+    assert list(loaded(answers("a"))) == [0.75]
+    assert f"runs the code of {tmp_path / 'rules.py'}" in capsys.readouterr().err
+
+
+def test_a_function_cannot_change_rows(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(WHOLE.replace("from helper_of_rules import bonus", ""), "utf-8")
+    loaded, record = rewards.load([f"{tmp_path / 'rules.py'}:greedy"]), {"prompt": "问", "tags": ["a"]}
+    asked = answers("a", "b", record=record)
+    assert list(loaded(asked)) == [1, 1]
+    assert record == {"prompt": "问", "tags": ["a"]}
+    assert all(dict(one["row"].fields) == record for one in asked)
+
+
 @pytest.fixture(scope="module")
 def functions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rewards") / "rules.py"

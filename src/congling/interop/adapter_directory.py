@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from congling.core import artifact
+from congling.core import artifact, files
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.text import write_text
@@ -143,7 +143,7 @@ def _description(file: Path) -> dict[str, Any]:
         size = file.stat().st_size
         if size > _LARGEST_DESCRIPTION:
             raise UserError("too large to be the description of an adapter", where=file, value=size)
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(files.text(file, _LARGEST_DESCRIPTION))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=file) from None
     scales = content.get("scales") if isinstance(content, dict) else None

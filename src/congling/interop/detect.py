@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from congling.core import artifact
+from congling.core import artifact, files
 from congling.core.addresses import refuse_address
 from congling.core.errors import UserError
 
@@ -77,7 +77,7 @@ def _directory(path: Path) -> Kind:
 
 def _artifact(path: Path) -> Kind:
     try:
-        kind = json.loads((path / artifact.MANIFEST).read_text(encoding="utf-8"))["kind"]
+        kind = json.loads(files.text(path / artifact.MANIFEST))["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = f"the manifest cannot be read ({type(error).__name__})"
         raise UserError(why, where=path / artifact.MANIFEST) from None
@@ -112,7 +112,7 @@ def _file(path: Path) -> Kind:
 def _gguf(path: Path) -> Kind:
     from congling.interop.gguf.file import GGUFFile
 
-    return "gguf-lora" if GGUFFile.open(path).value("general.type", "model") == "adapter" else "gguf"
+    return "gguf-lora" if GGUFFile.open(path).text("general.type", "model") == "adapter" else "gguf"
 
 
 def _is_llama2c(path: Path) -> bool:
@@ -128,7 +128,7 @@ def _is_llama2c(path: Path) -> bool:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             return file.read(256)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None
@@ -137,7 +137,7 @@ def _head(path: Path) -> bytes:
 def is_archive(path: Path) -> bool:
     """Whether a file is an archive that torch saved: a zip with a pickle in it, which is not opened."""
     try:
-        with path.open("rb") as stream:
+        with files.opened(path) as stream:
             if stream.read(4) != b"PK\x03\x04":
                 return False
             with zipfile.ZipFile(stream) as archive:

@@ -151,7 +151,7 @@ def kind_of(file: GGUFFile) -> Kind | None:
     Raises:
         UserError: a kind that does not exist, or of a version not known.
     """
-    kind = file.value("training.type")
+    kind = file.text("training.type", None)
     if kind is None:
         return None
     for value in ("train_model", "finetune_lora"):

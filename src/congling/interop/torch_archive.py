@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.interop.torch_pickle import Refused, Storage, StoredTensor, parsed
 
@@ -126,7 +127,7 @@ def tensors_in(value: Any) -> dict[str, StoredTensor]:
 
 def _opened(path: Path) -> Any:
     try:
-        stream = path.open("rb")
+        stream = files.opened(path)
         head = stream.read(len(_LEGACY))
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None

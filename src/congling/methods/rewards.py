@@ -7,22 +7,28 @@
 a directory         a run of ``congling reward``
 ==================  ==============================================================================
 
-Each may be followed by ``=weight``. A function that raises, or gives no finite number, costs the answer its
-reward and not the run its life: the answer is left out, counted, and the first case of each kind is told. A
-run goes on exactly after an interruption as long as its functions look at nothing but their arguments.
+The code of a file is run, with all that its person may do; it is given copies of rows, and may import files
+beside it. Each may be followed by ``=weight``. A function that raises, or gives no finite number, costs the
+answer its reward and not the run its life: the answer is left out, counted, and the first case of each kind
+is told. A run goes on exactly after an interruption as long as its functions look at nothing but their
+arguments.
 """
 
+import contextlib
+import copy
+import hashlib
 import importlib.util
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from congling.core import files, terminal
 from congling.core.artifact import opened
 from congling.core.errors import UserError
 from congling.data.final_answer import same
@@ -85,7 +91,7 @@ class Rewards:
         self.faults[f"{name} {failure.kind}"] += 1
         if self.faults[f"{name} {failure.kind}"] == 1:
             said = f"{failure.kind}: {failure.reason}"[:SAID]
-            print(f"\nwarning: the reward {name} {said}; such answers are left out", file=sys.stderr)
+            terminal.say(f"\nwarning: the reward {name} {said}; such answers are left out")
 
 
 class _Failure(float):
@@ -118,9 +124,9 @@ def identity(names: Sequence[str]) -> str:
     for name in names:
         plain = _parted(name)[0]
         place, content = Path(plain.rpartition(":")[0] or "·"), ""
-        if place.is_file():
-            content = place.read_text("utf-8", "replace")
-        elif Path(plain).is_dir():
+        if files.exists(place) and place.is_file():
+            content = files.content(place).decode("utf-8", "replace")
+        elif files.exists(plain) and Path(plain).is_dir():
             from congling.infer.checkpoints import locate_checkpoint
 
             content = opened(locate_checkpoint(plain), "checkpoint").fingerprint
@@ -136,7 +142,7 @@ def _short(name: str) -> str:
 def _parted(name: str) -> tuple[str, float]:
     """A name and its weight."""
     before, sign, after = name.rpartition("=")
-    if not sign or Path(name).exists():
+    if not sign or files.exists(name):
         return name, 1.0
     try:
         weight = float(after)
@@ -155,8 +161,8 @@ def _source(text: str, device: Any) -> Source:
         return Source(name, weight, _each(judge.reward))
     file, _, function = name.rpartition(":")
     if file.endswith(".py"):
-        return Source(name, weight, _each(_function(Path(file), function)))
-    if name and Path(name).is_dir():
+        return Source(name, weight, _each(_on_copies(_function(Path(file), function))))
+    if name and files.exists(name) and Path(name).is_dir():
         return Source(name, weight, _trained(name, device))
     hint = "exact, smallworld, file.py:function, or a run of `congling reward`"
     raise UserError("no such reward", value=name, hint=hint)
@@ -169,6 +175,11 @@ def _each(function: Function) -> Judge:
         return [_called(function, answer["row"].fields, answer["text"]) for answer in answers]
 
     return judged
+
+
+def _on_copies(function: Function) -> Function:
+    """A person's function, given a copy of each row: what it does to it stays its own."""
+    return lambda row, text: function(copy.deepcopy(dict(row)), text)
 
 
 def _called(function: Function, row: Mapping[str, Any], text: str) -> float:
@@ -204,14 +215,21 @@ def _exact(answer: Mapping[str, Any]) -> float:
 
 def _function(file: Path, name: str) -> Function:
     """Load a function from a file of the person's own."""
-    if not file.is_file():
+    if not files.exists(file) or not file.is_file():
         raise UserError("the file of the reward function does not exist", value=str(file))
-    spec = importlib.util.spec_from_file_location(f"congling_reward_{file.stem}", file)
+    place = file.resolve()
+    mark = hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"congling_reward_{mark}", place)
     assert spec is not None and spec.loader is not None
+    if spec.name not in sys.modules:
+        terminal.say(f"note: the reward runs the code of {file}, which may do all that you may")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and the like look their module up
     try:
-        spec.loader.exec_module(module)
+        with _beside(place.parent):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        sys.modules.pop(spec.name, None)
         said = _shown(error, str)[:SAID]
         what = f"the file of the reward function does not load: {type(error).__name__}: {said}"
         raise UserError(what, where=file) from None
@@ -221,6 +239,18 @@ def _function(file: Path, name: str) -> Function:
         raise UserError("the file has no such function", where=file, value=name, hint=hint)
     found: Any = function
     return found
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Let a file import those beside it, as if it were run; later ones are found behind all others."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def _trained(name: str, device: Any) -> Judge:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from congling.core import files
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.text import write_text
@@ -94,7 +95,7 @@ def load_config(directory: Path | str) -> ModelConfig:
     """
     path = Path(directory) / CONFIG
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(files.text(path))
     except FileNotFoundError:
         raise UserError("no model here: a file is missing", where=directory, value=CONFIG) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -111,6 +112,7 @@ def open_safetensors(path: Path) -> Any:
         UserError: it is missing, damaged or no safetensors file.
     """
     try:
+        files.opened(path).close()
         return safe_open(path, framework="pt")
     except FileNotFoundError:
         raise UserError("a file is missing here", where=path.parent, value=path.name) from None

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from congling.core import machine
+from congling.core import files, machine
 from congling.plan.record import RunRecord, mapping
 
 _LARGEST_MANIFEST = 4_000_000  # bytes read; a manifest beyond that is no manifest of ours
@@ -31,7 +31,7 @@ def how_to_reproduce(run: RunRecord) -> str:
 def manifest_of(directory: Path) -> Mapping[str, Any]:
     """What the manifest of a directory says; nothing where there is none, or it is damaged."""
     try:
-        return mapping(json.loads((directory / "MANIFEST.json").read_bytes()[:_LARGEST_MANIFEST]))
+        return mapping(json.loads(files.content(directory / "MANIFEST.json", _LARGEST_MANIFEST)))
     except (OSError, ValueError, RecursionError):
         return {}
 

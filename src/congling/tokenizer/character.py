@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer
@@ -46,7 +47,7 @@ class CharacterTokenizer(Tokenizer):
         """
         file = folder / FILE
         try:
-            characters = json.loads(file.read_text(encoding="utf-8"))["characters"]
+            characters = json.loads(files.text(file))["characters"]
             distinct = len(set(characters)) == len(characters)
             characters.encode()
         except OSError as error:

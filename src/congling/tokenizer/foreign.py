@@ -16,6 +16,7 @@ from typing import Any
 import sentencepiece
 import tokenizers
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.tokenizer import cage, library, own, proto, store, vocab_files
 from congling.tokenizer.base import Roles, Tokenizer, is_text
@@ -41,10 +42,13 @@ def read(path: Path | str) -> Tokenizer:
     path = Path(path)
     if path.is_dir():
         return _folder(path)
-    if not path.is_file():
-        raise UserError("there is no such tokenizer", value=str(path))
-    with path.open("rb") as stream:
-        start = stream.read(4)
+    try:
+        with files.opened(path) as stream:
+            start = stream.read(4)
+    except FileNotFoundError:
+        raise UserError("there is no such tokenizer", value=str(path)) from None
+    except OSError as error:
+        raise UserError(f"the tokenizer cannot be read ({error.strerror})", value=str(path)) from None
     if start == b"GGUF":
         raise UserError("this is a GGUF file", value=str(path), hint="congling import reads it")
     if start.lstrip()[:1] == b"{":

@@ -21,13 +21,22 @@ from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.tokenizer.base import Roles, TokenAttributes
 from congling.tokenizer.bpe import byte_symbols
-from congling.tokenizer.library import FILE, LibraryTokenizer, panics_as_errors, read_text
+from congling.tokenizer.library import (
+    FILE,
+    LONGEST_TOKEN,
+    LibraryTokenizer,
+    ids_of,
+    panics_as_errors,
+    read_text,
+)
 from congling.tokenizer.unreachable import spelt_as_mark, unreachable
 
 _MOST_HOLES = 2**16  # ids between the first and the last that belong to no token
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _REMOVING = {"Whitespace", "WhitespaceSplit", "BertPreTokenizer", "CharDelimiterSplit"}
 """Pre-tokenizers that leave out what they cut at."""
+_STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+_MOST_STEPS = 500  # objects and lists in these; each step of a sequence is built and run one after the other
 _PROBE = "a 你好，12\n\n<0x0A>"
 Node = dict[str, Any]
 
@@ -125,7 +134,7 @@ class HuggingFaceTokenizer(LibraryTokenizer):
 
     def encode_rest(self, text: str) -> list[int]:
         """Ids of a text that goes on after other ids: no space is put first."""
-        return self._continuing.encode(text, add_special_tokens=False).ids
+        return ids_of(self._continuing, text)
 
     def is_byte(self, index: int) -> bool:
         """Whether the id stands for a part of a character."""
@@ -188,12 +197,34 @@ def _content(text: str) -> Node:
     kind = content["model"].get("type", "BPE")
     if kind not in ("BPE", "Unigram"):
         raise ValueError(f"a vocabulary of the kind {kind}; BPE and Unigram can be run")
+    steps = sum(1 for part in _STEPS for _ in _parts(content.get(part)))
+    if steps > _MOST_STEPS:
+        raise ValueError(f"{steps} steps of normalising and splitting, where others have a dozen")
+    if any(len(token) > LONGEST_TOKEN for token in _tokens(content)):
+        raise ValueError(f"a token of more than {LONGEST_TOKEN} characters")
     if content["model"].get("dropout"):
         raise ValueError("it splits texts at random (dropout)")
     decoder = {node["type"] for node in nodes(content.get("decoder"))}
     if not decoder & {"ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse"}:
         raise ValueError("its decoder does not say how tokens become text")
     return content
+
+
+def _parts(part: Any) -> Iterator[Any]:
+    """All objects and lists within a part of the file."""
+    waiting = [part]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)):
+            yield one
+            waiting += one.values() if isinstance(one, dict) else one
+
+
+def _tokens(content: Node) -> Iterator[str]:
+    """All tokens that a file names."""
+    vocabulary = content["model"].get("vocab", ())
+    listed = [*vocabulary, *(one.get("content", "") for one in content.get("added_tokens") or ())]
+    return (str(one[0] if isinstance(one, list) and one else one) for one in listed)
 
 
 def _inner(text: str) -> tokenizers.Tokenizer:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.tokenizer import proto
 from congling.tokenizer.base import Roles, Tokenizer
@@ -126,7 +127,7 @@ def read_model(file: Path) -> SentencePieceModel:
         UserError: it is missing or no sound sentencepiece model.
     """
     try:
-        data = file.read_bytes()
+        data = files.content(file)
     except OSError as error:
         raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
     return proto.read(data, file)

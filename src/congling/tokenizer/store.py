@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact
+from congling.core import artifact, files
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
@@ -43,7 +43,7 @@ def load(path: Path | str) -> Tokenizer:
     found = artifact.opened(path, "tokenizer", verify=True)
     file = found.path / FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(files.text(file))
         kind = KINDS[content["kind"]]
         special = {str(text): int(index) for text, index in content["special"].items()}
         template, size = str(content["chat_template"]), int(content["vocab_size"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.core.progress import stage
 from congling.tokenizer import proto
@@ -63,7 +64,7 @@ class UnigramTokenizer(Tokenizer):
         """
         file = folder / FILE
         try:
-            data = file.read_bytes()
+            data = files.content(file)
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
         model = proto.read(data, file)

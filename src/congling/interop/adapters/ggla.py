@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.interop.adapters.fitting import LARGEST_RANK, checked, common_scale, is_gain, refuse_magnitudes
@@ -107,10 +108,11 @@ def write(
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
     try:
-        with path.open("rb") as stream:
+        with files.opened(path) as stream:
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
     except (OSError, ValueError) as error:
-        raise UserError(f"the file cannot be read ({type(error).__name__})", value=str(path)) from None
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise UserError(f"the file cannot be read ({why})", value=str(path)) from None
 
 
 def _records(raw: bytes | mmap.mmap, path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -28,6 +28,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.core.text import write_text
@@ -140,6 +141,7 @@ def _stored(folder: Path) -> dict[str, Tensor]:
     if not path.is_file() and (folder / _PICKLED).is_file():
         refuse_pickle(folder / _PICKLED)
     try:
+        files.opened(path).close()
         with safe_open(path, framework="pt") as file:
             tensors = {_plain(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:

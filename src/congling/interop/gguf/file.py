@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.parser import Parser, TensorInfo
@@ -44,11 +45,12 @@ class GGUFFile:
         """
         path = Path(path)
         try:
-            with path.open("rb") as stream:
+            with files.opened(path) as stream:
                 length = stream.seek(0, 2)
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if length else b""
         except (OSError, ValueError) as error:
-            raise UserError(f"the file cannot be read ({type(error).__name__})", value=str(path)) from None
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise UserError(f"the file cannot be read ({why})", value=str(path)) from None
         return cls(path, *Parser(path, mapped).header(), np.frombuffer(mapped, np.uint8))
 
     def value(self, key: str, default: Any = None) -> Any:

@@ -26,6 +26,7 @@ from congling.interop.gguf.fields import ARRAY, NAMES, SCALARS, STRING, Field, S
 from congling.interop.gguf.writer import ALIGNMENT, MAGIC
 from congling.quant import ggml
 
+_LONGEST_ITEM = 1 << 18  # bytes of a string in an array: a token, a merge
 _MOST_ENTRIES, _MOST_STRINGS, _LONGEST_NAME, _LONGEST_TEXT = 1 << 16, 1 << 21, 63, 1 << 24
 
 
@@ -162,7 +163,10 @@ class Parser:
         for index in range(count):
             if at > end:
                 break
-            at += size + unpack(data, at)[0]
+            length = unpack(data, at)[0]
+            at += size + length
+            if length > _LONGEST_ITEM:
+                raise self._fail(f"string {index} of {key} is longer than {_LONGEST_ITEM} bytes", at=start)
             if at > self.length:
                 raise self._fail(f"string {index} of {key} goes beyond the end of the file", at=start)
         else:

@@ -27,6 +27,7 @@ from congling.tokenizer.base import (
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.guard import guarded
 from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.library import LONGEST_TOKEN
 from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
@@ -126,6 +127,8 @@ def _pieces(keys: _Keys) -> list[Piece]:
     for index, text in enumerate(texts):
         score = 0.0 if scores is None else float(scores[index])
         kind = int(types[index]) if types is not None else PieceType.NORMAL
+        if len(text) > LONGEST_TOKEN:
+            raise UserError(f"a token of more than {LONGEST_TOKEN} characters", where=keys.where, value=index)
         if not is_text(text):
             raise UserError("a token is no UTF-8 text", where=keys.where, value=index)
         sort = PieceType(kind) if 1 <= kind <= 6 else PieceType.UNUSED

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from congling.core import files
 from congling.core.errors import UserError
 
 CONFIG = "config.json"
@@ -20,7 +21,7 @@ def read_json(path: Path, *, largest: int = _LARGEST) -> dict[str, Any]:
     try:
         if path.stat().st_size > largest:
             raise UserError("too large for what it should hold", where=path, value=path.stat().st_size)
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(files.text(path, largest))
     except FileNotFoundError:
         raise UserError("no Hugging Face model here: a file is missing", where=path.parent,
                         value=path.name) from None  # fmt: skip

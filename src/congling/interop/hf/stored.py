@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.interop.hf.settings import read_json
 from congling.interop.torch_archive import TorchArchive, tensors_in
@@ -143,9 +144,10 @@ def _opened(path: Path) -> Any:
     if path.suffix == ".bin":
         return _Archive(path)
     try:
+        files.opened(path).close()
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        with path.open("rb") as stream:
+        with files.opened(path) as stream:
             pickled = stream.read(4).startswith(_PICKLES)  # asked last: a header's length may look like it
         if pickled:
             raise UserError("a pickle under another name; it is not read, since unpickling runs code",

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.core.progress import track
@@ -131,11 +132,12 @@ def mapped_file(path: Path) -> np.ndarray:
         UserError: it cannot be read, or is a pickle.
     """
     try:
-        with path.open("rb") as stream:
+        with files.opened(path) as stream:
             start = stream.read(4)
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if start else b""
     except (OSError, ValueError) as error:
-        raise UserError(f"the file cannot be read ({type(error).__name__})", value=str(path)) from None
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise UserError(f"the file cannot be read ({why})", value=str(path)) from None
     # A pickle's protocol number is followed by an opcode; a width of 640 is stored as 80 02 00 00.
     if start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1] in range(2, 6) and start[2:] != b"\0\0"):
         raise UserError(

@@ -18,6 +18,7 @@ from typing import Self
 
 import numpy as np
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.tokenizer.base import FIRST_BYTE
 
@@ -55,7 +56,7 @@ class Vocabulary:
         """
         path = Path(path)
         try:
-            raw = path.read_bytes()
+            raw = files.content(path)
         except OSError as error:
             raise UserError("cannot read the vocabulary", value=str(path), hint=error.strerror) from None
         pieces: list[bytes] = []
