@@ -1,5 +1,6 @@
 """Reports: complete, self-contained, and unharmed by what models and files say."""
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import pytest
 
 from congling.plan import record
 from congling.report import pages
+from congling.report.origin import how_to_reproduce
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import PASSAGE, make_run
@@ -107,3 +109,19 @@ def test_tables_of_the_markdown_are_tables(written):
     for i in rules:
         assert lines[i - 1].startswith("|") and lines[i + 1].startswith("|")
         assert lines[i - 1].count("|") == lines[i].count("|")
+
+
+def test_a_run_that_was_made_longer_names_all_commands_it_came_of(tmp_path):
+    run = make_run(tmp_path / "book")
+    for place, words in (
+        ("endings/step-00000400", ["congling", "train", "book.txt", "--out", "book"]),
+        ("checkpoints/step-00000300", ["congling", "something", "else"]),
+        ("checkpoints/step-00000800", ["congling", "train", "--out", "book", "--longer", "30m"]),
+    ):
+        (run / place).mkdir(parents=True)
+        manifest = {"command": words, "parents": {"shards": place}}
+        (run / place / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
+    lines = [line for line in how_to_reproduce(record.read(run)).splitlines() if "congling " in line]
+    commands = [line.removeprefix("command      ") for line in lines if line.startswith("command")]
+    assert commands == ["congling train book.txt --out book", "congling train --out book --longer 30m"]
+    assert "endings" not in how_to_reproduce(record.read(run))

@@ -8,18 +8,24 @@ from typing import Any
 
 from congling.core import files, machine
 from congling.plan.record import RunRecord, mapping
+from congling.train.longer import ENDINGS
 
 _LARGEST_MANIFEST = 4_000_000  # bytes read; a manifest beyond that is no manifest of ours
 
 
 def how_to_reproduce(run: RunRecord) -> str:
     """Name and value a line, from the newest checkpoint's manifest and from here; unknown ones left out."""
-    lines = []
-    for manifest in sorted(run.path.glob(f"checkpoints/step-{'[0-9]' * 8}/MANIFEST.json"))[-1:]:
+    lines: list[str] = []
+    name = f"step-{'[0-9]' * 8}"
+    newest = sorted(run.path.glob(f"checkpoints/{name}/MANIFEST.json"))[-1:]
+    earlier = sorted(run.path.glob(f"{ENDINGS}/{name}/MANIFEST.json")) if newest else []
+    for manifest in [*earlier, *newest]:  # a run that was made longer came of several commands
         facts = manifest_of(manifest.parent)
         command = facts.get("command")
-        if isinstance(command, list):
-            lines.append("command      " + " ".join(map(str, command)))
+        if isinstance(command, list) and (line := "command      " + " ".join(map(str, command))) not in lines:
+            lines.append(line)
+        if manifest not in newest:
+            continue
         lines += [f"{name:<12} {str(value)[:16]}" for name, value in mapping(facts.get("parents")).items()]
         lines.append(f"checkpoint   {manifest.parent.name}")
     lines += [f"{name:<12} {installed(name)}" for name in ("congling", "torch", "numpy", "tokenizers")]
