@@ -49,6 +49,7 @@ def runs(tmp_path):
     (run / "config.toml").write_text("[train]\nsteps = 5\n", encoding="utf-8")
     for name, step in (("BEST", 2), ("LATEST", 5), ("STABLE", 3)):
         (run / name).write_text(f"step-{step:08d}\n", encoding="utf-8")
+    (run / "events.jsonl").write_text('{"event": "finished", "step": 5}\n', encoding="utf-8")
     return run.parent
 
 
@@ -65,6 +66,29 @@ def test_checkpoints_that_nothing_points_at(runs):
     left = sorted(path.name for path in (runs / "book" / "checkpoints").iterdir())
     assert left == ["step-00000002", "step-00000003", "step-00000005"]
     assert removable(runs) == []
+
+
+def test_a_run_that_has_not_ended_keeps_one_to_fall_back_on(runs):
+    (runs / "book" / "events.jsonl").write_text('{"event": "started", "step": 0}\n', encoding="utf-8")
+    assert names(removable(runs)) == ["step-00000001"]
+
+
+def test_a_run_that_began_in_the_meantime_is_left_alone(runs):
+    found = removable(runs)
+    program = f"""
+import sys
+from congling.core.lock import only_writer
+with only_writer({str(runs / "book")!r}):
+    print("mine", flush=True)
+    sys.stdin.readline()
+"""
+    other = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None and other.stdout.readline() == "mine\n"
+    assert sorted(remove(found)) == [one.path for one in sorted(found, key=lambda one: one.path)]
+    other.communicate("\n")
+    assert remove(found) == []
 
 
 def test_looking_changes_nothing(runs, dead):

@@ -72,6 +72,24 @@ def sweep(folder: Path, of: str | None = None) -> list[str]:
     return told
 
 
+def unneeded(folder: Path) -> list[Path]:
+    """What :func:`sweep` would remove, and nothing of what it would bring back."""
+    try:
+        places = sorted(folder.iterdir())
+    except OSError:  # it cannot be read
+        return []
+    found = ((place, _NAME.fullmatch(place.name)) for place in places)
+    return [place for place, match in found if match is not None and _unneeded(place, match)]
+
+
+def _unneeded(place: Path, match: re.Match[str]) -> bool:
+    try:
+        dead = not _alive(match, place.lstat().st_mtime)
+    except OSError:  # gone in the meantime
+        return False
+    return dead and (match["sort"] != "old" or os.path.lexists(place.with_name(match["of"])))
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,7 @@ Read from what the runs recorded; no torch. A run that cannot be read is listed 
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -119,16 +119,14 @@ def _line(folder: Path, path: Path) -> Listed:
     loss, unit = _loss(side)
     steps = numeric(mapping(side.run.config.get("train")).get("steps"))
     return Listed(
-        name, path, "running" if running else _state(side), side.made_by, side.parameters, loss, unit,
-        side.step, None if steps is None else int(steps), side.seconds, size, _changed(path),
+        name, path, "running" if running else state_of(side.run.events), side.made_by, side.parameters,
+        loss, unit, side.step, None if steps is None else int(steps), side.seconds, size, _changed(path),
     )  # fmt: skip
 
 
-def _state(side: Side) -> State:
-    """By its last event: one that was gone on with after its end is not finished before it says so."""
-    said = [
-        row.get("event") for row in side.run.events if row.get("event") in ("started", "resumed", "finished")
-    ]
+def state_of(events: Iterable[Mapping[str, Any]]) -> State:
+    """By the last event: a run that was gone on with after its end is not finished before it says so."""
+    said = [row.get("event") for row in events if row.get("event") in ("started", "resumed", "finished")]
     return "finished" if said and said[-1] == "finished" else "stopped"
 
 

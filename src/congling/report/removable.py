@@ -3,7 +3,8 @@
 ::
 
     leftovers     of killed processes: .book.partial-4711, .book.gone-4711, checkpoints set aside as damaged
-    checkpoints   of runs that no process is training, beyond those that something points at (BEST, LATEST, …)
+    checkpoints   of runs that no process trains, beyond those that something points at (BEST, LATEST, …);
+                  of a run that has not ended, beyond the newest two as well
     temporary     folders of congling among the system's temporary files, a day old and more
     caches        of compiled code, which other programs share: only where they are asked for
 
@@ -11,22 +12,23 @@ Nothing that is the only copy of an output is listed (``.book.old-4711`` while `
 command of that output brings it back.
 """
 
+import contextlib
 import os
 import re
-import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from congling.core import leftovers
 from congling.core.errors import UserError
-from congling.report.listing import is_running, place_of, run_directories, size_of
+from congling.core.lock import only_writer
+from congling.report.listing import is_running, place_of, run_directories, size_of, state_of
 from congling.train.rundir import RunDirectory
 
 Kind = Literal["leftover", "checkpoint", "temporary", "cache"]
-_LEFTOVER = re.compile(r"\.(?P<of>.+)\.(?P<sort>partial|old|gone)-(?P<process>\d+)(?:-[0-9a-f]{8})?")
 _DAY = 86_400.0
 _DEEPEST = 10
 """Folders within folders that are looked into."""
@@ -60,66 +62,56 @@ def removable(folder: Path | str, *, caches: bool = False) -> list[Removable]:
     return [Removable(path, kind, size_of(path), why) for path, kind, why in found]
 
 
-def remove(found: Iterable[Removable]) -> list[Path]:
+def remove(found: Sequence[Removable]) -> list[Path]:
     """Remove what was found; gives what could not be."""
-    failed = []
-    for one in found:
-        try:
-            if one.path.is_dir() and not one.path.is_symlink():
-                aside = one.path.with_name(f".{one.path.name.lstrip('.')}.gone-{os.getpid()}")
-                one.path.rename(aside)  # half of a checkpoint must not be taken for one
-                shutil.rmtree(aside)
-            else:
-                one.path.unlink(missing_ok=True)
-        except OSError:
-            failed.append(one.path)
-    return failed
+    with contextlib.ExitStack() as stack:
+        busy = {run for run in {_run_of(one) for one in found} - {None} if not _ours(run, stack)}
+        for one in found:
+            if _run_of(one) not in busy:
+                with contextlib.suppress(OSError):
+                    leftovers.remove(one.path)
+    return [one.path for one in found if os.path.lexists(one.path)]
+
+
+def _run_of(one: Removable) -> Path | None:
+    """The run that a checkpoint belongs to."""
+    return one.path.parent.parent if one.kind == "checkpoint" else None
+
+
+def _ours(run: Path | None, stack: contextlib.ExitStack) -> bool:
+    """Whether no process works in a run, and none can until the stack is left."""
+    try:
+        if run is not None:
+            stack.enter_context(only_writer(run))
+    except UserError:
+        return False
+    return True
 
 
 Found = tuple[Path, Kind, str]
 
 
 def _leftovers(folder: Path) -> Iterator[Found]:
-    for place, inner, files in os.walk(folder):
-        names = sorted([*inner, *files])
+    for place, inner, _ in os.walk(folder):
+        for path in leftovers.unneeded(Path(place)):
+            yield path, "leftover", "left by a process that has ended"
+        damaged = sorted(name for name in inner if name.startswith("step-") and name.endswith(".damaged"))
+        for name in damaged:
+            yield Path(place, name), "leftover", "a damaged checkpoint, set aside"
         depth = len(Path(place).relative_to(folder).parts)
-        for name in names:
-            path, match = Path(place, name), _LEFTOVER.fullmatch(name)
-            if match and _dead(path, int(match["process"])):
-                if match["sort"] != "old" or os.path.lexists(Path(place, match["of"])):
-                    yield path, "leftover", f"left by process {match['process']}, which has ended"
-            elif name.startswith("step-") and name.endswith(".damaged") and path.is_dir():
-                yield path, "leftover", "a damaged checkpoint, set aside"
-        inner[:] = [name for name in inner if name[:1] != "." and not name.endswith(".damaged")]
-        inner[:] = inner if depth < _DEEPEST else []
-
-
-def _dead(path: Path, process: int) -> bool:
-    """Whether the process that a leftover is named after has ended; one of another machine may live a day."""
-    import psutil
-
-    try:
-        changed = path.lstat().st_mtime
-    except OSError:  # gone in the meantime
-        return False
-    elsewhere = not path.name.endswith(f"-{process}")  # the name of a machine stands behind
-    try:
-        return psutil.Process(process).create_time() > changed + 10  # the number is that of a later process
-    except (psutil.NoSuchProcess, OverflowError, ValueError):
-        return not elsewhere or time.time() - changed > _DAY
-    except psutil.Error:
-        return False
+        inner[:] = [name for name in inner if name[:1] != "." and name not in damaged and depth < _DEEPEST]
 
 
 def _checkpoints(folder: Path) -> Iterator[Found]:
     for path in run_directories(folder):
         if is_running(path) or is_running(place_of(path)):
             continue
-        run = RunDirectory(path)
-        needed = _pointed(path)
+        run, needed = RunDirectory(path), _pointed(path)
         if not needed:  # nothing says which of them matters
             continue
-        for checkpoint in run.checkpoints():
+        # A run that is to be gone on with falls back on the one before the newest, if that is damaged.
+        finished = state_of(run.log("events").rows()) == "finished"
+        for checkpoint in run.checkpoints()[1 if finished else 2 :]:
             if checkpoint.name not in needed:
                 yield checkpoint, "checkpoint", f"not one of {', '.join(sorted(set(needed.values())))}"
 
