@@ -108,7 +108,7 @@ def test_what_can_only_be_done_before_training_is_left_out(tmp_path):
             "why": "why",
             "remedy": "free some space",
         }
-        for code in ("memory", "disk")
+        for code in ("memory", "disk", "over-budget")
     ]
     run = run_of(tmp_path / "run", plan(HLM))
     content = json.loads((run.path / "plan.json").read_text())

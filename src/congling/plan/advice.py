@@ -146,6 +146,7 @@ def _fewer_passes(run: RunRecord, advised: str) -> str:
 AFTERWARDS: Mapping[str, Remedy] = {
     "memory": _too_late,
     "disk": _too_late,
+    "over-budget": _too_late,
     "will-memorise": _as_it_is,
     "small-validation": _as_it_is,
     "no-warmup": _unless_planned("train.schedule"),
