@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from congling.interop import afterwards
 from congling.interop.afterwards import adapter_commands, commands, limit
 from congling.interop.foreign import ForeignModel
 from congling.model.families import FAMILIES
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.character import CharacterTokenizer
 
-CHINESE = CharacterTokenizer(
-    "却说那日天气晴和众人在园中闲坐说话只见一个小丫头笑嘻地走来道老太请姑娘们过去呢，。：“”"
-)
-ENGLISH = CharacterTokenizer("abcdefghijklmnopqrstuvwxyzIT ,.")
+CHINESE = CharacterTokenizer("".join(sorted(set(afterwards.CHINESE))))
+ENGLISH = CharacterTokenizer("".join(sorted(set(afterwards.ENGLISH))))
 TARGETS = ("gguf", "ollama", "hf", "llama2c")
 
 

@@ -10,11 +10,13 @@ from congling.interop.llama2c import model as llama2c
 from congling.interop.ollama import MODELFILE
 from congling.tokenizer.base import Tokenizer
 
-_CHINESE = "却说那日天气晴和，众人在园中闲坐说话，只见一个小丫头笑嘻嘻地走来，说道：老太太请姑娘们过去呢。"
-_ENGLISH = (
-    "It was a warm day, and everybody sat in the garden and talked when a girl came along with a smile."
+CHINESE = (
+    "却说那日天气晴和，众人在园中闲坐说话，只见一个小丫头笑嘻嘻地走来。"
+    "今天上午九点，大家在会议室讨论了新项目的进展，决定下周三之前完成第一版，再请三位同事检查。"
 )
-_PROMPTS = {_CHINESE: "从前", _ENGLISH: "Once"}
+ENGLISH = "It was a warm day, and everybody sat in the garden and talked when a girl came along with a smile."
+"""What characters a token stands for is counted on: prose old and new, as no model's own text is at hand."""
+_PROMPTS = {CHINESE: "从前", ENGLISH: "Once"}
 _STOPS = {
     "gguf": "llama.cpp stops there unless it is started with --context-shift, which forgets the beginning",
     "ollama": "Ollama stops there (num_ctx in the Modelfile)",
@@ -39,7 +41,7 @@ def limit(model: ForeignModel, to: str) -> str:
 def commands(model: ForeignModel, to: str, out: Path, *, version: int = 0) -> list[str]:
     """Command lines that run an exported model; of some programs two, for what they became and once were."""
     tokenizer, context = model.tokenizer, model.config.context
-    start = _PROMPTS[_language(tokenizer)] if tokenizer is not None else _PROMPTS[_ENGLISH]
+    start = _PROMPTS[_language(tokenizer)] if tokenizer is not None else _PROMPTS[ENGLISH]
     new, file, chat = min(200, max(1, context // 2)), shlex.quote(str(out)), bool(model.facts.get("chat"))
     match to:
         case "gguf" if chat:
@@ -96,7 +98,7 @@ def _characters_per_token(tokenizer: Tokenizer) -> float:
 def _language(tokenizer: Tokenizer) -> str:
     """The text in a language that the vocabulary was made for: spelt in bytes, Chinese takes two tokens or
     three a character."""
-    return _CHINESE if len(tokenizer.encode(_CHINESE)) < 1.5 * len(_CHINESE) else _ENGLISH
+    return CHINESE if len(tokenizer.encode(CHINESE)) < 1.5 * len(CHINESE) else ENGLISH
 
 
 def _rounded(number: float) -> int:
