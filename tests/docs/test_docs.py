@@ -338,8 +338,12 @@ def _shown(field):
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}`"
 
 
+MODULES = ("plan/checks", "plan/check_costs", "plan/tuning", "plan/explain", "evals/collapse")
+"""Those that find something."""
+
+
 @pytest.mark.parametrize("language", GUIDES)
-@pytest.mark.parametrize("module", ["plan/checks", "plan/tuning", "plan/explain", "evals/collapse"])
+@pytest.mark.parametrize("module", MODULES)
 def test_troubleshooting_has_every_finding(language, module):
     tree = ast.parse((ROOT / f"src/congling/{module}.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

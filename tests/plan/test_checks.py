@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from congling.core.config import build
 from congling.core.errors import UserError
+from congling.plan import planning
+from congling.plan.cost import Beside
+from congling.plan.facts import CorpusFacts
 from congling.plan.planning import require_sound
+from congling.plan.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
-from situations import DICTIONARY, HLM, LAPTOP, SLQM, WEB, codes, plan
+from situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
 
 MISTAKES = {
     "fine-tuning-rate": ({"train__optimizer": {"kind": "adamw", "rate": 2e-5}}, "error"),
@@ -24,7 +29,7 @@ MISTAKES = {
         "warning",
     ),
     "many-passes": ({"train__steps": 90_000}, "warning"),
-    "over-budget": ({"train__steps": 90_000}, "warning"),
+    "over-budget": ({"train__steps": 90_000}, "error"),
     "very-long": ({"train__steps": 3_000_000}, "error"),
     "batch-too-big": ({"train__rows": 64, "train__accumulation": 64}, "warning"),
     "few-steps": ({"train__steps": 10}, "note"),
@@ -94,6 +99,71 @@ def test_a_budget_too_short_is_not_blamed_on_a_recipe():
     assert short and "recipe" not in short.why and fixed and "recipe fixes" in fixed.why
     enough = re.search(r"(\d+) s or more", short.remedy)
     assert enough and over(f"{enough[1]}s") is None
+
+
+EVERYTHING = [HLM, SLQM, DICTIONARY, WEB, replace(HLM, median_tokens=5), replace(HLM, vocab_size=64_000),
+              replace(WEB, median_tokens=12), CorpusFacts(300, 280, 3, 90, 260, 0, 0),
+              CorpusFacts(52_000, 40_000, 9, 4000, 9000, 4000, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", ["1s", "12s", "1m", "15m", "20h", None])
+@pytest.mark.parametrize("corpus", EVERYTHING, ids=str)
+@pytest.mark.parametrize("machine", [LAPTOP, GPU, replace(LAPTOP, peak=3e9), replace(LAPTOP, memory=4e8)])
+def test_nobody_is_told_to_change_what_the_plan_chose(corpus, budget, machine):
+    for finding in plan(corpus, budget, machine).findings:
+        if finding.code == "memory":
+            continue  # the same step in smaller parts
+        said = f"{finding.what} {finding.remedy}"
+        assert not re.search(r"layers|schedule|warmup|dropout|decay|train\.(rows|context|steps)|tied", said)
+        assert "smaller model" not in said
+        assert not re.search(r"\b0 steps", said)
+
+
+def test_what_the_recipe_gives_may_be_changed_and_gets_smaller():
+    short = replace(HLM, median_tokens=20)
+    said = {one.code: one.remedy for one in plan(short, train__context=256).findings}
+    assert said["context-beyond-documents"].startswith("set train.context to about 32, or")
+    said = {one.code: one.remedy for one in plan(short, train__context=48).findings}
+    assert "set train.context to about 32" in said["context-beyond-documents"]
+    assert "train.context" not in {one.code: one.remedy for one in plan(short).findings}.get(
+        "context-beyond-documents", ""
+    )
+    said = {one.code: one.remedy for one in plan(WEB, "30s", model__preset="124m").findings}
+    assert said["few-tokens-seen"].startswith("leave layers and width to the plan")
+    found = plan(HLM, "3m", train__steps=30, train__schedule={"warmup": 0.01}).findings
+    said = {one.code: one.remedy for one in found}
+    share = float(re.search(r"warmup to ([\d.]+) or more", said["no-warmup"])[1])
+    assert "no-warmup" not in codes(plan(HLM, "3m", train__steps=30, train__schedule={"warmup": share}))
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+@pytest.mark.parametrize("steps", [20, 21, 37, 49, 50, 99, 240, 3000])
+def test_a_plans_own_warmup_is_one(steps, kind):
+    found = plan(HLM, "10h", train__steps=steps, train__optimizer={"kind": kind})
+    assert round(found.train.schedule.warmup * steps) >= 2
+    assert "no-warmup" not in codes(found)
+
+
+def test_steps_that_are_asked_for_are_refused_only_where_they_cannot_be_made():
+    assert "over-budget" not in codes(plan(HLM, "1s", train__steps=2, model__layers=1, model__width=32))
+    found = plan(HLM, "3m", train__steps=90_000)
+    (over,) = [one for one in found.findings if one.code == "over-budget"]
+    fewer = int(re.search(r"train\.steps=(\d+) at most", over.remedy)[1])
+    assert "over-budget" not in codes(plan(HLM, "3m", train__steps=fewer))
+    with pytest.raises(UserError, match="over|takes about"):
+        require_sound(found.findings)
+
+
+def test_time_that_is_used_up_counts():
+    def over(spent):
+        recipe = build(Recipe, {"data": {"sources": ["book.txt"]}, "budget": "1m"})
+        found = planning.make(recipe, HLM, LAPTOP, beside=Beside(spent, 1.5))
+        return found.train.steps, next((one for one in found.findings if one.code == "over-budget"), None)
+
+    assert over(0)[0] > 1.5 * over(30)[0] and over(30)[1] is None
+    late = over(58)[1]
+    assert late is not None and "2.0 s of 1 m 00 s" in late.what
+    assert "preparing" in late.why and "what is prepared stays" in late.remedy
 
 
 def test_errors_stop_and_say_how_to_go_on():

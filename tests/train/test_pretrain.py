@@ -1,10 +1,14 @@
 """The pretraining stage from a recipe: it plans, trains, and goes on only with the same recipe."""
 
+import itertools
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +18,15 @@ from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import locate_checkpoint
+from congling.methods import ending, pretraining
 from congling.model.families import FAMILIES
 from congling.stages import pretrain, train
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
+from congling.train import calibrate
 from congling.train.config import TrainConfig
+from congling.train.deadline import Deadline, recorded
+from congling.train.measurement import Calibration, Probe
 
 TINY = (
     "train.steps=4",
@@ -61,6 +69,64 @@ def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_pa
     (out / "recipe.toml").unlink()
     with pytest.raises(UserError, match="begun by a program"):
         pretrain.begin_or_go_on(asked, inputs, out)
+
+
+def test_a_run_with_a_budget_ends_by_the_clock_and_again_where_it_ended(inputs, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    clock = partial(Deadline, clock=lambda: time.monotonic() + 0.2 * next(ticks))  # seconds at every look
+    monkeypatch.setattr(pretraining, "Deadline", clock)
+    monkeypatch.setattr(calibrate, "probe", lambda *_: Probe(1e11, "fp32"))
+    monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.004, 32, 10**8, 0.1))
+    asked = pretrain.read_recipe(None, ("budget=60s", *TINY[1:]))
+    out, started = tmp_path / "run", time.monotonic()
+    run = pretrain.begin_or_go_on(asked, inputs, out, started=started)
+    limits = read_toml(out / "config.toml")["deadline"]
+    rows = [row for row in run.log("metrics").rows() if "lr" in row]
+    turns = recorded(out)
+    assert limits["seconds"] == 60 and limits["most_steps"] > 1000
+    assert turns and 20 < rows[-1]["step"] == turns[-1].steps < 200
+    assert rows[-1]["lr"] < 0.15 * max(row["lr"] for row in rows)
+    assert run.checkpoint(turns[0].step).is_dir()
+    assert " of 1 m 00 s: " in ending.told_of_the_time(out, started)[0]
+    # Without its last checkpoints it makes the same turns again, though no time is left by then.
+    metrics, last = run.log("metrics").path.read_bytes(), run.pointed("LATEST").name
+    weights = (run.checkpoints()[0] / "model.safetensors").read_bytes()
+    for path in run.checkpoints()[:-1]:
+        shutil.rmtree(path)
+    pretrain.begin_or_go_on(asked, inputs, out, started=started - 1000)
+    assert run.log("metrics").path.read_bytes() == metrics and run.pointed("LATEST").name == last
+    assert (run.checkpoints()[0] / "model.safetensors").read_bytes() == weights
+    assert ending.told_of_the_time(out, started) == []
+
+
+def test_a_run_that_ended_by_the_clock_is_made_longer(inputs, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    clock = partial(Deadline, clock=lambda: time.monotonic() + 0.4 * next(ticks))
+    monkeypatch.setattr(pretraining, "Deadline", clock)
+    monkeypatch.setattr(calibrate, "probe", lambda *_: Probe(1e11, "fp32"))
+    monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 1.0, 32, 10**8, 0.1))
+    asked = pretrain.read_recipe(None, ("budget=60s", *TINY[1:]))
+    out = tmp_path / "run"
+    pretrain.begin_or_go_on(asked, inputs, out, started=time.monotonic())
+    turns = recorded(out)
+    ended, began = turns[-1].steps, turns[0].step
+    run = pretrain.begin_or_go_on(asked, inputs, out, longer="40steps")
+    rows = [row for row in run.log("metrics").rows() if "lr" in row]
+    assert rows[-1]["step"] == ended + 40
+    train = read_toml(out / "config.toml")["train"]
+    assert train["steps"] == ended + 40 and "deadline" not in read_toml(out / "config.toml")
+    assert not (out / "schedule.json").exists()
+    peak = max(row["lr"] for row in rows)
+    fall = next(row["step"] for row in rows if row["step"] > began and row["lr"] < peak)
+    assert fall > began + 1 and all(row["lr"] == peak for row in rows[began : fall - 1])
+    assert rows[-1]["lr"] < 0.1 * peak
+    # The same to the bit as a run that had this end from the beginning.
+    whole = pretraining.PretrainConfig(
+        **{key: value for key, value in read_toml(out / "config.toml").items()}
+    )
+    other = pretraining.run(whole, inputs, tmp_path / "whole")
+    ours, theirs = (one.checkpoint(ended + 40) / "model.safetensors" for one in (run, other))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_of_two_processes_one_plans(inputs, tmp_path):

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from pathlib import Path
 
 
@@ -69,6 +70,25 @@ def peak_memory_bytes() -> int:
         return int(getattr(now, "peak_wset", now.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def process_started() -> float:
+    """``time.monotonic()`` of the moment this process began, before Python itself had started.
+
+    The moment of the call where the system does not tell.
+    """
+    import psutil
+
+    try:
+        age = time.time() - psutil.Process().create_time()
+    except psutil.Error:
+        age = 0.0
+    used = time.process_time()  # a process is no younger than the work of one of its processors
+    return time.monotonic() - min(max(age, used / cores()), _LONGEST_AGE)
+
+
+_LONGEST_AGE = 7 * 86400.0
+"""Of a process that was started to train; a clock that was set in between may say more."""
 
 
 def description() -> str:

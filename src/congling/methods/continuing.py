@@ -16,6 +16,7 @@ from congling.plan import record
 from congling.plan.planning import PLAN_FILE
 from congling.train import keeping, longer
 from congling.train.config import TrainConfig
+from congling.train.deadline import recorded
 from congling.train.longer import Longer
 from congling.train.rundir import RunDirectory
 from congling.train.schedule import decay_start, warmup_steps
@@ -57,9 +58,10 @@ def continued(config: C, run: RunDirectory, asked: str | None = None) -> C:
     require_unedited(run, before, rows)
     require_same(before, config, where=run.path, harmless=HARMLESS | BY_CONTENT, advice=ADVICE)
     if asked is not None and not (rows and not rows[-1].done and rows[-1].asked == asked):
-        rows = [*rows, _next(_train(config), run, asked)]
+        end = _end(config, run)
+        rows = [*rows, _next(_train(config), end, run, asked)]
         longer.write(run, rows)
-        _say(run, rows[-1])
+        _say(run, rows[-1], end.steps)
         config = _with(config, rows)
     if rows and not rows[-1].applied:
         _forget_results(run)
@@ -91,26 +93,57 @@ def _train(config: Any) -> TrainConfig:
 
 
 def _with(config: C, rows: list[Longer]) -> C:
-    return config.replace(train=longer.lengthened(_train(config).model_dump(), rows)) if rows else config
+    """The configuration as it is by now; a longer run ends at a step, and no longer by the clock."""
+    if not rows:
+        return config
+    clock = {"deadline": None} if _timed(config) else {}
+    return config.replace(train=longer.lengthened(_train(config).model_dump(), rows), **clock)
 
 
-def _next(train: TrainConfig, run: RunDirectory, asked: str) -> Longer:
+def _timed(config: Config) -> bool:
+    return getattr(config, "deadline", None) is not None
+
+
+class _End(NamedTuple):
+    """Where a run ends so far."""
+
+    steps: int
+    begins: int | None
+    """The step after which the rate falls; None where no step is free of the end."""
+
+
+def _end(config: Config, run: RunDirectory) -> _End:
+    """The end by the settings, or as it was decided by the clock."""
+    train = _train(config)
+    start = decay_start(train.schedule, train.steps)
+    turns = recorded(run.path) if _timed(config) else []
+    if not _timed(config) or start is None:
+        return _End(turns[-1].steps if turns else train.steps, start)
+    if turns:
+        return _End(turns[-1].steps, turns[0].step)
+    newest = next((longer.step_of(path) for path in run.checkpoints()), 0)
+    return _End(max(newest, train.steps), newest)  # nothing is decided yet: all was at the full rate
+
+
+def _next(train: TrainConfig, end: _End, run: RunDirectory, asked: str) -> Longer:
     """What making the run longer by so much means.
 
     Raises:
         UserError: it cannot be done exactly, or ``asked`` is no amount.
     """
     more = _amount(asked)
-    begins = _beginning(train, run)
+    begins = _beginning(train, end, run)
     if more.steps is not None:
-        steps = train.steps + more.steps
+        steps = end.steps + more.steps
     else:
-        steps = train.steps + max(1, round((more.seconds or 0.0) / _pace(run)))
+        steps = end.steps + max(1, round((more.seconds or 0.0) / _pace(run)))
+    while (decay_start(train.schedule, steps) or 0) < begins:
+        steps += 1  # a fall that the clock shortened began later than one of this length
     warmup = warmup_steps(train.schedule, train.steps)
     same = warmup_steps(train.schedule, steps) == warmup
     handed_on = pointers.handed_on(run.path)
     newest = run.checkpoints()[0]
-    over = longer.step_of(newest) == train.steps
+    over = longer.step_of(newest) == end.steps
     keeps = over and handed_on is not None and longer.step_of(handed_on) > begins
     return Longer(
         asked=asked, begins=begins, before=train.steps, steps=steps, warmup_steps=None if same else warmup,
@@ -133,7 +166,7 @@ def _amount(asked: str) -> _Amount:
     return found
 
 
-def _beginning(train: TrainConfig, run: RunDirectory) -> int:
+def _beginning(train: TrainConfig, end: _End, run: RunDirectory) -> int:
     """The step that a longer run goes on from.
 
     Raises:
@@ -146,7 +179,7 @@ def _beginning(train: TrainConfig, run: RunDirectory) -> int:
             hint="run the command without --longer, or begin anew with --fresh and another budget",
         )  # fmt: skip
     newest = longer.step_of(checkpoints[0])
-    if train.patience is not None and newest < train.steps and _ended(run):
+    if train.patience is not None and newest < end.steps and _ended(run):
         raise UserError(
             "this run ended early by itself: no held-out number became better", where="train.patience",
             value=train.patience, hint="let it wait longer: the same command with a larger train.patience",
@@ -156,7 +189,7 @@ def _beginning(train: TrainConfig, run: RunDirectory) -> int:
         f"decay, as `congling pretrain … --from {run.path}` and `congling sft {run.path} …` do, which is not "
         "what one longer run would have given"
     )
-    start = decay_start(train.schedule, train.steps)
+    start = end.begins
     if start is None:
         raise UserError(
             "the rate of this run depends on its end from the first step on", where="train.schedule.kind",
@@ -190,11 +223,11 @@ def _pace(run: RunDirectory) -> float:
     return at[last] / last
 
 
-def _say(run: RunDirectory, row: Longer) -> None:
+def _say(run: RunDirectory, row: Longer, before: int) -> None:
     """What will happen, on standard error, as all that is said while a run goes on."""
     lines = [
         f"longer: goes on from step {row.begins:,}, where the rate had not begun to fall, "
-        f"to step {row.steps:,} instead of {row.before:,}"
+        f"to step {row.steps:,} instead of {before:,}"
     ]
     with contextlib.suppress(UserError):
         lines[0] += f"; about {show_seconds((row.steps - row.begins) * _pace(run))}"

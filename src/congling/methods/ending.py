@@ -1,5 +1,6 @@
 """What a run says when it is over: what was gained, what stands out, where the report is, what to do next."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from congling.core.console import Console
 from congling.core.document import print_document
 from congling.methods.session import Tuned
 from congling.plan import record
+from congling.plan.budget import kept
 from congling.plan.explain import explain
 from congling.plan.show import brief_finding
 from congling.report.next_steps import Step, next_steps
@@ -49,17 +51,32 @@ def show_end(tuned: Tuned, *, unit: str = "", as_json: bool = False) -> None:
     show_made(tuned.out, tuned.report, console)
 
 
-def show_run_end(out: Path, *, as_json: bool = False) -> None:
+def show_run_end(out: Path, *, started: float, as_json: bool = False) -> None:
     """Say that a run on shards is over; see :func:`show_made`. The first process alone does.
 
-    ``as_json``: print a document for a program instead.
+    Args:
+        out: the run.
+        started: ``time.monotonic()`` from which its budget counts.
+        as_json: print a document for a program instead.
     """
     if as_json:
         print_document(summary(out))
     elif machine.is_first_process():
         console, page = Console(), record.locate(out) / "report" / HTML_FILE
-        _say(console, f"trained: {out}")
+        for line in (f"trained: {out}", *told_of_the_time(out, started)):
+            _say(console, line)
         show_made(out, page if page.is_file() else None, console)
+
+
+def told_of_the_time(out: Path, started: float) -> list[str]:
+    """What to say of its budget when a run is over: what was planned, what it took, and why.
+
+    Nothing without a budget, and of a run that was gone on with: ``started`` is not when it began.
+    """
+    run = record.read(record.locate(out))
+    again = any(row.get("event") == "resumed" for row in run.events)
+    found = None if again else kept(run, time.monotonic() - started)
+    return [] if found is None else found.lines()
 
 
 def show_made(out: Path, report: Path | None, console: Console) -> None:

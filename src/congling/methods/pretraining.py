@@ -5,6 +5,7 @@ Pretraining and distillation differ in what is minimised and where texts come fr
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,16 @@ from congling.methods.begun import config_of
 from congling.methods.continuing import continued, require_begun
 from congling.methods.recipe import PretrainConfig
 from congling.model.config import flops_per_token
+from congling.plan.budget import deadline_of
+from congling.plan.cost import NOTHING_YET, Beside
 from congling.plan.recipe import Recipe
 from congling.plan.record import RECIPE_FILE
+from congling.plan.tables import BUILDING_SECONDS
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.parts import parts
 from congling.train.config import TrainConfig
+from congling.train.deadline import Deadline
 from congling.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
 
 PROMPTS = 3
 """Openings of held-out documents that are continued in samples when the recipe names no prompts."""
+MEASURED = 3.0
+"""Seconds of real steps that a plan is measured with, at most."""
 R = TypeVar("R", bound=Recipe)
 
 
@@ -92,8 +99,9 @@ PLAIN = Task()
 
 
 def begin_or_go_on(
-    recipe: Recipe, inputs: Inputs, out: Path, *, seconds: float | None = None, must_resume: bool = False,
-    longer: str | None = None, force: bool = False, show: "Callable[[Plan], None] | None" = None,
+    recipe: Recipe, inputs: Inputs, out: Path, *, started: float | None = None, reported: bool = False,
+    must_resume: bool = False, longer: str | None = None, force: bool = False,
+    show: "Callable[[Plan], None] | None" = None,
     task: Task = PLAIN,
 ) -> RunDirectory:  # fmt: skip
     """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
@@ -102,7 +110,8 @@ def begin_or_go_on(
         recipe: what is asked for; of a run begun before, the same must be asked.
         inputs: shards and tokenizer.
         out: the run directory.
-        seconds: time to plan for, where it is not the recipe's whole budget.
+        started: ``time.monotonic()`` from which the budget counts; by default now.
+        reported: whether the budget also has to hold a final score, texts and a report.
         must_resume: fail where there is nothing to go on from.
         longer: by how much the run is to end later than it does, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
@@ -118,6 +127,7 @@ def begin_or_go_on(
     from congling.report import pages
     from congling.train.backends import ddp
 
+    started = time.monotonic() if started is None else started
     _require_one_tokenizer(inputs, task)
     # Of several processes one plans: measured speeds differ, and all must take the same steps.
     first, config, files = ddp.join(str(recipe.train.get("device", "auto"))), None, {}
@@ -127,19 +137,21 @@ def begin_or_go_on(
             config = continued(config_of(task.kind, recipe, directory), directory, longer)
         elif first:
             require_begun(directory, must_resume=must_resume, longer=longer)
-            planned = _planned(recipe, inputs, out, seconds=seconds, force=force, show=show, task=task)
-            config = task.kind(model=planned.model, train=planned.train, **task.tables)
+            beside = Beside(time.monotonic() - started, BUILDING_SECONDS, reported)
+            planned = _planned(recipe, inputs, out, beside=beside, force=force, show=show, task=task)
+            deadline = deadline_of(planned, recipe, reported=reported)
+            config = task.kind(model=planned.model, train=planned.train, deadline=deadline, **task.tables)
             files = run_files(recipe, planned, task)
         said = ddp.from_first(config.model_dump_json() if config is not None else "")
         config = build(task.kind, json.loads(said), where="the first process")
-        made = run(config, inputs, out, must_resume=must_resume, files=files, task=task)
+        made = run(config, inputs, out, must_resume=must_resume, files=files, task=task, started=started)
         if first:
             pages.write(record.read(made.path), made.path / "report")
         return made
 
 
 def _planned(
-    recipe: Recipe, inputs: Inputs, out: Path, *, seconds: float | None, force: bool,
+    recipe: Recipe, inputs: Inputs, out: Path, *, beside: Beside, force: bool,
     show: "Callable[[Plan], None] | None", task: Task,
 ) -> "Plan":  # fmt: skip
     """Plan a new run and show the plan.
@@ -152,11 +164,8 @@ def _planned(
     reading = task.reading or (None if task.start is None else task.start.reading)
     # What it learns from was trained on such rows; on others it would start worse than it is.
     kept = {MASK: True} if reading is not None and reading.document_mask else {}
-    asked = recipe.replace(
-        budget=recipe.budget if seconds is None else seconds, samples=prompts(recipe, inputs),
-        train=kept | dict(recipe.train),
-    )  # fmt: skip
-    planned = plan(asked, inputs.shards, out, task)
+    asked = recipe.replace(samples=prompts(recipe, inputs), train=kept | dict(recipe.train))
+    planned = plan(asked, inputs.shards, out, task, beside=beside)
     if show is not None:
         show(planned)
     if not force:
@@ -190,8 +199,12 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Sequence[str]) -> R
     return build(kind, values, where=path or "command line")
 
 
-def plan(recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN) -> "Plan":
+def plan(
+    recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN, *, beside: Beside = NOTHING_YET
+) -> "Plan":
     """Plan the run, measure a real step of the planned model, and plan again with its speed.
+
+    ``beside`` is what the budget has to hold besides training.
 
     Raises:
         UserError: the recipe contradicts itself, or the model does not run here.
@@ -202,9 +215,10 @@ def plan(recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN) ->
     from congling.plan.facts import facts_of_shards
     from congling.train.calibrate import measure, probe
 
-    timed = partial(measure, objective=task.objective)
+    seconds = MEASURED if recipe.budget is None else min(MEASURED, recipe.budget / 60)
+    timed = partial(measure, objective=task.objective, seconds=seconds)
     start = None if task.start is None else task.start.model
-    return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start)
+    return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start, beside=beside)
 
 
 def run_files(recipe: Recipe, planned: "Plan", task: Task = PLAIN) -> dict[str, str]:
@@ -217,6 +231,7 @@ def run_files(recipe: Recipe, planned: "Plan", task: Task = PLAIN) -> dict[str, 
 def run(
     config: PretrainConfig, inputs: Inputs, out: Path | str, *,
     must_resume: bool = False, files: Mapping[str, str] | None = None, task: Task = PLAIN,
+    started: float | None = None,
 ) -> RunDirectory:  # fmt: skip
     """Train to the end and return the run's directory; starts from its newest checkpoint if there is one.
 
@@ -227,6 +242,7 @@ def run(
         must_resume: fail where there is nothing to go on from.
         files: small texts kept in the run directory, by name.
         task: what differs from pretraining random weights.
+        started: ``time.monotonic()`` from which the time of a deadline counts; by default now.
 
     Raises:
         UserError: see :func:`congling.train.run.train`; or model and shards differ in vocabulary or context.
@@ -249,6 +265,7 @@ def run(
         objective = next_token if task.objective is None else task.objective(backend.device)
         trainer = Trainer(
             transformer, batches, objective, settings, backend, after_update=transformer.update_balance,
+            deadline=config.deadline and Deadline(config.deadline, settings, started=started),
             ahead=2 if task.batches is None else 0,
         )  # fmt: skip
         return train(

@@ -14,6 +14,7 @@ from congling.core.words import separate
 from congling.data.config import DataConfig
 from congling.model.config import ModelConfig
 from congling.train.config import TrainConfig, checked_train
+from congling.train.deadline import DeadlineConfig
 from congling.transform.config import AdapterConfig
 
 
@@ -35,6 +36,9 @@ class PretrainConfig(Config):
 
     model: ModelConfig
     train: TrainConfig
+    deadline: DeadlineConfig | None = None
+    """When it has to be over, where a budget was given; steps and the fall of the rate then follow the
+    clock."""
 
 
 class TuningRecipe(Config):

@@ -7,7 +7,8 @@ number of passes.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,6 +45,10 @@ class Advice:
     budget: float
     """Wall-clock seconds the advice was made for."""
 
+    def with_choice(self, choice: Choice) -> "Advice":
+        """The same, and one choice more."""
+        return replace(self, choices=(*self.choices, choice))
+
 
 class _Choices:
     """Collects choices; a value the recipe gives wins over the advised one and is reported as given."""
@@ -66,27 +71,29 @@ class _Choices:
 
 def advise(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None,
-    start: ModelConfig | None = None,
+    start: ModelConfig | None = None, spent: float = 0.0, squeeze: float = 1.0,
 ) -> Advice:  # fmt: skip
     """Complete a recipe for this corpus and machine.
 
     ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
-    ``start`` is a model that is trained already and begun from.
+    ``start`` is a model that is trained already and begun from. ``spent`` seconds of the budget are used up;
+    ``squeeze`` is the share of the time for steps that they may really take.
 
     Raises:
         UserError: an unknown family or preset, or values that contradict each other or ``start``.
     """
-    budget = float(recipe.budget or tables.DEFAULT_BUDGET)
+    budget = max(LEAST_SECONDS, float(recipe.budget or tables.DEFAULT_BUDGET) - spent)
     model_choices = _Choices(_model_given(recipe) if start is None else _given_beside(recipe))
     train_choices = _Choices(dict(recipe.train))
-    context, size, room = _sizes(recipe, corpus, machine, budget)
+    context, size = _sizes(recipe, corpus, machine, budget)
     if start is None:
         model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
         context = model.context
     else:
         model, context = start, min(start.context, context)
-    train = _batch(train_choices, model, context, corpus, size, machine, budget)
-    steps = _affordable_steps(model, train, machine, corpus, room, seconds_per_step)
+    train = _batch(train_choices, model, context, corpus, size, machine, budget, seconds_per_step)
+    room = squeeze * training_seconds(budget, compiled=train["compile"] == "on")
+    steps = _affordable_steps(model, train, machine, room, seconds_per_step)
     steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
     train["steps"] = train_choices.pick("steps", steps, why)
     passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
@@ -98,9 +105,9 @@ def advise(
         model = start.replace(dropout=_dropout(model_choices, corpus, rules.dropout, passes))
     share = 1.0 if start is None else tables.START_SHARE
     train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes, share)
-    train["schedule"] = _schedule(train_choices, rules)
+    train["schedule"] = _schedule(train_choices, rules, train["steps"])
     train |= _against_overfitting(train_choices, train["steps"], rules)
-    train |= _looks(train_choices, recipe, train, corpus)
+    train |= _looks(train_choices, recipe, train, corpus, budget)
     rest = {key: value for key, value in recipe.train.items() if key not in train}
     train_choices.made += [Choice(key, _shown(value), "given in the recipe") for key, value in rest.items()]
     config = build(TrainConfig, train | rest, where="recipe", under="train")
@@ -142,17 +149,26 @@ def training_seconds(budget: float, *, compiled: bool) -> float:
     return max(0.3 * budget, (budget - fixed) * (1 - tables.OVERHEAD))
 
 
-def compile_pays(budget: float, corpus: CorpusFacts, machine: MachineFacts) -> bool:
-    """Whether compiling saves more than it costs within this budget, and there is text enough to fill it."""
+def compile_pays(stepping: float, machine: MachineFacts) -> bool:
+    """Whether compiling saves more than it costs in a run whose steps take so many seconds in all."""
     kind = "gpu" if machine.accelerator is not None else machine.precision
-    return corpus.tokens >= tables.TINY_TOKENS and budget >= tables.COMPILE_PAYS_FROM[kind]
+    return stepping >= tables.COMPILE_PAYS_FROM[kind]
+
+
+def most_steps(tokens_per_step: int, corpus: CorpusFacts) -> int:
+    """Steps after which more passes over the text only overfit."""
+    return max(LEAST_STEPS, math.ceil(_most_passes(corpus) * corpus.tokens / tokens_per_step))
+
+
+def _most_passes(corpus: CorpusFacts) -> int:
+    return tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
 
 
 def _sizes(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, budget: float
-) -> tuple[int, tables.Size, float]:
-    """Context, table row and training seconds: as large as compute, text and documents allow."""
-    compiled = compile_pays(budget, corpus, machine)
+) -> tuple[int, tables.Size]:
+    """Context and table row: as large as compute, text and documents allow."""
+    compiled = compile_pays(training_seconds(budget, compiled=True), machine)
     room = training_seconds(budget, compiled=compiled)
     share = tables.utilisation(machine, 192, compiled=compiled)
     size = tables.size_for(room * share * machine.peak)
@@ -163,7 +179,7 @@ def _sizes(
     size = smaller[-1] if smaller else tables.SIZES[0]
     longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
     wanted = max(size.context, tables.REACH) if _long(corpus) else size.context
-    return min(wanted, longest), size, room
+    return min(wanted, longest), size
 
 
 def _long(corpus: CorpusFacts) -> bool:
@@ -197,7 +213,8 @@ def _model(
             context,
             f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
             + (
-                "what a model reads is all it can write in llama.cpp and Ollama"
+                "what a model reads is all it can write in llama.cpp and Ollama; more costs some loss in so "
+                "short a run (train.context asks for it)"
                 if _long(corpus) and context <= tables.REACH
                 else "short rows make cheap attention and more updates"
             ),
@@ -253,6 +270,7 @@ def _batch(
     size: tables.Size,
     machine: MachineFacts,
     budget: float,
+    seconds_per_step: float | None,
 ) -> dict[str, Any]:
     context = int(choices.given.get("context", context))
     rows = size.rows * max(1, size.context // context // 2)
@@ -260,8 +278,7 @@ def _batch(
         rows = max(1, size.rows * size.context // context)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
-    pays = compile_pays(budget, corpus, machine)
-    return {
+    found: dict[str, Any] = {
         "context": context,
         "rows": choices.pick(
             "rows",
@@ -271,12 +288,19 @@ def _batch(
             else "larger batches use the machine better over a long run",
         ),
         "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
+    }
+    step = seconds_per_step or _guessed_step(model, found | {"compile": "off"}, machine)
+    tokens_per_step = context * found["rows"] * found["accumulation"]
+    steps = min(training_seconds(budget, compiled=True) / step, most_steps(tokens_per_step, corpus))
+    stepping = int(choices.given.get("steps", steps)) * step
+    pays = compile_pays(stepping, machine)
+    return found | {
         "compile": choices.pick(
             "compile",
             "on" if pays else "off",
             f"makes steps shorter, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
             + ("worth it" if pays else "not worth it")
-            + f" in {show_seconds(budget)}",
+            + f" for {show_seconds(stepping)} of steps",
         ),
         "precision": choices.pick(
             "precision",
@@ -292,27 +316,28 @@ def _affordable_steps(
     model: ModelConfig,
     train: dict[str, Any],
     machine: MachineFacts,
-    corpus: CorpusFacts,
     room: float,
     seconds_per_step: float | None,
 ) -> int:
-    if seconds_per_step is None:
-        share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
-        tokens = train["context"] * train["rows"] * train["accumulation"]
-        flops_per_step = flops_per_token(model, train["context"]) * tokens
-        return max(LEAST_STEPS, int(room * share * machine.peak / flops_per_step))
-    return max(LEAST_STEPS, int(room / seconds_per_step))
+    step = _guessed_step(model, train, machine) if seconds_per_step is None else seconds_per_step
+    return max(LEAST_STEPS, int(room / step))
+
+
+def _guessed_step(model: ModelConfig, train: Mapping[str, Any], machine: MachineFacts) -> float:
+    """Seconds of a step, before any was measured."""
+    share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
+    tokens = train["context"] * train["rows"] * train["accumulation"]
+    return flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
 
 
 def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: float) -> tuple[int, str]:
     """Limit the steps by the passes that still teach something."""
-    most = tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
-    limit = max(LEAST_STEPS, math.ceil(most * corpus.tokens / tokens_per_step))
+    limit = most_steps(tokens_per_step, corpus)
     if limit < steps:
         return (
             limit,
-            f"{most} passes over the text; the time of {show_seconds(budget)} would allow more, but "
-            "they only overfit",
+            f"{_most_passes(corpus)} passes over the text; the time of {show_seconds(budget)} would allow "
+            "more, but they only overfit",
         )
     return steps, f"what fits into {show_seconds(budget)}"
 
@@ -350,11 +375,12 @@ def _optimizer(
     return choices.complete("optimizer", advised, why)
 
 
-def _schedule(choices: _Choices, rules: tables.Regularisation) -> dict[str, Any]:
+def _schedule(choices: _Choices, rules: tables.Regularisation, steps: int) -> dict[str, Any]:
     given = choices.given.get("schedule", {})
     if isinstance(given, dict) and given.get("kind", "wsd") != "wsd":
         return choices.complete("schedule", {}, "")
-    advised = {"kind": "wsd", "warmup": 0.02, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
+    warmup = max(0.02, round(least_warmup(steps), 3))
+    advised = {"kind": "wsd", "warmup": warmup, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
     return choices.complete(
         "schedule", advised, "a short warm-up for random weights, then a long fall to zero"
     )
@@ -388,7 +414,9 @@ def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisa
     }
 
 
-def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts) -> dict[str, Any]:
+def _looks(
+    choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: CorpusFacts, seconds: float
+) -> dict[str, Any]:
     """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the
     training time."""
     steps = train["steps"]
@@ -403,6 +431,11 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
             "sample_every",
             max(50, math.ceil(steps / SAMPLES)),
             "writing takes time, and fewer steps change little; there is always a sample at the end",
+        ),
+        "save_every": choices.pick(
+            "save_every",
+            math.ceil(steps / _saves(seconds)),
+            "checkpoints to go on from after an interruption, in a fiftieth of the time",
         ),
     }
     if affordable < corpus.validation_tokens:
@@ -422,10 +455,24 @@ def _looks(choices: _Choices, recipe: Recipe, train: dict[str, Any], corpus: Cor
     return result
 
 
-LOOKS, SAMPLES = 12, 6
-"""Held-out losses and samples during a run, at most."""
+def _saves(seconds: float) -> int:
+    """Checkpoints of a run that takes so long."""
+    return max(2, min(SAVES, int(seconds / 50 / tables.SECONDS_PER_CHECKPOINT)))
+
+
+LOOKS, SAMPLES, SAVES = 12, 6, 20
+"""Held-out losses, samples and checkpoints during a run, at most."""
 LEAST_STEPS = 20
 """Fewer are never planned, however short the budget."""
+LEAST_SECONDS = 0.01
+"""What a plan is made for where nothing of the budget is left; it is then refused."""
+WARMUP_STEPS = 2
+"""A warm-up of fewer is none."""
+
+
+def least_warmup(steps: int) -> float:
+    """Share of so many steps that makes a warm-up; 0 of a run too short for one."""
+    return WARMUP_STEPS / steps if steps >= LEAST_STEPS else 0.0
 
 
 def _shown(value: Any) -> str:

@@ -2,45 +2,20 @@
 what to do."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from congling.core.units import plural, show_bytes, show_count, show_seconds
-from congling.interop.targets import Target, obstacles
-from congling.model.config import ModelConfig
+from congling.core.units import plural, show_count
+from congling.interop.targets import obstacles
 from congling.plan import tables
-from congling.plan.cost import Cost
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.advise import WARMUP_STEPS, least_warmup
+from congling.plan.check_costs import disk, memory, precision, time
 from congling.plan.findings import Finding, worst_first
+from congling.plan.situation import BATCH, Check, Situation
 from congling.tokenizer.advice import advise_vocab
-from congling.train.config import TrainConfig
 from congling.train.schedule import warmup_steps
 
 COMMON_CHARACTERS = 4000
 """Different characters that Chinese texts use, but for rare ones."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Everything a check may look at."""
-
-    model: ModelConfig
-    train: TrainConfig
-    corpus: CorpusFacts
-    machine: MachineFacts
-    cost: Cost
-    budget: float | None = None
-    """Wall-clock seconds asked for, if any."""
-    fixed: bool = False
-    """Whether the recipe gives a size of the model, or what a step or the run holds."""
-    fresh: bool = True
-    """Whether training starts from random weights."""
-    tokenizer_kind: str | None = None
-    exports: tuple[Target, ...] = ()
-    """Formats the model is to go to."""
-
-
-Check = Callable[[Situation], Iterator[Finding]]
 
 
 def check(situation: Situation) -> list[Finding]:
@@ -84,16 +59,18 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
 
 def warmup(s: Situation) -> Iterator[Finding]:
     """The first gradients of random weights point anywhere."""
-    steps = warmup_steps(s.train.schedule, s.train.steps)
-    if s.fresh and steps < 2:
+    steps, least = warmup_steps(s.train.schedule, s.train.steps), least_warmup(s.train.steps)
+    if s.fresh and steps < WARMUP_STEPS and least:
         severity = "note" if s.train.steps < 100 else "warning"
+        when = "from the first step on" if steps == 0 else "after 1 step"
+        tables_too = " (it moves embedding and head)" if s.train.optimizer.kind == "muon" else ""
         yield Finding(
             severity,
             "no-warmup",
-            f"the rate is at its peak after {steps} {plural(steps, 'step')}",
-            "AdamW's averages are empty and early gradients are large: full steps throw the weights "
-            "off, sometimes for good",
-            "set schedule.warmup to 0.02 or more",
+            f"the rate is at its peak {when}",
+            f"AdamW's averages are empty{tables_too} and early gradients are large: full steps throw the "
+            "weights off, sometimes for good",
+            f"set train.schedule.warmup to {max(0.02, math.ceil(1000 * least) / 1000):g} or more",
         )
 
 
@@ -118,7 +95,7 @@ def passes(s: Situation) -> Iterator[Finding]:
             f"no dropout, but {count:.1f} passes over the text",
             "from about the fourth pass on a model without noise memorises: held-out loss rises "
             "while training loss falls",
-            f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer steps",
+            f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer passes",
         )
     advised = tables.regularisation_for(count).weight_decay
     if count > 4 and s.train.optimizer.weight_decay < advised / 3 and not tiny:
@@ -135,7 +112,7 @@ def passes(s: Situation) -> Iterator[Finding]:
             "many-passes",
             f"{count:.0f} passes over the text",
             f"after about {tables.MOST_PASSES} passes held-out loss no longer falls",
-            "train for fewer steps, or add text",
+            "train for fewer steps, or add text" if s.gives("train.steps") else "add text",
         )
 
 
@@ -150,12 +127,16 @@ def context(s: Situation) -> Iterator[Finding]:
             "set train.context to the model's, or enlarge the model's",
         )
     if s.train.context > 2 * s.corpus.median_tokens and not s.train.document_mask:
+        shorter = max(32, s.corpus.median_tokens)
+        chosen = shorter >= s.train.context or not s.gives("train.context", "model.context")
         yield Finding(
-            "warning",
+            "note" if chosen else "warning",
             "context-beyond-documents",
             f"rows of {s.train.context} tokens, but the median document has {s.corpus.median_tokens}",
             "most of a row is other, unrelated documents: attention and time are spent on noise",
-            f"set train.context to about {max(32, s.corpus.median_tokens)}, or train.document_mask = true",
+            "train.document_mask = true keeps them apart"
+            if chosen
+            else f"set train.context to about {shorter}, or train.document_mask = true",
         )
 
 
@@ -170,7 +151,9 @@ def vocabulary(s: Situation) -> Iterator[Finding]:
             f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: "
             f"{seen:.1f} occurrences each on average",
             "rare pieces keep their random vectors; a smaller vocabulary shares what is learnt",
-            f"leave tokenizer.vocab_size to the advice (at most {advised:,} here), or take kind character",
+            f"leave tokenizer.vocab_size to the advice (at most {advised:,} here), or take kind character"
+            if s.gives("tokenizer.vocab_size")
+            else f"make a tokenizer of at most {advised:,} pieces (tokenizer.vocab_size), or add text",
         )
     if s.cost.embedding_share > 0.7 and s.cost.total_parameters > 200_000:
         yield Finding(
@@ -178,68 +161,20 @@ def vocabulary(s: Situation) -> Iterator[Finding]:
             "embedding-heavy",
             f"{s.cost.embedding_share:.0%} of the parameters are the embedding and the head",
             "they are looked up, not computed with: the model is smaller than its size suggests",
-            "use a smaller vocabulary, or set model.tied = true",
+            _lighter(s),
         )
 
 
-def time(s: Situation) -> Iterator[Finding]:
-    """Nobody means three hundred hours."""
-    hours = s.cost.seconds / 3600
-    epoch = s.cost.seconds / max(s.cost.passes, 1e-9) / 3600
-    if s.budget and s.cost.seconds > 1.5 * s.budget:
-        yield Finding(
-            "warning",
-            "over-budget",
-            f"takes about {show_seconds(s.cost.seconds)}; the budget leaves {show_seconds(s.budget)}",
-            "the recipe fixes more work than fits"
-            if s.fixed
-            else f"the start, {s.train.steps} steps of the smallest model and the checkpoints take longer",
-            "lower train.steps, or leave sizes to the plan"
-            if s.fixed
-            else f"give a budget of {show_seconds(math.ceil(s.cost.seconds))} or more",
-        )
-    if hours > 24 and (s.budget is None or s.cost.seconds > 1.5 * s.budget):
-        yield Finding(
-            "error" if hours > 100 else "warning",
-            "very-long",
-            f"takes about {show_seconds(s.cost.seconds)} ({show_seconds(epoch * 3600)} a pass over the text)",
-            f"{show_count(s.cost.tokens)} tokens at "
-            f"{show_count(s.cost.tokens_per_step / s.cost.seconds_per_step)} tokens/s",
-            "use a smaller model, fewer steps, or a faster machine; or say --budget",
-        )
-
-
-def memory(s: Situation) -> Iterator[Finding]:
-    """What does not fit is killed, usually at the worst moment."""
-    need, have = s.cost.peak_memory, s.machine.memory
-    if need > 0.9 * have:
-        largest = max(s.cost.memory, key=lambda part: s.cost.memory[part])
-        remedy = (
-            "halve train.rows and double train.accumulation (the same step), or set "
-            "train.checkpointing = true"
-            if largest == "activations"
-            else "use a smaller model or vocabulary"
-        )
-        yield Finding(
-            "error" if need > have else "warning",
-            "memory",
-            f"needs about {show_bytes(need)} of {show_bytes(have)}",
-            f"{show_bytes(s.cost.memory[largest])} of it for {largest}",
-            remedy,
-        )
-
-
-def disk(s: Situation) -> Iterator[Finding]:
-    """A full disk loses the checkpoint it was about to write."""
-    if s.cost.disk_bytes > 0.9 * s.machine.free_disk:
-        severity = "error" if s.cost.disk_bytes > s.machine.free_disk else "warning"
-        yield Finding(
-            severity,
-            "disk",
-            f"writes about {show_bytes(s.cost.disk_bytes)}; {show_bytes(s.machine.free_disk)} are free",
-            f"checkpoints of {show_bytes(s.cost.disk['checkpoints'])} in all",
-            "free some space, or lower train.keep",
-        )
+def _lighter(s: Situation) -> str:
+    """What makes the embedding a smaller part, of what the plan did not choose itself."""
+    ways = []
+    if s.gives("tokenizer.vocab_size", "tokenizer.kind"):
+        ways.append("use a smaller vocabulary")
+    if s.gives("model.tied") and not s.model.tied:
+        ways.append("set model.tied = true")
+    if s.sized:
+        ways.append("make the layers wider or more")
+    return ", or ".join(ways) or "nothing, at this size: more text and a longer budget bring a larger model"
 
 
 def data_for_model(s: Situation) -> Iterator[Finding]:
@@ -251,15 +186,19 @@ def data_for_model(s: Situation) -> Iterator[Finding]:
             "little-data",
             f"{show_count(parameters)} parameters for {show_count(s.corpus.tokens)} different tokens",
             "it has room to store the text many times over, and will",
-            "use a smaller model, or add text",
+            "use a smaller model, or add text" if s.sized else "add text",
         )
     if s.cost.tokens < parameters / 10:
         yield Finding(
             "note",
             "few-tokens-seen",
             f"sees {show_count(s.cost.tokens)} tokens, a tenth of its parameters or fewer",
-            "a smaller model would get further in this time",
-            "leave layers and width to the plan, or train longer",
+            "a smaller model would get further in this time"
+            if s.sized
+            else "most of them are rows of the vocabulary, which are seen rarely"
+            if s.cost.embedding_share > 0.5
+            else "the steps are few",
+            ("leave layers and width to the plan, or " if s.sized else "") + _longer(s),
         )
 
 
@@ -271,7 +210,9 @@ def validation(s: Situation) -> Iterator[Finding]:
             "no-validation",
             "no text is held out",
             "overfitting cannot be seen without it",
-            "set data.split.validation = 0.1",
+            "set data.split.validation = 0.1"
+            if s.gives("data.split.validation")
+            else "add text: of one document so short nothing can be held out",
         )
     elif s.corpus.validation_tokens < 2000:
         yield Finding(
@@ -291,7 +232,7 @@ def batch(s: Situation) -> Iterator[Finding]:
             "batch-too-big",
             f"a step takes {show_count(s.cost.tokens_per_step)} tokens of {show_count(s.corpus.tokens)}",
             "every step sees most of the text: few updates, and no benefit from different batches",
-            "lower train.rows, train.context or train.accumulation",
+            "lower " + " or ".join(key for key in BATCH if s.gives(key)) if s.gives(*BATCH) else "add text",
         )
     if s.train.steps < 100 and s.fresh:
         yield Finding(
@@ -299,8 +240,12 @@ def batch(s: Situation) -> Iterator[Finding]:
             "few-steps",
             f"only {s.train.steps} {plural(s.train.steps, 'step')}",
             "a model needs some hundred updates to get past the frequencies of single pieces",
-            "give a longer budget, or smaller batches",
+            _longer(s) + (", or smaller batches" if s.gives(*BATCH) else ""),
         )
+
+
+def _longer(s: Situation) -> str:
+    return "more train.steps" if s.gives("train.steps") else "a longer budget"
 
 
 def shape(s: Situation) -> Iterator[Finding]:
@@ -319,7 +264,10 @@ def shape(s: Situation) -> Iterator[Finding]:
             "no-k-quants",
             "not every row of the matrices is a multiple of 256",
             "GGUF's k-quants store blocks of 256 values; such a model can still be stored in Q8_0 and Q4_0",
-            "use a width and hidden size that are multiples of 256",
+            "use a width and hidden size that are multiples of 256"
+            if s.sized
+            else "nothing, unless it is for k-quants: then model.width = "
+            f"{-(-s.model.width // 256) * 256} is the next that fits",
         )
     head = s.model.attention.head_width
     if head % 8 or not 16 <= head <= 256:
@@ -329,18 +277,6 @@ def shape(s: Situation) -> Iterator[Finding]:
             f"attention heads are {head} channels wide",
             "fast attention kernels need a multiple of 8 between 16 and 256",
             "use heads of 32, 64 or 128 channels",
-        )
-
-
-def precision(s: Situation) -> Iterator[Finding]:
-    """Half precision is slower where the processor emulates it."""
-    if s.train.precision == "bf16" and s.machine.precision != "bf16" and s.machine.accelerator is None:
-        yield Finding(
-            "warning",
-            "bf16-on-cpu",
-            "bf16 on a processor",
-            "most processors emulate it: about four times slower than fp32",
-            "set train.precision to fp32, or leave it out",
         )
 
 

@@ -2,6 +2,7 @@
 
 # B rows, T context, W width, V vocabulary
 
+import math
 from dataclasses import dataclass
 
 from congling.model.config import MLP, ModelConfig, flops_per_token, parameter_table
@@ -33,6 +34,8 @@ class Cost:
     """Share of the machine's matmul peak."""
     time: dict[str, float]
     """Seconds by activity."""
+    each: dict[str, float]
+    """Seconds of one held-out loss, the samples of one step, one checkpoint."""
     memory: dict[str, float]
     """Bytes at the peak, by what holds them."""
     disk: dict[str, float]
@@ -54,6 +57,11 @@ class Cost:
         return sum(self.time.values())
 
     @property
+    def fixed_seconds(self) -> float:
+        """The part of it that does not depend on the number of steps."""
+        return sum(self.time[name] for name in ("start", "compile", "score and report"))
+
+    @property
     def peak_memory(self) -> float:
         """Bytes at the peak."""
         return sum(self.memory.values())
@@ -64,6 +72,24 @@ class Cost:
         return sum(self.disk.values())
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a budget holds beside training."""
+
+    spent: float = 0.0
+    """Seconds that are used up already."""
+    start: float = tables.STARTUP_SECONDS
+    """Seconds until the first step, from now."""
+    reported: bool = True
+    """Whether a final score, texts and a report follow."""
+    scoring: float = math.inf
+    """Seconds that the final score may take: it is then that of a part of the held-out text."""
+
+
+NOTHING_YET = Beside()
+"""A program that is still to be started, as ``congling train``."""
+
+
 def estimate(
     model: ModelConfig,
     train: TrainConfig,
@@ -72,6 +98,7 @@ def estimate(
     *,
     seconds_per_step: float | None = None,
     peak_memory: float | None = None,
+    beside: Beside = NOTHING_YET,
 ) -> Cost:
     """Cost of training ``model`` as ``train`` says, with time and memory of its steps where measured.
 
@@ -96,33 +123,52 @@ def estimate(
         seconds_per_step=seconds_per_step,
         # above 1 the peak was measured while others were computing
         utilisation=min(1.0, flops_per_step / seconds_per_step / machine.peak),
-        time=_time(train, corpus, seconds_per_step),
+        time=_time(train, corpus, seconds_per_step, beside),
+        each=_each(train, corpus, seconds_per_step),
         memory=held,
         disk=_disk(model, train, corpus),
     )
 
 
-def evaluated_tokens(train: TrainConfig, corpus: CorpusFacts) -> int:
-    """Held-out tokens scored over the whole run."""
-    each = min(corpus.validation_tokens, train.evaluate_tokens or corpus.validation_tokens)
-    return (train.steps // train.interval("evaluate") + 1) * each
+def looked_at(train: TrainConfig, corpus: CorpusFacts) -> int:
+    """Tokens of one held-out loss during training."""
+    return min(corpus.validation_tokens, train.evaluate_tokens or corpus.validation_tokens)
 
 
-def _time(train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float) -> dict[str, float]:
+def scored_at_the_end(corpus: CorpusFacts) -> int:
+    """Held-out tokens of the final score."""
+    return corpus.test_tokens or corpus.validation_tokens
+
+
+def _each(train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float) -> dict[str, float]:
     forward = seconds_per_step / train.tokens_per_step / 3  # a forward pass is a third of a training step
-    sampled = (
-        (train.steps // train.interval("sample") + 1)
-        * max(1, len(train.sample_prompts))
-        * train.sample_tokens
-    )
     return {
-        "start": tables.STARTUP_SECONDS,
+        "held-out loss": looked_at(train, corpus) * forward,
+        # one token at a time is bound by latency, not by arithmetic
+        "samples": max(1, len(train.sample_prompts)) * train.sample_tokens * tables.SECONDS_PER_WRITTEN_TOKEN,
+        "checkpoints": tables.SECONDS_PER_CHECKPOINT,
+    }
+
+
+def _time(
+    train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float, beside: Beside
+) -> dict[str, float]:
+    forward = seconds_per_step / train.tokens_per_step / 3
+    each = _each(train, corpus, seconds_per_step)
+    kinds = (("held-out loss", "evaluate"), ("samples", "sample"), ("checkpoints", "save"))
+    return {
+        "start": beside.start,
         "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,
         "steps": train.steps * seconds_per_step,
-        "held-out loss": evaluated_tokens(train, corpus) * forward,
-        "samples": sampled * 0.004,  # one token at a time is bound by latency, not by arithmetic
-        "checkpoints": (train.steps // train.interval("save") + 1) * 0.15,
+        **{name: (train.steps // train.interval(key) + 1) * each[name] for name, key in kinds},
+        "score and report": _closing(corpus, forward, beside.scoring) if beside.reported else 0.0,
     }
+
+
+def _closing(corpus: CorpusFacts, forward: float, scoring: float) -> float:
+    score = tables.SCORE_OVERLAP * scored_at_the_end(corpus) * forward
+    written = tables.WRITTEN_AT_THE_END * tables.SECONDS_PER_WRITTEN_TOKEN
+    return min(score, scoring) + written + tables.REPORT_SECONDS
 
 
 def optimizer_values(model: ModelConfig, train: TrainConfig) -> int:

@@ -10,14 +10,16 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 
-from congling.core.units import show_seconds
 from congling.evals.collapse import warnings
 from congling.plan import tables
 from congling.plan.advice import ANEW, against_overfitting, longer, planned, with_causes
+from congling.plan.budget import cause_of, pace_of, show_step
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric, peak_lr
 from congling.train.config import BETTER
 
+SLOW = 1.5
+"""How many times as long as planned steps may take without a word."""
 Rule = Callable[[RunRecord], Iterator[Finding]]
 
 
@@ -234,16 +236,16 @@ def damaged(run: RunRecord) -> Iterator[Finding]:
 
 
 def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
-    """Time against the plan's estimate."""
-    planned = numeric(mapping(run.plan.get("cost")).get("seconds_per_step"))
-    measured = seconds_per_step(run)
-    if planned and measured and measured > 1.5 * planned:
+    """Time against the plan's estimate: that of the clock, in which stalls count."""
+    pace = pace_of(run)
+    if pace is not None and pace.slowness > SLOW:
         yield Finding(
             "note",
             "slower-than-planned",
-            f"a step took {show_seconds(measured)}, planned were {show_seconds(planned)}",
-            "other programs used the machine, or it slows down when warm",
-            "next time on an idle machine, or with OMP_NUM_THREADS at the cores that are free",
+            f"a step took {show_step(pace.taken)}, planned were {show_step(pace.planned)}",
+            cause_of(pace),
+            "a run with a budget ends in time all the same, with fewer steps; for more of them, train while "
+            "the machine is idle",
         )
 
 

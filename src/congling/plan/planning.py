@@ -7,19 +7,23 @@ and compared.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from congling.core.errors import UserError
+from congling.core.units import show_rate
 from congling.model.config import ModelConfig
-from congling.plan.advise import Advice, advise
-from congling.plan.checks import Situation, check
-from congling.plan.cost import Cost, estimate
+from congling.plan import tables
+from congling.plan.advise import LEAST_STEPS, Advice, Choice, advise
+from congling.plan.checks import check
+from congling.plan.cost import NOTHING_YET, Beside, Cost, estimate
 from congling.plan.facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.findings import Finding
 from congling.plan.recipe import Recipe
+from congling.plan.situation import Situation
 from congling.train.config import TrainConfig
 from congling.train.measurement import Calibration, Probe
 from congling.train.schedule import learning_rate_factor
@@ -96,31 +100,43 @@ def make(
     seconds_per_step: float | None = None,
     peak_memory: float | None = None,
     start: ModelConfig | None = None,
+    beside: Beside = NOTHING_YET,
 ) -> Plan:
     """Plan a recipe for a corpus and a machine; ``start`` is a trained model to begin from.
 
     ``seconds_per_step`` and ``peak_memory`` (bytes of the process) are measured with the plan's own model and
-    batch, where they are: plan once, measure, plan again.
+    batch, where they are: plan once, measure, plan again. ``beside`` is what the budget has to hold besides.
 
     Raises:
         UserError: the recipe contradicts itself.
     """
-    advised = advise(recipe, corpus, machine, seconds_per_step=seconds_per_step, start=start)
-    advice = _fitted(advised, recipe, corpus, machine)
-    cost = estimate(
-        advice.model,
-        advice.train,
-        corpus,
-        machine,
-        seconds_per_step=seconds_per_step,
-        peak_memory=peak_memory,
-    )
+    squeeze = 1.0
+    if recipe.budget is not None:
+        beside = replace(beside, scoring=tables.SCORE_SHARE * recipe.budget)
+    for _ in range(FITTING_TRIES):
+        advised = advise(
+            recipe, corpus, machine, seconds_per_step=seconds_per_step, start=start, spent=beside.spent,
+            squeeze=squeeze,
+        )  # fmt: skip
+        advice = _fitted(advised, recipe, corpus, machine)
+        cost = estimate(
+            advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step,
+            peak_memory=peak_memory, beside=beside,
+        )  # fmt: skip
+        moving, room = cost.seconds - cost.fixed_seconds, advice.budget - cost.fixed_seconds
+        if moving <= room or "steps" in recipe.train or advice.train.steps <= LEAST_STEPS:
+            break
+        squeeze *= max(0.01, 0.99 * room / moving)  # what interrupts the steps takes time as well
     situation = Situation(
-        advice.model, advice.train, corpus, machine, cost, recipe.budget,
-        recipe.fixes_work or start is not None, fresh=start is None,
-        tokenizer_kind=recipe.tokenizer.kind, exports=recipe.exports,
+        advice.model, advice.train, corpus, machine, cost, recipe.budget, fresh=start is None,
+        tokenizer_kind=recipe.tokenizer.kind, exports=recipe.exports, spent=beside.spent,
+        given=recipe.given_keys | ({"model"} if start is not None else set()),
     )  # fmt: skip
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
+
+
+FITTING_TRIES = 5
+"""How often the steps are made fewer until a plan fits its budget."""
 
 
 def measured(
@@ -130,6 +146,7 @@ def measured(
     probe: Callable[[str, str], Probe],
     measure: Callable[[ModelConfig, TrainConfig], Calibration],
     start: ModelConfig | None = None,
+    beside: Beside = NOTHING_YET,
 ) -> Plan:
     """Plan for this machine as measured: its matmul peak decides the model, real steps of it time and memory.
 
@@ -141,24 +158,40 @@ def measured(
         measure: trains some steps (:func:`congling.train.calibrate.measure`); not called for a plan with
         an error.
         start: a trained model to begin from.
+        beside: what the budget has to hold besides; the time of measuring is added to it.
 
     Raises:
         UserError: the recipe contradicts itself.
     """
+    began = time.monotonic()
     wanted = (str(recipe.train.get(key, "auto")) for key in ("device", "precision"))
     here = this_machine(out, probe(*wanted))
-    first = make(recipe, corpus, here, start=start)
+    first = make(recipe, corpus, here, start=start, beside=beside)
     if any(finding.severity == "error" for finding in first.findings):
         return first
     found = measure(first.model, first.train)
-    return make(
-        recipe,
-        corpus,
-        here,
-        seconds_per_step=found.seconds_per_step,
-        peak_memory=found.peak_memory_bytes,
-        start=start,
+    if beside.spent:  # within the program that trains
+        beside = replace(beside, spent=beside.spent + time.monotonic() - began)
+    made = make(
+        recipe, corpus, here, seconds_per_step=found.seconds_per_step, peak_memory=found.peak_memory_bytes,
+        start=start, beside=beside,
+    )  # fmt: skip
+    threads = _threads(found)
+    return made if threads is None else replace(made, advice=made.advice.with_choice(threads))
+
+
+def _threads(found: Calibration) -> Choice | None:
+    """How threads wait for one another, where there was a choice."""
+    if found.manner is None or found.other_manner is None:
+        return None
+    faster, slower = (
+        show_rate(found.tokens_per_step / seconds, "tokens")
+        for seconds in (found.seconds_per_step, found.other_manner)
     )
+    beside = ": beside other programs, spinning takes the processors from the work"
+    alone = ": on processors of one's own, waking takes longer than spinning"
+    why = f"{faster} now, and {slower} the other way" + (beside if found.manner == "asleep" else alone)
+    return Choice("threads", f"wait {found.manner} for one another", why)
 
 
 def require_sound(findings: Iterable[Finding]) -> None:

@@ -18,7 +18,7 @@
     rows = 16
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,16 +95,30 @@ class Recipe(Config):
     """Formats the model is to be converted into exactly; the plan warns of what stands in the way."""
 
     @property
-    def fixes_work(self) -> bool:
-        """Whether it leaves less than the whole amount of work to the plan."""
-        given = self.model.preset is not None or bool(self.model.given())
-        return given or not self.train.keys().isdisjoint(("steps", "context", "rows", "accumulation"))
+    def given_keys(self) -> frozenset[str]:
+        """Dotted names of what it says itself, such as ``train.optimizer.rate``; the plan chose the rest."""
+        tables = {"data": self.data, "tokenizer": self.tokenizer, "model": self.model}
+        found = {name for table, config in tables.items() for name in _given(config, f"{table}.")}
+        for key, value in self.train.items():
+            inner = value if isinstance(value, dict) else {}
+            found |= {f"train.{key}", *(f"train.{key}.{name}" for name in inner)}
+        return frozenset(found)
 
     @field_validator("train")
     @classmethod
     def _sound(cls, table: dict[str, Any]) -> dict[str, Any]:
         checked_train(table, KINDS)
         return table
+
+
+def _given(config: Config, prefix: str) -> Iterator[str]:
+    """Names of the fields that are not as they are without a word, tables within tables included."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            yield from _given(value, f"{prefix}{name}.")
+        elif value != field.get_default(call_default_factory=True):
+            yield prefix + name
 
 
 def read(inputs: Sequence[Path | str], overrides: Iterable[str] = ()) -> Recipe:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from congling.core.console import Console
-from congling.core.units import plural, show_bytes, show_count, show_seconds
+from congling.core.units import plural, show_bytes, show_count, show_rate, show_seconds
 from congling.plan.findings import Finding
 from congling.plan.planning import Plan
 
@@ -47,18 +47,31 @@ def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
     model, train, cost = plan.model, plan.train, plan.cost
     heads = f"{model.attention.heads} {plural(model.attention.heads, 'head')}"
     steps = f"{train.steps:,} {plural(train.steps, 'step')} of {show_count(cost.tokens_per_step)} tokens"
-    pace = f"{show_count(cost.tokens_per_step / cost.seconds_per_step)} tokens/s"
     rates = curve(plan.learning_rates(32), height=1)[0]
+    threads = [("threads", f"{one.value}: {one.why}") for one in plan.advice.choices if one.key == "threads"]
     return [
         ("model", f"{model.layers} × {model.width}, {heads}, context {model.context}, {model.mlp.kind} MLP"),
         ("size", f"{show_count(cost.total_parameters)} parameters, {cost.embedding_share:.0%} of them "
          "embedding and head"),
         ("training", f"{steps}: {cost.passes:.1f} passes over the text, dropout {model.dropout:g}"),
         ("rate", f"{rates} {train.optimizer.kind}, at most {train.optimizer.rate:g}"),
-        ("time", f"{show_seconds(cost.seconds)} at {pace}, {cost.utilisation:.0%} of the matmul peak"),
+        ("time", f"{_time_of(plan)} at {_speed(plan)}"),
+        *threads,
         ("memory", f"{show_bytes(cost.peak_memory)} of {show_bytes(plan.machine.memory)}"),
         ("disk", f"{show_bytes(cost.disk_bytes)}, {show_bytes(plan.machine.free_disk)} are free"),
     ]  # fmt: skip
+
+
+def _time_of(plan: Plan) -> str:
+    """How long it takes, and of how much time."""
+    return f"{show_seconds(plan.cost.seconds)} of {show_seconds(plan.advice.budget)}"
+
+
+def _speed(plan: Plan) -> str:
+    """Tokens a second; and the share of the peak, unless it was measured at a busy moment."""
+    cost = plan.cost
+    speed = show_rate(cost.tokens_per_step / cost.seconds_per_step, "tokens")
+    return speed + (f", {cost.utilisation:.0%} of the matmul peak" if cost.utilisation <= 1 else "")
 
 
 def curve(values: Sequence[float], height: int = 4) -> list[str]:
@@ -123,10 +136,8 @@ def _parameters(plan: Plan) -> Table:
 def _costs(plan: Plan) -> Table:
     cost = plan.cost
     table = Table("what", "how much", "of which", title="cost", title_justify="left")
-    pace = show_count(cost.tokens_per_step / cost.seconds_per_step)
-    speed = f"{pace} tokens/s, {cost.utilisation:.0%} of the matmul peak"
     table.add_row(
-        "steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {speed}"
+        "steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {_speed(plan)}"
     )
     table.add_row("tokens", show_count(cost.tokens), f"{cost.passes:.1f} passes over the text")
     table.add_row("time", show_seconds(cost.seconds), _largest(cost.time, show_seconds))

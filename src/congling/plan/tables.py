@@ -39,9 +39,9 @@ SIZES = (
     Size(1e19, 20, 1280, 2048, 128),
 )
 
-REACH = 256
+REACH = 128
 """Least context for documents at least twice as long: a text in llama.cpp or Ollama ends where the context
-does, and 64 tokens are two sentences. Loss and time beside those of 64 and 128 tokens are in docs/log."""
+does, and 64 tokens are two sentences. It costs nothing against 64; 256 does (docs/log/2026-11-context.md)."""
 
 PARAMETERS_PER_CHARACTER = 30
 """Block parameters a training character can occupy: past it, a larger model only memorises sooner."""
@@ -101,11 +101,22 @@ UTILISATION = (
 COMPILE_SECONDS = 20.0
 """What compiling the blocks costs before the first step with nothing cached, rounded up: 17 s for 4 layers ×
 192 on one core (docs/log/2026-11-speed.md)."""
-COMPILE_PAYS_FROM = {"fp32": 600.0, "bf16": 180.0, "gpu": 120.0}
-"""Budget in seconds from which compiling is worth its start. On a CPU it saves 2-6 % of a step in fp32, where
-products dominate (docs/log/2026-11-speed.md), and more in bf16; on a GPU it was not measured."""
+COMPILE_PAYS_FROM = {"fp32": 500.0, "bf16": 130.0, "gpu": 80.0}
+"""Seconds of steps in a run from which compiling is worth its start. On a CPU it saves 2-6 % of a step in
+fp32, where products dominate (docs/log/2026-11-speed.md), and more in bf16; on a GPU it was not measured."""
 STARTUP_SECONDS = 6.0
 """Importing, reading the data, building the model and the optimizer."""
+BUILDING_SECONDS = 1.5
+"""What is left of that once the plan is made within the program that trains."""
+SECONDS_PER_WRITTEN_TOKEN, SECONDS_PER_CHECKPOINT = 0.004, 0.15
+"""Of a small model, one token after another; and of writing the state to the disk."""
+SCORE_OVERLAP = 2.0
+"""How often the final score reads a token: its windows overlap by half."""
+SCORE_SHARE = 0.08
+"""Share of a budget that the final score may take; of more held-out text it reads a part."""
+REPORT_SECONDS, WRITTEN_AT_THE_END = 2.5, 400
+"""After training: opening the model, writing the report; and the tokens that are written one after another,
+a batch of texts counted once."""
 OVERHEAD = 0.10
 """Share of a budget kept for held-out losses, samples, checkpoints and the report."""
 

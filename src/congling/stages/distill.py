@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
 from congling.methods.recipe import PretrainConfig
 from congling.plan.recipe import Recipe
@@ -73,15 +74,16 @@ def command(
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
+    started = machine.process_started()
     asked = read_recipe(recipe, overrides or [])
     inputs = pretraining.open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
     directory = run(
         teacher, asked, inputs, out, student=student, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()),
+        show=lambda plan: show_brief(plan, Console()), started=started,
     )  # fmt: skip
     finish(directory)
-    show_run_end(out, as_json=as_json)
+    show_run_end(out, started=started, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
@@ -98,8 +100,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
 def run(
     teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", out: Path | str, *,
     student: Path | str | None = None, must_resume: bool = False, longer: str | None = None,
-    force: bool = False,
-    show: "Callable[[Plan], None] | None" = None,
+    force: bool = False, show: "Callable[[Plan], None] | None" = None, started: float | None = None,
 ) -> "RunDirectory":  # fmt: skip
     """Plan and train, or go on with the run in ``out``.
 
@@ -113,6 +114,7 @@ def run(
         longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
         show: called with the plan before it is carried out.
+        started: ``time.monotonic()`` from which a budget counts; by default now.
 
     Raises:
         UserError: teacher, student and shards do not have one tokenizer, the plan has an error, or ``out``
@@ -123,7 +125,15 @@ def run(
 
     task = task_of(teacher, recipe, inputs, student)
     return pretraining.begin_or_go_on(
-        recipe, inputs, Path(out), must_resume=must_resume, longer=longer, force=force, show=show, task=task
+        recipe,
+        inputs,
+        Path(out),
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
+        show=show,
+        task=task,
+        started=started,
     )
 
 

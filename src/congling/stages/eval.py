@@ -258,12 +258,14 @@ def run(
     split: str | None = None,
     context: int | None = None,
     limit_tokens: int | None = None,
+    part_tokens: int | None = None,
     copying: bool = True,
     adapters: Mix | None = None,
 ) -> Evaluation:
     """Score one split; the whole split of the final score is remembered in the run's ``results.json``.
 
-    That is the test split where there is one, else the validation split, and the default.
+    That is the test split where there is one, else the validation split, and the default. Where a budget
+    leaves no time for all of it, ``part_tokens`` of it, evenly spread, stand for the whole.
 
     ``shards`` and ``documents`` are looked for beside the run when not given. Without documents copying is
     not measured. With ``adapters`` on the model nothing is remembered.
@@ -285,7 +287,7 @@ def run(
     name = opened.scored if split is None else next((one for one in opened.splits if one == split), None)
     if name is None:
         raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
-    loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens)
+    loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens or part_tokens)
     lines = reference_lines(opened.summary, name)
     texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
@@ -301,7 +303,10 @@ def run(
             _remember(folder, "copying", copied.to_json())
         if rules is not None:
             _remember(folder, "rules", rules.to_json())
-    return Evaluation(name, loss, lines, copied, rules, loaded.reading.told())
+    told = [loaded.reading.told()] if loaded.reading.told() else []
+    if part_tokens is not None:
+        told.append(f"scored {loss.tokens:,} of {len(opened[name].tokens):,} tokens, spread over the text")
+    return Evaluation(name, loss, lines, copied, rules, "; ".join(told))
 
 
 @stage("looking for copied text")

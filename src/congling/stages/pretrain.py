@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
 
 if TYPE_CHECKING:
@@ -79,15 +80,16 @@ def command(
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
+    started = machine.process_started()
     asked, inputs = read_recipe(recipe, overrides or []), pretraining.open_inputs(shards, tokenizer)
     task = pretraining.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
     run = pretraining.begin_or_go_on(
         asked, inputs, out, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()), task=task,
+        show=lambda plan: show_brief(plan, Console()), task=task, started=started,
     )  # fmt: skip
     finish(run)
-    show_run_end(out, as_json=as_json)
+    show_run_end(out, started=started, as_json=as_json)
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":

@@ -10,12 +10,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from congling.core import machine
 from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.methods.options import AsJson, Fresh, Longer
@@ -25,11 +26,10 @@ from congling.stages import eval as evaluation
 if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
     from congling.core.config import Config
     from congling.core.console import Console
+    from congling.plan.budget import Kept
     from congling.plan.recipe import Recipe
     from congling.stages.eval import Evaluation
 
-LEAST_SHARE = 0.5
-"""Part of a budget that training gets even where preparing the text took more than the rest."""
 SAMPLE_TOKENS = 160
 """Length of the text shown at the end."""
 
@@ -45,6 +45,8 @@ class Trained:
     """``None`` where the text was too short to hold any of it out."""
     report: Path
     """The HTML page."""
+    budget: "Kept | None" = None
+    """How it came out against its time budget; ``None`` where there was none, or it was finished before."""
 
 
 def command(
@@ -68,7 +70,7 @@ def command(
     from congling.core.console import Console
     from congling.methods.fresh import begin_anew
 
-    started, console = time.monotonic(), Console()
+    started, console = machine.process_started(), Console()
     recipe = _asked(arguments, budget, out)
     begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
     made = run(recipe, out, console=console, force=force, started=started, longer=longer)
@@ -77,10 +79,11 @@ def command(
         from congling.plan.explain import explain
 
         seconds = time.monotonic() - started
-        print_document({"out": out, "seconds": seconds, "held_out": made.evaluation, "report": made.report,
+        print_document({"out": out, "seconds": seconds, "budget": made.budget, "held_out": made.evaluation,
+                        "report": made.report,
                         "findings": explain(record.read(record.locate(out)))})  # fmt: skip
         return
-    _show_end(made, console, time.monotonic() - started)
+    _show_end(made, console, started)
 
 
 def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
@@ -146,9 +149,9 @@ def _run(
     recipe: "Recipe", out: Path, console: "Console", *, force: bool, started: float, longer: str | None
 ) -> Trained:
     """All steps, in a directory that is ours."""
-    from congling.core import machine
+    from congling.core.config import read_toml
     from congling.methods.continuing import require_begun
-    from congling.plan import record
+    from congling.plan import budget, record
     from congling.plan.show import show_brief
     from congling.train.longer import finish
     from congling.train.rundir import RunDirectory
@@ -156,21 +159,25 @@ def _run(
     require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
     inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
-    left = None
-    if recipe.budget is not None:
-        left = max(LEAST_SHARE * recipe.budget, recipe.budget - (time.monotonic() - started))
     at_once = not RunDirectory(out / "run").config.is_file()
     pretrain.begin_or_go_on(
-        recipe, inputs, out / "run", seconds=left, longer=longer, force=force,
+        recipe, inputs, out / "run", started=started, reported=True, longer=longer, force=force,
         show=lambda plan: show_brief(plan, console),
     )  # fmt: skip
-    found = evaluation.run(out) if len(inputs.shards[inputs.shards.scored].tokens) else None
+    part = read_toml(RunDirectory(out / "run").config).get("deadline", {}).get("scored_tokens")
+    held_out = len(inputs.shards[inputs.shards.scored].tokens)
+    found = evaluation.run(out, part_tokens=part) if held_out else None
+    came_out = None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
-        record.add_result(out / "run", "seconds", time.monotonic() - started)
+        took = time.monotonic() - started
+        record.add_result(out / "run", "seconds", took)
         record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
+        came_out = budget.kept(record.read(out / "run"), took)
+        if came_out is not None:
+            record.add_result(out / "run", "budget", came_out.to_json())
     page = report.run(out)
     finish(RunDirectory(out / "run"))
-    return Trained(out, pretrain.prompts(recipe, inputs), found, page)
+    return Trained(out, pretrain.prompts(recipe, inputs), found, page, came_out)
 
 
 def _prepare(recipe: "Recipe", out: Path, console: "Console") -> None:
@@ -224,8 +231,8 @@ def _made(place: Path, kind: str, config: "Config") -> bool:
     return True
 
 
-def _show_end(made: Trained, console: "Console", elapsed: float) -> None:
-    """Print the loss, a text, what is wrong with it, and what to do next."""
+def _show_end(made: Trained, console: "Console", started: float) -> None:
+    """Print the loss, a text, how long it took and why, what is wrong with it, and what to do next."""
     from congling.core.units import show_seconds
     from congling.methods.ending import show_made
 
@@ -233,6 +240,9 @@ def _show_end(made: Trained, console: "Console", elapsed: float) -> None:
         console.print(evaluation.table(made.evaluation))
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
-    for line in (f"\n{prompt}{text}\n", f"done in {show_seconds(elapsed)}; the report is {made.report}"):
+    elapsed = time.monotonic() - started
+    kept = () if made.budget is None else replace(made.budget, took=elapsed).lines()
+    done = f"done in {show_seconds(elapsed)}; the report is {made.report}"
+    for line in (f"\n{prompt}{text}\n", done, *kept):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     show_made(made.out, None, console)

@@ -1,6 +1,5 @@
 """Measure instead of guessing: the machine's matmul peak, and time and memory of a real training step."""
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from congling.train.config import TrainConfig
 from congling.train.loop import Objective, Trainer
 from congling.train.measurement import Calibration, Probe
 from congling.train.objectives.next_token import next_token
+from congling.train.waiting import Manner, other, threads
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.5) -> float:
@@ -57,9 +57,10 @@ def measure(
     model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0,
     objective: Callable[[torch.device], Objective] | None = None,
 ) -> Calibration:  # fmt: skip
-    """Train on random tokens for about ``seconds`` (two steps at least) and report the median step.
+    """Train on random tokens for about ``seconds`` (two steps at least) and report the mean step.
 
-    ``objective`` makes what is minimised for a device; by default the next token's loss.
+    Where threads can wait in two manners both are tried; the faster one stays. ``objective`` makes what is
+    minimised for a device; by default the next token's loss.
     """
     backend = Single(config)
     peak = matmul_peak(backend.device, backend.dtype)
@@ -67,15 +68,34 @@ def measure(
     transformer.checkpoint_blocks(config.checkpointing)
     minimised = next_token if objective is None else objective(backend.device)
     trainer = Trainer(transformer, _RandomBatches(model, config), minimised, config, backend, ahead=0)
-    times: list[float] = []
     first = _timed_step(trainer)  # compiles, allocates: not part of the pace
-    while len(times) < 1 or sum(times) + first < seconds:
-        times.append(_timed_step(trainer))
-    pace = statistics.median(times)
+    pace, manner, slower = _pace(trainer, seconds - first)
     used = flops_per_token(model, config.context) * config.tokens_per_step / pace / peak
     cuda = backend.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if cuda else machine.peak_memory_bytes()
-    return Calibration(peak, pace, config.tokens_per_step, memory, used)
+    return Calibration(peak, pace, config.tokens_per_step, memory, used, manner, slower)
+
+
+def _pace(trainer: Trainer, seconds: float) -> tuple[float, Manner | None, float | None]:
+    """Mean seconds of a step, the manner of waiting it was reached with, and the seconds with the other."""
+    switch = threads()
+    if trainer.backend.device.type != "cpu" or not switch.switchable:
+        return _mean_step(trainer, seconds), None, None
+    found: dict[Manner, float] = {}
+    for manner in (switch.manner, other(switch.manner)):
+        switch.wait(manner)
+        found[manner] = _mean_step(trainer, seconds / 2)
+    better: Manner = "awake" if found["awake"] <= found["asleep"] else "asleep"
+    switch.wait(better)
+    return found[better], better, found[other(better)]
+
+
+def _mean_step(trainer: Trainer, seconds: float) -> float:
+    """Mean over about so many seconds, one step at least."""
+    times = [_timed_step(trainer)]
+    while sum(times) < seconds:
+        times.append(_timed_step(trainer))
+    return sum(times) / len(times)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from congling.core.errors import Interrupted, UserError
 from congling.core.finding import Finding
 from congling.core.progress import stage
 from congling.train.config import BETTER
+from congling.train.deadline import Deadline, Turn
 from congling.train.guard import StopSignals
 from congling.train.loop import Hook, Trainer
 from congling.train.metrics import Metrics
 from congling.train.rundir import RunDirectory
 from congling.train.state import SaveModel, save
+from congling.train.waiting import Choice, threads
 
 Evaluate = Callable[[Any], Mapping[str, float]]
 """Model to held-out numbers; the one that ``train.choose`` names decides which checkpoint is best."""
@@ -40,7 +42,7 @@ def every(steps: int, hook: Hook) -> Hook:
     """Call ``hook`` after every ``steps`` steps and after the last."""
 
     def sometimes(trainer: Trainer) -> None:
-        if trainer.step % steps == 0 or trainer.step == trainer.config.steps:
+        if trainer.step % steps == 0 or trainer.step == trainer.steps:
             hook(trainer)
 
     return sometimes
@@ -57,7 +59,11 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
     """
 
     def measure(trainer: Trainer) -> None:
-        with metrics.pause(), stage("measuring held-out numbers"), trainer.evaluated_model() as model:
+        with (
+            metrics.pause("evaluation"),
+            stage("measuring held-out numbers"),
+            trainer.evaluated_model() as model,
+        ):
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
         name = trainer.config.choose
@@ -110,7 +116,7 @@ def patience(say: Callable[[str], None]) -> Hook:
         if trainer.backend.agree(first and out_of_patience(trainer)):
             if first and trainer.best is not None:
                 say(
-                    f"ends after step {trainer.step} of {config.steps}: held-out {config.choose} "
+                    f"ends after step {trainer.step} of {trainer.steps}: held-out {config.choose} "
                     f"was best at step {trainer.best['step']:.0f}, and not since"
                 )
             raise EndOfRun
@@ -127,7 +133,7 @@ def watching(watch: Watch, metrics: Metrics) -> Hook:
     known = {str(row.get("code")) for row in run.log("events").rows() if row.get("event") == "warning"}
 
     def warn(trainer: Trainer) -> None:
-        with metrics.pause():
+        with metrics.pause("watching"):
             found = watch(list(run.log("metrics").rows()), list(run.log("samples").rows()))
         for finding in found:
             if finding.code in known:
@@ -145,7 +151,7 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
     """Let the model write, for the log and for whoever watches."""
 
     def write(trainer: Trainer) -> None:
-        with metrics.pause(), stage("writing samples"), trainer.evaluated_model() as model:
+        with metrics.pause("sampling"), stage("writing samples"), trainer.evaluated_model() as model:
             drawn = sample.at(trainer.step) if isinstance(sample, DrawnByStep) else sample
             rows = [{"step": trainer.step, **row} for row in drawn(model)]
         metrics.run.log("samples").append(*rows)
@@ -154,6 +160,41 @@ def samples(sample: Sample, metrics: Metrics) -> Hook:
             metrics.line.note(f"step {trainer.step}: {row['prompt']}{row['text']}{note}")
 
     return write
+
+
+def keeping(deadline: Deadline, metrics: Metrics | None) -> Hook:
+    """Let the rate fall and the run end when the clock says so; stands before ``saving``, in every process.
+
+    The first process (with ``metrics``) decides, and the others learn of it.
+    """
+
+    def look(trainer: Trainer) -> None:
+        turn = None if metrics is None else deadline.look(trainer.step, metrics.pauses())
+        steps = int(trainer.backend.sum(0.0 if turn is None else float(turn.steps)))
+        if steps:
+            again = deadline.began is not None
+            deadline.make(turn or Turn(trainer.step, steps))
+            if metrics is not None:
+                what = "its fall now ends with" if again else "the rate falls from here on, until"
+                metrics.line.note(
+                    f"step {trainer.step}: {what} step {steps}, as the time that is left allows"
+                )
+                metrics.run.event("turn", step=trainer.step, steps=steps)
+        if metrics is not None:
+            metrics.line.steps = deadline.expected
+
+    return look
+
+
+def waiting(metrics: Metrics) -> Hook:
+    """Let threads wait for one another in the manner that makes steps faster now (on a CPU)."""
+
+    def say(text: str) -> None:
+        metrics.line.note(text)
+        metrics.run.event("waiting", manner=choice.threads.manner, what=text)
+
+    choice = Choice(threads(), say)
+    return lambda trainer: choice.take(trainer.step_seconds)
 
 
 def saving(
@@ -170,11 +211,11 @@ def saving(
     run begins there), and before the run stops or ends."""
 
     def write(trainer: Trainer) -> None:
-        due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.config.steps
+        due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.steps
         due = due or trainer.step == trainer.decay_start
         best = trainer.best is not None and trainer.best["step"] == trainer.step
         if due or best or stop.agreed or out_of_patience(trainer):
-            with metrics.pause(), stage("saving a checkpoint"):
+            with metrics.pause("saving"), stage("saving a checkpoint"):
                 save(
                     trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts,
                     config=config,
@@ -201,7 +242,7 @@ def stopping(run: RunDirectory, stop: StopSignals) -> Hook:
     def leave(trainer: Trainer) -> None:
         if stop.agreed:
             raise Interrupted(
-                f"stopped after step {trainer.step} of {trainer.config.steps}, saved in {run.path}\n"
+                f"stopped after step {trainer.step} of {trainer.steps}, saved in {run.path}\n"
                 "  to go on, run the same command again"
             )
 

@@ -24,6 +24,7 @@ from typing import Any
 from congling.core import artifact, machine
 from congling.core.errors import UserError
 from congling.train import keeping
+from congling.train.deadline import SCHEDULE_FILE
 from congling.train.rundir import RunDirectory
 
 LONGER_FILE = "longer.json"
@@ -40,7 +41,7 @@ class Longer:
     begins: int
     """The step that is gone on from."""
     before: int
-    """Steps of the run so far."""
+    """Steps of the run so far, as its settings say; where the clock decided, its last step may be another."""
     steps: int
     """Steps of the run now."""
     warmup_steps: int | None
@@ -68,7 +69,7 @@ def read(run: RunDirectory) -> list[Longer]:
             raise TypeError("no list")
         rows = [Longer(**row) for row in content]
         for row in rows:
-            if not 0 < row.begins <= row.before < row.steps or not isinstance(row.asked, str):
+            if not (0 < row.begins < row.steps and row.before > 0) or not isinstance(row.asked, str):
                 raise ValueError("numbers that cannot be")
             if row.kept is not None and Path(row.kept).name != row.kept:
                 raise ValueError("a name that leads elsewhere")
@@ -134,6 +135,7 @@ def apply(run: RunDirectory, rows: Sequence[Longer]) -> None:
             keeping.remove(path)
     beginning = run.checkpoint(row.begins)
     keeping.point(run, step=row.begins, best=keeping.best_at(beginning), decay_start=row.begins)
+    (run.path / SCHEDULE_FILE).unlink(missing_ok=True)  # the end that the clock decided is the first
     if (run.path / "report").is_dir():
         shutil.rmtree(run.path / "report")
     write(run, [*rows[:-1], replace(row, applied=True)])

@@ -10,6 +10,7 @@ Pretraining, fine-tuning, preferences and reinforcement differ in batches and ob
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from congling.core.seeds import mixed
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
+from congling.train.deadline import Deadline
 from congling.train.ema import EMA
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
@@ -56,8 +58,8 @@ class Trainer:
         step: updates done (or skipped) so far.
         tokens: targets seen so far, over all processes.
         row: what the last step measured, still on the device.
+        step_seconds: what the last step took, without what happened between the steps.
         best: step of the best held-out look and the number that says so, kept by the evaluation hook.
-        decay_start: step after which the rate falls; None where no step is free of the run's end.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Trainer:
         before_update: Callable[[dict[str, Tensor]], None] | None = None,
         optimizers: Sequence[Optimizer] | None = None,
         rate: Callable[[int], float] | None = None,
+        deadline: Deadline | None = None,
         ahead: int = 2,
     ) -> None:
         """Set up; batches are made ``ahead`` steps in advance.
@@ -79,36 +82,52 @@ class Trainer:
         ``after_update`` follows each update; it is given what sums a tensor over all processes, and 1 where
         the update was skipped (on the device, else 0).
         ``before_update`` precedes it; it is given the step's means, and ends the run by raising.
-        ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``.
+        ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``; of a run with a
+        ``deadline`` rate and end are decided while it trains.
         """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
         self.batches, self.ahead = batches, ahead
         self.before_update, self.after_update = before_update, after_update
         built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
         self.optimizers = list(optimizers or built)
-        self.rate = rate or (lambda step: learning_rate_factor(config.schedule, step, config.steps))
-        self.decay_start = decay_start(config.schedule, config.steps) if rate is None else None
+        self.deadline = deadline
+        planned = deadline.factor if deadline is not None else self._planned_rate
+        self.rate = planned if rate is None else rate
+        self._decay_start = decay_start(config.schedule, config.steps) if rate is None else None
         self.peak = config.optimizer.rate
         self.ema = EMA(self.model, config.ema) if config.ema is not None else None
         self.balance = StepBalance(self.model, backend)
         self.module = backend.wrap(Step(self.model, objective))
         self.step, self.tokens = 0, 0.0
         self.row: dict[str, Any] = {}
+        self.step_seconds = 0.0
         self.best: dict[str, float] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run, as far as that is decided."""
+        return self.config.steps if self.deadline is None else self.deadline.steps
+
+    @property
+    def decay_start(self) -> int | None:
+        """Step after which the rate falls; None where every step depends on the end, or until it is known."""
+        return self._decay_start if self.deadline is None else self.deadline.began
 
     def run(self, hooks: Sequence[Hook] = ()) -> None:
         """Train from ``step`` to the end; a hook ends it sooner by raising."""
         with self._stream() as stream, quiet():  # a line of its own shows how it goes
             for first, micro in enumerate(self._awaited(stream)):
+                start = time.perf_counter()
                 # the first step compiles what is compiled, and allocates
                 with stage("preparing the first step") if not first else contextlib.nullcontext():
                     self.row = self.train_step(micro)
+                self.step_seconds = time.perf_counter() - start
                 for hook in hooks:
                     hook(self)
 
     def _awaited(self, stream: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """Batches of the stream; those that the model makes itself are worth a line."""
-        while True:
+        while self.step < self.steps:
             with stage("" if self.ahead else "letting the model write"):
                 micro = next(stream, None)
             if micro is None:
@@ -141,6 +160,9 @@ class Trainer:
         place = {"step": self.step, "tokens": self.tokens}
         return place | means | {"gradient_norm": norm, "lr": self.peak * factor, "skipped": skipped}
 
+    def _planned_rate(self, step: int) -> float:
+        return learning_rate_factor(self.config.schedule, step, self.config.steps)
+
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
         """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
@@ -172,10 +194,11 @@ class Trainer:
     def _stream(self) -> Iterator[Iterator[Sequence[Any]]]:
         """This process's batches from here to the end of the run."""
         place = (self.backend.rank, self.backend.world)
+        end = self.steps if self.deadline is None else self.deadline.settings.most_steps
         if not self.ahead:
-            yield (self.batches(step, *place) for step in range(self.step, self.config.steps))
+            yield (self.batches(step, *place) for step in range(self.step, end))
             return
         with prefetch(
-            self.batches, self.step, self.config.steps, rank=place[0], world=place[1], depth=self.ahead
+            self.batches, self.step, end, rank=place[0], world=place[1], depth=self.ahead
         ) as stream:
             yield stream

@@ -32,6 +32,11 @@ class Calibration:
     """Of the measuring process (a GPU's memory where it trains on one)."""
     utilisation: float
     """Share of the peak that the step reaches."""
+    manner: str | None = None
+    """How threads wait for one another (:mod:`congling.train.waiting`): what was faster now. ``None`` where
+    there is no choice."""
+    other_manner: float | None = None
+    """Seconds of the step in the other manner."""
 
     @property
     def tokens_per_second(self) -> float:

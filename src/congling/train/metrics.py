@@ -39,7 +39,7 @@ class Yardsticks:
     def utilisation(self, tokens_per_second: float) -> float | None:
         """Share of the matmul peak that the whole step reaches (MFU).
 
-        None where it is more than all: the peak was then measured while others were computing.
+        None where it is not known, or more than all: the peak was then measured while others were computing.
         """
         if self.flops_per_token is None or self.matmul_peak is None:
             return None
@@ -62,11 +62,12 @@ class Metrics:
         self.run, self.yardsticks, self.line, self.skipped, self.every = run, yardsticks, line, skipped, every
         self._waiting: list[dict[str, Any]] = []
         self._mark, self._tokens = time.monotonic(), None
+        self._pauses: dict[str, float] = {}
 
     def __call__(self, trainer: Trainer) -> None:
         """Take the row of the step just done."""
         self._waiting.append(trainer.row)
-        if len(self._waiting) >= self.every or trainer.step == trainer.config.steps:
+        if len(self._waiting) >= self.every or trainer.step == trainer.steps:
             self.flush()
 
     def flush(self) -> None:
@@ -87,12 +88,19 @@ class Metrics:
             self.skipped.count(row["step"], bool(row.get("skipped")))
 
     @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
+    def pause(self, kind: str = "other") -> Iterator[None]:
         """Write what waits, and leave the time spent in the block out of the speed."""
         self.flush()
         start = time.monotonic()
         yield
-        self._mark += time.monotonic() - start
+        took = time.monotonic() - start
+        self._mark += took
+        self._pauses[kind] = self._pauses.get(kind, 0.0) + took
+
+    def pauses(self) -> dict[str, float]:
+        """Seconds spent in pauses, by their kind, since this was asked last."""
+        found, self._pauses = self._pauses, {}
+        return found
 
     def validation(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         """Write a held-out row: ``validation_loss`` and so on."""

@@ -20,6 +20,7 @@ from congling.core.lock import only_writer
 from congling.core.output import warn
 from congling.model.checkpoint import save_model
 from congling.train import longer
+from congling.train.backends.ddp import from_first
 from congling.train.config import TrainConfig
 from congling.train.guard import SkippedSteps, StopSignals
 from congling.train.hooks import (
@@ -30,11 +31,13 @@ from congling.train.hooks import (
     agreeing,
     evaluation,
     every,
+    keeping,
     out_of_patience,
     patience,
     samples,
     saving,
     stopping,
+    waiting,
     watching,
 )
 from congling.train.keeping import clear_leftovers
@@ -88,16 +91,20 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             open_directory(run, parts.config, parts.files, must_resume=must_resume)
             clear_leftovers(run)
             terminal.keep_log(run.path)
+            if trainer.deadline is not None:
+                trainer.deadline.open(run.path)
         trainer.backend.barrier()
         rows = longer.read(run)
         start = resume(trainer, run, parts.parents, write=first, config=parts.config, rows=rows)
+        if trainer.deadline is not None:
+            trainer.deadline.hear(from_first(trainer.deadline.told()))
         trainer.backend.barrier()
         if first and must_resume and not start:
             raise UserError(
                 "there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume"
             )
         require_looks(trainer.config, parts.evaluate)
-        if start >= trainer.config.steps or out_of_patience(trainer):
+        if start >= trainer.steps or out_of_patience(trainer):
             if first:
                 _note_end(run, start)
             return run
@@ -188,9 +195,12 @@ def _patience_for_space(trainer: Trainer, stop: StopSignals) -> Patience:
 
 def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int) -> list[Hook]:
     config, interval = trainer.config, log_every(trainer)
-    line = ProgressLine(config.steps, start, parts.yardsticks.counted)
+    end = trainer.steps if trainer.deadline is None else trainer.deadline.expected
+    line = ProgressLine(end, start, parts.yardsticks.counted)
     metrics = Metrics(run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval)
     hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
+    if trainer.backend.device.type == "cpu":
+        hooks.append(waiting(metrics))
     if parts.evaluate is not None:
         look = evaluation(parts.evaluate, metrics)
         hooks.append(every(config.interval("evaluate"), look))
@@ -204,6 +214,7 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
     hooks += parts.hooks
     return [
         *hooks,
+        *_deadline(trainer, metrics),
         saving(
             metrics,
             parts.save_model,
@@ -218,6 +229,16 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
     ]
 
 
+def _deadline(trainer: Trainer, metrics: Metrics | None) -> list[Hook]:
+    deadline = trainer.deadline
+    if deadline is None:
+        return []
+    hook = every(log_every(trainer), keeping(deadline, metrics))
+    if not trainer.step:
+        hook(trainer)  # a rate without warm-up may fall from the first step on
+    return [hook]
+
+
 def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
     """Asked at every look, by all processes, or by none."""
     config = trainer.config
@@ -228,6 +249,7 @@ def _follower_hooks(trainer: Trainer, run: RunDirectory, stop: StopSignals) -> l
     """Processes other than the first only need to stop and to end with it."""
     return [
         every(log_every(trainer), agreeing(stop)),
+        *_deadline(trainer, None),
         stopping(run, stop),
         *_patience(trainer, lambda text: None),
     ]

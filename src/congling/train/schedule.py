@@ -20,7 +20,7 @@ def learning_rate_factor(schedule: WSDConfig | CosineConfig, step: int, steps: i
     """
     warmup = warmup_steps(schedule, steps)
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return warmup_factor(schedule, step, steps)
     if isinstance(schedule, CosineConfig):
         done = (step - warmup) / max(1, steps - warmup)
         return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
@@ -49,3 +49,9 @@ def decay_start(schedule: WSDConfig | CosineConfig, steps: int) -> int | None:
 
 def _decay_start(schedule: WSDConfig, steps: int) -> int:
     return steps - min(round(schedule.decay * steps), steps - warmup_steps(schedule, steps))
+
+
+def warmup_factor(schedule: WSDConfig | CosineConfig, step: int, steps: int) -> float:
+    """Share of the peak rate that the warm-up of a run over so many steps allows at ``step``; 1 after it."""
+    warmup = warmup_steps(schedule, steps)
+    return (step + 1) / (warmup + 1) if step < warmup else 1.0

@@ -93,7 +93,7 @@ def _write(
     settings: Mapping[str, Any] | None,
 ) -> Path:  # fmt: skip
     target = run.checkpoint(trainer.step)
-    known = {"step": trainer.step, "steps": trainer.config.steps, "tokens": float(trainer.tokens)}
+    known = {"step": trainer.step, "steps": trainer.steps, "tokens": float(trainer.tokens)}
     known |= facts or {}
     if settings is not None:
         known[recorded.STATE_KEY] = recorded.fingerprint(settings)
@@ -125,6 +125,8 @@ def _write(
             "logs": (logs := {name: run.log(name).size() for name in LOGS}),
             "log_hashes": {name: run.log(name).fingerprint(size) for name, size in logs.items()},
         } | ({} if settings is None else {recorded.STATE_KEY: settings})
+        if trainer.deadline is not None:
+            values["deadline"] = trainer.deadline.state()
         write_text(state / "state.json", json.dumps(values, indent=1) + "\n")
     return target
 
@@ -201,6 +203,9 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
     if trainer.best is not None and not artifact.exists(run.checkpoint(int(trainer.best["step"]))):
         trainer.best = None  # removed for a better one that was damaged since: the next best counts again
+    if trainer.deadline is not None:
+        kept = values.get("deadline")
+        trainer.deadline.restore(kept if isinstance(kept, dict) else {}, trainer.step)
     if write:
         _cut_back(run, values)
 

@@ -57,7 +57,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
             if not lines:
                 continue
             choice = markup.choose(segment.survey(enumerate(lines, number + 1)), config)
-            choices[choice.kind] += 1
+            choices[markup.named(choice, config)] += 1
             for part in segment.segments(enumerate(lines, number + 1), choice, config):
                 place = Place(note.file, part.line)
                 findings.marks.look(part.text, str(place))

@@ -73,7 +73,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         findings.problem("empty file", note.file, None, "no text in this page")
         return
     choice = choose(seen, config)
-    note.choice, note.why = choice.kind, choice.why
+    note.choice, note.why = named(choice, config), choice.why
     lines = enumerate(_lines(path, note.file, found, page, findings), 1)
     for part in segment.segments(lines, choice, config):
         place = Place(note.file, part.line)
@@ -110,6 +110,11 @@ def choose(seen: segment.Survey, config: DataConfig) -> Choice:
     if config.documents == "auto" and choice.kind not in ("chapter", "separator"):
         return Choice("file", "a page is one document")
     return choice
+
+
+def named(choice: Choice, config: DataConfig) -> str:
+    """What a document is, as it is told: of a page that is one, a page."""
+    return "page" if choice.kind == "file" and config.documents == "auto" else choice.kind
 
 
 def counted(left_out: Mapping[str, int]) -> str:
