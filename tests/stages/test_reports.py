@@ -68,6 +68,10 @@ def test_every_method_reports_at_its_end(base: Path, tmp_path: Path, method: str
         parse(step.command)
         assert f"  {step.command}\n" in said
     assert f"the report is {done.report}" in said
+    show_end(done, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["report"] == str(done.report)
+    assert not run.looks or document["step"] in run.looks
     done.report.unlink()
     assert report.run(done.out) == done.report and done.report.is_file()
 

@@ -24,7 +24,7 @@ def summary(out: Path) -> dict[str, Any]:
     place = record.locate(out)
     run, checkpoint = record.read(place), pointers.handed_on(place)
     step = None if checkpoint is None else artifact.opened(checkpoint, "checkpoint").facts.get("step")
-    held_out = run.looks().get(step) if isinstance(step, int) else None
+    held_out = run.looks.get(step) if isinstance(step, int) else None
     return {"out": out, "checkpoint": checkpoint, "step": step, "held_out": held_out or {},
             "findings": explain(run)}  # fmt: skip
 

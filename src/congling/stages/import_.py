@@ -37,6 +37,8 @@ class Import:
     """What had to be changed on the way, in sentences."""
     report: "Report | None" = None
     """How it computes beside the program it came from."""
+    page: Path | None = None
+    """What there is to read about it."""
 
 
 def command(
@@ -74,7 +76,6 @@ def command(
     from congling.core.units import show_seconds
     from congling.interop.torch_state import Missing
     from congling.report.checkpoint_content import content_of_checkpoint
-    from congling.report.pages import write_content
 
     started = time.monotonic()
     try:
@@ -85,15 +86,14 @@ def command(
     except KeyboardInterrupt:
         raise Interrupted("stopped; nothing was written") from None
     if as_json:
-        print_document({"out": done.checkpoint.path, "notes": done.notes, "parity": done.report,
-                        "seconds": time.monotonic() - started})  # fmt: skip
+        said = {"out": done.checkpoint.path, "notes": done.notes, "parity": done.report, "report": done.page}
+        print_document(said | {"seconds": time.monotonic() - started})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
         say(f"note: {note}")
     say(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
-    content = content_of_checkpoint(done.checkpoint)
-    say(f"the report is {write_content(content, done.checkpoint.path / 'report')}")
-    for step in content.steps:
+    say(f"the report is {done.page}")
+    for step in content_of_checkpoint(done.checkpoint).steps:
         say(f"  {step.command}")
     if done.report is not None:
         from congling.evals.verdict import show
@@ -120,6 +120,7 @@ def run(
     from congling.interop import checkpoint_directory
     from congling.interop.detect import kind_of
     from congling.interop.formats import read_model
+    from congling.report import checkpoint_content
     from congling.tokenizer.templates import failure_of
 
     source, out = Path(source), Path(out)
@@ -140,7 +141,9 @@ def run(
         notes = (*notes, failure)
     if skipped is not None:
         verdict.save(None, out)
-        return Import(made, (*notes, f"not checked ({skipped})"))
+        return Import(
+            made, (*notes, f"not checked ({skipped})"), page=checkpoint_content.write(out, out / "report")
+        )
     ours = checkpoint_directory.read(out)
     try:
         report = verification.verify(ours, kind, source, type=_type(model, kind), text=text)
@@ -148,7 +151,7 @@ def run(
         verdict.save(None, out)
         raise Interrupted(f"stopped; {out} is written, but was not checked") from None
     verdict.save(report := replace(report, notes=notes), out)
-    return Import(made, notes, report)
+    return Import(made, notes, report, checkpoint_content.write(out, out / "report"))
 
 
 def _facts(model: "ForeignModel", source: Path, kind: str) -> dict[str, Any]:
