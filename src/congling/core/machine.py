@@ -72,11 +72,22 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def process_started() -> float:
-    """``time.monotonic()`` of the moment this process began, before Python itself had started.
+def is_program() -> bool:
+    """Whether this process is the ``congling`` program, and not another that uses it as a library."""
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or ".")
+    if spec is not None and spec.name == "congling.__main__":  # python -m congling
+        return True
+    return file.stem == "congling" or (file.name == "__main__.py" and file.parent.stem == "congling")
 
-    The moment of the call where the system does not tell.
+
+def command_started() -> float:
+    """``time.monotonic()`` of the moment a command began: the start of the program, Python's own included.
+
+    Now, where another program calls the command, or where the system does not tell.
     """
+    if not is_program():
+        return time.monotonic()
     import psutil
 
     try:

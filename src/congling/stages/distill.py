@@ -74,7 +74,7 @@ def command(
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
-    started = machine.process_started()
+    started = machine.command_started()
     asked = read_recipe(recipe, overrides or [])
     inputs = pretraining.open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)

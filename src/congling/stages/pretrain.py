@@ -80,7 +80,7 @@ def command(
     from congling.plan.show import show_brief
     from congling.train.longer import finish
 
-    started = machine.process_started()
+    started = machine.command_started()
     asked, inputs = read_recipe(recipe, overrides or []), pretraining.open_inputs(shards, tokenizer)
     task = pretraining.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)

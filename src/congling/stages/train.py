@@ -70,7 +70,7 @@ def command(
     from congling.core.console import Console
     from congling.methods.fresh import begin_anew
 
-    started, console = machine.process_started(), Console()
+    started, console = machine.command_started(), Console()
     recipe = _asked(arguments, budget, out)
     begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
     made = run(recipe, out, console=console, force=force, started=started, longer=longer)
