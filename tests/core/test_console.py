@@ -11,7 +11,7 @@ from rich.text import Text
 
 import congling
 from congling.core import terminal
-from congling.core.console import Console, say
+from congling.core.console import Console
 from congling.core.errors import UserError
 from congling.core.text import one_line, printable, readable
 
@@ -92,6 +92,6 @@ def test_only_one_file_knows_of_rich_s_console() -> None:
 
 
 def test_plain_lines_are_safe(capsys: pytest.CaptureFixture[str]) -> None:
-    say("a\x1b[2Jb", end="")
+    terminal.put("a\x1b[2Jb", end="")
     terminal.say("c\x07")
     assert capsys.readouterr() == ("a\\x1b[2Jb", "c\\x07\n")

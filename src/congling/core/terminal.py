@@ -188,6 +188,13 @@ def say(text: str) -> None:
         _state.said = time.monotonic()
 
 
+def put(text: str = "", *, end: str = "\n") -> None:
+    """Write text, which may come from anywhere, to standard output; at once, so that a stream shows while it
+    is made.
+    """
+    print(printable(text), end=end, flush=True)
+
+
 def _write(text: str) -> None:
     stream = sys.stderr.stream if isinstance(sys.stderr, Heard) else sys.stderr
     with contextlib.suppress(OSError, ValueError):  # closed: there is nobody to show it to

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.artifact import exists, write_text
-from congling.core.console import say
 from congling.core.disk import writing_to
+from congling.core.terminal import put
 from congling.evals.parity import Parity
 
 PERPLEXITY = {"F16": 0.01, "BF16": 0.01}
@@ -116,7 +116,7 @@ def show(report: Report) -> bool:
         table.add_row(*row)
     Console().print(table)
     for miss in report.misses:
-        say(f"differs: {miss}")
+        put(f"differs: {miss}")
     if not report.misses:
         print(f"{engine} {'computes' if report.accuracy is not None else 'tokenises'} the same")
     return not report.misses

@@ -16,8 +16,8 @@ import typer
 
 from congling.core import terminal
 from congling.core.config import build
-from congling.core.console import say
 from congling.core.errors import UserError
+from congling.core.terminal import put
 from congling.data.encoding import from_outside
 from congling.infer.history import History, chat_history
 from congling.infer.mixing import MixingCommand, mix
@@ -60,7 +60,7 @@ def command(
         "temperature": temperature, "top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed,
     }, where="chat")  # fmt: skip
     loaded = load_checkpoint(one_model(model, model_file, "chat"), adapters=mix(lora, lora_scaled))
-    say(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
+    put(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)
     run(
@@ -115,11 +115,11 @@ def _obey(conversation: "Conversation", line: str) -> bool:
         if name == "/retry":
             _show(conversation, conversation.retry())
         elif name in COMMANDS:
-            say(COMMANDS[name].run(conversation, rest.strip()))
+            put(COMMANDS[name].run(conversation, rest.strip()))
         else:
-            say(f"unknown command: {name}; /help lists them")
+            put(f"unknown command: {name}; /help lists them")
     except UserError as error:
-        say(str(error))
+        put(str(error))
     return True
 
 
@@ -127,7 +127,7 @@ def _show(conversation: "Conversation", answer: Iterator[str]) -> None:
     """Print an answer as it is written, and what could not be read for it."""
     try:
         for piece in answer:
-            say(piece, end="")
+            put(piece, end="")
         print()
         for notice in conversation.notices:
             terminal.say(f"({notice}; /reset begins anew)")

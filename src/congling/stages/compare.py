@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def command(
         return
     show(found, Console())
     if page is not None:
-        say(str(page))
+        put(str(page))
 
 
 def run(

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def command(
         print_document({"out": done.path, **found})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
-        say(f"note: {note}")
-    say(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
+        put(f"note: {note}")
+    put(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
     sound = True
     if done.report is not None:
         from congling.evals.verdict import show
@@ -104,7 +104,7 @@ def command(
         sound = show(done.report)
     for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
         if line:
-            say(line)
+            put(line)
     if not sound:
         raise typer.Exit(1)
 

@@ -15,8 +15,8 @@ import typer
 
 from congling.core import terminal
 from congling.core.config import build
-from congling.core.console import say
 from congling.core.document import print_document
+from congling.core.terminal import put
 from congling.data.encoding import from_outside
 from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
@@ -76,12 +76,12 @@ def command(
             print_document({"texts": rows, "warnings": [one.told() for one in found]})
             return
         for start, text in zip(prompts, texts, strict=True):
-            say(start + text + "\n")
+            put(start + text + "\n")
         _warn(found)
         return
     loaded = load_checkpoint(place, adapters=adapters)
     for start, number in zip(prompts, generate.counted(prompts), strict=True):
-        say(start, end="")
+        put(start, end="")
         found.clear()
         pieces = generate.stream(
             loaded.model,
@@ -94,8 +94,8 @@ def command(
             number=number,
         )
         for piece in pieces:
-            say(piece, end="")
-        say("\n")
+            put(piece, end="")
+        put("\n")
         _warn(found)
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core.artifact import Artifact
-from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ def command(
         print_document(said | {"seconds": time.monotonic() - started})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
     for note in done.notes:
-        say(f"note: {note}")
-    say(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
-    say(f"the report is {done.page}")
+        put(f"note: {note}")
+    put(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
+    put(f"the report is {done.page}")
     for step in content_of_checkpoint(done.checkpoint).steps:
-        say(f"  {step.command}")
+        put(f"  {step.command}")
     if done.report is not None:
         from congling.evals.verdict import show
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from congling.core import artifact
-from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.core.terminal import put
 from congling.core.text import write_text
 from congling.methods.options import AsJson
 from congling.transform.prune_sizes import Sizes, check, sizes_of
@@ -84,15 +84,15 @@ def command(
         return
     before, after = found.before, found.after
     changed = [f"{axis} {before[axis]} → {after[axis]}" for axis in before if before[axis] != after[axis]]
-    say(f"pruned: {found.out} ({', '.join(changed)})")
+    put(f"pruned: {found.out} ({', '.join(changed)})")
     if found.losses is not None and found.split is not None:
         part = {"validation": "validation split", "train": "training text: nothing is held out"}[found.split]
         print("loss {:.4f} → {:.4f} nats/token ({})".format(*found.losses, part))
     for obstacle in found.obstacles:
-        say(f"note: {obstacle}")
-    say(f"the report is {found.report}")
+        put(f"note: {obstacle}")
+    put(f"the report is {found.report}")
     for step in found.steps:
-        say(f"  {step.command}")
+        put(f"  {step.command}")
 
 
 def run(

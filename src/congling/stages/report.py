@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from congling.core.console import say
 from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 
@@ -30,7 +30,7 @@ def command(
     if as_json:
         print_document({"report": page})
     else:
-        say(str(page))
+        put(str(page))
 
 
 def run(path: Path | str, out: Path | str | None = None) -> Path:

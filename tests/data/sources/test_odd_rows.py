@@ -39,6 +39,7 @@ ODD = [
     '{"prompt": "a", "chosen": null, "rejected": null}', '{"prompt": "a", "chosen": [1], "rejected": [2]}',
     '{"prompt": ["a"], "chosen": {"a": 1}, "rejected": "x"}', '{"prompt": "a", "completion": "b", "label": "maybe"}',
     '{"prompt": "a", "completion": "b", "label": 1e999}', '{"prompt": "a", "completion": "b", "label": []}',
+    '{"tools": "{{1}}", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
     '{"text": "a", "text": "b"}', '{"": "x"}', '{"text": "a\\ud800"}', '{"text": "a", "id": ' + "9" * 4000 + "}",
     '{"text": "a", "id": ' + "9" * 5000 + "}", '{"text": "a", "id": 1e999}', '{"conversations": {"a": 1}}',
     '{"conversations": [["a", "b"]]}', '{"question": "a", "answers": []}', '{"question": "a", "answers": {"text": [1]}}',

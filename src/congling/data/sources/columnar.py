@@ -13,7 +13,7 @@ from congling.data.sources.stream import MOST_TIMES, MOST_UNPACKED
 
 ROWS = 256  # rows decoded at a time
 _AT_ONCE = 1 << 25  # bytes of them
-_SHARED = 64  # bytes a value takes in the file, below which rows are likely to share values
+_DENSE, _USUAL = 20, 1 << 22  # times that text is packed at most; bytes of a long value of text so packed
 
 
 def read(
@@ -74,23 +74,27 @@ def _rows_at_once(file: Any, note: FileNote) -> int:
     Raises:
         UserError: all of them take far more than any text does.
     """
-    shared: dict[str, int] = {}
+    shared, longest = dict[str, int](), 1
     for group in range(file.metadata.num_row_groups):
         part = file.metadata.row_group(group)
         for column in map(part.column, range(part.num_columns)):
             size, stored = column.total_uncompressed_size, column.total_compressed_size
             if size > MOST_UNPACKED + MOST_TIMES * stored:
                 raise _bomb(note)
-            if size < _SHARED * column.num_values:
-                shared[column.path_in_schema] = max(size, shared.get(column.path_in_schema, 1))
-    count = max(1, min(ROWS, _AT_ONCE // max(shared.values(), default=1)))
-    made, most = 0, max(MOST_UNPACKED, MOST_TIMES * note.bytes)
-    if shared and file.metadata.num_rows * sum(shared.values()) > most:
-        for batch in file.iter_batches(batch_size=count, columns=list(shared)):
-            made += sum(map(_bytes, batch.columns))
-            if made > most:
-                raise _bomb(note)
-    return count
+            if any("DICTIONARY" in one for one in column.encodings):
+                name = column.path_in_schema
+                shared[name] = max(shared.get(name, 0), size)
+                longest = max(longest, size if size > _DENSE * stored else min(size, _USUAL))
+    most = max(MOST_UNPACKED, MOST_TIMES * note.bytes)
+    if file.metadata.num_rows * sum(shared.values()) <= most:
+        return ROWS
+    count, made, largest = max(1, min(ROWS, _AT_ONCE // longest)), 0, 1
+    for batch in file.iter_batches(batch_size=count, columns=list(shared)):
+        size = sum(map(_bytes, batch.columns))
+        made, largest = made + size, max(largest, size)
+        if made > most:
+            raise _bomb(note)
+    return max(1, min(ROWS, count * _AT_ONCE // largest))
 
 
 def _bytes(column: Any) -> int:

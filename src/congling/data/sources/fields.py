@@ -134,6 +134,9 @@ def holds(value: Any) -> bool:
     return bool(value) if isinstance(value, list | Mapping) else True
 
 
+_NO_PYTHON = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)  # {{1}} is a TypeError
+
+
 def parsed(value: Any) -> Any:
     """What a text holds that is JSON, or Python's own spelling of lists; anything else as it is.
 
@@ -143,7 +146,7 @@ def parsed(value: Any) -> Any:
         return value
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(value)
-    with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError), warnings.catch_warnings():
+    with contextlib.suppress(*_NO_PYTHON), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.literal_eval(value.strip())
     return value
