@@ -2,6 +2,7 @@
 """Nothing that a terminal would obey reaches it from outside, whichever way it is printed."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.text import Text
 import congling
 from congling.core import terminal
 from congling.core.console import Console
+from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.core.text import one_line, printable, readable
 
@@ -49,6 +51,13 @@ def test_bytes_of_names_are_read(codec: str) -> None:
 def test_halves_that_are_no_bytes_are_joined_or_spelt_out() -> None:
     assert printable("\ud83d\ude00") == "😀"
     assert printable("\ud83d|\udcff") == "\\ud83d|\\udcff"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_documents_hold_the_same_and_give_no_orders(order: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_document({"text": f"云{ORDERS[order]}"})
+    said = capsys.readouterr().out
+    assert not _OBEYED.search(said) and json.loads(said) == {"text": f"云{ORDERS[order]}"}
 
 
 @pytest.mark.parametrize("order", ORDERS)

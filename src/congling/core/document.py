@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from congling.core.machine import is_first_process
-from congling.core.text import encoded
+from congling.core.text import printable_json
 
 _document: TextIO | None = None
 """Where the document of a verb goes; ``None``: to standard output, like everything else."""
@@ -55,7 +55,7 @@ def print_document(value: Any) -> None:
     stream = _document or sys.stdout
     utf8 = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
     text = json.dumps(plain(value), ensure_ascii=not utf8, indent=1, allow_nan=False)
-    stream.write(encoded(text, "document.json").decode() + "\n" if utf8 else text + "\n")
+    stream.write(printable_json(text) + "\n")
     stream.flush()
 
 

@@ -63,6 +63,15 @@ def printable(text: str) -> str:
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def printable_json(text: str) -> str:
+    """JSON as a terminal may be given it: the same values, with what it would obey as escapes.
+
+    >>> printable_json('{"a": "\\x9b31m"}')
+    '{"a": "\\\\u009b31m"}'
+    """
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def one_line(text: str) -> str:
     """The same on a single line, as for a name."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
