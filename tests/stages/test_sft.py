@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.core.lock import only_writer
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
@@ -176,6 +178,26 @@ def test_a_finished_adapter_goes_on_and_the_one_of_the_later_end_is_handed_on(ba
     assert (made.before, made.after) == (whole.before, whole.after)
     found = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
     assert found == (tmp_path / "whole/adapter/adapter.safetensors").read_bytes() != before
+
+
+def test_two_starts_at_once_are_told_apart(base: Path, tmp_path: Path):
+    held, over = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with only_writer(tmp_path / "run"):
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait()
+    try:
+        with pytest.raises(UserError, match="another process is working in this directory"):
+            tuned(base, base / "run", tmp_path / "run", *ADAPTER)
+    finally:
+        over.set()
+        thread.join()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
