@@ -16,8 +16,8 @@ from rich.console import Console
 from measuring import Options, circumstances
 from reporting import Report, Skipped, write
 
-NAMES = ("startup", "smallworld", "tokenizer", "memory", "classic", "throughput", "lora", "adapters",
-         "varlen", "budget", "tuning", "time_to_quality")  # fmt: skip
+NAMES = ("startup", "smallworld", "tokenizer", "memory", "spikes", "classic", "throughput", "lora",
+         "adapters", "varlen", "budget", "tuning", "time_to_quality")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,6 +55,7 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
         "smallworld",
         "tokenizer",
         "memory",
+        "spikes",
         "classic",
         "throughput",
         "lora",

@@ -55,6 +55,33 @@ def test_a_healthy_run(tmp_path):
     }
 
 
+def blown_up(step):
+    """Five steps with a rate a thousand times too high, from step 60 on."""
+    return 10 / step + 1 if step <= 60 else 3629 / (step - 60)
+
+
+def test_a_run_that_diverged_is_told_so_and_not_to_train_longer(tmp_path):
+    found = run(tmp_path, held_out=[8, 7.5, 7.2, 60, 40], loss=blown_up)
+    assert found["diverged"] == "error"
+    findings = {one.code: one for one in explain(record.read(tmp_path))}
+    assert next(iter(findings)) == "diverged" and "3629" in findings["diverged"].what
+    assert not any("longer" in one.remedy and "warm" not in one.remedy for one in findings.values())
+    assert "longer budget" not in " ".join(one.remedy for one in findings.values())
+    assert "train.on_spike=rollback" in findings["diverged"].remedy
+
+
+def test_a_spike_that_is_over_and_going_back_are_told(tmp_path):
+    found = run(
+        tmp_path,
+        held_out=[7, 6.5, 6.3, 6.21, 6.2],
+        loss=lambda step: 50.0 if 60 < step < 64 else 2 + 8 / step,
+    )
+    assert found["loss-spike"] == "warning" and "diverged" not in found
+    (tmp_path / "events.jsonl").write_text('{"event": "rolled back", "step": 64, "to": 55}\n')
+    told = {one.code: one.what for one in explain(record.read(tmp_path))}
+    assert "1 time" in told["rolled-back"] and "64 to 55" in told["rolled-back"]
+
+
 def test_a_run_that_learnt_nothing(tmp_path):
     assert run(tmp_path, held_out=[9, 8.85, 8.8, 8.79, 8.79])["at-unigram"] == "error"
 

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from congling import __version__
 from congling.cli import completion, usage
 from congling.cli.verbs import VERBS, module_of
-from congling.core import document, printing, progress, terminal
+from congling.core import document, interrupt, printing, progress, terminal
 from congling.core.errors import Interrupted, UserError
 from congling.core.manual import PROGRAM
 
@@ -106,7 +106,7 @@ def _helped(kind: Any, stage: Any) -> Any:
                 try:
                     return super().invoke(ctx)
                 except KeyboardInterrupt:  # which typer ends without a word
-                    raise Interrupted("stopped") from None
+                    raise Interrupted(interrupt.said()) from None
 
     return Verb
 
@@ -126,8 +126,10 @@ def main() -> None:
     if completion.VARIABLE in os.environ:
         completion.answer(sys.argv[1:])
         return
-    with terminal.heard():
+    with interrupt.StopAtOnce(), terminal.heard():
         ended = printing.finish(_status(sys.argv[1:]))
+    if interrupt.abandoned():  # the interpreter cannot end around what still runs
+        os._exit(ended)
     sys.exit(ended)
 
 
@@ -140,11 +142,22 @@ def _status(arguments: Sequence[str]) -> int:
     except UserError as error:
         printing.say(f"congling: {error}")
         return 1
-    except OSError as error:  # whatever nobody told better
-        if (refused := printing.refused(error)) is not None:
-            printing.say(f"congling: {refused}")
-        return 1
+    except (MemoryError, RuntimeError, OSError) as error:  # whatever nobody told better
+        return _told(error)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        printing.say(f"\n{stopped}".rstrip() or "\nstopped")
-        return 130
+        printing.say(f"\n{stopped}".rstrip() or f"\n{interrupt.said()}")
+        return interrupt.STATUS
     return 0
+
+
+def _told(error: Exception) -> int:
+    """Say what a system or a library refused; the exit status. What nobody can mend is raised again."""
+    from congling.core import out_of_memory
+
+    if out_of_memory.is_out_of_memory(error):
+        printing.say(f"congling: {out_of_memory.explained(error)}")
+    elif not isinstance(error, OSError):
+        raise error
+    elif (refused := printing.refused(error)) is not None:
+        printing.say(f"congling: {refused}")
+    return 1

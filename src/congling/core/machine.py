@@ -1,5 +1,6 @@
 """What this machine has: processors, memory, free disk; and what this process used of it."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -49,6 +50,59 @@ def memory_bytes() -> int:
         if text.isdigit():
             total = min(total, int(text))
     return total
+
+
+def memory_used() -> int:
+    """Resident memory of this process now."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def available_bytes() -> int:
+    """Main memory that programs could still take without swapping."""
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space this process may use (``ulimit -v``); None where there is no limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def address_space_used() -> int:
+    """Bytes of address space this process uses."""
+    import psutil
+
+    return psutil.Process().memory_info().vms
+
+
+def kills_for_memory() -> int | None:
+    """How many processes the system has killed since it was started because memory ran out; None where it
+    does not tell."""
+    for name in KILLS:
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = Path(name).read_text(encoding="ascii").splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return None
+
+
+KILLS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
+"""Where Linux counts the processes that it kills for lack of memory."""
+
+
+def boot() -> str:
+    """What tells this start of the system from others; empty where it does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def free_disk_bytes(path: Path | str) -> int:

@@ -19,6 +19,8 @@ from congling.core.text import printable
 
 _LONGEST_NAME = 220  # bytes; most systems take 255, and the temporary name is longer
 
+_unfinished: set[Path] = set()
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
@@ -42,6 +44,7 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(path, error) from None
     temporary = leftovers.beside(path, "partial")
+    _unfinished.add(temporary)
     try:
         with writing_to(path, temporary):
             leftovers.remove(temporary)
@@ -53,9 +56,17 @@ def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             leftovers.remove(temporary)
+        _unfinished.discard(temporary)
         for parent in missing:
             with contextlib.suppress(OSError):  # what is not empty stays
                 parent.rmdir()
+
+
+def discard_unfinished() -> None:
+    """Remove everything that is being written, for a process that ends without cleaning up."""
+    for temporary in list(_unfinished):
+        with contextlib.suppress(OSError):
+            leftovers.remove(temporary)
 
 
 def refuse_names(path: Path) -> None:

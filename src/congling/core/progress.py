@@ -165,6 +165,12 @@ def stage(
         _watcher.leave(current, failed=failed)
 
 
+def doing() -> str:
+    """What the innermost stage does, as "learning a vocabulary"; empty outside of all that have a name."""
+    names = [one.label for one in _watcher.stages[1:] if one.label]  # the first is the whole command
+    return names[-1] if names else ""
+
+
 def quiet() -> contextlib.AbstractContextManager[Stage]:
     """Within the block silence is right: a person is asked, or a line of its own shows how it goes."""
     return stage("")

@@ -1,6 +1,7 @@
 """What a run on shards was begun with: its recipe, which the same command asks for again."""
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from congling.core.artifact import write_text
 from congling.core.config import Config, load
@@ -9,7 +10,7 @@ from congling.core.errors import UserError
 from congling.plan.recipe import Recipe
 from congling.plan.record import RECIPE_FILE
 from congling.train.rundir import RunDirectory
-from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, changed
+from congling.train.settings import ADVICE, BY_CONTENT, CUT, HARMLESS, changed, cut_again
 
 C = TypeVar("C", bound=Config)
 
@@ -21,8 +22,8 @@ def config_of(kind: type[C], asked: Recipe, run: RunDirectory) -> C:
         UserError: something else is asked for now, named with the values then and now; or the run was begun
             without a recipe.
     """
-    changes = _changes(asked, run)
     config = load(kind, run.config)  # planned again, it would differ with the speed
+    changes = _changes(asked, run, config.model_dump(mode="json")["train"])
     return config.replace(train=changes) if changes else config
 
 
@@ -40,13 +41,14 @@ def recipe_of(kind: type[Recipe], run: RunDirectory) -> Recipe:
     return load(kind, run.path / RECIPE_FILE)
 
 
-def _changes(asked: Recipe, run: RunDirectory) -> dict[str, object]:
+def _changes(asked: Recipe, run: RunDirectory, train: Mapping[str, Any]) -> dict[str, object]:
     """Harmless keys of ``[train]`` with their new values, which ``recipe.toml`` says from then on."""
     before = recipe_of(type(asked), run)
     # Sources and what is made of them were compared as documents and shards; exports are warned of, no more.
-    harmless = HARMLESS | BY_CONTENT | {"samples", "exports"}
+    cut = cut_again(train, asked.train)
+    harmless = HARMLESS | BY_CONTENT | {"samples", "exports"} | (CUT if cut is not None else set())
     require_same(before, asked, where=run.path, harmless=harmless, advice=ADVICE)
-    changes = changed(before.train, asked.train)
+    changes = changed(before.train, asked.train) | (cut or {})
     recipe = before.replace(train=changes) if changes else before
     if asked.samples and asked.samples != before.samples:
         changes["sample_prompts"] = asked.samples

@@ -20,7 +20,7 @@ from congling.train.deadline import recorded
 from congling.train.longer import Longer
 from congling.train.rundir import RunDirectory
 from congling.train.schedule import decay_start, warmup_steps
-from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, require_unedited
+from congling.train.settings import ADVICE, harmless, require_unedited
 
 C = TypeVar("C", bound=Config)
 KEPT_RESULTS = ("scores",)
@@ -56,7 +56,7 @@ def continued(config: C, run: RunDirectory, asked: str | None = None) -> C:
     config = _with(config, rows)
     before = _with(build(type(config), read_toml(run.config), where=run.config), rows)
     require_unedited(run, before, rows)
-    require_same(before, config, where=run.path, harmless=HARMLESS | BY_CONTENT, advice=ADVICE)
+    require_same(before, config, where=run.path, harmless=harmless(before, config), advice=ADVICE)
     if asked is not None and not (rows and not rows[-1].done and rows[-1].asked == asked):
         end = _end(config, run)
         rows = [*rows, _next(_train(config), end, run, asked)]

@@ -15,6 +15,7 @@ from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.config import Config, build, read_toml, with_overrides
 from congling.core.errors import UserError
+from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
 from congling.data.openings import openings
 from congling.data.segmentation import expected_growth
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
     import torch
 
     from congling.data.batches import Batches, CorpusBatches
+    from congling.model.config import ModelConfig
     from congling.model.transformer import Transformer
     from congling.plan.planning import Plan
     from congling.train.backends.single import Single
     from congling.train.bases import OpenedBase
     from congling.train.loop import Objective
+    from congling.train.measurement import Calibration
     from congling.train.run import RunParts
 
 PROMPTS = 3
@@ -130,8 +133,9 @@ def begin_or_go_on(
     started = time.monotonic() if started is None else started
     _require_one_tokenizer(inputs, task)
     # Of several processes one plans: measured speeds differ, and all must take the same steps.
-    first, config, files = ddp.join(str(recipe.train.get("device", "auto"))), None, {}
-    with only_writer(out, once=True) if first else contextlib.nullcontext():
+    first, config, files = ddp.join(*_place(recipe)), None, {}
+    kept = stopping_said("the run was planned or trained", f"what is finished in {out} is kept")
+    with kept, ddp.together(), only_writer(out, once=True) if first else contextlib.nullcontext():
         directory = RunDirectory(out)
         if first and directory.config.is_file():  # written after everything else a run starts with
             config = continued(config_of(task.kind, recipe, directory), directory, longer)
@@ -148,6 +152,14 @@ def begin_or_go_on(
         if first:
             pages.write(record.read(made.path), made.path / "report")
         return made
+
+
+def _place(recipe: Recipe) -> tuple[str, float]:
+    """Device and patience of processes that train together, as the recipe has them."""
+    wanted = TrainConfig.model_fields
+    device, timeout = (recipe.train.get(key, wanted[key].default) for key in ("device", "ddp_timeout"))
+    usable = isinstance(timeout, int | float) and timeout > 0  # else the plan says what is wrong with it
+    return str(device), float(timeout) if usable else wanted["ddp_timeout"].default
 
 
 def _planned(
@@ -209,14 +221,15 @@ def plan(
     Raises:
         UserError: the recipe contradicts itself, or the model does not run here.
     """
-    from functools import partial
-
+    from congling.methods.memory import measured
     from congling.plan import planning
     from congling.plan.facts import facts_of_shards
-    from congling.train.calibrate import measure, probe
+    from congling.train.calibrate import probe
+
+    def timed(model: "ModelConfig", train: TrainConfig) -> "Calibration":
+        return measured(model, train, task.objective, seconds=seconds)
 
     seconds = MEASURED if recipe.budget is None else min(MEASURED, recipe.budget / 60)
-    timed = partial(measure, objective=task.objective, seconds=seconds)
     start = None if task.start is None else task.start.model
     return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start, beside=beside)
 
@@ -248,6 +261,7 @@ def run(
         UserError: see :func:`congling.train.run.train`; or model and shards differ in vocabulary or context.
         Interrupted: Ctrl-C; the state is saved.
     """
+    from congling.methods.memory import shortage_explained
     from congling.train.backends.ddp import build_backend
     from congling.train.loop import Trainer
     from congling.train.objectives.next_token import next_token
@@ -268,9 +282,9 @@ def run(
             deadline=config.deadline and Deadline(config.deadline, settings, started=started),
             ahead=2 if task.batches is None else 0,
         )  # fmt: skip
-        return train(
-            trainer, out, _parts(config, inputs, trainer, files or {}, task), must_resume=must_resume
-        )
+        parts = _parts(config, inputs, trainer, files or {}, task)
+        with shortage_explained(config.model, settings, backend, trainer=trainer):
+            return train(trainer, out, parts, must_resume=must_resume)
     finally:
         backend.close()
 

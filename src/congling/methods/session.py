@@ -21,6 +21,7 @@ from congling.core.numbers import finite
 from congling.data.examples import Example
 from congling.evals.collapse import watch
 from congling.interop.gguf.packing import pack
+from congling.methods.memory import shortage_explained
 from congling.methods.recipe import TuningConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
@@ -132,7 +133,11 @@ class Session:
             before_update=work.before_update, ahead=work.ahead,
         )  # fmt: skip
         parts = replace(self._parts(work, Path(out)), files=files or {})
-        directory = train(trainer, out, parts, must_resume=must_resume)
+        kept = None if whole else self.learnt
+        with shortage_explained(
+            self.model.config, self.config.train, self.backend, trained=kept, trainer=trainer
+        ):
+            directory = train(trainer, out, parts, must_resume=must_resume)
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)

@@ -14,6 +14,7 @@ from pathlib import Path
 from congling.core import machine
 from congling.core.config import build
 from congling.core.console import Console
+from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
 from congling.methods.continuing import continued, require_begun
 from congling.methods.recipe import TuningConfig, TuningRecipe
@@ -65,8 +66,9 @@ def tune(
             run cannot be made longer.
         Interrupted: Ctrl-C; the state is saved.
     """
-    first, run = ddp.join(config.train.device), RunDirectory(Path(out))
-    with only_writer(run.path, once=True) if first else contextlib.nullcontext():
+    first, run = ddp.join(config.train.device, config.train.ddp_timeout), RunDirectory(Path(out))
+    kept = stopping_said("the run was prepared or trained", f"what is finished in {out} is kept")
+    with kept, ddp.together(), only_writer(run.path, once=True) if first else contextlib.nullcontext():
         config = _as_begun(config, run, longer=longer, must_resume=must_resume, first=first)
         found = tuning.check(facts, config.train, adapter=config.adapter is not None)
         findings = [finding for finding in found if finding.code not in beside_the_point]

@@ -9,7 +9,9 @@
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+from congling.core.units import plural
 from congling.evals.collapse import warnings
 from congling.plan import tables
 from congling.plan.advice import ANEW, against_overfitting, longer, planned, with_causes
@@ -17,6 +19,7 @@ from congling.plan.budget import cause_of, pace_of, show_step
 from congling.plan.findings import Finding, worst_first
 from congling.plan.record import RunRecord, mapping, numeric, peak_lr
 from congling.train.config import BETTER
+from congling.train.spikes import SpikeDetector
 
 SLOW = 1.5
 """How many times as long as planned steps may take without a word."""
@@ -26,8 +29,61 @@ Rule = Callable[[RunRecord], Iterator[Finding]]
 def explain(run: RunRecord) -> list[Finding]:
     """All there is to say of a run, the worst first: what its logs show, and what was known before it."""
     known = planned(run)
-    symptoms = (finding for rule in RULES for finding in rule(run))
+    symptoms = _not_too_short([finding for rule in RULES for finding in rule(run)])
     return worst_first([*with_causes(symptoms, known), *known])
+
+
+def _not_too_short(found: list[Finding]) -> list[Finding]:
+    """The findings, none of which says to train longer where the run diverged."""
+    broken = next((one for one in found if one.code == "diverged"), None)
+    if broken is None:
+        return found
+    why = f"{broken.what}: what it had learnt before is lost"
+    return [replace(one, why=why, remedy=_GO_BACK) if one.code in _TOO_SHORT else one for one in found]
+
+
+_TOO_SHORT = {"at-unigram", "above-bigram", "still-falling", "rate-not-lowered"}
+"""Findings that say to train longer, which mends no run that diverged."""
+_GO_BACK = (
+    "lower train.optimizer.rate (a half to a tenth) or lengthen train.schedule.warmup, and train anew; "
+    "train.on_spike=rollback goes back to the last good checkpoint by itself"
+)
+
+
+def loss_spikes(run: RunRecord) -> Iterator[Finding]:
+    """Losses that left their course: those still in the log, and those the run went back from."""
+    text = any(math.isfinite(row.bits_per_character) for row in run.steps)
+    detector = SpikeDetector(text=text)
+    found = detector.read(run.metrics)
+    if found and not detector.recovered:
+        yield Finding(
+            "error",
+            "diverged",
+            found[-1].what,
+            "an update threw the weights off, which more training mends slowly or never: the rate is too "
+            "high for them, or the text of these steps is of another kind",
+            _GO_BACK,
+        )
+    elif found:
+        more = "" if len(found) == 1 else f" ({len(found)} times in all)"
+        yield Finding(
+            "warning",
+            "loss-spike",
+            f"{found[-1].what}, and came back{more}",
+            "the rate is close to what the weights bear, or some batches hold text of another kind",
+            "lower the rate a little, and look at the text around these steps",
+        )
+    backs = [row for row in run.events if row.get("event") == "rolled back"]
+    steps = [f"{row.get('step')} to {row.get('to')}" for row in backs]
+    if steps:
+        yield Finding(
+            "warning",
+            "rolled-back",
+            f"the run went back {len(steps)} {plural(len(steps), 'time')} after a spike of its loss: from "
+            f"step {', '.join(steps[:5])}",
+            "the batches in between were passed over, and are never learnt",
+            "lower the rate a little next time, and look at the text around these steps",
+        )
 
 
 def everything(run: RunRecord) -> list[Finding]:
@@ -266,6 +322,7 @@ def seconds_per_step(run: RunRecord) -> float | None:
 
 
 RULES: tuple[Rule, ...] = (
+    loss_spikes,
     stuck,
     held_out_change,
     overfitting,

@@ -19,6 +19,7 @@ import typer
 from congling.core import machine
 from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.core.interrupt import stopping_said
 from congling.methods.options import AsJson, Fresh, Longer
 from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
@@ -166,7 +167,8 @@ def _run(
     )  # fmt: skip
     part = read_toml(RunDirectory(out / "run").config).get("deadline", {}).get("scored_tokens")
     held_out = len(inputs.shards[inputs.shards.scored].tokens)
-    found = evaluation.run(out, part_tokens=part) if held_out else None
+    with stopping_said("the model was evaluated", f"the trained model in {out} is kept"):
+        found = evaluation.run(out, part_tokens=part) if held_out else None
     came_out = None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
         took = time.monotonic() - started
@@ -175,7 +177,8 @@ def _run(
         came_out = budget.kept(record.read(out / "run"), took)
         if came_out is not None:
             record.add_result(out / "run", "budget", came_out.to_json())
-    page = report.run(out)
+    with stopping_said("the report was written", f"the trained model in {out} is kept"):
+        page = report.run(out)
     finish(RunDirectory(out / "run"))
     return Trained(out, pretrain.prompts(recipe, inputs), found, page, came_out)
 
@@ -194,12 +197,17 @@ def _prepare(recipe: "Recipe", out: Path, console: "Console") -> None:
     for line in leftovers.sweep(out):
         warn(line)
     if not _made(documents, "documents", recipe.data):
-        data.run(recipe.data, documents)
+        with stopping_said("the texts were read", "nothing of them is kept yet"):
+            data.run(recipe.data, documents)
         data.show_result(corpus.summary(documents), console)
     if not _made(vocabulary, "tokenizer", recipe.tokenizer):
-        tokenizer.show(tokenizer.run(documents, vocabulary, recipe.tokenizer), console)
+        with stopping_said("the tokenizer was learnt", f"{documents} is kept"):
+            learnt = tokenizer.run(documents, vocabulary, recipe.tokenizer)
+        tokenizer.show(learnt, console)
     if not artifact.exists(shards):
-        tokenize.show(tokenize.run(documents, vocabulary, shards), console)
+        with stopping_said("the texts were tokenized", f"{documents} and {vocabulary} are kept"):
+            encoded = tokenize.run(documents, vocabulary, shards)
+        tokenize.show(encoded, console)
 
 
 def _made(place: Path, kind: str, config: "Config") -> bool:

@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from congling.core.errors import UserError
+from congling.core.interrupt import interruptible
 from congling.core.progress import stage
 from congling.core.text import write_text
 from congling.tokenizer import split
@@ -160,7 +161,7 @@ def _learn(
         show_progress=False,  # ours says it in the same words as everything else
     )
     with stage("learning a vocabulary"):
-        learner.train_from_iterator(texts, trainer)
+        interruptible(learner.train_from_iterator, texts, trainer)
     return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
 
 

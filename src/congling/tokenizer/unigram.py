@@ -13,6 +13,7 @@ import sentencepiece
 
 from congling.core import files
 from congling.core.errors import UserError
+from congling.core.interrupt import interruptible
 from congling.core.progress import stage
 from congling.tokenizer import proto
 from congling.tokenizer.advice import often
@@ -154,7 +155,7 @@ def train(
         model = io.BytesIO()
         try:
             with stage("learning a vocabulary"):
-                _run(sentences, model, size, longest_token)
+                interruptible(_run, sentences, model, size, longest_token)
         except RuntimeError as error:
             largest = re.search(r"value <= (\d+)", str(error))
             if largest is None or int(largest[1]) >= size:

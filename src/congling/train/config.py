@@ -164,9 +164,19 @@ class TrainConfig(Config):
     sample_prompts: tuple[str, ...] = ()
     sample_tokens: Small = 64
     log_every: Count | None = None
-    """Steps between reads of the metrics from the device; 1 on a CPU and 10 on a GPU when not given."""
+    """Steps between reads of the metrics from the device; 1 on a CPU and 5 on a GPU when not given."""
     max_skipped: Count = 10
     """Consecutive steps without a finite gradient after which the run gives up."""
+    on_spike: Literal["warn", "rollback", "stop"] = "warn"
+    """What happens when the loss leaves its course: a warning; or back to the last good checkpoint, past the
+    batches that were learnt since; or the end of the run."""
+    max_rollbacks: Count = 3
+    """How often a run goes back before it ends with the reasons."""
+    auto_micro_batch: bool = False
+    """Where memory runs out, halve ``rows`` and double ``accumulation`` and go on from the same step: the
+    same step in smaller parts, whose sums are rounded otherwise."""
+    ddp_timeout: Annotated[float, Field(gt=0, le=1e7)] = 1800.0
+    """Seconds after which processes that train together stop waiting for one that does not answer."""
 
     @model_validator(mode="after")
     def _patience_has_a_best(self) -> Self:

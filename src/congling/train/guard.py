@@ -6,10 +6,11 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from congling.core.errors import UserError
+from congling.core.interrupt import stop_signals
 
 
 class StopSignals:
-    """Within the block, Ctrl-C or SIGTERM asks to stop after the step; a second one stops at once."""
+    """Within the block, Ctrl-C, SIGTERM or SIGHUP asks to stop after the step; a second one stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -19,7 +20,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stop_signals():
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

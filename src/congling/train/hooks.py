@@ -206,9 +206,13 @@ def saving(
     parents: Mapping[str, Artifact],
     facts: Mapping[str, Any] | None = None,
     config: Config | None = None,
+    doubtful: Callable[[], bool] = lambda: False,
 ) -> Hook:
     """Write a checkpoint when one is due, when the model is the best so far, before the rate falls (a longer
-    run begins there), and before the run stops or ends."""
+    run begins there), and before the run stops or ends.
+
+    None of weights that are ``doubtful`` once all rows are read: the run is about to go back or to end.
+    """
 
     def write(trainer: Trainer) -> None:
         due = trainer.step % trainer.config.interval("save") == 0 or trainer.step == trainer.steps
@@ -216,6 +220,8 @@ def saving(
         best = trainer.best is not None and trainer.best["step"] == trainer.step
         if due or best or stop.agreed or out_of_patience(trainer):
             with metrics.pause("saving"), stage("saving a checkpoint"):
+                if doubtful():
+                    return
                 save(
                     trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts,
                     config=config,

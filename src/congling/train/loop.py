@@ -12,6 +12,7 @@ Pretraining, fine-tuning, preferences and reinforcement differ in batches and ob
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,6 +40,17 @@ Hook = Callable[["Trainer"], None]
 """Called after every step."""
 
 
+@dataclass(frozen=True)
+class SkippedBatches:
+    """Batches that a run passed over when it went back to an earlier step."""
+
+    step: int
+    """After which step."""
+    first: int
+    """Number of the first of them."""
+    count: int
+
+
 class Step(nn.Module):
     """Model and objective as one module, so that DDP and compile wrap a single forward."""
 
@@ -60,6 +72,10 @@ class Trainer:
         row: what the last step measured, still on the device.
         step_seconds: what the last step took, without what happened between the steps.
         best: step of the best held-out look and the number that says so, kept by the evaluation hook.
+        rollbacks: how often the run went back to an earlier step.
+        skipped: the batches it passed over when it did, in order.
+        micro_batch: rows of a micro-batch and micro-batches of a step, where batches are cut by rows.
+        learning: whether a step has begun, and moved nothing yet.
     """
 
     def __init__(
@@ -102,6 +118,14 @@ class Trainer:
         self.row: dict[str, Any] = {}
         self.step_seconds = 0.0
         self.best: dict[str, float] | None = None
+        self.micro_batch, self.learning = (config.rows, config.accumulation), False
+        self.rollbacks = 0
+        self.skipped: tuple[SkippedBatches, ...] = ()
+
+    def batch_of(self, step: int) -> int:
+        """Number of the batch that the update after ``step`` steps learns from: the step, and what was
+        skipped."""
+        return step + sum(one.count for one in self.skipped)
 
     @property
     def steps(self) -> int:
@@ -136,6 +160,7 @@ class Trainer:
 
     def train_step(self, micro: Sequence[Any]) -> dict[str, Any]:
         """One update from the micro-batches of one step; returns what to log, still on the device."""
+        self.learning = True
         self.model.train()
         # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
         torch.manual_seed(mixed(self.config.seed, self.step, self.backend.rank))
@@ -155,6 +180,7 @@ class Trainer:
         if self.before_update is not None:
             self.before_update(means)
         factor = self.rate(self.step)
+        self.learning = False
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
         place = {"step": self.step, "tokens": self.tokens}
@@ -195,10 +221,9 @@ class Trainer:
         """This process's batches from here to the end of the run."""
         place = (self.backend.rank, self.backend.world)
         end = self.steps if self.deadline is None else self.deadline.settings.most_steps
+        first, stop = self.batch_of(self.step), self.batch_of(end)
         if not self.ahead:
-            yield (self.batches(step, *place) for step in range(self.step, end))
+            yield (self.batches(number, *place) for number in range(first, stop))
             return
-        with prefetch(
-            self.batches, self.step, end, rank=place[0], world=place[1], depth=self.ahead
-        ) as stream:
+        with prefetch(self.batches, first, stop, rank=place[0], world=place[1], depth=self.ahead) as stream:
             yield stream

@@ -3,17 +3,22 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from congling.core import machine
 from congling.train.guard import SkippedSteps
 from congling.train.loop import Trainer
 from congling.train.progress import ProgressLine
 from congling.train.rundir import RunDirectory
+
+NATS = "nats/token"
+MEMORY_INTERVAL = 10.0
+"""Seconds between looks at the memory of the process."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Yardsticks:
     """Of training on one token (:func:`congling.model.config.flops_per_token`)."""
     matmul_peak: float | None = None
     """Floating-point operations a second this machine reaches in matrix products."""
-    loss_unit: str = "nats/token"
+    loss_unit: str = NATS
     """What the loss is measured in; another word where it is no cross-entropy."""
     counted: str = "tokens"
     """What the loop counts: tokens that are learnt, or pairs that are compared."""
@@ -58,11 +63,15 @@ class Metrics:
         skipped: SkippedSteps,
         *,
         every: int,
+        see: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
+        """Set up; ``see`` is shown every row once it is written."""
+        self.see = see
         self.run, self.yardsticks, self.line, self.skipped, self.every = run, yardsticks, line, skipped, every
         self._waiting: list[dict[str, Any]] = []
         self._mark, self._tokens = time.monotonic(), None
         self._pauses: dict[str, float] = {}
+        self._weighed = float("-inf")
 
     def __call__(self, trainer: Trainer) -> None:
         """Take the row of the step just done."""
@@ -86,6 +95,13 @@ class Metrics:
             if row.get("skipped"):
                 self.run.event("skipped step", step=row["step"], reason="the gradient is not finite")
             self.skipped.count(row["step"], bool(row.get("skipped")))
+            if self.see is not None:
+                self.see(row)
+
+    def start_over(self) -> None:
+        """Forget what waits and how fast it was: the trainer stands at an earlier step again."""
+        self._waiting = []
+        self._mark, self._tokens = time.monotonic(), None
 
     @contextlib.contextmanager
     def pause(self, kind: str = "other") -> Iterator[None]:
@@ -127,6 +143,8 @@ class Metrics:
             speed = tokens / max(1e-9, now - self._mark)
             share = self.yardsticks.utilisation(speed)
             timing = {"step": last["step"], "seconds": now - self.line.started, "tokens_per_second": speed}
+            if now >= self._weighed + MEMORY_INTERVAL:
+                self._weighed, timing["memory"] = now, machine.memory_used()
             self.run.log("timing").append(timing | ({} if share is None else {"utilisation": share}))
             self.line.show(last["step"], _shown_loss(last, self.yardsticks.loss_unit), speed, share)
         self._mark, self._tokens = now, last["tokens"]

@@ -89,6 +89,11 @@ class Rollouts:
         self._kept: dict[str, Tensor] = {}
         """The answers of all processes, where they are used again."""
 
+    @property
+    def period(self) -> int:
+        """Batches that are made together; only as many at once can be passed over."""
+        return self.config.updates
+
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[RolloutBatch]:
         """Micro-batches of one rank for one step; equally many on every rank.
 

@@ -5,6 +5,7 @@ and a few functions; what it gets is a directory.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from congling.train import longer
 from congling.train.backends.ddp import from_first
 from congling.train.config import TrainConfig
 from congling.train.guard import SkippedSteps, StopSignals
+from congling.train.history import recorded
 from congling.train.hooks import (
     EndOfRun,
     Evaluate,
@@ -42,11 +44,13 @@ from congling.train.hooks import (
 )
 from congling.train.keeping import clear_leftovers
 from congling.train.loop import Hook, Trainer
-from congling.train.metrics import Metrics, Yardsticks
+from congling.train.metrics import NATS, Metrics, Yardsticks
+from congling.train.micro_batch import begin_step_anew, recovers, shortage_on
 from congling.train.progress import ProgressLine
+from congling.train.recovery import RolledBack, SpikeWatch, recovering
 from congling.train.rundir import RunDirectory
-from congling.train.settings import ADVICE, BY_CONTENT, HARMLESS, require_unedited, take_over
-from congling.train.state import SaveModel, resume
+from congling.train.settings import ADVICE, harmless, require_unedited, take_over
+from congling.train.state import SaveModel, resume, save
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
     """
     run, first = RunDirectory(Path(out)), trainer.backend.rank == 0
     with contextlib.ExitStack() as stack:
+        stack.enter_context(trainer.backend.together())
         if first:
             stack.enter_context(only_writer(run.path, once=True))
             open_directory(run, parts.config, parts.files, must_resume=must_resume)
@@ -110,19 +115,49 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             return run
         stop = stack.enter_context(StopSignals())
         run = run.patient(_patience_for_space(trainer, stop))
-        hooks = _hooks(trainer, run, parts, stop, start) if first else _follower_hooks(trainer, run, stop)
-        if first:
-            run.event("resumed" if start else "started", step=start)
-        with contextlib.suppress(EndOfRun):
-            trainer.run(hooks)
-        if first:
-            run.event("finished", step=trainer.step)
+        with recorded(run, trainer, start) if first else contextlib.nullcontext():
+            if first and trainer.config.on_spike == "rollback" and not run.checkpoints():
+                _save(trainer, run, parts)  # what a spike before the first checkpoint goes back to
+            made = _hooks if first else _follower_hooks
+            _to_the_end(trainer, made(trainer, run, parts, stop, start), run)
         if trainer.backend.agree(stop.requested):  # while the last checkpoint was written, or scored
             raise Interrupted(
                 f"stopped after the last step, {trainer.step}: training is complete and saved in {run.path}\n"
                 "  for what follows it, run the same command again"
             )
     return run
+
+
+def _to_the_end(trainer: Trainer, hooks: Sequence[Hook], run: RunDirectory) -> None:
+    """Train, and train again from where the run went back to, or with less at a time."""
+    while True:
+        try:
+            return trainer.run(hooks)
+        except RolledBack:
+            continue
+        except EndOfRun:
+            return None
+        except (MemoryError, RuntimeError, OSError) as error:
+            if not recovers(trainer, error):
+                raise
+            reason = str(shortage_on(trainer.backend, error))
+        begin_step_anew(trainer)
+        rows, accumulation = trainer.micro_batch
+        run.event(
+            "smaller micro-batch", step=trainer.step, rows=rows, accumulation=accumulation, reason=reason
+        )
+        print(
+            f"\nstep {trainer.step + 1}: out of memory ({reason}): going on with train.rows={rows} "
+            f"train.accumulation={accumulation}, the same step in smaller parts",
+            file=sys.stderr,
+        )
+
+
+def _save(trainer: Trainer, run: RunDirectory, parts: RunParts) -> None:
+    save(
+        trainer, run, parts.save_model, tokenizer=parts.tokenizer, parents=parts.parents, facts=parts.facts,
+        config=parts.config,
+    )  # fmt: skip
 
 
 def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], *, must_resume: bool) -> None:
@@ -136,7 +171,7 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
     if run.config.is_file():
         before = build(type(config), read_toml(run.config), where=run.config)
         require_unedited(run, before, longer.read(run))
-        require_same(before, config, where=run.path, harmless=HARMLESS | BY_CONTENT, advice=ADVICE)
+        require_same(before, config, where=run.path, harmless=harmless(before, config), advice=ADVICE)
         if take_over(run, before, config):
             write_text(run.config, config.to_toml())
         return
@@ -183,8 +218,11 @@ def require_looks(config: TrainConfig, evaluate: Evaluate | None) -> None:
 
 
 def log_every(trainer: Trainer) -> int:
-    """Steps between reads of the metrics: reading makes a GPU wait, and costs a CPU nothing."""
-    return trainer.config.log_every or (10 if trainer.backend.device.type == "cuda" else 1)
+    """Steps between reads of the metrics: reading makes a GPU wait, and costs a CPU nothing.
+
+    What is read late is seen late: a loss that leaves its course is to be noticed within five steps.
+    """
+    return trainer.config.log_every or (5 if trainer.backend.device.type == "cuda" else 1)
 
 
 def _patience_for_space(trainer: Trainer, stop: StopSignals) -> Patience:
@@ -197,8 +235,14 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
     config, interval = trainer.config, log_every(trainer)
     end = trainer.steps if trainer.deadline is None else trainer.deadline.expected
     line = ProgressLine(end, start, parts.yardsticks.counted)
-    metrics = Metrics(run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval)
+    text = parts.yardsticks.loss_unit == NATS
+    watch = SpikeWatch(run, line.note, text=text, on_spike=config.on_spike)
+    metrics = Metrics(
+        run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval, see=watch.see
+    )
     hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
+    if config.on_spike != "warn":
+        hooks.append(every(interval, recovering(run, parts.parents, config.on_spike, watch, metrics)))
     if trainer.backend.device.type == "cpu":
         hooks.append(waiting(metrics))
     if parts.evaluate is not None:
@@ -223,6 +267,7 @@ def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSigna
             parents=parts.parents,
             facts=parts.facts,
             config=parts.config,
+            doubtful=lambda: watch.pending is not None,
         ),
         stopping(run, stop),
         *_patience(trainer, metrics.line.note),
@@ -245,10 +290,15 @@ def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
     return [] if config.patience is None else [every(config.interval("evaluate"), patience(say))]
 
 
-def _follower_hooks(trainer: Trainer, run: RunDirectory, stop: StopSignals) -> list[Hook]:
-    """Processes other than the first only need to stop and to end with it."""
+def _follower_hooks(
+    trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int
+) -> list[Hook]:
+    """Processes other than the first only need to stop, to go back and to end with it."""
+    interval, on_spike = log_every(trainer), trainer.config.on_spike
+    back = [every(interval, recovering(run, parts.parents, on_spike, None, None))]
     return [
-        every(log_every(trainer), agreeing(stop)),
+        every(interval, agreeing(stop)),
+        *(back if on_spike != "warn" else []),
         *_deadline(trainer, None),
         stopping(run, stop),
         *_patience(trainer, lambda text: None),

@@ -22,10 +22,14 @@ HARMLESS = frozenset(
     f"train.{key}"
     for key in (
         "save_every", "keep", "wait_for_space", "log_every", "max_skipped", "device", "evaluate_every",
-        "patience", "sample_every", "sample_prompts", "sample_tokens",
+        "patience", "sample_every", "sample_prompts", "sample_tokens", "on_spike", "max_rollbacks",
+        "auto_micro_batch", "ddp_timeout",
     )
 )  # fmt: skip
 """Keys that do not touch the weights: the same command may give them other values when it goes on."""
+CUT = frozenset(("train.rows", "train.accumulation"))
+"""Keys that cut a step into micro-batches: where memory is short they may change together, as long as a step
+learns from as many rows. From there on its sums are rounded otherwise."""
 BY_CONTENT = frozenset(("data.sources",))
 """Keys whose contents are compared, by fingerprint: the same rows at another place are the same."""
 ADVICE: Mapping[str, str] = dict.fromkeys(
@@ -34,6 +38,27 @@ ADVICE: Mapping[str, str] = dict.fromkeys(
 """What to do where one of these keys differs."""
 STATE_KEY = "settings"
 """Name of the settings in a checkpoint's ``state.json``, and of their fingerprint in its manifest."""
+
+
+def harmless(before: Config, now: Config) -> frozenset[str]:
+    """Dotted keys in which two configurations of one run may differ."""
+    rows = [_step_rows(one.model_dump(mode="json").get("train")) for one in (before, now)]
+    return HARMLESS | BY_CONTENT | (CUT if rows[0] is not None and rows[0] == rows[1] else frozenset())
+
+
+def cut_again(before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The keys of :data:`CUT` that a ``[train]`` table asks for; None where a step would have other rows."""
+    names = [key.removeprefix("train.") for key in sorted(CUT)]
+    found = {name: asked[name] for name in names if name in asked}
+    return found if _step_rows({**before, **found}) == _step_rows(before) else None
+
+
+def _step_rows(train: Any) -> int | None:
+    """Rows that a step learns from; None where a table does not say."""
+    if not isinstance(train, Mapping):
+        return None
+    rows, accumulation = train.get("rows"), train.get("accumulation")
+    return rows * accumulation if isinstance(rows, int) and isinstance(accumulation, int) else None
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -73,12 +98,21 @@ def require_as_recorded(
         then["train"] = lengthened(then["train"], rows)
     if rows:
         then.pop("deadline", None)  # a longer run ends at a step, and no longer by the clock
-    if found := list(differing(then, now)):
+    if found := list(differing(_uncut(then), _uncut(now))):
         raise UserError(
             f"these settings are not those that {checkpoint.name} was trained with", where=run.config,
             value=", ".join(one.key for one in found),
             hint=f"{shown(found)}; put the old values back, or begin anew with --fresh",
         )  # fmt: skip
+
+
+def _uncut(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the rows of a step in place of the way it is cut."""
+    train = settings.get("train")
+    if (rows := _step_rows(train)) is None or not isinstance(train, Mapping):
+        return dict(settings)
+    rest = {key: value for key, value in train.items() if f"train.{key}" not in CUT}
+    return {**settings, "train": {**rest, "rows × accumulation": rows}}
 
 
 def _recorded(checkpoint: Path) -> Mapping[str, Any] | None:
@@ -93,7 +127,7 @@ def _recorded(checkpoint: Path) -> Mapping[str, Any] | None:
 
 def take_over(run: RunDirectory, before: Config, now: Config) -> list[Difference]:
     """Note that a run goes on with other values of harmless keys; gives those that changed."""
-    found = [one for one in differences(before, now) if one.key in HARMLESS]
+    found = [one for one in differences(before, now) if one.key in HARMLESS | CUT]
     if found:
         run.event("settings changed", changes=[str(one) for one in found])
     return found

@@ -20,6 +20,7 @@ all there is to say about them.
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,7 +40,8 @@ from congling.core.text import write_text
 from congling.train import keeping
 from congling.train import settings as recorded
 from congling.train.longer import Longer
-from congling.train.loop import Trainer
+from congling.train.loop import SkippedBatches, Trainer
+from congling.train.micro_batch import can_shrink, shrink
 from congling.train.rundir import LOGS, RunDirectory
 
 _WEIGHTS, _AVERAGE, _BATCHES = "weights.safetensors", "average.safetensors", "batches.safetensors"
@@ -122,6 +124,9 @@ def _write(
             "step": trainer.step,
             "tokens": float(trainer.tokens),
             "best": trainer.best,
+            "micro_batch": trainer.micro_batch,
+            "rollbacks": trainer.rollbacks,
+            "skipped_batches": [asdict(one) for one in trainer.skipped],
             "logs": (logs := {name: run.log(name).size() for name in LOGS}),
             "log_hashes": {name: run.log(name).fingerprint(size) for name, size in logs.items()},
         } | ({} if settings is None else {recorded.STATE_KEY: settings})
@@ -201,6 +206,9 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
         remembered = load_file(state / _BATCHES) if (state / _BATCHES).is_file() else {}
         trainer.batches.load(remembered, int(values["step"]))
     trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
+    _restore_micro_batch(trainer, values.get("micro_batch"))
+    trainer.rollbacks = int(values.get("rollbacks", 0))
+    trainer.skipped = tuple(SkippedBatches(**one) for one in values.get("skipped_batches", ()))
     if trainer.best is not None and not artifact.exists(run.checkpoint(int(trainer.best["step"]))):
         trainer.best = None  # removed for a better one that was damaged since: the next best counts again
     if trainer.deadline is not None:
@@ -264,6 +272,14 @@ def _cut_back(run: RunDirectory, values: Mapping[str, Any]) -> None:
             told = f"{run.log(name).path} was changed, or damaged, since the checkpoint was written"
         warn(f"{told}; the weights are not touched by it, and the run goes on")
         run.event("damaged log", log=name, reason=told)
+
+
+def _restore_micro_batch(trainer: Trainer, kept: Sequence[int] | None) -> None:
+    """Cut batches as small as before, where memory had run out: others would be rounded otherwise."""
+    rows, accumulation = trainer.micro_batch if kept is None else map(int, kept)
+    same = rows * accumulation == trainer.micro_batch[0] * trainer.micro_batch[1]
+    if same and rows < trainer.micro_batch[0] and can_shrink(trainer.batches):
+        shrink(trainer, rows, accumulation)
 
 
 def _learnt(model: nn.Module) -> dict[str, Tensor] | None:

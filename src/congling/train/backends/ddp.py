@@ -7,6 +7,7 @@ of targets of *all* processes, so the result is that of one process with the who
 import contextlib
 import gc
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from congling.core import machine
+from congling.train.backends.peers import Peers
 from congling.train.backends.single import Single, choose_device
 from congling.train.config import TrainConfig
+
+_joined: dict[str, Peers] = {}
+"""The processes of the group, while there is one."""
 
 
 class DDP(Single):
@@ -24,7 +29,7 @@ class DDP(Single):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        join(config.device)
+        join(config.device, config.ddp_timeout)
         if self.device.type == "cuda":
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
@@ -61,12 +66,18 @@ class DDP(Single):
         """Wait for all processes."""
         dist.barrier()
 
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which a process that is gone is named."""
+        return together()
+
     def close(self) -> None:
         """Leave the process group; the module can no longer be trained.
 
         Its threads end only when nothing refers to the group. Those that outlived the interpreter could end
         the program with an error on its last step, so what the wrapped module holds of it goes first.
         """
+        if (peers := _joined.pop("peers", None)) is not None:
+            peers.close()
         if self._wrapped is not None:
             for name in ("reducer", "logger", "process_group"):
                 vars(self._wrapped).pop(name, None)
@@ -74,8 +85,10 @@ class DDP(Single):
         dist.destroy_process_group()
 
 
-def join(device: str) -> bool:
+def join(device: str, timeout: float = 1800.0) -> bool:
     """Join the processes torchrun started, where it did; whether this is the first, or the only one.
+
+    ``timeout``: seconds after which one that does not answer is waited for no longer.
 
     Raises:
         UserError: no such device here.
@@ -86,8 +99,15 @@ def join(device: str) -> bool:
         gpu = choose_device(device).type == "cuda"
         if gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if gpu else "gloo")
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout))
+        _joined["peers"] = Peers(timeout)
     return dist.get_rank() == 0
+
+
+def together() -> contextlib.AbstractContextManager[None]:
+    """Context in which a process that is gone is named; it changes nothing where there is only one."""
+    peers = _joined.get("peers")
+    return contextlib.nullcontext() if peers is None else peers.named()
 
 
 def from_first(text: str) -> str:

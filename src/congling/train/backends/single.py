@@ -86,6 +86,10 @@ class Single:
         """Whether any process says yes."""
         return flag
 
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """Context of everything that processes do together."""
+        return contextlib.nullcontext()
+
     def barrier(self) -> None:
         """Wait for all processes."""
 

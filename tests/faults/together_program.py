@@ -1,0 +1,20 @@
+"""One of two processes that train together until one of them is gone: the run directory is its argument."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+
+from training_doubles import settings, trainer
+
+from congling.core.errors import UserError
+from congling.train.backends.ddp import build_backend
+from congling.train.run import RunParts, train
+
+if __name__ == "__main__":
+    config = settings(steps=100_000, rows=2, accumulation=2, ddp_timeout=float(sys.argv[2]), save_every=1000)
+    backend = build_backend(config)
+    try:
+        train(trainer(config, backend=backend), sys.argv[1], RunParts(config))
+    except UserError as error:
+        sys.exit(f"congling: {error}")
