@@ -21,6 +21,8 @@ from congling.core import progress
 from congling.core.errors import Interrupted
 
 T = TypeVar("T")
+AGAIN = "To do it after all, run the same command again"
+"""How to go on where nothing of the work is kept."""
 STATUS = 130
 """Exit status of a program that was asked to stop."""
 _POLL = 0.1  # seconds within which a signal is answered
@@ -75,7 +77,7 @@ def answered() -> None:
 def said() -> str:
     """What to say of a stop that nothing else told: what was being done, what is left, and how to go on."""
     doing = f" while {_doing[0]}" if _doing and _doing[0] else ""
-    return f"stopped{doing}; nothing half-written is left. To do it after all, run the same command again"
+    return f"stopped{doing}; nothing half-written is left. {AGAIN}"
 
 
 def end_at_once() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from congling.core import terminal
+from congling.core import interrupt, terminal
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.terminal import put
@@ -88,6 +88,7 @@ def run(conversation: "Conversation", history: History | None = None) -> None:
             print()
             return
         except KeyboardInterrupt:
+            interrupt.answered()
             print()
             if stopped or not interactive():
                 return
@@ -132,4 +133,5 @@ def _show(conversation: "Conversation", answer: Iterator[str]) -> None:
         for notice in conversation.notices:
             terminal.say(f"({notice}; /reset begins anew)")
     except KeyboardInterrupt:
+        interrupt.answered()
         print(" … (stopped)")

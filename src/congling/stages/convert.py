@@ -22,6 +22,7 @@ import typer
 
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.core.interrupt import AGAIN
 from congling.core.terminal import put
 from congling.methods.options import AsJson
 
@@ -88,7 +89,7 @@ def command(
             lora=strengths, base=base, tokenizer=tokenizer, overwrite=overwrite,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise Interrupted("stopped; nothing was written") from None
+        raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
     if as_json:
         size, seconds = _size(done.path), time.monotonic() - started
         found = {"bytes": size, "notes": done.notes, "parity": done.report, "seconds": seconds}

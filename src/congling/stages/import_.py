@@ -19,6 +19,7 @@ import typer
 from congling.core.artifact import Artifact
 from congling.core.document import print_document
 from congling.core.errors import Interrupted, UserError
+from congling.core.interrupt import AGAIN
 from congling.core.terminal import put
 from congling.methods.options import AsJson
 
@@ -84,7 +85,7 @@ def command(
             given=Missing(heads, rope_base, context, activation),
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise Interrupted("stopped; nothing was written") from None
+        raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
     if as_json:
         said = {"out": done.checkpoint.path, "notes": done.notes, "parity": done.report, "report": done.page}
         print_document(said | {"seconds": time.monotonic() - started})
