@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 from synthetic import make_run
+from training_doubles import settings, trainer
 
 from congling.core.errors import UserError
 from congling.evals import collapse
@@ -20,6 +22,7 @@ from congling.report import comparison_pages, pages
 from congling.report.comparison import compare
 from congling.report.content import content
 from congling.report.sides import sides
+from congling.train.run import RunParts, train
 
 MUTANTS = 120
 VALUES = (
@@ -134,3 +137,30 @@ def test_results_that_cannot_be_read_are_kept_aside(whole: Path, tmp_path: Path,
     assert json.loads((tmp_path / "results.json").read_text()) == {"seconds": 3.0}
     assert (tmp_path / "results.json.damaged").read_text() == '{"held_out": '
     assert "cannot be read" in capsys.readouterr().err
+
+
+def trained(out: Path) -> dict[str, bytes]:
+    """A run of a few steps that looks into its own logs; the files of its last checkpoint."""
+    config = settings(steps=6, save_every=2, evaluate_every=2, sample_every=2)
+    parts = RunParts(
+        config, evaluate=lambda model: {"loss": 2.0}, watch=collapse.watch,
+        sample=lambda model: [{"prompt": "云", "text": "雨" * 9}],
+    )  # fmt: skip
+    last = train(trainer(config), out, parts).checkpoint(6)
+    return {file.name: file.read_bytes() for file in last.rglob("*") if file.name in ("model.safetensors",)}
+
+
+def test_a_run_goes_on_whatever_its_logs_say(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "run")
+    for seed in range(12):
+        draw, run = random.Random(seed), tmp_path / str(seed)
+        shutil.copytree(tmp_path / "run", run)
+        shutil.rmtree(run / "checkpoints/step-00000006")
+        for name in ("metrics", "samples", "events", "timing"):
+            lines = (run / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+            for at in range(len(lines)):
+                marks: list[str] = []
+                lines[at] = written(replaced(json.loads(lines[at]), draw, marks), marks)
+            lines.insert(draw.randrange(len(lines)), draw.choice(("\0" * 9, "[[", '{"step": 1')))
+            (run / f"{name}.jsonl").write_text("\n".join(lines) + draw.choice(("\n", "\0\0", '\n{"st')))
+        assert trained(run) == whole, f"seed {seed}"
