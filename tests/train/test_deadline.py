@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from training_doubles import settings, trainer
 
+from congling.core import artifact
 from congling.core.config import build
 from congling.core.errors import Interrupted
 from congling.train import deadline as module
@@ -293,6 +294,15 @@ def test_the_first_process_decides_for_all(tmp_path):
 def test_a_damaged_record_is_none(tmp_path, text):
     (tmp_path / module.SCHEDULE_FILE).write_text(text)
     assert recorded(tmp_path) == []
+
+
+def test_a_record_with_a_flipped_digit_is_not_believed(tmp_path, capsys):
+    turn = {"step": 5, "steps": 9, "elapsed": 0, "pace": 0}
+    file = tmp_path / module.SCHEDULE_FILE
+    artifact.write_sealed(file, {"turns": [turn]})
+    assert [one.step for one in recorded(tmp_path)] == [5]
+    file.write_bytes(file.read_bytes().replace(b'"step": 5', b'"step": 4'))
+    assert recorded(tmp_path) == [] and "schedule.json cannot be read" in capsys.readouterr().err
 
 
 def test_turns_out_of_order_are_none(tmp_path):

@@ -132,9 +132,7 @@ def seal(path: Path, kind: str, *, parents: Mapping[str, Artifact], facts: Mappi
         "facts": dict(facts),
         "files": files,
     }
-    text = json.dumps(manifest, ensure_ascii=False, indent=1).removesuffix("\n}")
-    body = encoded(text, MANIFEST)
-    replace_file(path / MANIFEST, body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n')
+    write_sealed(path / MANIFEST, manifest)
 
 
 def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
@@ -151,7 +149,7 @@ def opened(path: Path | str, kind: str, *, verify: bool = False) -> Artifact:
         for line in leftovers.sweep(path.parent, path.name):
             warn(line)
     try:
-        manifest = json.loads(_unsealed(path / MANIFEST))
+        manifest = json.loads(read_sealed(path / MANIFEST))
         files = {str(name): str(value) for name, value in manifest["files"].items()}
         found, version = str(manifest["kind"]), int(manifest["format_version"])
         parents = {str(name): str(value) for name, value in manifest["parents"].items()}
@@ -215,27 +213,39 @@ def write_text(path: Path, text: str) -> None:
     replace_file(path, encoded(text, path))
 
 
-def leads_out(path: Path, folder: Path) -> bool:
-    """Whether ``path``, below ``folder``, is or goes through a link to somewhere else."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+def write_sealed(file: Path, content: Mapping[str, Any]) -> None:
+    """Replace a small JSON file whose last key is the checksum of all before it.
+
+    Raises:
+        UserError: it cannot be written; what stood there stays.
+    """
+    text = json.dumps(dict(content), ensure_ascii=False, indent=1).removesuffix("\n}")
+    body = encoded(text, file)
+    replace_file(file, body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n')
 
 
-def _unsealed(file: Path) -> bytes:
-    """Content of a manifest, after a comparison with its own checksum.
+def read_sealed(file: Path) -> bytes:
+    """Content of such a file, after a comparison with its checksum.
 
     Early ones have none, nor has one that a program took apart and wrote anew in another form: the checksum
-    is against damage. Whoever means to change a manifest can, and what it says is checked all the same.
+    is against damage. Whoever means to change a file can, and what it says is checked all the same.
 
     Raises:
         UserError: it differs.
+        OSError: the file cannot be read.
     """
     content = file.read_bytes()
     body, found, rest = content.rpartition(_SEAL)
     if found and rest != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n':
-        raise UserError(
-            "the manifest does not match its checksum: it is damaged or was edited", where=file, hint=_AGAIN
-        )
+        name = "manifest" if file.name == MANIFEST else "file"
+        what = f"the {name} does not match its checksum: it is damaged or was edited"
+        raise UserError(what, where=file, hint=_AGAIN)
     return content
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether ``path``, below ``folder``, is or goes through a link to somewhere else."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _refuse_others(artifact: Artifact) -> None:

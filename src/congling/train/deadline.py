@@ -25,9 +25,11 @@ from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from congling.core.artifact import write_text
+from congling.core.artifact import read_sealed, write_sealed
 from congling.core.config import Config
+from congling.core.errors import UserError
 from congling.core.numbers import finite
+from congling.core.output import warn
 from congling.train.config import CosineConfig, TrainConfig, WSDConfig
 from congling.train.schedule import decay_start, learning_rate_factor, warmup_factor, warmup_steps
 
@@ -237,7 +239,7 @@ class Deadline:
     def _write(self) -> None:
         if self._file is not None and self.turns:
             content = {"turns": [asdict(one) for one in self.turns]}
-            write_text(self._file, json.dumps(content, indent=1) + "\n")
+            write_sealed(self._file, content)
 
     def _turn(self, step: int, fitting: int) -> Turn:
         return Turn(step, step + fitting, round(self.elapsed(), 3), round(self._pace, 6))
@@ -311,8 +313,12 @@ class Deadline:
 def recorded(run: Path) -> list[Turn]:
     """The turns that a run's directory records; none where there is no record, or a damaged one."""
     try:
-        content = json.loads((run / SCHEDULE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_sealed(run / SCHEDULE_FILE))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError, UserError) as error:
+        why = f"{run / SCHEDULE_FILE} cannot be read ({type(error).__name__})"
+        warn(f"{why}: what the newest checkpoint knows of it counts")
         return []
     return _turns(content.get("turns", ()) if isinstance(content, dict) else ())
 
