@@ -89,6 +89,20 @@ def test_every_rule_of_every_style_sheet_is_read():
     assert used and used <= alone["svg"].keys() and used <= page[":root"].keys()
 
 
+def test_a_narrow_page_shows_narrow_pictures_and_where_tables_go_on():
+    css = (files("congling.report") / "style.css").read_text("utf-8")
+    rules = declarations(css)
+    assert rules[".scroll"]["overflow-x"] == "auto"
+    assert rules[".scroll"]["background"].count("linear-gradient") == 4, "a shade at each end, and its cover"
+    assert rules[".chart"]["container-type"] == "inline-size" and rules[".chart .narrow"]["display"] == "none"
+    for kind, (size, _) in {"large": LARGE, "small": SMALL}.items():
+        found = re.search(
+            rf"@container \(max-width:(\d+)px\)\{{\.chart\.{kind} \.wide\{{display:none\}}", css
+        )
+        assert found and 12 * int(found[1]) / size > 8, "letters of the wide one are no smaller where it goes"
+        assert rules[f".chart.{kind} .narrow"]["display"] == "block"
+
+
 def test_the_pictures_of_the_guides_are_read_as_well():
     pictures = list((Path(__file__).parents[2] / "docs/images").glob("*.svg"))
     assert pictures

@@ -103,7 +103,7 @@ def _now(finding: Finding, run: RunRecord) -> Finding | None:
 
 def _next_time(run: RunRecord, remedy: str) -> str:
     del run
-    return f"{ANEW}: {remedy}"
+    return remedy if remedy.startswith("nothing") else f"{ANEW}: {remedy}"
 
 
 def _as_it_is(run: RunRecord, remedy: str) -> str:
@@ -135,8 +135,9 @@ def _context(run: RunRecord, advised: str) -> str:
 
 
 def _vectors(run: RunRecord, advised: str) -> str:
-    tied = mapping(run.plan.get("model")).get("tied") is True
-    return f"{ANEW}: use a smaller vocabulary" if tied else f"{ANEW}: {advised}"
+    if mapping(run.plan.get("model")).get("tied") is True and "model.tied" in advised:
+        return f"{ANEW}: use a smaller vocabulary"
+    return _next_time(run, advised)
 
 
 def _fewer_passes(run: RunRecord, advised: str) -> str:
