@@ -130,6 +130,7 @@ def test_the_message_says_how_to_go_on(tmp_path: Path) -> None:
     with refusing(errno.ENOSPC, at=30), pytest.raises(Refused) as found:
         trained(tmp_path / "run", wait_for_space=0)
     text = str(found.value)
+    assert "checkpoints" in text  # and not the log of how it ended, which could not be written either
     for part in (
         "No space left on device",
         " free)",

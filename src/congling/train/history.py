@@ -7,11 +7,11 @@
 """
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
 from congling.core import machine
-from congling.core.errors import Interrupted
+from congling.core.errors import Interrupted, UserError
+from congling.core.output import warn
 from congling.core.units import plural, show_bytes
 from congling.train.loop import Trainer
 from congling.train.rundir import RunDirectory
@@ -24,17 +24,18 @@ def recorded(run: RunDirectory, trainer: Trainer, start: int) -> Iterator[None]:
     """Write how this process begins and ends, and say first where the one before vanished."""
     if (lost := vanished(run)) is not None:
         run.event("vanished", what=lost)
-        print(f"warning: {lost}", file=sys.stderr)
+        warn(lost)
     kills = machine.kills_for_memory()
     counted = {} if kills is None else {"memory_kills": kills, "boot": machine.boot()}
     run.event("resumed" if start else "started", step=start, **counted)
     try:
         yield
     except Interrupted:
-        run.event("stopped", step=trainer.step)
+        with contextlib.suppress(UserError):  # what stopped it says more than a disk that takes no more
+            run.event("stopped", step=trainer.step)
         raise
     except BaseException as error:
-        with contextlib.suppress(OSError):  # a full disk is perhaps what it failed of
+        with contextlib.suppress(UserError):  # a full disk is perhaps what it failed of
             run.event("failed", step=trainer.step, reason=f"{type(error).__name__}: {error}".split("\n")[0])
         raise
     run.event("finished", step=trainer.step)
