@@ -92,6 +92,17 @@ def test_quiet_is_quiet(monkeypatch):
     assert screen.getvalue() == ""
 
 
+def test_what_is_short_is_not_shown_beside_a_line_of_its_own(monkeypatch, capsys):
+    """Training says how it goes every ten seconds; a checkpoint that is saved at once is no news."""
+    monkeypatch.setattr(progress, "PATIENCE", 0.3)
+    with terminal.heard(), progress.quiet():
+        time.sleep(0.4)
+        with progress.stage("saving a checkpoint") as short:
+            time.sleep(0.02)
+    assert short.patient and short.said is None
+    assert capsys.readouterr().err == ""
+
+
 def test_what_others_say_is_a_line_too(monkeypatch, capsys):
     """Whoever says something himself is not interrupted."""
     monkeypatch.setattr(progress, "PATIENCE", 60.0)

@@ -16,6 +16,10 @@ def test_lines_have_times_and_are_appended(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_program_has_one_name():
+    assert command_line(["/x/congling/__main__.py", "runs"]) == command_line(["/bin/congling", "runs"])
+
+
 def test_it_stays_below_its_bound_and_keeps_the_newest(tmp_path, monkeypatch):
     monkeypatch.setattr(run_log, "LARGEST", 4_000)
     log = RunLog(tmp_path / RunLog.NAME)

@@ -73,3 +73,19 @@ def test_in_a_locale_without_chinese_it_is_the_same_document(call: Call, world: 
     plain = call("data", "inspect", "书.txt", "--json", **variables)
     assert plain.stdout.isascii()
     assert json.loads(plain.stdout) == json.loads(call("data", "inspect", "书.txt", "--json").stdout)
+
+
+def test_a_whole_run_its_scores_and_its_log(call: Call, world: Path, tmp_path: Path) -> None:
+    tiny = ["model.layers=1", "model.width=32", "tokenizer.vocab_size=600", "train.steps=2", "train.rows=2"]
+    tiny += ["train.context=32", "train.compile=off"]
+    made = document(call, "train", world / "book.txt", *tiny, "--out", "x", "--force")
+    assert made["held_out"]["loss"]["tokens"] > 100 and Path(tmp_path, made["report"]).is_file()
+    scored = document(call, "eval", "x", "--no-copying")
+    assert scored["loss"]["nats_per_token"] == made["held_out"]["loss"]["nats_per_token"]
+    (listed,) = document(call, "runs", ".")["runs"]
+    assert (listed["name"], listed["state"], listed["step"]) == ("x", "finished", 2)
+    lines = (tmp_path / "x" / "run" / "log.txt").read_text(encoding="utf-8").splitlines()
+    commands = [line.partition(" ")[2] for line in lines if line.partition(" ")[2].startswith("$ ")]
+    assert [line.split()[:3] for line in commands] == [["$", "congling", "train"], ["$", "congling", "eval"]]
+    assert any("step 2/2" in line for line in lines) and "\x1b" not in "".join(lines)
+    assert list(tmp_path.rglob("log.txt")) == [tmp_path / "x" / "run" / "log.txt"]

@@ -102,7 +102,7 @@ def _helped(kind: Any, stage: Any) -> Any:
             if hasattr(self, "commands"):
                 return super().invoke(ctx)
             label = "" if talks else f"{PROGRAM} {ctx.info_name}"
-            with document.only_document(bool(ctx.params.get("as_json"))), progress.stage(label):
+            with document.only_document(bool(ctx.params.get("as_json"))), progress.stage(label, ends=False):
                 try:
                     return super().invoke(ctx)
                 except KeyboardInterrupt:  # which typer ends without a word

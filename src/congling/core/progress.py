@@ -52,6 +52,10 @@ class Stage:
     started: float = field(default_factory=time.monotonic)
     said: float | None = None
     """When it was last shown."""
+    ends: bool = True
+    """Whether the time that it took is worth a line where lines stay."""
+    patient: bool = False
+    """Within a stage that is quiet: this one must itself have taken a while before it is shown."""
 
     def told(self) -> str:
         """In a line, as of now."""
@@ -81,7 +85,7 @@ class Stage:
     def due(self, shown: str) -> bool:
         """Whether a line would help; ``shown`` is what a stage showed last."""
         elapsed = time.monotonic() - self.started
-        if not terminal.attended():
+        if not terminal.attended() or (self.patient and elapsed < PATIENCE):
             return False
         if terminal.rewrites():
             return (bool(shown) and terminal.standing() == shown) or terminal.silence() >= PATIENCE
@@ -100,6 +104,7 @@ class _Watcher:
 
     def enter(self, stage: Stage) -> None:
         with self.lock:
+            stage.patient = any(not one.label for one in self.stages)
             self.stages.append(stage)
             if self.ended is None:
                 terminal.begin()
@@ -120,7 +125,7 @@ class _Watcher:
             and terminal.attended()
             and time.monotonic() - stage.started >= PATIENCE
         ):
-            if silent or (stage.said is not None and not terminal.rewrites()):
+            if stage.ends and (silent or (stage.said is not None and not terminal.rewrites())):
                 terminal.say(stage.over())
             elif stage.said is not None:
                 terminal.note(stage.over())
@@ -145,7 +150,7 @@ _watcher = _Watcher()
 
 @contextlib.contextmanager
 def stage(
-    label: str, *, total: float | None = None, unit: str = "", seconds: float | None = None
+    label: str, *, total: float | None = None, unit: str = "", seconds: float | None = None, ends: bool = True
 ) -> Iterator[Stage]:
     """Say what is being done where the block works in silence; give ``done`` of the stage its progress.
 
@@ -154,8 +159,9 @@ def stage(
         total: of what ``done`` counts; without it there is no share and no ETA.
         unit: what is counted, where the numbers are to be shown besides the share.
         seconds: how long it is expected to take, where ``total`` is not known.
+        ends: whether the time that it took is worth a line where lines stay.
     """
-    current = Stage(label if is_first_process() else "", total, unit, seconds)
+    current = Stage(label if is_first_process() else "", total, unit, seconds, ends=ends)
     _watcher.enter(current)
     failed = True
     try:

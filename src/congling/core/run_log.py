@@ -53,7 +53,8 @@ class RunLog:
 
 def command_line(words: Sequence[str]) -> str:
     """The line that a command begins with."""
-    return "$ " + shlex.join([Path(words[0]).name, *words[1:]] if words else [])
+    name = Path(words[0]).name if words else ""
+    return "$ " + shlex.join(["congling" if name == "__main__.py" else name, *words[1:]])
 
 
 def _stamp(when: float) -> str:

@@ -114,6 +114,7 @@ def byte_symbols() -> list[str]:
     return [chr(byte if byte in plain else next(shifted)) for byte in range(256)]
 
 
+@stage("learning a vocabulary")
 def train(
     texts: Iterable[str], *, vocab_size: int, characters: Mapping[str, int], digits: int, longest_token: int
 ) -> BytePairTokenizer:
@@ -160,8 +161,7 @@ def _learn(
         max_token_length=longest_token,
         show_progress=False,  # ours says it in the same words as everything else
     )
-    with stage("learning a vocabulary"):
-        interruptible(learner.train_from_iterator, texts, trainer)
+    interruptible(learner.train_from_iterator, texts, trainer)
     return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
 
 

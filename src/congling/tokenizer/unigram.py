@@ -130,6 +130,7 @@ class UnigramTokenizer(Tokenizer):
         return index in self._bytes
 
 
+@stage("learning a vocabulary")
 def train(
     texts: Iterable[str], *, vocab_size: int, characters: Mapping[str, int], longest_token: int
 ) -> UnigramTokenizer:
@@ -154,8 +155,7 @@ def train(
     for _ in range(3):
         model = io.BytesIO()
         try:
-            with stage("learning a vocabulary"):
-                interruptible(_run, sentences, model, size, longest_token)
+            interruptible(_run, sentences, model, size, longest_token)
         except RuntimeError as error:
             largest = re.search(r"value <= (\d+)", str(error))
             if largest is None or int(largest[1]) >= size:
