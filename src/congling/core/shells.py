@@ -48,9 +48,11 @@ if [[ $funcstack[1] == _congling ]]; then _congling "$@"; else compdef _congling
 """
 FISH = """\
 function __congling_complete
-    set -l before (commandline -opc)
+    set -l words (commandline -opc)
     set -l last (commandline -ct)
-    _CONGLING_COMPLETE=1 command $before[1] $before[2..-1] "$last" 2>/dev/null
+    set -l program $words[1]
+    set -e words[1]
+    _CONGLING_COMPLETE=1 command $program $words "$last" 2>/dev/null
 end
 complete -c congling -a '(__congling_complete)'
 """

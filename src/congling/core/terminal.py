@@ -183,8 +183,8 @@ def clear() -> None:
 def say(text: str) -> None:
     """Write a line that stays, to standard error."""
     with lock, contextlib.suppress(OSError, ValueError):  # a terminal that is gone stops nothing
-        text = printable(text)
-        print(text, file=sys.stderr, flush=True)  # takes away what is rewritten, if there is someone to hear
+        clear()
+        print(printable(text), file=sys.stderr, flush=True)
         _state.said = time.monotonic()
 
 
