@@ -121,8 +121,7 @@ def estimate(
         passes=tokens / max(1, corpus.tokens),
         flops=float(flops_per_step * train.steps),
         seconds_per_step=seconds_per_step,
-        # above 1 the peak was measured while others were computing
-        utilisation=min(1.0, flops_per_step / seconds_per_step / machine.peak),
+        utilisation=flops_per_step / seconds_per_step / machine.peak,
         time=_time(train, corpus, seconds_per_step, beside),
         each=_each(train, corpus, seconds_per_step),
         memory=held,
