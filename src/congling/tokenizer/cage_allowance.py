@@ -16,7 +16,7 @@ from congling.tokenizer.traced import joined
 
 TURN = 500
 """Price of a turn of a loop, a call or a filter."""
-EFFORT = 20_000_000
+EFFORT = 30_000_000
 """Less than half a second; a character that is written costs 1."""
 TEXTS = 16
 """Times the texts of the messages may be handled."""
