@@ -31,13 +31,14 @@ def run(tmp_path: Path) -> Path:
     )
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    (path / "events.jsonl").write_text('{"event": "finished", "step": 2}\n', encoding="utf-8")
     return path
 
 
 def test_runs_are_listed(call: Call, run: Path) -> None:
     done = call("runs", COLUMNS="160")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a [bold] run" in done.stdout and "3.000 bits/char" in done.stdout and "stopped" in done.stdout
+    assert "a [bold] run" in done.stdout and "3.000 bits/char" in done.stdout and "finished" in done.stdout
     document = json.loads(call("runs", "--json").stdout)
     (one,) = document["runs"]
     assert one["loss"] == 3.0000000001 and one["step"] == 2 and one["seconds"] is None

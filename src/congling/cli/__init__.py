@@ -98,6 +98,12 @@ def _helped(kind: Any, stage: Any) -> Any:
         def format_help(self, ctx: Any, formatter: Any) -> None:
             formatter.write(usage.of_verb(self, ctx, stage))
 
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if args in (["-h"], ["--help"]):  # at once: the library's check of values loads pydantic
+                print(ctx.get_help())
+                ctx.exit()
+            return super().parse_args(ctx, args)
+
         def invoke(self, ctx: Any) -> Any:
             if hasattr(self, "commands"):
                 return super().invoke(ctx)

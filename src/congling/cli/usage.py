@@ -8,11 +8,11 @@
     Examples                                                       commands of the stage's docstring
 """
 
-import re
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from congling.cli.verbs import GROUPS
 from congling.core import manual
@@ -35,8 +35,8 @@ _GROUPS = {
     "Output": "as_json out overwrite stream to type version yes",
 }
 """Options by what they are about, by the names of their parameters; all others are settings of the verb."""
-_OFF = re.compile(r"\s*\[default: (?:no-[\w-]+|<class '\w+'>)\]")
-"""What is told of a switch that is off, and of a list that is empty: nothing need be."""
+_TYPES = {int: "N", float: "X", Path: "PATH"}
+"""What stands for a value in help; for anything else ``TEXT``."""
 _ORDER = ("Arguments", "Input", "Settings", "Sampling", "Going on", "Checks", "Output")
 
 
@@ -101,18 +101,40 @@ def _grouped(command: Any, context: Any) -> list[tuple[str, list[tuple[str, str]
     title_of = {name: title for title, names in _GROUPS.items() for name in names.split()}
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):
-        row = parameter.get_help_record(context)
-        if row is None or parameter.name == "help":
+        if parameter.name == "help" or getattr(parameter, "hidden", False):
             continue
         argument = parameter.param_type_name == "argument"
-        row = (
-            _named(parameter).replace("[", "").replace("]", "") if argument else row[0],
-            _OFF.sub("", row[1]),
-        )
+        left = _named(parameter).replace("[", "").replace("]", "") if argument else _option(parameter)
         title = "Arguments" if argument else title_of.get(parameter.name, "Settings")
-        groups.setdefault(title, []).append(row)
+        groups.setdefault(title, []).append((left, _meaning(parameter)))
     groups.setdefault("Output", []).append(("-h, --help", "Show this."))
     return [(title, groups[title]) for title in _ORDER if title in groups]
+
+
+def _option(option: Any) -> str:
+    """Names of an option, and what stands for its value.
+
+    Written here, since the library's own way loads pydantic, which takes half of the time.
+    """
+    names = ", ".join(sorted(option.opts, key=len)) + "".join(f" / {name}" for name in option.secondary_opts)
+    if option.is_flag:
+        return names
+    kind = option.type_descriptor
+    inner = next(iter(get_args(kind.annotation)), kind.annotation) if not kind.choices else None
+    shown = option.metavar or "|".join(map(str, kind.choices or ())) or _TYPES.get(inner, "TEXT")
+    return f"{names} {shown}"
+
+
+def _meaning(parameter: Any) -> str:
+    """Its help, with what is allowed and what it is without."""
+    low, high, default = (getattr(parameter, name, None) for name in ("min", "max", "default"))
+    notes = [f"at least {low}"] if low is not None else []
+    notes += [f"at most {high}"] if high is not None else []
+    if parameter.required:
+        notes.append("required")
+    elif default is not None and default is not False and default not in ("", ()) and default is not list:
+        notes.append(f"default: {'on' if default is True else default}")
+    return f"{parameter.help or ''}" + (f" [{'; '.join(notes)}]" if notes else "")
 
 
 def _tables(groups: Sequence[tuple[str, Sequence[tuple[str, str]]]], width: int) -> list[str]:
