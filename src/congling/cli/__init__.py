@@ -30,7 +30,14 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class _Program(TyperGroup):
-    """The program itself, with help in groups."""
+    """The program itself, with help of its own: an option of the library's would load pydantic."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Show help where it is asked for, else leave the words to the library."""
+        if args and args[0] in _HELP["help_option_names"]:
+            print(usage.of_program(), end="")
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write what ``congling --help`` shows."""
@@ -42,7 +49,7 @@ def application(arguments: Sequence[str] | None = None) -> typer.Typer:
 
     Only the verb that is called is imported; of the others, names are enough.
     """
-    app = typer.Typer(cls=_Program, no_args_is_help=True, context_settings=_HELP, **_PLAIN,
+    app = typer.Typer(cls=_Program, no_args_is_help=True, add_help_option=False, **_PLAIN,
                       pretty_exceptions_enable=False)  # fmt: skip
     app.callback()(_program)
     called = None if arguments is None else next((word for word in arguments if not word.startswith("-")), "")
@@ -99,7 +106,7 @@ def _helped(kind: Any, stage: Any) -> Any:
             formatter.write(usage.of_verb(self, ctx, stage))
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            if args in (["-h"], ["--help"]):  # at once: the library's check of values loads pydantic
+            if len(args) == 1 and args[0] in _HELP["help_option_names"]:  # at once, as of the program
                 print(ctx.get_help())
                 ctx.exit()
             return super().parse_args(ctx, args)
