@@ -96,7 +96,9 @@ def test_a_run_with_a_budget_ends_by_the_clock_and_again_where_it_ended(inputs, 
     pretrain.begin_or_go_on(asked, inputs, out, started=started - 1000)
     assert run.log("metrics").path.read_bytes() == metrics and run.pointed("LATEST").name == last
     assert (run.checkpoints()[0] / "model.safetensors").read_bytes() == weights
-    assert ending.told_of_the_time(out, started) == []
+    said = ending.told_of_the_time(out, started)[0]  # the time of the checkpoint, and what came since
+    assert said.startswith("took ") and f"{turns[-1].steps} steps" in said
+    assert ending.told_of_the_time(out, time.monotonic() + 100) == []  # nothing was trained since
 
 
 def test_a_run_that_ended_by_the_clock_is_made_longer(inputs, tmp_path, monkeypatch):

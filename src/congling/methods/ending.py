@@ -9,7 +9,7 @@ from congling.core.console import Console
 from congling.core.document import print_document
 from congling.methods.session import Tuned
 from congling.plan import record
-from congling.plan.budget import kept
+from congling.plan.budget import came_out
 from congling.plan.explain import explain
 from congling.plan.show import brief_finding
 from congling.report.next_steps import Step, next_steps
@@ -71,11 +71,9 @@ def show_run_end(out: Path, *, started: float, as_json: bool = False) -> None:
 def told_of_the_time(out: Path, started: float) -> list[str]:
     """What to say of its budget when a run is over: what was planned, what it took, and why.
 
-    Nothing without a budget, and of a run that was gone on with: ``started`` is not when it began.
+    Nothing without a budget, and of a run that was finished before ``started``.
     """
-    run = record.read(record.locate(out))
-    again = any(row.get("event") == "resumed" for row in run.events)
-    found = None if again else kept(run, time.monotonic() - started)
+    found = came_out(record.read(record.locate(out)), time.monotonic() - started)
     return [] if found is None else found.lines()
 
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from congling.core.units import plural, show_seconds
@@ -127,10 +128,35 @@ class Kept:
         return asdict(self) | {"why": list(self.why)}
 
 
+def came_out(run: RunRecord, here: float) -> Kept | None:
+    """How a run that was finished just now came out against its budget; see :func:`kept`.
+
+    ``here``: seconds since this process began. ``None`` of a run that was finished before that.
+    """
+    took = _time_used(run, here)
+    return None if took is None else kept(run, took)
+
+
+def _time_used(run: RunRecord, here: float) -> float | None:
+    """Seconds of its budget that a run used by now, those of earlier processes included."""
+    turns = [row for row in run.events if row.get("event") in ("started", "resumed", "finished")]
+    if not turns or turns[-1].get("event") != "finished":
+        return None
+    elapsed, at = numeric(turns[-1].get("elapsed")), str(turns[-1].get("time"))
+    try:
+        since = (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    if elapsed is None or since > here + 1.0:  # such times are in whole seconds
+        return None
+    again = any(row.get("event") == "resumed" for row in turns)
+    return elapsed + max(0.0, since) if again else here
+
+
 def kept(run: RunRecord, took: float) -> Kept | None:
     """What a finished run's budget, plan and clock have to say to one another; ``None`` without a deadline.
 
-    ``took``: seconds from the start of the program to its end.
+    ``took``: seconds of the budget that it used, from the start of the program to its end.
     """
     limits, train = mapping(run.config.get("deadline")), mapping(run.config.get("train"))
     budget, planned = numeric(limits.get("seconds")), numeric(train.get("steps"))

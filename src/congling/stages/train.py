@@ -160,7 +160,7 @@ def _run(
     require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
     inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
-    at_once = not RunDirectory(out / "run").config.is_file()
+    at_once, ends = not RunDirectory(out / "run").config.is_file(), _ends(out)
     pretrain.begin_or_go_on(
         recipe, inputs, out / "run", started=started, reported=True, longer=longer, force=force,
         show=lambda plan: show_brief(plan, console),
@@ -169,18 +169,25 @@ def _run(
     held_out = len(inputs.shards[inputs.shards.scored].tokens)
     with stopping_said("the model was evaluated", f"the trained model in {out} is kept"):
         found = evaluation.run(out, part_tokens=part) if held_out else None
-    came_out = None
     if at_once:  # else the time of this process is not that of the run, which its timing log knows
-        took = time.monotonic() - started
-        record.add_result(out / "run", "seconds", took)
+        record.add_result(out / "run", "seconds", time.monotonic() - started)
         record.add_result(out / "run", "peak_memory", machine.peak_memory_bytes())
-        came_out = budget.kept(record.read(out / "run"), took)
-        if came_out is not None:
-            record.add_result(out / "run", "budget", came_out.to_json())
+    came_out = None
+    if _ends(out) > ends:  # training came to its end just now
+        came_out = budget.came_out(record.read(out / "run"), time.monotonic() - started)
+    if came_out is not None:
+        record.add_result(out / "run", "budget", came_out.to_json())
     with stopping_said("the report was written", f"the trained model in {out} is kept"):
         page = report.run(out)
     finish(RunDirectory(out / "run"))
     return Trained(out, pretrain.prompts(recipe, inputs), found, page, came_out)
+
+
+def _ends(out: Path) -> int:
+    """How often training here came to its end."""
+    from congling.train.rundir import RunDirectory
+
+    return sum(row.get("event") == "finished" for row in RunDirectory(out / "run").log("events").rows())
 
 
 def _prepare(recipe: "Recipe", out: Path, console: "Console") -> None:
@@ -249,7 +256,7 @@ def _show_end(made: Trained, console: "Console", started: float) -> None:
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
     elapsed = time.monotonic() - started
-    kept = () if made.budget is None else replace(made.budget, took=elapsed).lines()
+    kept = () if made.budget is None else replace(made.budget, took=max(made.budget.took, elapsed)).lines()
     done = f"done in {show_seconds(elapsed)}; the report is {made.report}"
     for line in (f"\n{prompt}{text}\n", done, *kept):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

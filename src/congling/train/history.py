@@ -38,7 +38,8 @@ def recorded(run: RunDirectory, trainer: Trainer, start: int) -> Iterator[None]:
         with contextlib.suppress(UserError):  # a full disk is perhaps what it failed of
             run.event("failed", step=trainer.step, reason=f"{type(error).__name__}: {error}".split("\n")[0])
         raise
-    run.event("finished", step=trainer.step)
+    clock = {} if trainer.deadline is None else {"elapsed": round(trainer.deadline.elapsed(), 1)}
+    run.event("finished", step=trainer.step, **clock)
 
 
 def vanished(run: RunDirectory) -> str | None:
