@@ -170,3 +170,4 @@ def test_endings_of_a_premise_are_no_prompts(tmp_path, vocabulary, capsys, with_
     data.inspect([file], tokenizer=vocabulary if with_tokenizer else None)
     text = capsys.readouterr().out
     assert "prompt" not in text and "江北下雨了" in text
+    assert "0 conversations" not in text and "≤ 0" not in text

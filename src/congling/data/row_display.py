@@ -47,7 +47,8 @@ def show(found: RowInspection, console: Console) -> None:
         _row(number, row, console, plain=plain)
     _sorts(found.sort, found.sorts, console)
     _totals(found, console)
-    _lengths(found.lengths, found.context, console)
+    if found.rows:  # texts fill rows whatever their length
+        _lengths(found.lengths, found.context, console)
     _domains(found, console)
     _findings(found.findings, console)
 
@@ -155,8 +156,8 @@ def _shortened(body: Text) -> Text:
 
 def _totals(found: RowInspection, console: Console) -> None:
     share = 100 * found.learnt / max(1, found.tokens)
-    texts = f" and {found.texts:,} {plural(found.texts, 'text')}" if found.texts else ""
-    rows = f"{found.rows:,} {plural(found.rows, found.sort)}{texts}"
+    counted = ((found.rows, str(found.sort)), (found.texts, "text"))
+    rows = " and ".join(f"{count:,} {plural(count, noun)}" for count, noun in counted if count)
     part = "" if found.whole else " (the first rows; there are more)"
     _say(
         console,
