@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core import interrupt, terminal
-from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.terminal import put
-from congling.data.encoding import from_outside
 from congling.infer.history import History, chat_history
 from congling.infer.mixing import MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
@@ -52,6 +50,8 @@ def command(
     ] = True,
 ) -> None:
     """Talk to a trained model in the terminal."""
+    from congling.core.config import build
+    from congling.data.encoding import from_outside
     from congling.infer.chat import Conversation
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.sampler import SamplingConfig

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from congling.core import terminal
-from congling.core.config import build
 from congling.core.document import print_document
 from congling.core.terminal import put
-from congling.data.encoding import from_outside
 from congling.infer.mixing import Mix, MixingCommand, mix
 from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption, one_model
 from congling.methods.options import AsJson
@@ -54,6 +52,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Continue a text with a trained model."""
+    from congling.core.config import build
+    from congling.data.encoding import from_outside
     from congling.infer import generate
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.sampler import SamplingConfig
