@@ -155,6 +155,22 @@ def test_a_changed_configuration_is_refused_by_name(made):
     in_process(made, made / "alone")
 
 
+def test_a_step_may_be_cut_into_smaller_parts_when_a_run_goes_on(made, tmp_path):
+    """What the message about memory says to type works in the run that ran out of it, and learns the same."""
+    out = tmp_path / "run"
+    shutil.copytree(made / "alone", out)
+    shutil.rmtree(out / "checkpoints" / f"step-{program.STEPS:08d}")
+    with pytest.raises(UserError, match="other settings"):
+        in_process(made, out, rows=2, accumulation=2)
+    in_process(made, out, rows=2, accumulation=4)
+    assert (out / "checkpoints" / f"step-{program.STEPS:08d}").is_dir() and rows(out) == rows(made / "alone")
+    assert "rows = 2" in (out / "config.toml").read_text() and "settings changed" in events(out)
+    before, after = ([json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
+                     for one in (made / "alone", out))  # fmt: skip
+    losses = [[row["loss"] for row in one if "loss" in row] for one in (before, after)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # dropout falls elsewhere
+
+
 def test_other_shards_are_refused(made, tmp_path):
     other = tmp_path / "shards"
     shutil.copytree(made / "shards", other)

@@ -1,7 +1,7 @@
 """The same step in smaller parts, for less memory: fewer rows at a time, as many micro-batches more.
 
-A step learns from the same rows in the same order, but its sums are rounded otherwise: from there on the
-weights are not bit for bit those of a run with larger parts.
+A step learns from the same rows in the same order, but its sums are rounded otherwise, and dropout falls on
+other values: from there on the weights are not bit for bit those of a run with larger parts.
 """
 
 import copy
