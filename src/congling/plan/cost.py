@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from congling.model.config import MLP, ModelConfig, flops_per_token, parameter_table
 from congling.plan import tables
 from congling.plan.facts import CorpusFacts, MachineFacts
-from congling.train.config import TrainConfig
+from congling.train.config import Interval, TrainConfig
 
 _FLOAT = 4
 RUNTIME_BYTES = 355e6
@@ -154,7 +154,9 @@ def _time(
 ) -> dict[str, float]:
     forward = seconds_per_step / train.tokens_per_step / 3
     each = _each(train, corpus, seconds_per_step)
-    kinds = (("held-out loss", "evaluate"), ("samples", "sample"), ("checkpoints", "save"))
+    kinds: tuple[tuple[str, Interval], ...] = (
+        ("held-out loss", "evaluate"), ("samples", "sample"), ("checkpoints", "save"),
+    )  # fmt: skip
     return {
         "start": beside.start,
         "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,

@@ -110,10 +110,10 @@ def make(
     Raises:
         UserError: the recipe contradicts itself.
     """
-    squeeze = 1.0
+    squeeze, tries = 1.0, FITTING_TRIES
     if recipe.budget is not None:
         beside = replace(beside, scoring=tables.SCORE_SHARE * recipe.budget)
-    for _ in range(FITTING_TRIES):
+    while True:
         advised = advise(
             recipe, corpus, machine, seconds_per_step=seconds_per_step, start=start, spent=beside.spent,
             squeeze=squeeze,
@@ -124,7 +124,8 @@ def make(
             peak_memory=peak_memory, beside=beside,
         )  # fmt: skip
         moving, room = cost.seconds - cost.fixed_seconds, advice.budget - cost.fixed_seconds
-        if moving <= room or "steps" in recipe.train or advice.train.steps <= LEAST_STEPS:
+        tries -= 1
+        if not tries or moving <= room or "steps" in recipe.train or advice.train.steps <= LEAST_STEPS:
             break
         squeeze *= max(0.01, 0.99 * room / moving)  # what interrupts the steps takes time as well
     situation = Situation(

@@ -20,7 +20,7 @@ from functools import lru_cache, partial, wraps
 from typing import Any
 
 import jinja2
-from jinja2 import ext, nodes
+from jinja2 import ext, filters, nodes
 from jinja2.runtime import BlockReference, Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Cycler, Joiner, Namespace
@@ -268,7 +268,7 @@ class _Cage(ImmutableSandboxedEnvironment):
     def _batch(self, values: Iterable[Any], linecount: int, fill_with: Any = None) -> Any:
         if linecount > self.allowance.largest:
             self.allowance.refuse()
-        return jinja2.filters.do_batch(values, linecount, fill_with)
+        return filters.do_batch(values, linecount, fill_with)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from pydantic import (
 from congling.core.config import Config, build
 from congling.core.units import Seconds
 
+Interval = Literal["save", "evaluate", "sample"]
 LONGEST_ROW = 2**24
 """Most tokens of a row, which no machine reaches."""
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -197,7 +198,7 @@ class TrainConfig(Config):
         """Targets of one step when every position counts."""
         return self.rows * self.context * self.accumulation
 
-    def interval(self, name: Literal["save", "evaluate", "sample"]) -> int:
+    def interval(self, name: Interval) -> int:
         """Steps between saves, evaluations or samples, with the default filled in."""
         given = {"save": self.save_every, "evaluate": self.evaluate_every, "sample": self.sample_every}[name]
         return given or max(1, self.steps // (6 if name == "sample" else 20))

@@ -30,7 +30,7 @@ from congling.core.config import Config
 from congling.core.errors import UserError
 from congling.core.numbers import finite
 from congling.core.output import warn
-from congling.train.config import CosineConfig, TrainConfig, WSDConfig
+from congling.train.config import CosineConfig, Interval, TrainConfig, WSDConfig
 from congling.train.schedule import decay_start, learning_rate_factor, warmup_factor, warmup_steps
 
 SCHEDULE_FILE = "schedule.json"
@@ -292,7 +292,9 @@ class Deadline:
 
     def _cost_of_a_step(self) -> float:
         """Seconds of a step with its part of what interrupts the steps now and then."""
-        kinds = (("evaluation", "evaluate"), ("sampling", "sample"), ("saving", "save"))
+        kinds: tuple[tuple[str, Interval], ...] = (
+            ("evaluation", "evaluate"), ("sampling", "sample"), ("saving", "save"),
+        )  # fmt: skip
         return max(
             1e-6, self._pace + sum(self._seconds_of(kind) / self.train.interval(key) for kind, key in kinds)
         )

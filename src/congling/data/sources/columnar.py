@@ -100,13 +100,14 @@ def _rows_at_once(file: Any, note: FileNote) -> int:
 def _bytes(column: Any) -> int:
     """Bytes of the values of a column, of those that share one as often as they stand there."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    from pyarrow import compute
 
     if not pa.types.is_dictionary(column.type):
         return column.nbytes
     values = column.dictionary
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return column.nbytes
+    pc: Any = compute  # its functions are made when it is loaded: type checkers see none
     return pc.sum(pc.take(pc.binary_length(values), column.indices)).as_py() or 0
 
 
