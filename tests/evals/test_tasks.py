@@ -119,7 +119,7 @@ def test_scores_say_which_files_they_are_of(bench: Bench, tmp_path: Path):
     assert {score.label for score in found} == {
         f"choice/{name} (one.jsonl, 2-shot)" for name in ("sum", "normalised", "shortest")
     }
-    assert [table.title for table in score_tables(found)] == ["choice (one.jsonl, 2-shot)"]
+    assert [str(table.title) for table in score_tables(found)] == ["choice (one.jsonl, 2-shot)"]
     assert "2 shots" in found[0].protocol
 
 

@@ -368,7 +368,10 @@ def test_checkpoints_and_vocabularies_are_no_models(here):
     ("line", "what"),
     [
         ("train-text-from-scratch --vocab-model vocab.model --train-data absent", "cannot read the training"),
-        ("train-text-from-scratch --vocab-model . --train-data .", "cannot read the training text (Is a dir"),
+        (
+            "train-text-from-scratch --vocab-model . --train-data .",
+            "cannot read the training text (it is a dir",
+        ),
         ("train-text-from-scratch --vocab-model absent --train-data text.txt", "--vocab-model takes"),
         ("train-text-from-scratch --only-write-model --vocab-model vocab.model", "there is no checkpoint"),
         ("finetune --model-base absent --train-data text.txt", "cannot read the base model (No such file"),
