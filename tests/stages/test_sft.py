@@ -291,9 +291,9 @@ def test_what_a_recipe_leaves_open_follows_from_base_and_data(base: Path, tmp_pa
     (("train.setps=3",), "did you mean 'steps'"),
     (("train.optimizer.rat=3",), "did you mean 'rate'"),
     (("adapter.rank=1000000",), "less than or equal to 16384"),
-    (("train.context=long",), "train.context"),
-    (("train.rows=0",), "train.rows"),
-    (("train.optimizer=3",), "train.optimizer"),
+    (("train.context=long",), "key train.context"),
+    (("train.rows=0",), "key train.rows"),
+    (("train.optimizer=3",), "key train.optimizer"),
 ])  # fmt: skip
 def test_mistakes_are_named_before_anything_is_written(
     base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str

@@ -16,8 +16,8 @@ from congling.tokenizer.traced import joined
 
 TURN = 500
 """Price of a turn of a loop, a call or a filter."""
-EFFORT = 30_000_000
-"""Less than half a second; a character that is written costs 1."""
+EFFORT = 50_000_000
+"""About a second; a character that is written costs 1."""
 TEXTS = 16
 """Times the texts of the messages may be handled."""
 _ITEM, _CHARACTER = 150, 6  # what an item of a value costs that is made, and a character of it
