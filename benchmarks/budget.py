@@ -69,42 +69,39 @@ def busy(budget: float = 0.0, *, processes: int = 1) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def now_and_then(budget: float, *, every: float = 20.0) -> Iterator[None]:
-    """One that works and rests by turns."""
+def _meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let ``work`` run in a thread until the block ends and its event is set."""
     end = threading.Event()
+    thread = threading.Thread(target=work, args=(end,))
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
-    def come_and_go() -> None:
+
+def now_and_then(budget: float, *, every: float = 20.0) -> contextlib.AbstractContextManager[None]:
+    """One that works and rests by turns."""
+
+    def come_and_go(end: threading.Event) -> None:
         while not end.wait(every):
             with busy():
                 if end.wait(every):
                     return
 
-    thread = threading.Thread(target=come_and_go)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+    return _meanwhile(come_and_go)
 
 
-@contextlib.contextmanager
-def from_the_middle_on(budget: float) -> Iterator[None]:
+def from_the_middle_on(budget: float) -> contextlib.AbstractContextManager[None]:
     """One that starts when half of the budget is over."""
-    end = threading.Event()
 
-    def come() -> None:
+    def come(end: threading.Event) -> None:
         if not end.wait(budget / 2):
             with busy():
                 end.wait()
 
-    thread = threading.Thread(target=come)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+    return _meanwhile(come)
 
 
 SITUATIONS: dict[str, Beside] = {

@@ -42,17 +42,16 @@ def stop_signals() -> list[int]:
     return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-class StopAtOnce:
-    """Within the block the first of these signals raises KeyboardInterrupt; the second ends the process."""
+class OnStopSignals:
+    """Within the block, these signals go to :meth:`handle`."""
 
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        _asked.clear()
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in stop_signals():
-                self._previous[number] = signal.signal(number, self._handle)
+                self._previous[number] = signal.signal(number, self.handle)
         return self
 
     def __exit__(
@@ -61,7 +60,24 @@ class StopAtOnce:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Answer a signal."""
+        raise NotImplementedError
+
+
+class StopAtOnce(OnStopSignals):
+    """Within the block the first of these signals raises KeyboardInterrupt; the second ends the process."""
+
+    def __enter__(self) -> Self:
+        _asked.clear()
+        return super().__enter__()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Raise, or end the process.
+
+        Raises:
+            KeyboardInterrupt: it is the first.
+        """
         if _asked.is_set():
             end_at_once()
         _asked.set()

@@ -1,36 +1,26 @@
 """What must not end a run badly: Ctrl-C, and steps without a finite gradient."""
 
-import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
 
 from congling.core.errors import UserError
-from congling.core.interrupt import stop_signals
+from congling.core.interrupt import OnStopSignals
 
 
-class StopSignals:
+class StopSignals(OnStopSignals):
     """Within the block, Ctrl-C, SIGTERM or SIGHUP asks to stop after the step; a second one stops at once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.requested = False
         self.agreed = False
         """Set at a step when all processes know of the request."""
-        self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in stop_signals():
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take note of the request.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+        Raises:
+            KeyboardInterrupt: it is not the first.
+        """
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
