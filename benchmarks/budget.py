@@ -39,7 +39,7 @@ ENDLESS = "while True: pass"
 TURNS = {"full": 3, "quick": 2, "tiny": 1}
 SECONDS = {"full": 8.0, "quick": 5.0, "tiny": 0.1}
 """Of steps in one turn."""
-BUDGETS = {"full": ("3m", "3m"), "quick": ("1m",), "tiny": ()}
+BUDGETS = {"full": ("3m", "3m", "3m"), "quick": ("1m",), "tiny": ()}
 CHARACTERS = 1_500_000
 
 Beside = Callable[[float], contextlib.AbstractContextManager[None]]
@@ -49,7 +49,8 @@ Beside = Callable[[float], contextlib.AbstractContextManager[None]]
 def run(options: Options) -> Report:
     """Two tables."""
     speeds, data = _speeds(options.effort)
-    tables, found = [speeds], {"tokens_per_second": data}
+    tables: list[Table] = [speeds]
+    found: dict[str, Any] = {"tokens_per_second": data}
     if BUDGETS[options.effort]:
         budgets, found["budgets"] = _budgets(options.effort)
         tables.append(budgets)

@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 ])  # fmt: skip
 def test_an_address_is_no_file(name: str) -> None:
     with pytest.raises(UserError, match="congling does not download") as raised:
-        refuse_address(name)
+        assert refuse_address(name) is None
     assert "://" in str(raised.value).replace("'", "") and "get the file first" in str(raised.value)
 
 
@@ -23,11 +23,11 @@ def test_an_address_of_a_file_is_a_path() -> None:
     "name", ["book.txt", "/a/b", "C:/book.txt", "C:\\book.txt", "smallworld", "a:b", "key=https://x", ""]
 )
 def test_paths_are_none(name: str) -> None:
-    refuse_address(name)
+    assert refuse_address(name) is None
 
 
 def test_a_file_that_is_called_so_is_one(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "https:").mkdir()
     (tmp_path / "https:" / "a.txt").write_text("x")
-    refuse_address("https:/a.txt")
+    assert refuse_address("https:/a.txt") is None
