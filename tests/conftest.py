@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import random
 import signal
 import subprocess
 import sys
@@ -64,3 +65,25 @@ def call(program: Path, tmp_path: Path) -> Callable[..., Called]:
         )
 
     return called
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Thirty lines of eight characters, read, learnt and tokenised: what `pretrain` trains on."""
+    from congling.data import corpus, shards
+    from congling.data.config import DataConfig
+    from congling.stages import pretrain
+    from congling.tokenizer import training
+    from congling.tokenizer.config import TokenizerConfig
+
+    root, draw = tmp_path_factory.mktemp("inputs"), random.Random(0)
+    lines = ["".join(draw.choice("天地山水花鸟风月") for _ in range(40)) for _ in range(30)]
+    (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    corpus.make(DataConfig(sources=(str(root / "text.txt"),), documents="line"), root / "documents")
+
+    def texts():
+        return (document.text for document in corpus.documents(root / "documents", "train"))
+
+    training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
+    shards.write(root / "documents", root / "tokenizer", root / "shards")
+    return pretrain.open_inputs(root / "shards", root / "tokenizer")

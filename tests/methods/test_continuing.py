@@ -1,7 +1,6 @@
 """A finished run that is made longer ends with the bytes of one that had the later end from the start."""
 
 import json
-import random
 import shutil
 
 import pytest
@@ -10,35 +9,16 @@ import tomli_w
 from congling.core import artifact
 from congling.core.config import read_toml
 from congling.core.errors import Interrupted, UserError
-from congling.data import corpus, shards
-from congling.data.config import DataConfig
 from congling.methods.continuing import continued
 from congling.model.families import FAMILIES
 from congling.plan import record
 from congling.stages import pretrain
-from congling.tokenizer import training
-from congling.tokenizer.config import TokenizerConfig
 from congling.train import longer
 from congling.train.config import TrainConfig
 from congling.train.run import train
 from congling.train.rundir import RunDirectory
 
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    root, draw = tmp_path_factory.mktemp("inputs"), random.Random(0)
-    lines = ["".join(draw.choice("天地山水花鸟风月") for _ in range(40)) for _ in range(30)]
-    (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
-    corpus.make(DataConfig(sources=(str(root / "text.txt"),), documents="line"), root / "documents")
-
-    def texts():
-        return (document.text for document in corpus.documents(root / "documents", "train"))
-
-    training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
-    shards.write(root / "documents", root / "tokenizer", root / "shards")
-    return pretrain.open_inputs(root / "shards", root / "tokenizer")
 
 
 def config(inputs, **changes):

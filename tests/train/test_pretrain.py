@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -15,14 +14,10 @@ import pytest
 
 from congling.core.config import read_toml
 from congling.core.errors import UserError
-from congling.data import corpus, shards
-from congling.data.config import DataConfig
 from congling.infer.checkpoints import locate_checkpoint
 from congling.methods import ending, pretraining
 from congling.model.families import FAMILIES
 from congling.stages import pretrain, train
-from congling.tokenizer import training
-from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate
 from congling.train.config import TrainConfig
 from congling.train.deadline import Deadline, recorded
@@ -36,21 +31,6 @@ TINY = (
     "model.layers=1",
     "model.width=64",
 )
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    root, draw = tmp_path_factory.mktemp("pretrain"), random.Random(0)
-    lines = ["".join(draw.choice("天地山水花鸟风月") for _ in range(40)) for _ in range(30)]
-    (root / "text.txt").write_text("\n".join(lines), encoding="utf-8")
-    corpus.make(DataConfig(sources=(str(root / "text.txt"),), documents="line"), root / "documents")
-
-    def texts():
-        return (document.text for document in corpus.documents(root / "documents", "train"))
-
-    training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
-    shards.write(root / "documents", root / "tokenizer", root / "shards")
-    return pretrain.open_inputs(root / "shards", root / "tokenizer")
 
 
 def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_path, capsys):
