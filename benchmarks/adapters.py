@@ -92,8 +92,10 @@ class World:
         """Held-out loss of answers after tuning by each method, at the better of its rates."""
         held_out, learnt = self.questions[:HELD_OUT], self.questions[HELD_OUT:]
         before = loss(self.base, held_out, CONTEXT)
-        table = Table(f"Questions after {self.steps} steps; the base: {before:.3f} nats/token",
-                      ("method", "trained", "of all", "rate", "held-out loss"))  # fmt: skip
+        table = Table(
+            f"Questions after {self.steps} steps; the base: {before:.3f} nats/token",
+            ("method", "trained", "of all", "rate", "held-out loss"),
+        )
         whole = sum(parameter.numel() for parameter in self.base.parameters())
         for name, (adapter, rates) in METHODS.items():
             results = []
@@ -144,9 +146,13 @@ def train(
 ) -> None:
     """Train in place, by the loop of all stages."""
     config = TrainConfig(
-        steps=steps, context=context, rows=rows, optimizer=AdamWConfig(rate=rate, weight_decay=0.0),
-        device="cpu", precision="fp32",
-    )  # fmt: skip
+        steps=steps,
+        context=context,
+        rows=rows,
+        optimizer=AdamWConfig(rate=rate, weight_decay=0.0),
+        device="cpu",
+        precision="fp32",
+    )
     batches = ExampleBatches(fitting(examples, context), context=context, rows=rows)
     Trainer(model, batches, next_token, config, Single(config)).run()
 
@@ -206,12 +212,16 @@ def steps(options: Options) -> Table:
                 one.memory.append(found["memory"])
         for one in contenders:
             peer = next(other for other in contenders if other.packed == one.packed and not other.grouped)
-            table.rows.append((
-                f"{context}", one.name, Spread(tuple(one.seconds)).show("{:.2f}"),
-                Spread(tuple(value / 1e6 for value in one.memory)).show("{:.0f} MB"),
-                ratios(one.seconds, peer.seconds).show("{:.2f}×"),
-                ratios(one.memory, peer.memory).show("{:.2f}×"),
-            ))  # fmt: skip
+            table.rows.append(
+                (
+                    f"{context}",
+                    one.name,
+                    Spread(tuple(one.seconds)).show("{:.2f}"),
+                    Spread(tuple(value / 1e6 for value in one.memory)).show("{:.0f} MB"),
+                    ratios(one.seconds, peer.seconds).show("{:.2f}×"),
+                    ratios(one.memory, peer.memory).show("{:.2f}×"),
+                )
+            )
     table.notes.append("Memory is the peak above that of the model at rest; CPU seconds of the process.")
     return table
 

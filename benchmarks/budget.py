@@ -177,10 +177,17 @@ def _budgets(effort: str) -> tuple[Table, list[dict[str, Any]]]:
                 out = Path(folder) / f"{situation} {number}"
                 found.append(one_budget(text, out, budget, situation))
     rows = [
-        (one["situation"], one["budget"], f"{one['took']:.0f} s", f"{one['error']:+.1%}",
-         f"{one['steps']:,} of {one['planned_steps']:,}", f"{one['last_rate']:.3f}", f"{one['bits']:.2f}")
+        (
+            one["situation"],
+            one["budget"],
+            f"{one['took']:.0f} s",
+            f"{one['error']:+.1%}",
+            f"{one['steps']:,} of {one['planned_steps']:,}",
+            f"{one['last_rate']:.3f}",
+            f"{one['bits']:.2f}",
+        )
         for one in found
-    ]  # fmt: skip
+    ]
     headings = ("situation", "budget", "took", "error", "steps of planned", "last rate", "bits/character")
     notes = ["from the start of the process to its end; the last rate is the share of the peak"]
     return Table("Time budgets", headings, rows, notes), found
@@ -203,8 +210,14 @@ def one_budget(text: Path, out: Path, budget: str, situation: str, *extra: str) 
     metrics = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = [row["lr"] for row in metrics if "lr" in row]
     return {
-        "situation": situation, "budget": budget, "took": took, "error": took / wanted - 1,
-        "steps": results["budget"]["steps"], "planned_steps": results["budget"]["planned_steps"],
-        "why": results["budget"]["why"], "last_rate": rates[-1] / max(rates),
-        "bits": results["held_out"]["bits_per_character"], "said": done.stdout[-1500:],
-    }  # fmt: skip
+        "situation": situation,
+        "budget": budget,
+        "took": took,
+        "error": took / wanted - 1,
+        "steps": results["budget"]["steps"],
+        "planned_steps": results["budget"]["planned_steps"],
+        "why": results["budget"]["why"],
+        "last_rate": rates[-1] / max(rates),
+        "bits": results["held_out"]["bits_per_character"],
+        "said": done.stdout[-1500:],
+    }

@@ -134,13 +134,18 @@ def _measured(
         ]
         above = Spread(contender.values("peak_above_imports"))
         name = f"{contender.who}, DoRA" if contender.dora else contender.who
-        table.rows.append((
-            name, "on" if contender.recompute else "off",
-            Spread(contender.values("tokens_per_second")).show(),
-            Spread(contender.values("tokens_per_cpu_second")).show(),
-            show_bytes(Spread(contender.values("peak")).median), show_bytes(above.median),
-            f"{above.median / size:.0%}", *to_peer,
-        ))  # fmt: skip
+        table.rows.append(
+            (
+                name,
+                "on" if contender.recompute else "off",
+                Spread(contender.values("tokens_per_second")).show(),
+                Spread(contender.values("tokens_per_cpu_second")).show(),
+                show_bytes(Spread(contender.values("peak")).median),
+                show_bytes(above.median),
+                f"{above.median / size:.0%}",
+                *to_peer,
+            )
+        )
     data[shape] = {
         "gguf_bytes": size,
         "contenders": [
@@ -188,9 +193,14 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
 
     def loss(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         batch = SimpleNamespace(
-            tokens=tokens, targets=targets, weights=None, positions=None, documents=None, uncounted=None,
+            tokens=tokens,
+            targets=targets,
+            weights=None,
+            positions=None,
+            documents=None,
+            uncounted=None,
             count=float(targets.numel()),
-        )  # fmt: skip
+        )
         return next_token(model, batch).total / targets.numel()
 
     return loss

@@ -79,9 +79,14 @@ def compare(load: Workload, steps: int) -> tuple[tuple[float, float], tuple[floa
 
 def _corpus(model: ModelConfig) -> CorpusFacts:
     return CorpusFacts(
-        characters=10**6, tokens=10**6, documents=100, median_tokens=10**4, vocab_size=model.vocab_size,
-        validation_tokens=10**5, validation_documents=10,
-    )  # fmt: skip
+        characters=10**6,
+        tokens=10**6,
+        documents=100,
+        median_tokens=10**4,
+        vocab_size=model.vocab_size,
+        validation_tokens=10**5,
+        validation_documents=10,
+    )
 
 
 def _cells(planned: tuple[float, float], measured: tuple[float, float]) -> tuple[str, ...]:

@@ -33,9 +33,14 @@ def answers(
         part = [chat_ids(tokenizer, row["messages"]) for row in rows[start : start + AT_ONCE]]
         room = loaded.model.config.context - max(map(len, part))
         written = complete(
-            loaded.model, part, group=1, new_tokens=min(LONGEST, room), stops=tokenizer.stop_ids,
-            temperature=temperature, seeds=range(seed + start, seed + start + len(part)),
-        )  # fmt: skip
+            loaded.model,
+            part,
+            group=1,
+            new_tokens=min(LONGEST, room),
+            stops=tokenizer.stop_ids,
+            temperature=temperature,
+            seeds=range(seed + start, seed + start + len(part)),
+        )
         found += [(tokenizer.decode(one.ids, skip_special=True), one.ended) for (one,) in written]
     return found
 
@@ -46,16 +51,28 @@ def accuracy(model: str, files: Sequence[str]) -> None:
     for file in files:
         rows = read(file)
         said = answers(loaded, rows, 0.0)
-        right = [judge.right(row["kind"], judge.prompt_of(row), text, row["answer"])
-                 for row, (text, _) in zip(rows, said, strict=True)]  # fmt: skip
+        right = [
+            judge.right(row["kind"], judge.prompt_of(row), text, row["answer"])
+            for row, (text, _) in zip(rows, said, strict=True)
+        ]
         low, high = wilson(sum(right), len(right))
         rewards = [judge.reward(row, text) for row, (text, _) in zip(rows, said, strict=True)]
-        print(json.dumps({
-            "model": model, "file": Path(file).name, "n": len(rows), "right": sum(right) / len(right),
-            "low": low, "high": high, "reward": sum(rewards) / len(rewards),
-            "ended": sum(ended for _, ended in said) / len(said),
-            "grammatical": sum(judge.grammatical(text) for text, _ in said) / len(said),
-        }), flush=True)  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "model": model,
+                    "file": Path(file).name,
+                    "n": len(rows),
+                    "right": sum(right) / len(right),
+                    "low": low,
+                    "high": high,
+                    "reward": sum(rewards) / len(rewards),
+                    "ended": sum(ended for _, ended in said) / len(said),
+                    "grammatical": sum(judge.grammatical(text) for text, _ in said) / len(said),
+                }
+            ),
+            flush=True,
+        )
 
 
 def wins(first: str, second: str, files: Sequence[str], draws: int = 2) -> None:
@@ -71,11 +88,23 @@ def wins(first: str, second: str, files: Sequence[str], draws: int = 2) -> None:
                 better, worse = better + (difference > 1e-9), worse + (difference < -1e-9)
         low, high = wilson(better, better + worse)
         total = len(rows) * draws
-        print(json.dumps({
-            "first": first, "second": second, "file": Path(file).name, "n": total, "wins": better,
-            "losses": worse, "ties": total - better - worse, "win_rate": better / max(1, better + worse),
-            "low": low, "high": high,
-        }), flush=True)  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "first": first,
+                    "second": second,
+                    "file": Path(file).name,
+                    "n": total,
+                    "wins": better,
+                    "losses": worse,
+                    "ties": total - better - worse,
+                    "win_rate": better / max(1, better + worse),
+                    "low": low,
+                    "high": high,
+                }
+            ),
+            flush=True,
+        )
 
 
 def opened(name: str) -> Loaded:

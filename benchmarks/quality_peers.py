@@ -129,9 +129,14 @@ def contend(
             "context": setting.model.context,
         }
         curve.settings = shape | {
-            "parameters": model.num_parameters(), "vocab_size": shards.vocab_size, "rows": setting.rows,
-            "rate": setting.rate, "compiled": setting.compile, "optimizer": "AdamW", "tokenizer": kind,
-        }  # fmt: skip
+            "parameters": model.num_parameters(),
+            "vocab_size": shards.vocab_size,
+            "rows": setting.rows,
+            "rate": setting.rate,
+            "compiled": setting.compile,
+            "optimizer": "AdamW",
+            "tokenizer": kind,
+        }
         watch = Watch(clock, curve, setting, model, shards["validation"])
         train = train_plainly if contender == "plain" else train_with_trainer
         train(watch, shards["train"].tokens)

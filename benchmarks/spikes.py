@@ -92,10 +92,18 @@ def _losses(
 ) -> list[float]:
     """Training losses of one run."""
     vocabulary, split = _corpus()
-    config = TrainConfig.model_validate({
-        "steps": steps, "context": CONTEXT, "rows": rows, "seed": seed, "device": "cpu", "precision": "fp32",
-        "optimizer": OPTIMIZERS[optimizer], "schedule": {"kind": "wsd", "warmup": warmup},
-    })  # fmt: skip
+    config = TrainConfig.model_validate(
+        {
+            "steps": steps,
+            "context": CONTEXT,
+            "rows": rows,
+            "seed": seed,
+            "device": "cpu",
+            "precision": "fp32",
+            "optimizer": OPTIMIZERS[optimizer],
+            "schedule": {"kind": "wsd", "warmup": warmup},
+        }
+    )
     model = Transformer(qwen3(vocab_size=vocabulary, context=CONTEXT, layers=2, width=64))
     model.initialise(seed)
     batches: Any = CorpusBatches(split, context=CONTEXT, rows=rows, seed=seed)

@@ -111,11 +111,14 @@ def _table(contenders: Sequence[Contender], facts: Mapping[str, Any]) -> Table:
         ours = next(c for c in contenders if c.who == "congling" and c.method == contender.method)
         names = ("tokens_per_second", "tokens_per_cpu_second", "peak_above_imports")
         to_it = [ratios(ours.values(name), contender.values(name)).show("{:.2f}×") for name in names]
-        table.rows.append((
-            TITLES[contender.method], contender.who,
-            Spread(contender.values("tokens_per_second")).show(),
-            Spread(contender.values("tokens_per_cpu_second")).show(),
-            show_bytes(Spread(contender.values("peak_above_imports")).median),
-            *(["–"] * 3 if contender is ours else to_it),
-        ))  # fmt: skip
+        table.rows.append(
+            (
+                TITLES[contender.method],
+                contender.who,
+                Spread(contender.values("tokens_per_second")).show(),
+                Spread(contender.values("tokens_per_cpu_second")).show(),
+                show_bytes(Spread(contender.values("peak_above_imports")).median),
+                *(["–"] * 3 if contender is ours else to_it),
+            )
+        )
     return table

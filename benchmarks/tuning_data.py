@@ -50,9 +50,12 @@ def prepare(folder: Path, sizes: dict[str, Any], options: Options) -> dict[str, 
     _tokenizer(folder, files, sizes["vocab_size"])
     tokenizer = store.load(folder / "tokenizer")
     config = llama(
-        vocab_size=tokenizer.vocab_size, context=sizes["context"], layers=sizes["layers"],
-        width=sizes["width"], heads=sizes["width"] // 32,
-    )  # fmt: skip
+        vocab_size=tokenizer.vocab_size,
+        context=sizes["context"],
+        layers=sizes["layers"],
+        width=sizes["width"],
+        heads=sizes["width"] // 32,
+    )
     weights = Transformer(config).state_dict()
     hf_model.write(ForeignModel(config, weights, tokenizer, {"name": "random"}), folder / "model")
     steps, context = sizes["steps"], sizes["context"]

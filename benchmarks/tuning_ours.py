@@ -90,9 +90,14 @@ def dpo(side: Side) -> Work:
     pairs, sizes, pad = side.pairs(), side.sizes, side.tokenizer.pad_id
     flat = [one for pair in pairs for one in pair]
     batches = PairBatches(
-        pairs, context=sizes["context"], rows=sizes["pairs"], accumulation=1, seed=0, pad=pad,
+        pairs,
+        context=sizes["context"],
+        rows=sizes["pairs"],
+        accumulation=1,
+        seed=0,
+        pad=pad,
         reference=np.zeros(len(flat), np.float32),
-    )  # fmt: skip
+    )
 
     def before() -> None:
         batches.reference = reference_sums(
@@ -111,27 +116,39 @@ def reward(side: Side) -> Work:
     attach_head(side.model)
     ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
     batches = PairBatches(
-        ends, context=sizes["context"] + 1, rows=sizes["pairs"], accumulation=1, seed=0, pad=pad,
+        ends,
+        context=sizes["context"] + 1,
+        rows=sizes["pairs"],
+        accumulation=1,
+        seed=0,
+        pad=pad,
         reference=None,
-    )  # fmt: skip
+    )
     return Work(batches, BradleyTerry(), -(-len(pairs) // sizes["pairs"]), lambda: tokens)
 
 
 def grpo(side: Side) -> Work:
     """Answers written and learnt from in every step; a model of random weights ends hardly any itself."""
     sizes = side.sizes
-    config, rollout = GRPOConfig(), RolloutConfig(
-        prompts=sizes["prompts"], group=sizes["group"], new_tokens=sizes["new_tokens"]
-    )  # fmt: skip
+    config, rollout = (
+        GRPOConfig(),
+        RolloutConfig(prompts=sizes["prompts"], group=sizes["group"], new_tokens=sizes["new_tokens"]),
+    )
     looks = Looks(side.model, side.backend, side.tokenizer.pad_id, rollout.temperature)
     questions = [
         Question(tuple(row["ids"]), QuestionRow(tuple(row["messages"]), None, Place("", None)))
         for row in side.rows["prompts"]
     ]
     rollouts = Rollouts(
-        side.model, side.tokenizer, questions, _varied, GroupCredit(config, rollout, looks, None), rollout,
-        side.backend, seed=0,
-    )  # fmt: skip
+        side.model,
+        side.tokenizer,
+        questions,
+        _varied,
+        GroupCredit(config, rollout, looks, None),
+        rollout,
+        side.backend,
+        seed=0,
+    )
     seen: dict[int, int] = {}
 
     def batches(step: int, rank: int = 0, world: int = 1) -> Any:
@@ -142,9 +159,12 @@ def grpo(side: Side) -> Work:
 
     timed = range(sizes["warm_up"], sizes["warm_up"] + sizes["steps"])
     return Work(
-        batches, Policy(config, rollout.temperature), sizes["steps"],
-        lambda: sum(seen[step] for step in timed), ahead=0,
-    )  # fmt: skip
+        batches,
+        Policy(config, rollout.temperature),
+        sizes["steps"],
+        lambda: sum(seen[step] for step in timed),
+        ahead=0,
+    )
 
 
 def _answered(prompt: list[int], answer: list[int]) -> Example:
@@ -170,9 +190,11 @@ def main() -> None:
     if method.endswith("-lora"):
         lora.attach(model, AdapterConfig(rank=8, targets=("linear",)))
     settings = {
-        "context": sizes["context"], "optimizer": AdamWConfig(rate=1e-5, weight_decay=0.0),
-        "precision": "fp32", "device": "cpu",
-    }  # fmt: skip
+        "context": sizes["context"],
+        "optimizer": AdamWConfig(rate=1e-5, weight_decay=0.0),
+        "precision": "fp32",
+        "device": "cpu",
+    }
     backend = Single(TrainConfig(steps=1, **settings))
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     work = METHODS[method.partition("-")[0]](Side(model, read.tokenizer, rows, sizes, backend))
@@ -195,10 +217,17 @@ def main() -> None:
     timed = _since(starts[0])
     wall, cpu = before[0] + timed[0], before[1] + timed[1]
     peak, tokens = peak_memory("cpu"), work.tokens()
-    print(json.dumps({
-        "tokens": tokens, "tokens_per_second": tokens / wall, "tokens_per_cpu_second": tokens / cpu,
-        "peak": peak, "peak_above_imports": max(1, peak - IMPORTED),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "tokens": tokens,
+                "tokens_per_second": tokens / wall,
+                "tokens_per_cpu_second": tokens / cpu,
+                "peak": peak,
+                "peak_above_imports": max(1, peak - IMPORTED),
+            }
+        )
+    )
 
 
 def _now() -> tuple[float, float]:

@@ -29,8 +29,11 @@ from trl import (
 from congling.core import machine
 
 LORA: dict[str, Any] = {
-    "r": 8, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM",
-}  # fmt: skip
+    "r": 8,
+    "lora_alpha": 8,
+    "target_modules": "all-linear",
+    "task_type": "CAUSAL_LM",
+}
 IMPORTED = psutil.Process().memory_info().rss
 
 
@@ -78,10 +81,17 @@ class TokenisedDPOTrainer(DPOTrainer):
 def settings(order: dict[str, Any], batch: int) -> dict[str, Any]:
     """Arguments of every trainer: what is no default is what makes both sides alike, or silent."""
     found: dict[str, Any] = {
-        "per_device_train_batch_size": batch, "bf16": False, "gradient_checkpointing": False, "use_cpu": True,
-        "learning_rate": 1e-5, "num_train_epochs": 1, "save_strategy": "no", "report_to": "none",
-        "disable_tqdm": True, "output_dir": order["out"],
-    }  # fmt: skip
+        "per_device_train_batch_size": batch,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "learning_rate": 1e-5,
+        "num_train_epochs": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "output_dir": order["out"],
+    }
     if "by length" in order["who"] or "first" in order["who"]:
         # The column of lengths would count as unused.
         found |= {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
@@ -110,9 +120,10 @@ def dpo(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: dic
     rows = _with_warm_up(rows, sizes["warm_up"] * sizes["pairs"])
     data = Dataset.from_list([row | {"length": _longest(row)} for row in rows])
     arguments = DPOConfig(
-        **settings(order, sizes["pairs"]), max_length=sizes["context"],
+        **settings(order, sizes["pairs"]),
+        max_length=sizes["context"],
         precompute_ref_log_probs="first" in order["who"],
-    )  # fmt: skip
+    )
     return TokenisedDPOTrainer(model, args=arguments, train_dataset=data, **more)
 
 
@@ -124,9 +135,11 @@ def reward(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: 
     whole = [{side: row["prompt_ids"] + row[side] for side in sides} for row in rows]
     data = [one | {"length": _longest(row)} for one, row in zip(whole, rows, strict=True)]
     arguments = RewardConfig(
-        **settings(order, sizes["pairs"]), max_length=sizes["context"], center_rewards_coefficient=0.01,
+        **settings(order, sizes["pairs"]),
+        max_length=sizes["context"],
+        center_rewards_coefficient=0.01,
         model_init_kwargs={"dtype": torch.float32},
-    )  # fmt: skip
+    )
     folder = str(Path(order["folder"]) / "model")
     return RewardTrainer(folder, arguments, train_dataset=Dataset.from_list(data), **more)
 
@@ -144,9 +157,11 @@ def grpo(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: di
     data = [{"prompt": row["messages"], "tokens": len(row["ids"])} for row in rows]
     options = settings(order, sizes["prompts"] * sizes["group"])
     arguments = GRPOConfig(
-        **options, num_generations=sizes["group"], max_completion_length=sizes["new_tokens"],
+        **options,
+        num_generations=sizes["group"],
+        max_completion_length=sizes["new_tokens"],
         max_steps=sizes["warm_up"] + sizes["steps"],
-    )  # fmt: skip
+    )
     trainer = GRPOTrainer(model, varied, arguments, train_dataset=Dataset.from_list(data), **more)
     trainer.counted_answers = counted
     return trainer
@@ -165,8 +180,9 @@ def main() -> None:
     rows = rows[{"sft": "sft", "grpo": "prompts"}.get(name, "pairs")]
     clock = Clock(warm_up)
     more: dict[str, Any] = {
-        "processing_class": AutoTokenizer.from_pretrained(folder / "model"), "callbacks": [clock],
-    }  # fmt: skip
+        "processing_class": AutoTokenizer.from_pretrained(folder / "model"),
+        "callbacks": [clock],
+    }
     if order["method"].endswith("-lora"):
         more["peft_config"] = LoraConfig(**LORA)
     model = None
@@ -183,11 +199,17 @@ def main() -> None:
     (wall, cpu), (last, last_cpu) = clock.times[0], clock.times[-1]
     before = [one * share for one in getattr(trainer, "before", (0.0, 0.0))]
     peak = machine.peak_memory_bytes()
-    print(json.dumps({
-        "tokens": timed, "tokens_per_second": timed / (last - wall + before[0]),
-        "tokens_per_cpu_second": timed / (last_cpu - cpu + before[1]),
-        "peak": peak, "peak_above_imports": max(1, peak - IMPORTED),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "tokens": timed,
+                "tokens_per_second": timed / (last - wall + before[0]),
+                "tokens_per_cpu_second": timed / (last_cpu - cpu + before[1]),
+                "peak": peak,
+                "peak_above_imports": max(1, peak - IMPORTED),
+            }
+        )
+    )
 
 
 def _with_warm_up(rows: list[Any], count: int) -> list[Any]:

@@ -41,8 +41,15 @@ def run(options: Options) -> Report:
         for count, context in PLACES[effort]:
             for mean in MEANS[effort]:
                 for kind, batch in _batches(count, context, mean).items():
-                    rows.append((f"{layers} × {width}", f"{count} × {context}", str(mean), kind,
-                                 *_measured(model, batch, TURNS[effort])))  # fmt: skip
+                    rows.append(
+                        (
+                            f"{layers} × {width}",
+                            f"{count} × {context}",
+                            str(mean),
+                            kind,
+                            *_measured(model, batch, TURNS[effort]),
+                        )
+                    )
     headings = ("model", "rows", "mean tokens", "kind", "masked ms", "by text ms", "ratio", "chosen")
     return Report([Table("Steps over rows that texts share", headings, rows)])
 
@@ -73,8 +80,10 @@ def _measured(model: Transformer, batch: Batch, turns: int) -> tuple[str, str, s
     """Medians of both ways, their ratio turn by turn, and the rule's choice."""
     arrays = ("tokens", "targets", "weights", "positions", "documents")
     values = {name: getattr(batch, name) for name in arrays}
-    placed = Batch(**{k: None if v is None else torch.from_numpy(np.ascontiguousarray(v))
-                      for k, v in values.items()}, count=batch.count)  # fmt: skip
+    placed = Batch(
+        **{k: None if v is None else torch.from_numpy(np.ascontiguousarray(v)) for k, v in values.items()},
+        count=batch.count,
+    )
     channels = model.config.attention.heads * model.config.attention.head_width
     chosen = varlen.text_lengths(placed.documents, channels) if placed.documents is not None else None
     usual, varlen.CALL = varlen.CALL, 0
@@ -88,5 +97,9 @@ def _measured(model: Transformer, batch: Batch, turns: int) -> tuple[str, str, s
                 found[model.varlen].append(1000 * (time.perf_counter() - start))
     varlen.CALL = usual
     masked, apart = found[False], found[True]
-    return (Spread(tuple(masked)).show(), Spread(tuple(apart)).show(),
-            ratios(apart, masked).show("{:.2f}"), "by text" if chosen else "mask")  # fmt: skip
+    return (
+        Spread(tuple(masked)).show(),
+        Spread(tuple(apart)).show(),
+        ratios(apart, masked).show("{:.2f}"),
+        "by text" if chosen else "mask",
+    )

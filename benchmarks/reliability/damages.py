@@ -98,9 +98,17 @@ def trained(root: Path, out: Path) -> Path:
     inputs = pretraining.open_inputs(root / "shards", root / "tokenizer")
     model = FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32)
     train = TrainConfig(
-        steps=STEPS, context=16, rows=4, device="cpu", save_every=EVERY, evaluate_every=EVERY, keep=3,
-        sample_every=4, sample_prompts=("云",), sample_tokens=4,
-    )  # fmt: skip
+        steps=STEPS,
+        context=16,
+        rows=4,
+        device="cpu",
+        save_every=EVERY,
+        evaluate_every=EVERY,
+        keep=3,
+        sample_every=4,
+        sample_prompts=("云",),
+        sample_tokens=4,
+    )
     files = {"plan.json": '{\n "cost": {"seconds": 12.5}\n}\n'}
     pretraining.run(pretraining.PretrainConfig(model=model, train=train), inputs, out, files=files)
     return out

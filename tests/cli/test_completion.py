@@ -56,8 +56,9 @@ def test_every_key_of_a_recipe_is_known_once() -> None:
     keys = [key for key, *_ in keys_of(Recipe)]
     assert len(keys) == len(set(keys))
     assert {f"train.{name}" for name in TrainConfig.model_fields} - set(keys) == {
-        "train.optimizer", "train.schedule",
-    }  # fmt: skip
+        "train.optimizer",
+        "train.schedule",
+    }
     assert {"budget", "data.split.validation", "train.optimizer.betas", "train.schedule.decay"} <= set(keys)
 
 
@@ -103,5 +104,9 @@ def test_bash_completes(tmp_path: Path) -> None:
     file.write_text(program, encoding="utf-8")
     done = subprocess.run(["bash", str(file)], capture_output=True, text=True, check=False)
     assert [set(line.split()) for line in done.stdout.splitlines()] == [
-        {"tokenizer", "tokenize"}, {"muon"}, {"muon", "adamw"}, {"train.optimizer.rate="}, set(),
-    ], done.stderr  # fmt: skip
+        {"tokenizer", "tokenize"},
+        {"muon"},
+        {"muon", "adamw"},
+        {"train.optimizer.rate="},
+        set(),
+    ], done.stderr

@@ -37,8 +37,13 @@ cli.main()
 
 def started(directory, word="prompt"):
     program = PROGRAM.replace("sys.argv[1]", repr(word))
-    return subprocess.Popen([sys.executable, "-c", program], cwd=directory, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

@@ -19,8 +19,10 @@ over two lines.
 
 def test_sentences_are_what_is_not_indented():
     assert sentences(DOCSTRING) == [
-        "First line, the summary.", "Reads this, writes that.", "A second paragraph over two lines.",
-    ]  # fmt: skip
+        "First line, the summary.",
+        "Reads this, writes that.",
+        "A second paragraph over two lines.",
+    ]
 
 
 def test_examples_are_commands_and_go_on_where_indented_further():

@@ -11,9 +11,10 @@ def test_lines_have_times_and_are_appended(tmp_path):
     RunLog(file).add([(0.0, command_line(["/usr/bin/congling", "sft", "my base"])), (1.0, "却说\udcff")])
     RunLog(file).add([(86_400.0, "more")])
     assert file.read_text(encoding="utf-8").splitlines() == [
-        "1970-01-01T00:00:00Z $ congling sft 'my base'", "1970-01-01T00:00:01Z 却说�",
+        "1970-01-01T00:00:00Z $ congling sft 'my base'",
+        "1970-01-01T00:00:01Z 却说�",
         "1970-01-02T00:00:00Z more",
-    ]  # fmt: skip
+    ]
 
 
 def test_the_program_has_one_name():

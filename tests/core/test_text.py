@@ -51,7 +51,9 @@ def test_texts_are_written_by_one_function():
         f"{file.relative_to(source)}:{node.lineno}"
         for file in source.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "write_text" and ast.unparse(node.func.value) != "artifact"
-    ]  # fmt: skip
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "write_text"
+        and ast.unparse(node.func.value) != "artifact"
+    ]
     assert not calls

@@ -83,8 +83,12 @@ def test_all_shapes_of_rows_become_turns_up_to_the_last_answer(record: object):
 def test_history_system_tools_and_options_stand_where_they_belong():
     record = {"system": "你是", "history": [["你好", "好"]], "instruction": "几何", "output": "三"}
     assert roles(record) == [
-        ("system", "你是"), ("user", "你好"), ("assistant", "好"), ("user", "几何"), ("assistant", "三"),
-    ]  # fmt: skip
+        ("system", "你是"),
+        ("user", "你好"),
+        ("assistant", "好"),
+        ("user", "几何"),
+        ("assistant", "三"),
+    ]
     turns = [("human", "查"), ("function_call", "{}"), ("observation", "晴"), ("gpt", "晴天")]
     said = [{"from": one, "value": text} for one, text in turns]
     record = {"tools": '[{"name": "天气"}]', "conversations": said}
@@ -107,14 +111,19 @@ def test_calls_of_tools_are_what_the_assistant_writes(call: dict[str, object]):
     record = {
         "tools": [{"name": "weather"}, {"name": "time"}],
         "messages": [
-            {"role": "user", "content": "北京？"}, {"role": "assistant", **call},
-            {"role": "tool", "content": "晴"}, {"role": "assistant", "content": "晴天"},
+            {"role": "user", "content": "北京？"},
+            {"role": "assistant", **call},
+            {"role": "tool", "content": "晴"},
+            {"role": "assistant", "content": "晴天"},
         ],
-    }  # fmt: skip
+    }
     assert roles(record) == [
-        ("system", '{"name": "weather"}\n{"name": "time"}'), ("user", "北京？"), ("assistant", CALL),
-        ("tool", "晴"), ("assistant", "晴天"),
-    ]  # fmt: skip
+        ("system", '{"name": "weather"}\n{"name": "time"}'),
+        ("user", "北京？"),
+        ("assistant", CALL),
+        ("tool", "晴"),
+        ("assistant", "晴天"),
+    ]
 
 
 def test_what_an_assistant_says_stands_before_its_calls():
@@ -125,8 +134,13 @@ def test_what_an_assistant_says_stands_before_its_calls():
 
 def test_parts_of_a_message_are_put_together_and_a_picture_is_named():
     def row(*parts: object) -> dict[str, object]:
-        return {"messages": [{"role": "system", "content": list(parts)}, {"role": "user", "content": "问"},
-                             {"role": "assistant", "content": [{"type": "text", "text": "答"}]}]}  # fmt: skip
+        return {
+            "messages": [
+                {"role": "system", "content": list(parts)},
+                {"role": "user", "content": "问"},
+                {"role": "assistant", "content": [{"type": "text", "text": "答"}]},
+            ]
+        }
 
     text = [{"type": "text", "text": "你是"}, {"type": "text", "text": "诗人"}]
     assert roles(row(*text)) == [("system", "你是\n诗人"), ("user", "问"), ("assistant", "答")]
@@ -153,8 +167,10 @@ def test_titles_passages_and_headwords(record: object, asked: str, answered: str
 
 
 def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_path: Path):
-    rows = [{**row, "category": "诗" if i % 2 else "词", "n": 3, "source": "长" * 99}
-            for i, row in enumerate(good(40))]  # fmt: skip
+    rows = [
+        {**row, "category": "诗" if i % 2 else "词", "n": 3, "source": "长" * 99}
+        for i, row in enumerate(good(40))
+    ]
     found = chats.read(write(tmp_path / "rows.jsonl", rows), tokenizer, 64)
     assert found.domains.keys() == {example.id for example in found.validation}
     assert set(found.domains.values()) <= {"诗", "词"}

@@ -207,8 +207,12 @@ def test_what_is_tested_is_neither_learnt_nor_chosen_by(tmp_path: Path) -> None:
     others = ["".join(chr(0x5E00 + (i * 31 + k * 1009) % 2000) for i in range(300)) for k in range(6)]
     rows = [*others, long[:-1] + "甲", long[1:] + "乙", long]  # training, validation, test
     file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(json.dumps({"text": text}) for text in (*rows[:3], rows[6], *rows[3:6], rows[7])
-                              ) + "\n" + json.dumps({"text": long}), encoding="utf-8")  # fmt: skip
+    file.write_text(
+        "\n".join(json.dumps({"text": text}) for text in (*rows[:3], rows[6], *rows[3:6], rows[7]))
+        + "\n"
+        + json.dumps({"text": long}),
+        encoding="utf-8",
+    )
     split = SplitConfig(validation=2, test=1, order="last")
     corpus.make(DataConfig(sources=(str(file),), split=split), tmp_path / "out")
     assert ids(tmp_path / "out", "test") == ["rows.jsonl:9"]

@@ -63,5 +63,10 @@ def test_numerals_of_the_small_world_have_their_value():
 def test_larger_numerals():
     assert chinese("九千九百九十九万九千九百九十九") == 99_999_999
     assert [chinese(word) for word in ("一千零一", "一万零五十", "三亿", "两百", "一万二", "二〇二四")] == [
-        1001, 10_050, 300_000_000, 200, 12_000, 2024,
-    ]  # fmt: skip
+        1001,
+        10_050,
+        300_000_000,
+        200,
+        12_000,
+        2024,
+    ]

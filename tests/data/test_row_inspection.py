@@ -58,9 +58,20 @@ def test_rows_beyond_the_context_are_counted_and_named(tokenizer: Tokenizer, tmp
     rows = [*ROWS, {"instruction": "学", "output": None}]
     found = row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer, 28)
     # <|endoftext|> <|im_start|> user ⏎ question <|im_end|> ⏎ <|im_start|> assistant ⏎ answer <|im_end|>
-    long = sum(len(render(tokenizer, [{"role": "user", "content": row["instruction"]},
-                                      {"role": "assistant", "content": row["output"]}]).ids) - 1 > 28
-               for row in ROWS)  # fmt: skip
+    long = sum(
+        len(
+            render(
+                tokenizer,
+                [
+                    {"role": "user", "content": row["instruction"]},
+                    {"role": "assistant", "content": row["output"]},
+                ],
+            ).ids
+        )
+        - 1
+        > 28
+        for row in ROWS
+    )
     assert 0 < long == found.lengths.beyond == found.findings.counts["answer cut off"]
     text = shown(found)
     assert f"{long} of 12 rows" in text and "1 × no answer" in text
@@ -171,8 +182,9 @@ def test_files_of_different_sorts_are_told_apart(tokenizer: Tokenizer, tmp_path:
     (tmp_path / "d.txt").write_text("学而时习之。\n" * 9, encoding="utf-8")
     groups = by_sort(DataConfig(sources=(str(tmp_path),)))
     assert [[Path(file).name for file in group.sources] for group in groups] == [
-        ["a.jsonl", "c.jsonl", "d.txt"], ["b.jsonl"],
-    ]  # fmt: skip
+        ["a.jsonl", "c.jsonl", "d.txt"],
+        ["b.jsonl"],
+    ]
     assert [next(iter(sorts_of(group))) for group in groups] == [Sort.CONVERSATIONS, Sort.PAIRS]
     same = DataConfig(sources=(str(tmp_path / "a.jsonl"), str(tmp_path / "d.txt")))
     assert by_sort(same) == [same]

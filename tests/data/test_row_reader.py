@@ -100,15 +100,24 @@ def test_the_end_of_an_answer_is_counted_once_a_conversation(tmp_path: Path):
 
 def test_answers_that_are_not_to_be_learnt_are_read_and_not_learnt(tmp_path: Path):
     flags: list[dict[str, Any]] = [
-        {"loss": False}, {"weight": 0}, {"train": False}, {"trainable": "false"}, {"loss_mask": 0},
+        {"loss": False},
+        {"weight": 0},
+        {"train": False},
+        {"trainable": "false"},
+        {"loss_mask": 0},
         {"mask": 0},
-    ]  # fmt: skip
+    ]
     rows: list[dict[str, Any]] = [
-        {"messages": [
-            {"role": "user", "content": f"问{i}"}, {"role": "assistant", "content": "坏", **flag},
-            {"role": "user", "content": "好？"}, {"role": "assistant", "content": "好"},
-        ]} for i, flag in enumerate(flags)
-    ]  # fmt: skip
+        {
+            "messages": [
+                {"role": "user", "content": f"问{i}"},
+                {"role": "assistant", "content": "坏", **flag},
+                {"role": "user", "content": "好？"},
+                {"role": "assistant", "content": "好"},
+            ]
+        }
+        for i, flag in enumerate(flags)
+    ]
     said = {"role": "assistant", "content": "坏", "loss": 0}
     rows.append({"messages": [{"role": "user", "content": "问"}, said]})
     rows.append({"prompt": "问地", "response": "坏", "train": False})
@@ -133,10 +142,18 @@ def test_pairs_may_differ_in_their_thoughts_alone(tmp_path: Path):
 
 def test_every_field_that_is_not_read_is_counted_and_named(tmp_path: Path):
     rows = [
-        {"prompt": f"问{i}", "response": "好", "note": "天地", "id": i, "url": "x", "empty": "", "copy": "好",
-         "none": None}
+        {
+            "prompt": f"问{i}",
+            "response": "好",
+            "note": "天地",
+            "id": i,
+            "url": "x",
+            "empty": "",
+            "copy": "好",
+            "none": None,
+        }
         for i in range(5)
-    ]  # fmt: skip
+    ]
     rows += [
         {
             "messages": [

@@ -25,8 +25,15 @@ def pairs(count: int) -> list[tuple[Example, Example]]:
 
 def batches(count: int, rows: int, accumulation: int, seed: int = 0) -> PairBatches:
     reference = np.arange(2 * count, dtype=np.float32)
-    return PairBatches(pairs(count), context=CONTEXT, rows=rows, accumulation=accumulation, seed=seed,
-                       pad=PAD, reference=reference)  # fmt: skip
+    return PairBatches(
+        pairs(count),
+        context=CONTEXT,
+        rows=rows,
+        accumulation=accumulation,
+        seed=seed,
+        pad=PAD,
+        reference=reference,
+    )
 
 
 def numbers(batch: SequenceBatch) -> list[int]:
@@ -59,8 +66,10 @@ def test_processes_share_a_step_and_nothing_else_decides_it(world: int):
     whole = [[number for batch in made(step) for number in numbers(batch)] for step in range(9)]
     for step in (8, 0, 5):  # in any order, from new objects
         again = batches(37, 2, 4)
-        parts = [[number for batch in again(step, rank, world) for number in numbers(batch)]
-                 for rank in range(world)]  # fmt: skip
+        parts = [
+            [number for batch in again(step, rank, world) for number in numbers(batch)]
+            for rank in range(world)
+        ]
         assert [number for part in parts for number in part] == whole[step]
         assert len({len(again(step, rank, world)) for rank in range(world)}) == 1
     other = batches(37, 2, 4, seed=1)
@@ -91,8 +100,16 @@ def test_rows_hold_whole_sequences_and_their_masks():
 def test_ratings_and_references_follow_their_answers():
     rated = [Rated(example(i + 1, 3 + i % 5), i % 3 == 0) for i in range(11)]
     others = [example(100 + i, 4) for i in range(11)]
-    made = RatedBatches(rated, others, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=PAD,
-                        reference=np.arange(22, dtype=np.float32))  # fmt: skip
+    made = RatedBatches(
+        rated,
+        others,
+        context=CONTEXT,
+        rows=4,
+        accumulation=1,
+        seed=0,
+        pad=PAD,
+        reference=np.arange(22, dtype=np.float32),
+    )
     for step in range(5):
         (batch,) = made(step)
         found = numbers(batch)

@@ -21,10 +21,16 @@ def quiz(folder: Path, rows: int = 6) -> str:
     file = folder / "quiz.jsonl"
     letters = "天地玄黄宇宙洪荒日月"
     lines = [
-        {"question": f"{letters[i]}？", "A": letters[i + 1], "B": "学而时习之", "C": letters[i + 3] * 2,
-         "answer": "ABC"[i % 3], "subject": f"s{i % 2}"}
+        {
+            "question": f"{letters[i]}？",
+            "A": letters[i + 1],
+            "B": "学而时习之",
+            "C": letters[i + 3] * 2,
+            "answer": "ABC"[i % 3],
+            "subject": f"s{i % 2}",
+        }
         for i in range(rows)
-    ]  # fmt: skip
+    ]
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return str(file)
 
@@ -126,8 +132,10 @@ def test_solved_questions_without_room_or_of_other_subjects_are_named(bench: Ben
     taken: list[bool] = [True, False]
     assert replace(shots, room=lambda _: taken.pop(0)).before(asked).count("题目：") == 1
     assert bench.findings.counts == {
-        "fewer solved questions than asked for": 1, "solved questions of other subjects": 1,
-    }  # fmt: skip
+        "fewer solved questions than asked for": 1,
+        "solved questions of other subjects": 1,
+    }
     assert {example.reason for example in bench.findings.examples} == {
-        "1 of 2: no more fit", "none of 'physics'",
-    }  # fmt: skip
+        "1 of 2: no more fit",
+        "none of 'physics'",
+    }

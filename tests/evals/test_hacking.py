@@ -90,8 +90,14 @@ def test_a_reward_that_rises_in_training_alone_is_told():
 
 def test_a_rule_beside_the_judge_tells_what_the_judge_does_not_see():
     rules = (0.37, 0.36, 0.25, 0.14, 0.13)
-    looks = [{"validation_reward": 0.1 * i, "validation_reward_judge": 0.1 * i,
-              "validation_reward_smallworld": rule} for i, rule in enumerate(rules)]  # fmt: skip
+    looks = [
+        {
+            "validation_reward": 0.1 * i,
+            "validation_reward_judge": 0.1 * i,
+            "validation_reward_smallworld": rule,
+        }
+        for i, rule in enumerate(rules)
+    ]
     assert codes(ppo() + looks) == {"reward-hacking"}
     steady = [{**look, "validation_reward_smallworld": 0.37} for look in looks]
     assert codes(ppo() + steady) == set()
@@ -117,7 +123,15 @@ def test_samples_that_say_the_same_more_and_more_are_told():
     healthy = [row for step in range(8) for row in look(step, stories[4 * step : 4 * step + 4])]
     assert codes((), healthy) == set()
     phrase = "他们约好明天再来，回家的路上一直在笑。"
-    hacked = [row for step in range(8) for row in look(step, [
-        one[: max(20, 100 - 12 * step)] + phrase * (step // 2) for one in stories[4 * step : 4 * step + 4]
-    ])]  # fmt: skip
+    hacked = [
+        row
+        for step in range(8)
+        for row in look(
+            step,
+            [
+                one[: max(20, 100 - 12 * step)] + phrase * (step // 2)
+                for one in stories[4 * step : 4 * step + 4]
+            ],
+        )
+    ]
     assert "falling-diversity" in codes((), hacked)

@@ -29,8 +29,10 @@ def alone(loaded: Loaded, ids: list[int], start: int) -> np.ndarray:
 def test_rows_read_together_score_as_they_do_alone(loaded: Loaded):
     random = np.random.default_rng(0)
     size = loaded.tokenizer.vocab_size
-    rows = [Row(random.integers(3, size, n).tolist(), start) for n, start in
-            ((65, 1), (2, 1), (30, 29), (7, 3), (65, 64), (12, 5))]  # fmt: skip
+    rows = [
+        Row(random.integers(3, size, n).tolist(), start)
+        for n, start in ((65, 1), (2, 1), (30, 29), (7, 3), (65, 64), (12, 5))
+    ]
     for batch_tokens in (1, 80, 10_000):
         for row, found in zip(rows, score_rows(loaded.model, rows, batch_tokens=batch_tokens), strict=True):
             assert found.nats == pytest.approx(alone(loaded, list(row.ids), row.start), abs=1e-4)

@@ -54,10 +54,15 @@ def run(out: Path, longer: str | None = None) -> None:
     """Begin, or go on to the end: held-out losses, samples, an average, an adapter of nothing."""
     config = Everything(
         train=settings(
-            steps=STEPS, evaluate_every=2, sample_every=3, save_every=3, keep=1, ema=0.9,
+            steps=STEPS,
+            evaluate_every=2,
+            sample_every=3,
+            save_every=3,
+            keep=1,
+            ema=0.9,
             schedule={"kind": "wsd", "warmup": 0.1, "decay": 0.5},
         )
-    )  # fmt: skip
+    )
     config = continued(config, RunDirectory(out), longer)
     one = trainer(config.train)
     parts = RunParts(
@@ -235,9 +240,10 @@ def main() -> None:
     alone = time.monotonic() - alone
     last = max(i for i, (name, path) in enumerate(trials.trace) if name == "os.rename" and "step-" in path)
     points = [
-        i for i in range(len(trials.trace))
+        i
+        for i in range(len(trials.trace))
         if i % asked.every == asked.seed % asked.every or (i >= last and not asked.longer)
-    ]  # fmt: skip
+    ]
     for point in points:
         trials.ended_at(point)
     for _ in range(asked.twice):
@@ -246,9 +252,14 @@ def main() -> None:
     while kills < asked.kills:
         kills += trials.killed(draw, alone, min(3, asked.kills - kills))
     result = {
-        "operations": len(trials.trace), "tried": len(points), "twice": asked.twice, "kills": kills,
-        "different": trials.different, "trace": trials.trace, "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "operations": len(trials.trace),
+        "tried": len(points),
+        "twice": asked.twice,
+        "kills": kills,
+        "different": trials.different,
+        "trace": trials.trace,
+        "seconds": round(time.monotonic() - began, 1),
+    }
     print(json.dumps(result))
 
 

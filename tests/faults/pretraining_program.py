@@ -15,11 +15,21 @@ def configuration(vocabulary: int) -> PretrainConfig:
     return PretrainConfig(
         model=FAMILIES["qwen3"](vocab_size=vocabulary, context=16, layers=2, width=32, dropout=0.1),
         train=TrainConfig(
-            steps=STEPS, context=16, rows=4, accumulation=2, ema=0.9, document_mask=True,
-            device="cpu", save_every=5,
-            evaluate_every=13, evaluate_tokens=200, sample_every=20, sample_prompts=("天",), sample_tokens=4,
+            steps=STEPS,
+            context=16,
+            rows=4,
+            accumulation=2,
+            ema=0.9,
+            document_mask=True,
+            device="cpu",
+            save_every=5,
+            evaluate_every=13,
+            evaluate_tokens=200,
+            sample_every=20,
+            sample_prompts=("天",),
+            sample_tokens=4,
         ),
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

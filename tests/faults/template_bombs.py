@@ -119,14 +119,40 @@ LOOPED = [
 ]  # fmt: skip
 
 COPIED = [
-    LONG + many("{% set a = s.upper() %}") , *(
+    LONG + many("{% set a = s.upper() %}"),
+    *(
         start + "".join(f"{{% set a{i} = {made} %}}" for i in range(1400))
-        for start in (LONG, WIDE) for made in ("s.lower()", "s[1:]", "s ~ ''", "s + 'a'", "s.replace('x', 'y')", "s | tojson", "'x' * 99000", "s | upper")
-    ), *(
+        for start in (LONG, WIDE)
+        for made in (
+            "s.lower()",
+            "s[1:]",
+            "s ~ ''",
+            "s + 'a'",
+            "s.replace('x', 'y')",
+            "s | tojson",
+            "'x' * 99000",
+            "s | upper",
+        )
+    ),
+    *(
         LIST + "".join(f"{{% set a{i} = {made} %}}" for i in range(1400))
-        for made in ("l[1:]", "l + [1]", "[1] * 99000", "l | list", "range(99999) | list", "l | map('string') | list", "dict.fromkeys(l)", "l | batch(1) | list", "l | tojson")
-    ), *(LIST + many(f"{{% if {test} %}}{{% endif %}}") for test in ("l[1:] == l", "'a' in l", "l is in [l]", "1 is in l", "l == l", "l < l")),
-]  # fmt: skip
+        for made in (
+            "l[1:]",
+            "l + [1]",
+            "[1] * 99000",
+            "l | list",
+            "range(99999) | list",
+            "l | map('string') | list",
+            "dict.fromkeys(l)",
+            "l | batch(1) | list",
+            "l | tojson",
+        )
+    ),
+    *(
+        LIST + many(f"{{% if {test} %}}{{% endif %}}")
+        for test in ("l[1:] == l", "'a' in l", "l is in [l]", "1 is in l", "l == l", "l < l")
+    ),
+]
 
 BROKEN = [
     "{% break %}", "{% continue %}", "{% for x in %}", "{% if %}", "{{ }}", "{% endfor %}", "{{ nothing() }}", "{{ 'a' | nothing }}", "{{ 1 is nothing }}",

@@ -197,8 +197,11 @@ def in_a_process(size: int, out: Path) -> subprocess.CompletedProcess[str]:
     places = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "train")]
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, str(size), str(out), *places],
-        capture_output=True, text=True, check=False, env=os.environ,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
 
 
 @pytest.mark.parametrize("size", [100, 20_000, 120_000])

@@ -40,8 +40,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_run(tmp_path_factory.mktemp("hostile") / "run", steps=60)
     checkpoint = run / "checkpoints" / "step-00000060"
     checkpoint.mkdir(parents=True)
-    manifest = {"kind": "checkpoint", "format_version": 1, "command": ["congling", "sft"], "parents": {},
-                "facts": {"step": 60}, "files": {}}  # fmt: skip
+    manifest = {
+        "kind": "checkpoint",
+        "format_version": 1,
+        "command": ["congling", "sft"],
+        "parents": {},
+        "facts": {"step": 60},
+        "files": {},
+    }
     (checkpoint / "MANIFEST.json").write_text(json.dumps(manifest))
     (checkpoint / "model.json").write_text(json.dumps({"vocab_size": 100, "layers": 2, "width": 32}))
     (run / "LATEST").write_text("step-00000060\n")
@@ -143,9 +149,11 @@ def trained(out: Path) -> dict[str, bytes]:
     """A run of a few steps that looks into its own logs; the files of its last checkpoint."""
     config = settings(steps=6, save_every=2, evaluate_every=2, sample_every=2)
     parts = RunParts(
-        config, evaluate=lambda model: {"loss": 2.0}, watch=collapse.watch,
+        config,
+        evaluate=lambda model: {"loss": 2.0},
+        watch=collapse.watch,
         sample=lambda model: [{"prompt": "云", "text": "雨" * 9}],
-    )  # fmt: skip
+    )
     last = train(trainer(config), out, parts).checkpoint(6)
     return {file.name: file.read_bytes() for file in last.rglob("*") if file.name in ("model.safetensors",)}
 

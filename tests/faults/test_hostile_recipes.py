@@ -48,9 +48,12 @@ def planned(values: dict[str, Any]) -> None:
     documents = (one for one, _ in corpus.prepared(recipe.data, Findings(), lambda *_: None))
     split = recipe.data.split
     found = facts.facts_of_text(
-        documents, kind=recipe.tokenizer.kind, vocab_size=recipe.tokenizer.vocab_size,
-        validation=split.validation, test=split.test,
-    )  # fmt: skip
+        documents,
+        kind=recipe.tokenizer.kind,
+        vocab_size=recipe.tokenizer.vocab_size,
+        validation=split.validation,
+        test=split.test,
+    )
     planning.make(recipe, found, facts.this_machine(".")).to_text()
 
 

@@ -165,8 +165,10 @@ def test_a_step_may_be_cut_into_smaller_parts_when_a_run_goes_on(made, tmp_path)
     in_process(made, out, rows=2, accumulation=4)
     assert (out / "checkpoints" / f"step-{program.STEPS:08d}").is_dir() and rows(out) == rows(made / "alone")
     assert "rows = 2" in (out / "config.toml").read_text() and "settings changed" in events(out)
-    before, after = ([json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
-                     for one in (made / "alone", out))  # fmt: skip
+    before, after = (
+        [json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
+        for one in (made / "alone", out)
+    )
     losses = [[row["loss"] for row in one if "loss" in row] for one in (before, after)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # dropout falls elsewhere
 

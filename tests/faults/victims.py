@@ -33,8 +33,11 @@ TEXT = "从零开始学写字。学而时习之，不亦说乎？云对雨，雪
 
 def tokenizer(folder: Path, kind: str = "bpe") -> Tokenizer:
     """A vocabulary of a few pieces."""
-    training.train(TokenizerConfig(kind=kind, vocab_size=None if kind == "character" else 320),  # type: ignore[arg-type]
-                   lambda: iter([TEXT]), folder)  # fmt: skip
+    training.train(
+        TokenizerConfig(kind=kind, vocab_size=None if kind == "character" else 320),  # type: ignore[arg-type]
+        lambda: iter([TEXT]),
+        folder,
+    )
     return store.load(folder)
 
 
@@ -124,9 +127,12 @@ def sentencepiece_model(folder: Path, algorithm: str, **options: object) -> Path
     """A ``.model`` file as ``spm_train`` writes it."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXT.split("。")), model_writer=written, model_type=algorithm, minloglevel=2,
+        sentence_iterator=iter(TEXT.split("。")),
+        model_writer=written,
+        model_type=algorithm,
+        minloglevel=2,
         **options,
-    )  # fmt: skip
+    )
     (folder / "tokenizer.model").write_bytes(written.getvalue())
     return folder / "tokenizer.model"
 
@@ -141,10 +147,12 @@ def adapter() -> Adapter:
     weights = model(300).state_dict()
     torch.manual_seed(1)
     names = [name for name in weights if ".attention." in name or ".gate." in name]
-    return Adapter({
-        name: Factors(torch.randn(4, weights[name].shape[1]), torch.randn(weights[name].shape[0], 4), 0.5)
-        for name in names
-    })  # fmt: skip
+    return Adapter(
+        {
+            name: Factors(torch.randn(4, weights[name].shape[1]), torch.randn(weights[name].shape[0], 4), 0.5)
+            for name in names
+        }
+    )
 
 
 def foreign_adapter(folder: Path, kind: str) -> Path:
@@ -162,8 +170,10 @@ def adapter_folder(folder: Path) -> Path:
 def torch_archive(folder: Path) -> Path:
     """A checkpoint of llama2.c's training script."""
     weights, blocks = model(300).state_dict(), {"attention_norm": "attention_norm", "ffn_norm": "mlp_norm"}
-    blocks |= {f"attention.w{short}": f"attention.{name}" for short, name in
-               {"q": "query", "k": "key", "v": "value", "o": "output"}.items()}  # fmt: skip
+    blocks |= {
+        f"attention.w{short}": f"attention.{name}"
+        for short, name in {"q": "query", "k": "key", "v": "value", "o": "output"}.items()
+    }
     blocks |= {f"feed_forward.w{i}": f"mlp.{name}" for i, name in ((1, "gate"), (2, "down"), (3, "up"))}
     names = {"tok_embeddings": "embedding", "norm": "norm", "output": "head"}
     names |= {

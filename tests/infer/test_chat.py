@@ -26,9 +26,14 @@ def test_special_tokens_come_from_the_template(tokenizer: Tokenizer):
     ids = chat_ids(tokenizer, HELLO)
     assert ids == [
         tokenizer.bos_id,
-        start, *tokenizer.encode("user\n"), *tokenizer.encode("学而时习之"), end, *tokenizer.encode("\n"),
-        start, *tokenizer.encode("assistant\n"),
-    ]  # fmt: skip
+        start,
+        *tokenizer.encode("user\n"),
+        *tokenizer.encode("学而时习之"),
+        end,
+        *tokenizer.encode("\n"),
+        start,
+        *tokenizer.encode("assistant\n"),
+    ]
 
 
 def test_a_message_cannot_end_its_own_turn(tokenizer: Tokenizer):
@@ -64,8 +69,12 @@ def test_a_conversation_keeps_and_forgets_its_history(loaded: Loaded, tuned: boo
     first = "".join(conversation.answer("学"))
     "".join(conversation.answer("学"))
     assert [message["role"] for message in conversation.messages] == [
-        "system", "user", "assistant", "user", "assistant",
-    ]  # fmt: skip
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
     assert conversation.messages[2]["content"] == first
     conversation.reset()
     assert "".join(conversation.answer("学")) == first
@@ -84,9 +93,11 @@ def long_talk(loaded: Loaded, tuned: bool, new: int) -> Conversation:
     model = Transformer(loaded.model.config.replace(context=160))
     model.load_state_dict(loaded.model.state_dict())
     return Conversation(
-        replace(loaded, checkpoint=checkpoint, model=model.eval()), sampling=SamplingConfig(temperature=0),
-        max_new_tokens=new, system="从零开始",
-    )  # fmt: skip
+        replace(loaded, checkpoint=checkpoint, model=model.eval()),
+        sampling=SamplingConfig(temperature=0),
+        max_new_tokens=new,
+        system="从零开始",
+    )
 
 
 @pytest.mark.parametrize("tuned", [True, False])
@@ -95,9 +106,10 @@ def test_the_oldest_exchanges_go_when_a_conversation_outgrows_the_context(loaded
     for new in (2, 200):
         conversation = long_talk(loaded, tuned, new)
         conversation.messages += [
-            {"role": role, "content": f"{i}学而时习之，不亦说乎"} for i in range(20)
+            {"role": role, "content": f"{i}学而时习之，不亦说乎"}
+            for i in range(20)
             for role in ("user", "assistant")
-        ]  # fmt: skip
+        ]
         seen = []
         conversation._fitting = lambda *given, own=conversation._fitting, seen=seen: (  # type: ignore[method-assign]
             seen.append(own(*given)) or seen[-1]
@@ -131,7 +143,7 @@ def test_an_answer_that_fills_the_context_leaves_out_exchanges_not_half_a_templa
     conversation = long_talk(loaded, True, 120)
     conversation.messages += [
         {"role": role, "content": "学而时习之，不亦说乎"} for _ in range(3) for role in ("user", "assistant")
-    ]  # fmt: skip
+    ]
     barred = [*loaded.tokenizer.special.values()]
     loaded.tokenizer.undrawable = lambda rows: barred  # type: ignore[method-assign]  # so that it goes on
     try:

@@ -27,8 +27,9 @@ def plain(model: Any, prompt: list[int], ids: list[int], temperature: float) -> 
 
 
 def test_probabilities_are_those_of_a_plain_reading(loaded: Loaded):
-    found = complete(loaded.model, PROMPTS, group=3, new_tokens=12, stops=frozenset({6, 9}), temperature=0.8,
-                     seeds=SEEDS)  # fmt: skip
+    found = complete(
+        loaded.model, PROMPTS, group=3, new_tokens=12, stops=frozenset({6, 9}), temperature=0.8, seeds=SEEDS
+    )
     assert {one.ended for same in found for one in same} == {True, False}
     for prompt, same in zip(PROMPTS, found, strict=True):
         for one in same:
@@ -39,8 +40,13 @@ def test_probabilities_are_those_of_a_plain_reading(loaded: Loaded):
 
 
 def test_dropping_finished_rows_changes_nothing(loaded: Loaded, monkeypatch: pytest.MonkeyPatch):
-    settings: dict[str, Any] = {"group": 4, "new_tokens": 16, "stops": frozenset({6, 9, 14}), "seeds": SEEDS,
-                                "temperature": 1.5}  # fmt: skip
+    settings: dict[str, Any] = {
+        "group": 4,
+        "new_tokens": 16,
+        "stops": frozenset({6, 9, 14}),
+        "seeds": SEEDS,
+        "temperature": 1.5,
+    }
     taken = []
     take = KVCache.take
     monkeypatch.setattr(KVCache, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
@@ -84,8 +90,16 @@ def test_sampling_follows_the_distribution_and_top_k_cuts_it(loaded: Loaded):
 def test_ids_without_a_token_are_never_drawn(padded: Loaded, temperature: float):
     model, size = padded.model, padded.tokenizer.vocab_size
     barred = padded.tokenizer.undrawable(model.config.vocab_size)
-    found = complete(model, PROMPTS, group=3, new_tokens=8, stops=NONE, temperature=temperature, seeds=SEEDS,
-                     undrawable=barred)  # fmt: skip
+    found = complete(
+        model,
+        PROMPTS,
+        group=3,
+        new_tokens=8,
+        stops=NONE,
+        temperature=temperature,
+        seeds=SEEDS,
+        undrawable=barred,
+    )
     assert max(max(one.ids) for same in found for one in same) < size
     for prompt, same in zip(PROMPTS, found, strict=True):  # probabilities stay those of all ids
         assert same[0].log_probs == pytest.approx(

@@ -48,8 +48,11 @@ def sliding(model: Transformer, ids: list[int], count: int) -> list[int]:
     return found
 
 
-PROMPTS = [[5 + (i * step + step) % 20 for i in range(length)] for step in (1, 3, 7)
-           for length in (1, 4, 15, 16, 17, 23, 30, 31, 32, 50)]  # fmt: skip
+PROMPTS = [
+    [5 + (i * step + step) % 20 for i in range(length)]
+    for step in (1, 3, 7)
+    for length in (1, 4, 15, 16, 17, 23, 30, 31, 32, 50)
+]
 """Up to and beyond a context of 32."""
 
 
@@ -129,8 +132,13 @@ def test_ids_without_a_token_are_never_drawn(padded: Loaded):
     assert barred == list(range(tokenizer.vocab_size, model.config.vocab_size))
     hidden = model(torch.tensor([[5, 6, 7]]))[0]
     assert model.logits(hidden).argmax(-1).tolist() != [] and int(model.logits(hidden).argmax()) >= 0
-    for sampling in (GREEDY, SamplingConfig(temperature=2.0), SamplingConfig(top_k=3, repetition_penalty=1.3),
-                     SamplingConfig(top_p=0.5), SamplingConfig(min_p=0.2)):  # fmt: skip
+    for sampling in (
+        GREEDY,
+        SamplingConfig(temperature=2.0),
+        SamplingConfig(top_k=3, repetition_penalty=1.3),
+        SamplingConfig(top_p=0.5),
+        SamplingConfig(min_p=0.2),
+    ):
         prompts = [[5, 6, 7], [8], [9, 10]]
         drawn = list(tokens(model, prompts, max_new_tokens=20, sampling=sampling, undrawable=barred))
         assert max(max(row) for row in drawn) < tokenizer.vocab_size

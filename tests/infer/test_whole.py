@@ -111,7 +111,13 @@ def test_ids_of_the_model_itself_are_not_masked(undecided: Loaded):
     """What compares two programs, or learns from the model's own distribution, sees that distribution."""
     for sampling in (SamplingConfig(temperature=0), HOT):
         drawn = [row[0] for row in tokens(undecided.model, [[5, 6]], max_new_tokens=60, sampling=sampling)]
-        free = [row[0] for row in tokens(
-            undecided.model, [[5, 6]], max_new_tokens=60, sampling=sampling.replace(whole_characters=False)
-        )]  # fmt: skip
+        free = [
+            row[0]
+            for row in tokens(
+                undecided.model,
+                [[5, 6]],
+                max_new_tokens=60,
+                sampling=sampling.replace(whole_characters=False),
+            )
+        ]
         assert drawn == free

@@ -181,9 +181,13 @@ def test_patterns_of_alpha_and_rank_stabilised_scales_are_those_of_peft(tmp_path
     model = model_of(config)
     hf.write(ForeignModel(config, model.state_dict()), tmp_path / "base")
     settings = LoraConfig(
-        r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "up_proj", "lm_head"],
-        rank_pattern={"q_proj": 2}, alpha_pattern={r"layers\.1\.mlp\.up_proj": 10, "q_proj": 3},
-    )  # fmt: skip
+        r=4,
+        lora_alpha=6,
+        use_rslora=True,
+        target_modules=["q_proj", "up_proj", "lm_head"],
+        rank_pattern={"q_proj": 2},
+        alpha_pattern={r"layers\.1\.mlp\.up_proj": 10, "q_proj": 3},
+    )
     wrapped = get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), settings).eval()
     for name, weight in wrapped.named_parameters():
         if "lora_B" in name:
@@ -261,12 +265,18 @@ def test_damaged_ggla_files_are_refused(tmp_path):
     raw = path.read_bytes()
     second = 16 + (-(-(16 + 20 + len("blk.0.attn_q.weight.loraA")) // 32) * 32 - 16) + 4 * 64 * 4
     bad = {
-        "cut": raw[:-3], "header alone": raw[:10], "no record": raw[:16],
+        "cut": raw[:-3],
+        "header alone": raw[:10],
+        "no record": raw[:16],
         "rank 0": raw[:8] + bytes(4) + raw[12:],
-        "version": raw[:4] + b"\2" + raw[5:], "dimensions": raw[:16] + b"\xff\xff\xff\xff" + raw[20:],
-        "name": raw[:20] + b"\xff\xff\xff\x7f" + raw[24:], "type": raw[:24] + b"\x08" + raw[25:],
-        "sizes": raw[:28] + b"\xff" * 8 + raw[36:], "one half": raw[:second], "again": raw + raw[16:],
-    }  # fmt: skip
+        "version": raw[:4] + b"\2" + raw[5:],
+        "dimensions": raw[:16] + b"\xff\xff\xff\xff" + raw[20:],
+        "name": raw[:20] + b"\xff\xff\xff\x7f" + raw[24:],
+        "type": raw[:24] + b"\x08" + raw[25:],
+        "sizes": raw[:28] + b"\xff" * 8 + raw[36:],
+        "one half": raw[:second],
+        "again": raw + raw[16:],
+    }
     for name, content in bad.items():
         path.write_bytes(content)
         with pytest.raises(UserError) as refusal:

@@ -61,8 +61,11 @@ def test_rows_of_rotated_heads_in_the_documented_order():
 
 
 def test_every_parameter_has_one_name_there_and_back():
-    for config in (LLAMA, families.gpt2(vocab_size=300, context=64, layers=1, width=64),
-                   families.deepseek_moe(vocab_size=300, context=64, layers=2, width=64)):  # fmt: skip
+    for config in (
+        LLAMA,
+        families.gpt2(vocab_size=300, context=64, layers=1, width=64),
+        families.deepseek_moe(vocab_size=300, context=64, layers=2, width=64),
+    ):
         for architecture in ("llama", "glm4moe"):
             for name in Transformer(config).state_dict():
                 assert our_name(gguf_name(name, architecture), architecture) == name

@@ -12,9 +12,12 @@ from congling.model.config import parameters
 from congling.model.families import FAMILIES
 
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
-}  # fmt: skip
+}
 DECODER = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False}
 PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
     "Llama 3.1 8B": (DECODER | {

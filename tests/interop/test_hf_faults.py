@@ -75,9 +75,12 @@ def two_parts(folder: Path) -> None:
 
 
 BEYOND = json.dumps({"model.norm.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})
-OVERLAP = json.dumps({
-    name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in ("model.norm.weight", "lm_head")
-})  # fmt: skip
+OVERLAP = json.dumps(
+    {
+        name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+        for name in ("model.norm.weight", "lm_head")
+    }
+)
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no configuration": (lambda folder: (folder / CONFIG).unlink(), CONFIG),
     "no weights": (lambda folder: (folder / FILE).unlink(), FILE),

@@ -54,10 +54,15 @@ def bpe_tokenizer():
 def sentencepiece_bpe(**options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(PROSE.splitlines()), model_writer=model, byte_fallback=True, minloglevel=2,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=1.0,
+        sentence_iterator=iter(PROSE.splitlines()),
+        model_writer=model,
+        byte_fallback=True,
+        minloglevel=2,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        character_coverage=1.0,
         **{"model_type": "bpe", "vocab_size": 340} | options,
-    )  # fmt: skip
+    )
     return SentencePieceTokenizer(proto.read(model.getvalue(), "trained"))
 
 

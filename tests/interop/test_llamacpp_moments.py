@@ -66,8 +66,10 @@ def distinguishable(slots):
     for slot in slots:
         if slot.name.startswith("token_embd"):
             second[slot.key][-2 * slot.shape[-1] :] = 0  # tokens that the text never had
-    shaped = [{slot.key: slot.from_file(table[slot.key].astype(np.float32)) for slot in slots}
-              for table in (first, second)]  # fmt: skip
+    shaped = [
+        {slot.key: slot.from_file(table[slot.key].astype(np.float32)) for slot in slots}
+        for table in (first, second)
+    ]
     return Moments(shaped[0], shaped[1], 0)
 
 

@@ -27,10 +27,20 @@ def config(inputs, **changes):
         vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32, dropout=0.1
     )
     settings = {
-        "steps": STEPS, "context": 16, "rows": 2, "device": "cpu", "precision": "fp32", "ema": 0.9,
-        "evaluate_every": 3, "sample_every": 4, "sample_prompts": ("天",), "sample_tokens": 4,
-        "save_every": 5, "keep": 1, **changes,
-    }  # fmt: skip
+        "steps": STEPS,
+        "context": 16,
+        "rows": 2,
+        "device": "cpu",
+        "precision": "fp32",
+        "ema": 0.9,
+        "evaluate_every": 3,
+        "sample_every": 4,
+        "sample_prompts": ("天",),
+        "sample_tokens": 4,
+        "save_every": 5,
+        "keep": 1,
+        **changes,
+    }
     return pretrain.PretrainConfig(model=model, train=TrainConfig(**settings))
 
 

@@ -165,8 +165,12 @@ def test_mistakes_are_named(functions: Path, tmp_path: Path, names: tuple[str, .
     (tmp_path / "broken.py").write_text("def f(row, text: return 1", encoding="utf-8")
     (tmp_path / "leaving.py").write_text("import sys\nsys.exit(1)", encoding="utf-8")
     (tmp_path / "folder").mkdir()
-    places = {"FUNCTIONS": functions, "FOLDER": tmp_path / "folder", "BROKEN": tmp_path / "broken.py",
-              "LEAVING": tmp_path / "leaving.py"}  # fmt: skip
+    places = {
+        "FUNCTIONS": functions,
+        "FOLDER": tmp_path / "folder",
+        "BROKEN": tmp_path / "broken.py",
+        "LEAVING": tmp_path / "leaving.py",
+    }
     for key, place in places.items():
         names = tuple(name.replace(key, str(place)) for name in names)
     with pytest.raises(UserError, match=reason):

@@ -69,9 +69,18 @@ def test_sizes_of_known_models():
     )
     assert parameters(mistral) == 7_241_732_096  # Mistral 7B v0.1
     deepseek = FAMILIES["deepseek-moe-v1"](
-        vocab_size=102_400, context=4096, layers=28, width=2048, heads=16, hidden=1408, experts=64, active=6,
-        shared=2, dense_hidden=10_944, tied=False,
-    )  # fmt: skip
+        vocab_size=102_400,
+        context=4096,
+        layers=28,
+        width=2048,
+        heads=16,
+        hidden=1408,
+        experts=64,
+        active=6,
+        shared=2,
+        dense_hidden=10_944,
+        tied=False,
+    )
     assert parameters(deepseek) == 16_375_728_128  # DeepSeek-MoE 16B
 
 

@@ -45,8 +45,10 @@ def test_values_and_gradients_are_those_behind_a_mask(
         longlora.shift(model, LongLoRAConfig(groups=4), 16)
     calls = []
     monkeypatch.setattr(varlen, "CALL", 0)
-    monkeypatch.setattr("congling.model.attention.attend_apart",
-                        lambda *given: calls.append(given[3]) or varlen.attend_apart(*given))  # fmt: skip
+    monkeypatch.setattr(
+        "congling.model.attention.attend_apart",
+        lambda *given: calls.append(given[3]) or varlen.attend_apart(*given),
+    )
     apart, their_gradients = learnt(model)
     assert calls and all(sum(lengths) == DOCUMENTS.numel() for lengths in calls)
     number = len(calls)

@@ -26,9 +26,11 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 ALPHA = {"rope_type": "dynamic", "alpha": 50.0, "factor": 1.0, "rope_theta": 10_000.0}
 MULTIPLIERS = {
-    "embedding_multiplier": 12.0, "residual_multiplier": 0.7, "logits_scaling": 0.25,
+    "embedding_multiplier": 12.0,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 0.25,
     "attention_multiplier": 0.3,
-}  # fmt: skip
+}
 
 
 def random_model(kind: str, vocab: int, **settings: Any) -> Any:
@@ -54,9 +56,11 @@ def _saved(kind: str, **settings: Any) -> Callable[[Path, int], nn.Module]:
 
 
 def _relabelled(
-    kind: str, config: dict[str, Any], arranged: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    kind: str,
+    config: dict[str, Any],
+    arranged: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     **settings: Any,
-) -> Callable[[Path, int], nn.Module]:  # fmt: skip
+) -> Callable[[Path, int], nn.Module]:
     """The tensors of a class of transformers in a folder of another."""
 
     def make(folder: Path, vocab: int) -> nn.Module:
@@ -76,11 +80,15 @@ def _relabelled(
 def _as_internlm2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Queries, keys and values group after group in one matrix, and names of its own."""
     renamed = {
-        "embed_tokens": "tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm",
-        "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attention.wo",
-        "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
+        "embed_tokens": "tok_embeddings",
+        "lm_head": "output",
+        "input_layernorm": "attention_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "self_attn.o_proj": "attention.wo",
+        "mlp.gate_proj": "feed_forward.w1",
+        "mlp.up_proj": "feed_forward.w3",
         "mlp.down_proj": "feed_forward.w2",
-    }  # fmt: skip
+    }
     found: dict[str, Tensor] = {}
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}.self_attn."
@@ -120,9 +128,14 @@ _MINIMIND = {"architectures": ["MiniMindForCausalLM"], "model_type": "minimind",
              "rope_theta": 1e6, "inference_rope_scaling": False, "rope_scaling": None,
              "flash_attn": True}  # fmt: skip
 _MINIMIND_3 = _MINIMIND | {
-    "head_dim": D, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96,
-    "norm_topk_prob": True, "router_aux_loss_coef": 5e-4, "tie_word_embeddings": True,
-}  # fmt: skip
+    "head_dim": D,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 96,
+    "norm_topk_prob": True,
+    "router_aux_loss_coef": 5e-4,
+    "tie_word_embeddings": True,
+}
 _INTERNLM2 = {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "rope_theta": 1e6,
               "tie_word_embeddings": False}  # fmt: skip
 MAKERS: dict[str, tuple[Callable[[Path, int], nn.Module], str, str]] = {

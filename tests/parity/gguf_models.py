@@ -61,13 +61,16 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         ),
         "granite, biases of the MLP": ("granite", _with(llama.replace(**multiplied), mlp={"bias": True})),
         "granite, wide heads": (
-            "granite", families.llama(**_SIZES, heads=4, head_width=32).replace(**multiplied),
+            "granite",
+            families.llama(**_SIZES, heads=4, head_width=32).replace(**multiplied),
         ),
         "granite, llama3 scaling": (
-            "granite", _with(llama.replace(**multiplied), positions={"scaling": llama3}),
+            "granite",
+            _with(llama.replace(**multiplied), positions={"scaling": llama3}),
         ),
         "smollm3": (
-            "smollm3", _with(llama.replace(layers=5), positions={"no_rope_layers": (1, 1, 1, 0, 1)}),
+            "smollm3",
+            _with(llama.replace(layers=5), positions={"no_rope_layers": (1, 1, 1, 0, 1)}),
         ),
         "smollm3, linear scaling": (
             "smollm3",
@@ -79,23 +82,27 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         ),
         "hunyuan": ("hunyuan-dense", _with(qwen3, attention=after)),
         "hunyuan, biases": (
-            "hunyuan-dense", _with(qwen3, attention=after | {"bias": True, "output_bias": False}),
+            "hunyuan-dense",
+            _with(qwen3, attention=after | {"bias": True, "output_bias": False}),
         ),
         "glm": ("chatglm", families.glm(**_SIZES, heads=4)),
         "glm, unbiased": ("chatglm", _with(families.glm(**_SIZES), attention=unbiased)),
         "glm4": ("glm4", families.glm4(**_SIZES, heads=4, tied=False)),
         "glm4, whole heads": (
-            "glm4", _with(families.glm4(**_SIZES), positions={**linear, "partial_rotary_factor": 1}),
+            "glm4",
+            _with(families.glm4(**_SIZES), positions={**linear, "partial_rotary_factor": 1}),
         ),
         "llama, layer norm, partial rotary": (
             "stablelm",
             llama.replace(norm={"kind": "layer"}, positions={"partial_rotary_factor": 0.25}),
         ),
         "gemma3": (
-            "gemma3", families.gemma3(**_SIZES | {"layers": 7}, heads=4, head_width=32, sliding_window=11),
+            "gemma3",
+            families.gemma3(**_SIZES | {"layers": 7}, heads=4, head_width=32, sliding_window=11),
         ),
         "gemma3, own head": (
-            "gemma3", _with(families.gemma3(**_SIZES, tied=False, sliding_window=9), positions=linear),
+            "gemma3",
+            _with(families.gemma3(**_SIZES, tied=False, sliding_window=9), positions=linear),
         ),
         "mixtral": ("llama", families.mixtral(**_SIZES)),
         "qwen3-moe": ("qwen3moe", families.qwen3_moe(**_SIZES)),
@@ -112,7 +119,7 @@ def _configs() -> dict[str, tuple[str, ModelConfig]]:
         "deepseek-moe, softmax": ("glm4moe", _with(moe, mlp={"router": softmax})),
         "deepseek-moe, biases": ("glm4moe", _with(moe, attention={"bias": True, "output_bias": False})),
         "deepseek-moe, plain queries": ("glm4moe", _with(moe, attention={"qk_norm": False})),
-    }  # fmt: skip
+    }
 
 
 CONFIGS = _configs()

@@ -58,9 +58,9 @@ def _saved(form: Form, texts: list[str], folder: Path) -> Path:
 
 def _byte_level(texts: list[str]) -> Tokenizer:
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(_SPLIT), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)
-    ])  # fmt: skip
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(_SPLIT), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
@@ -84,9 +84,9 @@ def _pieces(texts: list[str], kind: str) -> Tokenizer:
         made.normalizer = None
         made.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="first", split=False)
     made.train_from_iterator([word for text in texts for word in text.split()], trainer)
-    made.decoder = decoders.Sequence([
-        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
-    ])  # fmt: skip
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     content = json.loads(made.to_str())  # bytes are pieces there, not added tokens
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in bytes_]
     return Tokenizer.from_str(json.dumps(content))

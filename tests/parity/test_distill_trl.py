@@ -34,9 +34,12 @@ def test_generalised_jensen_shannon(divergence: str, beta: float, temperature: f
     as_it_is = nn.Linear(57, 57, bias=False)
     with torch.no_grad():
         as_it_is.weight.copy_(torch.eye(57))
-    mine = distillation_sums(
-        student, as_it_is, teacher, as_it_is, labels.clamp(min=0), weights, config=config, truth=0.0
-    )[0] / temperature**2  # fmt: skip
+    mine = (
+        distillation_sums(
+            student, as_it_is, teacher, as_it_is, labels.clamp(min=0), weights, config=config, truth=0.0
+        )[0]
+        / temperature**2
+    )
     gradient = torch.autograd.grad(mine, student)[0]
     assert abs(mine.item() - theirs.item()) <= 1e-5 * theirs.item()
     assert (gradient - wanted).abs().max() <= 1e-5

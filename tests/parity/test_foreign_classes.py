@@ -160,9 +160,10 @@ def test_a_file_of_minicpm_without_its_multipliers_is_refused(
     monkeypatch.setattr(gguf_model, "gguf_architecture", lambda _: "minicpm")
     fields = gguf_model.config_fields
     monkeypatch.setattr(
-        gguf_model, "config_fields",
+        gguf_model,
+        "config_fields",
         lambda *given: {key: field for key, field in fields(*given).items() if "_scale" not in key},
-    )  # fmt: skip
+    )
     gguf_model.write(foreign(model_of(THEIR_FILES["minicpm"][1])), tmp_path / "model.gguf")
     with pytest.raises(UserError, match="without its multipliers"):
         gguf_model.read(tmp_path / "model.gguf")

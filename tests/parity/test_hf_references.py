@@ -56,8 +56,10 @@ def stored(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ..
 
 def frame() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (V, W), "model.norm.weight": (W,), "lm_head.weight": (V, W),
-    }  # fmt: skip
+        "model.embed_tokens.weight": (V, W),
+        "model.norm.weight": (W,),
+        "lm_head.weight": (V, W),
+    }
     for n in range(LAYERS):
         shapes[f"model.layers.{n}.input_layernorm.weight"] = (W,)
         shapes[f"model.layers.{n}.post_attention_layernorm.weight"] = (W,)
@@ -67,9 +69,10 @@ def frame() -> dict[str, tuple[int, ...]]:
 
 def mlp(prefix: str, hidden: int) -> dict[str, tuple[int, ...]]:
     return {
-        f"{prefix}.gate_proj.weight": (hidden, W), f"{prefix}.up_proj.weight": (hidden, W),
+        f"{prefix}.gate_proj.weight": (hidden, W),
+        f"{prefix}.up_proj.weight": (hidden, W),
         f"{prefix}.down_proj.weight": (W, hidden),
-    }  # fmt: skip
+    }
 
 
 def rms(x: Tensor, weight: Tensor) -> Tensor:

@@ -24,9 +24,12 @@ transformers = pytest.importorskip("transformers", reason="the originals come wi
 
 SIZES: dict[str, Any] = {"vocab_size": 97, "context": 48, "layers": 3, "width": 64, "heads": 4}
 LLAMA3 = {
-    "kind": "llama3", "factor": 4.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0,
+    "kind": "llama3",
+    "factor": 4.0,
+    "low_frequency_factor": 1.0,
+    "high_frequency_factor": 4.0,
     "original_context": 32,
-}  # fmt: skip
+}
 MULTIPLIED = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "logits_scaling": 0.4}
 WHOLE = "full_attention"
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {

@@ -142,9 +142,14 @@ def trained(model: Transformer, ids: torch.Tensor, steps: int, rate: float) -> N
     for step in range(steps):
         rows = windows[torch.arange(step * 8, step * 8 + 8) % len(windows)]
         batch = SimpleNamespace(
-            tokens=rows[:, :-1], targets=rows[:, 1:], weights=None, positions=None, documents=None,
-            count=float(rows[:, 1:].numel()), uncounted=None,
-        )  # fmt: skip
+            tokens=rows[:, :-1],
+            targets=rows[:, 1:],
+            weights=None,
+            positions=None,
+            documents=None,
+            count=float(rows[:, 1:].numel()),
+            uncounted=None,
+        )
         (next_token(model, batch).total / rows[:, 1:].numel()).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -106,8 +106,10 @@ def test_peft_computes_dora_of_ours_and_gives_it_back(tmp_path, family):
         torch.testing.assert_close(back.factors[name].magnitude, part.magnitude, atol=0, rtol=0)
         torch.testing.assert_close(
             back.factors[name].scale * back.factors[name].b @ back.factors[name].a,
-            part.scale * part.b @ part.a, atol=2e-6, rtol=1e-5,
-        )  # fmt: skip
+            part.scale * part.b @ part.a,
+            atol=2e-6,
+            rtol=1e-5,
+        )
 
 
 def test_our_directory_keeps_magnitudes_and_other_formats_refuse_them_by_name(tmp_path):

@@ -80,8 +80,10 @@ def test_the_map_of_special_tokens_wins_where_it_is_read(decoder: bool, tmp_path
 
 @pytest.mark.parametrize("where", ["decoder", "added_tokens"])
 def test_tokens_that_only_a_file_beside_adds_have_ids(where: str, tmp_path: Path):
-    new = {"259": {"content": "<a>", "special": True, "normalized": False},
-           "260": {"content": "<b>", "special": False, "normalized": False}}  # fmt: skip
+    new = {
+        "259": {"content": "<a>", "special": True, "normalized": False},
+        "260": {"content": "<b>", "special": False, "normalized": False},
+    }
     if where == "decoder":
         files: dict[str, Any] = {"tokenizer_config__json": BASE | {"added_tokens_decoder": DECODER | new}}
     else:

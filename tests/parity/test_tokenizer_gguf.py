@@ -98,8 +98,10 @@ def test_sentencepiece(name, tmp_path):
     path = model_file(tmp_path / "model.gguf", fields(tokenizer))
     back = tokenizer_from(GGUFFile.open(path).fields, path)
     assert (back.roles, back.special, back.vocab_size) == (
-        tokenizer.roles, tokenizer.special, tokenizer.vocab_size,
-    )  # fmt: skip
+        tokenizer.roles,
+        tokenizer.special,
+        tokenizer.vocab_size,
+    )
     with LlamaCpp(path, context=64) as engine:
         for text in texts:
             assert tokenizer.encode(text) == back.encode(text) == engine.tokenize(text), text
@@ -158,9 +160,13 @@ def test_real_prose(kind, tmp_path, corpora):
     texts = [(corpora / name).read_text(encoding="utf-8")[:60_000] for name in CORPORA]
     settings = {"spm_unigram_718": {"model_type": "unigram", "vocab_size": 718}}
     settings["spm_bpe"] = {
-        "model_type": "bpe", "vocab_size": 1500, "byte_fallback": True, "max_sentence_length": 100_000,
-        "normalization_rule_name": "identity", "remove_extra_whitespaces": False,
-    }  # fmt: skip
+        "model_type": "bpe",
+        "vocab_size": 1500,
+        "byte_fallback": True,
+        "max_sentence_length": 100_000,
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+    }
     if kind in settings:
         source = corpora / "slqm" / "slqm.txt"
         sentencepiece.SentencePieceTrainer.Train(

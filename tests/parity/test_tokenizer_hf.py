@@ -78,8 +78,10 @@ def assert_equal(ours, folder):
         assert theirs(text).input_ids == [*ours.prefix_ids, *ids]
         assert back.encode(text) == ids
     assert (len(theirs), theirs.eos_token_id, theirs.pad_token_id) == (
-        ours.vocab_size, ours.eos_id, ours.pad_id,
-    )  # fmt: skip
+        ours.vocab_size,
+        ours.eos_id,
+        ours.pad_id,
+    )
     assert (back.roles, back.special) == (ours.roles, ours.special)
     assert theirs.model_max_length == 64
     chat = [{"role": "user", "content": "你好"}]

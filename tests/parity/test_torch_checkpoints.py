@@ -51,13 +51,21 @@ def nanogpt(bias: bool) -> dict[str, Tensor]:
     }
     for layer in range(LAYERS):
         stem = f"transformer.h.{layer}."
-        shapes |= {stem + "ln_1.weight": (W,), stem + "ln_2.weight": (W,),
-                   stem + "attn.c_attn.weight": (3 * W, W), stem + "attn.c_proj.weight": (W, W),
-                   stem + "mlp.c_fc.weight": (F, W), stem + "mlp.c_proj.weight": (W, F)}  # fmt: skip
+        shapes |= {
+            stem + "ln_1.weight": (W,),
+            stem + "ln_2.weight": (W,),
+            stem + "attn.c_attn.weight": (3 * W, W),
+            stem + "attn.c_proj.weight": (W, W),
+            stem + "mlp.c_fc.weight": (F, W),
+            stem + "mlp.c_proj.weight": (W, F),
+        }
     shapes["transformer.ln_f.weight"] = (W,)
     if bias:
-        shapes |= {name.replace(".weight", ".bias"): shape[:1] for name, shape in shapes.items()
-                   if not name.endswith((".wte.weight", ".wpe.weight"))}  # fmt: skip
+        shapes |= {
+            name.replace(".weight", ".bias"): shape[:1]
+            for name, shape in shapes.items()
+            if not name.endswith((".wte.weight", ".wpe.weight"))
+        }
     found = drawn(shapes)
     return found | {"lm_head.weight": found["transformer.wte.weight"]}
 
@@ -87,12 +95,17 @@ def llama2c() -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (V, W)}
     for layer in range(LAYERS):
         stem = f"layers.{layer}."
-        shapes |= {stem + "attention.wq.weight": (W, W), stem + "attention.wo.weight": (W, W),
-                   stem + "attention.wk.weight": (W // H * KV, W),
-                   stem + "attention.wv.weight": (W // H * KV, W),
-                   stem + "feed_forward.w1.weight": (F, W), stem + "feed_forward.w3.weight": (F, W),
-                   stem + "feed_forward.w2.weight": (W, F), stem + "attention_norm.weight": (W,),
-                   stem + "ffn_norm.weight": (W,)}  # fmt: skip
+        shapes |= {
+            stem + "attention.wq.weight": (W, W),
+            stem + "attention.wo.weight": (W, W),
+            stem + "attention.wk.weight": (W // H * KV, W),
+            stem + "attention.wv.weight": (W // H * KV, W),
+            stem + "feed_forward.w1.weight": (F, W),
+            stem + "feed_forward.w3.weight": (F, W),
+            stem + "feed_forward.w2.weight": (W, F),
+            stem + "attention_norm.weight": (W,),
+            stem + "ffn_norm.weight": (W,),
+        }
     found = drawn(shapes | {"norm.weight": (W,)})
     return found | {"output.weight": found["tok_embeddings.weight"]}
 
@@ -132,11 +145,17 @@ def minimind(normed: bool, head_width: int) -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (V, W), "model.norm.weight": (W,)}
     for layer in range(LAYERS):
         stem, at = f"model.layers.{layer}.", f"model.layers.{layer}.self_attn."
-        shapes |= {at + "q_proj.weight": (H * head_width, W), at + "k_proj.weight": (KV * head_width, W),
-                   at + "v_proj.weight": (KV * head_width, W), at + "o_proj.weight": (W, H * head_width),
-                   stem + "mlp.gate_proj.weight": (F, W), stem + "mlp.up_proj.weight": (F, W),
-                   stem + "mlp.down_proj.weight": (W, F), stem + "input_layernorm.weight": (W,),
-                   stem + "post_attention_layernorm.weight": (W,)}  # fmt: skip
+        shapes |= {
+            at + "q_proj.weight": (H * head_width, W),
+            at + "k_proj.weight": (KV * head_width, W),
+            at + "v_proj.weight": (KV * head_width, W),
+            at + "o_proj.weight": (W, H * head_width),
+            stem + "mlp.gate_proj.weight": (F, W),
+            stem + "mlp.up_proj.weight": (F, W),
+            stem + "mlp.down_proj.weight": (W, F),
+            stem + "input_layernorm.weight": (W,),
+            stem + "post_attention_layernorm.weight": (W,),
+        }
         shapes |= {at + "q_norm.weight": (head_width,), at + "k_norm.weight": (head_width,)} if normed else {}
     found = drawn(shapes)
     return found | {"lm_head.weight": found["model.embed_tokens.weight"]}
@@ -295,12 +314,25 @@ def test_import_asks_for_the_tokenizer_and_makes_a_checkpoint(tmp_path: Path):
 def test_a_hugging_face_folder_with_pytorch_model_bin_is_read(tmp_path: Path):
     """One file, or parts behind an index."""
     state = minimind(True, 16)
-    (tmp_path / "config.json").write_text(json.dumps({
-        "architectures": ["Qwen3ForCausalLM"], "vocab_size": V, "hidden_size": W, "head_dim": 16,
-        "num_hidden_layers": LAYERS, "num_attention_heads": H, "num_key_value_heads": KV,
-        "intermediate_size": F, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-    }), encoding="utf-8")  # fmt: skip
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "architectures": ["Qwen3ForCausalLM"],
+                "vocab_size": V,
+                "hidden_size": W,
+                "head_dim": 16,
+                "num_hidden_layers": LAYERS,
+                "num_attention_heads": H,
+                "num_key_value_heads": KV,
+                "intermediate_size": F,
+                "rms_norm_eps": 1e-6,
+                "rope_theta": 1e6,
+                "max_position_embeddings": 64,
+                "tie_word_embeddings": True,
+            }
+        ),
+        encoding="utf-8",
+    )
     torch.save(state, tmp_path / "pytorch_model.bin")
     whole = read_model(tmp_path)
     with torch.inference_mode():

@@ -150,14 +150,24 @@ def padded(examples: Sequence[Example]) -> dict[str, Tensor]:
 def stub(model: Any, **more: Any) -> SimpleNamespace:
     """What the methods of TRL's trainers read of their trainer."""
     accelerator = SimpleNamespace(
-        device=torch.device("cpu"), num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x,
-        reduce=lambda x, reduction: x, autocast=contextlib.nullcontext, unwrap_model=lambda x: x,
-    )  # fmt: skip
+        device=torch.device("cpu"),
+        num_processes=1,
+        gather=lambda x: x,
+        gather_for_metrics=lambda x: x,
+        reduce=lambda x, reduction: x,
+        autocast=contextlib.nullcontext,
+        unwrap_model=lambda x: x,
+    )
     facts = {
-        "model": model, "accelerator": accelerator, "aux_loss_enabled": False, "_total_train_tokens": 0,
-        "_tp_size": 1, "_metrics": defaultdict(lambda: defaultdict(list)), "precompute_ref_logps": False,
+        "model": model,
+        "accelerator": accelerator,
+        "aux_loss_enabled": False,
+        "_total_train_tokens": 0,
+        "_tp_size": 1,
+        "_metrics": defaultdict(lambda: defaultdict(list)),
+        "precompute_ref_logps": False,
         "args": SimpleNamespace(gradient_checkpointing_kwargs=None),
-    }  # fmt: skip
+    }
     return SimpleNamespace(**facts | more)
 
 
@@ -179,9 +189,16 @@ def our_pair_loss(models: Models, config: PreferenceConfig) -> Tensor:
 def test_dpo_and_ipo_are_those_of_trl(models: Models, loss: str, beta: float):
     kind = {"dpo": "sigmoid", "ipo": "ipo"}[loss]
     trainer = stub(
-        models.theirs, ref_model=models.their_base, beta=beta, loss_types=[kind], loss_weights=[1.0],
-        f_divergence_type="reverse_kl", ld_alpha=None, use_weighting=False, label_smoothing=0.0,
-    )  # fmt: skip
+        models.theirs,
+        ref_model=models.their_base,
+        beta=beta,
+        loss_types=[kind],
+        loss_weights=[1.0],
+        f_divergence_type="reverse_kl",
+        ld_alpha=None,
+        use_weighting=False,
+        label_smoothing=0.0,
+    )
     rows = pairs()
     inputs = padded([*(better for better, _ in rows), *(worse for _, worse in rows)])
     theirs = DPOTrainer._compute_loss(trainer, models.theirs, inputs, False)  # type: ignore[arg-type]
@@ -190,10 +207,16 @@ def test_dpo_and_ipo_are_those_of_trl(models: Models, loss: str, beta: float):
 
 def test_rpo_is_the_weighted_sum_with_the_plain_loss_of_trl(models: Models):
     trainer = stub(
-        models.theirs, ref_model=models.their_base, beta=0.1, loss_types=["sigmoid", "sft"],
-        loss_weights=[1.0, 0.7], f_divergence_type="reverse_kl", ld_alpha=None, use_weighting=False,
+        models.theirs,
+        ref_model=models.their_base,
+        beta=0.1,
+        loss_types=["sigmoid", "sft"],
+        loss_weights=[1.0, 0.7],
+        f_divergence_type="reverse_kl",
+        ld_alpha=None,
+        use_weighting=False,
         label_smoothing=0.0,
-    )  # fmt: skip
+    )
     # Theirs is a mean over all tokens, ours over pairs: with one pair they are the same.
     (better, worse), *_ = rows = pairs()[:1]
     theirs = DPOTrainer._compute_loss(trainer, models.theirs, padded([better, worse]), False)  # type: ignore[arg-type]
@@ -274,16 +297,22 @@ def test_kto_is_that_of_trl(models: Models, weights: tuple[float, float]):
     inputs = rows | {f"KL_{name}": value for name, value in beyond.items()}
     inputs["label"] = torch.tensor([one.good for one in rated])
     trainer = stub(
-        models.theirs, ref_model=models.their_base, calculate_KL=True, beta=0.3, loss_type="kto",
-        desirable_weight=weights[0], undesirable_weight=weights[1],
-    )  # fmt: skip
+        models.theirs,
+        ref_model=models.their_base,
+        calculate_KL=True,
+        beta=0.3,
+        loss_type="kto",
+        desirable_weight=weights[0],
+        undesirable_weight=weights[1],
+    )
     trainer._compute_kl_logps = partial(KTOTrainer._compute_kl_logps, trainer)
     theirs = KTOTrainer._compute_loss(trainer, models.theirs, inputs, False)  # type: ignore[arg-type]
     config = PreferenceConfig(loss="kto", beta=0.3, desirable=weights[0], undesirable=weights[1])
     flat = [*(one.example for one in rated), *others]
     reference = reference_sums(models.base, flat, context=CONTEXT, pad=PAD, place=PLACE)
-    batches = RatedBatches(rated, others, context=CONTEXT, rows=5, accumulation=1, seed=0, pad=PAD,
-                           reference=reference)  # fmt: skip
+    batches = RatedBatches(
+        rated, others, context=CONTEXT, rows=5, accumulation=1, seed=0, pad=PAD, reference=reference
+    )
     batch = PLACE(batches(0)[0])
     loss = preference(config)(models.ours, batch)
     drift = (sequence_sums(models.ours, batch)[0] - batch.reference)[len(rated) :].mean()
@@ -366,8 +395,9 @@ def compare_grpo(models: Models, config: GRPOConfig, fresh: bool, temperature: f
     reference = Reference(models.base) if config.beta else None
     found = GroupCredit(config, rollout, looks, reference)(found)
     tokenizer: Any = SimpleNamespace(pad_id=PAD)
-    rollouts = Rollouts(models.ours, tokenizer, questions, partial(np.zeros), lambda x: x, rollout, SINGLE,
-                        seed=0)  # type: ignore[arg-type] # fmt: skip
+    rollouts = Rollouts(
+        models.ours, tokenizer, questions, partial(np.zeros), lambda x: x, rollout, SINGLE, seed=0
+    )  # type: ignore[arg-type]
     batches = [SINGLE.place(one) for one in rollouts._batches(found, fresh=fresh)]
     objective = Policy(config, temperature)
     count = sum(batch.count for batch in batches)
@@ -380,16 +410,28 @@ def their_grpo(
 ) -> Tensor:
     """TRL's loss; prompts are filled up on the left, answers on the right."""
     trainer = stub(
-        models.theirs, top_entropy_quantile=1.0, off_policy_mask_threshold=None, beta=config.beta,
-        importance_sampling_level="token", loss_type=LOSSES[config.average], use_vllm=False,
-        epsilon_low=config.clip, epsilon_high=config.above, max_completion_length=LONGEST,
-        current_gradient_accumulation_steps=1, _entropy_bonus_enabled=bool(config.entropy),
-        entropy_coef=config.entropy, use_adaptive_entropy=False,
+        models.theirs,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        beta=config.beta,
+        importance_sampling_level="token",
+        loss_type=LOSSES[config.average],
+        use_vllm=False,
+        epsilon_low=config.clip,
+        epsilon_high=config.above,
+        max_completion_length=LONGEST,
+        current_gradient_accumulation_steps=1,
+        _entropy_bonus_enabled=bool(config.entropy),
+        entropy_coef=config.entropy,
+        use_adaptive_entropy=False,
         args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
-    )  # fmt: skip
+    )
     trainer.accelerator.sync_gradients = True
-    score = getattr(GRPOTrainer._get_per_token_logps_and_entropies, "__wrapped__",
-                    GRPOTrainer._get_per_token_logps_and_entropies)  # fmt: skip
+    score = getattr(
+        GRPOTrainer._get_per_token_logps_and_entropies,
+        "__wrapped__",
+        GRPOTrainer._get_per_token_logps_and_entropies,
+    )
     trainer._get_per_token_logps_and_entropies = partial(score, trainer)
     prompts = [one.ids[~one.learnt] for one in examples]
     longest = max(map(len, prompts))
@@ -411,8 +453,10 @@ def their_grpo(
     if not fresh:
         inputs["old_per_token_logps"] = right(found.old, np.float32)
     if config.beta:
-        full = [torch.cat([inputs[f"{part}_{name}"] for part in ("prompt", "completion")], 1)
-                for name in ("ids", "mask")]  # fmt: skip
+        full = [
+            torch.cat([inputs[f"{part}_{name}"] for part in ("prompt", "completion")], 1)
+            for name in ("ids", "mask")
+        ]
         with torch.no_grad():
             scored = score(trainer, models.their_base, *full, max(map(len, answers)))
         inputs["ref_per_token_logps"] = scored[0]

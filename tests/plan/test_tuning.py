@@ -10,9 +10,16 @@ from congling.train.config import AdamWConfig, TrainConfig
 
 MODEL = FAMILIES["qwen3"](vocab_size=4096, context=512, layers=4, width=256)
 FACTS = TuningFacts(
-    MODEL, base_bytes=20_000_000, packed=False, examples=400, inputs=60_000, targets=30_000, longest=300,
-    held_out=40, faults={},
-)  # fmt: skip
+    MODEL,
+    base_bytes=20_000_000,
+    packed=False,
+    examples=400,
+    inputs=60_000,
+    targets=30_000,
+    longest=300,
+    held_out=40,
+    faults={},
+)
 
 
 def per_epoch(context: int, rows: int, accumulation: int) -> float:

@@ -123,8 +123,11 @@ def lines_and_names(svg: str):
     grid = [one for one in drawn.iter(f"{SVG}line") if one.get("stroke") == "var(--grid)"]
     top = min(float(one.attrib["y1"]) for one in grid)
     right = max(float(one.attrib["x2"]) for one in grid)
-    texts = {one.text: (float(one.attrib["x"]), float(one.attrib["y"])) for one in drawn.iter(f"{SVG}text")
-             if "x" in one.attrib}  # fmt: skip
+    texts = {
+        one.text: (float(one.attrib["x"]), float(one.attrib["y"]))
+        for one in drawn.iter(f"{SVG}text")
+        if "x" in one.attrib
+    }
     return width, height, top, right, texts
 
 

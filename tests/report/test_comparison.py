@@ -29,10 +29,13 @@ def checkpoint(run, *, step, tokenizer="aa", shards="s1", command=("congling", "
     folder = run / "checkpoints" / f"step-{step:08d}"
     folder.mkdir(parents=True)
     manifest = {
-        "kind": "checkpoint", "format_version": 1, "command": list(command), "facts": {"step": step},
+        "kind": "checkpoint",
+        "format_version": 1,
+        "command": list(command),
+        "facts": {"step": step},
         "parents": {"shards": shards},
         "files": {"tokenizer/tokenizer.json": tokenizer, "model.safetensors": run.name},
-    }  # fmt: skip
+    }
     for name in manifest["files"]:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
@@ -222,9 +225,13 @@ def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nrank 
     folder = run / "checkpoints" / f"step-{step:08d}"
     folder.mkdir(parents=True)
     manifest = {
-        "kind": "checkpoint", "format_version": 1, "command": ["congling", "sft"], "facts": {"step": step},
-        "parents": {"base": described.fingerprint, "data": "d"}, "files": {"adapter.json": "x"},
-    }  # fmt: skip
+        "kind": "checkpoint",
+        "format_version": 1,
+        "command": ["congling", "sft"],
+        "facts": {"step": step},
+        "parents": {"base": described.fingerprint, "data": "d"},
+        "files": {"adapter.json": "x"},
+    }
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     model = json.loads((base / "plan.json").read_text())["model"]
     facts = {
@@ -333,8 +340,10 @@ def test_one_picture_shows_one_kind_of_loss(pair, tmp_path):
 
 def test_rewards_of_other_judges_are_other_numbers(tmp_path):
     table = "[data]\nsources = ['p']\n[train]\nrows = 1\n[rollout]\n[grpo]\n"
-    runs = [method_run(tmp_path / name, f"rewards = ['{judge}']\n{table}", reward=0.5, length=9.0, kl=0.1)
-            for name, judge in (("a", "exact"), ("b", "exact"), ("c", "rules.py:short"))]  # fmt: skip
+    runs = [
+        method_run(tmp_path / name, f"rewards = ['{judge}']\n{table}", reward=0.5, length=9.0, kl=0.1)
+        for name, judge in (("a", "exact"), ("b", "exact"), ("c", "rules.py:short"))
+    ]
     drawn = {chart.title: chart.svg for chart in compare(sides(runs)).charts}
     assert drawn["Length of answers"].count("<polyline") == 3 and drawn["KL"].count("<polyline") == 3
     rewards = sorted(svg.count("<polyline") for title, svg in drawn.items() if title.startswith("Reward"))

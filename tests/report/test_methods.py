@@ -65,8 +65,10 @@ def method_run(
     rows = [{"step": 0, "tokens": 0} | {f"validation_{name}": value for name, value in held_out.items()}]
     for step in range(1, 41):
         change = 1 + step / 40
-        rows.append({"step": step, "tokens": 4 * step, "lr": 1e-4, "gradient_norm": 1.0}
-                    | {name: value * change for name, value in measured.items()})  # fmt: skip
+        rows.append(
+            {"step": step, "tokens": 4 * step, "lr": 1e-4, "gradient_norm": 1.0}
+            | {name: value * change for name, value in measured.items()}
+        )
         if step % 10 == 0:
             factor = {name: 1 / change if "loss" in name or "bits" in name else change for name in held_out}
             better = {name: value * factor[name] for name, value in held_out.items()}
@@ -85,8 +87,18 @@ def method_run(
         train = TrainConfig(steps=40, context=96, rows=4)
         learnt = 4096 if adapter else parameters(MODEL)
         noun = NOUNS.get(method, "prompts").removesuffix("s")
-        plan = TuningPlan(verb, str(base), facts, noun, (60, 6), train,
-                          ["train.steps", "data.sources"], [], parameters(MODEL), learnt)  # fmt: skip
+        plan = TuningPlan(
+            verb,
+            str(base),
+            facts,
+            noun,
+            (60, 6),
+            train,
+            ["train.steps", "data.sources"],
+            [],
+            parameters(MODEL),
+            learnt,
+        )
         (path / "plan.json").write_text(plan.to_text(), "utf-8")
     if adapter:
         (path / "adapter").mkdir()
@@ -137,8 +149,12 @@ def test_every_method_has_its_own_curves_and_numbers(finished):
         return
     found = content(record.read(run))
     titles = " ".join(chart.title.lower() for chart in found.charts)
-    words = {"chosen": "chosen and rejected", "value_loss": "value head", "bits_per_character": "loss",
-             "ended": "end by themselves"}  # fmt: skip
+    words = {
+        "chosen": "chosen and rejected",
+        "value_loss": "value head",
+        "bits_per_character": "loss",
+        "ended": "end by themselves",
+    }
     for name in MEASURED[method]:
         assert (
             words.get(name, name.replace("_", " ")).replace("loss per answer", "loss by answer").split()[0]

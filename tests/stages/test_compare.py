@@ -124,9 +124,11 @@ def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(run
         loaded = load_checkpoint(runs / name, "cpu")
         (nats,) = row_losses(loaded, [talk])
         asks = asked(loaded, talk.messages[:1])
-        ids = render(loaded.tokenizer, talk.messages).ids if name == "tuned" else [
-            *asks, *loaded.tokenizer.encode_rest("风雪\n雨")
-        ]  # fmt: skip
+        ids = (
+            render(loaded.tokenizer, talk.messages).ids
+            if name == "tuned"
+            else [*asks, *loaded.tokenizer.encode_rest("风雪\n雨")]
+        )
         chances = loaded.model.logits(loaded.model(torch.tensor([ids])))[0].log_softmax(-1)
         said = loaded.tokenizer.encode_rest("风雪雨" if name == "tuned" else "风雪\n雨")
         own = [i for i in range(len(asks), len(ids)) if ids[i] in said]

@@ -12,8 +12,13 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.methods.session import Tuned
 from congling.stages import dpo
 
-RUN = ("train.steps=6", "train.rows=2", "train.accumulation=2", "train.save_every=1",
-       "train.evaluate_every=3")  # fmt: skip
+RUN = (
+    "train.steps=6",
+    "train.rows=2",
+    "train.accumulation=2",
+    "train.save_every=1",
+    "train.evaluate_every=3",
+)
 ADAPTER = ("adapter.rank=2", "adapter.dropout=0.1", "train.optimizer.rate=0.05")
 
 
@@ -22,8 +27,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("dpo"))
 
 
-def tuned(base: Path, out: Path, *settings: str, loss: str = "dpo", model: Path | None = None,
-          **options: Any) -> Tuned:  # fmt: skip
+def tuned(
+    base: Path, out: Path, *settings: str, loss: str = "dpo", model: Path | None = None, **options: Any
+) -> Tuned:
     rows = base / ("rated.jsonl" if loss == "kto" else "pairs.jsonl")
     recipe = dpo.read_recipe([*TINY, *RUN, f"preference.loss={loss}", *settings], [str(rows)])
     return dpo.run(model or base / "base", recipe, out, **options)
@@ -80,11 +86,13 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     from rich.console import Console
 
     bad: list[Any] = [
-        {"prompt": "问", "chosen": "天", "rejected": "天 "}, {"prompt": "问", "chosen": "天"}, 5,
+        {"prompt": "问", "chosen": "天", "rejected": "天 "},
+        {"prompt": "问", "chosen": "天"},
+        5,
         {"prompt": "问" * 60, "chosen": "天", "rejected": "地"},
         {"prompt": "问", "chosen": "", "rejected": "天"},
         {"messages": [{"role": "system", "content": "天"}], "chosen": "天", "rejected": "地"},
-    ]  # fmt: skip
+    ]
     text = (base / "pairs.jsonl").read_text(encoding="utf-8")
     mixed = text + text.splitlines()[0] + "\n" + "".join(json.dumps(row) + "\n" for row in bad)
     (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
@@ -92,9 +100,16 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     console = Console(record=True, width=200)
     dpo.run(base / "base", recipe, tmp_path / "run", console=console)
     shown = console.export_text()
-    for part in ("12 preferences", "1 × equal sides", "2 × no preference", "1 × copy",
-                 "1 × question too long", "1 × broken record", "1 × no question",
-                 "mixed.jsonl:14"):  # fmt: skip
+    for part in (
+        "12 preferences",
+        "1 × equal sides",
+        "2 × no preference",
+        "1 × copy",
+        "1 × question too long",
+        "1 × broken record",
+        "1 × no question",
+        "mixed.jsonl:14",
+    ):
         assert part in shown, part
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bad), encoding="utf-8")
     with pytest.raises(UserError, match=r"nothing to learn(.|\n)*found: 2 × no preference"):

@@ -82,8 +82,11 @@ def test_scores_of_one_file_do_not_replace_those_of_another(run: Path):
     """CMMLU behind XCOPA left one ``choice/sum``, and ``compare`` set one beside the other."""
     files = []
     for name, groups in (("cmmlu", "ab"), ("xcopa", "c")):
-        rows = [{"question": f"{i}云对？", "A": "雨", "B": "零", "answer": "A", "subject": group}
-                for i in range(3) for group in groups]  # fmt: skip
+        rows = [
+            {"question": f"{i}云对？", "A": "雨", "B": "零", "answer": "A", "subject": group}
+            for i in range(3)
+            for group in groups
+        ]
         files.append(run.parent / f"{name}.jsonl")
         files[-1].write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         stage.measure(run, "choice", [str(files[-1])])

@@ -21,8 +21,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("grpo"))
 
 
-def tuned(base: Path, out: Path, *settings: str, method: str = "grpo", model: Path | None = None,
-          reward: str = "rules.py:plain", rows: str = "prompts.jsonl", **options: Any) -> Tuned:  # fmt: skip
+def tuned(
+    base: Path,
+    out: Path,
+    *settings: str,
+    method: str = "grpo",
+    model: Path | None = None,
+    reward: str = "rules.py:plain",
+    rows: str = "prompts.jsonl",
+    **options: Any,
+) -> Tuned:
     stage, rule = STAGES[method], reward.replace("rules.py", str(base / "rules.py"))
     recipe = stage.read_recipe([*TINY, *RUN, *settings], [str(base / rows)], [rule])
     return stage.run(model or base / "base", recipe, out, **options)
@@ -30,8 +38,9 @@ def tuned(base: Path, out: Path, *settings: str, method: str = "grpo", model: Pa
 
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
-    done = tuned(base, tmp_path / "run", "train.steps=20", "train.save_every=20", "rollout.updates=2",
-                 method=method)  # fmt: skip
+    done = tuned(
+        base, tmp_path / "run", "train.steps=20", "train.save_every=20", "rollout.updates=2", method=method
+    )
     rewards = rows_of(done.out, "reward")
     assert rewards[-1] > rewards[0] + 0.1, rewards
     assert done.before is not None and done.after is not None and done.after > done.before
@@ -41,8 +50,15 @@ def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
 
 def test_a_value_head_expects_nothing_at_first(base: Path, tmp_path: Path):
     (base / "one.py").write_text("def one(row, text):\n    return 1.0\n", encoding="utf-8")
-    done = tuned(base, tmp_path / "run", "train.steps=1", "ppo.trace=1", "ppo.beta=0", method="ppo",
-                 reward=f"{base / 'one.py'}:one")  # fmt: skip
+    done = tuned(
+        base,
+        tmp_path / "run",
+        "train.steps=1",
+        "ppo.trace=1",
+        "ppo.beta=0",
+        method="ppo",
+        reward=f"{base / 'one.py'}:one",
+    )
     assert rows_of(done.out, "value_loss") == pytest.approx([0.5])  # ½ (0 − 1)² at every token
 
 
@@ -65,8 +81,9 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(
 
 
 def test_a_packed_base_takes_an_adapter(base: Path, tmp_path: Path):
-    done = tuned(base, tmp_path / "run", "train.steps=2", "adapter.rank=2", "grpo.beta=0.1",
-                 model=make_packed(base))  # fmt: skip
+    done = tuned(
+        base, tmp_path / "run", "train.steps=2", "adapter.rank=2", "grpo.beta=0.1", model=make_packed(base)
+    )
     assert done.adapter is not None and factors_norm(done.out) > 0
 
 

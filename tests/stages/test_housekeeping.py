@@ -84,11 +84,13 @@ def test_the_doctor_looks_at_everything(call: Call) -> None:
 
 
 def test_the_doctor_names_what_is_wrong_and_what_mends_it(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.show([
-        Check("python", "good", "Python 3.12"),
-        Check("torch", "error", "cannot be loaded", "pip install torch"),
-        Check("extra hf", "note", "not installed", 'pip install "congling[hf]"'),
-    ])  # fmt: skip
+    doctor.show(
+        [
+            Check("python", "good", "Python 3.12"),
+            Check("torch", "error", "cannot be loaded", "pip install torch"),
+            Check("extra hf", "note", "not installed", 'pip install "congling[hf]"'),
+        ]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == ["ERROR    torch: cannot be loaded", "         pip install torch"]
     assert lines[-1] == "to look at: torch"

@@ -87,17 +87,29 @@ def test_eval_by_tasks(base: Path, tmp_path: Path):
 def test_pairs(base: Path, tmp_path: Path):
     (base / "length.py").write_text("def length(row, text):\n    return float(len(text))\n", encoding="utf-8")
     kept, asked = pairs.run(
-        base / "padded", [str(base / "prompts.jsonl")], [f"{base}/length.py:length"],
-        tmp_path / "pairs.jsonl", answers=24, new_tokens=12, temperature=3.0,
-    )  # fmt: skip
+        base / "padded",
+        [str(base / "prompts.jsonl")],
+        [f"{base}/length.py:length"],
+        tmp_path / "pairs.jsonl",
+        answers=24,
+        new_tokens=12,
+        temperature=3.0,
+    )
     assert asked == 12 and kept
 
 
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_reinforcement(base: Path, tmp_path: Path, method: str):
     stages: dict[str, Any] = {"grpo": grpo, "ppo": ppo}
-    settings = ["rollout.new_tokens=4", "rollout.prompts=2", "rollout.group=2", "rollout.updates=2",
-                "train.steps=2", "train.sample_every=1", "train.evaluate_every=1"]  # fmt: skip
+    settings = [
+        "rollout.new_tokens=4",
+        "rollout.prompts=2",
+        "rollout.group=2",
+        "rollout.updates=2",
+        "train.steps=2",
+        "train.sample_every=1",
+        "train.evaluate_every=1",
+    ]
     recipe = stages[method].read_recipe(
         [*TINY, *settings], [str(base / "prompts.jsonl")], [f"{base}/rules.py:plain"]
     )
@@ -117,9 +129,14 @@ def test_texts_that_a_student_writes_itself(base: Path):
     barred = loaded.tokenizer.undrawable(loaded.model.config.vocab_size)
     tokens = np.full((3, 16), 5)
     batches = OwnTextBatches(
-        lambda step, rank, world: [Batch(tokens, tokens, count=48.0)], loaded.model, share=1.0, prefix=4,
-        seed=0, backend=Single(settings), undrawable=barred,
-    )  # fmt: skip
+        lambda step, rank, world: [Batch(tokens, tokens, count=48.0)],
+        loaded.model,
+        share=1.0,
+        prefix=4,
+        seed=0,
+        backend=Single(settings),
+        undrawable=barred,
+    )
     (own,) = batches(0)
     assert own.targets.max() < loaded.tokenizer.vocab_size
 
@@ -127,16 +144,37 @@ def test_texts_that_a_student_writes_itself(base: Path):
 def test_holes_in_a_vocabulary_are_never_drawn_and_unused_tokens_may_be():
     vocabulary = {"a": 0, "b": 1, "<unused0>": 3, "c": 6, "</s>": 8}
     content = {
-        "version": "1.0", "added_tokens": [
-            {"id": 8, "content": "</s>", "special": True, "single_word": False, "lstrip": False,
-             "rstrip": False, "normalized": False}
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": 8,
+                "content": "</s>",
+                "special": True,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+            }
         ],
-        "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": {"type": "Fuse"},
-        "truncation": None, "padding": None,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "dropout": None, "unk_token": None,
-                  "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
-                  "byte_fallback": False, "ignore_merges": False},
-    }  # fmt: skip
+        "normalizer": None,
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "truncation": None,
+        "padding": None,
+        "model": {
+            "type": "BPE",
+            "vocab": vocabulary,
+            "merges": [],
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+        },
+    }
     roles = Roles(None, 8, 8, frozenset({8}))
     tokenizer = HuggingFaceTokenizer.parsed(json.dumps(content), Path("here"), None, "", "", roles)
     assert tokenizer.undrawable(12) == [2, 4, 5, 7, 9, 10, 11]

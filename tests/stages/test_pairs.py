@@ -29,9 +29,15 @@ def plain(row, text):
 
 def made(base: Path, out: Path, reward: str, **options) -> tuple[int, int]:
     return pairs.run(
-        base / "base", [str(base / "prompts.jsonl")], [f"{base}/{reward}"], out, answers=24, new_tokens=4,
-        temperature=0.7, **options,
-    )  # fmt: skip
+        base / "base",
+        [str(base / "prompts.jsonl")],
+        [f"{base}/{reward}"],
+        out,
+        answers=24,
+        new_tokens=4,
+        temperature=0.7,
+        **options,
+    )
 
 
 def test_the_better_answer_earned_more_and_dpo_reads_the_rows(base: Path, tmp_path: Path):

@@ -45,9 +45,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
         model=FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=2 * CONTEXT, layers=2, width=64),
-        train=TrainConfig(steps=40, context=CONTEXT, rows=8, device="cpu", compile="off", precision="fp32",
-                          document_mask=True, evaluate_every=40, save_every=40),
-    )  # fmt: skip
+        train=TrainConfig(
+            steps=40,
+            context=CONTEXT,
+            rows=8,
+            device="cpu",
+            compile="off",
+            precision="fp32",
+            document_mask=True,
+            evaluate_every=40,
+            save_every=40,
+        ),
+    )
     pretrain.run(config, inputs, root / "run")
     yield root
 
@@ -120,8 +129,16 @@ def test_who_learns_from_it_reads_as_it_does(
     monkeypatch.setattr(calibrate, "probe", lambda *wanted: Probe(1e11, "fp32"))
     monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.01, 64, 10**8, 0.1))
     inputs = pretrain.open_inputs(world / "shards", world / "tokenizer")
-    small = ("train.steps=1", "train.context=32", "train.rows=2", "train.compile='off'", "train.device=cpu",
-             "model.layers=1", "model.width=64", *asked)  # fmt: skip
+    small = (
+        "train.steps=1",
+        "train.context=32",
+        "train.rows=2",
+        "train.compile='off'",
+        "train.device=cpu",
+        "model.layers=1",
+        "model.width=64",
+        *asked,
+    )
     out = tmp_path / "student"
     distill.run(world / "run", distill.read_recipe(None, small), inputs, out, force=True)
     assert load_checkpoint(out, "cpu").reading == Reading(32, not asked)

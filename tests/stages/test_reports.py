@@ -118,6 +118,8 @@ def test_runs_with_other_prompts_answer_the_same_ones(base: Path, tmp_path: Path
     options = {"rows": None, "prompt": None, "limit": 1, "max_new_tokens": 2, "temperature": 0.0, "seed": 0}
     compare.command(places, out=tmp_path / "page/compare.html", overwrite=False, **options)
     assert {one.name for one in (tmp_path / "page").iterdir()} == {
-        "compare.html", "compare.md", "compare-charts",
-    }  # fmt: skip
+        "compare.html",
+        "compare.md",
+        "compare-charts",
+    }
     assert "not recorded" not in (tmp_path / "page/compare.html").read_text("utf-8")

@@ -16,8 +16,13 @@ from congling.infer.reward_model import load_reward_model
 from congling.methods.session import Tuned
 from congling.stages import ppo, reward
 
-RUN = ("train.steps=8", "train.rows=2", "train.accumulation=2", "train.save_every=1",
-       "train.evaluate_every=4")  # fmt: skip
+RUN = (
+    "train.steps=8",
+    "train.rows=2",
+    "train.accumulation=2",
+    "train.save_every=1",
+    "train.evaluate_every=4",
+)
 QUESTION = {"role": "user", "content": "问天"}
 
 

@@ -61,8 +61,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pretrain.run(config, inputs, root / "run")
     rows = [
         {"instruction": f"{a}和{b}的颜色？", "output": f"{COLOURS[a]}，{COLOURS[b]}。"}
-        for a in things for b in things
-    ]  # fmt: skip
+        for a in things
+        for b in things
+    ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (root / "rows.jsonl").write_text(text, encoding="utf-8")
     return root
@@ -143,8 +144,9 @@ def test_the_same_run_from_a_killed_process_has_the_same_bytes(base: Path, adapt
     out = tmp_path / "run"
     words = [*TINY, *ADAPTER, "--data", str(base / "rows.jsonl"), "--out", str(out)]
     program = Path(sys.executable).with_name("congling")
-    process = subprocess.Popen([str(program), "sft", str(base / "run"), *words], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [str(program), "sft", str(base / "run"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not artifact.exists(out / "checkpoints/step-00000012") and process.poll() is None:
         assert time.monotonic() < deadline
@@ -154,8 +156,12 @@ def test_the_same_run_from_a_killed_process_has_the_same_bytes(base: Path, adapt
     assert not (out / "adapter").exists()
     again = tuned(base, base / "run", out, *ADAPTER, must_resume=True)
     assert again == Tuned(out, out / "adapter", "loss", adapted.before, adapted.after)
-    for name in ("adapter/adapter.safetensors", "metrics.jsonl", "samples.jsonl",
-                 "checkpoints/step-00000024/state/optimizer.safetensors"):  # fmt: skip
+    for name in (
+        "adapter/adapter.safetensors",
+        "metrics.jsonl",
+        "samples.jsonl",
+        "checkpoints/step-00000024/state/optimizer.safetensors",
+    ):
         assert (out / name).read_bytes() == (adapted.out / name).read_bytes(), name
 
 

@@ -48,9 +48,12 @@ def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--no-stream",)])
 def test_generate(
-    checkpoint: Path, foreign: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    checkpoint: Path,
+    foreign: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     more: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     called(monkeypatch, "generate", str(checkpoint), "-p", "天\x1b[31m", *more)
     said = "".join(capsys.readouterr())
     assert "云" in said and "雨" in said and "天\\x1b" in said and not _OBEYED.search(said)
@@ -101,9 +104,14 @@ def test_names_of_files(
 def run(program: Path, folder: Path, *words: str | bytes, stdin: bytes = b"", **more: str) -> SimpleNamespace:
     """The program, its words and its output as bytes."""
     done = subprocess.run(
-        [str(program), *words], cwd=folder, input=stdin, capture_output=True, timeout=120, check=False,
+        [str(program), *words],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
         env={**os.environ, "NO_COLOR": "1", **more},
-    )  # fmt: skip
+    )
     return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr)
 
 

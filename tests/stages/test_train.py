@@ -142,8 +142,12 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
     first = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
     metrics = tmp_path / "out" / "run" / "metrics.jsonl"
     before, results = metrics.read_bytes(), (metrics.parent / "results.json").read_bytes()
-    for left in (".tokenizer.partial-999999999", ".documents.old-999999999", "run/.BEST.partial-999999999",
-                 "run/checkpoints/.step-00000001.partial-999999999"):  # fmt: skip
+    for left in (
+        ".tokenizer.partial-999999999",
+        ".documents.old-999999999",
+        "run/.BEST.partial-999999999",
+        "run/checkpoints/.step-00000001.partial-999999999",
+    ):
         (tmp_path / "out" / left).mkdir()
     again = train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
     assert list((tmp_path / "out").rglob(".*-999999999")) == []  # of processes that no longer live

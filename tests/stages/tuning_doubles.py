@@ -82,8 +82,12 @@ def require_same_after(run: Path, places: Sequence[int], again: Callable[[Path],
                 shutil.rmtree(checkpoint)
         shutil.rmtree(copy / "adapter", ignore_errors=True)
         again(copy)
-        files = [*(run / "checkpoints" / last).rglob("*"), run / "metrics.jsonl", run / "samples.jsonl",
-                 *(run / "adapter").rglob("*")]  # fmt: skip
+        files = [
+            *(run / "checkpoints" / last).rglob("*"),
+            run / "metrics.jsonl",
+            run / "samples.jsonl",
+            *(run / "adapter").rglob("*"),
+        ]
         for file in files:
             if file.is_file() and file.name != "MANIFEST.json":
                 name = file.relative_to(run)

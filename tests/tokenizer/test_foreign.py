@@ -192,7 +192,13 @@ def test_hostile_json_is_an_error_with_words(tmp_path):
     whole = json.loads(file.read_text(encoding="utf-8"))
     model, vocabulary = whole["model"], whole["model"]["vocab"]
     for text in (
-        "", "[]", "{}", '{"model": []}', "[" * 100_000, '{"model": {"type": "BPE"}}', '{"a": "\ud800"}',
+        "",
+        "[]",
+        "{}",
+        '{"model": []}',
+        "[" * 100_000,
+        '{"model": {"type": "BPE"}}',
+        '{"a": "\ud800"}',
         changed(whole, model=model | {"type": "WordPiece"}),
         changed(whole, model=model | {"vocab": vocabulary | {"x": 2**31}}),
         changed(whole, model=model | {"vocab": vocabulary | {"x": -1}}),
@@ -201,10 +207,16 @@ def test_hostile_json_is_an_error_with_words(tmp_path):
         changed(whole, model=model | {"dropout": 0.1}),
         changed(whole, pre_tokenizer={"type": "Split", "pattern": {"Regex": "(["}, "behavior": "Isolated"}),
         changed(whole, truncation="x"),
-        changed(whole, post_processor={
-            "type": "TemplateProcessing", "special_tokens": {}, "pair": [],
-            "single": [{"SpecialToken": {"id": "<nowhere>", "type_id": 0}}]}),
-    ):  # fmt: skip
+        changed(
+            whole,
+            post_processor={
+                "type": "TemplateProcessing",
+                "special_tokens": {},
+                "pair": [],
+                "single": [{"SpecialToken": {"id": "<nowhere>", "type_id": 0}}],
+            },
+        ),
+    ):
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         with pytest.raises(UserError):
             foreign.read(folder)
@@ -303,8 +315,12 @@ def test_ends_in_config_json_alone_survive(tmp_path):
         tmp_path / "a", tokenizer_config__json=settings, config__json={"eos_token_id": [257, 259]}
     )
     assert foreign.read(ends).stop_ids == {257, 259}
-    both = folder_of(tmp_path / "b", tokenizer_config__json=settings, config__json={"eos_token_id": 258},
-                     generation_config__json={"eos_token_id": [257, 259], "bos_token_id": None})  # fmt: skip
+    both = folder_of(
+        tmp_path / "b",
+        tokenizer_config__json=settings,
+        config__json={"eos_token_id": 258},
+        generation_config__json={"eos_token_id": [257, 259], "bos_token_id": None},
+    )
     assert foreign.read(both).stop_ids == {257, 259}
     bare = folder_of(tmp_path / "c", config__json={"eos_token_id": [259, 260]})
     assert foreign.read(bare).stop_ids >= {259, 260}

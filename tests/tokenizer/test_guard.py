@@ -79,10 +79,17 @@ def sentencepiece_symbols(folder: Path, kind: str) -> Tokenizer:
     """A model of sentencepiece whose marks are ``user_defined_symbols``."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(line for story in stories() for line in story.split("\n")), model_writer=model,
-        minloglevel=2, num_threads=1, model_type=kind, vocab_size=420, byte_fallback=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, user_defined_symbols=list(MARKS),
-    )  # fmt: skip
+        sentence_iterator=iter(line for story in stories() for line in story.split("\n")),
+        model_writer=model,
+        minloglevel=2,
+        num_threads=1,
+        model_type=kind,
+        vocab_size=420,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=list(MARKS),
+    )
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     settings = {"chat_template": CHATML, "eos_token": "</s>", "bos_token": "<s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -65,13 +65,22 @@ def test_tokens_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a token of more than"):
         opened(tmp_path, model=BASE["model"] | {"vocab": VOCABULARY | {"x" * 100_000: 257}})
     with pytest.raises(UserError, match="a token of more than"):
-        added = {"id": 257, "content": "x" * 100_000, "special": False, "lstrip": False, "rstrip": False,
-                 "single_word": False, "normalized": False}  # fmt: skip
+        added = {
+            "id": 257,
+            "content": "x" * 100_000,
+            "special": False,
+            "lstrip": False,
+            "rstrip": False,
+            "single_word": False,
+            "normalized": False,
+        }
         opened(tmp_path, added_tokens=[added])
     tokens = ["a", "b", "x" * 100_000]
     with pytest.raises(UserError, match="a token of more than"):
-        tokenizer_from({
-            "tokenizer.ggml.model": Field("string", "llama"),
-            "tokenizer.ggml.tokens": Field("array:string", tokens),
-            "tokenizer.ggml.scores": Field("array:f32", [0.0] * 3),
-        })  # fmt: skip
+        tokenizer_from(
+            {
+                "tokenizer.ggml.model": Field("string", "llama"),
+                "tokenizer.ggml.tokens": Field("array:string", tokens),
+                "tokenizer.ggml.scores": Field("array:f32", [0.0] * 3),
+            }
+        )

@@ -41,9 +41,12 @@ def provoking(count: int = 300, extra: tuple[str, ...] = ()) -> list[str]:
 CLASSIC = {"model_type": "unigram", "vocab_size": 90}
 """What ``spm_train --model_type=unigram`` makes: folded widths, one space, no fallback to bytes."""
 PLAIN = {
-    "model_type": "bpe", "vocab_size": 420, "byte_fallback": True, "normalization_rule_name": "identity",
+    "model_type": "bpe",
+    "vocab_size": 420,
+    "byte_fallback": True,
+    "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
-}  # fmt: skip
+}
 SENTENCEPIECE = {
     "unigram": CLASSIC,
     "unigram-plain": CLASSIC | {"normalization_rule_name": "identity", "remove_extra_whitespaces": False},
@@ -65,8 +68,11 @@ def sentencepiece_model(name: str) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(line for story in stories() for line in story.split("\n")),
-        model_writer=model, minloglevel=2, num_threads=1, **SENTENCEPIECE[name],
-    )  # fmt: skip
+        model_writer=model,
+        minloglevel=2,
+        num_threads=1,
+        **SENTENCEPIECE[name],
+    )
     return model.getvalue()
 
 

@@ -37,8 +37,9 @@ def test_an_answer_without_a_reward_teaches_nothing_and_shifts_nobody(scale: str
 def test_a_batch_is_that_of_all_processes():
     rewards, config = np.array([1.0, 2.0, 4.0, 8.0]), GRPOConfig(scale="batch")
     whole = group_advantages(rewards, 2, config)
-    parts = shared([lambda total, part=part: group_advantages(part, 2, config, total)
-                    for part in np.split(rewards, 2)])  # fmt: skip
+    parts = shared(
+        [lambda total, part=part: group_advantages(part, 2, config, total) for part in np.split(rewards, 2)]
+    )
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
     tokens = [np.array([1.0, 5.0, 2.0], np.float32), np.array([7.0], np.float32)]
     parts = shared([lambda total, part=part: whitened([part], total)[0] for part in tokens])

@@ -40,8 +40,17 @@ def config(**changes):
 
 
 def limits(**changes):
-    planned = {"seconds": BUDGET, "most_steps": 5000, "step": 0.5, "evaluation": 0.6, "sampling": 0.8,
-               "saving": 0.2, "evaluations_after": 8.0, "samplings_after": 6.0, "after": 2.0}  # fmt: skip
+    planned = {
+        "seconds": BUDGET,
+        "most_steps": 5000,
+        "step": 0.5,
+        "evaluation": 0.6,
+        "sampling": 0.8,
+        "saving": 0.2,
+        "evaluations_after": 8.0,
+        "samplings_after": 6.0,
+        "after": 2.0,
+    }
     return DeadlineConfig(**(planned | changes))
 
 
@@ -171,9 +180,14 @@ class Machine:
         made = trainer(self.config)
         found = Deadline(limited, self.config, clock=lambda: self.taken * pace)
         self.trainer = Trainer(
-            made.model, self._batches(made.batches), next_token, self.config, made.backend,
-            deadline=found, ahead=0,
-        )  # fmt: skip
+            made.model,
+            self._batches(made.batches),
+            next_token,
+            self.config,
+            made.backend,
+            deadline=found,
+            ahead=0,
+        )
 
     def _batches(self, batches):
         def counted(step, rank, world):

@@ -64,9 +64,15 @@ def test_equals_the_plain_formula_and_its_gradients(config: DistillConfig, maske
     expected = (losses * weights).sum() if masked else losses.sum()
     wanted = torch.autograd.grad(expected / 7, (hidden, layer.weight))
     found = distillation_sums(
-        hidden, layer, taught, teacher, targets, weights if masked else None, config=config,
+        hidden,
+        layer,
+        taught,
+        teacher,
+        targets,
+        weights if masked else None,
+        config=config,
         truth=config.alpha,
-    )  # fmt: skip
+    )
     gradients = torch.autograd.grad(found[0] / 7, (hidden, layer.weight))
     assert found[0].item() == pytest.approx(expected.item(), rel=1e-12)
     for mine, theirs in zip(gradients, wanted, strict=True):

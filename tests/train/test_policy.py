@@ -68,8 +68,16 @@ def test_ppo_is_its_definition_on_a_whole_model():
     found = ValueCredit(config, looks, base)(found)
     questions = [Question((1,) * 4, QuestionRow((), None, Place("rows", 1)))]
     tokenizer: Any = SimpleNamespace(pad_id=0)
-    rollouts = Rollouts(model, tokenizer, questions, None, None, PPORolloutConfig(new_tokens=6), SINGLE,  # type: ignore[arg-type]
-                        seed=0)  # fmt: skip
+    rollouts = Rollouts(
+        model,
+        tokenizer,
+        questions,
+        None,
+        None,
+        PPORolloutConfig(new_tokens=6),
+        SINGLE,  # type: ignore[arg-type]
+        seed=0,
+    )
     batches = [SINGLE.place(one) for one in rollouts._batches(found, fresh=False)]
     loss = sum(Policy(config, 0.9)(model, one).total for one in batches) / sum(one.count for one in batches)
     wanted = torch.zeros(())
@@ -88,17 +96,20 @@ def test_ppo_is_its_definition_on_a_whole_model():
             after = torch.cat([values.detach(), torch.zeros(1)])
             errors = paid + 0.9 * after[1:] - after[:-1]
             powers = [0.72**k for k in range(len(errors))]
-            advantage = torch.stack([
-                sum((errors[t + k] * powers[k] for k in range(len(errors) - t)), torch.zeros(()))
-                for t in range(len(errors))
-            ])  # fmt: skip
+            advantage = torch.stack(
+                [
+                    sum((errors[t + k] * powers[k] for k in range(len(errors) - t)), torch.zeros(()))
+                    for t in range(len(errors))
+                ]
+            )
             returns = advantage + values
-        policy = -torch.min((new - prior).exp() * advantage,
-                            (new - prior).exp().clamp(0.8, 1.2) * advantage)  # fmt: skip
+        policy = -torch.min((new - prior).exp() * advantage, (new - prior).exp().clamp(0.8, 1.2) * advantage)
         wanted = wanted + (policy + 0.3 * 0.5 * (values - returns) ** 2).sum() / 10
     torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=1e-5)
-    ours, theirs = (torch.autograd.grad(one, [head.weight, model.embedding.weight], retain_graph=True)
-                    for one in (loss, wanted))  # fmt: skip
+    ours, theirs = (
+        torch.autograd.grad(one, [head.weight, model.embedding.weight], retain_graph=True)
+        for one in (loss, wanted)
+    )
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
         assert one.abs().max() > 1e-3

@@ -62,8 +62,9 @@ def test_four_micro_batches_are_one(loss: str):
     for each in (8, 2):
         model = small_model()
         reference = reference_sums(moved(small_model()), flat, context=CONTEXT, pad=0, place=PLACE)
-        batches = PairBatches(rows, context=CONTEXT, rows=each, accumulation=8 // each, seed=0, pad=0,
-                              reference=reference)  # fmt: skip
+        batches = PairBatches(
+            rows, context=CONTEXT, rows=each, accumulation=8 // each, seed=0, pad=0, reference=reference
+        )
         trainer = Trainer(model, batches, preference(config), settings(steps=2), Single(settings()))
         seen = []
         trainer.run([lambda one, seen=seen: seen.append({k: float(v) for k, v in one.row.items()})])
@@ -119,8 +120,9 @@ def test_kto_lifts_good_answers_and_sinks_bad_ones(good: bool):
     model, others = small_model(), examples(4, 2)
     flat = [*(one.example for one in rated), *others]
     reference = reference_sums(model, flat, context=CONTEXT, pad=0, place=PLACE)
-    batches = RatedBatches(rated, others, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0,
-                           reference=reference)  # fmt: skip
+    batches = RatedBatches(
+        rated, others, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=reference
+    )
     objective = preference(PreferenceConfig(loss="kto"))
     trainer = Trainer(model, batches, objective, settings(steps=6), Single(settings()))
     rows: list[Any] = []
@@ -134,8 +136,10 @@ def test_a_reward_model_tells_pairs_apart_and_keeps_rewards_around_zero():
     model = small_model()
     attach_head(model, 1)
     rows = pairs(4)
-    ends: Any = [tuple(Example(one.ids, np.arange(len(one.ids)) == len(one.ids) - 1, 0, "") for one in pair)
-            for pair in rows]  # fmt: skip
+    ends: Any = [
+        tuple(Example(one.ids, np.arange(len(one.ids)) == len(one.ids) - 1, 0, "") for one in pair)
+        for pair in rows
+    ]
     batches = PairBatches(ends, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=None)
     trainer = Trainer(model, batches, BradleyTerry(0.01), settings(steps=20), Single(settings()))
     seen: list[Any] = []

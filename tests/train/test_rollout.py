@@ -73,8 +73,17 @@ def length(answers: Sequence[Any]) -> np.ndarray:
 
 def rollouts(backend: Single | None = None, reward: Any = length, even: bool = True, **more: Any) -> Rollouts:
     config = RolloutConfig(**{"prompts": 4, "group": 3, "new_tokens": 6} | more)
-    return Rollouts(small_model(context=16), TOKENIZER, QUESTIONS, reward, credit, config,
-                    backend or Part(), seed=5, even=even)  # fmt: skip
+    return Rollouts(
+        small_model(context=16),
+        TOKENIZER,
+        QUESTIONS,
+        reward,
+        credit,
+        config,
+        backend or Part(),
+        seed=5,
+        even=even,
+    )
 
 
 def ids_of(found: Round) -> list[tuple[int, ...]]:
@@ -136,9 +145,17 @@ def test_missing_rewards_and_parts_survive_the_way_through_a_checkpoint():
     examples = [Example(np.arange(n, dtype=np.int32), np.arange(n) >= 2, 0, "") for n in (3, 6)]
     values = [np.array([0.5], np.float32), np.arange(4, dtype=np.float32)]
     found = Round(
-        examples, np.array([3, 1]), np.array([np.nan, 0.1]), np.array([True, False]), values, values,
-        np.array([1, 0.25], np.float32), 5.0, returns=values, measured={"reward": 1 / 3},
-    )  # fmt: skip
+        examples,
+        np.array([3, 1]),
+        np.array([np.nan, 0.1]),
+        np.array([True, False]),
+        values,
+        values,
+        np.array([1, 0.25], np.float32),
+        5.0,
+        returns=values,
+        measured={"reward": 1 / 3},
+    )
     again = restored(gathered(found, Part()), Part())
     np.testing.assert_array_equal(again.rewards, found.rewards)
     assert again.ended.tolist() == [True, False] and again.questions.tolist() == [3, 1]

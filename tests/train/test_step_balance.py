@@ -35,10 +35,14 @@ def mixture(**more: Any) -> Any:
 def texts(count: int, learnt: int, length: int = 101) -> list[Example]:
     random = np.random.default_rng(3)
     return [
-        Example(random.integers(0, VOCABULARY, length).astype(np.int32), np.arange(length) >= length - learnt,
-                0, "rows:1")
+        Example(
+            random.integers(0, VOCABULARY, length).astype(np.int32),
+            np.arange(length) >= length - learnt,
+            0,
+            "rows:1",
+        )
         for _ in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def weight(objective: Any, batch: Any, model: Any = None) -> float:
@@ -112,8 +116,16 @@ def test_so_it_does_with_a_scalar_head(method: str):
 
 def test_answers_that_only_measure_how_far_the_model_moved_are_not_balanced():
     rows, others = texts(4, 10), texts(4, 3, length=60)
-    batches = RatedBatches([Rated(one, True) for one in rows], others, context=128, rows=4, accumulation=1,
-                           seed=0, pad=0, reference=np.zeros(8, np.float32))  # fmt: skip
+    batches = RatedBatches(
+        [Rated(one, True) for one in rows],
+        others,
+        context=128,
+        rows=4,
+        accumulation=1,
+        seed=0,
+        pad=0,
+        reference=np.zeros(8, np.float32),
+    )
     batch = batches.batch(range(4))
     assert batch.balanced == 4 * 100
     objective = preference(PreferenceConfig(loss="kto"))
@@ -133,12 +145,18 @@ def unequal(rows: int) -> ExampleBatches:
 def test_a_step_is_balanced_the_same_however_it_is_cut(family: str):
     found = []
     for rows in (8, 1):
-        config = settings(steps=3, context=128, rows=rows, accumulation=8 // rows,
-                          optimizer=AdamWConfig(rate=1e-3, betas=(0.9, 0.9), epsilon=1e-3))  # fmt: skip
+        config = settings(
+            steps=3,
+            context=128,
+            rows=rows,
+            accumulation=8 // rows,
+            optimizer=AdamWConfig(rate=1e-3, betas=(0.9, 0.9), epsilon=1e-3),
+        )
         balance: dict[str, Any] = {"balance": 1.0} if family == "qwen3-moe" else {}
         model = small_model(family, experts=4, active=2, context=128, **balance)
-        trainer = Trainer(model, unequal(rows), next_token, config, Single(config),
-                          after_update=model.update_balance)  # fmt: skip
+        trainer = Trainer(
+            model, unequal(rows), next_token, config, Single(config), after_update=model.update_balance
+        )
         trainer.run()
         found.append({name: value.detach().clone() for name, value in model.state_dict().items()})
     for name, value in found[0].items():

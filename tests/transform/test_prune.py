@@ -42,8 +42,11 @@ def switch_off(model: Transformer, axis: str) -> Sizes:
         _silence_channels(weights, [3, 10, 20, 31])
         return Sizes(width=config.width - 4)
     for layer in range(config.layers):
-        block = {name.removeprefix(f"blocks.{layer}."): tensor for name, tensor in weights.items()
-                 if name.startswith(f"blocks.{layer}.")}  # fmt: skip
+        block = {
+            name.removeprefix(f"blocks.{layer}."): tensor
+            for name, tensor in weights.items()
+            if name.startswith(f"blocks.{layer}.")
+        }
         if axis == "layers" and layer == 1:
             for name in filter(lambda name: name.startswith(WRITERS), block):
                 block[name].zero_()

@@ -49,8 +49,9 @@ def application(arguments: Sequence[str] | None = None) -> typer.Typer:
 
     Only the verb that is called is imported; of the others, names are enough.
     """
-    app = typer.Typer(cls=_Program, no_args_is_help=True, add_help_option=False, **_PLAIN,
-                      pretty_exceptions_enable=False)  # fmt: skip
+    app = typer.Typer(
+        cls=_Program, no_args_is_help=True, add_help_option=False, **_PLAIN, pretty_exceptions_enable=False
+    )
     app.callback()(_program)
     called = None if arguments is None else next((word for word in arguments if not word.startswith("-")), "")
     for name, line in VERBS.items():

@@ -166,9 +166,13 @@ def _command(line: str, width: int) -> str:
 
 def _wrapped(text: str, width: int, further: str = "", first: str = "") -> str:
     return textwrap.fill(
-        text, width, subsequent_indent=further, initial_indent=first, break_long_words=False,
+        text,
+        width,
+        subsequent_indent=further,
+        initial_indent=first,
+        break_long_words=False,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )
 
 
 def _width() -> int:

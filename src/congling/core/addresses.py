@@ -23,6 +23,7 @@ def refuse_address(name: Path | str) -> None:
     address = f"{found[1]}://{rest}"
     get = f"curl -L -O '{address}'" if scheme in ("http", "https", "ftp") else "with the program for it"
     raise UserError(
-        "this is an address, and congling does not download", value=address,
+        "this is an address, and congling does not download",
+        value=address,
         hint=f"get the file first ({get}), then give its name",
-    )  # fmt: skip
+    )

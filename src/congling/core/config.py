@@ -44,9 +44,13 @@ class Config(BaseModel):
     def _lists_are_tuples(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        listed = [key for key, value in values.items()
-                  if isinstance(value, list) and key in cls.model_fields
-                  and _holds_tuple(cls.model_fields[key].annotation)]  # fmt: skip
+        listed = [
+            key
+            for key, value in values.items()
+            if isinstance(value, list)
+            and key in cls.model_fields
+            and _holds_tuple(cls.model_fields[key].annotation)
+        ]
         return values | {key: tuple(values[key]) for key in listed}
 
     def replace(self, **changes: Any) -> Self:

@@ -28,9 +28,13 @@ def differences(before: Config, now: Config) -> list[Difference]:
 
 
 def require_same(
-    before: Config, now: Config, *, where: Path, harmless: Collection[str] = (),
+    before: Config,
+    now: Config,
+    *,
+    where: Path,
+    harmless: Collection[str] = (),
     advice: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Compare the settings a directory was made with and those asked for now.
 
     Args:

@@ -72,8 +72,11 @@ def packages() -> Iterator[Check]:
     for extra, wanted in sorted(_by_extra(asked).items()):
         found = {name: installed(name) for name, _ in wanted}
         missing = [name for name, _ in wanted if found[name] is None]
-        unfit = [f"{name} {found[name]} (needs {limits})" for name, limits in wanted
-                 if found[name] is not None and not fits(str(found[name]), limits)]  # fmt: skip
+        unfit = [
+            f"{name} {found[name]} (needs {limits})"
+            for name, limits in wanted
+            if found[name] is not None and not fits(str(found[name]), limits)
+        ]
         told = ", ".join(f"{name} {version}" for name, version in found.items() if version) or "none of it"
         name, target = (f"extra {extra}", f'"{NAME}[{extra}]"') if extra else ("packages", NAME)
         remedy = f"pip install --upgrade {target}"
@@ -105,8 +108,14 @@ def fits(version: str, limits: str) -> bool:
         ours, theirs = _numbers(version), _numbers(text)
         length = max(len(ours), len(theirs))
         ours, theirs = (one + (0,) * (length - len(one)) for one in (ours, theirs))
-        kept = {">=": ours >= theirs, "<=": ours <= theirs, "==": ours == theirs, "!=": ours != theirs,
-                "<": ours < theirs, ">": ours > theirs}  # fmt: skip
+        kept = {
+            ">=": ours >= theirs,
+            "<=": ours <= theirs,
+            "==": ours == theirs,
+            "!=": ours != theirs,
+            "<": ours < theirs,
+            ">": ours > theirs,
+        }
         if not kept[sign]:
             return False
     return True

@@ -81,9 +81,10 @@ def _locked(place: Path) -> int:
         try:
             if not _taken(descriptor, place):
                 raise UserError(
-                    f"another process is working in this directory{_holder(descriptor)}", value=str(place),
+                    f"another process is working in this directory{_holder(descriptor)}",
+                    value=str(place),
                     hint="wait until it is done, stop it, or choose another --out",
-                )  # fmt: skip
+                )
             if _is_still(file, descriptor):  # its last holder removes it
                 _sign(descriptor)
                 return descriptor
@@ -109,8 +110,9 @@ def _opened(file: Path) -> int:
         what = f"the lock of the directory cannot be opened ({error.strerror or type(error).__name__})"
         raise UserError(what, value=str(file), hint="choose another --out") from None
     if descriptor < 0:
-        raise UserError("the lock of the directory is a link, which is not followed", value=str(file),
-                        hint=hint)  # fmt: skip
+        raise UserError(
+            "the lock of the directory is a link, which is not followed", value=str(file), hint=hint
+        )
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(descriptor)

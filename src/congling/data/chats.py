@@ -71,9 +71,15 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
     found: SplitRows[Example] = encode_split(items, flags, encode, config, findings)
     findings.notes += encode.notes
     return Examples(
-        found.train, found.validation, talks, len(items) - talks, len(found.held_out), found.questions,
-        findings, domains_of(found.held_out),
-    )  # fmt: skip
+        found.train,
+        found.validation,
+        talks,
+        len(items) - talks,
+        len(found.held_out),
+        found.questions,
+        findings,
+        domains_of(found.held_out),
+    )
 
 
 class Encoder:

@@ -80,9 +80,16 @@ class ExampleBatches:
     """
 
     def __init__(
-        self, examples: Sequence[Example], *, context: int, rows: int, accumulation: int = 1, seed: int = 0,
-        pad: int = 0, reduction: LossReduction = "token",
-    ) -> None:  # fmt: skip
+        self,
+        examples: Sequence[Example],
+        *,
+        context: int,
+        rows: int,
+        accumulation: int = 1,
+        seed: int = 0,
+        pad: int = 0,
+        reduction: LossReduction = "token",
+    ) -> None:
         self.answer = None if reduction == "token" else targets_of(examples) / answers_of(examples)
         self.examples, self.pad, self.seed = examples, pad, seed
         self.context, self.rows, self.accumulation = context, rows, accumulation
@@ -106,18 +113,25 @@ class ExampleBatches:
         orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
         chosen = [orders[epoch][place] for epoch, place in zip(epochs.tolist(), within, strict=True)]
         return collated(
-            [[self.examples[i] for i in self.packed[row]] for row in chosen], self.context, self.pad,
+            [[self.examples[i] for i in self.packed[row]] for row in chosen],
+            self.context,
+            self.pad,
             self.answer,
-        )  # fmt: skip
+        )
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.packed))
 
 
 def in_order(
-    examples: Sequence[Example], *, context: int, rows: int, pad: int = 0, limit_targets: int | None = None,
+    examples: Sequence[Example],
+    *,
+    context: int,
+    rows: int,
+    pad: int = 0,
+    limit_targets: int | None = None,
     answer: float | None = None,
-) -> Iterator[Batch]:  # fmt: skip
+) -> Iterator[Batch]:
     """Every example exactly once, for held-out losses; with a limit some rows, spread over all of them.
 
     ``answer`` is the weight of each answer; None gives each learnt token one.
@@ -176,9 +190,14 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int, answer: 
     count = float(weights.sum())
     # With one example a row, nothing behind it is seen by it: the quicker causal mask alone is enough.
     return Batch(
-        tokens, targets, weights, positions if shared else None, documents if shared else None, count,
+        tokens,
+        targets,
+        weights,
+        positions if shared else None,
+        documents if shared else None,
+        count,
         padding if padding.any() else None,
-    )  # fmt: skip
+    )
 
 
 def targets_of(examples: Iterable[Example]) -> int:

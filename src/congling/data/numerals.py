@@ -31,7 +31,7 @@ _NUMBER = re.compile(
     r"(?:\s?/\s?(?P<under>\d+)(?![\d/]))?(?P<percent>\s?%)?"
     rf"|(?P<negative>[负負])?(?:(?P<below>{_RUN})分之)?(?P<word>{_RUN})(?:点(?P<decimals>[零〇一二三四五六七八九]+))?",
     re.IGNORECASE,
-)  # fmt: skip
+)
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0x2044: "/"}
 _SUPERSCRIPTS = str.maketrans({digit: f"^{value}" for value, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
 

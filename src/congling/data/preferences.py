@@ -177,9 +177,12 @@ def rated_or_pair(record: Any, place: Place, log: Log) -> RatedRow | PairRow:
 
 
 def _read(
-    config: DataConfig, tokenizer: Tokenizer, findings: Findings,
-    make: preference_rows.Make[Any], encode: Callable[[Any], Iterable[Item]],
-) -> SplitRows[Item]:  # fmt: skip
+    config: DataConfig,
+    tokenizer: Tokenizer,
+    findings: Findings,
+    make: preference_rows.Make[Any],
+    encode: Callable[[Any], Iterable[Item]],
+) -> SplitRows[Item]:
     """The whole rows of all files, encoded.
 
     Raises:

@@ -154,9 +154,21 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
         raise nothing_to_learn(config, findings)
     findings.notes += [*fit.notes, *trained.notes]
     return RowInspection(
-        first, name_of(tokenizer.chat_template), fit, context, sort, sorts, kept[False], kept[True], tokens,
-        learnt, Lengths.of(lengths, context), dict(domains.most_common()), seen <= ROWS, findings,
-    )  # fmt: skip
+        first,
+        name_of(tokenizer.chat_template),
+        fit,
+        context,
+        sort,
+        sorts,
+        kept[False],
+        kept[True],
+        tokens,
+        learnt,
+        Lengths.of(lengths, context),
+        dict(domains.most_common()),
+        seen <= ROWS,
+        findings,
+    )
 
 
 def look(config: DataConfig) -> RowLook | None:

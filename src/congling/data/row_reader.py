@@ -79,8 +79,11 @@ def read_rows(config: DataConfig, findings: Findings, take: rows.Take) -> Iterat
         UserError: a file cannot be read.
     """
     if SMALL_WORLD in config.sources:
-        raise UserError("the small world makes texts, no rows to answer", value=SMALL_WORLD,
-                        hint="make rows of it first: congling data rows")  # fmt: skip
+        raise UserError(
+            "the small world makes texts, no rows to answer",
+            value=SMALL_WORLD,
+            hint="make rows of it first: congling data rows",
+        )
     seen: set[int] = set()
     for row in reading.read(config.sources, config, findings, take):
         found = _cleaned(row, config)
@@ -98,10 +101,12 @@ def _cleaned(row: Any, config: DataConfig) -> Any:
 
     def texts(messages: Messages) -> Messages:
         return tuple(
-            {key: clean(value, config)[0] if key in ("content", "reasoning_content") else value
-             for key, value in turn.items()}
+            {
+                key: clean(value, config)[0] if key in ("content", "reasoning_content") else value
+                for key, value in turn.items()
+            }
             for turn in messages
-        )  # fmt: skip
+        )
 
     if isinstance(row, Document):
         return Document(clean(row.text, config)[0], row.id, row.meta, row.place)
@@ -157,9 +162,12 @@ def held_out(items: Sequence[Any], config: DataConfig, findings: Findings) -> li
 
 
 def encode_split(
-    items: Sequence[Any], flags: Sequence[bool], encode: Callable[[Any], Iterable[Item]], config: DataConfig,
+    items: Sequence[Any],
+    flags: Sequence[bool],
+    encode: Callable[[Any], Iterable[Item]],
+    config: DataConfig,
     findings: Findings,
-) -> SplitRows[Item]:  # fmt: skip
+) -> SplitRows[Item]:
     """Encode all items, those held out apart.
 
     Raises:
@@ -182,8 +190,11 @@ def nothing_to_learn(config: DataConfig, findings: Findings) -> UserError:
     why = findings.most()
     fields = "; ".join(findings.unread.sentences()[:2])
     found = "; ".join(part for part in (why, fields) if part)
-    return UserError("there is nothing to learn in this data", value=" ".join(config.sources),
-                     hint=f"found: {found}" if found else "give rows with answers, or texts")  # fmt: skip
+    return UserError(
+        "there is nothing to learn in this data",
+        value=" ".join(config.sources),
+        hint=f"found: {found}" if found else "give rows with answers, or texts",
+    )
 
 
 def domains_of(held: Iterable[Any]) -> Mapping[str, str]:

@@ -52,9 +52,10 @@ def sorts_of(config: DataConfig) -> Mapping[Sort, int]:
     if config.text:
         return {}
     records = [
-        record for record in islice(reading.read(config.sources, config, Findings(), _raw), rows.LOOK)
+        record
+        for record in islice(reading.read(config.sources, config, Findings(), _raw), rows.LOOK)
         if not isinstance(record, Document)
-    ]  # fmt: skip
+    ]
     if not records or 2 * sum(_is_row(record) for record in records) <= len(records):
         return {}
     counts = {sort: sum(_can(make, record) for record in records) for sort, make in ROWS_OF.items()}

@@ -93,9 +93,16 @@ class PairBatches:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, context: int, rows: int, accumulation: int, seed: int, pad: int,
+        self,
+        pairs: Sequence[Pair],
+        *,
+        context: int,
+        rows: int,
+        accumulation: int,
+        seed: int,
+        pad: int,
         reference: np.ndarray | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.pairs, self.pad, self.context, self.reference = pairs, pad, context, reference
         self.rows, self.accumulation = rows, accumulation
         lengths = [max(example.inputs for example in pair) for pair in pairs]
@@ -136,9 +143,17 @@ class RatedBatches:
     """
 
     def __init__(
-        self, rated: Sequence[Rated], others: Sequence[Example], *, context: int, rows: int,
-        accumulation: int, seed: int, pad: int, reference: np.ndarray,
-    ) -> None:  # fmt: skip
+        self,
+        rated: Sequence[Rated],
+        others: Sequence[Example],
+        *,
+        context: int,
+        rows: int,
+        accumulation: int,
+        seed: int,
+        pad: int,
+        reference: np.ndarray,
+    ) -> None:
         self.rated, self.others, self.pad, self.context = rated, others, pad, context
         self.rows, self.accumulation, self.reference = rows, accumulation, reference
         self._order = Order([one.example.inputs for one in rated], rows * accumulation, seed)
@@ -159,9 +174,14 @@ class RatedBatches:
         reference = np.concatenate([self.reference[places], self.reference[len(self.rated) + places]])
         good = np.array([self.rated[i].good for i in chosen])
         batch = batched(
-            RatedBatch, examples, self.context, self.pad, count=float(len(chosen)), reference=reference,
+            RatedBatch,
+            examples,
+            self.context,
+            self.pad,
+            count=float(len(chosen)),
+            reference=reference,
             good=good,
-        )  # fmt: skip
+        )
         measuring = batch.owner >= len(chosen)  # the others only say how far the model has moved
         padding = False if batch.uncounted is None else batch.uncounted
         return replace(batch, uncounted=measuring | padding)

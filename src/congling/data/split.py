@@ -103,9 +103,15 @@ def _fitting(
 
 
 def _chosen(
-    name: str, asked: float, order: Sequence[int], lengths: Sequence[int], config: SplitConfig,
-    notes: list[str], *, left: int,
-) -> list[int]:  # fmt: skip
+    name: str,
+    asked: float,
+    order: Sequence[int],
+    lengths: Sequence[int],
+    config: SplitConfig,
+    notes: list[str],
+    *,
+    left: int,
+) -> list[int]:
     """Numbers of the documents of one split, from those in ``order``; at least ``left`` are left over."""
     total, share = len(lengths), asked < 1
     if total < FEW and share and config.order == "random":

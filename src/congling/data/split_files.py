@@ -84,9 +84,13 @@ class SplitWriter(DocumentWriter):
 
 
 def divide(
-    spool: Path, hashes: Sequence[int], lengths: Sequence[int], config: DataConfig, findings: Findings,
+    spool: Path,
+    hashes: Sequence[int],
+    lengths: Sequence[int],
+    config: DataConfig,
+    findings: Findings,
     dropped: Dropped,
-) -> dict[Split, SplitWriter]:  # fmt: skip
+) -> dict[Split, SplitWriter]:
     """Write all splits beside the spool; near copies of what is held out are dropped from what comes later.
 
     Args:

@@ -34,9 +34,12 @@ def held_out_loss(
         nats = by_answer = answered = 0.0
         targets = 0
         for batch in in_order(
-            examples, context=settings.context, rows=settings.rows, limit_targets=settings.evaluate_tokens,
+            examples,
+            context=settings.context,
+            rows=settings.rows,
+            limit_targets=settings.evaluate_tokens,
             answer=1.0,
-        ):  # fmt: skip
+        ):
             placed = place(batch)
             hidden = model(placed.tokens, positions=placed.positions, documents=placed.documents)
             counts = placed.weights > 0

@@ -76,8 +76,11 @@ class Bench:
         drawn = draw((document for document in found if document.text.strip()), self.limit, self.seed)
         if not drawn:
             given = " ".join(self.files) or str(self.documents)
-            raise UserError("there is no held-out text to measure with", value=given,
-                            hint="name other files with --data, or hold out documents")  # fmt: skip
+            raise UserError(
+                "there is no held-out text to measure with",
+                value=given,
+                hint="name other files with --data, or hold out documents",
+            )
         return drawn
 
     def training(self) -> Iterator[str]:

@@ -60,9 +60,12 @@ def letters(bench: Bench) -> list[Score]:
             bench.problem("question longer than the context", asked[number].id, found.told())
 
     texts = written(
-        bench.loaded, [_prompt(bench, text) for text in prompts], tokens=_TOKENS, label="letters",
+        bench.loaded,
+        [_prompt(bench, text) for text in prompts],
+        tokens=_TOKENS,
+        label="letters",
         on_overflow=cut,
-    )  # fmt: skip
+    )
     if not bench.chat:  # plain text goes on with a question of its own
         texts = [text.partition("\n题目")[0] for text in texts]
     chosen = [first_letter(text, len(question.options)) for text, question in zip(texts, asked, strict=True)]
@@ -70,12 +73,19 @@ def letters(bench: Bench) -> list[Score]:
     protocol = f"question and lettered options, {shots.count} shots, {way}, greedy"
     hits = [letter == question.right for letter, question in zip(chosen, asked, strict=True)]
     found = [
-        share("letter/written", hits, f"{protocol}; the option the answer decides for, none is wrong",
-              chance=chance(asked)),
-        share("letter/well-formed", [letter is not None for letter in chosen],
-              f"{protocol}; share of answers that decide for one"),
+        share(
+            "letter/written",
+            hits,
+            f"{protocol}; the option the answer decides for, none is wrong",
+            chance=chance(asked),
+        ),
+        share(
+            "letter/well-formed",
+            [letter is not None for letter in chosen],
+            f"{protocol}; share of answers that decide for one",
+        ),
         _one_letter(asked),
-    ]  # fmt: skip
+    ]
     if bench.chat:  # what stands behind a template is no continuation of text
         return found
     lettered = [
@@ -83,18 +93,27 @@ def letters(bench: Bench) -> list[Score]:
         for text, question in zip(prompts, asked, strict=True)
     ]
     nats = option_nats(lettered, bench, lambda question: question.text)
-    return [*found, share("letter/likeliest",
-                          [int(np.argmin(row)) == one.right for row, one in zip(nats, asked, strict=True)],
-                          f"question and lettered options, {shots.count} shots; the likeliest letter",
-                          chance=chance(asked))]  # fmt: skip
+    return [
+        *found,
+        share(
+            "letter/likeliest",
+            [int(np.argmin(row)) == one.right for row, one in zip(nats, asked, strict=True)],
+            f"question and lettered options, {shots.count} shots; the likeliest letter",
+            chance=chance(asked),
+        ),
+    ]
 
 
 def _one_letter(asked: Sequence[Question]) -> Score:
     """What a model gets that writes one letter for all questions, the luckiest: a habit, no knowledge."""
     (letter, _), *_ = Counter(question.right for question in asked).most_common()
-    return share("letter/one-letter", [question.right == letter for question in asked],
-                 f"{LETTERS[letter]} for every question, the letter that is right most often", reference=True,
-                 chance=chance(asked))  # fmt: skip
+    return share(
+        "letter/one-letter",
+        [question.right == letter for question in asked],
+        f"{LETTERS[letter]} for every question, the letter that is right most often",
+        reference=True,
+        chance=chance(asked),
+    )
 
 
 def likelihood_scores(
@@ -112,11 +131,20 @@ def likelihood_scores(
     even = chance(asked)
     found = [
         share(f"{task}/sum", hits(nats), f"{how}; the likeliest", chance=even),
-        share(f"{task}/normalised", hits([cost / length for cost, length in zip(nats, lengths, strict=True)]),
-              f"{how}; the likeliest by character", chance=even),
-        share(f"{task}/shortest", hits(lengths), "the shortest option, the first of equals", reference=True,
-              chance=even),
-    ]  # fmt: skip
+        share(
+            f"{task}/normalised",
+            hits([cost / length for cost, length in zip(nats, lengths, strict=True)]),
+            f"{how}; the likeliest by character",
+            chance=even,
+        ),
+        share(
+            f"{task}/shortest",
+            hits(lengths),
+            "the shortest option, the first of equals",
+            reference=True,
+            chance=even,
+        ),
+    ]
     groups = sorted({question.group for question in asked})
     if 1 < len(groups) <= 20:
         for group in groups:
@@ -183,9 +211,12 @@ class Shots:
             texts.append((question, f"{shape(question)}{answer}\n\n"))
         tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.context
         # An eighth of the context is left for the options.
-        return cls(texts, bench.shots if texts else 0, lambda text: (
-            len(tokenizer.encode(text)) <= context * 7 // 8
-        ), bench.problem)  # fmt: skip
+        return cls(
+            texts,
+            bench.shots if texts else 0,
+            lambda text: len(tokenizer.encode(text)) <= context * 7 // 8,
+            bench.problem,
+        )
 
     def before(self, question: Question) -> str:
         """As many solved questions as were asked for and fit before this one, which is never among them.

@@ -111,14 +111,28 @@ def _measured(cases: list[Case], length: int, bench: Bench) -> list[Score]:
     given = f"{length} tokens of a held-out text given, greedy"
     found = [
         share(f"{name}/exact", [a == b for a, b in pairs], f"{given}; all of the next {NEXT} tokens agree"),
-        share(f"{name}/exact-{EXACT}", [a[:EXACT] == b[:EXACT] for a, b in pairs],
-              f"{given}; the next {EXACT} characters agree"),
-        mean(f"{name}/overlap", [overlap(a, b) for a, b in pairs], "share",
-             f"{given}; longest common subsequence with the next {NEXT} tokens, in characters",
-             chance=_shuffled(texts, truths), seed=seed),
-        ratio(f"{name}/bits", bits, characters, "bits/character",
-              f"{length} tokens of a held-out text given; what the true next {NEXT} tokens cost", seed=seed),
-    ]  # fmt: skip
+        share(
+            f"{name}/exact-{EXACT}",
+            [a[:EXACT] == b[:EXACT] for a, b in pairs],
+            f"{given}; the next {EXACT} characters agree",
+        ),
+        mean(
+            f"{name}/overlap",
+            [overlap(a, b) for a, b in pairs],
+            "share",
+            f"{given}; longest common subsequence with the next {NEXT} tokens, in characters",
+            chance=_shuffled(texts, truths),
+            seed=seed,
+        ),
+        ratio(
+            f"{name}/bits",
+            bits,
+            characters,
+            "bits/character",
+            f"{length} tokens of a held-out text given; what the true next {NEXT} tokens cost",
+            seed=seed,
+        ),
+    ]
     return found + _copied(name, texts, truths, bench)
 
 
@@ -139,7 +153,15 @@ def _copied(name: str, texts: list[str], truths: list[str], bench: Bench) -> lis
     protocol = f"characters inside spans of {SPAN} or more that stand verbatim in the training text"
     parts = (("copied", texts, counts[: len(texts)]), ("copied-truth", truths, counts[len(texts) :]))
     return [
-        ratio(f"{name}/{what}", copied, list(map(len, part)), "share", protocol,
-              reference=what != "copied", seed=bench.seed)
-        for what, part, copied in parts if any(part)
-    ]  # fmt: skip
+        ratio(
+            f"{name}/{what}",
+            copied,
+            list(map(len, part)),
+            "share",
+            protocol,
+            reference=what != "copied",
+            seed=bench.seed,
+        )
+        for what, part, copied in parts
+        if any(part)
+    ]

@@ -28,9 +28,11 @@ def run(bench: Bench) -> list[Score]:
     documents = bench.held_out()
     loaded = bench.loaded
     measured = text_nats(
-        loaded.model, loaded.tokenizer, [document.text for document in documents],
+        loaded.model,
+        loaded.tokenizer,
+        [document.text for document in documents],
         context=loaded.reading.context,
-    )  # fmt: skip
+    )
     groups: dict[str, list[tuple[float, int, int]]] = defaultdict(list)
     for document, (nats, tokens) in zip(documents, measured, strict=True):
         groups[domain(document, bench.by)].append((nats, tokens, len(document.text)))

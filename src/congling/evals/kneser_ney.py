@@ -188,9 +188,9 @@ def _symbols(seen: Counts) -> Keys:
 
 
 def _symbol_keys(symbol: Keys, points: NDArray[np.int64], order: int) -> Keys:
-    symbols = np.concatenate([
-        np.full(order - 1, _END, np.uint64), symbol[points], np.array([_END], np.uint64)
-    ])  # fmt: skip
+    symbols = np.concatenate(
+        [np.full(order - 1, _END, np.uint64), symbol[points], np.array([_END], np.uint64)]
+    )
     keys = np.zeros(len(points) + 1, np.uint64)
     for place in range(order):
         keys = keys << np.uint64(_BITS) | symbols[place : place + len(keys)]

@@ -57,9 +57,13 @@ def target_nats(model: Transformer, hidden: Tensor, targets: Tensor) -> Iterator
 
 @torch.inference_mode()
 def score_rows(
-    model: Transformer, rows: Sequence[Row], *, label: str = "likelihood", batch_tokens: int = BATCH_TOKENS,
+    model: Transformer,
+    rows: Sequence[Row],
+    *,
+    label: str = "likelihood",
+    batch_tokens: int = BATCH_TOKENS,
     undrawable: Sequence[int] = (),
-) -> list[Scored]:  # fmt: skip
+) -> list[Scored]:
     """Score rows, in their order; the model's training flag is restored afterwards.
 
     Ids of ``undrawable`` stand for no token and are never the likeliest.
@@ -143,9 +147,13 @@ def text_rows(ids: Sequence[int], context: int) -> list[Row]:
 
 
 def text_nats(
-    model: Transformer, tokenizer: Tokenizer, texts: Sequence[str], *, context: int | None = None,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    context: int | None = None,
     label: str = "likelihood",
-) -> list[tuple[float, int]]:  # fmt: skip
+) -> list[tuple[float, int]]:
     """Nats of each text, its end included, and over how many tokens.
 
     Windows are ``context`` long, which is best that of training

@@ -45,11 +45,14 @@ def run(bench: Bench) -> list[Score]:
     rows = [(shots.before(question) + opening(question), question) for question in asked]
     hits = evaluate(bench.loaded, rows)
     return [
-        share(f"lm-eval/{metric}", hits[metric],
-              f"lm-eval, multiple_choice, on the Hugging Face export; the same prompts as choice/{ours}",
-              chance=chance(asked))
+        share(
+            f"lm-eval/{metric}",
+            hits[metric],
+            f"lm-eval, multiple_choice, on the Hugging Face export; the same prompts as choice/{ours}",
+            chance=chance(asked),
+        )
         for metric, ours in _METRICS.items()
-    ]  # fmt: skip
+    ]
 
 
 def evaluate(loaded: Loaded, rows: Sequence[tuple[str, Question]]) -> dict[str, list[bool]]:

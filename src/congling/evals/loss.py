@@ -120,9 +120,13 @@ def evaluate(
 
 
 def evaluate_loaded(
-    loaded: Loaded, split: TokenSplit, *, context: int | None = None, overlap: int | None = None,
+    loaded: Loaded,
+    split: TokenSplit,
+    *,
+    context: int | None = None,
+    overlap: int | None = None,
     limit_tokens: int | None = None,
-) -> LossReport:  # fmt: skip
+) -> LossReport:
     """As :func:`evaluate`, in rows read as the model was trained to read them; ``context`` for other rows.
 
     Raises:
@@ -130,9 +134,13 @@ def evaluate_loaded(
     """
     reading = loaded.reading
     return evaluate(
-        loaded.model, split, context=context or reading.context, overlap=overlap, limit_tokens=limit_tokens,
+        loaded.model,
+        split,
+        context=context or reading.context,
+        overlap=overlap,
+        limit_tokens=limit_tokens,
         document_mask=reading.document_mask,
-    )  # fmt: skip
+    )
 
 
 def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> float:

@@ -50,13 +50,21 @@ def _measured(name: str, texts: Sequence[str], bench: Bench, *, reference: bool 
     lengths = [len(row.ids) - row.start for row in rows]
     protocol = f"the first {given} tokens of {name} documents given, greedy"
     return [
-        share(f"memorisation/{name}/verbatim",
-              [run >= length for run, length in zip(runs, lengths, strict=True)],
-              f"{protocol}; the next {verbatim} are exactly the document's", reference=reference),
-        mean(f"memorisation/{name}/run", runs, "tokens",
-             f"{protocol}; tokens until the first that differs, at most {verbatim}",
-             reference=reference, seed=bench.seed),
-    ]  # fmt: skip
+        share(
+            f"memorisation/{name}/verbatim",
+            [run >= length for run, length in zip(runs, lengths, strict=True)],
+            f"{protocol}; the next {verbatim} are exactly the document's",
+            reference=reference,
+        ),
+        mean(
+            f"memorisation/{name}/run",
+            runs,
+            "tokens",
+            f"{protocol}; tokens until the first that differs, at most {verbatim}",
+            reference=reference,
+            seed=bench.seed,
+        ),
+    ]
 
 
 def _run(top: Sequence[bool]) -> int:

@@ -19,9 +19,14 @@ def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transfo
 
     def look(model: Transformer) -> dict[str, float]:
         report = evaluate(
-            model, split, context=settings.context, rows=settings.rows, overlap=0,
-            limit_tokens=settings.evaluate_tokens, document_mask=settings.document_mask,
-        )  # fmt: skip
+            model,
+            split,
+            context=settings.context,
+            rows=settings.rows,
+            overlap=0,
+            limit_tokens=settings.evaluate_tokens,
+            document_mask=settings.document_mask,
+        )
         return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}
 
     return look

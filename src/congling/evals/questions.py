@@ -46,8 +46,10 @@ def questions(files: Sequence[str], findings: Findings) -> list[Question]:
         UserError: no files are named, one cannot be read, or none holds a question.
     """
     if not files:
-        raise UserError("multiple choice needs a file of questions",
-                        hint="name it with --data: rows with question, A, B, … and answer")  # fmt: skip
+        raise UserError(
+            "multiple choice needs a file of questions",
+            hint="name it with --data: rows with question, A, B, … and answer",
+        )
     found = list(read(tuple(files), DataConfig(sources=tuple(files)), findings, take))
     kept = [question for question in found if isinstance(question, Question)]
     if not kept:

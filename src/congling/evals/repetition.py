@@ -57,19 +57,40 @@ def measured(name: str, texts: Sequence[str], protocol: str, *, reference: bool 
     name = f"repetition/{name}"
     loops = [longest_loop(text) for text in texts]
     pooled = [
-        Score(f"{name}/distinct-{n}", distinct(texts, n), len(texts), "share",
-              f"{protocol}; different {n}-grams of characters among all", reference=reference)
+        Score(
+            f"{name}/distinct-{n}",
+            distinct(texts, n),
+            len(texts),
+            "share",
+            f"{protocol}; different {n}-grams of characters among all",
+            reference=reference,
+        )
         for n in (2, 4)
-    ]  # fmt: skip
+    ]
     return [
         *pooled,
-        mean(f"{name}/repeated", [repeated_share(text) for text in texts], "share",
-             f"{protocol}; {GRAM}-grams that stood before in the same text", reference=reference),
-        share(f"{name}/looping", [loop >= LOOP for loop in loops],
-              f"{protocol}; texts with a loop of {LOOP} characters or more", reference=reference),
-        Score(f"{name}/longest", float(max(loops)), len(texts), "characters",
-              f"{protocol}; the longest loop", reference=reference),
-    ]  # fmt: skip
+        mean(
+            f"{name}/repeated",
+            [repeated_share(text) for text in texts],
+            "share",
+            f"{protocol}; {GRAM}-grams that stood before in the same text",
+            reference=reference,
+        ),
+        share(
+            f"{name}/looping",
+            [loop >= LOOP for loop in loops],
+            f"{protocol}; texts with a loop of {LOOP} characters or more",
+            reference=reference,
+        ),
+        Score(
+            f"{name}/longest",
+            float(max(loops)),
+            len(texts),
+            "characters",
+            f"{protocol}; the longest loop",
+            reference=reference,
+        ),
+    ]
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

@@ -34,8 +34,11 @@ def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
     found = read_items(DataConfig(sources=tuple(files)), Findings())
     talks = list(itertools.islice((item for item in found if isinstance(item, Talk)), limit))
     if not talks:
-        raise UserError("there are no questions with answers in these rows", value=" ".join(files),
-                        hint="each row needs a prompt and a response, or messages")  # fmt: skip
+        raise UserError(
+            "there are no questions with answers in these rows",
+            value=" ".join(files),
+            hint="each row needs a prompt and a response, or messages",
+        )
     return talks
 
 

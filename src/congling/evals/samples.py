@@ -36,10 +36,13 @@ class Samples:
         seed = mixed(self.settings.seed, self.step)
         notes: list[list[str]] = [[] for _ in self.prompts]
         texts = generate(
-            model, self.tokenizer, self.prompts, max_new_tokens=self.settings.sample_tokens,
+            model,
+            self.tokenizer,
+            self.prompts,
+            max_new_tokens=self.settings.sample_tokens,
             sampling=SamplingConfig(seed=seed, temperature=self.temperature),
             on_overflow=lambda found: notes[found.row].append(found.told()),
-        )  # fmt: skip
+        )
         return [
             {"prompt": prompt, "text": text} | ({"note": "; ".join(note)} if note else {})
             for prompt, text, note in zip(self.shown, texts, notes, strict=True)

@@ -96,9 +96,15 @@ def share(
 
 
 def mean(
-    name: str, values: Sequence[float], unit: str, protocol: str, *, chance: float | None = None,
-    reference: bool = False, seed: int = 0,
-) -> Score:  # fmt: skip
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    protocol: str,
+    *,
+    chance: float | None = None,
+    reference: bool = False,
+    seed: int = 0,
+) -> Score:
     """Score of a mean over independent cases.
 
     Raises:
@@ -109,9 +115,16 @@ def mean(
 
 
 def ratio(
-    name: str, above: Sequence[float], below: Sequence[float], unit: str, protocol: str, *,
-    chance: float | None = None, reference: bool = False, seed: int = 0,
-) -> Score:  # fmt: skip
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    unit: str,
+    protocol: str,
+    *,
+    chance: float | None = None,
+    reference: bool = False,
+    seed: int = 0,
+) -> Score:
     """Score of ``sum(above) / sum(below)``; cases are drawn as pairs, so that long texts keep their weight.
 
     Raises:

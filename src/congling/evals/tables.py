@@ -29,15 +29,22 @@ def _table(name: str, scores: Sequence[Score]) -> Any:
     table.add_column("unit", no_wrap=True)
     protocols = list(dict.fromkeys(score.protocol for score in scores))
     for score in scores:
-        between = "" if score.low is None or score.high is None else (
-            f"{shown(score.low, score.unit)} … {shown(score.high, score.unit)}"
-        )  # fmt: skip
+        between = (
+            ""
+            if score.low is None or score.high is None
+            else (f"{shown(score.low, score.unit)} … {shown(score.high, score.unit)}")
+        )
         chance = "" if score.chance is None else shown(score.chance, score.unit)
         mark = f" [{protocols.index(score.protocol) + 1}]"
         table.add_row(
-            Text(score.name.partition("/")[2] + mark), shown(score.value, score.unit), between, chance,
-            f"{score.n:,}", score.unit, style="dim" if score.reference else "",
-        )  # fmt: skip
+            Text(score.name.partition("/")[2] + mark),
+            shown(score.value, score.unit),
+            between,
+            chance,
+            f"{score.n:,}",
+            score.unit,
+            style="dim" if score.reference else "",
+        )
     table.caption = Text("\n".join(f"[{number}] {text}" for number, text in enumerate(protocols, 1)))
     return table
 

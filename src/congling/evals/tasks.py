@@ -99,15 +99,23 @@ def _check_shots(bench: Bench, names: Sequence[str]) -> None:
         return
     if not any(TASKS[name].shows_solved for name in names):
         readers = ", ".join(name for name, task in TASKS.items() if task.shows_solved)
-        raise UserError("solved questions, but no task that shows any", value=", ".join(names),
-                        hint=f"--few-shot and --shots are for {readers}")  # fmt: skip
+        raise UserError(
+            "solved questions, but no task that shows any",
+            value=", ".join(names),
+            hint=f"--few-shot and --shots are for {readers}",
+        )
     if not bench.examples:
-        raise UserError("solved questions are to be shown, but none are given",
-                        value=f"--shots {bench.shots}",
-                        hint="name a file of them with --few-shot")  # fmt: skip
+        raise UserError(
+            "solved questions are to be shown, but none are given",
+            value=f"--shots {bench.shots}",
+            hint="name a file of them with --few-shot",
+        )
     if not bench.shots:
-        raise UserError("solved questions are given, but none are to be shown",
-                        value=" ".join(bench.examples), hint="say how many with --shots")  # fmt: skip
+        raise UserError(
+            "solved questions are given, but none are to be shown",
+            value=" ".join(bench.examples),
+            hint="say how many with --shots",
+        )
 
 
 def _shared_out(files: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -43,11 +43,18 @@ def run(bench: Bench, kind: Kind) -> list[Score]:
     way = "asked through the chat template" if bench.chat else "the text is continued"
     protocol = f"{way}, greedy, to the end of the line; exact rule of the small world"
     found = [
-        share(f"{kind}/right", right, f"{protocol}; chance: the answers to other problems",
-              chance=_by_others(asked)),
-        share(f"{kind}/well-formed", [well_formed(*pair) for pair in zip(asked, answers, strict=True)],
-              f"{way}, greedy; the answer has the form of an answer, right or wrong"),
-    ]  # fmt: skip
+        share(
+            f"{kind}/right",
+            right,
+            f"{protocol}; chance: the answers to other problems",
+            chance=_by_others(asked),
+        ),
+        share(
+            f"{kind}/well-formed",
+            [well_formed(*pair) for pair in zip(asked, answers, strict=True)],
+            f"{way}, greedy; the answer has the form of an answer, right or wrong",
+        ),
+    ]
     if kind != "questions" and bench.documents is not None:
         known = _known_lines(asked, bench.training())
         fresh = [

@@ -42,10 +42,15 @@ def written(
                 on_overflow(batch[found.row], found)
 
         found = generate(
-            loaded.model, loaded.tokenizer, [prompts[i] for i in batch], max_new_tokens=tokens,
-            sampling=sampling.replace(whole_characters=False), stop=stop, on_overflow=told,
+            loaded.model,
+            loaded.tokenizer,
+            [prompts[i] for i in batch],
+            max_new_tokens=tokens,
+            sampling=sampling.replace(whole_characters=False),
+            stop=stop,
+            on_overflow=told,
             numbers=[numbers[i] for i in batch],
-        )  # fmt: skip
+        )
         for index, text in zip(batch, found, strict=True):
             texts[index] = text
     return texts

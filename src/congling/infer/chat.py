@@ -109,10 +109,15 @@ class Conversation:
 
         self._say_left_out(left_out)
         return stream(
-            self.loaded.model, self.loaded.tokenizer, prompt, max_new_tokens=self.max_new_tokens,
-            sampling=sampling, stop=stop, on_overflow=lambda found: self.notices.append(found.told()),
+            self.loaded.model,
+            self.loaded.tokenizer,
+            prompt,
+            max_new_tokens=self.max_new_tokens,
+            sampling=sampling,
+            stop=stop,
+            on_overflow=lambda found: self.notices.append(found.told()),
             refit=refit,
-        )  # fmt: skip
+        )
 
     def _fitting(self, room: int, least: int = 0) -> tuple[int, list[int]]:
         """Ids of the conversation without its oldest exchanges, of which ``least`` or more are left out until

@@ -39,10 +39,17 @@ class Completion:
 
 @torch.inference_mode()
 def complete(
-    model: Transformer, prompts: Sequence[Sequence[int]], *, group: int, new_tokens: int,
-    stops: frozenset[int], temperature: float = 1.0, top_k: int | None = None, seeds: Sequence[int] = (),
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    group: int,
+    new_tokens: int,
+    stops: frozenset[int],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seeds: Sequence[int] = (),
     undrawable: Sequence[int] = (),
-) -> list[list[Completion]]:  # fmt: skip
+) -> list[list[Completion]]:
     """Answer every prompt ``group`` times; a temperature of 0 takes the likeliest token.
 
     Args:

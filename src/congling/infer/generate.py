@@ -59,10 +59,16 @@ included, shorter than the context); None for the last half, as without it."""
 
 
 def generate(
-    model: Transformer, tokenizer: Tokenizer, prompts: Sequence[Prompt], *, max_new_tokens: int = 200,
-    sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int = 200,
+    sampling: SamplingConfig | None = None,
+    stop: Sequence[str] = (),
+    on_overflow: OnOverflow | None = None,
     numbers: Sequence[int] | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Continue every prompt; returns the new text of each, without the prompt and without what ended it.
 
     A text ends at a special token, before a string of ``stop``, or after ``max_new_tokens``. Prompts may
@@ -82,9 +88,15 @@ def generate(
     texts = [TextStream(stop) for _ in prompts]
     pieces: list[list[str]] = [[] for _ in prompts]
     written = _written(
-        model, tokenizer, ids, texts, counted(ids) if numbers is None else numbers,
-        sampling or SamplingConfig(), max_new_tokens=max_new_tokens, on_overflow=on_overflow,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        ids,
+        texts,
+        counted(ids) if numbers is None else numbers,
+        sampling or SamplingConfig(),
+        max_new_tokens=max_new_tokens,
+        on_overflow=on_overflow,
+    )
     for chosen in written:
         for text, piece, index in zip(texts, pieces, chosen, strict=True):
             piece.append(_advance(text, tokenizer, index))
@@ -94,10 +106,17 @@ def generate(
 
 
 def stream(
-    model: Transformer, tokenizer: Tokenizer, prompt: Prompt, *, max_new_tokens: int = 200,
-    sampling: SamplingConfig | None = None, stop: Sequence[str] = (), on_overflow: OnOverflow | None = None,
-    refit: Refit | None = None, number: int = 0,
-) -> Iterator[str]:  # fmt: skip
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    *,
+    max_new_tokens: int = 200,
+    sampling: SamplingConfig | None = None,
+    stop: Sequence[str] = (),
+    on_overflow: OnOverflow | None = None,
+    refit: Refit | None = None,
+    number: int = 0,
+) -> Iterator[str]:
     """Like ``generate`` for one prompt, yielding text as soon as it is settled: never part of a character.
 
     ``number`` says which of several texts of the same prompt it is; they differ.
@@ -107,9 +126,16 @@ def stream(
     """
     text, ids = TextStream(stop), _ids(tokenizer, prompt)
     written = _written(
-        model, tokenizer, [ids], [text], [number], sampling or SamplingConfig(),
-        max_new_tokens=max_new_tokens, on_overflow=on_overflow, refit=refit,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        [ids],
+        [text],
+        [number],
+        sampling or SamplingConfig(),
+        max_new_tokens=max_new_tokens,
+        on_overflow=on_overflow,
+        refit=refit,
+    )
     for (index,) in written:
         if piece := _advance(text, tokenizer, index):
             yield piece
@@ -135,9 +161,14 @@ def counted(prompts: Sequence[Sequence[int] | str]) -> list[int]:
 
 
 def _written(
-    model: Transformer, tokenizer: Tokenizer, ids: Sequence[list[int]], texts: Sequence[TextStream],
-    numbers: Sequence[int], sampling: SamplingConfig, **more: Any,
-) -> Iterator[list[int]]:  # fmt: skip
+    model: Transformer,
+    tokenizer: Tokenizer,
+    ids: Sequence[list[int]],
+    texts: Sequence[TextStream],
+    numbers: Sequence[int],
+    sampling: SamplingConfig,
+    **more: Any,
+) -> Iterator[list[int]]:
     """``tokens`` as people read them: each text from a stream of its own, in whole characters if wished."""
     _check_fit(model, tokenizer)
     seeds = [mixed(sampling.seed, number, *prompt) for number, prompt in zip(numbers, ids, strict=True)]
@@ -153,10 +184,17 @@ def _written(
 
 
 def tokens(
-    model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, sampling: SamplingConfig,
-    seeds: Sequence[int] | None = None, undrawable: Sequence[int] = (), whole: WholeCharacters | None = None,
-    on_overflow: OnOverflow | None = None, refit: Refit | None = None,
-) -> Iterator[list[int]]:  # fmt: skip
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    sampling: SamplingConfig,
+    seeds: Sequence[int] | None = None,
+    undrawable: Sequence[int] = (),
+    whole: WholeCharacters | None = None,
+    on_overflow: OnOverflow | None = None,
+    refit: Refit | None = None,
+) -> Iterator[list[int]]:
     """Yield the next id of every row, step by step; nothing stops it but ``max_new_tokens`` or the caller.
 
     All rows draw from one generator of ``sampling.seed``: equal seeds give equal texts for equal lists of
@@ -200,9 +238,12 @@ class _Window:
     """The part of each text that is read: from ``begins`` on, at most a context."""
 
     def __init__(
-        self, context: int, prompts: Sequence[Sequence[int]], on_overflow: OnOverflow | None,
+        self,
+        context: int,
+        prompts: Sequence[Sequence[int]],
+        on_overflow: OnOverflow | None,
         refit: Refit | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.context, self.on_overflow, self.refit = context, on_overflow, refit
         self.texts = [list(prompt) for prompt in prompts]
         self.written: list[list[int]] = [[] for _ in prompts]

@@ -42,9 +42,11 @@ def drawable(logits: Tensor, barred: Tensor) -> Tensor:
 
 
 def sample(
-    logits: Tensor, config: SamplingConfig, generator: torch.Generator | Sequence[torch.Generator],
+    logits: Tensor,
+    config: SamplingConfig,
+    generator: torch.Generator | Sequence[torch.Generator],
     seen: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Choose one token a row: logits (B, V) -> ids (B,).
 
     ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. All

@@ -154,10 +154,13 @@ def _prompt_toolkit(history: History, commands: Sequence[str]) -> ReadLine | Non
 
     def read(prompt: str) -> str:
         session: PromptSession[str] = PromptSession(
-            history=InMemoryHistory(history.entries), output=output, key_bindings=keys,
-            completer=WordCompleter(list(commands), sentence=True), complete_while_typing=False,
+            history=InMemoryHistory(history.entries),
+            output=output,
+            key_bindings=keys,
+            completer=WordCompleter(list(commands), sentence=True),
+            complete_while_typing=False,
             reserve_space_for_menu=4,
-        )  # fmt: skip
+        )
         return session.prompt(_apart(prompt))
 
     return read

@@ -49,8 +49,10 @@ class Base:
     def as_json(self) -> dict[str, Any]:
         """As ``adapter.json`` holds it."""
         return {
-            "fingerprint": self.fingerprint, "name": self.name, "model": self.model.model_dump(mode="json"),
-        }  # fmt: skip
+            "fingerprint": self.fingerprint,
+            "name": self.name,
+            "model": self.model.model_dump(mode="json"),
+        }
 
 
 def write(path: Path | str, adapter: Adapter, base: Base, *, overwrite: bool = False) -> Path:
@@ -116,9 +118,11 @@ def read(path: Path | str) -> Adapter:
     factors = {name: _factors(folder / WEIGHTS, name, parts, scales[name]) for name, parts in names.items()}
     if not sealed:  # what is wrong with the files says more, so it comes first
         raise UserError(
-            "this adapter has no manifest, so nobody can tell whether its files are whole", where=folder,
-            value=artifact.MANIFEST, hint="copy the whole directory again, or make it again",
-        )  # fmt: skip
+            "this adapter has no manifest, so nobody can tell whether its files are whole",
+            where=folder,
+            value=artifact.MANIFEST,
+            hint="copy the whole directory again, or make it again",
+        )
     return Adapter(factors, {"name": folder.resolve().name} | content)
 
 

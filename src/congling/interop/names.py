@@ -58,9 +58,10 @@ _OLMO2 = (
 )
 _GATE_UP = ("blocks.{}.mlp.gate.weight", "blocks.{}.mlp.up.weight")
 _GLM = (
-    *(entry for entry in _LLAMA if not re.search("gate_proj|up_proj", entry.theirs)), *_BIASES,
+    *(entry for entry in _LLAMA if not re.search("gate_proj|up_proj", entry.theirs)),
+    *_BIASES,
     Entry("model.layers.{}.mlp.gate_up_proj.weight", _GATE_UP),
-)  # fmt: skip
+)
 _GLM4 = (
     *_GLM,
     Entry("model.layers.{}.post_self_attn_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
@@ -124,10 +125,11 @@ _BAICHUAN = (
 )
 _DENSE = _LLAMA + _BIASES + _QK_NORM
 _HUNYUAN = (
-    *_LLAMA, *_BIASES,
+    *_LLAMA,
+    *_BIASES,
     Entry("model.layers.{}.self_attn.query_layernorm.weight", ("blocks.{}.attention.query_norm.weight",)),
     Entry("model.layers.{}.self_attn.key_layernorm.weight", ("blocks.{}.attention.key_norm.weight",)),
-)  # fmt: skip
+)
 _INTERNLM2 = (
     Entry("model.tok_embeddings.weight", ("embedding.weight",)),
     Entry("model.norm.weight", ("norm.weight",)),
@@ -143,9 +145,10 @@ _INTERNLM2 = (
     Entry("model.layers.{}.feed_forward.w2.weight", ("blocks.{}.mlp.down.weight",)),
 )
 _MINIMIND = (
-    *_DENSE, *_EXPERTS,
+    *_DENSE,
+    *_EXPERTS,
     *(entry._replace(theirs=entry.theirs.replace("experts.", "experts.0.")) for entry in _SHARED_EXPERTS),
-)  # fmt: skip
+)
 
 ARCHITECTURES: dict[str, tuple[Entry, ...]] = {
     "LlamaForCausalLM": _DENSE + _MLP_BIASES,

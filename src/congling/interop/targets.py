@@ -69,9 +69,12 @@ def _with_post_norms(config: ModelConfig) -> str:
     attention, placement = config.attention, config.norm_placement
     over_all = attention.qk_norm and attention.qk_norm_over == "projection"
     plain = (
-        config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-        and not attention.biased_output and not _llama3(config)
-    )  # fmt: skip
+        config.norm.kind == "rms"
+        and config.mlp.kind == "gated"
+        and config.positions.kind == "rope"
+        and not attention.biased_output
+        and not _llama3(config)
+    )
     fitting = {
         "olmo2": placement == "post" and over_all and not attention.bias and _narrow(config),
         "glm4": placement == "sandwich" and not attention.qk_norm and _narrow(config),
@@ -94,10 +97,13 @@ def _with_post_norms(config: ModelConfig) -> str:
 def _gemma3(config: ModelConfig) -> bool:
     """Whether the rest is Gemma 3's; one of 62 layers llama.cpp takes for the 27B, which scales otherwise."""
     return (
-        config.attention.sliding_window is not None and window_period(config) is not None
-        and "hidden_act" in used(config) and scaled_embedding(config)
-        and not config.attention.bias and config.layers != 62
-    )  # fmt: skip
+        config.attention.sliding_window is not None
+        and window_period(config) is not None
+        and "hidden_act" in used(config)
+        and scaled_embedding(config)
+        and not config.attention.bias
+        and config.layers != 62
+    )
 
 
 def _with_options(config: ModelConfig) -> str:
@@ -188,9 +194,12 @@ def _dense(config: ModelConfig) -> str:
 def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
     attention, router = config.attention, mlp.router
     simple = (
-        router.kind == "softmax" and router.normalise and router.scale == 1
-        and not mlp.shared and not mlp.dense_layers
-    )  # fmt: skip
+        router.kind == "softmax"
+        and router.normalise
+        and router.scale == 1
+        and not mlp.shared
+        and not mlp.dense_layers
+    )
     if simple and not attention.qk_norm:
         return "llama"
     if attention.biased_output:

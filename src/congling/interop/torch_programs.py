@@ -41,12 +41,18 @@ def program_of(state: State) -> tuple[str, Callable[[State], Plan]]:
     """
     names, where = state.tensors, state.archive.path
     if "transformer.h.0.attn.c_q.weight" in names:
-        raise UserError("a model of nanochat, which has parts that are not known here", where=where,
-                        value="squared ReLU, norms without weights, capped logits",
-                        hint="run it with nanochat")  # fmt: skip
+        raise UserError(
+            "a model of nanochat, which has parts that are not known here",
+            where=where,
+            value="squared ReLU, norms without weights, capped logits",
+            hint="run it with nanochat",
+        )
     if any(".experts." in name for name in names):
-        raise UserError("a mixture of experts, of which a state dict does not say how it routes",
-                        where=state.archive.path, hint="name the folder with its config.json")  # fmt: skip
+        raise UserError(
+            "a mixture of experts, of which a state dict does not say how it routes",
+            where=state.archive.path,
+            hint="name the folder with its config.json",
+        )
     for sign, found in _PROGRAMS.items():
         if sign in names:
             return found
@@ -60,19 +66,27 @@ def _nanogpt(state: State) -> Plan:
         state.matrix(f"transformer.{name}.weight") for name in ("wte", "wpe")
     )
     values = {
-        "vocab_size": vocabulary, "context": context, "width": width,
+        "vocab_size": vocabulary,
+        "context": context,
+        "width": width,
         "layers": state.layers("transformer.h.{}.attn.c_attn.weight"),
         "attention": _attention(width, state.heads("n_head"), None, state) | {"bias": True},
-        "mlp": {"kind": "plain", "hidden": state.matrix("transformer.h.0.mlp.c_fc.weight")[0],
-                "hidden_act": state.given.activation or "gelu"},
-        "norm": {"kind": "layer"}, "positions": {"kind": "learned"},
+        "mlp": {
+            "kind": "plain",
+            "hidden": state.matrix("transformer.h.0.mlp.c_fc.weight")[0],
+            "hidden_act": state.given.activation or "gelu",
+        },
+        "norm": {"kind": "layer"},
+        "positions": {"kind": "learned"},
         "tied": _tied(state, "transformer.wte.weight", "lm_head.weight"),
-    }  # fmt: skip
+    }
     entries = tuple(entry._replace(transposed=False) for entry in ARCHITECTURES["GPT2LMHeadModel"])
     notes = []
     if state.given.activation is None:
-        notes.append("GELU is the exact one, as nanoGPT has it since May 2023; of older checkpoints, "
-                     "--activation gelu_new takes its tanh form")  # fmt: skip
+        notes.append(
+            "GELU is the exact one, as nanoGPT has it since May 2023; of older checkpoints, "
+            "--activation gelu_new takes its tanh form"
+        )
     if "transformer.ln_f.bias" not in state.tensors:
         notes.append("the model has no biases: they are zero here")
     return values, entries, {}, notes
@@ -86,17 +100,21 @@ def _meta(state: State) -> Plan:
     epsilon = state.arguments.get("norm_eps")
     context = state.number("max_seq_len") or state.given.context
     values = {
-        "vocab_size": vocabulary, "context": context or _asked_context(state), "width": width,
-        "layers": state.layers("layers.{}.attention.wq.weight"), "attention": attention,
+        "vocab_size": vocabulary,
+        "context": context or _asked_context(state),
+        "width": width,
+        "layers": state.layers("layers.{}.attention.wq.weight"),
+        "attention": attention,
         "mlp": {"kind": "gated", "hidden": state.matrix("layers.0.feed_forward.w1.weight")[0]},
         "norm": {"kind": "rms", "epsilon": epsilon if isinstance(epsilon, float) else 1e-5},
         "positions": {"kind": "rope", "base": state.given.rope_base or 10_000.0},
         "tied": _tied(state, "tok_embeddings.weight", "output.weight"),
-    }  # fmt: skip
+    }
     turned = {
         f"blocks.{layer}.attention.{part}.weight": _turned(attention[count])
-        for layer in range(values["layers"]) for part, count in (("query", "heads"), ("key", "kv_heads"))
-    }  # fmt: skip
+        for layer in range(values["layers"])
+        for part, count in (("query", "heads"), ("key", "kv_heads"))
+    }
     return values, _META, turned, []
 
 
@@ -109,17 +127,21 @@ def _minimind(state: State) -> Plan:
     head_width = state.shape(f"{block}q_norm.weight")[0] if normed else rows // state.heads()
     heads, others = rows // max(1, head_width), state.matrix(f"{block}k_proj.weight")[0] // max(1, head_width)
     values = {
-        "vocab_size": vocabulary, "context": state.given.context or 32_768, "width": width,
+        "vocab_size": vocabulary,
+        "context": state.given.context or 32_768,
+        "width": width,
         "layers": state.layers("model.layers.{}.self_attn.q_proj.weight"),
         "attention": {"heads": heads, "kv_heads": others, "head_width": head_width, "qk_norm": normed},
         "mlp": {"kind": "gated", "hidden": state.matrix("model.layers.0.mlp.gate_proj.weight")[0]},
         "norm": {"kind": "rms", "epsilon": 1e-6 if normed else 1e-5},
         "positions": {"kind": "rope", "base": state.given.rope_base or 1e6},
         "tied": _tied(state, "model.embed_tokens.weight", "lm_head.weight"),
-    }  # fmt: skip
-    notes = [f"taken as in MiniMind, since the file is silent: rotary base {values['positions']['base']:g}, "
-             f"norm epsilon {values['norm']['epsilon']:g}, {values['context']:,} positions (--rope-base, "
-             "--context)"]  # fmt: skip
+    }
+    notes = [
+        f"taken as in MiniMind, since the file is silent: rotary base {values['positions']['base']:g}, "
+        f"norm epsilon {values['norm']['epsilon']:g}, {values['context']:,} positions (--rope-base, "
+        "--context)"
+    ]
     return values, ARCHITECTURES["Qwen3ForCausalLM"], {}, notes
 
 
@@ -134,7 +156,7 @@ TOKENIZERS = {
     "llama2.c": "the tokenizer.model it was pretokenised with (Llama 2's, data/tok*.model, or ChatGLM2's of "
     "baby-llama2-chinese)",
     "MiniMind": "the folder of MiniMind's tokenizer (tokenizer.json, tokenizer_config.json)",
-}  # fmt: skip
+}
 
 
 def _attention(width: int, heads: int, key: str | None, state: State) -> dict[str, Any]:
@@ -146,8 +168,11 @@ def _attention(width: int, heads: int, key: str | None, state: State) -> dict[st
 
 
 def _asked_context(state: State) -> int:
-    raise UserError("this checkpoint does not say how long its texts may be", where=state.archive.path,
-                    hint="--context N gives it: max_seq_len of the training script")  # fmt: skip
+    raise UserError(
+        "this checkpoint does not say how long its texts may be",
+        where=state.archive.path,
+        hint="--context N gives it: max_seq_len of the training script",
+    )
 
 
 def _turned(heads: int) -> Callable[[Tensor], Tensor]:

@@ -88,8 +88,12 @@ class State:
         """
         said, given = self.number(*keys), self.given.heads
         if said and given and said != given:
-            raise UserError(f"the checkpoint says {said} heads", where=self.archive.path, value=given,
-                            hint="leave out --heads")  # fmt: skip
+            raise UserError(
+                f"the checkpoint says {said} heads",
+                where=self.archive.path,
+                value=given,
+                hint="leave out --heads",
+            )
         if not (heads := said or given):
             what = "this checkpoint does not say how many heads attention has"
             hint = "--heads N gives it, as the training script had it (often 8)"
@@ -100,8 +104,9 @@ class State:
 def stripped(names: list[str]) -> str:
     """What stands before all names without belonging to them: ``_orig_mod.``, ``module.``, both."""
     prefix = ""
-    while names and (more := next((one for one in PREFIXES if all(
-        name.startswith(prefix + one) for name in names)), None)):  # fmt: skip
+    while names and (
+        more := next((one for one in PREFIXES if all(name.startswith(prefix + one) for name in names)), None)
+    ):
         prefix += more
     return prefix
 
@@ -127,8 +132,11 @@ def opened(archive: TorchArchive, given: Missing) -> State:
         value = value if inner is None or not tensors_in(inner) else inner
     tensors = tensors_in(value)
     if not tensors:
-        raise UserError("there is no state dict in this checkpoint", where=archive.path,
-                        hint="a file of weights is needed, not one of an optimizer")  # fmt: skip
+        raise UserError(
+            "there is no state dict in this checkpoint",
+            where=archive.path,
+            hint="a file of weights is needed, not one of an optimizer",
+        )
     prefix = stripped(list(tensors))
     tensors = {name.removeprefix(prefix): one for name, one in tensors.items()}
     kept = {name: one for name, one in tensors.items() if not name.endswith(_TABLES)}
@@ -143,9 +151,12 @@ class StateWeights(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, state: State, entries: tuple[Entry, ...], changed: Mapping[str, Callable[[Tensor], Tensor]],
+        self,
+        state: State,
+        entries: tuple[Entry, ...],
+        changed: Mapping[str, Callable[[Tensor], Tensor]],
         config: ModelConfig,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._state, self._changed = state, changed
         shapes = expected_shapes(config, len(state.tensors) * 3 + 8, state.archive.path)
         self._shapes, self._places, used = shapes, dict[str, tuple[str, slice] | None](), set[str]()
@@ -159,15 +170,21 @@ class StateWeights(Mapping[str, Tensor]):
             sizes = [shapes[part.format(layer)] for part in entry.ours]
             whole = (sum(size[0] for size in sizes), *sizes[0][1:])
             if state.shape(theirs) != whole:
-                raise UserError(f"{theirs} has the wrong shape, {whole} is needed", where=state.archive.path,
-                                value=state.shape(theirs))  # fmt: skip
+                raise UserError(
+                    f"{theirs} has the wrong shape, {whole} is needed",
+                    where=state.archive.path,
+                    value=state.shape(theirs),
+                )
             start = sum(size[0] for size in sizes[: entry.ours.index(ours)])
             self._places[name] = theirs, slice(start, start + shapes[name][0])
             used.add(theirs)
         used |= {entry.theirs for entry in entries if entry.ours == ("head.weight",)}
         if unknown := sorted(set(state.tensors) - used):
-            raise UserError(f"{len(unknown)} tensors no part of this model uses, the first",
-                            where=state.archive.path, value=unknown[0])  # fmt: skip
+            raise UserError(
+                f"{len(unknown)} tensors no part of this model uses, the first",
+                where=state.archive.path,
+                value=unknown[0],
+            )
 
     def __getitem__(self, name: str) -> Tensor:
         place = self._places[name]

@@ -35,9 +35,10 @@ def recipe_of(kind: type[Recipe], run: RunDirectory) -> Recipe:
     """
     if not (run.path / RECIPE_FILE).is_file():
         raise UserError(
-            "this run was begun by a program, not from a recipe", where=run.path,
+            "this run was begun by a program, not from a recipe",
+            where=run.path,
             hint="go on with that program, or choose another --out",
-        )  # fmt: skip
+        )
     return load(kind, run.path / RECIPE_FILE)
 
 

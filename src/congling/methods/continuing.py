@@ -146,9 +146,13 @@ def _next(train: TrainConfig, end: _End, run: RunDirectory, asked: str) -> Longe
     over = longer.step_of(newest) == end.steps
     keeps = over and handed_on is not None and longer.step_of(handed_on) > begins
     return Longer(
-        asked=asked, begins=begins, before=train.steps, steps=steps, warmup_steps=None if same else warmup,
+        asked=asked,
+        begins=begins,
+        before=train.steps,
+        steps=steps,
+        warmup_steps=None if same else warmup,
         kept=handed_on.name if keeps and handed_on is not None else None,
-    )  # fmt: skip
+    )
 
 
 def _amount(asked: str) -> _Amount:
@@ -160,9 +164,10 @@ def _amount(asked: str) -> _Amount:
             raise ValueError("more than nothing is needed")
     except ValueError as error:
         raise UserError(
-            f"--longer says by how much: {error}", value=asked,
+            f"--longer says by how much: {error}",
+            value=asked,
             hint="a time such as 30m or 2h, or steps such as 2000steps",
-        ) from None  # fmt: skip
+        ) from None
     return found
 
 
@@ -175,15 +180,18 @@ def _beginning(train: TrainConfig, end: _End, run: RunDirectory) -> int:
     checkpoints = run.checkpoints()
     if not checkpoints:
         raise UserError(
-            "this run has no checkpoint yet", value=str(run.path),
+            "this run has no checkpoint yet",
+            value=str(run.path),
             hint="run the command without --longer, or begin anew with --fresh and another budget",
-        )  # fmt: skip
+        )
     newest = longer.step_of(checkpoints[0])
     if train.patience is not None and newest < end.steps and _ended(run):
         raise UserError(
-            "this run ended early by itself: no held-out number became better", where="train.patience",
-            value=train.patience, hint="let it wait longer: the same command with a larger train.patience",
-        )  # fmt: skip
+            "this run ended early by itself: no held-out number became better",
+            where="train.patience",
+            value=train.patience,
+            hint="let it wait longer: the same command with a larger train.patience",
+        )
     anew = (
         "begin anew with --fresh and the whole budget; or train its weights further with a new warm-up and "
         f"decay, as `congling pretrain … --from {run.path}` and `congling sft {run.path} …` do, which is not "
@@ -192,16 +200,19 @@ def _beginning(train: TrainConfig, end: _End, run: RunDirectory) -> int:
     start = end.begins
     if start is None:
         raise UserError(
-            "the rate of this run depends on its end from the first step on", where="train.schedule.kind",
-            value=train.schedule.kind, hint=anew,
-        )  # fmt: skip
+            "the rate of this run depends on its end from the first step on",
+            where="train.schedule.kind",
+            value=train.schedule.kind,
+            hint=anew,
+        )
     found = longer.source(run, start)
     if found is None:
         raise UserError(
             f"the checkpoint of step {start:,}, after which the rate fell, is not there: it was removed, or "
             "an older congling did not keep it",
-            value=str(run.path), hint=anew,
-        )  # fmt: skip
+            value=str(run.path),
+            hint=anew,
+        )
     return longer.step_of(found)
 
 
@@ -218,8 +229,11 @@ def _pace(run: RunDirectory) -> float:
     at = record.read(run.path).seconds_at()
     last = max(at, default=0)
     if last < 2 or at[last] <= 0:
-        raise UserError("how long a step of this run takes is not known", value=str(run.path),
-                        hint="say by how many steps, such as --longer 2000steps")  # fmt: skip
+        raise UserError(
+            "how long a step of this run takes is not known",
+            value=str(run.path),
+            hint="say by how many steps, such as --longer 2000steps",
+        )
     return at[last] / last
 
 

@@ -25,8 +25,13 @@ def summary(out: Path) -> dict[str, Any]:
     run, checkpoint = record.read(place), pointers.handed_on(place)
     step = None if checkpoint is None else artifact.opened(checkpoint, "checkpoint").facts.get("step")
     held_out = run.looks.get(step) if isinstance(step, int) else None
-    return {"out": out, "checkpoint": checkpoint, "step": step, "held_out": held_out or {},
-            "findings": explain(run)}  # fmt: skip
+    return {
+        "out": out,
+        "checkpoint": checkpoint,
+        "step": step,
+        "held_out": held_out or {},
+        "findings": explain(run),
+    }
 
 
 def show_end(tuned: Tuned, *, unit: str = "", as_json: bool = False) -> None:

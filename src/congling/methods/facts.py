@@ -10,9 +10,12 @@ from congling.transform.config import AdapterConfig
 
 
 def facts_of(
-    opened: OpenedBase, train: Sequence[Example], held_out: Sequence[Example], findings: Findings,
+    opened: OpenedBase,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    findings: Findings,
     adapter: AdapterConfig | None = None,
-) -> TuningFacts:  # fmt: skip
+) -> TuningFacts:
     """Count what is learnt from and what is held out; of a pair both answers count.
 
     Args:
@@ -24,12 +27,19 @@ def facts_of(
     """
     inputs = [example.inputs for example in train]
     return TuningFacts(
-        model=opened.model, base_bytes=opened.size, packed=opened.packed, examples=len(train),
-        inputs=sum(inputs), targets=targets_of(train), longest=max(inputs), held_out=len(held_out),
-        faults=findings.counts, held_out_inputs=sum(example.inputs for example in held_out),
+        model=opened.model,
+        base_bytes=opened.size,
+        packed=opened.packed,
+        examples=len(train),
+        inputs=sum(inputs),
+        targets=targets_of(train),
+        longest=max(inputs),
+        held_out=len(held_out),
+        faults=findings.counts,
+        held_out_inputs=sum(example.inputs for example in held_out),
         held_out_targets=targets_of(held_out),
         strange_marks=adapter is not None and _strange_marks(opened, train[0], adapter),
-    )  # fmt: skip
+    )
 
 
 def _strange_marks(opened: OpenedBase, example: Example, adapter: AdapterConfig) -> bool:

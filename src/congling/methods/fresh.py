@@ -30,22 +30,30 @@ def put_aside(out: Path, *inputs: Path | str | None) -> Path | None:
         return None
     refuse_inputs(out, *inputs)
     if not is_run(out):
-        raise UserError("--fresh puts a run aside, and this is none", value=str(out),
-                        hint="choose another --out")  # fmt: skip
+        raise UserError(
+            "--fresh puts a run aside, and this is none", value=str(out), hint="choose another --out"
+        )
     if out.resolve() in (here := Path.cwd().resolve(), *here.parents):
-        raise UserError("the current directory lies in what is to be put aside", value=str(out),
-                        hint="go to another directory first")  # fmt: skip
+        raise UserError(
+            "the current directory lies in what is to be put aside",
+            value=str(out),
+            hint="go to another directory first",
+        )
     for place in (out, out / "run"):
         if place.is_dir():
             with only_writer(place):  # nobody works in it
                 pass
-    target = next(one for number in range(1, 10**6)
-                  if not (one := out.with_name(f"{out.name}.before-{number}")).exists())  # fmt: skip
+    target = next(
+        one
+        for number in range(1, 10**6)
+        if not (one := out.with_name(f"{out.name}.before-{number}")).exists()
+    )
     try:
         out.rename(target)
     except OSError as error:
-        raise UserError(f"the run cannot be put aside ({error.strerror})", value=str(out),
-                        hint="choose another --out") from None  # fmt: skip
+        raise UserError(
+            f"the run cannot be put aside ({error.strerror})", value=str(out), hint="choose another --out"
+        ) from None
     terminal.say(f"fresh: the run that was here is now {target}; remove it when nobody needs it")
     return target
 

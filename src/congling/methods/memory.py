@@ -25,9 +25,13 @@ SPARE = 0.95
 
 @contextlib.contextmanager
 def shortage_explained(
-    model: ModelConfig, train: TrainConfig, backend: Single, *, trained: int | None = None,
+    model: ModelConfig,
+    train: TrainConfig,
+    backend: Single,
+    *,
+    trained: int | None = None,
     trainer: Trainer | None = None,
-) -> Iterator[None]:  # fmt: skip
+) -> Iterator[None]:
     """Turn an out-of-memory error of the block into one for a person, with a smaller micro-batch that fits.
 
     Args:
@@ -89,9 +93,14 @@ def _of_step(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> float:
 
 
 def _advice(
-    model: ModelConfig, train: TrainConfig, parts: dict[str, float], found: Shortage, at_first: float, *,
+    model: ModelConfig,
+    train: TrainConfig,
+    parts: dict[str, float],
+    found: Shortage,
+    at_first: float,
+    *,
     gpu: bool,
-) -> str:  # fmt: skip
+) -> str:
     other = "close other programs, train.checkpointing=true, a shorter train.context or a smaller model"
     fits = fitting(model, train, found, at_first, gpu=gpu)
     if fits is None:
@@ -109,9 +118,12 @@ def _advice(
 
 
 def measured(
-    model: ModelConfig, train: TrainConfig, objective: Callable[[torch.device], Objective] | None = None, *,
+    model: ModelConfig,
+    train: TrainConfig,
+    objective: Callable[[torch.device], Objective] | None = None,
+    *,
     seconds: float = 3.0,
-) -> Calibration:  # fmt: skip
+) -> Calibration:
     """A step of the planned run, as :func:`congling.train.calibrate.measure` takes it.
 
     With ``train.auto_micro_batch`` it is measured in parts that fit, into which training will cut it, too.

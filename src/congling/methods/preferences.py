@@ -25,9 +25,15 @@ C = TypeVar("C", bound=TuningConfig)
 
 
 def filled_in(
-    kind: type[C], recipe: TuningRecipe, facts: TuningFacts, rows: int, *, sides: int, gentleness: float,
+    kind: type[C],
+    recipe: TuningRecipe,
+    facts: TuningFacts,
+    rows: int,
+    *,
+    sides: int,
+    gentleness: float,
     **tables: Any,
-) -> C:  # fmt: skip
+) -> C:
     """The configuration with everything decided.
 
     Args:
@@ -45,9 +51,13 @@ def filled_in(
         asked["rows"] = max(1, min(step, tuning.MICRO_TOKENS // (sides * facts.longest)))
         asked["accumulation"] = max(1, round(step / asked["rows"]))
     train = tuning.settings(
-        asked, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=gentleness,
+        asked,
+        facts,
+        adapter=recipe.adapter is not None,
+        epochs=recipe.epochs,
+        gentleness=gentleness,
         steps_per_epoch=lambda context, each, accumulation: rows / (each * accumulation),
-    )  # fmt: skip
+    )
     train.pop("evaluate_tokens", None)  # counts tokens of texts; here whole rows are scored
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **tables}
     return build(kind, decided, where="recipe")
@@ -89,7 +99,14 @@ def shown(
         show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
         train = session.config.train  # its steps may be more than those it was begun with
         step = f"{train.rows * train.accumulation} {noun}s{detail}"
-        show_work(step, facts, train, session.learnt, adapter=config.adapter is not None,
-                  console=console, findings=findings)  # fmt: skip
+        show_work(
+            step,
+            facts,
+            train,
+            session.learnt,
+            adapter=config.adapter is not None,
+            console=console,
+            findings=findings,
+        )
 
     return show

@@ -102,11 +102,18 @@ PLAIN = Task()
 
 
 def begin_or_go_on(
-    recipe: Recipe, inputs: Inputs, out: Path, *, started: float | None = None, reported: bool = False,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
+    recipe: Recipe,
+    inputs: Inputs,
+    out: Path,
+    *,
+    started: float | None = None,
+    reported: bool = False,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
     show: "Callable[[Plan], None] | None" = None,
     task: Task = PLAIN,
-) -> RunDirectory:  # fmt: skip
+) -> RunDirectory:
     """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
 
     Args:
@@ -163,9 +170,15 @@ def _place(recipe: Recipe) -> tuple[str, float]:
 
 
 def _planned(
-    recipe: Recipe, inputs: Inputs, out: Path, *, beside: Beside, force: bool,
-    show: "Callable[[Plan], None] | None", task: Task,
-) -> "Plan":  # fmt: skip
+    recipe: Recipe,
+    inputs: Inputs,
+    out: Path,
+    *,
+    beside: Beside,
+    force: bool,
+    show: "Callable[[Plan], None] | None",
+    task: Task,
+) -> "Plan":
     """Plan a new run and show the plan.
 
     Raises:
@@ -242,10 +255,15 @@ def run_files(recipe: Recipe, planned: "Plan", task: Task = PLAIN) -> dict[str, 
 
 
 def run(
-    config: PretrainConfig, inputs: Inputs, out: Path | str, *,
-    must_resume: bool = False, files: Mapping[str, str] | None = None, task: Task = PLAIN,
+    config: PretrainConfig,
+    inputs: Inputs,
+    out: Path | str,
+    *,
+    must_resume: bool = False,
+    files: Mapping[str, str] | None = None,
+    task: Task = PLAIN,
     started: float | None = None,
-) -> RunDirectory:  # fmt: skip
+) -> RunDirectory:
     """Train to the end and return the run's directory; starts from its newest checkpoint if there is one.
 
     Args:
@@ -278,10 +296,15 @@ def run(
         batches = corpus if task.batches is None else task.batches(corpus, transformer, backend)
         objective = next_token if task.objective is None else task.objective(backend.device)
         trainer = Trainer(
-            transformer, batches, objective, settings, backend, after_update=transformer.update_balance,
+            transformer,
+            batches,
+            objective,
+            settings,
+            backend,
+            after_update=transformer.update_balance,
             deadline=config.deadline and Deadline(config.deadline, settings, started=started),
             ahead=2 if task.batches is None else 0,
-        )  # fmt: skip
+        )
         parts = _parts(config, inputs, trainer, files or {}, task)
         with shortage_explained(config.model, settings, backend, trainer=trainer):
             return train(trainer, out, parts, must_resume=must_resume)
@@ -302,9 +325,10 @@ def _model(config: PretrainConfig, task: Task) -> "Transformer":
         transformer.initialise(config.train.seed)
     elif task.start.model.replace(dropout=config.model.dropout) != config.model:
         raise UserError(
-            "this run was made from other start weights", where=task.start.path,
+            "this run was made from other start weights",
+            where=task.start.path,
             hint="give the checkpoint it was started with, or choose another --out",
-        )  # fmt: skip
+        )
     else:
         transformer.load_state_dict(task.start.build(config.train.context).state_dict())
     return transformer
@@ -328,20 +352,23 @@ def require_same_tokenizer(model: "OpenedBase", inputs: Inputs, role: str) -> No
     """
     if model.packed:
         raise UserError(
-            f"a GGUF file cannot be the {role} here", where=model.path,
+            f"a GGUF file cannot be the {role} here",
+            where=model.path,
             hint="bring it here first: congling import",
-        )  # fmt: skip
+        )
     if model.tokenizer.fingerprint != inputs.tokenizer.fingerprint:
         raise UserError(
-            f"the {role} has another tokenizer than the shards", where=model.path,
+            f"the {role} has another tokenizer than the shards",
+            where=model.path,
             value=model.tokenizer.fingerprint[:12],
             hint=f"tokenize the documents with that of the {role}: {model.artifact.path / 'tokenizer'}",
-        )  # fmt: skip
+        )
     if model.model.vocab_size != inputs.shards.vocab_size:
         raise UserError(
-            f"the {role} has another vocabulary than the shards", where=model.path,
+            f"the {role} has another vocabulary than the shards",
+            where=model.path,
             value=(model.model.vocab_size, inputs.shards.vocab_size),
-        )  # fmt: skip
+        )
 
 
 def _require_fit(config: PretrainConfig, shards: Shards, task: Task) -> None:

@@ -81,8 +81,9 @@ def read_recipe(kind: type[R], settings: Sequence[str], data: Sequence[str]) -> 
     values = with_overrides(read_toml(recipes[0]) if recipes else {}, overrides)
     table = values.get("data", {})
     if not isinstance(table, dict):
-        raise UserError("data is a table, its files are its sources", value=f"data={table}",
-                        hint="name files with --data")  # fmt: skip
+        raise UserError(
+            "data is a table, its files are its sources", value=f"data={table}", hint="name files with --data"
+        )
     if sources:
         values["data"] = table = {**table, "sources": sources}
     if not table.get("sources"):

@@ -71,19 +71,34 @@ def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tabl
     if "epochs" not in recipe.model_fields_set:
         train.setdefault("steps", STEPS)
     if train["context"] < needed:
-        raise UserError("the context is too short for prompts and answers", where="train.context",
-                        value=train["context"], hint=f"leave it out, or {needed} and more")  # fmt: skip
-    train_rows, held_out = ([_stand_in(one, recipe) for one in part]
-                            for part in (prompts.train, prompts.validation))  # fmt: skip
+        raise UserError(
+            "the context is too short for prompts and answers",
+            where="train.context",
+            value=train["context"],
+            hint=f"leave it out, or {needed} and more",
+        )
+    train_rows, held_out = (
+        [_stand_in(one, recipe) for one in part] for part in (prompts.train, prompts.validation)
+    )
     facts = facts_of(opened, train_rows, held_out, prompts.findings, recipe.adapter)
     steps = len(prompts.train) / asked * recipe.rollout.updates
     settings = tuning.settings(
-        train, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs, gentleness=GENTLENESS,
+        train,
+        facts,
+        adapter=recipe.adapter is not None,
+        epochs=recipe.epochs,
+        gentleness=GENTLENESS,
         steps_per_epoch=lambda context, rows, accumulation: steps,
-    )  # fmt: skip
+    )
     settings.pop("evaluate_tokens", None)
-    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": settings, "rollout": recipe.rollout,
-               "rewards": recipe.rewards, **tables}  # fmt: skip
+    decided = {
+        "data": recipe.data,
+        "adapter": recipe.adapter,
+        "train": settings,
+        "rollout": recipe.rollout,
+        "rewards": recipe.rewards,
+        **tables,
+    }
     config = build(kind, decided, where="recipe")
     return Prepared(opened, prompts, config, facts, recipe)
 
@@ -96,19 +111,32 @@ def work(
     reward = sources.load(config.rewards, session.backend.device)
     prompts = prepared.prompts
     rollouts = Rollouts(
-        session.model, tokenizer, prompts.train, reward, credit, config.rollout, session.backend,
-        seed=config.train.seed, even=even,
+        session.model,
+        tokenizer,
+        prompts.train,
+        reward,
+        credit,
+        config.rollout,
+        session.backend,
+        seed=config.train.seed,
+        even=even,
         undrawable=tokenizer.undrawable(session.model.config.vocab_size),
-    )  # fmt: skip
+    )
     evaluate = None
     if prompts.validation:
         evaluate = held_out_reward(prompts.validation[:LOOKED_AT], tokenizer, reward, config)
     asked = (*prompts.train, *prompts.validation)
     data = fingerprint([_stand_in(one, prepared.config) for one in asked], sources.identity(config.rewards))
     return Work(
-        rollouts, objective, data, evaluate=evaluate, sample=lambda model: rollouts.shown(4), ahead=0,
-        before_update=rollouts.add_to, **more,
-    )  # fmt: skip
+        rollouts,
+        objective,
+        data,
+        evaluate=evaluate,
+        sample=lambda model: rollouts.shown(4),
+        ahead=0,
+        before_update=rollouts.add_to,
+        **more,
+    )
 
 
 def looks(session: Session, prepared: Prepared) -> Looks:
@@ -125,10 +153,14 @@ def held_out_reward(
 
     def look(model: Any) -> Mapping[str, float]:
         found = complete(
-            model, [question.ids for question in questions], group=1, temperature=0.0,
-            new_tokens=config.rollout.new_tokens, stops=tokenizer.stop_ids,
+            model,
+            [question.ids for question in questions],
+            group=1,
+            temperature=0.0,
+            new_tokens=config.rollout.new_tokens,
+            stops=tokenizer.stop_ids,
             undrawable=tokenizer.undrawable(model.config.vocab_size),
-        )  # fmt: skip
+        )
         rows = [
             judged_row(question, one, tokenizer) for question, (one,) in zip(questions, found, strict=True)
         ]
@@ -142,17 +174,34 @@ def held_out_reward(
 
 
 def tune_on_rewards(
-    prepared: Prepared, out: Path | str, make: Callable[[Session], Work], *, method: str,
-    console: Console | None, must_resume: bool, force: bool, longer: str | None = None,
-) -> Tuned:  # fmt: skip
+    prepared: Prepared,
+    out: Path | str,
+    make: Callable[[Session], Work],
+    *,
+    method: str,
+    console: Console | None,
+    must_resume: bool,
+    force: bool,
+    longer: str | None = None,
+) -> Tuned:
     """See :func:`congling.methods.tuning.tune`; prompts are to be seen again and again, and may be few."""
     return tune(
-        prepared.opened, prepared.config, prepared.facts, out, work=make, console=console, force=force,
-        must_resume=must_resume, longer=longer, beside_the_point=("rows-repeated", "few-rows"),
-        recipe=prepared.recipe, method=method, noun="prompt",
+        prepared.opened,
+        prepared.config,
+        prepared.facts,
+        out,
+        work=make,
+        console=console,
+        force=force,
+        must_resume=must_resume,
+        longer=longer,
+        beside_the_point=("rows-repeated", "few-rows"),
+        recipe=prepared.recipe,
+        method=method,
+        noun="prompt",
         rows=(len(prepared.prompts.train), len(prepared.prompts.validation)),
         show=lambda session, findings, console: _show(prepared, session, findings, console),
-    )  # fmt: skip
+    )
 
 
 def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], console: Console) -> None:
@@ -163,8 +212,15 @@ def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], con
     rollout = config.rollout
     answers = rollout.prompts * rollout.group
     step = f"{answers} answers ({rollout.prompts} prompts × {rollout.group})"
-    show_work(step, prepared.facts, config.train, session.learnt, adapter=config.adapter is not None,
-              console=console, findings=findings)  # fmt: skip
+    show_work(
+        step,
+        prepared.facts,
+        config.train,
+        session.learnt,
+        adapter=config.adapter is not None,
+        console=console,
+        findings=findings,
+    )
     rounds = -(-config.train.steps // rollout.updates)
     say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
 

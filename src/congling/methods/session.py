@@ -128,10 +128,15 @@ class Session:
         """
         whole = self.config.adapter is None
         trainer = Trainer(
-            self.model, work.batches, work.objective, self.config.train, self.backend,
+            self.model,
+            work.batches,
+            work.objective,
+            self.config.train,
+            self.backend,
             after_update=self.model.update_balance if whole else None,
-            before_update=work.before_update, ahead=work.ahead,
-        )  # fmt: skip
+            before_update=work.before_update,
+            ahead=work.ahead,
+        )
         parts = replace(self._parts(work, Path(out)), files=files or {})
         kept = None if whole else self.learnt
         with shortage_explained(
@@ -142,9 +147,12 @@ class Session:
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
         name = self.config.train.choose
-        found = {row["step"]: value for row in directory.log("metrics").rows()
-                 if (value := finite(row.get(f"validation_{name}"))) is not None
-                 and finite(row.get("step")) is not None}  # fmt: skip
+        found = {
+            row["step"]: value
+            for row in directory.log("metrics").rows()
+            if (value := finite(row.get(f"validation_{name}"))) is not None
+            and finite(row.get("step")) is not None
+        }
         best = trainer.best["step"] if trainer.best is not None else trainer.step
         return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
 

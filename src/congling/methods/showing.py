@@ -26,9 +26,15 @@ def show_rows(kept: int, held_out: int, noun: str, findings: Findings, console: 
 
 
 def show_work(
-    what: str, facts: TuningFacts, train: TrainConfig, learnt: int, *, adapter: bool, console: Console,
+    what: str,
+    facts: TuningFacts,
+    train: TrainConfig,
+    learnt: int,
+    *,
+    adapter: bool,
+    console: Console,
     findings: Sequence[Finding] = (),
-) -> None:  # fmt: skip
+) -> None:
     """Say what is learnt, in how many steps of what, at which rate, in how much memory; then the findings."""
     values = f"an adapter of {show_count(learnt)} values" if adapter else f"all {show_count(learnt)} values"
     steps = f"{train.steps} {plural(train.steps, 'step')} of {what}"

@@ -37,11 +37,23 @@ Show = Callable[[Session, Sequence[Finding], Console], None]
 
 
 def tune(
-    opened: OpenedBase, config: TuningConfig, facts: TuningFacts, out: Path | str, *,
-    recipe: TuningRecipe, method: str, noun: str, rows: tuple[int, int],
-    work: Callable[[Session], Work], show: Show, console: Console | None, must_resume: bool, force: bool,
-    longer: str | None = None, beside_the_point: Collection[str] = (),
-) -> Tuned:  # fmt: skip
+    opened: OpenedBase,
+    config: TuningConfig,
+    facts: TuningFacts,
+    out: Path | str,
+    *,
+    recipe: TuningRecipe,
+    method: str,
+    noun: str,
+    rows: tuple[int, int],
+    work: Callable[[Session], Work],
+    show: Show,
+    console: Console | None,
+    must_resume: bool,
+    force: bool,
+    longer: str | None = None,
+    beside_the_point: Collection[str] = (),
+) -> Tuned:
     """Check, show, train and report; the first process alone shows and reports.
 
     Args:
@@ -79,9 +91,17 @@ def tune(
                 show(session, findings, console)
             asked = keys(recipe.model_dump(exclude_unset=True))
             plan = TuningPlan(
-                method, str(opened.path), facts, noun, rows, config.train, asked, findings,
-                parameters(opened.model), session.learnt,
-            )  # fmt: skip
+                method,
+                str(opened.path),
+                facts,
+                noun,
+                rows,
+                config.train,
+                asked,
+                findings,
+                parameters(opened.model),
+                session.learnt,
+            )
             files = {PLAN_FILE: plan.to_text()}
             tuned = session.train(work(session), out, must_resume=must_resume, files=files)
         finish(run)

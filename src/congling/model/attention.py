@@ -36,9 +36,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
     if sight.lengths is not None:
         return attend_apart(query, key, value, sight.lengths, sight.mask)
     return scaled_dot_product_attention(
-        query, key, value, attn_mask=sight.mask, is_causal=sight.causal,
+        query,
+        key,
+        value,
+        attn_mask=sight.mask,
+        is_causal=sight.causal,
         enable_gqa=query.shape[1] != key.shape[1],
-    )  # fmt: skip
+    )
 
 
 Rotation = Callable[[Tensor, Angles | None], Tensor]

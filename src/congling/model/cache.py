@@ -46,12 +46,21 @@ class KVCache:
     """
 
     def __init__(
-        self, config: ModelConfig, rows: int, capacity: int, *, start: Tensor | None = None,
-        device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+        self,
+        config: ModelConfig,
+        rows: int,
+        capacity: int,
+        *,
+        start: Tensor | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         if capacity > config.context:
-            raise UserError("the cache is longer than the model's context", value=capacity,
-                            hint=f"the model reads at most {config.context} tokens")  # fmt: skip
+            raise UserError(
+                "the cache is longer than the model's context",
+                value=capacity,
+                hint=f"the model reads at most {config.context} tokens",
+            )
         shape = (rows, config.attention.kv_heads, capacity, config.attention.head_width)
         self.layers = [LayerCache(shape, device, dtype) for _ in range(config.layers)]
         self.capacity, self.start = capacity, start

@@ -117,8 +117,11 @@ def open_safetensors(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError("a file is missing here", where=path.parent, value=path.name) from None
     except (OSError, SafetensorError) as error:
-        raise UserError(f"damaged or no safetensors file: {error}", where=path,
-                        hint="restore the file, or go back to an earlier one") from None  # fmt: skip
+        raise UserError(
+            f"damaged or no safetensors file: {error}",
+            where=path,
+            hint="restore the file, or go back to an earlier one",
+        ) from None
 
 
 def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, tuple[int, ...]]:
@@ -133,8 +136,11 @@ def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, 
         with torch.device("meta"):
             skeleton = Transformer(config)
     except (RuntimeError, OverflowError):  # sizes whose product is no number of bytes
-        raise UserError("a model of this size does not exist", where=where,
-                        value=f"vocab_size {config.vocab_size}, width {config.width}") from None  # fmt: skip
+        raise UserError(
+            "a model of this size does not exist",
+            where=where,
+            value=f"vocab_size {config.vocab_size}, width {config.width}",
+        ) from None
     return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
 
 

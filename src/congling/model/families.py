@@ -48,9 +48,14 @@ def qwen3(
     Source: Qwen3 technical report (Yang et al. 2025).
     """
     return _decoder(
-        width, GatedMLPConfig(hidden=hidden or 3 * width), shares=2, qk_norm=True, bias=False,
-        parts={"norm": RMSNormConfig(), "positions": RotaryConfig(base=rope_base)}, **sizes,
-    )  # fmt: skip
+        width,
+        GatedMLPConfig(hidden=hidden or 3 * width),
+        shares=2,
+        qk_norm=True,
+        bias=False,
+        parts={"norm": RMSNormConfig(), "positions": RotaryConfig(base=rope_base)},
+        **sizes,
+    )
 
 
 def llama(
@@ -59,10 +64,14 @@ def llama(
     """RMSNorm, SwiGLU of 8/3 × width rounded up, RoPE; GQA only by ``kv_heads`` (Touvron et al. 2023)."""
     step = 256 if width % 256 == 0 else 64
     return _decoder(
-        width, GatedMLPConfig(hidden=hidden or -(-8 * width // (3 * step)) * step),
-        shares=1, qk_norm=False, bias=False,
-        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)}, **sizes,
-    )  # fmt: skip
+        width,
+        GatedMLPConfig(hidden=hidden or -(-8 * width // (3 * step)) * step),
+        shares=1,
+        qk_norm=False,
+        bias=False,
+        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)},
+        **sizes,
+    )
 
 
 def mistral(
@@ -70,9 +79,14 @@ def mistral(
 ) -> ModelConfig:
     """Llama with four query heads a key/value head and SwiGLU of 3.5 × width (Jiang et al. 2023)."""
     return _decoder(
-        width, GatedMLPConfig(hidden=hidden or 7 * width // 2), shares=4, qk_norm=False, bias=False,
-        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)}, **sizes,
-    )  # fmt: skip
+        width,
+        GatedMLPConfig(hidden=hidden or 7 * width // 2),
+        shares=4,
+        qk_norm=False,
+        bias=False,
+        parts={"norm": RMSNormConfig(epsilon=1e-5), "positions": RotaryConfig(base=rope_base)},
+        **sizes,
+    )
 
 
 def qwen2(
@@ -92,9 +106,11 @@ def olmo2(
     """
     dense = llama(width=width, hidden=hidden, rope_base=rope_base, **sizes)
     return dense.replace(
-        attention={"qk_norm": True, "qk_norm_over": "projection"}, norm={"epsilon": 1e-6},
-        norm_placement="post", initial=ScaledNormalConfig().model_dump(),
-    )  # fmt: skip
+        attention={"qk_norm": True, "qk_norm_over": "projection"},
+        norm={"epsilon": 1e-6},
+        norm_placement="post",
+        initial=ScaledNormalConfig().model_dump(),
+    )
 
 
 def glm(
@@ -114,9 +130,14 @@ def glm4(
 
 
 def gemma3(
-    *, width: int, hidden: int | None = None, rope_base: float = 1_000_000.0, sliding_window: int = 512,
-    rope_local_base_freq: float = 10_000.0, **sizes: Unpack[Sizes],
-) -> ModelConfig:  # fmt: skip
+    *,
+    width: int,
+    hidden: int | None = None,
+    rope_base: float = 1_000_000.0,
+    sliding_window: int = 512,
+    rope_local_base_freq: float = 10_000.0,
+    **sizes: Unpack[Sizes],
+) -> ModelConfig:
     """Five blocks with a sliding window to one without, norms before and behind, GeGLU (Gemma Team 2025).
 
     Embeddings are multiplied by the root of the width.
@@ -126,9 +147,11 @@ def gemma3(
     return dense.replace(
         attention={"sliding_window": sliding_window, "layer_types": kinds},
         positions={"rope_local_base_freq": rope_local_base_freq},
-        mlp={"hidden_act": "gelu_pytorch_tanh"}, norm_placement="sandwich", embedding_multiplier=width**0.5,
+        mlp={"hidden_act": "gelu_pytorch_tanh"},
+        norm_placement="sandwich",
+        embedding_multiplier=width**0.5,
         initial=ScaledNormalConfig().model_dump(),
-    )  # fmt: skip
+    )
 
 
 def baichuan(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> ModelConfig:
@@ -145,55 +168,98 @@ def gpt2(*, width: int, hidden: int | None = None, **sizes: Unpack[Sizes]) -> Mo
         "initial": ScaledNormalConfig(),
     }
     return _decoder(
-        width, PlainMLPConfig(hidden=hidden or 4 * width), shares=1, qk_norm=False, bias=True, parts=parts,
+        width,
+        PlainMLPConfig(hidden=hidden or 4 * width),
+        shares=1,
+        qk_norm=False,
+        bias=True,
+        parts=parts,
         **sizes,
-    )  # fmt: skip
+    )
 
 
 def qwen3_moe(
-    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 8, active: int = 2,
-    balance: float = 0.001, **sizes: Unpack[Sizes],
-) -> ModelConfig:  # fmt: skip
+    *,
+    width: int,
+    hidden: int | None = None,
+    rope_base: float = 10_000.0,
+    experts: int = 8,
+    active: int = 2,
+    balance: float = 0.001,
+    **sizes: Unpack[Sizes],
+) -> ModelConfig:
     """Qwen3 whose MLPs are ``experts`` smaller ones behind a softmax router; ``hidden`` is one expert's."""
     mlp = MoEConfig(
-        experts=experts, active=active, hidden=hidden or _share(3 * width, active),
+        experts=experts,
+        active=active,
+        hidden=hidden or _share(3 * width, active),
         router=SoftmaxRouterConfig(balance=balance),
-    )  # fmt: skip
+    )
     return qwen3(width=width, rope_base=rope_base, **sizes).replace(mlp=mlp.model_dump())
 
 
 def mixtral(
-    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 8, active: int = 2,
-    balance: float = 0.001, **sizes: Unpack[Sizes],
-) -> ModelConfig:  # fmt: skip
+    *,
+    width: int,
+    hidden: int | None = None,
+    rope_base: float = 10_000.0,
+    experts: int = 8,
+    active: int = 2,
+    balance: float = 0.001,
+    **sizes: Unpack[Sizes],
+) -> ModelConfig:
     """Mistral whose MLPs are ``experts`` of full width behind a softmax router (Jiang et al. 2024)."""
     mlp = MoEConfig(
-        experts=experts, active=active, hidden=hidden or 7 * width // 2,
+        experts=experts,
+        active=active,
+        hidden=hidden or 7 * width // 2,
         router=SoftmaxRouterConfig(balance=balance),
-    )  # fmt: skip
+    )
     return mistral(width=width, rope_base=rope_base, **sizes).replace(mlp=mlp.model_dump())
 
 
 def deepseek_moe_v1(
-    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 16, active: int = 3,
-    shared: int = 1, dense_layers: int = 1, dense_hidden: int | None = None, scale: float = 1.0,
-    balance: float = 0.001, **sizes: Unpack[Sizes],
-) -> ModelConfig:  # fmt: skip
+    *,
+    width: int,
+    hidden: int | None = None,
+    rope_base: float = 10_000.0,
+    experts: int = 16,
+    active: int = 3,
+    shared: int = 1,
+    dense_layers: int = 1,
+    dense_hidden: int | None = None,
+    scale: float = 1.0,
+    balance: float = 0.001,
+    **sizes: Unpack[Sizes],
+) -> ModelConfig:
     """DeepSeekMoE as published (Dai et al. 2024): Llama's attention, softmax not renormalised."""
     dense = llama(width=width, rope_base=rope_base, **sizes)
     mlp = MoEConfig(
-        experts=experts, active=active, hidden=hidden or _share(3 * width, active + shared), shared=shared,
-        dense_layers=min(dense_layers, dense.layers - 1), dense_hidden=dense_hidden or 3 * width,
+        experts=experts,
+        active=active,
+        hidden=hidden or _share(3 * width, active + shared),
+        shared=shared,
+        dense_layers=min(dense_layers, dense.layers - 1),
+        dense_hidden=dense_hidden or 3 * width,
         router=SoftmaxRouterConfig(balance=balance, normalise=False, scale=scale),
-    )  # fmt: skip
+    )
     return dense.replace(norm={"epsilon": 1e-6}, mlp=mlp.model_dump())
 
 
 def deepseek_moe(
-    *, width: int, hidden: int | None = None, rope_base: float = 10_000.0, experts: int = 16, active: int = 3,
-    shared: int = 1, dense_layers: int = 1, dense_hidden: int | None = None, scale: float = 1.0,
-    bias_rate: float = 0.001, **sizes: Unpack[Sizes],
-) -> ModelConfig:  # fmt: skip
+    *,
+    width: int,
+    hidden: int | None = None,
+    rope_base: float = 10_000.0,
+    experts: int = 16,
+    active: int = 3,
+    shared: int = 1,
+    dense_layers: int = 1,
+    dense_hidden: int | None = None,
+    scale: float = 1.0,
+    bias_rate: float = 0.001,
+    **sizes: Unpack[Sizes],
+) -> ModelConfig:
     """Shared and many fine-grained routed experts, balanced without a loss (DeepSeekMoE, Dai et al. 2024).
 
     Attention is Qwen3's, as in dots.llm1; multi-head latent attention is another part. ``hidden`` is that of
@@ -201,10 +267,14 @@ def deepseek_moe(
     """
     dense = qwen3(width=width, rope_base=rope_base, **sizes)
     mlp = MoEConfig(
-        experts=experts, active=active, hidden=hidden or _share(3 * width, active + shared), shared=shared,
-        dense_layers=min(dense_layers, dense.layers - 1), dense_hidden=dense_hidden or 3 * width,
+        experts=experts,
+        active=active,
+        hidden=hidden or _share(3 * width, active + shared),
+        shared=shared,
+        dense_layers=min(dense_layers, dense.layers - 1),
+        dense_hidden=dense_hidden or 3 * width,
         router=SigmoidRouterConfig(scale=scale, bias_rate=bias_rate),
-    )  # fmt: skip
+    )
     return dense.replace(mlp=mlp.model_dump())
 
 
@@ -227,20 +297,42 @@ FAMILIES: dict[str, Callable[..., ModelConfig]] = {
 
 
 def _decoder(
-    width: int, mlp: MLP, *, vocab_size: int, context: int, layers: int, heads: int | None = None,
-    kv_heads: int | None = None, head_width: int | None = None, dropout: float = 0.0, tied: bool = True,
-    shares: int, qk_norm: bool, bias: bool, parts: dict[str, Any],
-) -> ModelConfig:  # fmt: skip
+    width: int,
+    mlp: MLP,
+    *,
+    vocab_size: int,
+    context: int,
+    layers: int,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    dropout: float = 0.0,
+    tied: bool = True,
+    shares: int,
+    qk_norm: bool,
+    bias: bool,
+    parts: dict[str, Any],
+) -> ModelConfig:
     """Sizes and a family's habits together; ``shares`` query heads use one key/value head, if they divide."""
     heads, head_width = _heads(width, heads, head_width)
     attention = AttentionConfig(
-        heads=heads, kv_heads=kv_heads or (heads if heads % shares else heads // shares),
-        head_width=head_width, qk_norm=qk_norm, bias=bias,
-    )  # fmt: skip
+        heads=heads,
+        kv_heads=kv_heads or (heads if heads % shares else heads // shares),
+        head_width=head_width,
+        qk_norm=qk_norm,
+        bias=bias,
+    )
     return ModelConfig(
-        vocab_size=vocab_size, context=context, layers=layers, width=width, tied=tied, dropout=dropout,
-        attention=attention, mlp=mlp, **parts,
-    )  # fmt: skip
+        vocab_size=vocab_size,
+        context=context,
+        layers=layers,
+        width=width,
+        tied=tied,
+        dropout=dropout,
+        attention=attention,
+        mlp=mlp,
+        **parts,
+    )
 
 
 def _heads(width: int, heads: int | None, head_width: int | None) -> tuple[int, int]:

@@ -28,7 +28,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 def preset(
     name: str, *, vocab_size: int, context: int, family: str | None = None, **changes: Any
-) -> ModelConfig:  # fmt: skip
+) -> ModelConfig:
     """A model of a named size; ``family`` and other keywords of the family's function replace the preset's.
 
     Raises:

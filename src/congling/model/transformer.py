@@ -82,9 +82,13 @@ class Transformer(nn.Module):
         self.initialise(0)
 
     def forward(
-        self, tokens: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
         cache: KVCache | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Hidden states after the last normalisation: tokens (B, T) -> (B, T, W).
 
         Args:

@@ -56,18 +56,21 @@ def attend_apart(
     batch, heads, time, width = query.shape
     # Laid end to end as (1, B · T, H, D), a view; split and joined again, which also costs backward one copy.
     parts = zip(
-        *(one.transpose(1, 2).reshape(1, batch * time, -1, width).split(lengths, 1)
-          for one in (query, key, value)),
+        *(
+            one.transpose(1, 2).reshape(1, batch * time, -1, width).split(lengths, 1)
+            for one in (query, key, value)
+        ),
         strict=True,
-    )  # fmt: skip
+    )
     found = [
         scaled_dot_product_attention(
-            *(one.transpose(1, 2) for one in part), is_causal=mask is None,
+            *(one.transpose(1, 2) for one in part),
+            is_causal=mask is None,
             attn_mask=None if mask is None else mask[..., :length, :length],
             enable_gqa=heads != key.shape[1],
         )
         for length, part in zip(lengths, parts, strict=True)
-    ]  # fmt: skip
+    ]
     return torch.cat(found, 2).transpose(1, 2).reshape(batch, time, heads, width).transpose(1, 2)
 
 

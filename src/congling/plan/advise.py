@@ -70,9 +70,15 @@ class _Choices:
 
 
 def advise(
-    recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, *, seconds_per_step: float | None = None,
-    start: ModelConfig | None = None, spent: float = 0.0, squeeze: float = 1.0,
-) -> Advice:  # fmt: skip
+    recipe: Recipe,
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    *,
+    seconds_per_step: float | None = None,
+    start: ModelConfig | None = None,
+    spent: float = 0.0,
+    squeeze: float = 1.0,
+) -> Advice:
     """Complete a recipe for this corpus and machine.
 
     ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
@@ -137,9 +143,11 @@ def _given_beside(recipe: Recipe) -> dict[str, Any]:
     asked = recipe.model.model_dump(exclude_none=True, exclude_defaults=True)
     if wrong := sorted(asked.keys() - {"dropout"}):
         raise UserError(
-            "the model is that of the checkpoint", where="[model]", value=", ".join(wrong),
+            "the model is that of the checkpoint",
+            where="[model]",
+            value=", ".join(wrong),
             hint="leave these keys out, or start from random weights",
-        )  # fmt: skip
+        )
     return asked
 
 
@@ -343,9 +351,13 @@ def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: floa
 
 
 def _optimizer(
-    choices: _Choices, model: ModelConfig, steps: int, rules: tables.Regularisation, passes: float,
+    choices: _Choices,
+    model: ModelConfig,
+    steps: int,
+    rules: tables.Regularisation,
+    passes: float,
     share: float,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Optimizer with its rates, of which weights trained before get a ``share``."""
     given = choices.given.get("optimizer", {})
     if isinstance(given, dict) and given.get("kind") == "adamw":

@@ -155,8 +155,10 @@ def _time(
     forward = seconds_per_step / train.tokens_per_step / 3
     each = _each(train, corpus, seconds_per_step)
     kinds: tuple[tuple[str, Interval], ...] = (
-        ("held-out loss", "evaluate"), ("samples", "sample"), ("checkpoints", "save"),
-    )  # fmt: skip
+        ("held-out loss", "evaluate"),
+        ("samples", "sample"),
+        ("checkpoints", "save"),
+    )
     return {
         "start": beside.start,
         "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,

@@ -115,24 +115,42 @@ def make(
         beside = replace(beside, scoring=tables.SCORE_SHARE * recipe.budget)
     while True:
         advised = advise(
-            recipe, corpus, machine, seconds_per_step=seconds_per_step, start=start, spent=beside.spent,
+            recipe,
+            corpus,
+            machine,
+            seconds_per_step=seconds_per_step,
+            start=start,
+            spent=beside.spent,
             squeeze=squeeze,
-        )  # fmt: skip
+        )
         advice = _fitted(advised, recipe, corpus, machine)
         cost = estimate(
-            advice.model, advice.train, corpus, machine, seconds_per_step=seconds_per_step,
-            peak_memory=peak_memory, beside=beside,
-        )  # fmt: skip
+            advice.model,
+            advice.train,
+            corpus,
+            machine,
+            seconds_per_step=seconds_per_step,
+            peak_memory=peak_memory,
+            beside=beside,
+        )
         moving, room = cost.seconds - cost.fixed_seconds, advice.budget - cost.fixed_seconds
         tries -= 1
         if not tries or moving <= room or "steps" in recipe.train or advice.train.steps <= LEAST_STEPS:
             break
         squeeze *= max(0.01, 0.99 * room / moving)  # what interrupts the steps takes time as well
     situation = Situation(
-        advice.model, advice.train, corpus, machine, cost, recipe.budget, fresh=start is None,
-        tokenizer_kind=recipe.tokenizer.kind, exports=recipe.exports, spent=beside.spent,
+        advice.model,
+        advice.train,
+        corpus,
+        machine,
+        cost,
+        recipe.budget,
+        fresh=start is None,
+        tokenizer_kind=recipe.tokenizer.kind,
+        exports=recipe.exports,
+        spent=beside.spent,
         given=recipe.given_keys | ({"model"} if start is not None else set()),
-    )  # fmt: skip
+    )
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
 
@@ -174,9 +192,14 @@ def measured(
     if beside.spent:  # within the program that trains
         beside = replace(beside, spent=beside.spent + time.monotonic() - began)
     made = make(
-        recipe, corpus, here, seconds_per_step=found.seconds_per_step, peak_memory=found.peak_memory_bytes,
-        start=start, beside=beside,
-    )  # fmt: skip
+        recipe,
+        corpus,
+        here,
+        seconds_per_step=found.seconds_per_step,
+        peak_memory=found.peak_memory_bytes,
+        start=start,
+        beside=beside,
+    )
     threads = _threads(found)
     return made if threads is None else replace(made, advice=made.advice.with_choice(threads))
 

@@ -51,15 +51,18 @@ def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
     threads = [("threads", f"{one.value}: {one.why}") for one in plan.advice.choices if one.key == "threads"]
     return [
         ("model", f"{model.layers} × {model.width}, {heads}, context {model.context}, {model.mlp.kind} MLP"),
-        ("size", f"{show_count(cost.total_parameters)} parameters, {cost.embedding_share:.0%} of them "
-         "embedding and head"),
+        (
+            "size",
+            f"{show_count(cost.total_parameters)} parameters, {cost.embedding_share:.0%} of them "
+            "embedding and head",
+        ),
         ("training", f"{steps}: {cost.passes:.1f} passes over the text, dropout {model.dropout:g}"),
         ("rate", f"{rates} {train.optimizer.kind}, at most {train.optimizer.rate:g}"),
         ("time", f"{_time_of(plan)} at {_speed(plan)}"),
         *threads,
         ("memory", f"{show_bytes(cost.peak_memory)} of {show_bytes(plan.machine.memory)}"),
         ("disk", f"{show_bytes(cost.disk_bytes)}, {show_bytes(plan.machine.free_disk)} are free"),
-    ]  # fmt: skip
+    ]
 
 
 def _time_of(plan: Plan) -> str:

@@ -12,9 +12,15 @@ from congling.train.config import TrainConfig
 
 
 def show(
-    facts: TuningFacts, examples: Examples, train: TrainConfig, findings: Sequence[Finding], *,
-    adapter: bool, learnt: int, console: Console,
-) -> None:  # fmt: skip
+    facts: TuningFacts,
+    examples: Examples,
+    train: TrainConfig,
+    findings: Sequence[Finding],
+    *,
+    adapter: bool,
+    learnt: int,
+    console: Console,
+) -> None:
     """Print a line for each; ``learnt`` counts the values that are trained."""
     for line in (*_data(facts, examples), *_work(facts, train, adapter=adapter, learnt=learnt)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

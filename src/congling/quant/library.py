@@ -61,9 +61,14 @@ def ggml() -> ctypes.CDLL:
     library.ggml_quantize_init.argtypes = (ctypes.c_int32,)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = (
-        ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+        ctypes.c_int32,
         ctypes.c_void_p,
-    )  # fmt: skip
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    )
     return library
 
 

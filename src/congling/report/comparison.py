@@ -61,9 +61,12 @@ class Comparison:
 
 
 def compare(
-    sides: Sequence[Side], *, rows: RowScores | None = None,
-    written: Mapping[str, Mapping[str, str]] | None = None, note: str = "",
-) -> Comparison:  # fmt: skip
+    sides: Sequence[Side],
+    *,
+    rows: RowScores | None = None,
+    written: Mapping[str, Mapping[str, str]] | None = None,
+    note: str = "",
+) -> Comparison:
     """Gather what can be said of several runs; what was not recorded is left out.
 
     Args:
@@ -72,8 +75,13 @@ def compare(
         written: texts by run and prompt, made for this comparison; recorded samples when not given.
         note: how those texts were made.
     """
-    made = (_overview(sides, rows), _score_table(sides), _difference_table(sides, rows), _settings(sides),
-            _warnings(sides))  # fmt: skip
+    made = (
+        _overview(sides, rows),
+        _score_table(sides),
+        _difference_table(sides, rows),
+        _settings(sides),
+        _warnings(sides),
+    )
     if written is None:
         samples, note = _recorded(sides), note or "Samples of the last look, as each run recorded them."
     else:

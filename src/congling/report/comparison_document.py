@@ -12,25 +12,33 @@ def as_document(found: Comparison) -> dict[str, Any]:
     """Runs, what the others differ in from the first, what stands out, and texts by prompt and run."""
     first, rows = found.sides[0], found.rows
     return {
-        "runs": [_run(side) | ({"rows_bits_per_character": rows.bits(side.name)} if rows else {})
-                 for side in found.sides],
+        "runs": [
+            _run(side) | ({"rows_bits_per_character": rows.bits(side.name)} if rows else {})
+            for side in found.sides
+        ],
         "differences": [
             {"run": side.name, "what": what, **_fields(one)}
-            for side in found.sides[1:] for what, one in _differences(found, first, side).items()
+            for side in found.sides[1:]
+            for what, one in _differences(found, first, side).items()
         ],
         "findings": {side.name: explain(side.run) for side in found.sides},
         "texts": [{"prompt": prompt, "by_run": dict(texts)} for prompt, texts in found.samples],
         "note": found.samples_note,
-    }  # fmt: skip
+    }
 
 
 def _run(side: Side) -> dict[str, Any]:
     return {
-        "name": side.name, "path": side.run.path, "made_by": side.made_by, "parameters": side.parameters,
-        "step": side.step, "tokens": side.tokens, "seconds": side.seconds,
+        "name": side.name,
+        "path": side.run.path,
+        "made_by": side.made_by,
+        "parameters": side.parameters,
+        "step": side.step,
+        "tokens": side.tokens,
+        "seconds": side.seconds,
         "held_out": {"split": side.split, "nats_per_token": side.nats, "bits_per_character": side.bits},
         "scores": {name: _measured(one) for name, one in side.scores.items()},
-    }  # fmt: skip
+    }
 
 
 def _differences(found: Comparison, first: Side, side: Side) -> dict[str, Any]:

@@ -119,9 +119,19 @@ def _line(folder: Path, path: Path) -> Listed:
     loss, unit = _loss(side)
     steps = numeric(mapping(side.run.config.get("train")).get("steps"))
     return Listed(
-        name, path, "running" if running else state_of(side.run.events), side.made_by, side.parameters,
-        loss, unit, side.step, None if steps is None else int(steps), side.seconds, size, _changed(path),
-    )  # fmt: skip
+        name,
+        path,
+        "running" if running else state_of(side.run.events),
+        side.made_by,
+        side.parameters,
+        loss,
+        unit,
+        side.step,
+        None if steps is None else int(steps),
+        side.seconds,
+        size,
+        _changed(path),
+    )
 
 
 def state_of(events: Iterable[Mapping[str, Any]]) -> State:

@@ -56,9 +56,16 @@ def command(
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.sampler import SamplingConfig
 
-    sampling = build(SamplingConfig, {
-        "temperature": temperature, "top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed,
-    }, where="chat")  # fmt: skip
+    sampling = build(
+        SamplingConfig,
+        {
+            "temperature": temperature,
+            "top_p": top_p,
+            "repetition_penalty": repetition_penalty,
+            "seed": seed,
+        },
+        where="chat",
+    )
     loaded = load_checkpoint(one_model(model, model_file, "chat"), adapters=mix(lora, lora_scaled))
     put(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
     if not loaded.tuned_for_chat:

@@ -76,8 +76,9 @@ def command(
 
     if out is not None:
         _refuse(out, overwrite)
-    found = run(runs, rows=rows or (), limit=limit,
-                writing=Writing(prompt or (), max_new_tokens, temperature, seed))  # fmt: skip
+    found = run(
+        runs, rows=rows or (), limit=limit, writing=Writing(prompt or (), max_new_tokens, temperature, seed)
+    )
     page = None if out is None else comparison_pages.write(found, out)
     if as_json:
         from congling.report.comparison_document import as_document
@@ -213,9 +214,11 @@ def _opened(path: Path) -> "Loaded":
     base = Path(str(adapter_directory.facts(place).get("base_path", "")))
     if not base.parts or not base.exists():
         raise UserError(
-            "the base of this adapter is not where it was", where=path, value=str(base),
+            "the base of this adapter is not where it was",
+            where=path,
+            value=str(base),
             hint="call this in the folder it was trained in, or leave out --prompt and --rows",
-        )  # fmt: skip
+        )
     return load_checkpoint(base, adapters=[(place, 1.0)])
 
 

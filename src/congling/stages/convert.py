@@ -85,9 +85,18 @@ def command(
     strengths = [_strength(text) for text in lora or ()]
     try:
         done = run(
-            source, to, out, type=type, version=version, verify=verify, verify_text=verify_text,
-            lora=strengths, base=base, tokenizer=tokenizer, overwrite=overwrite,
-        )  # fmt: skip
+            source,
+            to,
+            out,
+            type=type,
+            version=version,
+            verify=verify,
+            verify_text=verify_text,
+            lora=strengths,
+            base=base,
+            tokenizer=tokenizer,
+            overwrite=overwrite,
+        )
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
     if as_json:
@@ -111,10 +120,19 @@ def command(
 
 
 def run(
-    source: Path | str, to: str, out: Path | str, *, type: str | None = None, version: int = 0,
-    verify: bool | None = None, verify_text: Path | None = None, lora: Sequence[Strength] = (),
-    base: Path | str | None = None, tokenizer: Path | None = None, overwrite: bool = False,
-) -> Conversion:  # fmt: skip
+    source: Path | str,
+    to: str,
+    out: Path | str,
+    *,
+    type: str | None = None,
+    version: int = 0,
+    verify: bool | None = None,
+    verify_text: Path | None = None,
+    lora: Sequence[Strength] = (),
+    base: Path | str | None = None,
+    tokenizer: Path | None = None,
+    overwrite: bool = False,
+) -> Conversion:
     """Convert and, by default where the other program is installed, compare.
 
     A difference that should not be is no exception: it is in the report, and the export stays.
@@ -148,9 +166,7 @@ def run(
         )
         return _adapter(source, to, out, base, overwrite)
     _refuse(base=base)
-    return _model(
-        _opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite
-    )  # fmt: skip
+    return _model(_opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite)
 
 
 def _refuse(**options: object) -> None:
@@ -188,9 +204,15 @@ def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> "
 
 
 def _model(
-    model: "ForeignModel", to: str, out: Path, type: str | None, version: int, verify: bool | None,
-    verify_text: Path | None, overwrite: bool,
-) -> Conversion:  # fmt: skip
+    model: "ForeignModel",
+    to: str,
+    out: Path,
+    type: str | None,
+    version: int,
+    verify: bool | None,
+    verify_text: Path | None,
+    overwrite: bool,
+) -> Conversion:
     from congling.evals import verdict, verification
     from congling.interop.afterwards import commands, limit
     from congling.interop.formats import READERS, write_model

@@ -79,9 +79,17 @@ def command(
     inputs = pretraining.open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
     directory = run(
-        teacher, asked, inputs, out, student=student, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()), started=started,
-    )  # fmt: skip
+        teacher,
+        asked,
+        inputs,
+        out,
+        student=student,
+        must_resume=resume,
+        longer=longer,
+        force=force,
+        show=lambda plan: show_brief(plan, Console()),
+        started=started,
+    )
     finish(directory)
     show_run_end(out, started=started, as_json=as_json)
 
@@ -98,10 +106,18 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
 
 
 def run(
-    teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", out: Path | str, *,
-    student: Path | str | None = None, must_resume: bool = False, longer: str | None = None,
-    force: bool = False, show: "Callable[[Plan], None] | None" = None, started: float | None = None,
-) -> "RunDirectory":  # fmt: skip
+    teacher: Path | str,
+    recipe: DistillRecipe,
+    inputs: "Inputs",
+    out: Path | str,
+    *,
+    student: Path | str | None = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+    show: "Callable[[Plan], None] | None" = None,
+    started: float | None = None,
+) -> "RunDirectory":
     """Plan and train, or go on with the run in ``out``.
 
     Args:
@@ -171,9 +187,14 @@ def task_of(
                 "distill.prefix is longer than a row", value=prefix, hint=f"at most {corpus.context}"
             )
         return OwnTextBatches(
-            corpus, model, share=settings.on_policy, prefix=prefix, seed=corpus.seed, backend=backend,
+            corpus,
+            model,
+            share=settings.on_policy,
+            prefix=prefix,
+            seed=corpus.seed,
+            backend=backend,
             undrawable=inputs.tokenizer.undrawable(model.config.vocab_size),
-        )  # fmt: skip
+        )
 
     return pretraining.Task(
         method="distill",

@@ -42,9 +42,16 @@ class PreferenceRunConfig(TuningConfig):
 
 
 def command(
-    base: Base, settings: Settings = None, data: Data = None, out: Out = Path("dpo"), resume: Resume = False,
-    longer: Longer = None, fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    base: Base,
+    settings: Settings = None,
+    data: Data = None,
+    out: Out = Path("dpo"),
+    resume: Resume = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
     """Train a model on preferences."""
     from congling.core.console import Console
     from congling.methods.ending import show_end
@@ -66,9 +73,15 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecip
 
 
 def run(
-    base: Path | str, recipe: PreferenceRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
-) -> "Tuned":  # fmt: skip
+    base: Path | str,
+    recipe: PreferenceRecipe,
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+) -> "Tuned":
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
     Args:
@@ -94,17 +107,32 @@ def run(
     rows = _read(recipe, opened)
     facts = facts_of(opened, _examples(rows.train), _examples(rows.validation), rows.findings, recipe.adapter)
     config = shared.filled_in(
-        PreferenceRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS,
+        PreferenceRunConfig,
+        recipe,
+        facts,
+        len(rows.train),
+        sides=2,
+        gentleness=GENTLENESS,
         preference=recipe.preference,
-    )  # fmt: skip
+    )
     _require_enough(config, len(rows.train))
     noun = "rated answer" if config.preference.loss == "kto" else "preference"
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
-        recipe=recipe, method="dpo", noun=noun, rows=(len(rows.train), len(rows.validation)),
+        opened,
+        config,
+        facts,
+        out,
+        console=console,
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
+        recipe=recipe,
+        method="dpo",
+        noun=noun,
+        rows=(len(rows.train), len(rows.validation)),
         work=lambda session: _work(session, config, rows),
         show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss})"),
-    )  # fmt: skip
+    )
 
 
 def _read(recipe: PreferenceRecipe, opened: "OpenedBase") -> Any:
@@ -122,8 +150,11 @@ def _require_enough(config: PreferenceRunConfig, rows: int) -> None:
         UserError: there is no other.
     """
     if config.preference.loss == "kto" and (rows < 2 or config.train.rows < 2):
-        raise UserError("kto needs at least two answers in a micro-batch", value=config.train.rows,
-                        hint="raise train.rows, or take another preference.loss")  # fmt: skip
+        raise UserError(
+            "kto needs at least two answers in a micro-batch",
+            value=config.train.rows,
+            hint="raise train.rows, or take another preference.loss",
+        )
 
 
 def _examples(rows: Sequence[Any]) -> "list[Example]":
@@ -176,14 +207,20 @@ def _reference(session: "Session", config: PreferenceRunConfig, examples: "Seque
     from congling.train.reference import reference_sums
 
     return reference_sums(
-        session.model, examples, context=config.train.context, pad=session.opened.tokenizer.pad_id,
+        session.model,
+        examples,
+        context=config.train.context,
+        pad=session.opened.tokenizer.pad_id,
         place=session.backend.place,
-    )  # fmt: skip
+    )
 
 
 def _sizes(session: "Session", config: PreferenceRunConfig) -> dict[str, int]:
     train = config.train
     return {
-        "context": train.context, "rows": train.rows, "accumulation": train.accumulation, "seed": train.seed,
+        "context": train.context,
+        "rows": train.rows,
+        "accumulation": train.accumulation,
+        "seed": train.seed,
         "pad": session.opened.tokenizer.pad_id,
-    }  # fmt: skip
+    }

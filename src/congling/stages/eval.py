@@ -126,15 +126,23 @@ def command(
         if as_json:
             from congling.evals.tasks import TASKS
 
-            print_document([{"task": name, "measures": task.summary, "needs": task.needs}
-                            for name, task in TASKS.items()])  # fmt: skip
+            print_document(
+                [
+                    {"task": name, "measures": task.summary, "needs": task.needs}
+                    for name, task in TASKS.items()
+                ]
+            )
         else:
             console.print(_listed())
         return
     settings = {
-        "seed": seed, "by": by, "prefixes": _numbers(prefixes), "examples": tuple(few_shot or ()),
-        "shots": shots, **({} if limit is None else {"limit": limit}),
-    }  # fmt: skip
+        "seed": seed,
+        "by": by,
+        "prefixes": _numbers(prefixes),
+        "examples": tuple(few_shot or ()),
+        "shots": shots,
+        **({} if limit is None else {"limit": limit}),
+    }
     scores, findings = measure(
         model, tasks, data or (), adapters=adapters, documents=documents, chat=chat, **settings
     )

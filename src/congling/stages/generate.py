@@ -58,19 +58,33 @@ def command(
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.sampler import SamplingConfig
 
-    sampling = build(SamplingConfig, {
-        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "seed": seed, "whole_characters": whole_characters,
-    }, where="generate")  # fmt: skip
+    sampling = build(
+        SamplingConfig,
+        {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "seed": seed,
+            "whole_characters": whole_characters,
+        },
+        where="generate",
+    )
     place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
     prompts = [from_outside(text) for text in prompt or [""]]
     stops = [from_outside(text) for text in stop or ()]
     found: list[Overflow] = []
     if as_json or not stream:
         texts = run(
-            place, prompts, adapters=adapters, max_new_tokens=max_new_tokens, sampling=sampling, stop=stops,
+            place,
+            prompts,
+            adapters=adapters,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop=stops,
             on_overflow=found.append,
-        )  # fmt: skip
+        )
         if as_json:
             rows = [{"prompt": start, "text": text} for start, text in zip(prompts, texts, strict=True)]
             print_document({"texts": rows, "warnings": [one.told() for one in found]})
@@ -100,10 +114,15 @@ def command(
 
 
 def run(
-    model: Path | str, prompts: Sequence[str], *, adapters: Mix | None = None, max_new_tokens: int = 200,
-    sampling: "SamplingConfig | None" = None, stop: Sequence[str] = (),
+    model: Path | str,
+    prompts: Sequence[str],
+    *,
+    adapters: Mix | None = None,
+    max_new_tokens: int = 200,
+    sampling: "SamplingConfig | None" = None,
+    stop: Sequence[str] = (),
     on_overflow: "Callable[[Overflow], None] | None" = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Continue all prompts at once; see :func:`congling.infer.generate.generate`.
 
     Raises:
@@ -114,9 +133,14 @@ def run(
 
     loaded = load_checkpoint(model, adapters=adapters or ())
     return generate(
-        loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop,
+        loaded.model,
+        loaded.tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        stop=stop,
         on_overflow=on_overflow,
-    )  # fmt: skip
+    )
 
 
 def _warn(found: "Sequence[Overflow]") -> None:

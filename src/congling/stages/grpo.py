@@ -46,11 +46,17 @@ class GRPORunConfig(ReinforcementConfig):
 
 
 def command(
-    base: Base, settings: Settings = None, data: Data = None,
+    base: Base,
+    settings: Settings = None,
+    data: Data = None,
     reward: RewardNames = None,
-    out: Out = Path("grpo"), resume: Resume = False, longer: Longer = None,
-    fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    out: Out = Path("grpo"),
+    resume: Resume = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
     """Train a model on rewards, answers compared with each other."""
     from congling.core.console import Console
     from congling.methods.ending import show_end
@@ -68,9 +74,15 @@ def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[
 
 
 def run(
-    base: Path | str, recipe: GRPORecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
-) -> "Tuned":  # fmt: skip
+    base: Path | str,
+    recipe: GRPORecipe,
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+) -> "Tuned":
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
     Args:
@@ -93,8 +105,12 @@ def run(
     from congling.train.reference import Reference
 
     if recipe.rollout.group < 2:
-        raise UserError("grpo needs several answers to a prompt", where="rollout.group",
-                        value=recipe.rollout.group, hint="4 or more; ppo learns from one")  # fmt: skip
+        raise UserError(
+            "grpo needs several answers to a prompt",
+            where="rollout.group",
+            value=recipe.rollout.group,
+            hint="4 or more; ppo learns from one",
+        )
     prepared = shared.prepare(GRPORunConfig, base, recipe, grpo=recipe.grpo)
     config = prepared.config
 

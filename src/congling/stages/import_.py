@@ -81,9 +81,14 @@ def command(
     started = time.monotonic()
     try:
         done = run(
-            source, out, tokenizer=tokenizer, verify=verify, verify_text=verify_text, overwrite=overwrite,
+            source,
+            out,
+            tokenizer=tokenizer,
+            verify=verify,
+            verify_text=verify_text,
+            overwrite=overwrite,
             given=Missing(heads, rope_base, context, activation),
-        )  # fmt: skip
+        )
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
     if as_json:
@@ -104,9 +109,15 @@ def command(
 
 
 def run(
-    source: Path | str, out: Path | str, *, tokenizer: Path | None = None, verify: bool | None = None,
-    verify_text: Path | None = None, overwrite: bool = False, given: "Missing | None" = None,
-) -> Import:  # fmt: skip
+    source: Path | str,
+    out: Path | str,
+    *,
+    tokenizer: Path | None = None,
+    verify: bool | None = None,
+    verify_text: Path | None = None,
+    overwrite: bool = False,
+    given: "Missing | None" = None,
+) -> Import:
     """Write a checkpoint and, by default where the other program is installed, compare.
 
     ``given`` is what a checkpoint of torch does not say.

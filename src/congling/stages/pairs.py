@@ -52,9 +52,17 @@ def command(
 
     console = Console()
     kept, asked = run(
-        model, data, reward or (), out, answers=answers, new_tokens=new_tokens, temperature=temperature,
-        seed=seed, overwrite=overwrite, console=console,
-    )  # fmt: skip
+        model,
+        data,
+        reward or (),
+        out,
+        answers=answers,
+        new_tokens=new_tokens,
+        temperature=temperature,
+        seed=seed,
+        overwrite=overwrite,
+        console=console,
+    )
     if as_json:
         print_document({"out": out, "pairs": kept, "prompts": asked})
         return
@@ -63,10 +71,18 @@ def command(
 
 
 def run(
-    model: Path | str, data: Sequence[str], reward: Sequence[str], out: Path | str, *, answers: int = 8,
-    new_tokens: int = 128, temperature: float = 1.0, seed: int = 0, overwrite: bool = False,
+    model: Path | str,
+    data: Sequence[str],
+    reward: Sequence[str],
+    out: Path | str,
+    *,
+    answers: int = 8,
+    new_tokens: int = 128,
+    temperature: float = 1.0,
+    seed: int = 0,
+    overwrite: bool = False,
     console: "Console | None" = None,
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Write the pairs, whole or not at all; returns how many, and of how many prompts.
 
     Args:
@@ -125,17 +141,25 @@ def _questions(loaded: "Loaded", data: Sequence[str], new_tokens: int) -> "tuple
 
     context = loaded.model.config.context
     if new_tokens >= context:
-        raise UserError("answers fill the whole context", where="--new-tokens", value=new_tokens,
-                        hint=f"the model reads {context} tokens")  # fmt: skip
+        raise UserError(
+            "answers fill the whole context",
+            where="--new-tokens",
+            value=new_tokens,
+            hint=f"the model reads {context} tokens",
+        )
     config = DataConfig(sources=tuple(data), split=SplitConfig(validation=1))
     found = read_questions(config, loaded.tokenizer, context - new_tokens)
     return [*found.train, *found.validation], found.findings
 
 
 def _pairs(
-    loaded: "Loaded", questions: "Sequence[Question]", judge: "Rewards", sampling: dict[str, Any], seed: int,
+    loaded: "Loaded",
+    questions: "Sequence[Question]",
+    judge: "Rewards",
+    sampling: dict[str, Any],
+    seed: int,
     dull: Counter[str],
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Iterator[dict[str, Any]]:
     """The best and the worst answer to each question, where one is better; why not goes to ``dull``."""
     from congling.infer.completions import complete
     from congling.train.rollout import judged_row

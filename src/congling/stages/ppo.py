@@ -47,11 +47,17 @@ class PPORunConfig(ReinforcementConfig):
 
 
 def command(
-    base: Base, settings: Settings = None, data: Data = None,
+    base: Base,
+    settings: Settings = None,
+    data: Data = None,
     reward: RewardNames = None,
-    out: Out = Path("ppo"), resume: Resume = False, longer: Longer = None,
-    fresh: Fresh = False, force: Force = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    out: Out = Path("ppo"),
+    resume: Resume = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
     """Train a model on rewards, with a value head."""
     from congling.core.console import Console
     from congling.methods.ending import show_end
@@ -69,9 +75,15 @@ def read_recipe(settings: Sequence[str], data: Sequence[str], rewards: Sequence[
 
 
 def run(
-    base: Path | str, recipe: PPORecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
-) -> "Tuned":  # fmt: skip
+    base: Path | str,
+    recipe: PPORecipe,
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+) -> "Tuned":
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
     The value head starts at zero beside the model's own head, and is left behind at the end.

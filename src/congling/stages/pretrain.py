@@ -85,9 +85,16 @@ def command(
     task = pretraining.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
     run = pretraining.begin_or_go_on(
-        asked, inputs, out, must_resume=resume, longer=longer, force=force,
-        show=lambda plan: show_brief(plan, Console()), task=task, started=started,
-    )  # fmt: skip
+        asked,
+        inputs,
+        out,
+        must_resume=resume,
+        longer=longer,
+        force=force,
+        show=lambda plan: show_brief(plan, Console()),
+        task=task,
+        started=started,
+    )
     finish(run)
     show_run_end(out, started=started, as_json=as_json)
 

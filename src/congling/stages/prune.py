@@ -96,9 +96,13 @@ def command(
 
 
 def run(
-    model: Path | str, out: Path | str, sizes: Sizes, *, score: Score | None = None,
+    model: Path | str,
+    out: Path | str,
+    sizes: Sizes,
+    *,
+    score: Score | None = None,
     shards: Path | str | None = None,
-) -> Pruned:  # fmt: skip
+) -> Pruned:
     """Prune a model once and write the result as a checkpoint.
 
     Args:
@@ -156,9 +160,15 @@ def run(
         write_text(folder / REPORT, json.dumps(_report(scores, kept), indent=1) + "\n")
     described = content_of_checkpoint(artifact.opened(out, "checkpoint"))
     return Pruned(
-        Path(out), before, after, losses, obstacles, None if text is None else _split(text),
-        write_content(described, Path(out) / "report"), described.steps,
-    )  # fmt: skip
+        Path(out),
+        before,
+        after,
+        losses,
+        obstacles,
+        None if text is None else _split(text),
+        write_content(described, Path(out) / "report"),
+        described.steps,
+    )
 
 
 def _opened(shards: Path | str, loaded: "Loaded") -> "Shards":
@@ -185,8 +195,9 @@ def _scores(loaded: "Loaded", text: "Shards | None", score: Score) -> "Scores":
     if text is None or score == "magnitude":
         return magnitude(model)
     reading = loaded.reading
-    batches = CorpusBatches(text["train"], context=reading.context, rows=CALIBRATION_BATCH,
-                            document_mask=reading.document_mask)  # fmt: skip
+    batches = CorpusBatches(
+        text["train"], context=reading.context, rows=CALIBRATION_BATCH, document_mask=reading.document_mask
+    )
     steps = max(1, min(CALIBRATION_ROWS, batches.windows) // CALIBRATION_BATCH)
 
     def placed(array: Any) -> "Tensor | None":
@@ -194,8 +205,9 @@ def _scores(loaded: "Loaded", text: "Shards | None", score: Score) -> "Scores":
 
     rows = (
         (torch.from_numpy(batch.tokens), placed(batch.positions), placed(batch.documents))
-        for step in range(steps) for batch in batches(step)
-    )  # fmt: skip
+        for step in range(steps)
+        for batch in batches(step)
+    )
     return activation(model, rows)
 
 
@@ -229,11 +241,16 @@ def _report(scores: "Scores", kept: "Kept") -> dict[str, Any]:
                 "hidden": {"scores": plain(scores.hidden[layer])},
             }
             | ({"experts": {"scores": plain(scores.experts[layer])}} if layer in scores.experts else {})
-            | {"kept": {axis: index.tolist() for axis, index in kept.blocks[layer].items()
-                        if axis in ("hidden", "own", "shared", "experts")}}
+            | {
+                "kept": {
+                    axis: index.tolist()
+                    for axis, index in kept.blocks[layer].items()
+                    if axis in ("hidden", "own", "shared", "experts")
+                }
+            }
             for layer in kept.layers
         ],
-    }  # fmt: skip
+    }
 
 
 def _obstacles(loaded: "Loaded", config: Any) -> tuple[str, ...]:

@@ -49,10 +49,16 @@ class RewardRunConfig(TuningConfig):
 
 
 def command(
-    base: Base, settings: Settings = None, data: Data = None, out: Out = Path("reward"),
-    resume: Resume = False, longer: Longer = None, fresh: Fresh = False, force: Force = False,
+    base: Base,
+    settings: Settings = None,
+    data: Data = None,
+    out: Out = Path("reward"),
+    resume: Resume = False,
+    longer: Longer = None,
+    fresh: Fresh = False,
+    force: Force = False,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train a reward model on preferences."""
     from congling.core.console import Console
     from congling.methods.ending import show_end
@@ -74,9 +80,15 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
 
 
 def run(
-    base: Path | str, recipe: RewardRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
-) -> "Tuned":  # fmt: skip
+    base: Path | str,
+    recipe: RewardRecipe,
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+) -> "Tuned":
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
     Args:
@@ -113,11 +125,21 @@ def run(
         RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
     )
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
-        recipe=recipe, method="reward", noun="preference", rows=(len(rows.train), len(rows.validation)),
+        opened,
+        config,
+        facts,
+        out,
+        console=console,
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
+        recipe=recipe,
+        method="reward",
+        noun="preference",
+        rows=(len(rows.train), len(rows.validation)),
         work=lambda session: _work(session, config, rows),
         show=shared.shown("preference", rows, facts, config),
-    )  # fmt: skip
+    )
 
 
 def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
@@ -134,15 +156,26 @@ def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
 
     def batches(pairs: Sequence[Any]) -> PairBatches:
         ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
-        return PairBatches(ends, context=train.context + 1, rows=train.rows, accumulation=train.accumulation,
-                           seed=train.seed, pad=pad, reference=None)  # fmt: skip
+        return PairBatches(
+            ends,
+            context=train.context + 1,
+            rows=train.rows,
+            accumulation=train.accumulation,
+            seed=train.seed,
+            pad=pad,
+            reference=None,
+        )
 
     objective, evaluate = BradleyTerry(config.reward.centre), None
     if rows.validation:
         parts = shared.in_order(batches(rows.validation), train.rows, len(rows.validation))
         evaluate = shared.held_out(parts, objective, session.backend.place)
     return Work(
-        batches(rows.train), objective, fingerprint(shared.sides_of((*rows.train, *rows.validation))),
-        evaluate=evaluate, facts={"reward": True}, save_model=save_with_head,
+        batches(rows.train),
+        objective,
+        fingerprint(shared.sides_of((*rows.train, *rows.validation))),
+        evaluate=evaluate,
+        facts={"reward": True},
+        save_model=save_with_head,
         yardsticks=Yardsticks(loss_unit="loss", counted="pairs"),
-    )  # fmt: skip
+    )

@@ -68,9 +68,13 @@ def table(found: "list[Listed]") -> Any:
     for one in found:
         step = "–" if one.step is None else f"{one.step:,}" + (f"/{one.steps:,}" if one.steps else "")
         shown.add_row(
-            Text(one.name), Text(one.method or "–"), one.state,
-            "–" if one.loss is None else f"{one.loss:.3f} {one.unit}", step,
+            Text(one.name),
+            Text(one.method or "–"),
+            one.state,
+            "–" if one.loss is None else f"{one.loss:.3f} {one.unit}",
+            step,
             "–" if one.parameters is None else show_count(one.parameters),
-            "–" if one.seconds is None else show_seconds(one.seconds), show_bytes(one.bytes),
-        )  # fmt: skip
+            "–" if one.seconds is None else show_seconds(one.seconds),
+            show_bytes(one.bytes),
+        )
     return shown

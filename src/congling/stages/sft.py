@@ -86,9 +86,15 @@ def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:
 
 
 def run(
-    base: Path | str, recipe: SFTRecipe, out: Path | str, *, console: "Console | None" = None,
-    must_resume: bool = False, longer: str | None = None, force: bool = False,
-) -> "Tuned":  # fmt: skip
+    base: Path | str,
+    recipe: SFTRecipe,
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    must_resume: bool = False,
+    longer: str | None = None,
+    force: bool = False,
+) -> "Tuned":
     """Train to the end, or go on from the newest checkpoint in ``out``.
 
     Args:
@@ -119,14 +125,29 @@ def run(
     facts = facts_of(opened, examples.train, examples.validation, examples.findings, recipe.adapter)
     config = _filled_in(recipe, facts, examples)
     return tune(
-        opened, config, facts, out, console=console, must_resume=must_resume, longer=longer, force=force,
-        recipe=recipe, method="sft", noun="example", rows=(facts.examples, facts.held_out),
+        opened,
+        config,
+        facts,
+        out,
+        console=console,
+        must_resume=must_resume,
+        longer=longer,
+        force=force,
+        recipe=recipe,
+        method="sft",
+        noun="example",
+        rows=(facts.examples, facts.held_out),
         work=lambda session: _work(session, config, examples),
         show=lambda session, findings, console: show(
-            facts, examples, session.config.train, findings, adapter=config.adapter is not None,
-            learnt=session.learnt, console=console,
+            facts,
+            examples,
+            session.config.train,
+            findings,
+            adapter=config.adapter is not None,
+            learnt=session.learnt,
+            console=console,
         ),
-    )  # fmt: skip
+    )
 
 
 def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:
@@ -141,9 +162,12 @@ def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") ->
     if recipe.loss_reduction == "answer" and examples.validation:
         asked = {"choose": "loss_per_answer"} | asked
     train = settings(
-        asked, facts, adapter=recipe.adapter is not None, epochs=recipe.epochs,
+        asked,
+        facts,
+        adapter=recipe.adapter is not None,
+        epochs=recipe.epochs,
         steps_per_epoch=steps_per_epoch,
-    )  # fmt: skip
+    )
     own = {name: getattr(recipe, name) for name in ("template", "neftune", "longlora", "loss_reduction")}
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **own}
     return build(SFTConfig, decided, where="recipe")
@@ -154,9 +178,14 @@ def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
 
     train = config.train
     return ExampleBatches(
-        examples.train, context=train.context, rows=train.rows, accumulation=train.accumulation,
-        seed=train.seed, pad=pad, reduction=config.loss_reduction,
-    )  # fmt: skip
+        examples.train,
+        context=train.context,
+        rows=train.rows,
+        accumulation=train.accumulation,
+        seed=train.seed,
+        pad=pad,
+        reduction=config.loss_reduction,
+    )
 
 
 def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work":

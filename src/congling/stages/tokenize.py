@@ -57,10 +57,12 @@ def _counts(found: "Shards") -> dict[str, dict[str, Any]]:
     for name, split in found.splits.items():
         characters, tokens = int(split.characters.sum()), len(split.tokens)
         counts[name] = {
-            "documents": split.documents, "tokens": tokens, "characters": characters,
+            "documents": split.documents,
+            "tokens": tokens,
+            "characters": characters,
             "characters_per_token": characters / max(1, tokens - split.documents),
             "bytes": tokens * split.tokens.dtype.itemsize,
-        }  # fmt: skip
+        }
     return counts
 
 

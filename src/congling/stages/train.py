@@ -80,9 +80,16 @@ def command(
         from congling.plan.explain import explain
 
         seconds = time.monotonic() - started
-        print_document({"out": out, "seconds": seconds, "budget": made.budget, "held_out": made.evaluation,
-                        "report": made.report,
-                        "findings": explain(record.read(record.locate(out)))})  # fmt: skip
+        print_document(
+            {
+                "out": out,
+                "seconds": seconds,
+                "budget": made.budget,
+                "held_out": made.evaluation,
+                "report": made.report,
+                "findings": explain(record.read(record.locate(out))),
+            }
+        )
         return
     _show_end(made, console, started)
 
@@ -112,9 +119,14 @@ def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
 
 
 def run(
-    recipe: "Recipe", out: Path | str, *, console: "Console | None" = None, force: bool = False,
-    started: float | None = None, longer: str | None = None,
-) -> Trained:  # fmt: skip
+    recipe: "Recipe",
+    out: Path | str,
+    *,
+    console: "Console | None" = None,
+    force: bool = False,
+    started: float | None = None,
+    longer: str | None = None,
+) -> Trained:
     """Do every step that is not done yet.
 
     Args:
@@ -162,9 +174,15 @@ def _run(
     inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
     at_once, ends = not RunDirectory(out / "run").config.is_file(), _ends(out)
     pretrain.begin_or_go_on(
-        recipe, inputs, out / "run", started=started, reported=True, longer=longer, force=force,
+        recipe,
+        inputs,
+        out / "run",
+        started=started,
+        reported=True,
+        longer=longer,
+        force=force,
         show=lambda plan: show_brief(plan, console),
-    )  # fmt: skip
+    )
     part = read_toml(RunDirectory(out / "run").config).get("deadline", {}).get("scored_tokens")
     held_out = len(inputs.shards[inputs.shards.scored].tokens)
     with stopping_said("the model was evaluated", f"the trained model in {out} is kept"):
@@ -238,10 +256,11 @@ def _made(place: Path, kind: str, config: "Config") -> bool:
         harmless = {"sources"} if same else harmless
         if same is False and before.sources == config.sources:
             raise UserError(
-                "the text is not what it was when this run was begun", where=place,
+                "the text is not what it was when this run was begun",
+                where=place,
                 value=", ".join(config.sources),
                 hint="bring the old text back, choose another --out, or begin anew with --fresh",
-            )  # fmt: skip
+            )
     require_same(before, config, where=place, harmless=harmless)
     return True
 

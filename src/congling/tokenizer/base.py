@@ -54,9 +54,12 @@ class Roles:
     def as_json(self) -> dict[str, Any]:
         """As ``congling.json`` holds them."""
         return {
-            "bos": self.bos, "eos": self.eos, "pad": self.pad,
-            "stops": sorted(self.stops), "prefix": list(self.prefix),
-        }  # fmt: skip
+            "bos": self.bos,
+            "eos": self.eos,
+            "pad": self.pad,
+            "stops": sorted(self.stops),
+            "prefix": list(self.prefix),
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Roles":

@@ -120,16 +120,24 @@ class _Cage(ImmutableSandboxedEnvironment):
         known = {name: self.filters[name] for name in _FILTERS} | cage_texts.filters(allowance)
         known |= {"join": self._join, "sum": self._sum, "batch": self._batch, "round": cage_texts.rounded}
         self.filters = {name: self._metered(name, function) for name, function in known.items()} | {
-            "turns_": allowance.turns, "made_": allowance.made, "read_": allowance.read,
-            "sliced_": allowance.sliced, "joined_": self._joined,
-        }  # fmt: skip
+            "turns_": allowance.turns,
+            "made_": allowance.made,
+            "read_": allowance.read,
+            "sliced_": allowance.sliced,
+            "joined_": self._joined,
+        }
         self.tests = {
             name: self._tested(test) if name in _SEARCHING else test for name, test in self.tests.items()
         }
         self.globals = {
-            "range": self.globals["range"], "namespace": Notes, "cycler": Cycler, "joiner": Joiner,
-            "dict": _dict, "raise_exception": _refused, "strftime_now": cage_texts.date,
-        }  # fmt: skip
+            "range": self.globals["range"],
+            "namespace": Notes,
+            "cycler": Cycler,
+            "joiner": Joiner,
+            "dict": _dict,
+            "raise_exception": _refused,
+            "strftime_now": cage_texts.date,
+        }
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Stand in for operators that can make much of little; ``**`` is not there."""
@@ -200,9 +208,14 @@ class _Cage(ImmutableSandboxedEnvironment):
         return found if writes else allowance.made(found)
 
     def _of_text(
-        self, context: Context, method: Any, text: str, args: Sequence[Any], kwargs: Mapping[str, Any],
+        self,
+        context: Context,
+        method: Any,
+        text: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
         given: Sequence[Any],
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Call a method of a string."""
         self.allowance.pay(len(text) + sum(map(length, given)))
         name = getattr(method, "__name__", "")

@@ -121,9 +121,13 @@ def strips(chars: Any) -> None:
 
 
 def _json(
-    allowance: Allowance, value: Any, ensure_ascii: bool = False, indent: int | str | None = None,
-    separators: Any = None, sort_keys: bool = False,
-) -> str:  # fmt: skip
+    allowance: Allowance,
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
     """As transformers has it: nothing is escaped for HTML."""
     if indent is not None and not 0 <= (len(indent) if isinstance(indent, str) else int(indent)) <= 16:
         raise ValueError("an indent of 0 to 16 spaces")
@@ -206,6 +210,11 @@ def filters(allowance: Allowance) -> dict[str, Callable[..., Any]]:
     """Filters that stand in for jinja2's, whose results would have lost their sources or know no limit."""
     limited = {"tojson": _json, "indent": _indent, "format": _format, "replace": replace}
     return {name: partial(function, allowance) for name, function in limited.items()} | {
-        "title": _title, "string": text_of, "safe": text_of, "e": _escaped, "escape": _escaped,
-        "forceescape": _escaped, "trim": _trimmed,
-    }  # fmt: skip
+        "title": _title,
+        "string": text_of,
+        "safe": text_of,
+        "e": _escaped,
+        "escape": _escaped,
+        "forceescape": _escaped,
+        "trim": _trimmed,
+    }

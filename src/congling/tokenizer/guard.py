@@ -51,9 +51,11 @@ def guarded(tokenizer: Tokenizer) -> Tokenizer:
     inner = {
         text: index
         for text, index in {**marks, **tokenizer.special}.items()
-        if text not in special and index not in roles and text in anywhere
+        if text not in special
+        and index not in roles
+        and text in anywhere
         and (text not in around or text in thoughts)
-    }  # fmt: skip
+    }
     known = {text: index for text, index in tokenizer.inner_marks.items() if text not in inner}
     if not special and not known and inner.items() == tokenizer.inner_marks.items():
         return tokenizer

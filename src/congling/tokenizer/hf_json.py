@@ -90,9 +90,14 @@ class HuggingFaceTokenizer(LibraryTokenizer):
 
     @classmethod
     def parsed(
-        cls, text: str, where: Path, special: Mapping[str, int] | None, chat_template: str,
-        fingerprint: str, roles: Roles,
-    ) -> HuggingFaceTokenizer:  # fmt: skip
+        cls,
+        text: str,
+        where: Path,
+        special: Mapping[str, int] | None,
+        chat_template: str,
+        fingerprint: str,
+        roles: Roles,
+    ) -> HuggingFaceTokenizer:
         """Make one from the file's text; special tokens are those the text names, unless given.
 
         Raises:
@@ -261,7 +266,10 @@ def _without_space(part: Any) -> Any:
         return part
     changed = {"Metaspace": {"prepend_scheme": "never"}, "ByteLevel": {"add_prefix_space": False}}
     return {
-        key: None if isinstance(value, dict) and value.get("type") == "Prepend" else value
-        if key in ("vocab", "merges") else _without_space(value)
+        key: None
+        if isinstance(value, dict) and value.get("type") == "Prepend"
+        else value
+        if key in ("vocab", "merges")
+        else _without_space(value)
         for key, value in (part | changed.get(str(part.get("type")), {})).items()
-    }  # fmt: skip
+    }

@@ -58,5 +58,6 @@ def _without(tokenizer: Tokenizer, kept: dict[str, int], rows: int, where: objec
         found = HuggingFaceTokenizer.parsed(text, Path(str(where)), kept, template, "", roles)
         if found.vocab_size <= rows:
             return guarded(found)
-    raise UserError(f"the tokenizer has more ids than the model's {rows}", where=where,
-                    value=tokenizer.vocab_size)  # fmt: skip
+    raise UserError(
+        f"the tokenizer has more ids than the model's {rows}", where=where, value=tokenizer.vocab_size
+    )

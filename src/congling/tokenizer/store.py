@@ -51,8 +51,14 @@ def load(path: Path | str) -> Tokenizer:
         # What was learnt here has the roles of its kind; the directories of early versions do not name all.
         roles = own_roles(special) if own and kind in OWN else Roles.from_json(content["roles"])
     except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
-    ) as error:  # fmt: skip
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"the description of the tokenizer is damaged ({type(error).__name__})", where=file
         ) from None

@@ -58,27 +58,48 @@ def as_json(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any])
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
         {"id": vocabulary[text], "content": text, **flags, "special": True}
-        for text in dict.fromkeys([*roles, END]) if text in vocabulary
-    ]  # fmt: skip
+        for text in dict.fromkeys([*roles, END])
+        if text in vocabulary
+    ]
     symbols = {
-        "type": "ByteLevel", "add_prefix_space": bool(settings.get("add_prefix_space")), "trim_offsets": True,
+        "type": "ByteLevel",
+        "add_prefix_space": bool(settings.get("add_prefix_space")),
+        "trim_offsets": True,
         "use_regex": kind == "gpt2",
-    }  # fmt: skip
+    }
     split = {"type": "Split", "pattern": {"Regex": _QWEN2}, "behavior": "Isolated", "invert": False}
-    return json.dumps({
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": sorted(added, key=lambda token: token["id"]),
-        "normalizer": {"type": "NFC"} if kind == "qwen2" else None,
-        "pre_tokenizer": symbols if kind == "gpt2"
-        else {"type": "Sequence", "pretokenizers": [split, symbols]},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": vocabulary, "merges": merges,
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": sorted(added, key=lambda token: token["id"]),
+            "normalizer": {"type": "NFC"} if kind == "qwen2" else None,
+            "pre_tokenizer": symbols
+            if kind == "gpt2"
+            else {"type": "Sequence", "pretokenizers": [split, symbols]},
+            "post_processor": None,
+            "decoder": {
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            },
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": vocabulary,
+                "merges": merges,
+            },
         },
-    }, ensure_ascii=False)  # fmt: skip
+        ensure_ascii=False,
+    )
 
 
 def _kind(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any]) -> str:
@@ -92,8 +113,9 @@ def _kind(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any]) -
     if found is None:
         raise UserError(
             "vocab.json and merges.txt do not say how texts are split, and this class is not known here",
-            where=folder, value=name,
+            where=folder,
+            value=name,
             hint=f"put the tokenizer.json of this vocabulary beside them; known are {', '.join(_CLASSES)} "
             f"(tokenizer_class) and models of the type {', '.join(_MODELS)}",
-        )  # fmt: skip
+        )
     return found

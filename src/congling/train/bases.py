@@ -73,9 +73,15 @@ def open_base(path: Path | str) -> OpenedBase:
     loaded = load_checkpoint(path, "cpu")
     size = sum(parameter.numel() * 4 for parameter in loaded.model.parameters())
     return OpenedBase(
-        path, loaded.checkpoint, loaded.model.config, loaded.tokenizer, packed=False,
-        chat=loaded.tuned_for_chat, size=size, build=lambda longest: loaded.model,
-    )  # fmt: skip
+        path,
+        loaded.checkpoint,
+        loaded.model.config,
+        loaded.tokenizer,
+        packed=False,
+        chat=loaded.tuned_for_chat,
+        size=size,
+        build=lambda longest: loaded.model,
+    )
 
 
 def _gguf(path: Path) -> OpenedBase:
@@ -91,7 +97,12 @@ def _gguf(path: Path) -> OpenedBase:
     facts, config = facts_of(file), config_from(file)
     tokenizer = tokenizer_of(file, config.vocab_size)
     return OpenedBase(
-        path, Artifact(path, "gguf", file_hash(path), {}, {}), config, tokenizer, packed=True,
-        chat=facts["chat"], size=path.stat().st_size,
+        path,
+        Artifact(path, "gguf", file_hash(path), {}, {}),
+        config,
+        tokenizer,
+        packed=True,
+        chat=facts["chat"],
+        size=path.stat().st_size,
         build=lambda longest: load_packed(file, context=longest),
-    )  # fmt: skip
+    )

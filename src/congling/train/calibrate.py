@@ -54,9 +54,12 @@ def probe(device: str = "auto", precision: str = "auto") -> Probe:
 
 @stage("timing steps of this model", seconds=4.0)
 def measure(
-    model: ModelConfig, config: TrainConfig, *, seconds: float = 3.0,
+    model: ModelConfig,
+    config: TrainConfig,
+    *,
+    seconds: float = 3.0,
     objective: Callable[[torch.device], Objective] | None = None,
-) -> Calibration:  # fmt: skip
+) -> Calibration:
     """Train on random tokens for about ``seconds`` (two steps at least) and report the mean step.
 
     Where threads can wait in two manners both are tried; the faster one stays. ``objective`` makes what is

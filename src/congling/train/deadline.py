@@ -133,9 +133,13 @@ class Deadline:
     """
 
     def __init__(
-        self, settings: DeadlineConfig, train: TrainConfig, *, started: float | None = None,
+        self,
+        settings: DeadlineConfig,
+        train: TrainConfig,
+        *,
+        started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Begin; ``started`` is the clock's time at which the budget began, by default now."""
         self.settings, self.train, self.clock = settings, train, clock
         self._started = clock() if started is None else started
@@ -293,8 +297,10 @@ class Deadline:
     def _cost_of_a_step(self) -> float:
         """Seconds of a step with its part of what interrupts the steps now and then."""
         kinds: tuple[tuple[str, Interval], ...] = (
-            ("evaluation", "evaluate"), ("sampling", "sample"), ("saving", "save"),
-        )  # fmt: skip
+            ("evaluation", "evaluate"),
+            ("sampling", "sample"),
+            ("saving", "save"),
+        )
         return max(
             1e-6, self._pace + sum(self._seconds_of(kind) / self.train.interval(key) for kind, key in kinds)
         )

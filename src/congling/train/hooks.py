@@ -69,9 +69,11 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
         name = trainer.config.choose
         if name not in values:
             raise UserError(
-                "the run measures no held-out number of this name", where="train.choose", value=name,
+                "the run measures no held-out number of this name",
+                where="train.choose",
+                value=name,
                 hint="one of " + ", ".join(values),
-            )  # fmt: skip
+            )
         if trainer.config.hand_on == "best" and better(name, values[name], trainer.best):
             trainer.best = {"step": trainer.step, name: values[name]}
         units = UNITS | {"loss": metrics.yardsticks.loss_unit}
@@ -223,9 +225,14 @@ def saving(
                 if doubtful():
                     return
                 save(
-                    trainer, metrics.run, save_model, tokenizer=tokenizer, parents=parents, facts=facts,
+                    trainer,
+                    metrics.run,
+                    save_model,
+                    tokenizer=tokenizer,
+                    parents=parents,
+                    facts=facts,
                     config=config,
-                )  # fmt: skip
+                )
 
     return write
 

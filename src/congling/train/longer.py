@@ -75,9 +75,10 @@ def read(run: RunDirectory) -> list[Longer]:
                 raise ValueError("a name that leads elsewhere")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"the record of how this run was made longer cannot be read ({type(error).__name__})", where=file,
+            f"the record of how this run was made longer cannot be read ({type(error).__name__})",
+            where=file,
             hint="restore it, or begin anew with --fresh",
-        ) from None  # fmt: skip
+        ) from None
     return rows
 
 

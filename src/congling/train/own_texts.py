@@ -39,9 +39,16 @@ class OwnTextBatches:
     """
 
     def __init__(
-        self, corpus: Batches, model: Transformer, *, share: float, prefix: int, seed: int, backend: Single,
+        self,
+        corpus: Batches,
+        model: Transformer,
+        *,
+        share: float,
+        prefix: int,
+        seed: int,
+        backend: Single,
         undrawable: Sequence[int] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.corpus, self.model, self.backend = corpus, model, backend
         self.share, self.prefix, self.seed, self.undrawable = share, prefix, seed, undrawable
 
@@ -63,9 +70,12 @@ class OwnTextBatches:
         prompts = window[:, :kept].tolist()
         with self.backend.looking():
             written = tokens(
-                self.model, prompts, max_new_tokens=time + 1 - kept, sampling=sampling,
+                self.model,
+                prompts,
+                max_new_tokens=time + 1 - kept,
+                sampling=sampling,
                 undrawable=self.undrawable,
-            )  # fmt: skip
+            )
             for i, chosen in enumerate(written):
                 window[:, kept + i] = chosen
         weights = np.zeros((rows, time), np.float32)

@@ -52,19 +52,31 @@ class SpikeWatch:
         found = self.detector.see(row)
         if found is None or self.pending is not None:
             return
-        self.run.event("spike", step=found.step, onset=found.onset, code=found.code, what=found.what,
-                       usual=found.usual, value=found.value)  # fmt: skip
+        self.run.event(
+            "spike",
+            step=found.step,
+            onset=found.onset,
+            code=found.code,
+            what=found.what,
+            usual=found.usual,
+            value=found.value,
+        )
         then = f"{REMEDY}; train.on_spike=rollback would go back by itself"
-        self.say(f"step {found.step}: warning: {found.what} ({found.code})"
-                 + (f": {then}" if self.on_spike == "warn" else ""))  # fmt: skip
+        self.say(
+            f"step {found.step}: warning: {found.what} ({found.code})"
+            + (f": {then}" if self.on_spike == "warn" else "")
+        )
         if self.on_spike != "warn":
             self.pending = found
 
 
 def recovering(
-    run: RunDirectory, parents: Mapping[str, Artifact], on_spike: str, watch: SpikeWatch | None,
+    run: RunDirectory,
+    parents: Mapping[str, Artifact],
+    on_spike: str,
+    watch: SpikeWatch | None,
     metrics: Metrics | None,
-) -> Hook:  # fmt: skip
+) -> Hook:
     """Do what ``train.on_spike`` says about a spike; called in all processes after the same steps.
 
     Args:
@@ -93,8 +105,13 @@ def recovering(
         trainer.backend.barrier()  # nobody reads while the first process still removes
         skipped = _go_back(trainer, run, parents, place, noticed, write=watch is not None)
         if watch is not None and metrics is not None and spike is not None:
-            run.event("rolled back", step=noticed, to=place, skipped_batches=[skipped.first, skipped.count],
-                      attempt=trainer.rollbacks)  # fmt: skip
+            run.event(
+                "rolled back",
+                step=noticed,
+                to=place,
+                skipped_batches=[skipped.first, skipped.count],
+                attempt=trainer.rollbacks,
+            )
             watch.say(
                 f"step {noticed}: back to the checkpoint of step {place}; skipping "
                 f"{skipped.count} batches ({trainer.rollbacks} of at most {trainer.config.max_rollbacks})"
@@ -116,9 +133,14 @@ def _good_step(run: RunDirectory, spike: Spike) -> int:
 
 
 def _go_back(
-    trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], place: int, noticed: int, *,
+    trainer: Trainer,
+    run: RunDirectory,
+    parents: Mapping[str, Artifact],
+    place: int,
+    noticed: int,
+    *,
     write: bool,
-) -> SkippedBatches:  # fmt: skip
+) -> SkippedBatches:
     """Restore the checkpoint of step ``place`` and pass over the batches up to step ``noticed``."""
     seen, tries = trainer.batch_of(noticed) + BEYOND, trainer.rollbacks + 1
     if write:

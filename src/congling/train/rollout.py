@@ -78,10 +78,19 @@ class Rollouts:
     """How often other prompts are drawn for groups without difference."""
 
     def __init__(
-        self, model: Any, tokenizer: Tokenizer, questions: Sequence[Question], reward: Reward, credit: Credit,
-        config: RolloutConfig, backend: Single, *, seed: int, even: bool = True,
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        questions: Sequence[Question],
+        reward: Reward,
+        credit: Credit,
+        config: RolloutConfig,
+        backend: Single,
+        *,
+        seed: int,
+        even: bool = True,
         undrawable: Sequence[int] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.tokenizer, self.questions = model, tokenizer, questions
         self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
         self.seed, self.even, self.undrawable = seed, even, undrawable
@@ -120,11 +129,14 @@ class Rollouts:
             example, ended = self.round.examples[index], bool(self.round.ended[index])
             ids, reward = example.ids[example.learnt].tolist(), float(self.round.rewards[index])
             question = self.questions[int(self.round.questions[index])]
-            found.append({
-                "prompt": f"{question.row.asked[-1]['content']}\n",
-                "text": self.tokenizer.decode(ids[:-1] if ended else ids, skip_special=True),
-                "reward": reward if np.isfinite(reward) else None, "ended": ended,
-            })  # fmt: skip
+            found.append(
+                {
+                    "prompt": f"{question.row.asked[-1]['content']}\n",
+                    "text": self.tokenizer.decode(ids[:-1] if ended else ids, skip_special=True),
+                    "reward": reward if np.isfinite(reward) else None,
+                    "ended": ended,
+                }
+            )
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -144,8 +156,11 @@ class Rollouts:
         """Write, judge and credit the answers of this process."""
         prompts, odd = divmod(self.config.prompts, world)
         if odd:
-            raise UserError("the prompts of a step cannot be shared out", where="rollout.prompts",
-                            value=f"{self.config.prompts} prompts, {world} processes")  # fmt: skip
+            raise UserError(
+                "the prompts of a step cannot be shared out",
+                where="rollout.prompts",
+                value=f"{self.config.prompts} prompts, {world} processes",
+            )
         first = rank * prompts
         chosen = self._chosen(number * self.config.prompts + first, prompts)
         written = self._written(chosen, [(number, first + i, 0) for i in range(prompts)])
@@ -173,12 +188,16 @@ class Rollouts:
         self.model.eval()
         with self.backend.looking():
             answers = complete(
-                self.model, [question.ids for question in questions], group=self.config.group,
-                new_tokens=self.config.new_tokens, stops=self.tokenizer.stop_ids,
-                temperature=self.config.temperature, top_k=self.config.top_k,
+                self.model,
+                [question.ids for question in questions],
+                group=self.config.group,
+                new_tokens=self.config.new_tokens,
+                stops=self.tokenizer.stop_ids,
+                temperature=self.config.temperature,
+                top_k=self.config.top_k,
                 seeds=[self._seed(place) for place in places],
                 undrawable=self.undrawable,
-            )  # fmt: skip
+            )
             rows = [
                 [judged_row(question, one, self.tokenizer) | {"question": index} for one in same]
                 for index, question, same in zip(chosen, questions, answers, strict=True)
@@ -211,19 +230,31 @@ class Rollouts:
         """Means over all processes."""
         known = np.isfinite(found.rewards)
         if not self.backend.sum(float(known.sum())):
-            raise UserError("no reward could be told for any answer of a whole step",
-                            hint="look at the warnings of the reward function above")  # fmt: skip
+            raise UserError(
+                "no reward could be told for any answer of a whole step",
+                hint="look at the warnings of the reward function above",
+            )
         rewards, lengths = found.rewards[known], found.lengths
-        sums = [float(len(rewards)), rewards.sum(), (rewards**2).sum(), float(len(lengths)), lengths.sum(),
-                found.ended.sum(), float((~known).sum())]  # fmt: skip
+        sums = [
+            float(len(rewards)),
+            rewards.sum(),
+            (rewards**2).sum(),
+            float(len(lengths)),
+            lengths.sum(),
+            found.ended.sum(),
+            float((~known).sum()),
+        ]
         judged, total, squares, answers, tokens, ended, lost = (
             float(self.backend.sum(float(one))) for one in sums
         )
         mean = total / judged
         return {
-            "reward": mean, "reward_std": max(0.0, squares / judged - mean**2) ** 0.5,
-            "length": tokens / answers, "ended": ended / answers, "unjudged": lost,
-        }  # fmt: skip
+            "reward": mean,
+            "reward_std": max(0.0, squares / judged - mean**2) ** 0.5,
+            "length": tokens / answers,
+            "ended": ended / answers,
+            "unjudged": lost,
+        }
 
     def _batches(self, found: Round, *, fresh: bool) -> list[RolloutBatch]:
         """The answers in micro-batches of about equal lengths."""
@@ -239,8 +270,15 @@ class Rollouts:
     def _batch(self, found: Round, part: np.ndarray, fresh: bool, scale: float) -> RolloutBatch:
         examples = [found.examples[i] for i in part]
         context, pad = self.model.config.context, self.tokenizer.pad_id
-        batch = batched(RolloutBatch, examples, context, pad, fresh=fresh, mean=scale,
-                        count=found.count * len(part) / len(found.examples))  # fmt: skip
+        batch = batched(
+            RolloutBatch,
+            examples,
+            context,
+            pad,
+            fresh=fresh,
+            mean=scale,
+            count=found.count * len(part) / len(found.examples),
+        )
         counts = batch.weights > 0
         weights = batch.weights * np.take(found.weights[part], batch.owner)
 
@@ -253,19 +291,27 @@ class Rollouts:
             return table
 
         return replace(
-            batch, weights=weights.astype(np.float32), advantages=spread(found.advantages),
-            old=spread(found.old), reference=spread(found.reference), values=spread(found.values),
+            batch,
+            weights=weights.astype(np.float32),
+            advantages=spread(found.advantages),
+            old=spread(found.old),
+            reference=spread(found.reference),
+            values=spread(found.values),
             returns=spread(found.returns),
-        )  # fmt: skip
+        )
 
 
 def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> dict[str, Any]:
     """An answer as a reward function sees it, and as it is learnt from."""
     ids = answer.ids[:-1] if answer.ended else answer.ids
     return {
-        "messages": question.row.asked, "row": question.row, "ended": answer.ended,
-        "text": tokenizer.decode(ids, skip_special=True), "prompt_ids": question.ids, "answer": answer,
-    }  # fmt: skip
+        "messages": question.row.asked,
+        "row": question.row,
+        "ended": answer.ended,
+        "text": tokenizer.decode(ids, skip_special=True),
+        "prompt_ids": question.ids,
+        "answer": answer,
+    }
 
 
 def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
@@ -278,9 +324,12 @@ def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
     old = [np.array(row["answer"].log_probs, np.float32) for row in rows]
     rewards = np.array([row["reward"] for row in rows], np.float64)
     return Round(
-        examples, np.array([row["question"] for row in rows]), rewards,
-        np.array([row["ended"] for row in rows]), old,
-    )  # fmt: skip
+        examples,
+        np.array([row["question"] for row in rows]),
+        rewards,
+        np.array([row["ended"] for row in rows]),
+        old,
+    )
 
 
 def _same(rewards: Sequence[float]) -> bool:

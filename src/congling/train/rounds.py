@@ -82,8 +82,11 @@ def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
     """
     ranks = {name.partition(".")[0] for name in tensors}
     if len(ranks) != backend.world:
-        raise UserError("a rollout is shared by as many processes as before", value=backend.world,
-                        hint=f"go on with {len(ranks)}, at least to its end")  # fmt: skip
+        raise UserError(
+            "a rollout is shared by as many processes as before",
+            value=backend.world,
+            hint=f"go on with {len(ranks)}, at least to its end",
+        )
     start = f"{backend.rank}."
     flat = {
         name.removeprefix(start): value.numpy() for name, value in tensors.items() if name.startswith(start)
@@ -100,12 +103,19 @@ def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
     }
     measured = {
         name.removeprefix(_MEASURED): float(value[0])
-        for name, value in flat.items() if name.startswith(_MEASURED)
-    }  # fmt: skip
+        for name, value in flat.items()
+        if name.startswith(_MEASURED)
+    }
     return Round(
-        examples, flat["questions"], flat["rewards"], flat["ended"], weights=flat["weights"],
-        count=float(flat["count"][0]), measured=measured, **parts,
-    )  # fmt: skip
+        examples,
+        flat["questions"],
+        flat["rewards"],
+        flat["ended"],
+        weights=flat["weights"],
+        count=float(flat["count"][0]),
+        measured=measured,
+        **parts,
+    )
 
 
 def _flat(found: Round) -> dict[str, Tensor]:
@@ -113,10 +123,13 @@ def _flat(found: Round) -> dict[str, Tensor]:
     flat: dict[str, np.ndarray] = {
         "ids": np.concatenate([example.ids for example in found.examples]),
         "sizes": np.array([len(example.ids) for example in found.examples]),
-        "answers": found.lengths, "questions": found.questions,
-        "rewards": found.rewards, "ended": found.ended, "weights": found.weights,
+        "answers": found.lengths,
+        "questions": found.questions,
+        "rewards": found.rewards,
+        "ended": found.ended,
+        "weights": found.weights,
         "count": np.array([found.count]),
-    }  # fmt: skip
+    }
     flat |= {f"{_MEASURED}{name}": np.array([value]) for name, value in found.measured.items()}
     for name in _TOKENS:
         if (values := getattr(found, name)) is not None:

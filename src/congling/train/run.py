@@ -155,9 +155,14 @@ def _to_the_end(trainer: Trainer, hooks: Sequence[Hook], run: RunDirectory) -> N
 
 def _save(trainer: Trainer, run: RunDirectory, parts: RunParts) -> None:
     save(
-        trainer, run, parts.save_model, tokenizer=parts.tokenizer, parents=parts.parents, facts=parts.facts,
+        trainer,
+        run,
+        parts.save_model,
+        tokenizer=parts.tokenizer,
+        parents=parts.parents,
+        facts=parts.facts,
         config=parts.config,
-    )  # fmt: skip
+    )
 
 
 def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], *, must_resume: bool) -> None:
@@ -189,8 +194,9 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
         (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a file of this name, or no right to write here
         hint = "choose another --out"
-        raise UserError(f"the run directory cannot be made ({error.strerror})", value=str(run.path),
-                        hint=hint) from None  # fmt: skip
+        raise UserError(
+            f"the run directory cannot be made ({error.strerror})", value=str(run.path), hint=hint
+        ) from None
     for name, text in files.items():
         write_text(run.path / name, text)
     write_text(run.config, config.to_toml())  # last: a directory without it was never begun

@@ -21,11 +21,23 @@ from congling.train.rundir import RunDirectory
 HARMLESS = frozenset(
     f"train.{key}"
     for key in (
-        "save_every", "keep", "wait_for_space", "log_every", "max_skipped", "device", "evaluate_every",
-        "patience", "sample_every", "sample_prompts", "sample_tokens", "on_spike", "max_rollbacks",
-        "auto_micro_batch", "ddp_timeout",
+        "save_every",
+        "keep",
+        "wait_for_space",
+        "log_every",
+        "max_skipped",
+        "device",
+        "evaluate_every",
+        "patience",
+        "sample_every",
+        "sample_prompts",
+        "sample_tokens",
+        "on_spike",
+        "max_rollbacks",
+        "auto_micro_batch",
+        "ddp_timeout",
     )
-)  # fmt: skip
+)
 """Keys that do not touch the weights: the same command may give them other values when it goes on."""
 CUT = frozenset(("train.rows", "train.accumulation"))
 """Keys that cut a step into micro-batches: where memory is short they may change together, as long as a step
@@ -100,10 +112,11 @@ def require_as_recorded(
         then.pop("deadline", None)  # a longer run ends at a step, and no longer by the clock
     if found := list(differing(_uncut(then), _uncut(now))):
         raise UserError(
-            f"these settings are not those that {checkpoint.name} was trained with", where=run.config,
+            f"these settings are not those that {checkpoint.name} was trained with",
+            where=run.config,
             value=", ".join(one.key for one in found),
             hint=f"{shown(found)}; put the old values back, or begin anew with --fresh",
-        )  # fmt: skip
+        )
 
 
 def _uncut(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +148,9 @@ def take_over(run: RunDirectory, before: Config, now: Config) -> list[Difference
 
 def changed(before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """Harmless keys of a ``[train]`` table that are asked for now with another value than before."""
-    return {key: value for key, value in asked.items()
-            if f"train.{key}" in HARMLESS and value != before.get(key)}  # fmt: skip
+    return {
+        key: value for key, value in asked.items() if f"train.{key}" in HARMLESS and value != before.get(key)
+    }
 
 
 def _without_harmless(values: Any, path: str = "") -> Any:
@@ -144,5 +158,8 @@ def _without_harmless(values: Any, path: str = "") -> Any:
         return values
     left_out = HARMLESS | BY_CONTENT
     names = {key: f"{path}.{key}" if path else str(key) for key in values}
-    return {key: _without_harmless(value, names[key]) for key, value in values.items()
-            if names[key] not in left_out and value is not None}  # fmt: skip
+    return {
+        key: _without_harmless(value, names[key])
+        for key, value in values.items()
+        if names[key] not in left_out and value is not None
+    }

@@ -66,10 +66,15 @@ where only a part of the model is learnt."""
 
 
 def save(
-    trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
-    tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None = None,
+    trainer: Trainer,
+    run: RunDirectory,
+    save_model: SaveModel,
+    *,
+    tokenizer: Path | None,
+    parents: Mapping[str, Artifact],
+    facts: Mapping[str, Any] | None = None,
     config: Config | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write the current step's checkpoint, let the pointers name theirs, remove old ones.
 
     Where the disk is full it is tried again as ``run`` has it; what is removed goes when all else is on the
@@ -90,10 +95,15 @@ def save(
 
 
 def _write(
-    trainer: Trainer, run: RunDirectory, save_model: SaveModel, *,
-    tokenizer: Path | None, parents: Mapping[str, Artifact], facts: Mapping[str, Any] | None,
+    trainer: Trainer,
+    run: RunDirectory,
+    save_model: SaveModel,
+    *,
+    tokenizer: Path | None,
+    parents: Mapping[str, Artifact],
+    facts: Mapping[str, Any] | None,
     settings: Mapping[str, Any] | None,
-) -> Path:  # fmt: skip
+) -> Path:
     target = run.checkpoint(trainer.step)
     known = {"step": trainer.step, "steps": trainer.steps, "tokens": float(trainer.tokens)}
     known |= facts or {}
@@ -137,9 +147,14 @@ def _write(
 
 
 def resume(
-    trainer: Trainer, run: RunDirectory, parents: Mapping[str, Artifact], *, write: bool = True,
-    config: Config | None = None, rows: Sequence[Longer] = (),
-) -> int:  # fmt: skip
+    trainer: Trainer,
+    run: RunDirectory,
+    parents: Mapping[str, Artifact],
+    *,
+    write: bool = True,
+    config: Config | None = None,
+    rows: Sequence[Longer] = (),
+) -> int:
     """Continue from the newest checkpoint that is whole; returns its step, 0 where there is none yet.
 
     A damaged one is reported, set aside and the one before is used. Logs are cut back to where the
@@ -230,9 +245,11 @@ def _fitting(path: Path) -> Iterator[None]:
             raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UserError(
-            "this checkpoint does not fit the run: it belongs to another, or was edited", where=path,
-            value=reason, hint="restore it, or remove it to go on from the one before",
-        ) from error  # fmt: skip
+            "this checkpoint does not fit the run: it belongs to another, or was edited",
+            where=path,
+            value=reason,
+            hint="restore it, or remove it to go on from the one before",
+        ) from error
 
 
 def _values(file: Path) -> dict[str, Any]:

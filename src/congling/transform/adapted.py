@@ -61,8 +61,11 @@ class AdaptedLayer(nn.Module):
     def factors(self, name: str) -> Factors:
         """The adapter of this name as values on the CPU."""
         tables = {"a": self.a, "b": self.b, "magnitude": self.magnitude}
-        own = {part: table[name].detach().float().cpu().clone() for part, table in tables.items()
-               if name in table}  # fmt: skip
+        own = {
+            part: table[name].detach().float().cpu().clone()
+            for part, table in tables.items()
+            if name in table
+        }
         return Factors(scale=self.scales[name], **own)
 
     def acting(self) -> tuple[Tensor, Tensor, float] | None:
@@ -110,8 +113,12 @@ class AdaptedLinear(AdaptedLayer):
         names = [name for name, strength in self.strengths.items() if strength != 0]
         if self.square_lengths is None or not any(name in self.magnitude for name in names):
             return adapted(self, self.base, x)
-        parts = [Part(self.a[name], self.b[name], self.magnitude.get(name), self.scales[name],
-                      self.strengths[name]) for name in names]  # fmt: skip
+        parts = [
+            Part(
+                self.a[name], self.b[name], self.magnitude.get(name), self.scales[name], self.strengths[name]
+            )
+            for name in names
+        ]
         seen = dropout(x, self.dropout) if self.training and self.dropout else x
         return decomposed(self.base, self.square_lengths, x, seen, parts)
 

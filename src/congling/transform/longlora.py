@@ -91,8 +91,10 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, sight: Sight, size: in
         return attend(query, key, value, sight._replace(lengths=parts))
     batch, found = len(query), []
     for part, each in pieces(query.shape[2], size, first):
-        q, k, v = (one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
-                   for one in (query, key, value))  # (B·n, h, G, D)  # fmt: skip
+        q, k, v = (
+            one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
+            for one in (query, key, value)
+        )  # (B·n, h, G, D)
         mixed = attend(q, k, v, _of_groups(sight, part, each, batch))
         found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
     return torch.cat(found, dim=2)

@@ -196,8 +196,9 @@ def _check_base(model: nn.Module, adapter: Adapter) -> None:
     for parameter, factors in adapter.factors.items():
         place = parameter.removesuffix(".weight")
         if place not in places or place == parameter:
-            raise UserError("the adapter changes a layer that the model lacks", where=where, value=parameter,
-                            hint=hint)  # fmt: skip
+            raise UserError(
+                "the adapter changes a layer that the model lacks", where=where, value=parameter, hint=hint
+            )
         module = model.get_submodule(place)
         layer = module if isinstance(module, AdaptedLayer) else None
         wanted = layer.matrix if layer is not None else _matrix(module)

@@ -26,8 +26,12 @@ def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, floa
         if not abs(strength) <= _STRONGEST:
             raise UserError("the strength of an adapter is a finite number", where=where, value=strength)
         if lost := adapter.factors.keys() - weights.keys():
-            raise UserError("the adapter changes a tensor that the model does not have", where=where,
-                            value=min(lost), hint="it was made for another base")  # fmt: skip
+            raise UserError(
+                "the adapter changes a tensor that the model does not have",
+                where=where,
+                value=min(lost),
+                hint="it was made for another base",
+            )
     return _Merged(weights, adapters)
 
 

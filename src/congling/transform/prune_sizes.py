@@ -31,9 +31,11 @@ class Sizes(Config):
 def sizes_of(config: ModelConfig) -> dict[str, int]:
     """How large a model is along the axes that can be pruned."""
     found = {
-        "layers": config.layers, "hidden": config.mlp.hidden, "heads": config.attention.heads,
+        "layers": config.layers,
+        "hidden": config.mlp.hidden,
+        "heads": config.attention.heads,
         "width": config.width,
-    }  # fmt: skip
+    }
     return found | ({"experts": config.mlp.experts} if isinstance(config.mlp, MoEConfig) else {})
 
 
@@ -57,24 +59,32 @@ def check(config: ModelConfig, sizes: Sizes) -> None:
     group = attention.heads // attention.kv_heads
     if sizes.heads is not None and sizes.heads % group:
         raise UserError(
-            "heads go in whole groups that share keys and values", where="--heads", value=sizes.heads,
+            "heads go in whole groups that share keys and values",
+            where="--heads",
+            value=sizes.heads,
             hint=f"a multiple of {group}",
-        )  # fmt: skip
+        )
     if sizes.heads is not None and config.positions.kind == "alibi":
         raise UserError(
             "the slopes of ALiBi follow from the number of heads: the heads that remain would see otherwise",
-            where="--heads", value=sizes.heads, hint="prune layers, hidden channels or width",
-        )  # fmt: skip
+            where="--heads",
+            value=sizes.heads,
+            hint="prune layers, hidden channels or width",
+        )
     if sizes.heads is not None and attention.qk_norm and attention.qk_norm_over == "projection":
         raise UserError(
             "queries and keys are normalised over all heads together: those that remain would see otherwise",
-            where="--heads", value=sizes.heads, hint="prune layers, hidden channels or width",
-        )  # fmt: skip
+            where="--heads",
+            value=sizes.heads,
+            hint="prune layers, hidden channels or width",
+        )
     if isinstance(mlp, MoEConfig) and sizes.experts is not None and sizes.experts < mlp.active:
         raise UserError(
-            "each token uses more experts than would remain", where="--experts", value=sizes.experts,
+            "each token uses more experts than would remain",
+            where="--experts",
+            value=sizes.experts,
             hint=f"at least {mlp.active}",
-        )  # fmt: skip
+        )
 
 
 def smaller(config: ModelConfig, sizes: Sizes, layers: list[int]) -> ModelConfig:

@@ -104,8 +104,17 @@ def test_what_is_no_text_is_left_out_and_named(tmp_path: Path):
         ("svg", "cover.svg", "image/svg+xml", ""),
     ]
     book.items += [("gone", "gone.xhtml", "application/xhtml+xml", "")]
-    book.order = [("nav", ""), ("svg", ""), ("p0", ""), ("p1", ""), ("p2", 'linear="no"'), ("p3", ""),
-                  ("p3", ""), ("gone", ""), ("unknown", "")]  # fmt: skip
+    book.order = [
+        ("nav", ""),
+        ("svg", ""),
+        ("p0", ""),
+        ("p1", ""),
+        ("p2", 'linear="no"'),
+        ("p3", ""),
+        ("p3", ""),
+        ("gone", ""),
+        ("unknown", ""),
+    ]
     documents, findings = found(book.write(tmp_path / "a.epub"))
     assert [document.text for document in documents] == [f"石头记\n第一章\n0{LONG}", f"第三章\n2{LONG}"]
     reasons = " ".join(problem.reason for problem in findings.examples)
@@ -149,9 +158,11 @@ def test_a_path_may_be_escaped_and_go_up_within_the_book(tmp_path: Path):
     assert len(found(book.write(tmp_path / "a.epub"))[0]) == 2
 
 
-BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(
-    f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefghi", "bcdefghij", strict=True)
-) + "]>"  # fmt: skip
+BOMB = (
+    '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
+    + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+    + "]>"
+)
 
 
 @pytest.mark.parametrize("entity", [BOMB, '<!DOCTYPE x [<!ENTITY j SYSTEM "file:///etc/passwd">]>'])

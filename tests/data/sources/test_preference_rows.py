@@ -163,15 +163,41 @@ def test_nested_values_are_refused_or_carried_along(depth: int):
                 assert len(str(unfit)) < 400
 
 
-KEYS = st.sampled_from([
-    "prompt", "messages", "chosen", "rejected", "label", "completion", "instruction", "input", "output",
-    "history", "system", "conversations", "answer", "solution", "question", "role", "content", "from",
-    "value", "kto_tag", "A", "context", "tools",
-])  # fmt: skip
+KEYS = st.sampled_from(
+    [
+        "prompt",
+        "messages",
+        "chosen",
+        "rejected",
+        "label",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "system",
+        "conversations",
+        "answer",
+        "solution",
+        "question",
+        "role",
+        "content",
+        "from",
+        "value",
+        "kto_tag",
+        "A",
+        "context",
+        "tools",
+    ]
+)
 LEAVES = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=3)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_subnormal=False)
+    | st.text(max_size=3)
     | st.sampled_from(["user", "assistant", "system", "问", "human", "gpt", "\ud800"])
-)  # fmt: skip
+)
 RECORDS = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),

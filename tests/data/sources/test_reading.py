@@ -213,8 +213,11 @@ def test_links_in_a_folder_are_followed_inside_it_and_not_out_of_it(tmp_path: Pa
     assert [one.text for one in read_texts] == ["云对雨", "云对雨"]
     assert findings.counts["link"] == 4
     assert {one.file for one in findings.examples if one.kind == "link"} <= {
-        "absolute.txt", "deep/relative.txt", "linked", "to nothing.txt",
-    }  # fmt: skip
+        "absolute.txt",
+        "deep/relative.txt",
+        "linked",
+        "to nothing.txt",
+    }
     assert texts(folder / "absolute.txt") == ["雪对风"]  # a person named it
     (tmp_path / "alias").symlink_to(folder)
     assert texts(tmp_path / "alias") == ["云对雨", "云对雨"]

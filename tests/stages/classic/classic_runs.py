@@ -38,9 +38,13 @@ def make_inputs(folder: Path, kind: str = "unigram") -> None:
         settings |= {"remove_extra_whitespaces": False}
     with contextlib.redirect_stderr(io.StringIO()):
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXT.splitlines() * 4), model_writer=model, model_type=kind,
-            hard_vocab_limit=False, minloglevel=3, **settings,
-        )  # fmt: skip
+            sentence_iterator=iter(TEXT.splitlines() * 4),
+            model_writer=model,
+            model_type=kind,
+            hard_vocab_limit=False,
+            minloglevel=3,
+            **settings,
+        )
     (folder / "vocab.model").write_bytes(model.getvalue())
 
 

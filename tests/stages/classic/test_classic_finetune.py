@@ -65,9 +65,19 @@ def test_checkpoint_keys_and_tensors(here):
     file = GGUFFile.open("chk-3.gguf")
     ranks = {key.rpartition(".")[2]: file.value(key) for key in file.fields if ".rank." in key}
     assert ranks == {
-        "token_embd": 3, "output_norm": 1, "output": 3, "attn_norm": 1, "attn_q": 2, "attn_k": 3, "attn_v": 3,
-        "attn_output": 3, "ffn_norm": 1, "ffn_gate": 3, "ffn_down": 3, "ffn_up": 3,
-    }  # fmt: skip
+        "token_embd": 3,
+        "output_norm": 1,
+        "output": 3,
+        "attn_norm": 1,
+        "attn_q": 2,
+        "attn_k": 3,
+        "attn_v": 3,
+        "attn_output": 3,
+        "ffn_norm": 1,
+        "ffn_gate": 3,
+        "ffn_down": 3,
+        "ffn_up": 3,
+    }
     assert (file.value("training.type"), progress_of(file).iterations) == ("finetune_lora", 3)
     shapes = {name: info.shape for name, info in file.tensors.items()}
     assert shapes["blk.0.attn_q.weight.lora_a"] == (64, 2)
@@ -148,8 +158,13 @@ def test_merging_keeps_types_keys_and_what_is_not_adapted(here):
 
 def trained_delta(name, alpha_flags):
     """The change that the checkpoint holds and the one that the adapter file makes, of one matrix."""
-    tune(f"--model-base f32.gguf --adam-iter 6 --lora-r 2 --lora-out {name}.gguf {alpha_flags}",
-         "--checkpoint-in", "", "--checkpoint-out", f"{name}-chk.gguf")  # fmt: skip
+    tune(
+        f"--model-base f32.gguf --adam-iter 6 --lora-r 2 --lora-out {name}.gguf {alpha_flags}",
+        "--checkpoint-in",
+        "",
+        "--checkpoint-out",
+        f"{name}-chk.gguf",
+    )
     file, base = GGUFFile.open(f"{name}-chk.gguf"), GGUFFile.open("f32.gguf")
     stem = "blk.0.ffn_up.weight.lora_"
     stored = file.array(stem + "b") @ file.array(stem + "a").T

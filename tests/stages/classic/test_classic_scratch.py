@@ -107,8 +107,10 @@ def test_a_run_writes_the_former_programs_files(here):
     blocks = [f"blk.{layer}.{name}.weight" for layer in range(2) for name in block]
     assert list(model.tensors) == ["token_embd.weight", "output_norm.weight", "output.weight", *blocks]
     assert list(checkpoint.tensors) == [
-        *model.tensors, "optimizer.adam.first_moments", "optimizer.adam.second_moments",
-    ]  # fmt: skip
+        *model.tensors,
+        "optimizer.adam.first_moments",
+        "optimizer.adam.second_moments",
+    ]
     assert {info.type for info in checkpoint.tensors.values()} == {"F32"}
     values = sum(model.array(name).size for name in model.tensors)
     assert checkpoint.value("optimizer.parameter_count") == values
@@ -282,17 +284,33 @@ def test_epochs_and_stop_tests_end_a_run(here):
 def test_the_lines_around_training_stand_in_the_former_order(here):
     lines = train("--adam-iter 2 -ngl 1", *NAMES)
     expected = (
-        "main: seed: 1", "main: init model", "print_params: n_vocab:", "main: total train_iterations 0",
-        "main: seen train_samples     0", "main: seen train_tokens      0", "main: completed train_epochs 0",
-        "main: model_size = ", "main: opt_size  = ", "main: opt iter 0", "main: input_size = ",
-        "main: compute_size = ", "main: evaluation order = LEFT_TO_RIGHT", "main: tokenize training data",
-        "tokenize_file: total number of samples: ", "main: number of training tokens: ",
+        "main: seed: 1",
+        "main: init model",
+        "print_params: n_vocab:",
+        "main: total train_iterations 0",
+        "main: seen train_samples     0",
+        "main: seen train_tokens      0",
+        "main: completed train_epochs 0",
+        "main: model_size = ",
+        "main: opt_size  = ",
+        "main: opt iter 0",
+        "main: input_size = ",
+        "main: compute_size = ",
+        "main: evaluation order = LEFT_TO_RIGHT",
+        "main: tokenize training data",
+        "tokenize_file: total number of samples: ",
+        "main: number of training tokens: ",
         "main: begin training",
-        "main: work_size = ", "train_opt_callback: iter=     0 sample=1/", "train_opt_callback: iter=     1 ",
-        "train_opt_callback: iter=     2 ", "save_checkpoint_file: saving to chk-2.gguf",
-        "save_checkpoint_file: saving to chk-LATEST.gguf", "save_llama_model_file: saving to model-2.gguf",
-        "save_llama_model_file: saving to model-LATEST.gguf", "main: total training time: ",
-    )  # fmt: skip
+        "main: work_size = ",
+        "train_opt_callback: iter=     0 sample=1/",
+        "train_opt_callback: iter=     1 ",
+        "train_opt_callback: iter=     2 ",
+        "save_checkpoint_file: saving to chk-2.gguf",
+        "save_checkpoint_file: saving to chk-LATEST.gguf",
+        "save_llama_model_file: saving to model-2.gguf",
+        "save_llama_model_file: saving to model-LATEST.gguf",
+        "main: total training time: ",
+    )
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in expected]
     assert places == sorted(places)
     assert torch.cuda.is_available() or any("-ngl has no effect" in line for line in lines)
@@ -302,8 +320,12 @@ def test_traps_are_named_and_avoided(here):
     lines = train("--adam-iter 2", *NAMES)
     notes = [line for line in lines if line.startswith("main: note: ")]
     assert [line.rpartition("; better: ")[2] for line in notes[:5]] == [
-        "--held-out 0.05", "--fit-schedule", "--fit-schedule", "--sample-stride 16", "--norms-at-one",
-    ]  # fmt: skip
+        "--held-out 0.05",
+        "--fit-schedule",
+        "--fit-schedule",
+        "--sample-stride 16",
+        "--norms-at-one",
+    ]
     assert any("programs of 2023 load no such model" in line for line in notes)
     flags = "--fit-schedule --sample-stride 16 --norms-at-one --adam-iter 30 --checkpoint-in none"
     for held_out in ("0.2", "text.txt"):

@@ -58,9 +58,14 @@ def test_shuffle_state_is_that_of_the_generator_as_text():
 
 def test_samples_have_the_former_programs_hash():
     """Numbers of ``std::hash<std::string>`` in GNU's library, and of a checkpoint of build 1446."""
-    names = {"": 6142509188972423790, "a": 4993892634952068459, "text.txt": 3570974511528473150,
-             "红楼梦.txt": 6858366953231027954, "12345678": 10113836418918046885,
-             "1234567890abcdef": 9534007772931588010}  # fmt: skip
+    names = {
+        "": 6142509188972423790,
+        "a": 4993892634952068459,
+        "text.txt": 3570974511528473150,
+        "红楼梦.txt": 6858366953231027954,
+        "12345678": 10113836418918046885,
+        "1234567890abcdef": 9534007772931588010,
+    }
     assert {name: libstdcxx_hash(name.encode()) for name in names} == names
     starts, sizes = np.arange(260, dtype=np.int64), np.full(260, 16, np.int64)
     everywhere = Samples(np.zeros(276, np.int32), starts, sizes)

@@ -79,9 +79,13 @@ def is_book(head: bytes) -> bool:
 
 
 def _pages(
-    book: zipfile.ZipFile, package: Package, note: FileNote, config: DataConfig, findings: Findings,
+    book: zipfile.ZipFile,
+    package: Package,
+    note: FileNote,
+    config: DataConfig,
+    findings: Findings,
     left_out: Counter[str],
-) -> Iterator[tuple[list[str], str]]:  # fmt: skip
+) -> Iterator[tuple[list[str], str]]:
     """The paragraphs of every page, and its heading; what cannot be read is named."""
     room = LARGEST_BOOK
     for part in package.parts:

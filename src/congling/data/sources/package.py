@@ -86,9 +86,10 @@ def package_of(book: zipfile.ZipFile, name: str) -> Package:
     folder = posixpath.dirname(place)
     items = {_text(node, "id"): node for node in _named(tree, "item")}
     contents = {
-        _inside(folder, _text(node, "href")) for node in _named(tree, "reference")
+        _inside(folder, _text(node, "href"))
+        for node in _named(tree, "reference")
         if _text(node, "type").lower() in ("toc", "cover", "loi", "lot")
-    }  # fmt: skip
+    }
     parts: list[str] = []
     left_out: list[tuple[str, str]] = []
     for node in _named(tree, "itemref"):
@@ -101,9 +102,11 @@ def package_of(book: zipfile.ZipFile, name: str) -> Package:
             parts.append(inside)
     if locked := _encrypted(book) & set(parts):
         raise UserError(
-            "the text of this book is encrypted (DRM)", where=name, value=min(locked),
+            "the text of this book is encrypted (DRM)",
+            where=name,
+            value=min(locked),
             hint="only books without protection can be read",
-        )  # fmt: skip
+        )
     if not parts:
         raise UserError("this book holds no text: none of its parts is a page in it", where=name)
     title = next((node.text for node in _named(tree, "title") if node.text), "")
@@ -191,9 +194,13 @@ def _parsed(book: zipfile.ZipFile, part: str) -> Any:
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
         raise Unreadable(f"{part} declares entities")
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
         recover=True,
-    )  # fmt: skip
+    )
     try:
         tree = etree.fromstring(data, parser)
     except (etree.LxmlError, ValueError) as error:

@@ -75,9 +75,14 @@ def read(path: Path | str, config: ModelConfig, architecture: str | None = None)
 
 
 def write(
-    adapter: Adapter, config: ModelConfig, path: Path | str, architecture: str | None = None, *,
-    header: tuple[int, int] | None = None, overwrite: bool = False,
-) -> list[str]:  # fmt: skip
+    adapter: Adapter,
+    config: ModelConfig,
+    path: Path | str,
+    architecture: str | None = None,
+    *,
+    header: tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> list[str]:
     """Write an adapter in the order of the old program; returns notes (there are none).
 
     ``header`` gives r and alpha as they stand there and leaves the factors as they are, whatever their scale;

@@ -107,8 +107,9 @@ def write(
         notes.append(f"{len(mixed)} tensors of MLPs are left out: PEFT takes such names for those of experts")
     dora = any(part.magnitude is not None for part in kept.values())
     if dora and kept.pop(_EMBEDDING, None) is not None:
-        notes.append("the embedding is left out: with use_dora PEFT wants a magnitude of its columns; "
-                     "merge to keep it")  # fmt: skip
+        notes.append(
+            "the embedding is left out: with use_dora PEFT wants a magnitude of its columns; merge to keep it"
+        )
     if plain := [name for name, part in kept.items() if dora and part.magnitude is None]:
         what, hint = "a PEFT folder holds magnitudes of all layers or of none", "merge it into the model"
         raise UserError(what, value=plain[0], hint=hint)
@@ -178,8 +179,12 @@ def _drop_copies(stored: dict[str, Tensor], config: ModelConfig, folder: Path) -
         copy = stored.pop(name)
         if tuple(copy.shape) != (config.vocab_size, config.width):
             what = "the adapter brings an embedding of another size than the base's"
-            raise UserError(what, where=folder, value=f"{name} {tuple(copy.shape)}",
-                            hint="merge it into its own base, and import the result")  # fmt: skip
+            raise UserError(
+                what,
+                where=folder,
+                value=f"{name} {tuple(copy.shape)}",
+                hint="merge it into its own base, and import the result",
+            )
 
 
 def _half(stored: dict[str, Tensor], name: str, folder: Path) -> Tensor:
@@ -284,8 +289,13 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
                 one = parts[0] if len(parts) == 1 else joined(parts, outputs_of(names, config))
                 assert one is not None
                 found[module] = one
-    held = {name.format(layer) for entry in ARCHITECTURES[_class_of(config)] if _is_layer(entry)
-            for name in entry.ours for layer in range(config.layers)}  # fmt: skip
+    held = {
+        name.format(layer)
+        for entry in ARCHITECTURES[_class_of(config)]
+        if _is_layer(entry)
+        for name in entry.ours
+        for layer in range(config.layers)
+    }
     if lost := factors.keys() - held:
         raise UserError("PEFT has no layer of its own for this tensor", value=min(lost))
     return found
@@ -310,10 +320,8 @@ def _settings(modules: Mapping[str, Factors], config: ModelConfig, base: str | N
         "fan_in_fan_out": config.positions.kind == "learned",
         "target_modules": sorted(modules),
         "rank_pattern": {re.escape(module): one for module, one in ranks.items() if one != rank},
-        "alpha_pattern": {
-            re.escape(module): _whole(one) for module, one in alphas.items() if one != alpha
-        },
-    }  # fmt: skip
+        "alpha_pattern": {re.escape(module): _whole(one) for module, one in alphas.items() if one != alpha},
+    }
 
 
 def _whole(number: float) -> float | int:

@@ -132,6 +132,10 @@ def _pattern(pattern: str, where: Path) -> str:
     except (re.error, RecursionError, OverflowError):
         nested = True
     if nested or len(pattern) > _LONGEST_PATTERN:
-        raise UserError("a pattern of module names that is not accepted", where=where, value=pattern,
-                        hint="write the names out")  # fmt: skip
+        raise UserError(
+            "a pattern of module names that is not accepted",
+            where=where,
+            value=pattern,
+            hint="write the names out",
+        )
     return pattern

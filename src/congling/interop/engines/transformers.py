@@ -69,8 +69,11 @@ class TransformersEngine:
             )
         except Exception as error:  # whatever a foreign program raises about a folder
             first = str(error).strip().splitlines()
-            raise UserError(f"transformers does not load this folder ({type(error).__name__})",
-                            where=self._folder, value=first[0] if first else None) from None  # fmt: skip
+            raise UserError(
+                f"transformers does not load this folder ({type(error).__name__})",
+                where=self._folder,
+                value=first[0] if first else None,
+            ) from None
 
 
 def _transformers() -> Any:

@@ -38,9 +38,11 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 }  # fmt: skip
 """Keys that change what is computed in a way we do not follow, unless they have these values."""
 _MULTIPLIERS = {
-    "embedding_scale": "embedding_multiplier", "residual_scale": "residual_multiplier",
-    "logit_scale": "logits_scaling", "attention.scale": "attention_multiplier",
-}  # fmt: skip
+    "embedding_scale": "embedding_multiplier",
+    "residual_scale": "residual_multiplier",
+    "logit_scale": "logits_scaling",
+    "attention.scale": "attention_multiplier",
+}
 """Keys of those architectures that multiply, and ours."""
 ROPE_FACTORS = "rope_freqs.weight"
 CHAT = "congling.chat"
@@ -205,8 +207,12 @@ class _Reader:
         for key in keys:
             # llama.cpp assumes those of MiniCPM 2B, but the logits' upside down.
             if self.architecture == "minicpm" and f"minicpm.{key}" not in self.file.fields:
-                raise UserError("a MiniCPM file without its multipliers", where=self.file.path, value=key,
-                                hint="convert the model to GGUF again, with a newer converter")  # fmt: skip
+                raise UserError(
+                    "a MiniCPM file without its multipliers",
+                    where=self.file.path,
+                    value=key,
+                    hint="convert the model to GGUF again, with a newer converter",
+                )
         return {ours: self.real(key, 0.0) or 1.0 for key, ours in keys.items()}
 
     def vocabulary(self) -> int:
@@ -277,9 +283,13 @@ class _Reader:
         ):
             raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
         return {
-            "kind": "rope", "base": base, "scaling": self.scaling(base, head_width), "no_rope_layers": rested,
-            "partial_rotary_factor": turned / head_width, "rope_local_base_freq": self.local_base(),
-        }  # fmt: skip
+            "kind": "rope",
+            "base": base,
+            "scaling": self.scaling(base, head_width),
+            "no_rope_layers": rested,
+            "partial_rotary_factor": turned / head_width,
+            "rope_local_base_freq": self.local_base(),
+        }
 
     def local_base(self) -> float | None:
         return self.real("rope.freq_base_swa", 10_000.0) if self.architecture == "gemma3" else None

@@ -115,10 +115,7 @@ def _notes(config: ModelConfig, architecture: str) -> list[str]:
 def _fallbacks(tensors: list[TensorData], type: str) -> list[str]:
     """Say which tensors could not get their type, because their rows are no multiple of its blocks."""
     block = TYPES[FILE_TYPES[type][1]].values
-    other = Counter(
-        tensor.type for tensor in tensors
-        if tensor.type != "F32" and tensor.shape[-1] % block
-    )  # fmt: skip
+    other = Counter(tensor.type for tensor in tensors if tensor.type != "F32" and tensor.shape[-1] % block)
     return [
         f"{count} {plural(count, 'tensor')} stored as {kind}: rows are no multiple of {block} values, which "
         f"{type} needs"

@@ -70,9 +70,11 @@ def types_of(config: ModelConfig, type: str) -> dict[str, str]:
     shared = config.attention.heads // config.attention.kv_heads
     mixture = Mixture(name, config.layers, shared, tied=config.tied and architecture not in WITH_OUTPUT)
     with torch.device("meta"):
-        linear = {f"{place}.weight": tuple(module.weight.shape)
-                  for place, module in Transformer(config).named_modules()
-                  if isinstance(module, nn.Linear)}  # fmt: skip
+        linear = {
+            f"{place}.weight": tuple(module.weight.shape)
+            for place, module in Transformer(config).named_modules()
+            if isinstance(module, nn.Linear)
+        }
     linear["embedding.weight"] = (config.vocab_size, config.width)
     return {ours: mixture.type_of(_theirs(ours, architecture), shape) for ours, shape in linear.items()}
 

@@ -88,9 +88,11 @@ def split_of(name: str, where: object) -> Split:
     """
     if name not in SPLITS:
         raise UserError(
-            "the vocabulary splits texts in a way that is not known here", where=where, value=name,
+            "the vocabulary splits texts in a way that is not known here",
+            where=where,
+            value=name,
             hint=f"known are {', '.join(sorted(SPLITS))}",
-        )  # fmt: skip
+        )
     return SPLITS[name]
 
 
@@ -106,9 +108,10 @@ def name_of(content: Node) -> str:
         if [*split.expressions] == found and split.whole_words == whole:
             return name
     raise UserError(
-        "llama.cpp has no name for the way this tokenizer splits texts", value=" then ".join(found),
+        "llama.cpp has no name for the way this tokenizer splits texts",
+        value=" then ".join(found),
         hint="the model runs there only with a tokenizer of a known kind; ours are",
-    )  # fmt: skip
+    )
 
 
 def _expressions(node: Node) -> list[str]:

@@ -53,9 +53,12 @@ def fields(tokenizer: Tokenizer, *, vocab_size: int | None = None, inexact: bool
         UserError: llama.cpp cannot tokenise so; the hint names the nearest kind it can.
     """
     makers: dict[type[Tokenizer], Callable[[Any, bool], Fields]] = {
-        BytePairTokenizer: _byte_pairs, CharacterTokenizer: _characters, UnigramTokenizer: _unigram,
-        SentencePieceTokenizer: _sentencepiece, HuggingFaceTokenizer: _hugging_face,
-    }  # fmt: skip
+        BytePairTokenizer: _byte_pairs,
+        CharacterTokenizer: _characters,
+        UnigramTokenizer: _unigram,
+        SentencePieceTokenizer: _sentencepiece,
+        HuggingFaceTokenizer: _hugging_face,
+    }
     size = tokenizer.vocab_size if vocab_size is None else vocab_size
     if size < tokenizer.vocab_size:
         more = f"{tokenizer.vocab_size - size} more than {size}"
@@ -65,9 +68,12 @@ def fields(tokenizer: Tokenizer, *, vocab_size: int | None = None, inexact: bool
 
 
 def _keys(
-    model: str, tokens: Sequence[str], types: Sequence[int], scores: Sequence[float] | None = None,
+    model: str,
+    tokens: Sequence[str],
+    types: Sequence[int],
+    scores: Sequence[float] | None = None,
     **flags: bool,
-) -> Fields:  # fmt: skip
+) -> Fields:
     found = {
         "tokenizer.ggml.model": Field("string", model),
         "tokenizer.ggml.tokens": Field("array:string", tokens),
@@ -100,9 +106,10 @@ def _hugging_face(tokenizer: HuggingFaceTokenizer, inexact: bool) -> Fields:
     if not inexact and (odd := _with_attributes(tokenizer)):
         raise UserError(
             "llama.cpp has no tokens that take in the spaces beside them, stand as words alone or are found "
-            "in the normalised text (lstrip, rstrip, single_word, normalized)", value=odd[:3],
+            "in the normalised text (lstrip, rstrip, single_word, normalized)",
+            value=odd[:3],
             hint="write a Hugging Face folder (--to hf), which holds them, or leave these tokens out",
-        )  # fmt: skip
+        )
     if not tokenizer.byte_level:
         return _sentencepiece(_with_scores(tokenizer), inexact)
     if tokenizer.space_prefix:
@@ -153,9 +160,10 @@ def _with_scores(tokenizer: HuggingFaceTokenizer) -> SentencePieceTokenizer:
         model = from_merges.model_of(tokenizer.content, tokenizer.special, tokenizer.vocab_size)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            "llama.cpp cannot tokenise like this tokenizer.json", value=str(error),
+            "llama.cpp cannot tokenise like this tokenizer.json",
+            value=str(error),
             hint="put the tokenizer.model of this vocabulary beside it",
-        ) from None  # fmt: skip
+        ) from None
     return SentencePieceTokenizer(model, tokenizer.special, tokenizer.chat_template, "", tokenizer.roles)
 
 
@@ -269,8 +277,9 @@ def _roles(tokenizer: Tokenizer) -> Fields:
     ids["eot"], ids["eom"], _ = turn_ends(tokenizer)
     found = {
         f"tokenizer.ggml.{name}_token_id": Field("u32", index)
-        for name, index in ids.items() if index is not None
-    }  # fmt: skip
+        for name, index in ids.items()
+        if index is not None
+    }
     found["tokenizer.ggml.add_bos_token"] = Field("bool", tokenizer.adds_bos)
     found["tokenizer.ggml.add_eos_token"] = Field("bool", False)
     found["tokenizer.chat_template"] = Field("string", tokenizer.chat_template)

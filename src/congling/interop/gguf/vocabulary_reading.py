@@ -261,24 +261,41 @@ def _tokenizer_json(
     kept = (PieceType.NORMAL, PieceType.BYTE)
     added = [
         {
-            "id": index, "content": piece.text, "single_word": False, "lstrip": False, "rstrip": False,
-            "normalized": False, "special": piece.type != PieceType.USER_DEFINED,
+            "id": index,
+            "content": piece.text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": piece.type != PieceType.USER_DEFINED,
         }
-        for index, piece in enumerate(pieces) if piece.type not in kept
-    ]  # fmt: skip
+        for index, piece in enumerate(pieces)
+        if piece.type not in kept
+    ]
     steps = [
         {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
         for expression in split.expressions
     ]
     symbols = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     return {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*steps, symbols]},
-        "post_processor": None, "decoder": symbols,
+        "post_processor": None,
+        "decoder": symbols,
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
             "ignore_merges": split.whole_words,
-            "vocab": {piece.text: index for index, piece in enumerate(pieces)}, "merges": merges,
+            "vocab": {piece.text: index for index, piece in enumerate(pieces)},
+            "merges": merges,
         },
-    }  # fmt: skip
+    }

@@ -161,9 +161,11 @@ def architecture(config: ModelConfig) -> str:
     """
     if (lacking := misfit(config)) is not None:
         nearest, needs = lacking
-        raise UserError("no class of transformers computes this model without code of its own: the nearest, "
-                        f"{nearest}, needs {', '.join(needs)}",
-                        hint="convert it to GGUF, or train a model of a family that fits")  # fmt: skip
+        raise UserError(
+            "no class of transformers computes this model without code of its own: the nearest, "
+            f"{nearest}, needs {', '.join(needs)}",
+            hint="convert it to GGUF, or train a model of a family that fits",
+        )
     return next(name for name, needs in NEEDS.items() if all(met(config) for _, met in needs))
 
 
@@ -176,9 +178,15 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         UserError: as ``architecture``.
     """
     name = architecture(config)
-    values = {"architectures": [name], "model_type": MODEL_TYPES[name], **tokens, "torch_dtype": dtype,
-              "vocab_size": config.vocab_size, "tie_word_embeddings": config.tied,
-              "use_cache": True}  # fmt: skip
+    values = {
+        "architectures": [name],
+        "model_type": MODEL_TYPES[name],
+        **tokens,
+        "torch_dtype": dtype,
+        "vocab_size": config.vocab_size,
+        "tie_word_embeddings": config.tied,
+        "use_cache": True,
+    }
     if name == "GPT2LMHeadModel":
         return values | _gpt2(config)
     attention, mlp = config.attention, config.mlp
@@ -214,12 +222,15 @@ def _options(config: ModelConfig, name: str) -> dict[str, Any]:
         }
     if name == "Gemma3ForCausalLM" and isinstance(config.positions, RotaryConfig):
         return {
-            "hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh",
-            "query_pre_attn_scalar": attention.head_width, "sliding_window": attention.sliding_window,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "hidden_act": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": attention.head_width,
+            "sliding_window": attention.sliding_window,
             "layer_types": [config.layer_type(layer) for layer in range(config.layers)],
             "rope_local_base_freq": config.positions.rope_local_base_freq or config.positions.base,
-            "final_logit_softcapping": None, "attn_logit_softcapping": None,
-        }  # fmt: skip
+            "final_logit_softcapping": None,
+            "attn_logit_softcapping": None,
+        }
     if name == "SmolLM3ForCausalLM":
         return values | {
             "no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],
@@ -271,16 +282,30 @@ def _experts(config: ModelConfig, name: str) -> dict[str, Any]:
     values: dict[str, Any] = {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden}
     dense = {"intermediate_size": mlp.dense_hidden or mlp.hidden}
     if mlp.router.kind == "sigmoid":
-        return values | dense | {
-            "n_routed_experts": mlp.experts, "n_shared_experts": max(1, mlp.shared), "norm_topk_prob": True,
-            "first_k_dense_replace": mlp.dense_layers, "routed_scaling_factor": mlp.router.scale,
-            "n_group": 1, "topk_group": 1,
-        }  # fmt: skip
+        return (
+            values
+            | dense
+            | {
+                "n_routed_experts": mlp.experts,
+                "n_shared_experts": max(1, mlp.shared),
+                "norm_topk_prob": True,
+                "first_k_dense_replace": mlp.dense_layers,
+                "routed_scaling_factor": mlp.router.scale,
+                "n_group": 1,
+                "topk_group": 1,
+            }
+        )
     values["router_aux_loss_coef"] = mlp.router.balance
     if name == "MixtralForCausalLM":
         del values["moe_intermediate_size"]
         return values | {"num_local_experts": mlp.experts}
-    return values | dense | {
-        "num_experts": mlp.experts, "norm_topk_prob": mlp.router.normalise, "decoder_sparse_step": 1,
-        "mlp_only_layers": list(range(mlp.dense_layers)),
-    }  # fmt: skip
+    return (
+        values
+        | dense
+        | {
+            "num_experts": mlp.experts,
+            "norm_topk_prob": mlp.router.normalise,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": list(range(mlp.dense_layers)),
+        }
+    )

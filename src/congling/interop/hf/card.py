@@ -59,8 +59,12 @@ def _sizes(model: ForeignModel, architecture: str, type: str) -> str:
 
 
 def _loading(model: ForeignModel) -> str:
-    lines = ["## Use\n", "```python", "from transformers import AutoModelForCausalLM, AutoTokenizer\n",
-             'model = AutoModelForCausalLM.from_pretrained("this folder")']  # fmt: skip
+    lines = [
+        "## Use\n",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n",
+        'model = AutoModelForCausalLM.from_pretrained("this folder")',
+    ]
     if model.tokenizer is not None:
         lines += [
             'tokenizer = AutoTokenizer.from_pretrained("this folder")',

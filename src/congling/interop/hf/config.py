@@ -15,9 +15,12 @@ from congling.interop.hf.settings import Settings
 from congling.model.config import ModelConfig
 
 _GLM: dict[str, Any] = {
-    "hidden_act": "silu", "rms_norm_eps": 1.5625e-7, "partial_rotary_factor": 0.5, "attention_bias": True,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1.5625e-7,
+    "partial_rotary_factor": 0.5,
+    "attention_bias": True,
     "head_dim": 128,
-}  # fmt: skip
+}
 _DEFAULTS: dict[str, dict[str, Any]] = {  # what transformers takes where a key is left out
     "LlamaForCausalLM": {"hidden_act": "silu"},
     "MistralForCausalLM": {"hidden_act": "silu", "sliding_window": 4096},
@@ -87,8 +90,12 @@ def architecture_of(values: Mapping[str, Any], where: object) -> str:
     if values.get("quantization_config") is not None:
         method = values["quantization_config"]
         method = method.get("quant_method") if isinstance(method, dict) else method
-        raise UserError("quantization_config: packed weights of this kind cannot be read", where=where,
-                        value=method, hint="take the original model, or its GGUF file")  # fmt: skip
+        raise UserError(
+            "quantization_config: packed weights of this kind cannot be read",
+            where=where,
+            value=method,
+            hint="take the original model, or its GGUF file",
+        )
     given = values.get("architectures")
     name = given[0] if isinstance(given, list) and given else None
     if name is None:
@@ -96,9 +103,12 @@ def architecture_of(values: Mapping[str, Any], where: object) -> str:
         name = _TYPES.get(kind) if isinstance(kind, str) else None
     name = _FORMER.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or name not in _DEFAULTS:
-        raise UserError("architectures: this model cannot be read", where=where,
-                        value=given or values.get("model_type"),
-                        hint=f"supported: {', '.join(_DEFAULTS)}")  # fmt: skip
+        raise UserError(
+            "architectures: this model cannot be read",
+            where=where,
+            value=given or values.get("model_type"),
+            hint=f"supported: {', '.join(_DEFAULTS)}",
+        )
     return name
 
 
@@ -174,8 +184,9 @@ def _qwen3_moe(settings: Settings) -> dict[str, Any]:
     settings.require("decoder_sparse_step", 1)
     dense = settings.get("mlp_only_layers") or []
     if dense != list(range(len(dense))):
-        raise UserError("mlp_only_layers: only the first blocks may be dense", where=settings.where,
-                        value=dense)  # fmt: skip
+        raise UserError(
+            "mlp_only_layers: only the first blocks may be dense", where=settings.where, value=dense
+        )
     values = _qwen3(settings)
     values["mlp"] = {
         "kind": "moe",
@@ -217,11 +228,17 @@ def _deepseek(settings: Settings) -> dict[str, Any]:
 
 def _dots1(settings: Settings) -> dict[str, Any]:
     if settings.get("n_group") != settings.get("topk_group"):
-        raise UserError("n_group: choosing groups of experts is not supported", where=settings.where,
-                        value=settings.get("n_group"))  # fmt: skip
+        raise UserError(
+            "n_group: choosing groups of experts is not supported",
+            where=settings.where,
+            value=settings.get("n_group"),
+        )
     if not settings.flag("norm_topk_prob"):
-        raise UserError("norm_topk_prob: scores of a sigmoid are supported only normalised",
-                        where=settings.where, value=False)  # fmt: skip
+        raise UserError(
+            "norm_topk_prob: scores of a sigmoid are supported only normalised",
+            where=settings.where,
+            value=False,
+        )
     return _qwen3(settings) | {"mlp": _shared_experts(settings, {"kind": "sigmoid"})}
 
 

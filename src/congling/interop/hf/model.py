@@ -108,15 +108,19 @@ def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[st
         if normalised_head(values):
             notes.append("the rows of the output matrix were brought to length 1 (NormHead)")
         else:
-            notes.append("the output matrix is used as it is, as in Baichuan 13B; z_loss_weight in its "
-                         "config.json would say that this is Baichuan 2")  # fmt: skip
+            notes.append(
+                "the output matrix is used as it is, as in Baichuan 13B; z_loss_weight in its "
+                "config.json would say that this is Baichuan 2"
+            )
     if name.lower().startswith("baichuan"):
         notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
     if config.context < (values.get("max_position_embeddings") or 0):
         notes.append(f"the context is that of the sliding window, {config.context} tokens")
     if stretches(values):
-        notes.append(f"rotary positions are those of texts of up to {config.context} tokens, the context; in "
-                     "longer ones their base would grow")  # fmt: skip
+        notes.append(
+            f"rotary positions are those of texts of up to {config.context} tokens, the context; in "
+            "longer ones their base would grow"
+        )
     return notes
 
 
@@ -142,8 +146,9 @@ def write(
             another, or something is at ``folder`` already.
     """
     if type not in TYPES:
-        raise UserError("no such type of weights for this format", value=type,
-                        hint=f"one of: {', '.join(TYPES)}")  # fmt: skip
+        raise UserError(
+            "no such type of weights for this format", value=type, hint=f"one of: {', '.join(TYPES)}"
+        )
     config, weights = _with_shared_expert(model.config, model.weights)
     notes = ["a shared expert of zeros was added"] if config != model.config else []
     name = architecture(config)

@@ -21,8 +21,9 @@ def decoder(settings: Settings, *, mlp_bias: bool = False) -> dict[str, Any]:
         settings.require("mlp_bias", False)
     width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
     if settings.get("head_dim") is None and width % heads:
-        raise UserError("hidden_size must be a multiple of num_attention_heads", where=settings.where,
-                        value=width)  # fmt: skip
+        raise UserError(
+            "hidden_size must be a multiple of num_attention_heads", where=settings.where, value=width
+        )
     context = settings.integer("max_position_embeddings", "model_max_length")
     return {
         "vocab_size": settings.integer("vocab_size"),
@@ -88,8 +89,12 @@ def _rotary(settings: Settings) -> dict[str, Any]:
             "original_context": table.integer("original_max_position_embeddings"),
         }
     elif kind not in ("default", DYNAMIC):
-        raise UserError("rotary positions of this kind are not supported", where=table.where, value=kind,
-                        hint="supported: default, linear, llama3; dynamic within the context")  # fmt: skip
+        raise UserError(
+            "rotary positions of this kind are not supported",
+            where=table.where,
+            value=kind,
+            hint="supported: default, linear, llama3; dynamic within the context",
+        )
     found = {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
     return (
         found if share is None else found | {"partial_rotary_factor": table.number("partial_rotary_factor")}

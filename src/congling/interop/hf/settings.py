@@ -23,8 +23,9 @@ def read_json(path: Path, *, largest: int = _LARGEST) -> dict[str, Any]:
             raise UserError("too large for what it should hold", where=path, value=path.stat().st_size)
         values = json.loads(files.text(path, largest))
     except FileNotFoundError:
-        raise UserError("no Hugging Face model here: a file is missing", where=path.parent,
-                        value=path.name) from None  # fmt: skip
+        raise UserError(
+            "no Hugging Face model here: a file is missing", where=path.parent, value=path.name
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=path) from None
     if not isinstance(values, dict):
@@ -94,5 +95,9 @@ class Settings:
         alike = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in supported)
         if value is not None and not alike:
             shown = ", ".join(json.dumps(value) for value in supported)
-            raise UserError(f"{key} is not supported with this value", where=self.where, value=value,
-                            hint=f"supported: {shown}")  # fmt: skip
+            raise UserError(
+                f"{key} is not supported with this value",
+                where=self.where,
+                value=value,
+                hint=f"supported: {shown}",
+            )

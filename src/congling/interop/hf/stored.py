@@ -135,8 +135,12 @@ def _parts(folder: Path, path: Path, suffix: str) -> list[Path]:
             raise UserError("the index names a file outside its folder", where=path, value=name)
     if missing := [name for name in sorted(names) if not (folder / name).is_file()]:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        raise UserError(f"{len(missing)} of {len(names)} parts of the model are missing", where=folder,
-                        value=", ".join(missing[:8]) + more, hint="fetch them again")  # fmt: skip
+        raise UserError(
+            f"{len(missing)} of {len(names)} parts of the model are missing",
+            where=folder,
+            value=", ".join(missing[:8]) + more,
+            hint="fetch them again",
+        )
     return [folder / name for name in sorted(names)]
 
 
@@ -150,7 +154,9 @@ def _opened(path: Path) -> Any:
         with files.opened(path) as stream:
             pickled = stream.read(4).startswith(_PICKLES)  # asked last: a header's length may look like it
         if pickled:
-            raise UserError("a pickle under another name; it is not read, since unpickling runs code",
-                            where=path) from None  # fmt: skip
-        raise UserError(f"damaged or no safetensors file: {error}", where=path,
-                        hint="fetch the file again") from None  # fmt: skip
+            raise UserError(
+                "a pickle under another name; it is not read, since unpickling runs code", where=path
+            ) from None
+        raise UserError(
+            f"damaged or no safetensors file: {error}", where=path, hint="fetch the file again"
+        ) from None

@@ -104,19 +104,28 @@ def _unknown(tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def _assembled(
-    tokenizer: Tokenizer, model: Node, decoder: Sequence[Node], normalisers: Sequence[Node] = (),
-    first: Node | None = None, users: Sequence[int] = (),
-) -> Node:  # fmt: skip
+    tokenizer: Tokenizer,
+    model: Node,
+    decoder: Sequence[Node],
+    normalisers: Sequence[Node] = (),
+    first: Node | None = None,
+    users: Sequence[int] = (),
+) -> Node:
     texts = {index: text for text, index in tokenizer.special.items()}
     added = [_added(index, texts[index], special=True) for index in sorted(texts)]
     added += [_added(index, tokenizer.piece(index).decode(), special=False) for index in users]
     normaliser = {"type": "Sequence", "normalizers": list(normalisers)} if normalisers else None
     return {
-        "version": "1.0", "truncation": None, "padding": None,
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
         "added_tokens": sorted(added, key=lambda token: token["id"]),
-        "normalizer": normaliser, "pre_tokenizer": first, "post_processor": _prefix(tokenizer),
-        "decoder": {"type": "Sequence", "decoders": list(decoder)}, "model": model,
-    }  # fmt: skip
+        "normalizer": normaliser,
+        "pre_tokenizer": first,
+        "post_processor": _prefix(tokenizer),
+        "decoder": {"type": "Sequence", "decoders": list(decoder)},
+        "model": model,
+    }
 
 
 def _added(index: int, text: str, *, special: bool) -> Node:
@@ -147,9 +156,15 @@ def _pairs(
 ) -> Node:
     empty = dict.fromkeys(("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
     return {
-        "type": "BPE", **empty, "unk_token": unknown, "fuse_unk": True, "ignore_merges": False, **more,
-        "vocab": vocabulary, "merges": merges,
-    }  # fmt: skip
+        "type": "BPE",
+        **empty,
+        "unk_token": unknown,
+        "fuse_unk": True,
+        "ignore_merges": False,
+        **more,
+        "vocab": vocabulary,
+        "merges": merges,
+    }
 
 
 _BYTES_JOINED: list[Node] = [{"type": "ByteFallback"}, {"type": "Fuse"}]
@@ -200,9 +215,11 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer) -> Node:
     decoder += [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if model.space_first else []
     if model.algorithm == Algorithm.UNIGRAM:
         found = {
-            "type": "Unigram", "unk_id": model.unknown, "vocab": _entries(model),
+            "type": "Unigram",
+            "unk_id": model.unknown,
+            "vocab": _entries(model),
             "byte_fallback": model.byte_fallback,
-        }  # fmt: skip
+        }
         first = _with_marks_apart(first, model) if model.byte_fallback else first
         return _assembled(tokenizer, found, decoder, normalisers, first, users)
     vocabulary = {piece.text: index for index, piece in enumerate(model.pieces)}

@@ -26,8 +26,9 @@ def minicpm(settings: Settings) -> dict[str, Any]:
     """The same multipliers, told by the depth and the width of the model they were tuned on (MiniCPM)."""
     settings.require("num_experts", 0)
     if settings.get("sparse_config") is not None:
-        raise UserError("sparse_config: attention to chosen blocks of tokens is not supported",
-                        where=settings.where)  # fmt: skip
+        raise UserError(
+            "sparse_config: attention to chosen blocks of tokens is not supported", where=settings.where
+        )
     values = decoder(settings)
     return values | {
         "embedding_multiplier": settings.number("scale_emb"),
@@ -44,11 +45,13 @@ def smollm3(settings: Settings) -> dict[str, Any]:
         step = settings.integer("no_rope_layer_interval")
         listed = [int((layer + 1) % step != 0) for layer in range(layers)]
     if (
-        not isinstance(listed, list) or len(listed) < layers
+        not isinstance(listed, list)
+        or len(listed) < layers
         or any(type(one) is not int or one not in (0, 1) for one in listed)
-    ):  # fmt: skip
-        raise UserError("no_rope_layers: a list with 0 or 1 for each layer is needed", where=settings.where,
-                        value=listed)  # fmt: skip
+    ):
+        raise UserError(
+            "no_rope_layers: a list with 0 or 1 for each layer is needed", where=settings.where, value=listed
+        )
     values["positions"]["no_rope_layers"] = None if all(listed[:layers]) else tuple(listed[:layers])
     return values
 
@@ -95,17 +98,21 @@ def gemma3(settings: Settings) -> dict[str, Any]:
         step = settings.integer("sliding_window_pattern")
         listed = ["sliding_attention" if (i + 1) % step else "full_attention" for i in range(layers)]
     if not isinstance(listed, list) or len(listed) != layers:
-        raise UserError("layer_types: a list with a type for each layer is needed", where=settings.where,
-                        value=listed)  # fmt: skip
+        raise UserError(
+            "layer_types: a list with a type for each layer is needed", where=settings.where, value=listed
+        )
     values["attention"] |= {
-        "qk_norm": True, "sliding_window": settings.integer("sliding_window"), "layer_types": tuple(listed),
-    }  # fmt: skip
+        "qk_norm": True,
+        "sliding_window": settings.integer("sliding_window"),
+        "layer_types": tuple(listed),
+    }
     values["positions"]["rope_local_base_freq"] = local
     values["mlp"]["hidden_act"] = "gelu_pytorch_tanh"
     return values | {
-        "norm_placement": "sandwich", "embedding_multiplier": values["width"] ** 0.5,
+        "norm_placement": "sandwich",
+        "embedding_multiplier": values["width"] ** 0.5,
         "initial": {"kind": "scaled-normal"},
-    }  # fmt: skip
+    }
 
 
 def _by_layer_type(settings: Settings) -> tuple[Settings, float]:
@@ -149,8 +156,10 @@ def minimind(settings: Settings) -> dict[str, Any]:
     mlp = {"kind": "moe", "active": active, "hidden": settings.integer("intermediate_size")}
     router = {"kind": "softmax", "normalise": settings.flag("norm_topk_prob")}
     if not second:
-        mlp |= {"experts": settings.integer("num_experts"),
-                "hidden": settings.integer("moe_intermediate_size", "intermediate_size")}  # fmt: skip
+        mlp |= {
+            "experts": settings.integer("num_experts"),
+            "hidden": settings.integer("moe_intermediate_size", "intermediate_size"),
+        }
         router["balance"] = settings.number("router_aux_loss_coef")
     else:
         settings.require("scoring_func", "softmax")

@@ -37,9 +37,13 @@ class FolderWeights(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, stored: StoredTensors, architecture: str, shapes: Shapes,
-        changed: Mapping[str, Callable[[Tensor], Tensor]], fused_rows: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        stored: StoredTensors,
+        architecture: str,
+        shapes: Shapes,
+        changed: Mapping[str, Callable[[Tensor], Tensor]],
+        fused_rows: np.ndarray | None = None,
+    ) -> None:
         self._stored, self._changed, self._fused_rows = stored, changed, fused_rows
         self._prefix, self._architecture = _prefix(stored, architecture), architecture
         self._places = {name: self._find(architecture, name, shapes) for name in shapes}
@@ -102,9 +106,12 @@ class FolderWeights(Mapping[str, Tensor]):
         if name not in self._stored:
             raise UserError("a tensor is missing", where=self._where, value=name)
         if self._stored.shape(name) != shape:
-            raise UserError(f"{name} has the wrong shape, {shape} is needed", where=self._where,
-                            value=self._stored.shape(name),
-                            hint="the weights belong to another config.json")  # fmt: skip
+            raise UserError(
+                f"{name} has the wrong shape, {shape} is needed",
+                where=self._where,
+                value=self._stored.shape(name),
+                hint="the weights belong to another config.json",
+            )
 
     def _their(self, entry: Entry, layer: int | None, expert: int) -> str:
         return entry.theirs.format(layer, expert).removeprefix(self._prefix)
@@ -118,8 +125,11 @@ class FolderWeights(Mapping[str, Tensor]):
             name for name in self._stored if name not in known and not name.endswith(_NO_PARAMETERS)
         )
         if unknown:
-            raise UserError(f"{len(unknown)} tensors no part of this model uses, the first",
-                            where=self._where, value=unknown[0])  # fmt: skip
+            raise UserError(
+                f"{len(unknown)} tensors no part of this model uses, the first",
+                where=self._where,
+                value=unknown[0],
+            )
 
     @property
     def _where(self) -> str:

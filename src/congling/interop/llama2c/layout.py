@@ -81,8 +81,12 @@ class Header:
         if raw[:4] == struct.pack("<I", MAGIC):
             version = int.from_bytes(raw[4:8], "little", signed=True)
             if version not in (1, 2) or len(raw) < HEADER_BYTES:
-                raise UserError("unknown version of a llama2.c model", where=where, value=version,
-                                hint="versions 0, 1 and 2 are read")  # fmt: skip
+                raise UserError(
+                    "unknown version of a llama2.c model",
+                    where=where,
+                    value=version,
+                    hint="versions 0, 1 and 2 are read",
+                )
         sizes = _SIZES.unpack_from(raw, 8 if version else 0)
         shared, group = sizes[5] > 0, 0
         if version:

@@ -142,20 +142,24 @@ def mapped_file(path: Path) -> np.ndarray:
     if start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1] in range(2, 6) and start[2:] != b"\0\0"):
         raise UserError(
             "this is a PyTorch pickle (ckpt.pt), which can run any program when opened and is never read",
-            where=path, hint="llama2.c writes model.bin beside ckpt.pt: name that file",
-        )  # fmt: skip
+            where=path,
+            hint="llama2.c writes model.bin beside ckpt.pt: name that file",
+        )
     return np.frombuffer(mapped, np.uint8)
 
 
 def _config(header: Header) -> ModelConfig:
     return ModelConfig(
-        vocab_size=header.vocab_size, context=header.context, layers=header.layers, width=header.width,
-        attention=AttentionConfig(
-            heads=header.heads, kv_heads=header.kv_heads, head_width=header.head_width
-        ),
-        mlp=GatedMLPConfig(hidden=header.hidden), norm=RMSNormConfig(epsilon=EPSILON),
-        positions=RotaryConfig(base=ROPE_BASE), tied=header.shared,
-    )  # fmt: skip
+        vocab_size=header.vocab_size,
+        context=header.context,
+        layers=header.layers,
+        width=header.width,
+        attention=AttentionConfig(heads=header.heads, kv_heads=header.kv_heads, head_width=header.head_width),
+        mlp=GatedMLPConfig(hidden=header.hidden),
+        norm=RMSNormConfig(epsilon=EPSILON),
+        positions=RotaryConfig(base=ROPE_BASE),
+        tied=header.shared,
+    )
 
 
 def _header(config: ModelConfig, version: int) -> Header:
@@ -164,8 +168,18 @@ def _header(config: ModelConfig, version: int) -> Header:
     assert isinstance(config.mlp, GatedMLPConfig)
     hidden, attention = config.mlp.hidden, config.attention
     group = groups.group_size(config.width, hidden) if version == 2 else 0
-    return Header(version, config.width, hidden, config.layers, attention.heads, attention.kv_heads,
-                  config.vocab_size, config.context, config.tied, group)  # fmt: skip
+    return Header(
+        version,
+        config.width,
+        hidden,
+        config.layers,
+        attention.heads,
+        attention.kv_heads,
+        config.vocab_size,
+        config.context,
+        config.tied,
+        group,
+    )
 
 
 def _write_tensors(weights: Mapping[str, Tensor], header: Header, stream: BinaryIO) -> None:

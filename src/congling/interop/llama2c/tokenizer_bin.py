@@ -56,8 +56,9 @@ def vocabulary_of(tokenizer: Tokenizer) -> tuple[Vocabulary, list[str]]:
         case _:
             raise UserError(
                 "run.c joins pieces as byte pairs are, so it cannot cut text as this tokenizer does",
-                value=tokenizer.kind, hint="use tokenizer.kind=character or bpe",
-            )  # fmt: skip
+                value=tokenizer.kind,
+                hint="use tokenizer.kind=character or bpe",
+            )
 
 
 def _of_characters(tokenizer: CharacterTokenizer) -> Vocabulary:
@@ -94,8 +95,10 @@ def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Vocabulary:
         raise UserError("run.c cannot use this sentencepiece model", value=unfit, hint=hint)
     added = {index: text for text, index in tokenizer.special.items() if index >= len(model.pieces)}
     pieces = [piece.text.replace("▁", " ").encode() for piece in model.pieces]
-    pieces += [f"\n{added.get(index, f'<unused {index}>')}\n".encode()
-               for index in range(len(pieces), tokenizer.vocab_size)]  # fmt: skip
+    pieces += [
+        f"\n{added.get(index, f'<unused {index}>')}\n".encode()
+        for index in range(len(pieces), tokenizer.vocab_size)
+    ]
     pieces[BOS], pieces[EOS] = _BEGIN, _END
     scores = [_NEVER if piece.type == PieceType.UNUSED else piece.score for piece in model.pieces]
     return Vocabulary(pieces, scores + [_NEVER] * (len(pieces) - len(scores)))

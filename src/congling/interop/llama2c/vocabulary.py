@@ -76,8 +76,11 @@ class Vocabulary:
             scores.append(score)
             at += length
         if at != len(raw):
-            raise UserError(f"the vocabulary goes on after the model's {size} ids", where=path,
-                            hint="it belongs to a model with more ids")  # fmt: skip
+            raise UserError(
+                f"the vocabulary goes on after the model's {size} ids",
+                where=path,
+                hint="it belongs to a model with more ids",
+            )
         return cls(pieces, scores)
 
     def packed(self) -> bytes:

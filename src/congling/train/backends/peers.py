@@ -131,8 +131,9 @@ class Peers:
                 hint = (
                     "where held-out looks take longer than that, raise train.ddp_timeout; else see what they"
                 )
-                raise UserError(what, value=str(error).split("\n")[0],
-                                hint=f"{hint} said last, and go on:\n  {again()}") from error  # fmt: skip
+                raise UserError(
+                    what, value=str(error).split("\n")[0], hint=f"{hint} said last, and go on:\n  {again()}"
+                ) from error
             what = f"{found}, one of {self.world} that train together, is gone"
             hint = f"see what it said last (no memory?); then go on from the newest checkpoint:\n  {again()}"
             raise UserError(what, hint=hint) from error

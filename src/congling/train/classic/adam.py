@@ -34,9 +34,12 @@ class ClassicAdam:
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], dimensions: Mapping[str, int], settings: AdamSettings,
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        dimensions: Mapping[str, int],
+        settings: AdamSettings,
         since: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``dimensions`` are those of each tensor in a file, which decide about its decay."""
         self.parameters, self.settings, self.since = dict(parameters), settings, since
         self.first = {name: torch.zeros_like(one) for name, one in self.parameters.items()}

@@ -43,17 +43,25 @@ def prepare(
         out(f"main: include-sample-start: {str(options.include_sample_start).lower()}")
     text, held_out = _parted(read_text(options.train_data), options.held_out)
     how = Splitting.of(
-        options.sample_start, escape=options.escape, include_pattern=options.include_sample_start,
-        overlapping=options.overlapping_samples, stride=options.sample_stride,
-    )  # fmt: skip
+        options.sample_start,
+        escape=options.escape,
+        include_pattern=options.include_sample_start,
+        overlapping=options.overlapping_samples,
+        stride=options.sample_stride,
+    )
     samples = split(text, tokenizer, context, how, lambda line: out(f"tokenize_file: warning: {line}"))
     _print_samples(samples, finetuning, out)
     found = samples.fingerprint(options.train_data)
     state, place = starting_place(options, done, found, len(samples), out)
     source = RowSource(
-        samples, _filling(options, tokenizer, context), state, place=place, samples_seen=done.samples,
-        epochs=done.epochs, vocab_size=config.vocab_size,
-    )  # fmt: skip
+        samples,
+        _filling(options, tokenizer, context),
+        state,
+        place=place,
+        samples_seen=done.samples,
+        epochs=done.epochs,
+        vocab_size=config.vocab_size,
+    )
     tokens = np.array(tokenizer.encode(held_out), np.int64) if held_out else np.zeros(0, np.int64)
     rows = list(straight_rows(tokens, tokenizer.bos_id, context, options.batch)) if held_out else []
     return Data(source, found, rows)
@@ -77,10 +85,16 @@ def starting_place(
 
 def _filling(options: TrainerOptions, tokenizer: Tokenizer, context: int) -> Filling:
     return Filling(
-        context, tokenizer.bos_id, tokenizer.eos_id, options.batch, fill=options.fill_with_next_samples,
-        separate_eos=options.separate_with_eos, separate_bos=options.separate_with_bos,
-        random_offsets=options.sample_random_offsets, train_on_padding=options.pad_loss,
-    )  # fmt: skip
+        context,
+        tokenizer.bos_id,
+        tokenizer.eos_id,
+        options.batch,
+        fill=options.fill_with_next_samples,
+        separate_eos=options.separate_with_eos,
+        separate_bos=options.separate_with_bos,
+        random_offsets=options.sample_random_offsets,
+        train_on_padding=options.pad_loss,
+    )
 
 
 def _print_samples(samples: Samples, finetuning: bool, out: Print) -> None:

@@ -64,9 +64,14 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, base.config, done, out)
     job = Job(
-        base.model, slots, parameters, files.save, startup.moments(file, slots, options, out), done,
+        base.model,
+        slots,
+        parameters,
+        files.save,
+        startup.moments(file, slots, options, out),
+        done,
         startup.past_losses(file, options),
-    )  # fmt: skip
+    )
     startup.print_begin(trained, out)
     Session(job, data.source, options, samples_hash=data.hash, held_out=data.held_out, out=out).run()
 
@@ -92,9 +97,14 @@ class _Files:
     """What a save writes."""
 
     def __init__(
-        self, options: FinetuneOptions, base: Base, slots: list[Slot], parameters: Mapping[str, nn.Parameter],
-        ranks: Mapping[str, int], out: Print,
-    ) -> None:  # fmt: skip
+        self,
+        options: FinetuneOptions,
+        base: Base,
+        slots: list[Slot],
+        parameters: Mapping[str, nn.Parameter],
+        ranks: Mapping[str, int],
+        out: Print,
+    ) -> None:
         self.options, self.base, self.slots, self.parameters, self.out = options, base, slots, parameters, out
         self.fields = finetune_model.checkpoint_fields(
             base, ranks, scale_in_training=options.lora_scale_in_training

@@ -106,9 +106,11 @@ def chosen_ranks(options: FinetuneOptions, config: ModelConfig, file: GGUFFile |
             ranks[name] = stored
         if ranks[name] != stored:
             raise UserError(
-                f"the checkpoint was begun with rank {stored} of {key}", where=file.path, value=ranks[name],
+                f"the checkpoint was begun with rank {stored} of {key}",
+                where=file.path,
+                value=ranks[name],
                 hint="give the same --lora-r and --rank-… as then",
-            )  # fmt: skip
+            )
     return ranks
 
 

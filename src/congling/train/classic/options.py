@@ -30,21 +30,33 @@ class TrainerOptions:
         "--train-data", value=str, shown="FNAME", default="shakespeare.txt", help="UTF-8 text to train on"
     )
     checkpoint_in: str = flag(
-        "--checkpoint-in", value=str, shown="FNAME", default="checkpoint.gguf",
+        "--checkpoint-in",
+        value=str,
+        shown="FNAME",
+        default="checkpoint.gguf",
         help="go on from here, or from a plain model; a file that is not there means a new start",
-    )  # fmt: skip
+    )
     checkpoint_out: str = flag(
-        "--checkpoint-out", value=str, shown="FNAME", default="checkpoint-ITERATION.gguf",
+        "--checkpoint-out",
+        value=str,
+        shown="FNAME",
+        default="checkpoint-ITERATION.gguf",
         help="checkpoint to write; '' for none",
-    )  # fmt: skip
+    )
     pattern_fn_it: str = flag(
-        "--pattern-fn-it", value=str, shown="STR", default="ITERATION",
+        "--pattern-fn-it",
+        value=str,
+        shown="STR",
+        default="ITERATION",
         help="part of output names that gives way to the iteration",
-    )  # fmt: skip
+    )
     fn_latest: str = flag(
-        "--fn-latest", value=str, shown="STR", default="LATEST",
+        "--fn-latest",
+        value=str,
+        shown="STR",
+        default="LATEST",
         help="what stands there in the copy that is always the newest",
-    )  # fmt: skip
+    )
     save_every: int = flag(
         "--save-every", value=int, shown="N", default=10, help="iterations between saves; 0: only at the end"
     )
@@ -143,13 +155,20 @@ class TrainerOptions:
         "-ngl", "--n-gpu-layers", value=int, shown="N", default=0, help="above 0: train on the GPU"
     )
     held_out: str = flag(
-        "--held-out", value=str, shown="FILE|SHARE", default="",
+        "--held-out",
+        value=str,
+        shown="FILE|SHARE",
+        default="",
         help="NEW: text, or last share of the training text, whose loss is shown at each save",
-    )  # fmt: skip
+    )
     sample_stride: int = flag(
-        "--sample-stride", value=int, shown="N", default=1, least=1,
+        "--sample-stride",
+        value=int,
+        shown="N",
+        default=1,
+        least=1,
         help="NEW: tokens from one sample to the next; --ctx sees each token once an epoch",
-    )  # fmt: skip
+    )
     pad_loss: bool = toggle(
         "--pad-loss",
         "--no-pad-loss",
@@ -166,13 +185,19 @@ class ScratchOptions(TrainerOptions):
     """``train-text-from-scratch``."""
 
     vocab_model: str = flag(
-        "--vocab-model", value=str, shown="FNAME", default="ggml-vic7b-uncensored-q4_0.bin",
+        "--vocab-model",
+        value=str,
+        shown="FNAME",
+        default="ggml-vic7b-uncensored-q4_0.bin",
         help="vocabulary: a GGUF file, a tokenizer directory or a sentencepiece .model",
-    )  # fmt: skip
+    )
     model_out: str = flag(
-        "--model-out", value=str, shown="FNAME", default="ggml-checkpoint-f32.bin",
+        "--model-out",
+        value=str,
+        shown="FNAME",
+        default="ggml-checkpoint-f32.bin",
         help="model for inference to write; '' for none",
-    )  # fmt: skip
+    )
     only_write_model: bool = toggle(
         "--only-write-model", default=False, help="write the model of a checkpoint, and do not train"
     )
@@ -202,9 +227,12 @@ class FinetuneOptions(TrainerOptions):
         "--model-base", value=str, shown="FNAME", default="", help="GGUF model the adapter is trained on"
     )
     lora_out: str = flag(
-        "--lora-out", value=str, shown="FNAME", default="ggml-lora-ITERATION-f32.gguf",
+        "--lora-out",
+        value=str,
+        shown="FNAME",
+        default="ggml-lora-ITERATION-f32.gguf",
         help="adapter to write; '' for none. *.gguf: for today's llama.cpp; else the former format",
-    )  # fmt: skip
+    )
     only_write_lora: bool = toggle(
         "--only-write-lora", default=False, help="write the adapter of a checkpoint, and do not train"
     )
@@ -219,9 +247,13 @@ class FinetuneOptions(TrainerOptions):
     )
     lora_r: int = flag("--lora-r", value=int, shown="N", default=4, least=1, help="rank where none is given")
     lora_alpha: int | None = flag(
-        "--lora-alpha", value=int, shown="N", default=None, least=1,
+        "--lora-alpha",
+        value=int,
+        shown="N",
+        default=None,
+        least=1,
         help="strength of the written adapter is alpha / r; by default --lora-r",
-    )  # fmt: skip
+    )
     att_norm: int | None = rank("--rank-att-norm", what="attention norms (default 1)")
     ffn_norm: int | None = rank("--rank-ffn-norm", what="feed-forward norms (default 1)")
     out_norm: int | None = rank("--rank-out-norm", what="the output norm (default 1)")
@@ -235,9 +267,12 @@ class FinetuneOptions(TrainerOptions):
     w2: int | None = rank("--rank-w2", "--rank-ffn-down", what="feed-forward outputs")
     w3: int | None = rank("--rank-w3", "--rank-ffn-up", what="feed-forward inputs")
     lora_format: Literal["", "ggla", "gguf"] = flag(
-        "--lora-format", value=lambda text: {"ggla": "ggla", "gguf": "gguf"}.get(text) or _refuse(),
-        shown="ggla|gguf", default="", help="NEW: format of --lora-out, whatever its name",
-    )  # fmt: skip
+        "--lora-format",
+        value=lambda text: {"ggla": "ggla", "gguf": "gguf"}.get(text) or _refuse(),
+        shown="ggla|gguf",
+        default="",
+        help="NEW: format of --lora-out, whatever its name",
+    )
     lora_scale_in_training: bool = toggle(
         "--lora-scale-in-training", default=False, help="NEW: train with the strength alpha / r it will have"
     )
@@ -271,16 +306,22 @@ class ExportOptions:
     adapters: tuple[tuple[str, float], ...] = choices(
         Switch(("-l", "--lora"), lambda name: (name, 1.0), ("FNAME",), "adapter, at strength 1", added=True),
         Switch(
-            ("-s", "--lora-scaled"), lambda name, strength: (name, _finite(strength)), ("FNAME", "S"),
-            "adapter, at strength S", added=True,
+            ("-s", "--lora-scaled"),
+            lambda name, strength: (name, _finite(strength)),
+            ("FNAME", "S"),
+            "adapter, at strength S",
+            added=True,
         ),
         default=(),
-    )  # fmt: skip
+    )
     threads: int | None = flag("-t", "--threads", value=int, shown="N", default=None, least=1, help="threads")
     type: str = flag(
-        "--type", value=str, shown="TYPE", default="",
+        "--type",
+        value=str,
+        shown="TYPE",
+        default="",
         help="NEW: type of the merged tensors, such as F16; by default each keeps its own",
-    )  # fmt: skip
+    )
 
 
 def _refuse() -> Literal[""]:

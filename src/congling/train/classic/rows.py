@@ -46,9 +46,16 @@ class RowSource:
     """
 
     def __init__(
-        self, samples: Samples, filling: Filling, state: str, *, place: int = 0,
-        samples_seen: int = 0, epochs: int = 0, vocab_size: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        samples: Samples,
+        filling: Filling,
+        state: str,
+        *,
+        place: int = 0,
+        samples_seen: int = 0,
+        epochs: int = 0,
+        vocab_size: int | None = None,
+    ) -> None:
         self.samples, self.filling, self.state, self.place = samples, filling, state, place
         self.samples_seen, self.epochs = samples_seen, epochs
         self._last = (vocab_size or 2**31) - 1

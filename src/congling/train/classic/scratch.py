@@ -44,9 +44,14 @@ def run(options: ScratchOptions, out: Print = say) -> None:
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, model.config, done, out)
     job = Job(
-        model, slots, dict(model.named_parameters()), files.save,
-        startup.moments(file, slots, options, out), done, startup.past_losses(file, options),
-    )  # fmt: skip
+        model,
+        slots,
+        dict(model.named_parameters()),
+        files.save,
+        startup.moments(file, slots, options, out),
+        done,
+        startup.past_losses(file, options),
+    )
     startup.print_begin(trained, out)
     Session(job, data.source, options, samples_hash=data.hash, held_out=data.held_out, out=out).run()
 
@@ -73,8 +78,10 @@ def _model(options: ScratchOptions, file: GGUFFile | None, words: Vocabulary) ->
     if size > config.vocab_size:
         raise UserError(
             f"the vocabulary has {size} tokens, and the checkpoint's model knows {config.vocab_size}",
-            where=file.path, value=options.vocab_model, hint="name the --vocab-model it was begun with",
-        )  # fmt: skip
+            where=file.path,
+            value=options.vocab_model,
+            hint="name the --vocab-model it was begun with",
+        )
     model = Transformer(config)
     scratch_model.loaded(model, file)
     return model

@@ -33,16 +33,22 @@ def new_config(options: ScratchOptions, vocab_size: int) -> ModelConfig:
     """
     if options.embd % (2 * options.head):
         raise UserError(
-            "--head must divide --embd into even parts", value=f"{options.embd} / {options.head}",
+            "--head must divide --embd into even parts",
+            value=f"{options.embd} / {options.head}",
             hint="heads of 32 or 64 channels are usual",
-        )  # fmt: skip
+        )
     scale = _single(options.rope_freq_scale)
     if not scale:
         raise UserError("--rope-freq-scale is above 0", value=options.rope_freq_scale)
     config = llama(
-        width=options.embd, hidden=options.ff, vocab_size=vocab_size, context=options.ctx,
-        layers=options.layer, heads=options.head, tied=False,
-    )  # fmt: skip
+        width=options.embd,
+        hidden=options.ff,
+        vocab_size=vocab_size,
+        context=options.ctx,
+        layers=options.layer,
+        heads=options.head,
+        tied=False,
+    )
     scaling = None if scale == 1 else LinearScaling(factor=_single(1 / scale))
     positions = RotaryConfig(base=_single(options.rope_freq_base), scaling=scaling)
     norm = RMSNormConfig(epsilon=_single(options.norm_rms_eps))
@@ -60,8 +66,12 @@ def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
     config = config_from(file)
     config = config if context is None else config.replace(context=context)
     if context is None and config.context > LONGEST_ROWS:
-        raise UserError("rows of this length cannot be trained on", where=file.path, value=config.context,
-                        hint="--ctx sets another")  # fmt: skip
+        raise UserError(
+            "rows of this length cannot be trained on",
+            where=file.path,
+            value=config.context,
+            hint="--ctx sets another",
+        )
     plain = (
         isinstance(config.mlp, GatedMLPConfig)
         and not config.mlp.bias
@@ -130,9 +140,16 @@ def slots_of(config: ModelConfig) -> list[Slot]:
 def _file_order(config: ModelConfig) -> list[str]:
     """Keys in the order in which the tensors stand in a file."""
     block = (
-        "attention_norm", "attention.query", "attention.key", "attention.value", "attention.output",
-        "mlp_norm", "mlp.gate", "mlp.down", "mlp.up",
-    )  # fmt: skip
+        "attention_norm",
+        "attention.query",
+        "attention.key",
+        "attention.value",
+        "attention.output",
+        "mlp_norm",
+        "mlp.gate",
+        "mlp.down",
+        "mlp.up",
+    )
     head = [] if config.tied else ["head.weight"]
     layers = [f"blocks.{layer}.{name}.weight" for layer in range(config.layers) for name in block]
     return ["embedding.weight", "norm.weight", *head, *layers]

@@ -69,9 +69,15 @@ class Session:
     """Everything that changes during a run of one of the former trainers."""
 
     def __init__(
-        self, job: Job, source: RowSource, options: TrainerOptions, *, samples_hash: int = 0,
-        held_out: Sequence[Batch] = (), out: Print = say,
-    ) -> None:  # fmt: skip
+        self,
+        job: Job,
+        source: RowSource,
+        options: TrainerOptions,
+        *,
+        samples_hash: int = 0,
+        held_out: Sequence[Batch] = (),
+        out: Print = say,
+    ) -> None:
         self.job, self.source, self.options, self.out = job, source, options, out
         self.samples_hash, self.held_out = samples_hash, held_out
         first = job.done.iterations
@@ -84,9 +90,16 @@ class Session:
         job.model.checkpoint_blocks(options.use_checkpointing)
         self.adam, self.tests = _adam(job, options), _tests(job, options)
         self.trainer = Trainer(
-            job.model, self.batches, next_token, config, backend, optimizers=[self.adam],
-            rate=self.schedule.factor, before_update=self.before_update, ahead=0,
-        )  # fmt: skip
+            job.model,
+            self.batches,
+            next_token,
+            config,
+            backend,
+            optimizers=[self.adam],
+            rate=self.schedule.factor,
+            before_update=self.before_update,
+            ahead=0,
+        )
         self.trainer.step = first
         self.tokens, self.saved_at = job.done.tokens, first
         self.first_epoch, self.last_epoch_at = source.epochs, -1
@@ -254,6 +267,13 @@ def _tests(job: Job, options: TrainerOptions) -> StopTests:
 def _config(options: TrainerOptions, context: int, last: int) -> TrainConfig:
     cuda = options.gpu_layers > 0 and torch.cuda.is_available()
     return TrainConfig(
-        steps=last + 1, context=context, rows=options.batch, accumulation=max(1, options.grad_acc), clip=0,
-        seed=options.seed & 0xFFFFFFFF, device="cuda" if cuda else "cpu", precision="fp32", compile="off",
-    )  # fmt: skip
+        steps=last + 1,
+        context=context,
+        rows=options.batch,
+        accumulation=max(1, options.grad_acc),
+        clip=0,
+        seed=options.seed & 0xFFFFFFFF,
+        device="cuda" if cuda else "cpu",
+        precision="fp32",
+        compile="off",
+    )

@@ -48,9 +48,10 @@ def checkpoint_in(options: TrainerOptions, kind: Kind, out: Print) -> GGUFFile |
     found = checkpoints.kind_of(file)
     if found is None and kind == "finetune_lora":
         raise UserError(
-            "this is no checkpoint of finetune", value=options.checkpoint_in,
+            "this is no checkpoint of finetune",
+            value=options.checkpoint_in,
             hint="--model-base takes models; --checkpoint-in '' begins anew",
-        )  # fmt: skip
+        )
     if found not in (None, kind):
         raise UserError(f"this is a checkpoint of another kind: {found}", value=options.checkpoint_in)
     if found is None:
@@ -69,9 +70,11 @@ def progress(file: GGUFFile | None, options: TrainerOptions, *, training: bool =
     done = checkpoints.progress_of(file)
     if training and done.past != options.opt_past:
         raise UserError(
-            "--opt-past is another than the checkpoint was begun with", where=file.path,
-            value=options.opt_past, hint=f"give --opt-past {done.past}",
-        )  # fmt: skip
+            "--opt-past is another than the checkpoint was begun with",
+            where=file.path,
+            value=options.opt_past,
+            hint=f"give --opt-past {done.past}",
+        )
     return done
 
 

@@ -43,9 +43,10 @@ def opened(path: Path | str) -> Vocabulary:
     path = Path(path)
     if not path.exists():
         raise UserError(
-            "no such vocabulary", value=str(path),
+            "no such vocabulary",
+            value=str(path),
             hint="--vocab-model takes a GGUF file, a tokenizer directory or a sentencepiece .model",
-        )  # fmt: skip
+        )
     if path.is_file():
         with files.opened(path) as stream:
             if stream.read(len(MAGIC)) == MAGIC:

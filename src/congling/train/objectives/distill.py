@@ -49,9 +49,15 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
         targets, weights = batch.targets, batch.weights
         truth = 0.0 if isinstance(batch, OwnTexts) else config.alpha
         total, nats, divergence = distillation_sums(
-            hidden, model.output_layer(), taught, teacher.output_layer(), targets, weights, config=config,
+            hidden,
+            model.output_layer(),
+            taught,
+            teacher.output_layer(),
+            targets,
+            weights,
+            config=config,
             truth=truth,
-        )  # fmt: skip
+        )
         metrics = {"loss": nats.detach(), "divergence": divergence.detach()}
         return Loss(total + batch.count * model.balance_loss(batch.uncounted), metrics)
 
@@ -59,9 +65,16 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
 
 
 def distillation_sums(
-    hidden: Tensor, layer: nn.Module, taught: Tensor, teacher_layer: nn.Module, targets: Tensor,
-    weights: Tensor | None, *, config: DistillConfig, truth: float,
-) -> Tensor:  # fmt: skip
+    hidden: Tensor,
+    layer: nn.Module,
+    taught: Tensor,
+    teacher_layer: nn.Module,
+    targets: Tensor,
+    weights: Tensor | None,
+    *,
+    config: DistillConfig,
+    truth: float,
+) -> Tensor:
     """Weighted sums over positions of the loss, the nats of the target and the divergence: (3,).
 
     Args:
@@ -91,9 +104,15 @@ def distillation_sums(
 
 
 def _slope(
-    logits: Tensor, teaching: Tensor, targets: Tensor, weight: Tensor | float, learn: bool, *,
-    config: DistillConfig, truth: float,
-) -> tuple[Tensor | None, Tensor]:  # fmt: skip
+    logits: Tensor,
+    teaching: Tensor,
+    targets: Tensor,
+    weight: Tensor | float,
+    learn: bool,
+    *,
+    config: DistillConfig,
+    truth: float,
+) -> tuple[Tensor | None, Tensor]:
     """Gradient of the summed loss by the logits (n, V), and the three sums."""
     exact, warm = torch.promote_types(logits.dtype, torch.float32), config.temperature
     plain = torch.log_softmax(logits, -1, dtype=exact)
