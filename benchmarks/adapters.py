@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from congling.data.batches import Batch
-from congling.data.examples import Example, ExampleBatches, in_order
 from congling.data.smallworld import generate, problems
 from congling.data.smallworld.config import SmallWorldConfig
+from congling.data.tuning.examples import Example, ExampleBatches, in_order
 from congling.model.families import llama
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single

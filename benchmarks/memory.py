@@ -5,8 +5,8 @@ from typing import Any, Literal
 from congling.core.units import show_bytes, show_count
 from congling.model.config import ModelConfig, parameters
 from congling.model.families import FAMILIES
+from congling.plan.corpus_facts import CorpusFacts, this_machine
 from congling.plan.cost import estimate
-from congling.plan.facts import CorpusFacts, this_machine
 from congling.train.measurement import Probe
 from contenders import training
 from measuring import Options, matmul_peak

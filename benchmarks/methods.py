@@ -18,7 +18,7 @@ from congling.data.smallworld import judge
 from congling.evals.scores import wilson
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.completions import complete
-from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.chat.encode import chat_ids
 
 AT_ONCE = 50
 LONGEST = 140

@@ -19,7 +19,7 @@ from congling.data.shards import Shards
 from congling.model.config import ModelConfig
 from congling.model.families import gpt2, qwen3
 from congling.plan import planning
-from congling.plan.facts import facts_of_shards, this_machine
+from congling.plan.corpus_facts import facts_of_shards, this_machine
 from congling.plan.recipe import Recipe
 from congling.train.calibrate import probe
 

@@ -23,7 +23,7 @@ from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
 from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
-from congling.train.spikes import SpikeDetector
+from congling.train.runs.spikes import SpikeDetector
 from measuring import Options
 from reporting import Report, Table
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from congling.data import chats, preferences
 from congling.data.config import DataConfig
-from congling.data.examples import Example
 from congling.data.smallworld.rows import RowsConfig, write
+from congling.data.tuning import conversations, preferences
+from congling.data.tuning.examples import Example
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import model as hf_model
 from congling.model.config import parameters
@@ -59,7 +59,7 @@ def prepare(folder: Path, sizes: dict[str, Any], options: Options) -> dict[str, 
     weights = Transformer(config).state_dict()
     hf_model.write(ForeignModel(config, weights, tokenizer, {"name": "random"}), folder / "model")
     steps, context = sizes["steps"], sizes["context"]
-    sft = chats.read(DataConfig(sources=(files["sft"],)), tokenizer, context - 1).train
+    sft = conversations.read(DataConfig(sources=(files["sft"],)), tokenizer, context - 1).train
     pairs = preferences.read_pairs(DataConfig(sources=(files["pairs"],)), tokenizer, context - 1).train
     asked = preferences.read_questions(
         DataConfig(sources=(files["sft"],)), tokenizer, min(128, context - sizes["new_tokens"])

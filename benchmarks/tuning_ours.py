@@ -15,25 +15,25 @@ import numpy as np
 import psutil
 import torch
 
-from congling.data.examples import Example, ExampleBatches
-from congling.data.findings import Place
-from congling.data.preferences import Question
-from congling.data.sequences import PairBatches
-from congling.data.sources.preference_rows import QuestionRow
+from congling.data.problems import Place
+from congling.data.tuning.examples import Example, ExampleBatches
+from congling.data.tuning.pair_batches import PairBatches
+from congling.data.tuning.preference_rows import QuestionRow
+from congling.data.tuning.preferences import Question
 from congling.infer.reward_model import scored_at_its_end
 from congling.interop.hf import model as hf_model
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig, TrainConfig
-from congling.train.credit import GroupCredit, Looks
 from congling.train.loop import Trainer
 from congling.train.objectives.config import GRPOConfig, PreferenceConfig, RolloutConfig
 from congling.train.objectives.next_token import next_token
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.reference import reference_sums
-from congling.train.rollout import Rollouts
+from congling.train.rl.credit import GroupCredit, Looks
+from congling.train.rl.reference import reference_sums
+from congling.train.rl.rollouts import Rollouts
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
 from congling.transform.scalar_head import attach_head

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from congling.data.batches import Batch
-from congling.data.examples import Example, collated, packed
 from congling.data.packing import restarts
+from congling.data.tuning.examples import Example, collated, packed
 from congling.model import varlen
 from congling.model.families import llama
 from congling.model.transformer import Transformer

@@ -39,9 +39,9 @@ from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
-from congling.methods import pretraining
+from congling.methods import pretrain
 from congling.model.families import FAMILIES
-from congling.plan import record
+from congling.report import record
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -95,7 +95,7 @@ def made(root: Path, seed: int = 0) -> Path:
 
 def trained(root: Path, out: Path) -> Path:
     """Train on the shards of ``root``, or go on with the run in ``out``."""
-    inputs = pretraining.open_inputs(root / "shards", root / "tokenizer")
+    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
     model = FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32)
     train = TrainConfig(
         steps=STEPS,
@@ -110,7 +110,7 @@ def trained(root: Path, out: Path) -> Path:
         sample_tokens=4,
     )
     files = {"plan.json": '{\n "cost": {"seconds": 12.5}\n}\n'}
-    pretraining.run(pretraining.PretrainConfig(model=model, train=train), inputs, out, files=files)
+    pretrain.run(pretrain.PretrainConfig(model=model, train=train), inputs, out, files=files)
     return out
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from congling.core.diagnosis import Finding
 from congling.core.document import only_document, plain, print_document
-from congling.core.finding import Finding
 from congling.train.config import WSDConfig
 
 

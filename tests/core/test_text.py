@@ -10,9 +10,9 @@ from congling.core import artifact
 from congling.core.config import build, load
 from congling.core.differences import require_same
 from congling.core.errors import UserError
+from congling.core.rundir import JsonLines
 from congling.core.text import valid, write_text
 from congling.data.config import DataConfig
-from congling.train.rundir import JsonLines
 
 HALF = "云\ud83d对\udcc4雨"
 

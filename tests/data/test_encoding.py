@@ -6,7 +6,7 @@ from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import detect, from_outside, named
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources.reading import read
 
 HANS = "原来女娲氏炼石补天之时，于大荒山无稽崖炼成高经十二丈、方经二十四丈顽石三万六千五百零一块。这是真的吗？我们都不知道。"  # noqa: E501

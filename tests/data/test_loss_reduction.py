@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from congling.data.examples import Example, ExampleBatches, answers_of, targets_of
+from congling.data.tuning.examples import Example, ExampleBatches, answers_of, targets_of
 from congling.evals.answers import held_out_loss
 from congling.model.families import llama
 from congling.model.transformer import Transformer

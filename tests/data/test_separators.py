@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.separators import divided, separator_of
 from congling.data.sources import reading
 

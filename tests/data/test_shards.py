@@ -9,7 +9,7 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data import shards
 from congling.data.document import Document, DocumentWriter, read_documents
-from congling.plan import facts
+from congling.plan import corpus_facts
 from congling.tokenizer import store
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.training import train
@@ -181,11 +181,11 @@ def test_a_test_split_becomes_files_of_its_own_and_is_what_is_scored(inputs, tmp
     shards.write(tmp_path / "documents", inputs / "tokenizer", tmp_path / "shards")
     opened = shards.open_shards(tmp_path / "shards", verify=True)
     assert opened.scored == "test" and opened["test"].characters.tolist() == [4]
-    found = facts.facts_of_shards(opened)
+    found = corpus_facts.facts_of_shards(opened)
     assert (found.test_documents, found.test_tokens) == (1, len(opened["test"].tokens))
     assert (found.reference_lines, found.test_reference_lines) == (LINES, lines)
-    assert facts.reference_lines(opened.summary, "test") == lines
-    assert facts.reference_lines(opened.summary, "train") == {}
+    assert corpus_facts.reference_lines(opened.summary, "test") == lines
+    assert corpus_facts.reference_lines(opened.summary, "train") == {}
 
 
 def test_without_one_validation_is_scored(written):

@@ -18,19 +18,18 @@ from congling.core import manual
 from congling.core.config import build, read_toml, with_overrides
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
+from congling.llamacpp_trainers import arguments
+from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.methods import rewards
-from congling.methods.recipe import TuningRecipe, require_sound_table
 from congling.methods.rewarded import ReinforcementRecipe
+from congling.methods.tuning_recipe import TuningRecipe, require_sound_table
 from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
 from congling.stages import data, distill, dpo, grpo, ppo, reward, sft
 from congling.tokenizer.config import TokenizerConfig
-from congling.train.classic import arguments
-from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
-from congling.train.distill_config import DistillConfig
 from congling.train.objectives.config import (
     GRPOConfig,
     PPOConfig,
@@ -38,6 +37,7 @@ from congling.train.objectives.config import (
     PreferenceConfig,
     RolloutConfig,
 )
+from congling.train.objectives.distill_config import DistillConfig
 from congling.transform.config import AdapterConfig, LongLoRAConfig
 
 ROOT = Path(__file__).parents[2]

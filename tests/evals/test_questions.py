@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from congling.core.errors import UserError
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.evals.questions import question_of, questions
 
 GOOD = {"question": "天地？", "A": "玄", "B": "黄", "C": "宇", "answer": "B", "subject": "x"}

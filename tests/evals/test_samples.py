@@ -4,7 +4,7 @@ from congling.evals.answers import answers
 from congling.evals.periodic import continuations
 from congling.infer.checkpoints import Loaded
 from congling.train.config import TrainConfig
-from congling.train.hooks import DrawnByStep
+from congling.train.runs.hooks import DrawnByStep
 
 
 def settings(**changes: object) -> TrainConfig:

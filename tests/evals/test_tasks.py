@@ -7,13 +7,13 @@ import pytest
 from rich.console import Console
 
 from congling.core.errors import UserError
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.evals import baselines, domains, memorisation, tasks
 from congling.evals.bench import Bench
 from congling.evals.kneser_ney import KneserNey
 from congling.evals.likelihood import text_nats
+from congling.evals.score_tables import problem_lines, score_tables, shown
 from congling.evals.scores import Score
-from congling.evals.tables import problem_lines, score_tables, shown
 
 
 def test_the_loss_of_all_domains_together_is_that_of_the_texts(bench: Bench, tmp_path: Path):

@@ -28,12 +28,12 @@ import torch
 from training_doubles import settings, trainer
 
 from congling.core.config import Config
+from congling.core.rundir import RunDirectory
 from congling.methods.continuing import continued
 from congling.model.checkpoint import save_model
 from congling.train.config import TrainConfig
-from congling.train.longer import finish
-from congling.train.run import RunParts, train
-from congling.train.rundir import RunDirectory
+from congling.train.runs.longer import finish
+from congling.train.runs.train import RunParts, train
 
 STEPS, MORE = 8, "4steps"
 LOOKS = {2: 3.0, 4: 2.0, 6: 2.5, 8: 1.5, 10: 1.7, 12: 1.0}

@@ -61,7 +61,7 @@ def checkpoint(path: Path) -> None:
 
 def tokenizer(path: Path) -> None:
     """A tokenizer of another program."""
-    from congling.tokenizer.foreign import read
+    from congling.tokenizer.imported.read import read
 
     use_tokenizer(read(path))
 
@@ -80,15 +80,16 @@ def adapter(path: Path) -> None:
 
 def rows(path: Path) -> None:
     """Texts or rows, read as both."""
-    from congling.data import chats, corpus
+    from congling.data import corpus
     from congling.data.config import DataConfig
-    from congling.data.findings import Findings
+    from congling.data.problems import Findings
+    from congling.data.tuning import conversations
 
     config = DataConfig(sources=(str(path),))
     refused: list[UserError] = []
     for read in (
         lambda: corpus.prepared(config, Findings(), lambda *_: None),
-        lambda: chats.read_items(config, Findings()),
+        lambda: conversations.read_items(config, Findings()),
     ):
         try:
             for _ in read():
@@ -102,7 +103,7 @@ def rows(path: Path) -> None:
 def recipe(path: Path) -> None:
     """A recipe, as far as its plan."""
     from congling.plan import planning
-    from congling.plan.facts import CorpusFacts, MachineFacts
+    from congling.plan.corpus_facts import CorpusFacts, MachineFacts
     from congling.plan.recipe import read
 
     corpus = CorpusFacts(790_000, 620_000, 72, 8500, 4600, 70_000, 8)
@@ -111,21 +112,20 @@ def recipe(path: Path) -> None:
 
 def template(path: Path) -> None:
     """A chat template, filled in as for asking and as for learning."""
-    from congling.tokenizer import cage
+    from congling.tokenizer.chat import sandbox
 
     messages = [{"role": role, "content": TEXT} for role in ("system", "user", "assistant", "user")]
     for asks in (True, False):
         names = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": asks}
-        cage.run(path.read_bytes().decode("utf-8", "replace"), messages, **names)
+        sandbox.run(path.read_bytes().decode("utf-8", "replace"), messages, **names)
 
 
 def run(path: Path) -> None:
     """A run directory, explained and reported."""
     import tempfile
 
-    from congling.plan import record
-    from congling.plan.explain import explain
-    from congling.report import pages
+    from congling.report import pages, record
+    from congling.report.explain import explain
 
     found = record.read(path)
     explain(found)

@@ -179,13 +179,13 @@ def resident(key: str) -> int:
 def rendered(source: str) -> dict[str, object]:
     """How one template ended: outcome, processor seconds and memory."""
     from congling.core.errors import UserError
-    from congling.tokenizer import cage
+    from congling.tokenizer.chat import sandbox
 
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
     Path("/proc/self/clear_refs").write_text("5")
     before, started, outcome = resident("VmRSS"), time.process_time(), "used"
     try:
-        cage.run(source, messages, add_generation_prompt=False, bos_token="", eos_token="")
+        sandbox.run(source, messages, add_generation_prompt=False, bos_token="", eos_token="")
     except UserError:
         outcome = "refused"
     except BaseException as error:

@@ -16,11 +16,11 @@ import zstandard
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources import stream
 from congling.interop.detect import kind_of
 from congling.interop.gguf.file import GGUFFile
-from congling.tokenizer import foreign
+from congling.tokenizer.imported import read as foreign
 
 NAMES = ("x", "x.txt", "x.jsonl", "x.json", "x.csv", "x.parquet", "x.arrow", "x.gguf", "x.toml", "x.gz")
 
@@ -166,7 +166,7 @@ from congling.core.errors import UserError
 from congling.core.machine import peak_memory_bytes
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 rows, longest = int(sys.argv[2]), int(sys.argv[3])
 values = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * longest]))
 pq.write_table(pa.table({"text": values}), sys.argv[1], compression="zstd")

@@ -18,9 +18,9 @@ from training_doubles import settings, trainer
 from congling.core import artifact, json_lines, output
 from congling.core.disk import Refused
 from congling.core.errors import UserError
-from congling.train import state
-from congling.train.run import RunParts, train
-from congling.train.rundir import RunDirectory
+from congling.core.rundir import RunDirectory
+from congling.train.runs import checkpoints
+from congling.train.runs.train import RunParts, train
 
 STEPS = 6
 
@@ -76,7 +76,7 @@ def refusing(number: int, *, at: int, times: int = 10**9) -> Iterator[Disk]:
             patch.setattr(place, name, asked(getattr(place, name)))
         patch.setattr(os, "fsync", asked(os.fsync))
         patch.setattr(shutil, "copyfile", asked(shutil.copyfile))
-        patch.setattr(state, "save_file", asked(state.save_file, safetensors=True))
+        patch.setattr(checkpoints, "save_file", asked(checkpoints.save_file, safetensors=True))
         patch.setattr(json_lines, "_opened", asked(opened))
         yield disk
 

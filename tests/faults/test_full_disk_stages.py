@@ -22,7 +22,7 @@ from congling.data.smallworld import rows as small_rows
 from congling.data.smallworld.rows import RowsConfig
 from congling.interop import adapter_directory
 from congling.interop.adapters import write as write_adapter
-from congling.plan import record
+from congling.report import record
 from congling.stages import convert, import_, prune, report
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources.reading import READERS
 
 TEXT = (

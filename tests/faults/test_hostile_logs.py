@@ -16,13 +16,12 @@ from training_doubles import settings, trainer
 
 from congling.core.errors import UserError
 from congling.evals import collapse
-from congling.plan import record
-from congling.plan.explain import everything
-from congling.report import comparison_pages, pages
+from congling.report import comparison_pages, pages, record
 from congling.report.comparison import compare
 from congling.report.content import content
+from congling.report.explain import everything
 from congling.report.sides import sides
-from congling.train.run import RunParts, train
+from congling.train.runs.train import RunParts, train
 
 MUTANTS = 80
 VALUES = (

@@ -13,9 +13,9 @@ from congling.core.complaints import _tables
 from congling.core.config import build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data import corpus
-from congling.data.findings import Findings
-from congling.methods.recipe import TuningRecipe, read_recipe, require_sound_table
-from congling.plan import facts, planning
+from congling.data.problems import Findings
+from congling.methods.tuning_recipe import TuningRecipe, read_recipe, require_sound_table
+from congling.plan import corpus_facts, planning
 from congling.plan.recipe import Recipe, read
 
 WILD = (
@@ -47,14 +47,14 @@ def planned(values: dict[str, Any]) -> None:
     recipe = build(Recipe, values, where="recipe")
     documents = (one for one, _ in corpus.prepared(recipe.data, Findings(), lambda *_: None))
     split = recipe.data.split
-    found = facts.facts_of_text(
+    found = corpus_facts.facts_of_text(
         documents,
         kind=recipe.tokenizer.kind,
         vocab_size=recipe.tokenizer.vocab_size,
         validation=split.validation,
         test=split.test,
     )
-    planning.make(recipe, found, facts.this_machine(".")).to_text()
+    planning.make(recipe, found, corpus_facts.this_machine(".")).to_text()
 
 
 def survives(attempt: Any, key: str, text: str) -> None:

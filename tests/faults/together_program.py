@@ -9,7 +9,7 @@ from training_doubles import settings, trainer
 
 from congling.core.errors import UserError
 from congling.train.backends.ddp import build_backend
-from congling.train.run import RunParts, train
+from congling.train.runs.train import RunParts, train
 
 if __name__ == "__main__":
     config = settings(steps=100_000, rows=2, accumulation=2, ddp_timeout=float(sys.argv[2]), save_every=1000)

@@ -10,7 +10,7 @@ from congling.infer.checkpoints import Loaded
 from congling.infer.sampler import SamplingConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import CHATML, IM_END, IM_START, Tokenizer
-from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.chat.encode import chat_ids
 
 HELLO = [{"role": "user", "content": "学而时习之"}]
 

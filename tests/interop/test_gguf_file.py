@@ -11,10 +11,10 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
+from congling.llamacpp_trainers import scratch
+from congling.llamacpp_trainers.arguments import parse
+from congling.llamacpp_trainers.options import ScratchOptions
 from congling.quant import ggml
-from congling.train.classic import scratch
-from congling.train.classic.arguments import parse
-from congling.train.classic.options import ScratchOptions
 
 FIELDS = {
     "general.architecture": Field("string", "llama"),

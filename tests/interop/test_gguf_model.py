@@ -16,11 +16,11 @@ from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.model import read, write
 from congling.interop.gguf.names import gguf_name, our_name
+from congling.methods.base_model import open_base
 from congling.model import families
 from congling.model.transformer import Transformer
 from congling.quant import ggml
 from congling.tokenizer.character import train
-from congling.train.bases import open_base
 
 LLAMA = families.llama(vocab_size=300, context=64, layers=2, width=64, heads=4, tied=False)
 

@@ -11,11 +11,11 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.vocabulary import fields, tokenizer_from
-from congling.tokenizer import foreign
 from congling.tokenizer.base import Roles
 from congling.tokenizer.bpe import train
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.imported import read
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
 from vocabularies import hugging_face, sentencepiece_model, stories
@@ -35,7 +35,7 @@ def pieces(tmp_path_factory):
     """A sentencepiece BPE."""
     file = tmp_path_factory.mktemp("pieces") / "m.model"
     file.write_bytes(sentencepiece_model("bpe"))
-    return foreign.read(file)
+    return read.read(file)
 
 
 def key(name):
@@ -83,7 +83,7 @@ def test_a_character_vocabulary_with_other_roles_is_not_taken_for_ours():
 
 @pytest.mark.parametrize(("name", "value"), [("end_of_word_suffix", "</w>"), ("type", "Unigram")])
 def test_byte_level_vocabularies_that_llama_cpp_would_take_for_others_are_refused(name, value, tmp_path):
-    tokenizer = foreign.read(hugging_face("gpt2", tmp_path / "hf"))
+    tokenizer = read.read(hugging_face("gpt2", tmp_path / "hf"))
     tokenizer.content["model"][name] = value
     with pytest.raises(UserError, match="merges alone"):
         fields(tokenizer)
@@ -94,7 +94,7 @@ def test_a_split_without_a_name_is_refused_and_named(tmp_path):
     file = folder / "tokenizer.json"
     file.write_text(file.read_text(encoding="utf-8").replace("{1,3}", "{1,7}"), encoding="utf-8")
     with pytest.raises(UserError, match=r"no name(.|\n)*1,7"):
-        fields(foreign.read(folder))
+        fields(read.read(folder))
 
 
 def test_special_tokens_that_train_text_from_scratch_had_not_are_none(pieces):
@@ -159,7 +159,7 @@ def test_damaged_pieces_are_refused(name, field, pieces):
 
 def test_a_damaged_character_map_is_refused(tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model("unigram"))
-    keys = fields(foreign.read(tmp_path / "m.model"))
+    keys = fields(read.read(tmp_path / "m.model"))
     table = keys[key("precompiled_charsmap")].value.copy()
     table[4:8] = 255
     with pytest.raises(UserError, match="character map"):

@@ -17,9 +17,10 @@ from congling.interop.llama2c import tokenizer_bin
 from congling.interop.llama2c.vocabulary import Vocabulary
 from congling.model.families import llama, qwen3
 from congling.model.transformer import Transformer
-from congling.tokenizer import bpe, proto
+from congling.tokenizer import bpe
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported import sentencepiece_file
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
 
 TEXT = "学而时习之，不亦说乎？ Let's read: 他说 12 遍。😀"
 PROSE = (
@@ -63,7 +64,7 @@ def sentencepiece_bpe(**options):
         character_coverage=1.0,
         **{"model_type": "bpe", "vocab_size": 340} | options,
     )
-    return SentencePieceTokenizer(proto.read(model.getvalue(), "trained"))
+    return SentencePieceTokenizer(sentencepiece_file.read(model.getvalue(), "trained"))
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -16,9 +16,9 @@ from congling.interop.llamacpp_checkpoint import (
     training_tensors,
 )
 from congling.interop.llamacpp_moments import WALKS, Walk
-from congling.train.classic.arguments import parse
-from congling.train.classic.options import ScratchOptions
-from congling.train.classic.scratch_model import new_config, slots_of
+from congling.llamacpp_trainers.arguments import parse
+from congling.llamacpp_trainers.options import ScratchOptions
+from congling.llamacpp_trainers.scratch_model import new_config, slots_of
 
 SIZES = ["--embd", "32", "--head", "2", "--layer", "2", "--ff", "64", "--ctx", "16"]
 TOP = ["ffn_down", "ffn_gate", "ffn_norm", "attn_output"]

@@ -7,7 +7,7 @@ import pytest
 from congling.interop import ollama
 from congling.tokenizer.base import CHATML
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.turns import CHATGLM2
+from congling.tokenizer.chat.turns import CHATGLM2
 
 INSTRUCTION = (
     "{% for message in messages %}"

@@ -9,14 +9,14 @@ import tomli_w
 from congling.core import artifact
 from congling.core.config import read_toml
 from congling.core.errors import Interrupted, UserError
+from congling.core.rundir import RunDirectory
 from congling.methods.continuing import continued
 from congling.model.families import FAMILIES
-from congling.plan import record
+from congling.report import record
 from congling.stages import pretrain
-from congling.train import longer
 from congling.train.config import TrainConfig
-from congling.train.run import train
-from congling.train.rundir import RunDirectory
+from congling.train.runs import longer
+from congling.train.runs.train import train
 
 STEPS = 12
 
@@ -119,11 +119,11 @@ def test_the_same_command_after_an_interruption_makes_it_no_longer(inputs, out, 
     def stopped(trainer, *arguments, **options):
         raise Interrupted("stopped")
 
-    monkeypatch.setattr("congling.train.run.train", stopped)
+    monkeypatch.setattr("congling.train.runs.train.train", stopped)
     for _ in range(2):
         with pytest.raises(Interrupted):
             trained(inputs, out, "8steps")
-    monkeypatch.setattr("congling.train.run.train", train)
+    monkeypatch.setattr("congling.train.runs.train.train", train)
     trained(inputs, out, "8steps")
     assert [(row.steps, row.done) for row in longer.read(RunDirectory(out))] == [(20, True)]
 

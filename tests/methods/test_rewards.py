@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from congling.core.errors import UserError
-from congling.data.findings import Place
+from congling.data.problems import Place
 from congling.data.sources.fields import Log
-from congling.data.sources.preference_rows import question_of
+from congling.data.tuning.preference_rows import question_of
 from congling.methods import rewards
 
 FUNCTIONS = """

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from congling.data import chats
 from congling.data.config import DataConfig
-from congling.data.examples import answers_of
-from congling.data.findings import Findings, Place
-from congling.data.sources.chat_rows import Talk
-from congling.tokenizer import foreign
+from congling.data.problems import Findings, Place
+from congling.data.tuning import conversations
+from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.examples import answers_of
 from congling.tokenizer.base import Tokenizer as Ours
-from congling.tokenizer.chat import chat_ids, render
-from congling.tokenizer.templates import checked
+from congling.tokenizer.chat.encode import chat_ids, render
+from congling.tokenizer.chat.templates import checked
+from congling.tokenizer.imported import read
 
 sys.path.insert(0, str(Path(__file__).parent))
 from public_templates import FORMS, Form
@@ -119,7 +119,7 @@ def starts(ours: Ours, talk: list[dict[str, str]]) -> list[int]:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_what_is_asked_stood_before_the_learnt_answer(name: str, folders: dict[str, Path]):
-    ours = foreign.read(folders[name])
+    ours = read.read(folders[name])
     for talk in talks(FORMS[name]):
         found = render(ours, talk)
         begins = starts(ours, talk)
@@ -144,13 +144,13 @@ THOUGHT = [
 def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks_for_it(
     name: str, folders: dict[str, Path]
 ):
-    ours, findings = foreign.read(folders[name]), Findings()
+    ours, findings = read.read(folders[name]), Findings()
     system = [{"role": "system", "content": "hello"}] if FORMS[name].system else []
     for talk in (THOUGHT, [*system, *THOUGHT], [*THOUGHT[:5], THOUGHT[5] | {"loss": False}]):
         before = [chat_ids(ours, talk[:i]) for i, turn in enumerate(talk) if turn["role"] == "assistant"]
         answers = [turn for turn in talk if turn["role"] == "assistant"]
         said: dict[int, str] = {}
-        for example in chats.Encoder(ours, 4000, findings)(Talk(tuple(talk), Place("a", 1))):
+        for example in conversations.Encoder(ours, 4000, findings)(Talk(tuple(talk), Place("a", 1))):
             learnt = [*example.learnt.tolist(), False]
             for start in (i for i, flag in enumerate(learnt) if flag and not learnt[i - 1]):
                 answer = before.index(example.ids[:start].tolist())
@@ -166,12 +166,12 @@ def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks
 def test_answers_of_their_own_are_said_and_stay_on_one_side_of_the_split(
     name: str, apart: int, folders: dict[str, Path], tmp_path: Path
 ):
-    ours, path = foreign.read(folders[name]), tmp_path / "rows.jsonl"
+    ours, path = read.read(folders[name]), tmp_path / "rows.jsonl"
     rows = [
         {"messages": [turn | {"content": f"{turn['content']} {i}"} for turn in THOUGHT]} for i in range(20)
     ]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    found = chats.read(DataConfig(sources=(str(path),)), ours, 4000)
+    found = conversations.read(DataConfig(sources=(str(path),)), ours, 4000)
     sides = [{one.id for one in side} for side in (found.train, found.validation)]
     assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == found.conversations == 20
     assert len(found.train) + len(found.validation) == 20 * (1 + apart)
@@ -183,7 +183,7 @@ def test_answers_of_their_own_are_said_and_stay_on_one_side_of_the_split(
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_ids_asked_with_are_those_of_transformers(name: str, folders: dict[str, Path]):
-    ours, theirs, form = foreign.read(folders[name]), theirs_of(folders[name]), FORMS[name]
+    ours, theirs, form = read.read(folders[name]), theirs_of(folders[name]), FORMS[name]
     for talk in talks(form):
         asked = talk[:-1]
         if any(turn["content"][:1].isspace() for turn in asked if turn["role"] == "assistant"):
@@ -196,7 +196,7 @@ def test_the_ids_asked_with_are_those_of_transformers(name: str, folders: dict[s
 
 @pytest.mark.parametrize("name", FORMS)
 def test_no_text_makes_a_mark(name: str, folders: dict[str, Path]):
-    ours, form = foreign.read(folders[name]), FORMS[name]
+    ours, form = read.read(folders[name]), FORMS[name]
     marks = {**ours.special, **ours.inner_marks}
     text = " ".join([*form.special, *form.open, "＜｜User｜＞"]) + "".join(marks)
     assert not set(marks.values()) & set(ours.encode(text))
@@ -211,12 +211,12 @@ def test_no_text_makes_a_mark(name: str, folders: dict[str, Path]):
 
 def test_every_mark_that_files_forget_is_guarded(folders: dict[str, Path]):
     for name in ("chatml-open-marks", "yi", "hermes"):
-        assert {"<|im_start|>", "<|im_end|>"} <= foreign.read(folders[name]).special.keys()
-    qwen3 = foreign.read(folders["qwen3"])
+        assert {"<|im_start|>", "<|im_end|>"} <= read.read(folders[name]).special.keys()
+    qwen3 = read.read(folders["qwen3"])
     assert (
         "<think>" not in qwen3.special and {"<think>", "</think>", "<tool_call>"} >= qwen3.inner_marks.keys()
     )
-    assert {"<reserved_106>", "<reserved_107>"} <= foreign.read(folders["baichuan2"]).special.keys()
+    assert {"<reserved_106>", "<reserved_107>"} <= read.read(folders["baichuan2"]).special.keys()
 
 
 ASK, SAY = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "t"}
@@ -231,7 +231,7 @@ ASK, SAY = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b
 def test_thoughts_are_learnt_where_the_template_asks_for_them(
     name: str, learnt: str, folders: dict[str, Path]
 ):
-    ours = foreign.read(folders[name])
+    ours = read.read(folders[name])
     said = {"role": "assistant", "content": "<think>\nt\n</think>\n\nb"}
     for answer in (SAY, said):
         found = render(ours, [ASK, answer])
@@ -242,14 +242,14 @@ def test_thoughts_are_learnt_where_the_template_asks_for_them(
 
 def test_earlier_thoughts_go_where_the_template_lets_them_go(folders: dict[str, Path]):
     theirs = theirs_of(folders["qwen3"])
-    ours = foreign.read(folders["qwen3"])
+    ours = read.read(folders["qwen3"])
     talk = [ASK, {"role": "assistant", "content": "<think>\nt\n</think>\n\nb"}, ASK]
     ids = theirs.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
     assert chat_ids(ours, talk) == ids and "<think>" not in ours.decode(ids)
 
 
 def test_what_differs_is_said(folders: dict[str, Path]):
-    said = {name: " ".join(checked(foreign.read(folder)).notes) for name, folder in folders.items()}
+    said = {name: " ".join(checked(read.read(folder)).notes) for name, folder in folders.items()}
     assert "asks for an answer with '<think>\\n'" in said["deepseek-r1"]
     assert all("in an example of its own" in said[name] for name in ("deepseek-r1", "mistral3"))
     assert "an earlier answer of a conversation as '!'" in said["qwen3"]

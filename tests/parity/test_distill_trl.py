@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from congling.train.distill_config import DistillConfig
 from congling.train.objectives.distill import distillation_sums
+from congling.train.objectives.distill_config import DistillConfig
 
 pytest.importorskip("trl", reason="the reference is trl's")
 

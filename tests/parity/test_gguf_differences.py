@@ -7,15 +7,15 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from congling.core.errors import UserError
-from congling.evals.provoking import TEXTS, texts_for
+from congling.evals.conversion.provoking import TEXTS, texts_for
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.gguf.differences import differences
 from congling.interop.gguf.vocabulary import fields
-from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer as Ours
-from congling.tokenizer.chat import chat_ids
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
-from congling.tokenizer.turns import ENDS_OF_LLAMA_CPP
+from congling.tokenizer.chat.encode import chat_ids
+from congling.tokenizer.chat.turns import ENDS_OF_LLAMA_CPP
+from congling.tokenizer.imported import read
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
 
 from .test_tokenizer_gguf import model_file
 
@@ -39,7 +39,7 @@ def byte_level(folder: Path, *added: AddedToken, normaliser: object = None, **fi
     made.save(str(folder / "tokenizer.json"))
     for name, content in ({"tokenizer_config": {"eos_token": "</s>"}} | files).items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    return foreign.read(folder)
+    return read.read(folder)
 
 
 def metaspace(folder: Path, scheme: str, *added: AddedToken) -> Ours:
@@ -58,7 +58,7 @@ def metaspace(folder: Path, scheme: str, *added: AddedToken) -> Ours:
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"eos_token": "</s>", "chat_template": TEMPLATE})
     )
-    return foreign.read(folder)
+    return read.read(folder)
 
 
 @pytest.mark.parametrize("known", [0, 3])

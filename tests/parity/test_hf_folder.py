@@ -8,8 +8,8 @@ import torch
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.evals.parity import TEXT, logits_of
-from congling.evals.provoking import TEXTS
+from congling.evals.conversion.parity import TEXT, logits_of
+from congling.evals.conversion.provoking import TEXTS
 from congling.interop.engines.transformers import TransformersEngine
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf.model import read, write

@@ -3,9 +3,9 @@
 import pytest
 
 from congling.tokenizer import store, training
-from congling.tokenizer.chat import written
+from congling.tokenizer.chat.encode import written
+from congling.tokenizer.chat.templates import TEMPLATES, with_template
 from congling.tokenizer.config import TokenizerConfig
-from congling.tokenizer.templates import TEMPLATES, with_template
 
 transformers = pytest.importorskip("transformers")
 TALK = [

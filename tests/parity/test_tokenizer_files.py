@@ -8,12 +8,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from congling.core.errors import UserError
-from congling.evals.provoking import TEXTS
+from congling.evals.conversion.provoking import TEXTS
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.vocabulary import fields, tokenizer_from
 from congling.interop.hf import tokenizer as exported
-from congling.tokenizer import foreign
-from congling.tokenizer.side_files import template_notes
+from congling.tokenizer.imported import read
+from congling.tokenizer.imported.side_files import template_notes
 
 from .test_tokenizer_gguf import model_file
 
@@ -52,20 +52,20 @@ def test_the_file_itself_says_whether_texts_begin_with_a_token(
 ):
     settings = BASE | ({} if stated is None else {"add_bos_token": stated})
     folder = folder_of(tmp_path / "a", begins, tokenizer_config__json=settings)
-    ours = foreign.read(folder)
+    ours = read.read(folder)
     assert [*ours.prefix_ids, *ours.encode("a")] == theirs(folder).encode("a")
     assert ours.adds_bos == begins
 
 
 @pytest.mark.parametrize("adds", [True, False])
 def test_a_gguf_file_that_begins_texts_does_so_in_a_folder(adds: bool, tmp_path: Path):
-    keys = fields(foreign.read(folder_of(tmp_path / "a", adds, tokenizer_config__json=BASE)))
+    keys = fields(read.read(folder_of(tmp_path / "a", adds, tokenizer_config__json=BASE)))
     file = model_file(tmp_path / "m.gguf", keys)
     found = tokenizer_from(GGUFFile.open(file).fields, file)
     (tmp_path / "b").mkdir()
     exported.write(found, tmp_path / "b", 64)
     assert theirs(tmp_path / "b").encode("a") == [*found.prefix_ids, *found.encode("a")]
-    assert foreign.read(tmp_path / "b").adds_bos == found.adds_bos == adds
+    assert read.read(tmp_path / "b").adds_bos == found.adds_bos == adds
 
 
 @pytest.mark.parametrize("decoder", [True, False])
@@ -74,7 +74,7 @@ def test_the_map_of_special_tokens_wins_where_it_is_read(decoder: bool, tmp_path
     folder = folder_of(
         tmp_path / "a", tokenizer_config__json=settings, special_tokens_map__json={"eos_token": "<end>"}
     )
-    ours, other = foreign.read(folder), theirs(folder)
+    ours, other = read.read(folder), theirs(folder)
     assert ours.eos_id == other.eos_token_id == (257 if decoder else 258)
 
 
@@ -89,7 +89,7 @@ def test_tokens_that_only_a_file_beside_adds_have_ids(where: str, tmp_path: Path
     else:
         files = {"tokenizer_config__json": BASE, "added_tokens__json": {"<b>": 260, "<a>": 259}}
     folder = folder_of(tmp_path / "a", **files)
-    ours, other = foreign.read(folder), theirs(folder)
+    ours, other = read.read(folder), theirs(folder)
     assert ours.vocab_size == len(other) == 261
     assert other.convert_tokens_to_ids(["<a>", "<b>"]) == [259, 260]
     for text in ("x<b>y", "<b>", "a <b> c"):
@@ -100,7 +100,7 @@ def test_tokens_that_only_a_file_beside_adds_have_ids(where: str, tmp_path: Path
 def test_an_end_that_is_no_token_is_named(tmp_path: Path):
     folder = folder_of(tmp_path / "a", tokenizer_config__json=BASE | {"eos_token": "<none>"})
     with pytest.raises(UserError, match="eos_token is no token of this vocabulary.*<none>"):
-        foreign.read(folder)
+        read.read(folder)
 
 
 def test_the_template_called_default_is_taken_and_others_are_named(tmp_path: Path):
@@ -110,7 +110,7 @@ def test_the_template_called_default_is_taken_and_others_are_named(tmp_path: Pat
     (b / "additional_chat_templates").mkdir()
     (b / "additional_chat_templates" / "tool_use.jinja").write_text(TWO)
     for folder in (a, b):
-        assert foreign.read(folder).chat_template == theirs(folder).get_chat_template() == ONE
+        assert read.read(folder).chat_template == theirs(folder).get_chat_template() == ONE
         assert template_notes(folder) == [
             "of the chat templates the one called default is used; left out: tool_use"
         ]
@@ -147,11 +147,11 @@ def test_a_vocabulary_in_two_files(
     if settings:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     (tmp_path / "config.json").write_text(json.dumps(model))
-    ours, other = foreign.read(tmp_path), theirs(tmp_path)
+    ours, other = read.read(tmp_path), theirs(tmp_path)
     assert type(other).__name__ == name
     for text in (*TEXTS, "ab ab a ##", "e\u0301", "12345", "<|endoftext|>"):
         assert ours.encode(text) == other.encode(text, add_special_tokens=False, split_special_tokens=True), (
             text
         )
     assert ours.eos_id == other.eos_token_id == vocabulary["<|endoftext|>"]
-    assert foreign.read(tmp_path / "vocab.json").encode("ab a") == ours.encode("ab a")
+    assert read.read(tmp_path / "vocab.json").encode("ab a") == ours.encode("ab a")

@@ -12,8 +12,9 @@ from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.pretokenizers import SPLITS
 from congling.interop.gguf.vocabulary import fields, tokenizer_from
 from congling.interop.hf import tokenizer as exported
-from congling.tokenizer import foreign, store
+from congling.tokenizer import store
 from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.imported import read
 from congling.tokenizer.training import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
@@ -92,7 +93,7 @@ def test_our_unigram_is_refused_or_inexact(tmp_path):
 @pytest.mark.parametrize("name", EXACT)
 def test_sentencepiece(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
-    tokenizer = foreign.read(tmp_path / "m.model")
+    tokenizer = read.read(tmp_path / "m.model")
     texts = [text for text in TEXTS if text.strip(" ") or not name.startswith("unigram-")]
     texts.append("\ufdfa" * 40)  # one character that normalisers make 18 of
     path = model_file(tmp_path / "model.gguf", fields(tokenizer))
@@ -110,7 +111,7 @@ def test_sentencepiece(name, tmp_path):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_llama_cpp_cannot_do_is_refused_with_the_nearest_choice(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
-    tokenizer = foreign.read(tmp_path / "m.model")
+    tokenizer = read.read(tmp_path / "m.model")
     with pytest.raises(UserError, match=r"llama\.cpp(.|\n)*help: train it"):
         fields(tokenizer)
     path = model_file(tmp_path / "model.gguf", fields(tokenizer, inexact=True))
@@ -123,9 +124,9 @@ def test_a_tokenizer_json_with_merges_gets_scores(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
     folder = tmp_path / "hf"
     folder.mkdir()
-    exported.write(foreign.read(tmp_path / "m.model"), folder, 64)
+    exported.write(read.read(tmp_path / "m.model"), folder, 64)
     (folder / "tokenizer.model").unlink()
-    tokenizer = foreign.read(folder)
+    tokenizer = read.read(folder)
     assert tokenizer.kind == "hf"
     path = model_file(tmp_path / "model.gguf", fields(tokenizer))
     with LlamaCpp(path, context=64) as engine:
@@ -135,14 +136,14 @@ def test_a_tokenizer_json_with_merges_gets_scores(name, tmp_path):
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 def test_byte_level_vocabularies_of_others(name, tmp_path):
-    tokenizer = foreign.read(hugging_face(name, tmp_path / "hf"))
+    tokenizer = read.read(hugging_face(name, tmp_path / "hf"))
     texts = [text for text in TEXTS if name != "qwen2" or "\u0301" not in text]
     assert_equal(tokenizer, tmp_path, texts)
 
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_every_split_is_llama_cpps(name, tmp_path):
-    keys = fields(foreign.read(hugging_face("gpt2", tmp_path / "hf")))
+    keys = fields(read.read(hugging_face("gpt2", tmp_path / "hf")))
     path = model_file(tmp_path / "model.gguf", keys | {"tokenizer.ggml.pre": Field("string", name)})
     tokenizer = tokenizer_from(GGUFFile.open(path).fields, path)
     with LlamaCpp(path, context=64) as engine:
@@ -172,7 +173,7 @@ def test_real_prose(kind, tmp_path, corpora):
         sentencepiece.SentencePieceTrainer.Train(
             input=str(source), model_prefix=str(tmp_path / "m"), minloglevel=2, **settings[kind]
         )
-        tokenizer = foreign.read(tmp_path / "m.model")
+        tokenizer = read.read(tmp_path / "m.model")
     else:
         train(TokenizerConfig(kind=kind, vocab_size=1500), lambda: iter(texts), tmp_path / "own")
         tokenizer = store.load(tmp_path / "own")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from congling.interop.hf import tokenizer as exported
-from congling.tokenizer import foreign, store
-from congling.tokenizer.chat import chat_ids
+from congling.tokenizer import store
+from congling.tokenizer.chat.encode import chat_ids
 from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.imported import read
 from congling.tokenizer.training import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
@@ -70,7 +71,7 @@ def written(tokenizer, folder):
 def assert_equal(ours, folder):
     """Ids, texts and what comes first equal those of AutoTokenizer; the folder read back is the same."""
     theirs = written(ours, folder)
-    back = foreign.read(folder)
+    back = read.read(folder)
     for text in [*stories(15), *provoking(200)]:
         ids = ours.encode(text)
         assert theirs.encode(text, add_special_tokens=False) == ids, text
@@ -98,13 +99,13 @@ def test_autotokenizer_gives_our_ids(kind, tmp_path):
 @pytest.mark.parametrize("name", SENTENCEPIECE)
 def test_autotokenizer_gives_the_ids_of_sentencepiece(name, tmp_path):
     (tmp_path / "m.model").write_bytes(sentencepiece_model(name))
-    assert_equal(foreign.read(tmp_path / "m.model"), tmp_path / "hf")
+    assert_equal(read.read(tmp_path / "m.model"), tmp_path / "hf")
     assert (tmp_path / "hf" / "tokenizer.model").is_file()
 
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 def test_autotokenizer_gives_the_ids_of_a_tokenizer_json(name, tmp_path):
-    assert_equal(foreign.read(hugging_face(name, tmp_path / "in")), tmp_path / "hf")
+    assert_equal(read.read(hugging_face(name, tmp_path / "in")), tmp_path / "hf")
 
 
 @pytest.mark.parametrize("before", ["", "{{ bos_token }}"])

@@ -21,12 +21,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from congling.data.examples import Example
-from congling.data.findings import Place
-from congling.data.mismatched import mismatched
-from congling.data.preferences import Question
-from congling.data.sequences import PairBatches, Rated, RatedBatches
-from congling.data.sources.preference_rows import QuestionRow
+from congling.data.problems import Place
+from congling.data.tuning.examples import Example
+from congling.data.tuning.kl_examples import mismatched
+from congling.data.tuning.pair_batches import PairBatches, Rated, RatedBatches
+from congling.data.tuning.preference_rows import QuestionRow
+from congling.data.tuning.preferences import Question
 from congling.infer.reward_model import scored_at_its_end
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf.model import write
@@ -34,14 +34,14 @@ from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
-from congling.train.credit import GroupCredit, Looks
 from congling.train.objectives.config import GRPOConfig, PreferenceConfig, RolloutConfig
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import pair_losses, preference, sequence_sums
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.reference import Reference, reference_sums
-from congling.train.rollout import Rollouts
-from congling.train.rounds import Round
+from congling.train.rl.credit import GroupCredit, Looks
+from congling.train.rl.reference import Reference, reference_sums
+from congling.train.rl.rollout_buffer import Round
+from congling.train.rl.rollouts import Rollouts
 from congling.transform.scalar_head import attach_head
 
 transformers = pytest.importorskip("transformers", reason="TRL trains models of transformers")

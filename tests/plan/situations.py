@@ -4,7 +4,7 @@ from typing import Any
 
 from congling.core.config import build
 from congling.plan import planning
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.planning import Plan
 from congling.plan.recipe import Recipe
 

@@ -8,7 +8,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.model.config import parameters
-from congling.plan.facts import CorpusFacts
+from congling.plan.corpus_facts import CorpusFacts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan

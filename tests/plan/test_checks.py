@@ -10,8 +10,8 @@ import pytest
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.plan import planning
+from congling.plan.corpus_facts import CorpusFacts
 from congling.plan.cost import Beside
-from congling.plan.facts import CorpusFacts
 from congling.plan.planning import require_sound
 from congling.plan.recipe import Recipe
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from congling.core.config import build
 from congling.plan import planning
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import Recipe
-from congling.plan.record import add_result
+from congling.report.record import add_result
 
 MACHINE = MachineFacts(2, 16 * 10**9, 50 * 10**9, 2e11, None, True)
 CORPUS = CorpusFacts(

@@ -12,10 +12,10 @@ import pytest
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.plan.record import add_result
 from congling.report import comparison_pages
 from congling.report.charts import Series, line_chart
 from congling.report.comparison import RowScores, compare, same_text, same_tokenizer
+from congling.report.record import add_result
 from congling.report.sides import sides
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -13,12 +13,11 @@ import typer
 from congling.cli import application
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
-from congling.plan import record
-from congling.plan.explain import explain
-from congling.plan.tuning import TuningFacts
+from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan
-from congling.report import pages
+from congling.report import pages, record
 from congling.report.content import content
+from congling.report.explain import explain
 from congling.train.config import TrainConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -9,8 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from congling.plan import record
-from congling.report import pages
+from congling.report import pages, record
 from congling.report.origin import how_to_reproduce
 
 sys.path.insert(0, str(Path(__file__).parent))

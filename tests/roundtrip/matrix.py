@@ -14,16 +14,17 @@ import torch
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.evals.parity import TEXT
-from congling.evals.verdict import Report
+from congling.evals.conversion.parity import TEXT
+from congling.evals.conversion.verdict import Report
 from congling.interop import checkpoint_directory
 from congling.interop.foreign import ForeignModel
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.stages import convert
-from congling.tokenizer import foreign, store, training
+from congling.tokenizer import store, training
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.imported import read
 
 SIZES: dict[str, Any] = {"context": 128, "layers": 2, "width": 64, "heads": 4}
 CORPUS = (
@@ -91,7 +92,7 @@ def _sentencepiece(algorithm: str) -> Tokenizer:
     )
     with tempfile.NamedTemporaryFile(suffix=".model") as file:
         Path(file.name).write_bytes(written.getvalue())
-        return foreign.read(file.name)
+        return read.read(file.name)
 
 
 def checkpoint(case: Case, folder: Path) -> Path:

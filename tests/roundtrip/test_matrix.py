@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parent))
 import matrix
 
-from congling.evals.verdict import Report
+from congling.evals.conversion.verdict import Report
 
 ROOT = Path(__file__).parents[2]
 HEADS = {

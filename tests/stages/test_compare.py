@@ -10,13 +10,13 @@ from rich.console import Console
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.data.findings import Place
-from congling.data.sources.chat_rows import Talk
+from congling.data.problems import Place
+from congling.data.tuning.chat_rows import Talk
 from congling.evals.row_losses import asked, characters, row_losses
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
 from congling.stages import compare
-from congling.tokenizer.chat import render
+from congling.tokenizer.chat.encode import render
 from congling.transform.config import AdapterConfig
 from congling.transform.lora import adapter_of, attach
 

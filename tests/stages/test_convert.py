@@ -53,7 +53,7 @@ def test_a_report_lies_beside_the_export(checkpoint: Path, tmp_path: Path):
 
 
 def test_the_command_says_what_differs_and_keeps_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from congling.evals import verification
+    from congling.evals.conversion import verification
 
     monkeypatch.setitem(verification.ACCURACY, "llama2c", 0.0)
     source = write(tmp_path / "checkpoint")
@@ -212,7 +212,7 @@ def test_a_text_of_ones_own(checkpoint: Path, tmp_path: Path):
 
 
 def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from congling.evals import verification
+    from congling.evals.conversion import verification
 
     monkeypatch.setattr(verification, "available", lambda target: False)
     made = convert.run(checkpoint, "gguf", tmp_path / "a")

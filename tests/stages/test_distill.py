@@ -74,7 +74,7 @@ def pruned(world: Path) -> prune.Pruned:
 
 
 def losses(run: Path, name: str = "loss") -> list[float]:
-    from congling.train.rundir import RunDirectory
+    from congling.core.rundir import RunDirectory
 
     return [row[name] for row in RunDirectory(run).log("metrics").rows() if name in row]
 
@@ -159,7 +159,7 @@ def distilled(world: Path, inputs, out: Path, *settings: str, **options) -> Path
 def test_a_distilled_run_goes_on_to_the_same_bytes(world: Path, inputs, tmp_path: Path, own: str):
     import shutil
 
-    from congling.train.rundir import RunDirectory
+    from congling.core.rundir import RunDirectory
 
     settings = (*STUDENT, "distill.divergence=js", "distill.temperature=2", *([own] if own else []))
     whole = distilled(world, inputs, tmp_path / "whole", *settings)

@@ -17,7 +17,7 @@ from congling.data import corpus
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapters
-from congling.plan import record
+from congling.report import record
 from congling.report.sides import sides
 from congling.stages import eval as stage
 from congling.transform import lora

@@ -11,6 +11,7 @@ import torch
 from tuning_doubles import TINY, make_base
 
 from congling.core import artifact
+from congling.core.rundir import RunDirectory
 from congling.data.batches import Batch
 from congling.infer.chat import Conversation
 from congling.infer.checkpoints import load_checkpoint
@@ -22,11 +23,10 @@ from congling.model.transformer import Transformer
 from congling.stages import eval as evaluation
 from congling.stages import generate, grpo, pairs, ppo, sft
 from congling.tokenizer.base import Roles
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
-from congling.train.own_texts import OwnTextBatches
-from congling.train.rundir import RunDirectory
+from congling.train.rl.on_policy_texts import OwnTextBatches
 
 PADDING = 24
 

@@ -8,7 +8,7 @@ from tuning_doubles import make_base
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig, SplitConfig
-from congling.data.preferences import read_pairs
+from congling.data.tuning.preferences import read_pairs
 from congling.infer.checkpoints import load_checkpoint
 from congling.stages import pairs
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from congling.core.rundir import RunDirectory
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.evals.loss import evaluate, evaluate_loaded
@@ -19,7 +20,6 @@ from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate
 from congling.train.config import TrainConfig
 from congling.train.measurement import Calibration, Probe
-from congling.train.rundir import RunDirectory
 from congling.transform.prune_sizes import Sizes
 
 CONTEXT = 48

@@ -12,8 +12,8 @@ from tuning_doubles import TINY, make_base, make_packed, tune
 from congling.cli import application
 from congling.methods.ending import show_end
 from congling.methods.session import Tuned
-from congling.plan import record
-from congling.plan.advice import ANEW
+from congling.report import record
+from congling.report.advice import ANEW
 from congling.report.next_steps import next_steps
 from congling.report.sides import sides
 from congling.stages import compare, report, reward, sft
@@ -77,7 +77,7 @@ def test_every_method_reports_at_its_end(base: Path, tmp_path: Path, method: str
 
 
 def test_what_was_found_before_the_run_is_in_its_explanation(base: Path, tmp_path: Path):
-    from congling.plan.explain import explain
+    from congling.report.explain import explain
 
     rate = [one for one in TINY if "rate" not in one] + ["train.optimizer.rate=1e-7"]
     recipe = sft.read_recipe([*rate, *FEW], [str(base / "pairs.jsonl")])

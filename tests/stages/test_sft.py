@@ -117,15 +117,15 @@ def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: 
 
 
 def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):
-    from congling.data import chats
-    from congling.data.examples import in_order
+    from congling.data.tuning import conversations
+    from congling.data.tuning.examples import in_order
     from congling.evals.answers import held_out_loss
     from congling.train.backends.single import Single
 
     assert adapted.adapter is not None
     loaded = load_checkpoint(base / "run", "cpu", adapters=[(adapted.adapter, 1.0)])
     settings = TrainConfig(steps=1, context=48, rows=4, device="cpu")
-    examples = chats.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
+    examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
     look = held_out_loss(examples.validation, settings, Single(settings).place)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
     assert loaded.tuned_for_chat

@@ -18,9 +18,9 @@ from congling.data.inspection import inspect
 from congling.data.shards import open_shards
 from congling.evals.loss import evaluate
 from congling.infer.checkpoints import load_checkpoint
-from congling.plan import record
-from congling.plan.facts import reference_lines
+from congling.plan.corpus_facts import reference_lines
 from congling.plan.recipe import Recipe, read
+from congling.report import record
 from congling.stages import eval as evaluation
 from congling.stages import explain, train
 

@@ -9,7 +9,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.interop.gguf.file import Field
 from congling.interop.gguf.vocabulary_reading import tokenizer_from
-from congling.tokenizer import foreign
+from congling.tokenizer.imported import read
 
 VOCABULARY = {chr(i): i for i in range(256)} | {"<s>": 256}
 BASE: dict[str, Any] = {
@@ -32,7 +32,7 @@ def steps(*found: dict[str, Any]) -> dict[str, Any]:
 
 def opened(folder: Path, **parts: Any) -> Any:
     (folder / "tokenizer.json").write_text(json.dumps(BASE | parts), encoding="utf-8")
-    return foreign.read(folder / "tokenizer.json")
+    return read.read(folder / "tokenizer.json")
 
 
 @pytest.mark.parametrize("pattern", [r"(?:x+x+)+y", r"(x*)*y", r"(?:(?:x|xx)+)+$y", r"(?=(x+x+)+y)"])
@@ -58,7 +58,7 @@ def test_steps_without_end_are_refused(tmp_path: Path, part: str, inner: str) ->
         )
     )
     with pytest.raises(UserError):
-        foreign.read(tmp_path / "tokenizer.json")
+        read.read(tmp_path / "tokenizer.json")
 
 
 def test_tokens_without_end_are_refused(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_intervals_have_defaults_that_fit_short_runs():
 
 def test_configuration_and_directories_need_no_torch():
     modules = (
-        "congling.train.config, congling.train.schedule, congling.train.rundir, congling.train.measurement"
+        "congling.train.config, congling.train.schedule, congling.core.rundir, congling.train.measurement"
     )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

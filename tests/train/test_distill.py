@@ -8,10 +8,10 @@ from training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_
 
 from congling.data.batches import Batch
 from congling.train.backends.single import Single
-from congling.train.distill_config import DistillConfig
 from congling.train.loop import Trainer
 from congling.train.objectives import chunks
 from congling.train.objectives.distill import DIVERGENCES, OwnTexts, distill, distillation_sums
+from congling.train.objectives.distill_config import DistillConfig
 
 CASES = [
     DistillConfig(),

@@ -18,7 +18,7 @@ from congling.train.loop import Trainer
 from congling.train.measurement import Calibration
 from congling.train.micro_batch import smaller
 from congling.train.objectives.next_token import next_token
-from congling.train.run import RunParts, train
+from congling.train.runs.train import RunParts, train
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to \

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
-from congling.data.examples import Example
-from congling.data.findings import Place
-from congling.data.preferences import Question
-from congling.data.sources.preference_rows import QuestionRow
+from congling.data.problems import Place
+from congling.data.tuning.examples import Example
+from congling.data.tuning.preference_rows import QuestionRow
+from congling.data.tuning.preferences import Question
 from congling.train.backends.single import Single
-from congling.train.credit import Looks, ValueCredit
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 from congling.train.objectives.policy import Policy, clipped, divergence, value_loss
-from congling.train.reference import Reference
-from congling.train.rollout import Rollouts
-from congling.train.rounds import Round
+from congling.train.rl.credit import Looks, ValueCredit
+from congling.train.rl.reference import Reference
+from congling.train.rl.rollout_buffer import Round
+from congling.train.rl.rollouts import Rollouts
 from congling.transform.scalar_head import attach_head
 
 SINGLE = Single(settings())

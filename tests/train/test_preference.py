@@ -7,14 +7,21 @@ import pytest
 import torch
 from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
-from congling.data.examples import Example
-from congling.data.sequences import PairBatch, PairBatches, Rated, RatedBatches, SequenceBatch, batched
+from congling.data.tuning.examples import Example
+from congling.data.tuning.pair_batches import (
+    PairBatch,
+    PairBatches,
+    Rated,
+    RatedBatches,
+    SequenceBatch,
+    batched,
+)
 from congling.train.backends.single import Single
 from congling.train.loop import Trainer
 from congling.train.objectives.config import PreferenceConfig
 from congling.train.objectives.preference import pair_losses, preference, sequence_sums
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.reference import Reference, reference_sums
+from congling.train.rl.reference import Reference, reference_sums
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
 from congling.transform.scalar_head import attach_head

@@ -15,13 +15,14 @@ import pytest
 from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.infer.checkpoints import locate_checkpoint
-from congling.methods import ending, pretraining
+from congling.methods import ending
+from congling.methods import pretrain as pretraining
 from congling.model.families import FAMILIES
 from congling.stages import pretrain, train
 from congling.train import calibrate
 from congling.train.config import TrainConfig
-from congling.train.deadline import Deadline, recorded
 from congling.train.measurement import Calibration, Probe
+from congling.train.runs.deadline import Deadline, recorded
 
 TINY = (
     "train.steps=4",

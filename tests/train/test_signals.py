@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from congling.train.guard import StopSignals
+from congling.train.runs.guard import StopSignals
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

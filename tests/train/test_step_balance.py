@@ -8,20 +8,20 @@ import pytest
 import torch
 from training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model
 
-from congling.data.examples import Example, ExampleBatches, collated
-from congling.data.sequences import PairBatch, Rated, RatedBatches, batched
+from congling.data.tuning.examples import Example, ExampleBatches, collated
+from congling.data.tuning.pair_batches import PairBatch, Rated, RatedBatches, batched
 from congling.infer.reward_model import scored_at_its_end
 from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig
-from congling.train.distill_config import DistillConfig
 from congling.train.loop import Trainer
 from congling.train.objectives.config import GRPOConfig, PPOConfig, PreferenceConfig
 from congling.train.objectives.distill import distill
+from congling.train.objectives.distill_config import DistillConfig
 from congling.train.objectives.next_token import next_token
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rollout import RolloutBatch
+from congling.train.rl.rollouts import RolloutBatch
 from congling.transform.scalar_head import attach_head
 
 PLACE = Single(settings()).place

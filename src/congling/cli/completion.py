@@ -62,7 +62,7 @@ def _beginning(start: str, found: Sequence[Answer]) -> list[Answer]:
 
 
 def _raw_options(stage: Any) -> list[Answer]:
-    from congling.train.classic.arguments import switches
+    from congling.llamacpp_trainers.arguments import switches
 
     return [(name, switch.help) for _, switch in switches(stage.OPTIONS) for name in switch.names]
 

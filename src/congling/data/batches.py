@@ -11,8 +11,8 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
-from congling.data.segmentation import fallen_apart
 from congling.data.shards import TokenSplit
+from congling.data.token_splitting import fallen_apart
 
 Batches = Callable[[int, int, int], "list[Batch]"]
 """(step, rank, world) to this rank's micro-batches of the step."""

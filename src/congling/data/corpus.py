@@ -21,8 +21,8 @@ from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document, DocumentWriter, read_documents
-from congling.data.findings import Findings, Problem
-from congling.data.segment import cut
+from congling.data.problems import Findings, Problem
+from congling.data.segmenter import cut
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources.contents import contents
 from congling.data.sources.reading import read

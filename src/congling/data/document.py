@@ -13,7 +13,7 @@ import zstandard
 
 from congling.core import files
 from congling.core.errors import UserError
-from congling.data.findings import Place
+from congling.data.problems import Place
 
 LARGEST_WINDOW = 2**27  # bytes; refuses zstd frames that ask a reader for gigabytes of history
 

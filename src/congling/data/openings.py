@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from congling.data.segment import is_heading
+from congling.data.segmenter import is_heading
 from congling.data.shards import TokenSplit, beginnings
 from congling.tokenizer.base import Tokenizer
 

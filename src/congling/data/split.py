@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from congling.data.config import SplitConfig
-from congling.data.segment import cut
+from congling.data.segmenter import cut
 
 FEW = 10
 """Documents below which their lengths decide a random split: a tenth of so few may be most of the text."""

@@ -23,7 +23,7 @@ from congling.data import script, statistics
 from congling.data.config import DataConfig
 from congling.data.dedup import Overlap
 from congling.data.document import Document, DocumentWriter, read_documents
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.split import cut_last_part, hold_out
 
 Split = Literal["train", "validation", "test"]

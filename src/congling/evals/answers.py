@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from congling.data.examples import Example, in_order, spread
+from congling.data.tuning.examples import Example, in_order, spread
 from congling.evals.likelihood import target_nats
 from congling.evals.samples import Samples
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat import Message, chat_ids
+from congling.tokenizer.chat.encode import Message, chat_ids
 from congling.train.config import TrainConfig
 
 

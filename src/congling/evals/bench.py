@@ -21,7 +21,7 @@ from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.sources import rows
 from congling.data.sources.reading import read
 from congling.infer.checkpoints import Loaded

@@ -24,7 +24,7 @@ from congling.evals.questions import Question, questions
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
 from congling.infer.generate import Overflow, Prompt
-from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.chat.encode import chat_ids
 
 _TOKENS = 32  # written in answer to a question for a letter: some give a reason first
 

@@ -20,7 +20,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 
-from congling.core.finding import Finding
+from congling.core.diagnosis import Finding
 from congling.data.repetition import repeated_share
 from congling.evals import hacking
 from congling.evals.logged import Rows, column, correlation, head, looks, number, tail

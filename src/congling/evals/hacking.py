@@ -13,7 +13,7 @@ Compared are medians of the first and the last tenth of the steps, or of the fir
 import statistics
 from collections.abc import Callable, Iterator
 
-from congling.core.finding import Finding
+from congling.core.diagnosis import Finding
 from congling.evals.logged import Rows, column, head, looks, tail
 
 FEWEST_STEPS, FEWEST_LOOKS = 10, 4

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from congling.core.errors import UserError
-from congling.data.chats import read_items
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
-from congling.data.sources.chat_rows import Talk
+from congling.data.problems import Findings
+from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.conversations import read_items
 from congling.evals.likelihood import Row, score_rows
 from congling.infer.checkpoints import Loaded
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat import REASONING, Message, chat_ids, learnt_parts, render
-from congling.tokenizer.rendering import owned
-from congling.tokenizer.traced import plain
+from congling.tokenizer.chat.encode import REASONING, Message, chat_ids, learnt_parts, render
+from congling.tokenizer.chat.rendering import owned
+from congling.tokenizer.chat.traced import plain
 
 
 def read_rows(files: Sequence[str], limit: int) -> list[Talk]:

@@ -25,7 +25,7 @@ from congling.evals.choice import likelihood_scores
 from congling.evals.questions import Question
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
-from congling.tokenizer.chat import chat_ids
+from congling.tokenizer.chat.encode import chat_ids
 
 SEED = 1_000_003
 """Added to the seed of the bench: far from the small numbers people train on."""

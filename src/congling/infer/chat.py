@@ -11,7 +11,7 @@ from congling.core.units import plural
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
 from congling.infer.sampler import SamplingConfig
-from congling.tokenizer.chat import Message, chat_ids, own_words
+from congling.tokenizer.chat.encode import Message, chat_ids, own_words
 
 
 class Conversation:

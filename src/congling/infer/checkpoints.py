@@ -38,7 +38,7 @@ from congling.model.checkpoint import load_model
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.templates import with_template
+from congling.tokenizer.chat.templates import with_template
 from congling.transform import lora
 from congling.transform.adapter import Adapter, common_packing
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from congling.core.errors import UserError
-from congling.data.examples import Example
-from congling.data.sequences import SequenceBatch, batched
+from congling.data.tuning.examples import Example
+from congling.data.tuning.pair_batches import SequenceBatch, batched
 from congling.infer.checkpoints import Loaded, load_checkpoint
-from congling.tokenizer.chat import Message, render
+from congling.tokenizer.chat.encode import Message, render
 from congling.transform.scalar_head import load_head
 
 ROWS = 32

@@ -64,7 +64,7 @@ def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None 
     model = torch_checkpoint.read(path, given) if kind == "torch" else READERS[kind](path)
     if tokenizer is None:
         return model
-    from congling.tokenizer.foreign import read
+    from congling.tokenizer.imported.read import read
     from congling.tokenizer.rows import within
 
     found, more = within(read(tokenizer), model.config.vocab_size, tokenizer)

@@ -21,7 +21,7 @@ from congling.core.text import write_text
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat import Message, chat_ids
+from congling.tokenizer.chat.encode import Message, chat_ids
 
 MODEL, MODELFILE = "model.gguf", "Modelfile"
 _ROLES = ("system", "user", "assistant")

@@ -7,10 +7,10 @@ from congling.core.artifact import write_text
 from congling.core.config import Config, load
 from congling.core.differences import require_same
 from congling.core.errors import UserError
+from congling.core.rundir import RunDirectory
 from congling.plan.recipe import Recipe
-from congling.plan.record import RECIPE_FILE
-from congling.train.rundir import RunDirectory
-from congling.train.settings import ADVICE, BY_CONTENT, CUT, HARMLESS, changed, cut_again
+from congling.report.record import RECIPE_FILE
+from congling.train.runs.settings import ADVICE, BY_CONTENT, CUT, HARMLESS, changed, cut_again
 
 C = TypeVar("C", bound=Config)
 

@@ -11,16 +11,16 @@ from congling.core.artifact import write_text
 from congling.core.config import Config, build, read_toml
 from congling.core.differences import require_same
 from congling.core.errors import UserError
+from congling.core.rundir import RunDirectory
 from congling.core.units import amount, seconds, show_seconds
-from congling.plan import record
 from congling.plan.planning import PLAN_FILE
-from congling.train import keeping, longer
+from congling.report import record
 from congling.train.config import TrainConfig
-from congling.train.deadline import recorded
-from congling.train.longer import Longer
-from congling.train.rundir import RunDirectory
+from congling.train.runs import longer, retention
+from congling.train.runs.deadline import recorded
+from congling.train.runs.longer import Longer
+from congling.train.runs.settings import ADVICE, harmless, require_unedited
 from congling.train.schedule import decay_start, warmup_steps
-from congling.train.settings import ADVICE, harmless, require_unedited
 
 C = TypeVar("C", bound=Config)
 KEPT_RESULTS = ("scores",)
@@ -51,7 +51,7 @@ def continued(config: C, run: RunDirectory, asked: str | None = None) -> C:
     if not run.config.is_file():
         require_begun(run, longer=asked)
         return config
-    keeping.clear_leftovers(run)
+    retention.clear_leftovers(run)
     rows = longer.read(run)
     config = _with(config, rows)
     before = _with(build(type(config), read_toml(run.config), where=run.config), rows)

@@ -8,10 +8,10 @@ from congling.core import artifact, machine, pointers
 from congling.core.console import Console
 from congling.core.document import print_document
 from congling.methods.session import Tuned
-from congling.plan import record
-from congling.plan.budget import came_out
-from congling.plan.explain import explain
 from congling.plan.show import brief_finding
+from congling.report import record
+from congling.report.budget import came_out
+from congling.report.explain import explain
 from congling.report.next_steps import Step, next_steps
 from congling.report.pages import HTML_FILE
 

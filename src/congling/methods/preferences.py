@@ -8,15 +8,15 @@ import torch
 
 from congling.core.config import build
 from congling.core.console import Console
-from congling.data.examples import Example
-from congling.data.row_reader import SplitRows
-from congling.methods.recipe import TuningConfig, TuningRecipe
+from congling.data.tuning.examples import Example
+from congling.data.tuning.row_reader import SplitRows
 from congling.methods.session import Session
 from congling.methods.showing import show_rows, show_work
 from congling.methods.tuning import Show
-from congling.plan import tuning
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
+from congling.plan import tuning_plan
 from congling.plan.findings import Finding
-from congling.plan.tuning import TuningFacts
+from congling.plan.tuning_plan import TuningFacts
 from congling.train.loop import Objective
 
 STEP_PAIRS, LEAST_PAIRS = 32, 8
@@ -47,10 +47,10 @@ def filled_in(
     """
     asked = dict(recipe.train)
     if not asked.keys() & {"rows", "accumulation"}:
-        step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning.UPDATES), max(1, rows))
-        asked["rows"] = max(1, min(step, tuning.MICRO_TOKENS // (sides * facts.longest)))
+        step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning_plan.UPDATES), max(1, rows))
+        asked["rows"] = max(1, min(step, tuning_plan.MICRO_TOKENS // (sides * facts.longest)))
         asked["accumulation"] = max(1, round(step / asked["rows"]))
-    train = tuning.settings(
+    train = tuning_plan.settings(
         asked,
         facts,
         adapter=recipe.adapter is not None,

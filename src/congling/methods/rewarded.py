@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from congling.methods.recipe import TuningConfig, TuningRecipe, read_recipe
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe, read_recipe
 from congling.train.objectives.config import RolloutConfig
 
 
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=ReinforcementRecipe)
 
 
 def read_rewarded(kind: type[R], settings: Sequence[str], data: Sequence[str], rewards: Sequence[str]) -> R:
-    """See :func:`congling.methods.recipe.read_recipe`; ``rewards`` are added to those of the recipe.
+    """See :func:`congling.methods.tuning_recipe.read_recipe`; ``rewards`` are added to those of the recipe.
 
     Raises:
         UserError: settings and data do not fit, or there is no data.

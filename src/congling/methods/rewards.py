@@ -37,7 +37,7 @@ from congling.data.smallworld import judge
 Function = Callable[[Mapping[str, Any], str], float]
 """(row, answer) to a reward."""
 Judge = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
-"""Answers (see :data:`congling.train.rollout.Reward`) to their rewards."""
+"""Answers (see :data:`congling.train.rl.rollouts.Reward`) to their rewards."""
 
 
 @dataclass(frozen=True)

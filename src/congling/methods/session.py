@@ -18,21 +18,21 @@ from typing import Any, Self
 from congling.core import artifact, machine
 from congling.core.artifact import Artifact
 from congling.core.numbers import finite
-from congling.data.examples import Example
+from congling.data.tuning.examples import Example
 from congling.evals.collapse import watch
 from congling.interop.gguf.packing import pack
+from congling.methods import adapters
+from congling.methods.base_model import OpenedBase
 from congling.methods.memory import shortage_explained
-from congling.methods.recipe import TuningConfig
+from congling.methods.tuning_recipe import TuningConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
-from congling.train import adapters
 from congling.train.backends.ddp import build_backend
-from congling.train.bases import OpenedBase
-from congling.train.hooks import Evaluate, Sample
 from congling.train.loop import Batches, Hook, Objective, Trainer
-from congling.train.metrics import Yardsticks
-from congling.train.run import RunParts, train
-from congling.train.state import SaveModel
+from congling.train.runs.checkpoints import SaveModel
+from congling.train.runs.hooks import Evaluate, Sample
+from congling.train.runs.metrics import Yardsticks
+from congling.train.runs.train import RunParts, train
 from congling.transform.lora import attach
 
 
@@ -123,7 +123,7 @@ class Session:
         """Train to the end, or go on from the newest checkpoint in ``out``; ``files`` are kept in a new run.
 
         Raises:
-            UserError: ``out`` holds another run; see :func:`congling.train.run.train`.
+            UserError: ``out`` holds another run; see :func:`congling.train.runs.train.train`.
             Interrupted: Ctrl-C; the state is saved.
         """
         whole = self.config.adapter is None

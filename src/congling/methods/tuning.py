@@ -16,21 +16,21 @@ from congling.core.config import build
 from congling.core.console import Console
 from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
+from congling.core.rundir import RunDirectory
+from congling.methods.base_model import OpenedBase
 from congling.methods.continuing import continued, require_begun
-from congling.methods.recipe import TuningConfig, TuningRecipe
 from congling.methods.session import Session, Tuned, Work
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.model.config import parameters
-from congling.plan import record, tuning
-from congling.plan.advice import keys
+from congling.plan import tuning_plan
 from congling.plan.findings import Finding
 from congling.plan.planning import PLAN_FILE, require_sound
-from congling.plan.tuning import TuningFacts
+from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan
-from congling.report import pages
+from congling.report import pages, record
+from congling.report.advice import keys
 from congling.train.backends import ddp
-from congling.train.bases import OpenedBase
-from congling.train.longer import finish
-from congling.train.rundir import RunDirectory
+from congling.train.runs.longer import finish
 
 Show = Callable[[Session, Sequence[Finding], Console], None]
 """Says what will be done, and what was found."""
@@ -82,7 +82,7 @@ def tune(
     kept = stopping_said("the run was prepared or trained", f"what is finished in {out} is kept")
     with kept, ddp.together(), only_writer(run.path, once=True) if first else contextlib.nullcontext():
         config = _as_begun(config, run, longer=longer, must_resume=must_resume, first=first)
-        found = tuning.check(facts, config.train, adapter=config.adapter is not None)
+        found = tuning_plan.check(facts, config.train, adapter=config.adapter is not None)
         findings = [finding for finding in found if finding.code not in beside_the_point]
         if not force:
             require_sound(findings)

@@ -20,8 +20,8 @@ from congling.core.units import plural, show_count, show_seconds
 from congling.model.config import ModelConfig, flops_per_token
 from congling.model.families import FAMILIES
 from congling.model.presets import PRESETS
-from congling.plan import tables
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan import advice_numbers
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import Recipe
 from congling.train.config import TrainConfig
 
@@ -88,7 +88,7 @@ def advise(
     Raises:
         UserError: an unknown family or preset, or values that contradict each other or ``start``.
     """
-    budget = max(LEAST_SECONDS, float(recipe.budget or tables.DEFAULT_BUDGET) - spent)
+    budget = max(LEAST_SECONDS, float(recipe.budget or advice_numbers.DEFAULT_BUDGET) - spent)
     model_choices = _Choices(_model_given(recipe) if start is None else _given_beside(recipe))
     train_choices = _Choices(dict(recipe.train))
     context, size = _sizes(recipe, corpus, machine, budget)
@@ -103,13 +103,13 @@ def advise(
     steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
     train["steps"] = train_choices.pick("steps", steps, why)
     passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
-    rules = tables.regularisation_for(0 if corpus.tokens < tables.TINY_TOKENS else passes)
+    rules = advice_numbers.regularisation_for(0 if corpus.tokens < advice_numbers.TINY_TOKENS else passes)
     model_choices.made.clear()
     if start is None:
         model = _model(recipe, model_choices, corpus, size, context, dropout=rules.dropout, passes=passes)
     else:
         model = start.replace(dropout=_dropout(model_choices, corpus, rules.dropout, passes))
-    share = 1.0 if start is None else tables.START_SHARE
+    share = 1.0 if start is None else advice_numbers.START_SHARE
     train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes, share)
     train["schedule"] = _schedule(train_choices, rules, train["steps"])
     train |= _against_overfitting(train_choices, train["steps"], rules)
@@ -153,14 +153,14 @@ def _given_beside(recipe: Recipe) -> dict[str, Any]:
 
 def training_seconds(budget: float, *, compiled: bool) -> float:
     """Part of a budget left for training steps."""
-    fixed = tables.STARTUP_SECONDS + (tables.COMPILE_SECONDS if compiled else 0)
-    return max(0.3 * budget, (budget - fixed) * (1 - tables.OVERHEAD))
+    fixed = advice_numbers.STARTUP_SECONDS + (advice_numbers.COMPILE_SECONDS if compiled else 0)
+    return max(0.3 * budget, (budget - fixed) * (1 - advice_numbers.OVERHEAD))
 
 
 def compile_pays(stepping: float, machine: MachineFacts) -> bool:
     """Whether compiling saves more than it costs in a run whose steps take so many seconds in all."""
     kind = "gpu" if machine.accelerator is not None else machine.precision
-    return stepping >= tables.COMPILE_PAYS_FROM[kind]
+    return stepping >= advice_numbers.COMPILE_PAYS_FROM[kind]
 
 
 def most_steps(tokens_per_step: int, corpus: CorpusFacts) -> int:
@@ -169,44 +169,50 @@ def most_steps(tokens_per_step: int, corpus: CorpusFacts) -> int:
 
 
 def _most_passes(corpus: CorpusFacts) -> int:
-    return tables.MOST_PASSES_TINY if corpus.tokens < tables.TINY_TOKENS else tables.MOST_PASSES
+    return (
+        advice_numbers.MOST_PASSES_TINY
+        if corpus.tokens < advice_numbers.TINY_TOKENS
+        else advice_numbers.MOST_PASSES
+    )
 
 
 def _sizes(
     recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts, budget: float
-) -> tuple[int, tables.Size]:
+) -> tuple[int, advice_numbers.Size]:
     """Context and table row: as large as compute, text and documents allow."""
     compiled = compile_pays(training_seconds(budget, compiled=True), machine)
     room = training_seconds(budget, compiled=compiled)
-    share = tables.utilisation(machine, 192, compiled=compiled)
-    size = tables.size_for(room * share * machine.peak)
-    limit = tables.PARAMETERS_PER_CHARACTER * corpus.characters
+    share = advice_numbers.utilisation(machine, 192, compiled=compiled)
+    size = advice_numbers.size_for(room * share * machine.peak)
+    limit = advice_numbers.PARAMETERS_PER_CHARACTER * corpus.characters
     smaller = [
-        row for row in tables.SIZES if row.compute <= size.compute and 12 * row.layers * row.width**2 <= limit
+        row
+        for row in advice_numbers.SIZES
+        if row.compute <= size.compute and 12 * row.layers * row.width**2 <= limit
     ]
-    size = smaller[-1] if smaller else tables.SIZES[0]
+    size = smaller[-1] if smaller else advice_numbers.SIZES[0]
     longest = max(32, 2 ** math.ceil(math.log2(max(2, corpus.median_tokens))))
-    wanted = max(size.context, tables.REACH) if _long(corpus) else size.context
+    wanted = max(size.context, advice_numbers.REACH) if _long(corpus) else size.context
     return min(wanted, longest), size
 
 
 def _long(corpus: CorpusFacts) -> bool:
     """Whether documents are so long that texts shall be, too."""
-    return corpus.median_tokens >= 2 * tables.REACH
+    return corpus.median_tokens >= 2 * advice_numbers.REACH
 
 
 def _model(
     recipe: Recipe,
     choices: _Choices,
     corpus: CorpusFacts,
-    size: tables.Size,
+    size: advice_numbers.Size,
     context: int,
     *,
     dropout: float,
     passes: float = 0.0,
 ) -> ModelConfig:
     context = int(recipe.train.get("context", context))
-    tiny = corpus.tokens < tables.TINY_TOKENS
+    tiny = corpus.tokens < advice_numbers.TINY_TOKENS
     reason = (
         f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no "
         "larger model; it will learn them by heart"
@@ -223,7 +229,7 @@ def _model(
             + (
                 "what a model reads is all it can write in llama.cpp and Ollama; more costs some loss in so "
                 "short a run (train.context asks for it)"
-                if _long(corpus) and context <= tables.REACH
+                if _long(corpus) and context <= advice_numbers.REACH
                 else "short rows make cheap attention and more updates"
             ),
         ),
@@ -263,7 +269,7 @@ def _model(
 
 
 def _dropout(choices: _Choices, corpus: CorpusFacts, dropout: float, passes: float) -> float:
-    tiny = corpus.tokens < tables.TINY_TOKENS
+    tiny = corpus.tokens < advice_numbers.TINY_TOKENS
     why = ", so the model must be kept from memorising it"
     if dropout == 0:
         why = ": to be recited, so nothing holds it back" if tiny else ": nothing to hold back yet"
@@ -275,14 +281,16 @@ def _batch(
     model: ModelConfig,
     context: int,
     corpus: CorpusFacts,
-    size: tables.Size,
+    size: advice_numbers.Size,
     machine: MachineFacts,
     budget: float,
     seconds_per_step: float | None,
 ) -> dict[str, Any]:
     context = int(choices.given.get("context", context))
     rows = size.rows * max(1, size.context // context // 2)
-    if context == tables.REACH > size.context and "context" not in choices.given:  # as many tokens a step
+    if (
+        context == advice_numbers.REACH > size.context and "context" not in choices.given
+    ):  # as many tokens a step
         rows = max(1, size.rows * size.context // context)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
@@ -306,7 +314,7 @@ def _batch(
         "compile": choices.pick(
             "compile",
             "on" if pays else "off",
-            f"makes steps shorter, costs about {tables.COMPILE_SECONDS:.0f} s at the start: "
+            f"makes steps shorter, costs about {advice_numbers.COMPILE_SECONDS:.0f} s at the start: "
             + ("worth it" if pays else "not worth it")
             + f" for {show_seconds(stepping)} of steps",
         ),
@@ -333,7 +341,7 @@ def _affordable_steps(
 
 def _guessed_step(model: ModelConfig, train: Mapping[str, Any], machine: MachineFacts) -> float:
     """Seconds of a step, before any was measured."""
-    share = tables.utilisation(machine, model.width, compiled=train["compile"] == "on")
+    share = advice_numbers.utilisation(machine, model.width, compiled=train["compile"] == "on")
     tokens = train["context"] * train["rows"] * train["accumulation"]
     return flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
 
@@ -354,7 +362,7 @@ def _optimizer(
     choices: _Choices,
     model: ModelConfig,
     steps: int,
-    rules: tables.Regularisation,
+    rules: advice_numbers.Regularisation,
     passes: float,
     share: float,
 ) -> dict[str, Any]:
@@ -363,18 +371,18 @@ def _optimizer(
     if isinstance(given, dict) and given.get("kind") == "adamw":
         advised: dict[str, Any] = {
             "kind": "adamw",
-            "rate": round(tables.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5),
+            "rate": round(advice_numbers.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5),
             "weight_decay": max(0.1, rules.weight_decay),
         }
     else:
         advised = {
             "kind": "muon",
-            "rate": tables.MUON_RATE,
+            "rate": advice_numbers.MUON_RATE,
             "embedding_rate": rules.embedding_rate,
-            "head_rate": tables.HEAD_RATE,
-            "scalar_rate": tables.SCALAR_RATE,
+            "head_rate": advice_numbers.HEAD_RATE,
+            "scalar_rate": advice_numbers.SCALAR_RATE,
             "weight_decay": rules.weight_decay,
-            "table_decay": tables.TABLE_DECAY if rules.ema else 0.0,
+            "table_decay": advice_numbers.TABLE_DECAY if rules.ema else 0.0,
             "momentum_warmup": min(150, max(1, steps // 2)),
         }
     why = (
@@ -387,7 +395,7 @@ def _optimizer(
     return choices.complete("optimizer", advised, why)
 
 
-def _schedule(choices: _Choices, rules: tables.Regularisation, steps: int) -> dict[str, Any]:
+def _schedule(choices: _Choices, rules: advice_numbers.Regularisation, steps: int) -> dict[str, Any]:
     given = choices.given.get("schedule", {})
     if isinstance(given, dict) and given.get("kind", "wsd") != "wsd":
         return choices.complete("schedule", {}, "")
@@ -398,7 +406,9 @@ def _schedule(choices: _Choices, rules: tables.Regularisation, steps: int) -> di
     )
 
 
-def _against_overfitting(choices: _Choices, steps: int, rules: tables.Regularisation) -> dict[str, Any]:
+def _against_overfitting(
+    choices: _Choices, steps: int, rules: advice_numbers.Regularisation
+) -> dict[str, Any]:
     """What is set by the number of passes alone; dropout belongs to the model, decay to the optimizer."""
     average = round(min(0.999, max(0.9, 1 - 1 / (0.1 * steps + 1))), 4)
     return {
@@ -458,7 +468,7 @@ def _looks(
             "the part of the held-out text that a twelfth of "
             "the time can score at every point; all of it is scored at the end",
         )
-    if corpus.tokens < tables.TINY_TOKENS:
+    if corpus.tokens < advice_numbers.TINY_TOKENS:
         result["hand_on"] = choices.pick(
             "hand_on", "last", "the text can only be learnt by heart: held-out loss says nothing"
         )
@@ -469,7 +479,7 @@ def _looks(
 
 def _saves(seconds: float) -> int:
     """Checkpoints of a run that takes so long."""
-    return max(2, min(SAVES, int(seconds / 50 / tables.SECONDS_PER_CHECKPOINT)))
+    return max(2, min(SAVES, int(seconds / 50 / advice_numbers.SECONDS_PER_CHECKPOINT)))
 
 
 LOOKS, SAMPLES, SAVES = 12, 6, 20

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from congling.core.units import plural, show_count
 from congling.interop.targets import obstacles
-from congling.plan import tables
+from congling.plan import advice_numbers
 from congling.plan.advise import WARMUP_STEPS, least_warmup
 from congling.plan.check_costs import disk, memory, precision, time
 from congling.plan.findings import Finding, worst_first
@@ -27,7 +27,9 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
     """A fine-tuning rate on random weights learns nothing; one far too high destroys them."""
     optimizer = s.train.optimizer
     muon = optimizer.kind == "muon"
-    low, high, usual = (2e-3, 0.1, tables.MUON_RATE) if muon else (1e-4, 1e-2, tables.ADAMW_RATE)
+    low, high, usual = (
+        (2e-3, 0.1, advice_numbers.MUON_RATE) if muon else (1e-4, 1e-2, advice_numbers.ADAMW_RATE)
+    )
     if s.fresh and optimizer.rate < low:
         severity = "error" if optimizer.rate < low / 3 else "warning"
         yield Finding(
@@ -53,7 +55,7 @@ def learning_rate(s: Situation) -> Iterator[Finding]:
             f"the embedding's rate {optimizer.embedding_rate:g} is above 1.5, or the head's "
             f"{optimizer.head_rate:g} above 0.03",
             "AdamW moves every value by about its rate at each step",
-            f"use about {tables.REGULARISATION[0].embedding_rate:g} and {tables.HEAD_RATE:g}",
+            f"use about {advice_numbers.REGULARISATION[0].embedding_rate:g} and {advice_numbers.HEAD_RATE:g}",
         )
 
 
@@ -77,7 +79,7 @@ def warmup(s: Situation) -> Iterator[Finding]:
 def passes(s: Situation) -> Iterator[Finding]:
     """Reading the same text many times without holding the model back is memorising."""
     count = s.cost.passes
-    tiny = s.corpus.tokens < tables.TINY_TOKENS
+    tiny = s.corpus.tokens < advice_numbers.TINY_TOKENS
     if tiny:
         yield Finding(
             "note",
@@ -95,9 +97,10 @@ def passes(s: Situation) -> Iterator[Finding]:
             f"no dropout, but {count:.1f} passes over the text",
             "from about the fourth pass on a model without noise memorises: held-out loss rises "
             "while training loss falls",
-            f"set model.dropout to {tables.regularisation_for(count).dropout:g}, or train for fewer passes",
+            f"set model.dropout to {advice_numbers.regularisation_for(count).dropout:g}, "
+            "or train for fewer passes",
         )
-    advised = tables.regularisation_for(count).weight_decay
+    advised = advice_numbers.regularisation_for(count).weight_decay
     if count > 4 and s.train.optimizer.weight_decay < advised / 3 and not tiny:
         yield Finding(
             "warning",
@@ -106,12 +109,12 @@ def passes(s: Situation) -> Iterator[Finding]:
             "decay is what keeps weights from growing to fit single sentences when they come again and again",
             f"set optimizer.weight_decay to about {advised:g}",
         )
-    if count > 2 * tables.MOST_PASSES and not tiny:
+    if count > 2 * advice_numbers.MOST_PASSES and not tiny:
         yield Finding(
             "warning",
             "many-passes",
             f"{count:.0f} passes over the text",
-            f"after about {tables.MOST_PASSES} passes held-out loss no longer falls",
+            f"after about {advice_numbers.MOST_PASSES} passes held-out loss no longer falls",
             "train for fewer steps, or add text" if s.gives("train.steps") else "add text",
         )
 
@@ -180,7 +183,7 @@ def _lighter(s: Situation) -> str:
 def data_for_model(s: Situation) -> Iterator[Finding]:
     """A model with far more parameters than text can only store it."""
     parameters = s.cost.total_parameters
-    if s.corpus.tokens >= tables.TINY_TOKENS and s.corpus.tokens * 50 < parameters:
+    if s.corpus.tokens >= advice_numbers.TINY_TOKENS and s.corpus.tokens * 50 < parameters:
         yield Finding(
             "warning",
             "little-data",

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from congling.model.config import MLP, ModelConfig, flops_per_token, parameter_table
-from congling.plan import tables
-from congling.plan.facts import CorpusFacts, MachineFacts
+from congling.plan import advice_numbers
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.train.config import Interval, TrainConfig
 
 _FLOAT = 4
@@ -78,7 +78,7 @@ class Beside:
 
     spent: float = 0.0
     """Seconds that are used up already."""
-    start: float = tables.STARTUP_SECONDS
+    start: float = advice_numbers.STARTUP_SECONDS
     """Seconds until the first step, from now."""
     reported: bool = True
     """Whether a final score, texts and a report follow."""
@@ -108,7 +108,7 @@ def estimate(
     per_step = train.tokens_per_step
     flops_per_step = flops_per_token(model, train.context) * per_step
     if seconds_per_step is None:
-        share = tables.utilisation(machine, model.width, compiled=train.compile == "on")
+        share = advice_numbers.utilisation(machine, model.width, compiled=train.compile == "on")
         seconds_per_step = flops_per_step / (share * machine.peak)
     tokens = train.steps * per_step
     held = memory(model, train, gpu=machine.accelerator is not None)
@@ -144,8 +144,10 @@ def _each(train: TrainConfig, corpus: CorpusFacts, seconds_per_step: float) -> d
     return {
         "held-out loss": looked_at(train, corpus) * forward,
         # one token at a time is bound by latency, not by arithmetic
-        "samples": max(1, len(train.sample_prompts)) * train.sample_tokens * tables.SECONDS_PER_WRITTEN_TOKEN,
-        "checkpoints": tables.SECONDS_PER_CHECKPOINT,
+        "samples": max(1, len(train.sample_prompts))
+        * train.sample_tokens
+        * advice_numbers.SECONDS_PER_WRITTEN_TOKEN,
+        "checkpoints": advice_numbers.SECONDS_PER_CHECKPOINT,
     }
 
 
@@ -161,7 +163,7 @@ def _time(
     )
     return {
         "start": beside.start,
-        "compile": tables.COMPILE_SECONDS if train.compile == "on" else 0.0,
+        "compile": advice_numbers.COMPILE_SECONDS if train.compile == "on" else 0.0,
         "steps": train.steps * seconds_per_step,
         **{name: (train.steps // train.interval(key) + 1) * each[name] for name, key in kinds},
         "score and report": _closing(corpus, forward, beside.scoring) if beside.reported else 0.0,
@@ -169,9 +171,9 @@ def _time(
 
 
 def _closing(corpus: CorpusFacts, forward: float, scoring: float) -> float:
-    score = tables.SCORE_OVERLAP * scored_at_the_end(corpus) * forward
-    written = tables.WRITTEN_AT_THE_END * tables.SECONDS_PER_WRITTEN_TOKEN
-    return min(score, scoring) + written + tables.REPORT_SECONDS
+    score = advice_numbers.SCORE_OVERLAP * scored_at_the_end(corpus) * forward
+    written = advice_numbers.WRITTEN_AT_THE_END * advice_numbers.SECONDS_PER_WRITTEN_TOKEN
+    return min(score, scoring) + written + advice_numbers.REPORT_SECONDS
 
 
 def optimizer_values(model: ModelConfig, train: TrainConfig) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from congling.core.finding import Finding, Severity
+from congling.core.diagnosis import Finding, Severity
 
 __all__ = ["Finding", "Severity", "worst_first"]
 

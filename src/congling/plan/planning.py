@@ -16,11 +16,11 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.core.units import show_rate
 from congling.model.config import ModelConfig
-from congling.plan import tables
+from congling.plan import advice_numbers
 from congling.plan.advise import LEAST_STEPS, Advice, Choice, advise
 from congling.plan.checks import check
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.cost import NOTHING_YET, Beside, Cost, estimate
-from congling.plan.facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.findings import Finding
 from congling.plan.recipe import Recipe
 from congling.plan.situation import Situation
@@ -112,7 +112,7 @@ def make(
     """
     squeeze, tries = 1.0, FITTING_TRIES
     if recipe.budget is not None:
-        beside = replace(beside, scoring=tables.SCORE_SHARE * recipe.budget)
+        beside = replace(beside, scoring=advice_numbers.SCORE_SHARE * recipe.budget)
     while True:
         advised = advise(
             recipe,

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from congling.core.finding import Finding
+from congling.core.diagnosis import Finding
 from congling.interop.targets import Target
 from congling.model.config import ModelConfig
+from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.cost import Cost
-from congling.plan.facts import CorpusFacts, MachineFacts
 from congling.train.config import TrainConfig
 
 SIZES = ("preset", "layers", "width", "hidden", "heads", "kv_heads", "options")

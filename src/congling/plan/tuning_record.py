@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from congling.plan.findings import Finding
-from congling.plan.tuning import TuningFacts
+from congling.plan.tuning_plan import TuningFacts
 from congling.train.config import TrainConfig
 
 

@@ -10,13 +10,13 @@ from congling.core.artifact import Artifact
 from congling.core.units import show_bytes, show_count
 from congling.model.config import ModelConfig, parameters
 from congling.plan.findings import Finding
-from congling.plan.record import mapping, numeric
 from congling.report.charts import Series
 from congling.report.content import Content
 from congling.report.drawing import SMALL, Chart, chart
 from congling.report.next_steps import steps_of_checkpoint
 from congling.report.pages import write_content
-from congling.report.tables import Table
+from congling.report.record import mapping, numeric
+from congling.report.run_tables import Table
 from congling.report.tiles import Tile
 from congling.report.weights import MODEL, description, limit
 

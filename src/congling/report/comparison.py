@@ -8,15 +8,15 @@ from itertools import zip_longest
 
 from congling.core.units import show_count, show_seconds
 from congling.evals.paired import Difference, Measured, difference, paired
-from congling.plan.explain import everything
-from congling.plan.record import numeric
 from congling.report.content import LONGEST_SAMPLE
 from congling.report.curves import charts
 from congling.report.drawing import Chart
+from congling.report.explain import everything
 from congling.report.origin import installed
+from congling.report.record import numeric
+from congling.report.run_tables import Table
 from congling.report.settings import differing
 from congling.report.sides import Side
-from congling.report.tables import Table
 
 MOST_PROMPTS = 8
 MOST_SETTINGS = 60

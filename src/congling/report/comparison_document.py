@@ -3,8 +3,8 @@
 from typing import Any
 
 from congling.evals.paired import Measured, difference
-from congling.plan.explain import explain
 from congling.report.comparison import Comparison, same_text
+from congling.report.explain import explain
 from congling.report.sides import Side
 
 

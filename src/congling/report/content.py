@@ -7,15 +7,15 @@ from pathlib import Path
 import tomli_w
 
 from congling.core.units import show_count
-from congling.plan.explain import everything
 from congling.plan.findings import Finding
-from congling.plan.record import RunRecord, Sample
 from congling.report.drawing import Chart
+from congling.report.explain import everything
 from congling.report.method_tables import method_tables
 from congling.report.next_steps import Step, next_steps
 from congling.report.origin import how_to_reproduce, installed
+from congling.report.record import RunRecord, Sample
 from congling.report.run_charts import charts
-from congling.report.tables import Table, tables
+from congling.report.run_tables import Table, tables
 from congling.report.tiles import Tile, tiles
 from congling.report.weights import characters_a_token, limit, model_of, parameters_of, trained_of
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from congling.plan.record import RunRecord, numeric
 from congling.report.charts import Series
 from congling.report.drawing import LARGE, SMALL, Chart, chart
 from congling.report.measures import FIRST, columns, kind_of, measure
+from congling.report.record import RunRecord, numeric
 from congling.report.sides import Side
 
 MOST_CHARTS = 24

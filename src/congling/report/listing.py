@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from congling.core.errors import UserError
-from congling.plan.record import mapping, numeric
+from congling.report.record import mapping, numeric
 from congling.report.sides import Side, sides
 
 State = Literal["running", "finished", "stopped", "damaged"]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from congling.plan.method import objective_of
-from congling.plan.record import RunRecord, mapping, numeric
+from congling.report.method import objective_of
+from congling.report.record import RunRecord, mapping, numeric
 from congling.train.config import BETTER
 
 PLACES = frozenset({"step", "tokens", "lr", "rate", "gradient_norm", "skipped"})

@@ -1,10 +1,10 @@
 """The tables of a run that began with a trained model: what changed, of which rows, by which settings."""
 
-from congling.plan.advice import given
-from congling.plan.record import RunRecord, mapping, numeric
+from congling.report.advice import given
 from congling.report.measures import columns, look_handed_on, measure
+from congling.report.record import RunRecord, mapping, numeric
+from congling.report.run_tables import Table
 from congling.report.settings import flattened, shown
-from congling.report.tables import Table
 from congling.report.weights import model_of, parameters_of, trained_of
 
 _OWN = ("preference", "reward", "grpo", "ppo", "rollout", "distill", "adapter", "longlora")

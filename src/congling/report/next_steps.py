@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from congling.plan.record import RunRecord, mapping
 from congling.report.origin import manifest_of
+from congling.report.record import RunRecord, mapping
 from congling.report.weights import ADAPTER, checkpoint_of, description
 
 MOST = 4

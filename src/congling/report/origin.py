@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from congling.core import files, machine
-from congling.plan.record import RunRecord, mapping
-from congling.train.longer import ENDINGS
+from congling.report.record import RunRecord, mapping
+from congling.train.runs.longer import ENDINGS
 
 _LARGEST_MANIFEST = 4_000_000  # bytes read; a manifest beyond that is no manifest of ours
 

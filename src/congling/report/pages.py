@@ -18,8 +18,8 @@ from congling.core import terminal
 from congling.core.artifact import write_text
 from congling.core.output import make_folder
 from congling.core.progress import stage
-from congling.plan.record import RunRecord
 from congling.report.content import Content, content
+from congling.report.record import RunRecord
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 

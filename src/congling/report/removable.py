@@ -25,8 +25,8 @@ from typing import Literal
 from congling.core import leftovers
 from congling.core.errors import UserError
 from congling.core.lock import only_writer
+from congling.core.rundir import RunDirectory
 from congling.report.listing import is_running, place_of, run_directories, size_of, state_of
-from congling.train.rundir import RunDirectory
 
 Kind = Literal["leftover", "checkpoint", "temporary", "cache"]
 _DAY = 86_400.0

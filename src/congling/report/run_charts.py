@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 from congling.data.split import HELD_OUT
-from congling.plan.record import RunRecord, numeric
 from congling.report.charts import Reference, Series
 from congling.report.drawing import SMALL, Chart, chart
 from congling.report.measures import FIRST, columns, measure, points
-from congling.report.tables import REFERENCES
+from congling.report.record import RunRecord, numeric
+from congling.report.run_tables import REFERENCES
 
 TOGETHER = (("chosen", "rejected"),)
 """Numbers that stand in one picture, since what tells is how they part."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from congling.plan.record import RunRecord, mapping
+from congling.report.record import RunRecord, mapping
 from congling.report.weights import model_of
 
 LONGEST = 80

@@ -7,9 +7,9 @@ from typing import Any
 
 from congling.evals.paired import Measured
 from congling.evals.scores import labelled
-from congling.plan.record import RunRecord, locate, mapping, numeric, read
 from congling.report.measures import called
 from congling.report.origin import manifest_of
+from congling.report.record import RunRecord, locate, mapping, numeric, read
 from congling.report.vocabularies import tokenizers_of
 from congling.report.weights import checkpoint_of, parameters_of, trained_of
 

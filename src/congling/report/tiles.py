@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from congling.core.units import show_count, show_seconds
 from congling.data.split import HELD_OUT
-from congling.plan.record import RunRecord, mapping, numeric
 from congling.report.measures import look_handed_on, measure, points
-from congling.report.tables import total_seconds
+from congling.report.record import RunRecord, mapping, numeric
+from congling.report.run_tables import total_seconds
 from congling.report.weights import characters_a_token, model_of
 
 HEADLINES = {

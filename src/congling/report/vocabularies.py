@@ -13,8 +13,8 @@ from typing import Any
 
 from congling.core import artifact, pointers
 from congling.core.errors import UserError
-from congling.plan.record import RunRecord, mapping
 from congling.report.origin import manifest_of
+from congling.report.record import RunRecord, mapping
 from congling.report.weights import ADAPTER, checkpoint_of, description
 
 _NOT_PIECES = ("tokenizer/report.json", "tokenizer/MANIFEST.json", "tokenizer/congling.json")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from congling.core import pointers
 from congling.core.units import show_count
 from congling.model.config import ModelConfig, parameters
-from congling.plan.record import RunRecord, mapping, numeric
+from congling.report.record import RunRecord, mapping, numeric
 
 ADAPTER, ADAPTER_WEIGHTS, MODEL = "adapter.json", "adapter.safetensors", "model.json"
 _LARGEST = 16_000_000  # bytes of a description; what is larger is none of ours

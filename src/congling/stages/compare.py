@@ -22,7 +22,7 @@ from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.data.sources.chat_rows import Talk
+    from congling.data.tuning.chat_rows import Talk
     from congling.infer.checkpoints import Loaded
     from congling.report.comparison import Comparison, RowScores
     from congling.report.sides import Side

@@ -27,7 +27,7 @@ from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.evals.verdict import Report
+    from congling.evals.conversion.verdict import Report
     from congling.interop.foreign import ForeignModel
 
 Models = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -109,7 +109,7 @@ def command(
     put(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
     sound = True
     if done.report is not None:
-        from congling.evals.verdict import show
+        from congling.evals.conversion.verdict import show
 
         sound = show(done.report)
     for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
@@ -213,7 +213,7 @@ def _model(
     verify_text: Path | None,
     overwrite: bool,
 ) -> Conversion:
-    from congling.evals import verdict, verification
+    from congling.evals.conversion import verdict, verification
     from congling.interop.afterwards import commands, limit
     from congling.interop.formats import READERS, write_model
 

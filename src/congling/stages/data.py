@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # what reads and counts loads only when something is read
     from congling.core.console import Console
     from congling.data.config import DataConfig
     from congling.data.inspection import Inspection
-    from congling.data.row_inspection import RowInspection
     from congling.data.smallworld.rows import RowsConfig
+    from congling.data.tuning.row_inspection import RowInspection
 
 FILES = 12  # files listed one by one
 EXCERPT = 60  # characters
@@ -88,9 +88,10 @@ def _show_looked_at(config: "DataConfig", console: "Console") -> None:
     Raises:
         UserError: there is neither a text nor a row.
     """
-    from congling.data import inspection, row_display, row_inspection, row_sorts
+    from congling.data import inspection
+    from congling.data.tuning import row_display, row_inspection, row_kinds
 
-    looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
+    looks = [look for part in row_kinds.by_sort(config) if (look := row_inspection.look(part))]
     try:
         show(inspection.inspect(config), console)
     except UserError:
@@ -109,7 +110,7 @@ def _show_as_learnt(config: "DataConfig", tokenizer: Any, context: int | None, c
     Raises:
         UserError: none can.
     """
-    from congling.data import row_display
+    from congling.data.tuning import row_display
 
     rows, refused = _learnt(config, tokenizer, context)
     for found in rows:
@@ -126,9 +127,10 @@ def _looked_at(config: "DataConfig") -> dict[str, Any]:
     Raises:
         UserError: there is neither.
     """
-    from congling.data import inspection, row_inspection, row_sorts
+    from congling.data import inspection
+    from congling.data.tuning import row_inspection, row_kinds
 
-    looks = [look for part in row_sorts.by_sort(config) if (look := row_inspection.look(part))]
+    looks = [look for part in row_kinds.by_sort(config) if (look := row_inspection.look(part))]
     try:
         texts = inspection.inspect(config)
     except UserError:
@@ -152,11 +154,11 @@ def _learnt(
     Raises:
         UserError: none can.
     """
-    from congling.data import row_inspection, row_sorts
+    from congling.data.tuning import row_inspection, row_kinds
 
     rows: list[RowInspection] = []
     refused: list[UserError] = []
-    for part in row_sorts.by_sort(config):
+    for part in row_kinds.by_sort(config):
         try:
             rows.append(row_inspection.inspect(part, tokenizer, context))
         except UserError as error:
@@ -168,7 +170,7 @@ def _learnt(
 
 def _tokenizer(path: Path, template: str | None) -> Any:
     from congling.tokenizer import store
-    from congling.tokenizer.templates import with_template
+    from congling.tokenizer.chat.templates import with_template
 
     opened = store.load(tokenizer_at(path))
     return opened if template is None else with_template(opened, _template(template))

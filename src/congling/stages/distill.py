@@ -17,14 +17,14 @@ import typer
 
 from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
-from congling.methods.recipe import PretrainConfig
+from congling.methods.tuning_recipe import PretrainConfig
 from congling.plan.recipe import Recipe
-from congling.train.distill_config import DistillConfig
+from congling.train.objectives.distill_config import DistillConfig
 
 if TYPE_CHECKING:
-    from congling.methods.pretraining import Inputs, Task
+    from congling.core.rundir import RunDirectory
+    from congling.methods.pretrain import Inputs, Task
     from congling.plan.planning import Plan
-    from congling.train.rundir import RunDirectory
 
 PREFIX_SHARE = 4
 """Share of the context, as a divisor, that rows continued by the student begin with."""
@@ -68,15 +68,15 @@ def command(
 ) -> None:
     """Train a small model to say what a larger one would."""
     from congling.core.console import Console
-    from congling.methods import pretraining
+    from congling.methods import pretrain
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
-    from congling.train.longer import finish
+    from congling.train.runs.longer import finish
 
     started = machine.command_started()
     asked = read_recipe(recipe, overrides or [])
-    inputs = pretraining.open_inputs(shards, tokenizer)
+    inputs = pretrain.open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
     directory = run(
         teacher,
@@ -100,9 +100,9 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
     Raises:
         UserError: the recipe cannot be read or does not fit.
     """
-    from congling.methods import pretraining
+    from congling.methods import pretrain
 
-    return pretraining.read_recipe(DistillRecipe, path, overrides)
+    return pretrain.read_recipe(DistillRecipe, path, overrides)
 
 
 def run(
@@ -137,10 +137,10 @@ def run(
             holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.methods import pretraining
+    from congling.methods import pretrain
 
     task = task_of(teacher, recipe, inputs, student)
-    return pretraining.begin_or_go_on(
+    return pretrain.begin_or_go_on(
         recipe,
         inputs,
         Path(out),
@@ -165,16 +165,16 @@ def task_of(
 
     from congling.core.errors import UserError
     from congling.data.batches import Batches, CorpusBatches
-    from congling.methods import pretraining
+    from congling.methods import pretrain
+    from congling.methods.base_model import open_base
     from congling.model.transformer import Transformer
     from congling.train.backends.single import Single
-    from congling.train.bases import open_base
     from congling.train.loop import Objective
     from congling.train.objectives.distill import distill
-    from congling.train.own_texts import OwnTextBatches
+    from congling.train.rl.on_policy_texts import OwnTextBatches
 
     opened, settings = open_base(teacher), recipe.distill
-    pretraining.require_same_tokenizer(opened, inputs, "teacher")
+    pretrain.require_same_tokenizer(opened, inputs, "teacher")
     frozen = opened.build(opened.model.context).eval().requires_grad_(False)
 
     def objective(device: torch.device) -> Objective:
@@ -196,7 +196,7 @@ def task_of(
             undrawable=inputs.tokenizer.undrawable(model.config.vocab_size),
         )
 
-    return pretraining.Task(
+    return pretrain.Task(
         method="distill",
         start=None if student is None else open_base(student),
         parents={"teacher": opened.artifact},

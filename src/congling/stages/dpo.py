@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congling.core.errors import UserError
-from congling.methods import recipe as recipes
+from congling.methods import tuning_recipe as recipes
 from congling.methods.options import AsJson, Base, Data, Force, Fresh, Longer, Out, Resume, Settings
-from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.train.objectives.config import PreferenceConfig
 
 if TYPE_CHECKING:
     from congling.core.console import Console
-    from congling.data.examples import Example
+    from congling.data.tuning.examples import Example
+    from congling.methods.base_model import OpenedBase
     from congling.methods.session import Session, Tuned, Work
-    from congling.train.bases import OpenedBase
 
 GENTLENESS = 0.2
 """Share of the rate of ``sft``: the answers are the model's own kind, and little has to move."""
@@ -64,7 +64,7 @@ def command(
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> PreferenceRecipe:
-    """See :func:`congling.methods.recipe.read_recipe`.
+    """See :func:`congling.methods.tuning_recipe.read_recipe`.
 
     Raises:
         UserError: settings and data do not fit, or there is no data.
@@ -98,9 +98,9 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.methods import preferences as shared
-    from congling.methods.facts import facts_of
+    from congling.methods.base_model import open_base
     from congling.methods.tuning import tune
-    from congling.train.bases import open_base
+    from congling.methods.tuning_facts import facts_of
 
     require_sound_table(recipe)
     opened = open_base(base)
@@ -136,8 +136,8 @@ def run(
 
 
 def _read(recipe: PreferenceRecipe, opened: "OpenedBase") -> Any:
-    from congling.data import preferences
-    from congling.plan.tuning import context_of
+    from congling.data.tuning import preferences
+    from congling.plan.tuning_plan import context_of
 
     read = preferences.read_rated if recipe.preference.loss == "kto" else preferences.read_pairs
     return read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
@@ -167,8 +167,8 @@ def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
     from congling.evals.answers import answers
     from congling.methods import preferences as shared
     from congling.methods.session import Work, fingerprint
-    from congling.train.metrics import Yardsticks
     from congling.train.objectives.preference import preference
+    from congling.train.runs.metrics import Yardsticks
 
     train, tokenizer = config.train, session.opened.tokenizer
     batcher = _rated_batches if config.preference.loss == "kto" else _pair_batches
@@ -188,15 +188,15 @@ def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
 
 
 def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequence[Any]) -> Any:
-    from congling.data.sequences import PairBatches
+    from congling.data.tuning.pair_batches import PairBatches
 
     reference = _reference(session, config, _examples(pairs)) if config.preference.refers else None
     return PairBatches(pairs, **_sizes(session, config), reference=reference)
 
 
 def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Sequence[Any]) -> Any:
-    from congling.data.mismatched import mismatched
-    from congling.data.sequences import RatedBatches
+    from congling.data.tuning.kl_examples import mismatched
+    from congling.data.tuning.pair_batches import RatedBatches
 
     others = mismatched(rated, config.train.context)
     reference = _reference(session, config, [*_examples(rated), *others])
@@ -204,7 +204,7 @@ def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Seque
 
 
 def _reference(session: "Session", config: PreferenceRunConfig, examples: "Sequence[Example]") -> Any:
-    from congling.train.reference import reference_sums
+    from congling.train.rl.reference import reference_sums
 
     return reference_sums(
         session.model,

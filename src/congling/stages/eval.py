@@ -29,7 +29,7 @@ from congling.infer.options import Lora, LoraScaled
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.data.findings import Findings
+    from congling.data.problems import Findings
     from congling.evals.copying import CopyReport
     from congling.evals.loss import LossReport
     from congling.evals.rules import RuleReport
@@ -179,7 +179,7 @@ def measure(
     from congling.evals import tasks as registry
     from congling.evals.bench import Bench
     from congling.infer.checkpoints import load_checkpoint
-    from congling.plan import record
+    from congling.report import record
 
     names = registry.named(tasks)
     loaded = load_checkpoint(model, adapters=adapters or ())
@@ -200,7 +200,7 @@ def _remember(folder: Path, name: str, value: Any) -> None:
     """Keep a result in the run; where that is not possible what was measured is shown all the same."""
     from congling.core.disk import Refused
     from congling.core.output import warn
-    from congling.plan import record
+    from congling.report import record
 
     try:
         record.add_result(folder, name, value)
@@ -213,7 +213,7 @@ def _remembered(known: Mapping[str, Any], fresh: "Sequence[Score]", step: object
 
     Each keeps the ``step`` of the checkpoint: a run that goes on does not take old scores along as its own.
     """
-    from congling.plan.record import mapping
+    from congling.report.record import mapping
 
     again = {(score.task, score.data, score.shots) for score in fresh}
 
@@ -247,7 +247,7 @@ def _listed() -> Any:
 
 
 def _show(scores: "Sequence[Score]", findings: "Findings", console: Any, as_json: bool) -> None:
-    from congling.evals.tables import problem_lines, score_tables
+    from congling.evals.score_tables import problem_lines, score_tables
 
     if as_json:
         print_document({"scores": scores, "left_out": findings.as_json()["problems"]})
@@ -285,7 +285,7 @@ def run(
     from congling.data.shards import open_shards
     from congling.evals.loss import evaluate_loaded
     from congling.infer.checkpoints import load_checkpoint
-    from congling.plan.facts import reference_lines
+    from congling.plan.corpus_facts import reference_lines
 
     loaded = load_checkpoint(model, adapters=adapters or ())
     place = shards if shards is not None else _beside(loaded.checkpoint.path, "shards")
@@ -368,7 +368,7 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
 
 def table(found: Evaluation) -> Any:
     """The loss beside the reference lines, as a table for the terminal."""
-    from congling.evals.tables import loss_table
+    from congling.evals.score_tables import loss_table
 
     table = loss_table(found.loss, found.lines, found.split)
     if found.reading:

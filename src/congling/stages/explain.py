@@ -45,7 +45,7 @@ def run(path: Path | str) -> "list[Finding]":
     Raises:
         UserError: there is no run there.
     """
-    from congling.plan import record
-    from congling.plan.explain import everything
+    from congling.report import record
+    from congling.report.explain import everything
 
     return everything(record.read(record.locate(path)))

@@ -10,8 +10,8 @@
 import typer
 
 from congling.core import manual
-from congling.train.classic.arguments import called
-from congling.train.classic.options import ExportOptions
+from congling.llamacpp_trainers.arguments import called
+from congling.llamacpp_trainers.options import ExportOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""
@@ -31,6 +31,6 @@ def run(options: ExportOptions) -> None:
     Raises:
         UserError: a name is missing, a file cannot be read, or an adapter was made for another base.
     """
-    from congling.train.classic import export
+    from congling.llamacpp_trainers import export
 
     export.run(options)

@@ -11,8 +11,8 @@
 import typer
 
 from congling.core import manual
-from congling.train.classic.arguments import called
-from congling.train.classic.options import FinetuneOptions
+from congling.llamacpp_trainers.arguments import called
+from congling.llamacpp_trainers.options import FinetuneOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""
@@ -33,9 +33,9 @@ def run(options: FinetuneOptions) -> None:
         UserError: a file cannot be read, or contradicts the options.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    from congling.train.classic import inputs
+    from congling.llamacpp_trainers import inputs
 
     inputs.require(options)
-    from congling.train.classic import finetune  # torch loads only for what can be begun
+    from congling.llamacpp_trainers import finetune  # torch loads only for what can be begun
 
     finetune.run(options)

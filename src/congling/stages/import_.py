@@ -24,7 +24,7 @@ from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.evals.verdict import Report
+    from congling.evals.conversion.verdict import Report
     from congling.interop.foreign import ForeignModel
     from congling.interop.torch_state import Missing
 
@@ -102,7 +102,7 @@ def command(
     for step in content_of_checkpoint(done.checkpoint).steps:
         put(f"  {step.command}")
     if done.report is not None:
-        from congling.evals.verdict import show
+        from congling.evals.conversion.verdict import show
 
         if not show(done.report):
             raise typer.Exit(1)
@@ -128,12 +128,12 @@ def run(
     """
     from congling.core import artifact
     from congling.core.output import refuse_existing, refuse_inputs
-    from congling.evals import verdict, verification
+    from congling.evals.conversion import verdict, verification
     from congling.interop import checkpoint_directory
     from congling.interop.detect import kind_of
     from congling.interop.formats import read_model
     from congling.report import checkpoint_content
-    from congling.tokenizer.templates import failure_of
+    from congling.tokenizer.chat.templates import failure_of
 
     source, out = Path(source), Path(out)
     refuse_existing(out, overwrite=overwrite)

@@ -25,8 +25,8 @@ from congling.methods.options import AsJson, RewardNames
 
 if TYPE_CHECKING:
     from congling.core.console import Console
-    from congling.data.findings import Findings
-    from congling.data.preferences import Question
+    from congling.data.problems import Findings
+    from congling.data.tuning.preferences import Question
     from congling.infer.checkpoints import Loaded
     from congling.methods.rewards import Rewards
 
@@ -137,7 +137,7 @@ def _questions(loaded: "Loaded", data: Sequence[str], new_tokens: int) -> "tuple
         UserError: a file cannot be read, or none of its rows is such a question.
     """
     from congling.data.config import DataConfig, SplitConfig
-    from congling.data.preferences import read_questions
+    from congling.data.tuning.preferences import read_questions
 
     context = loaded.model.config.context
     if new_tokens >= context:
@@ -162,7 +162,7 @@ def _pairs(
 ) -> Iterator[dict[str, Any]]:
     """The best and the worst answer to each question, where one is better; why not goes to ``dull``."""
     from congling.infer.completions import complete
-    from congling.train.rollout import judged_row
+    from congling.train.rl.rollouts import judged_row
 
     tokenizer = loaded.tokenizer
     prompts, seeds = [question.ids for question in questions], range(seed, seed + len(questions))

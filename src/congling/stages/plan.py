@@ -18,7 +18,7 @@ from congling.core.errors import UserError
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.plan import facts
+    from congling.plan import corpus_facts
     from congling.plan.planning import Plan
     from congling.plan.recipe import Recipe
 
@@ -64,28 +64,32 @@ def run(
     """
     from congling.core.config import build, with_overrides
     from congling.data.shards import open_shards
-    from congling.plan import facts, planning, recipe
+    from congling.plan import corpus_facts, planning, recipe
 
     if shards is not None and not inputs:
         asked = build(recipe.Recipe, with_overrides({"data": {"sources": [str(shards)]}}, overrides))
     else:
         asked = recipe.read(inputs, overrides)
-    corpus = facts.facts_of_shards(open_shards(shards, verify=True)) if shards is not None else _guess(asked)
+    corpus = (
+        corpus_facts.facts_of_shards(open_shards(shards, verify=True))
+        if shards is not None
+        else _guess(asked)
+    )
     if not measure:
-        return planning.make(asked, corpus, facts.this_machine(out))
+        return planning.make(asked, corpus, corpus_facts.this_machine(out))
     from congling.train import calibrate
 
     return planning.measured(asked, corpus, out, calibrate.probe, calibrate.measure)
 
 
-def _guess(recipe: "Recipe") -> "facts.CorpusFacts":
+def _guess(recipe: "Recipe") -> "corpus_facts.CorpusFacts":
     """Corpus facts from the texts of a recipe, read once."""
     from congling.data.corpus import prepared
-    from congling.data.findings import Findings
-    from congling.plan import facts
+    from congling.data.problems import Findings
+    from congling.plan import corpus_facts
 
     documents = (document for document, _ in prepared(recipe.data, Findings(), lambda document, reason: None))
-    found = facts.facts_of_text(
+    found = corpus_facts.facts_of_text(
         documents,
         kind=recipe.tokenizer.kind,
         vocab_size=recipe.tokenizer.vocab_size,

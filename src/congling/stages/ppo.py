@@ -101,11 +101,11 @@ def run(
         UserError: base, data or rewards cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.methods import reinforcement as shared
+    from congling.methods import rl as shared
     from congling.methods.session import Session, Work
-    from congling.train.credit import ValueCredit
     from congling.train.objectives.policy import Policy
-    from congling.train.reference import Reference
+    from congling.train.rl.credit import ValueCredit
+    from congling.train.rl.reference import Reference
     from congling.transform.scalar_head import attach_head, save_without_head
 
     prepared = shared.prepare(PPORunConfig, base, recipe, ppo=recipe.ppo)

@@ -21,7 +21,7 @@ from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
 
 if TYPE_CHECKING:
-    from congling.methods.pretraining import (
+    from congling.methods.pretrain import (
         PLAIN,
         Inputs,
         PretrainConfig,
@@ -42,10 +42,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of ``congling.methods.pretraining``, loaded when one is used: help needs none."""
+    """The functions of ``congling.methods.pretrain``, loaded when one is used: help needs none."""
     if name not in __all__:
         raise AttributeError(name)
-    return getattr(import_module("congling.methods.pretraining"), name)
+    return getattr(import_module("congling.methods.pretrain"), name)
 
 
 def command(
@@ -74,17 +74,17 @@ def command(
 ) -> None:
     """Train on shards, or go on with the run in --out."""
     from congling.core.console import Console
-    from congling.methods import pretraining
+    from congling.methods import pretrain
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
     from congling.plan.show import show_brief
-    from congling.train.longer import finish
+    from congling.train.runs.longer import finish
 
     started = machine.command_started()
-    asked, inputs = read_recipe(recipe, overrides or []), pretraining.open_inputs(shards, tokenizer)
-    task = pretraining.PLAIN if start is None else begun_from(start)
+    asked, inputs = read_recipe(recipe, overrides or []), pretrain.open_inputs(shards, tokenizer)
+    task = pretrain.PLAIN if start is None else begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
-    run = pretraining.begin_or_go_on(
+    run = pretrain.begin_or_go_on(
         asked,
         inputs,
         out,
@@ -105,10 +105,10 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
     Raises:
         UserError: the recipe cannot be read or does not fit.
     """
-    from congling.methods import pretraining
+    from congling.methods import pretrain
     from congling.plan.recipe import Recipe
 
-    return pretraining.read_recipe(Recipe, path, overrides)
+    return pretrain.read_recipe(Recipe, path, overrides)
 
 
 def begun_from(start: Path | str) -> "Task":
@@ -117,7 +117,7 @@ def begun_from(start: Path | str) -> "Task":
     Raises:
         UserError: there is none, or it is damaged.
     """
-    from congling.methods.pretraining import Task
-    from congling.train.bases import open_base
+    from congling.methods.base_model import open_base
+    from congling.methods.pretrain import Task
 
     return Task(start=open_base(start))

@@ -42,8 +42,7 @@ def run(path: Path | str, out: Path | str | None = None) -> Path:
     from congling.core import artifact
     from congling.core.artifact import leads_out
     from congling.core.disk import Refused
-    from congling.plan import record
-    from congling.report import pages
+    from congling.report import pages, record
     from congling.report.checkpoint_content import write
 
     place = record.locate(path)

@@ -17,9 +17,9 @@ from pydantic import NonNegativeFloat
 
 from congling.core.config import Config
 from congling.core.errors import UserError
-from congling.methods import recipe as recipes
+from congling.methods import tuning_recipe as recipes
 from congling.methods.options import AsJson, Base, Data, Force, Fresh, Longer, Out, Resume, Settings
-from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe, require_sound_table
 
 if TYPE_CHECKING:
     from congling.core.console import Console
@@ -71,7 +71,7 @@ def command(
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> RewardRecipe:
-    """See :func:`congling.methods.recipe.read_recipe`.
+    """See :func:`congling.methods.tuning_recipe.read_recipe`.
 
     Raises:
         UserError: settings and data do not fit, or there is no data.
@@ -104,12 +104,12 @@ def run(
         UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.data import preferences
+    from congling.data.tuning import preferences
     from congling.methods import preferences as shared
-    from congling.methods.facts import facts_of
+    from congling.methods.base_model import open_base
     from congling.methods.tuning import tune
-    from congling.plan import tuning
-    from congling.train.bases import open_base
+    from congling.methods.tuning_facts import facts_of
+    from congling.plan import tuning_plan
 
     require_sound_table(recipe)
     opened = open_base(base)
@@ -117,7 +117,7 @@ def run(
         hint = "name a run or checkpoint, and no adapter; a GGUF file is imported first"
         raise UserError("a reward model is trained whole", value=str(base), hint=hint)
     rows = preferences.read_pairs(
-        recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model)
+        recipe.data, opened.tokenizer, tuning_plan.context_of(recipe.train, opened.model)
     )
     train, held_out = shared.sides_of(rows.train), shared.sides_of(rows.validation)
     facts = facts_of(opened, train, held_out, rows.findings)
@@ -143,12 +143,12 @@ def run(
 
 
 def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
-    from congling.data.sequences import PairBatches
+    from congling.data.tuning.pair_batches import PairBatches
     from congling.infer.reward_model import scored_at_its_end
     from congling.methods import preferences as shared
     from congling.methods.session import Work, fingerprint
-    from congling.train.metrics import Yardsticks
     from congling.train.objectives.reward import BradleyTerry
+    from congling.train.runs.metrics import Yardsticks
     from congling.transform.scalar_head import attach_head, save_with_head
 
     train, pad = config.train, session.opened.tokenizer.pad_id

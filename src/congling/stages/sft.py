@@ -19,16 +19,16 @@ from pydantic import PositiveFloat
 
 from congling.core.config import build
 from congling.data.config import LossReduction
-from congling.methods import recipe as recipes
+from congling.methods import tuning_recipe as recipes
 from congling.methods.options import AsJson, Base, Force, Fresh, Longer, Out, Resume, Settings
-from congling.methods.recipe import TuningConfig, TuningRecipe, require_sound_table
+from congling.methods.tuning_recipe import TuningConfig, TuningRecipe, require_sound_table
 from congling.transform.config import LongLoRAConfig
 
 if TYPE_CHECKING:
     from congling.core.console import Console
-    from congling.data.chats import Examples
+    from congling.data.tuning.conversations import Examples
     from congling.methods.session import Session, Tuned, Work
-    from congling.plan.tuning import TuningFacts
+    from congling.plan.tuning_plan import TuningFacts
 
 
 class SFTRecipe(TuningRecipe):
@@ -77,7 +77,7 @@ def command(
 
 
 def read_recipe(settings: Sequence[str], data: Sequence[str]) -> SFTRecipe:
-    """See :func:`congling.methods.recipe.read_recipe`.
+    """See :func:`congling.methods.tuning_recipe.read_recipe`.
 
     Raises:
         UserError: settings and data do not fit, or there is no data.
@@ -110,18 +110,20 @@ def run(
         UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.data import chats
-    from congling.methods.facts import facts_of
+    from congling.data.tuning import conversations
+    from congling.methods.base_model import open_base
     from congling.methods.tuning import tune
-    from congling.plan import tuning
+    from congling.methods.tuning_facts import facts_of
+    from congling.plan import tuning_plan
     from congling.plan.tuning_show import show
-    from congling.train.bases import open_base
 
     require_sound_table(recipe)
     opened = open_base(base)
     if recipe.template is not None:
         opened = opened.under_template(recipe.template)
-    examples = chats.read(recipe.data, opened.tokenizer, tuning.context_of(recipe.train, opened.model))
+    examples = conversations.read(
+        recipe.data, opened.tokenizer, tuning_plan.context_of(recipe.train, opened.model)
+    )
     facts = facts_of(opened, examples.train, examples.validation, examples.findings, recipe.adapter)
     config = _filled_in(recipe, facts, examples)
     return tune(
@@ -152,8 +154,8 @@ def run(
 
 def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:
     """The configuration with everything decided."""
-    from congling.data.examples import packed
-    from congling.plan.tuning import settings
+    from congling.data.tuning.examples import packed
+    from congling.plan.tuning_plan import settings
 
     def steps_per_epoch(context: int, rows: int, accumulation: int) -> float:
         return len(packed([example.inputs for example in examples.train], context)) / (rows * accumulation)
@@ -174,7 +176,7 @@ def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") ->
 
 
 def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
-    from congling.data.examples import ExampleBatches
+    from congling.data.tuning.examples import ExampleBatches
 
     train = config.train
     return ExampleBatches(
@@ -192,9 +194,9 @@ def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work"
     from congling.evals.answers import answers, held_out_loss
     from congling.evals.periodic import continuations
     from congling.methods.session import Work, fingerprint
-    from congling.train.metrics import Yardsticks
     from congling.train.objectives.next_token import next_token
     from congling.train.objectives.noisy import neftune
+    from congling.train.runs.metrics import Yardsticks
     from congling.transform.longlora import shift
 
     train, tokenizer = config.train, session.opened.tokenizer

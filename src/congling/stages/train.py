@@ -27,8 +27,8 @@ from congling.stages import eval as evaluation
 if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
     from congling.core.config import Config
     from congling.core.console import Console
-    from congling.plan.budget import Kept
     from congling.plan.recipe import Recipe
+    from congling.report.budget import Kept
     from congling.stages.eval import Evaluation
 
 SAMPLE_TOKENS = 160
@@ -76,8 +76,8 @@ def command(
     begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
     made = run(recipe, out, console=console, force=force, started=started, longer=longer)
     if as_json:
-        from congling.plan import record
-        from congling.plan.explain import explain
+        from congling.report import record
+        from congling.report.explain import explain
 
         seconds = time.monotonic() - started
         print_document(
@@ -102,9 +102,9 @@ def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
         BadParameter: there is neither.
     """
     from congling.core.config import build, with_overrides
+    from congling.core.rundir import RunDirectory
     from congling.methods.begun import recipe_of
     from congling.plan.recipe import Recipe, read, separate
-    from congling.train.rundir import RunDirectory
 
     inputs, overrides = separate(arguments)
     if budget is not None:
@@ -163,11 +163,11 @@ def _run(
 ) -> Trained:
     """All steps, in a directory that is ours."""
     from congling.core.config import read_toml
+    from congling.core.rundir import RunDirectory
     from congling.methods.continuing import require_begun
-    from congling.plan import budget, record
     from congling.plan.show import show_brief
-    from congling.train.longer import finish
-    from congling.train.rundir import RunDirectory
+    from congling.report import budget, record
+    from congling.train.runs.longer import finish
 
     require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
@@ -203,7 +203,7 @@ def _run(
 
 def _ends(out: Path) -> int:
     """How often training here came to its end."""
-    from congling.train.rundir import RunDirectory
+    from congling.core.rundir import RunDirectory
 
     return sum(row.get("event") == "finished" for row in RunDirectory(out / "run").log("events").rows())
 

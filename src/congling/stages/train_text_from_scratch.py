@@ -12,8 +12,8 @@
 import typer
 
 from congling.core import manual
-from congling.train.classic.arguments import called
-from congling.train.classic.options import ScratchOptions
+from congling.llamacpp_trainers.arguments import called
+from congling.llamacpp_trainers.options import ScratchOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""
@@ -34,9 +34,9 @@ def run(options: ScratchOptions) -> None:
         UserError: a file cannot be read, or contradicts the options.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    from congling.train.classic import inputs
+    from congling.llamacpp_trainers import inputs
 
     inputs.require(options)
-    from congling.train.classic import scratch  # torch loads only for what can be begun
+    from congling.llamacpp_trainers import scratch  # torch loads only for what can be begun
 
     scratch.run(options)

@@ -3,8 +3,8 @@
 from congling.tokenizer import bpe, unigram
 from congling.tokenizer.base import CHATML, FIRST_BYTE, FIRST_PIECE, SPECIAL, Roles, Tokenizer, own_roles
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.hf_json import Node, nodes
-from congling.tokenizer.proto import Algorithm, SentencePieceModel
+from congling.tokenizer.imported.hf_json import Node, nodes
+from congling.tokenizer.imported.sentencepiece_file import Algorithm, SentencePieceModel
 from congling.tokenizer.split import ENCODING
 from congling.tokenizer.unigram import UnigramTokenizer
 

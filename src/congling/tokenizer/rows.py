@@ -10,9 +10,9 @@ from pathlib import Path
 
 from congling.core.errors import UserError
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.guard import guarded
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.chat.guard import guarded
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
 
 
 def within(tokenizer: Tokenizer, rows: int, where: object) -> tuple[Tokenizer, list[str]]:

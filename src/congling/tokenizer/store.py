@@ -20,9 +20,9 @@ from congling.core.text import write_text
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.guard import guarded
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.chat.guard import guarded
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
 from congling.tokenizer.unigram import UnigramTokenizer
 

@@ -13,8 +13,8 @@ from congling.core.text import write_text
 from congling.tokenizer import bpe, character, store, unigram
 from congling.tokenizer.advice import Advice, advise_vocab, often
 from congling.tokenizer.config import TokenizerConfig
-from congling.tokenizer.report import Report, report, usage
 from congling.tokenizer.sampling import Counts, Texts, count, sample
+from congling.tokenizer.token_report import Report, report, usage
 
 _REPORT_BYTES = 20_000_000  # text the report is measured on; a part of a large corpus is as good as the whole
 

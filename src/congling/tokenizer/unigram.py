@@ -15,10 +15,10 @@ from congling.core import files
 from congling.core.errors import UserError
 from congling.core.interrupt import interruptible
 from congling.core.progress import stage
-from congling.tokenizer import proto
 from congling.tokenizer.advice import often
 from congling.tokenizer.base import CHATML, END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer
-from congling.tokenizer.proto import SentencePieceModel
+from congling.tokenizer.imported import sentencepiece_file
+from congling.tokenizer.imported.sentencepiece_file import SentencePieceModel
 from congling.tokenizer.split import CLOSING, SENTENCE_MARKS
 
 FILE = "tokenizer.model"
@@ -52,7 +52,9 @@ class UnigramTokenizer(Tokenizer):
         self._bytes = {index: bytes([byte]) for byte, index in enumerate(self._byte_ids)}
         self._space_ids = [self._byte_ids[byte] for byte in _SPACE.encode()]
         # Learnt from text without spaces, there may be no piece for one: it is then spelt in bytes as well.
-        self._spells_spaces = _SPACE not in {piece.text for piece in proto.read(model, FILE).pieces}
+        self._spells_spaces = _SPACE not in {
+            piece.text for piece in sentencepiece_file.read(model, FILE).pieces
+        }
 
     @classmethod
     def load(
@@ -68,7 +70,7 @@ class UnigramTokenizer(Tokenizer):
             data = files.content(file)
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=file, value=error.strerror) from None
-        model = proto.read(data, file)
+        model = sentencepiece_file.read(data, file)
         if not model.byte_fallback:
             raise UserError("this model has no byte fallback, so text could be lost", where=file)
         try:
@@ -79,7 +81,7 @@ class UnigramTokenizer(Tokenizer):
     @property
     def parsed(self) -> SentencePieceModel:
         """The model's pieces and settings."""
-        return proto.read(self.model, FILE)
+        return sentencepiece_file.read(self.model, FILE)
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.model``."""

@@ -23,10 +23,10 @@ from congling.core.seeds import mixed
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
-from congling.train.deadline import Deadline
 from congling.train.ema import EMA
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
+from congling.train.runs.deadline import Deadline
 from congling.train.schedule import decay_start, learning_rate_factor
 from congling.train.step_balance import StepBalance
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from congling.data.findings import Place
-from congling.data.sources.chat_rows import messages_of, talk_of
+from congling.data.problems import Place
 from congling.data.sources.conversation import asks
 from congling.data.sources.fields import Log, Unfit
-from congling.data.sources.preference_rows import question_of, rated_of
+from congling.data.tuning.chat_rows import messages_of, talk_of
+from congling.data.tuning.preference_rows import question_of, rated_of
 
 CALL = '{"name": "calc", "arguments": {"e": "1*2"}}'
 TOOL = {"type": "function", "function": {"name": "calc", "description": "计算"}}

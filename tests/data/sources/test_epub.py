@@ -10,7 +10,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources import package
 from congling.data.sources.reading import read
 

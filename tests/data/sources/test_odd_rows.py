@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from congling.core.errors import UserError
-from congling.data import chats, corpus, inspection, preferences, row_inspection, row_sorts
+from congling.data import corpus, inspection
 from congling.data.config import DataConfig
-from congling.data.findings import Findings, Place
+from congling.data.problems import Findings, Place
 from congling.data.sources.fields import Log, Unfit
-from congling.data.sources.preference_rows import pair_of, question_of
+from congling.data.tuning import conversations, preferences, row_inspection, row_kinds
+from congling.data.tuning.preference_rows import pair_of, question_of
 
 
 def nested(depth: int) -> str:
@@ -64,12 +65,12 @@ def readers(path: Path) -> list[Callable[[], Any]]:
     config = DataConfig(sources=(str(path),))
     return [
         lambda: list(corpus.prepared(config, Findings(), lambda *_: None)),
-        lambda: list(chats.read_items(config, Findings())),
+        lambda: list(conversations.read_items(config, Findings())),
         *(
             lambda make=make: list(preferences.preference_items(config, Findings(), make))
             for make in (pair_of, question_of, preferences.rated_or_pair)
         ),
-        lambda: [row_inspection.look(part) for part in row_sorts.by_sort(config)],
+        lambda: [row_inspection.look(part) for part in row_kinds.by_sort(config)],
         lambda: inspection.inspect(config),
     ]
 

@@ -9,7 +9,7 @@ import zstandard
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources.reading import read
 
 ROWS = [{"id": 1, "title": "云", "text": "云对雨\n雪对风"}, {"id": 2, "title": "雨", "text": '晚照,对"晴空"'}]

@@ -5,7 +5,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources.rows import Record, documents
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
-from congling.data.sources import chat_rows, reading
-from congling.data.sources.chat_rows import Talk
+from congling.data.problems import Findings
+from congling.data.sources import reading
+from congling.data.tuning import chat_rows
+from congling.data.tuning.chat_rows import Talk
 
 ROWS = [{"instruction": f"问{i}", "input": "", "output": f"答{i}"} for i in range(12)]
 LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from congling.data.config import DataConfig
-from congling.data.findings import Findings
-from congling.data.preferences import preference_items
-from congling.data.row_inspection import look
-from congling.data.row_sorts import Sort
-from congling.data.sources import chat_rows, reading
-from congling.data.sources.preference_rows import pair_of
+from congling.data.problems import Findings
+from congling.data.sources import reading
+from congling.data.tuning import chat_rows
+from congling.data.tuning.preference_rows import pair_of
+from congling.data.tuning.preferences import preference_items
+from congling.data.tuning.row_inspection import look
+from congling.data.tuning.row_kinds import Sort
 
 
 def tree(i: int) -> dict[str, Any]:

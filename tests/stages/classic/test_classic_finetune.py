@@ -9,7 +9,7 @@ import torch
 from classic_runs import TEXT, losses, make_inputs, merge, train, tune
 
 from congling.core.errors import UserError
-from congling.evals.parity import logits_of
+from congling.evals.conversion.parity import logits_of
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.adapters.any import read_any
 from congling.interop.engines.llama_cpp import LlamaCpp
@@ -20,7 +20,7 @@ from congling.interop.gguf.file import GGUFFile
 from congling.interop.llamacpp_checkpoint import progress_of
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.tokenizer import foreign
+from congling.tokenizer.imported import read
 
 IDS = [1, 9, 12, 5, 30, 41, 7, 8]
 CHECKPOINTS = "--checkpoint-in chk-LATEST.gguf --checkpoint-out chk-ITERATION.gguf"
@@ -223,7 +223,7 @@ def test_rows_longer_than_the_bases_context(here):
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "gpt2", "baichuan", "mistral"])
 def test_other_architectures_are_tuned_too_and_llama_cpp_takes_the_adapter(here, family):
     pytest.importorskip("xllamacpp")
-    tokenizer = foreign.read("vocab.model")
+    tokenizer = read.read("vocab.model")
     config = FAMILIES[family](vocab_size=tokenizer.vocab_size, context=32, layers=2, width=64, tied=False)
     model = Transformer(config)
     generator = torch.Generator().manual_seed(0)
@@ -255,7 +255,7 @@ def test_an_adapter_on_two_bits_helps_as_much_in_llama_cpp(here):
     gguf_model.write(gguf_model.read("wide.gguf"), "q2.gguf", type="Q2_K")
     assert "Q2_K" in {info.type for info in GGUFFile.open("q2.gguf").tensors.values()}
     tune("--model-base q2.gguf --train-data text.txt --adam-iter 40 --lora-out a.gguf", *NONE)
-    vocabulary = foreign.read("vocab.model")
+    vocabulary = read.read("vocab.model")
     rows = [[1, *vocabulary.encode(line)] for line in TEXT.splitlines()]
     gains = []
     for adapters in ([], [("a.gguf", 1.0)]):

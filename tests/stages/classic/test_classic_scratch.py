@@ -17,11 +17,12 @@ from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.gguf.vocabulary import fields
 from congling.interop.llamacpp_checkpoint import progress_of, tensor
+from congling.llamacpp_trainers import console, session
+from congling.methods.base_model import open_base
 from congling.model.transformer import Transformer
-from congling.tokenizer import foreign, store, training
+from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
-from congling.train.bases import open_base
-from congling.train.classic import console, session
+from congling.tokenizer.imported import read
 
 NAMES = (
     "--checkpoint-in",
@@ -129,7 +130,7 @@ def test_what_llama_cpp_computes_is_what_was_trained(here):
     model.load_state_dict(dict(ours.weights))
     with LlamaCpp("model-LATEST.gguf") as engine:
         text = TEXT[:30]
-        ids = foreign.read("vocab.model").encode(text)
+        ids = read.read("vocab.model").encode(text)
         assert engine.tokenize(text) == ids
         with torch.no_grad():
             logits = model.logits(model(torch.tensor([[1, *ids[:15]]])))[0].numpy()
@@ -142,7 +143,7 @@ def test_what_llama_cpp_computes_is_what_was_trained(here):
 def test_vocabularies_from_everywhere(here, kind):
     pytest.importorskip("xllamacpp")
     make_inputs(here, "bpe")
-    tokenizer, name = foreign.read("vocab.model"), "vocab.model"
+    tokenizer, name = read.read("vocab.model"), "vocab.model"
     if kind.startswith("GGUF"):
         name = "vocab.gguf"
         write_gguf(name, {"general.architecture": Field("string", "llama"), **fields(tokenizer)}, [])
@@ -375,7 +376,7 @@ def test_a_resumed_run_does_not_begin_at_rate_zero(here):
 
 def test_checkpoints_and_vocabularies_are_no_models(here):
     train("--adam-iter 1", *NAMES)
-    words = foreign.read("vocab.model")
+    words = read.read("vocab.model")
     write_gguf("words.gguf", {"general.architecture": Field("string", "llama"), **fields(words)}, [])
     opened = {"import": gguf_model.read, "generate": load_checkpoint, "train": open_base}
     for verb, reader in opened.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from congling.train.classic.options import ExportOptions, FinetuneOptions, ScratchOptions
+from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
 
 DOCS = Path(__file__).parents[3] / "docs"
 CHOICES = [

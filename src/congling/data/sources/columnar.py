@@ -7,7 +7,7 @@ from typing import Any
 from congling.core import files
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.sources import rows
 from congling.data.sources.stream import MOST_TIMES, MOST_UNPACKED
 

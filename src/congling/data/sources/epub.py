@@ -15,10 +15,10 @@ from pathlib import Path
 
 from congling.core.errors import UserError
 from congling.core.units import plural
-from congling.data import encoding, segment
+from congling.data import encoding, segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.findings import FileNote, Findings, Place
+from congling.data.problems import FileNote, Findings, Place
 from congling.data.sources import markup
 from congling.data.sources.markup import Page
 from congling.data.sources.package import (
@@ -56,9 +56,9 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         for lines, heading in parts:
             if not lines:
                 continue
-            choice = markup.choose(segment.survey(enumerate(lines, number + 1)), config)
+            choice = markup.choose(segmenter.survey(enumerate(lines, number + 1)), config)
             choices[markup.named(choice, config)] += 1
-            for part in segment.segments(enumerate(lines, number + 1), choice, config):
+            for part in segmenter.segments(enumerate(lines, number + 1), choice, config):
                 place = Place(note.file, part.line)
                 findings.marks.look(part.text, str(place))
                 found = {"title": part.title or heading, "source": package.title}

@@ -13,7 +13,7 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.encoding import Encoding
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.sources import jsonl, rows, stream
 from congling.data.sources.conversation import asks
 from congling.data.sources.json_shapes import records_in

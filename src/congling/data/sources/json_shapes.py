@@ -13,7 +13,7 @@ dictionary     ``{"云": "水气。", …}``: headwords and what they mean
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 from congling.data.sources.conversation import asks
 from congling.data.sources.names import TALK
 

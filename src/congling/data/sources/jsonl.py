@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.data.config import DataConfig
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.sources import rows, stream
 from congling.data.sources.conversation import asks
 

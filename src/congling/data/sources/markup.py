@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from congling.core.errors import UserError
-from congling.data import segment
+from congling.data import segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import Encoding
-from congling.data.findings import FileNote, Findings, Place
-from congling.data.segment import Choice
+from congling.data.problems import FileNote, Findings, Place
+from congling.data.segmenter import Choice
 from congling.data.sources import stream
 from congling.data.sources.page_encoding import of_page
 
@@ -68,14 +68,14 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     found = _encoding(path, note.file, config)
     note.encoding, note.encoding_why = found.codec, found.why
     page = Page(config)
-    seen = segment.survey(enumerate(_lines(path, note.file, found, Page(config), Findings()), 1))
+    seen = segmenter.survey(enumerate(_lines(path, note.file, found, Page(config), Findings()), 1))
     if not seen.characters:
         findings.problem("empty file", note.file, None, "no text in this page")
         return
     choice = choose(seen, config)
     note.choice, note.why = named(choice, config), choice.why
     lines = enumerate(_lines(path, note.file, found, page, findings), 1)
-    for part in segment.segments(lines, choice, config):
+    for part in segmenter.segments(lines, choice, config):
         place = Place(note.file, part.line)
         findings.marks.look(part.text, str(place))
         title = part.title or page.heading or page.title
@@ -102,11 +102,11 @@ def require_lxml(file: str, kind: str) -> None:
         raise UserError(f"reading {kind} needs lxml", where=file, hint=hint) from None
 
 
-def choose(seen: segment.Survey, config: DataConfig) -> Choice:
+def choose(seen: segmenter.Survey, config: DataConfig) -> Choice:
     """What a document is in a page: the page, its chapters, or what is configured."""
     if config.documents == "paragraph":
         return Choice("line", "as configured: each paragraph")
-    choice = segment.choose(seen, config)
+    choice = segmenter.choose(seen, config)
     if config.documents == "auto" and choice.kind not in ("chapter", "separator"):
         return Choice("file", "a page is one document")
     return choice

@@ -4,11 +4,11 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from congling.data import segment
+from congling.data import segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import Encoding
-from congling.data.findings import FileNote, Findings, Place
+from congling.data.problems import FileNote, Findings, Place
 from congling.data.sources import stream
 
 LONGEST_LINE = 1 << 20  # bytes held of one line; the rest of it becomes the next
@@ -22,17 +22,17 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     """
     found = stream.encoding_of(path, note.file, config.encoding)
     note.encoding, note.encoding_why = found.codec, found.why
-    seen = segment.survey(_lines(path, note.file, found, Findings()))
+    seen = segmenter.survey(_lines(path, note.file, found, Findings()))
     if not seen.characters:
         findings.problem(
             "empty file", note.file, None, "no text in it" if note.bytes else "the file has no bytes"
         )
         return
-    choice = segment.choose(seen, config)
+    choice = segmenter.choose(seen, config)
     note.choice, note.why = choice.kind, choice.why
     if choice.kind == "separator":
         findings.notes.append(f"{note.file} is divided into documents: {choice.why}")
-    for part in segment.segments(_lines(path, note.file, found, findings), choice, config):
+    for part in segmenter.segments(_lines(path, note.file, found, findings), choice, config):
         place = Place(note.file, part.line)
         findings.marks.look(part.text, str(place))
         yield Document(part.text, str(place), {"title": part.title} if part.title else {}, place)
@@ -56,7 +56,7 @@ def _lines(path: Path, name: str, found: Encoding, findings: Findings) -> Iterat
             )
             reported = line.number
         text = carried + decoder.decode(line.data, final=line.ends)
-        *whole, carried = segment.cut(text, LONGEST_LINE // 4)
+        *whole, carried = segmenter.cut(text, LONGEST_LINE // 4)
         for piece in whole:
             yield line.number, piece
         if line.ends:

@@ -29,7 +29,7 @@ from congling.core.progress import stage
 from congling.core.text import one_line
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources import columnar, epub, json_file, markup, plain, rows, table
 from congling.data.sources.tree_lines import grown

@@ -12,8 +12,8 @@ from typing import Any
 
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.findings import FileNote, Findings, Place
-from congling.data.segment import cut
+from congling.data.problems import FileNote, Findings, Place
+from congling.data.segmenter import cut
 from congling.data.separators import divided, separator_of
 from congling.data.sources import layouts
 

@@ -28,7 +28,7 @@ from congling.core.errors import UserError
 from congling.data import encoding
 from congling.data.document import LARGEST_WINDOW
 from congling.data.encoding import Encoding
-from congling.data.findings import Findings
+from congling.data.problems import Findings
 
 CHUNK = 1 << 18  # bytes read at a time
 MOST_TIMES, MOST_UNPACKED = 200, 1 << 28

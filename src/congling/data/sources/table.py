@@ -9,7 +9,7 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.core.units import plural
 from congling.data.config import DataConfig
-from congling.data.findings import FileNote, Findings
+from congling.data.problems import FileNote, Findings
 from congling.data.sources import rows, stream
 
 

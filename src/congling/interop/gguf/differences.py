@@ -11,10 +11,10 @@ import tokenizers
 
 from congling.tokenizer.base import IM_END, Tokenizer
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
-from congling.tokenizer.proto import Algorithm
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
-from congling.tokenizer.turns import ENDS_OF_LLAMA_CPP
+from congling.tokenizer.chat.turns import ENDS_OF_LLAMA_CPP
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer, nodes
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece_file import Algorithm
 
 
 class Difference(NamedTuple):

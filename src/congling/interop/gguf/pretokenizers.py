@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from congling.core.errors import UserError
-from congling.tokenizer.hf_json import Node, nodes
+from congling.tokenizer.imported.hf_json import Node, nodes
 from congling.tokenizer.split import ENCODING
 
 _ENDINGS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"

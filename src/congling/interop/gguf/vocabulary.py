@@ -25,13 +25,13 @@ from congling.interop.gguf.differences import normalised, turn_ends
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.pretokenizers import name_of
 from congling.interop.gguf.vocabulary_reading import tokenizer_from
-from congling.tokenizer import from_merges
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer, byte_symbols
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
-from congling.tokenizer.proto import Algorithm, PieceType, SentencePieceModel
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported import from_merges
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer, nodes
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece_file import Algorithm, PieceType, SentencePieceModel
 from congling.tokenizer.split import PRE_TOKENIZER
 from congling.tokenizer.unigram import UnigramTokenizer
 

@@ -13,7 +13,7 @@ from congling.core.errors import UserError
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.pretokenizers import Split, split_of
-from congling.tokenizer import bpe, proto
+from congling.tokenizer import bpe
 from congling.tokenizer.base import (
     CHATML,
     FIRST_PIECE,
@@ -25,13 +25,14 @@ from congling.tokenizer.base import (
     own_roles,
 )
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.guard import guarded
-from congling.tokenizer.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.chat.guard import guarded
+from congling.tokenizer.chat.turns import ENDS_OF_LLAMA_CPP, PLAIN, stops
+from congling.tokenizer.imported import sentencepiece_file
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece_file import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.library import LONGEST_TOKEN
-from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.split import PRE_TOKENIZER
-from congling.tokenizer.turns import ENDS_OF_LLAMA_CPP, PLAIN, stops
 
 _KEY = "tokenizer.ggml."
 _DEFAULTS = {"llama": (1, 2, True, True), "gpt2": (11, 11, False, False), "t5": (None, 1, False, True)}
@@ -180,7 +181,7 @@ def _sentencepiece(
         bos=-1 if roles.bos is None else roles.bos,
         eos=roles.eos,
     )
-    return SentencePieceTokenizer(proto.check(found), None, template, "", roles)
+    return SentencePieceTokenizer(sentencepiece_file.check(found), None, template, "", roles)
 
 
 def _typed(keys: _Keys, pieces: list[Piece], bpe_kind: bool) -> list[Piece]:

@@ -36,10 +36,10 @@ from congling.interop.hf.weights import FolderWeights
 from congling.interop.names import entries_of
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
-from congling.tokenizer import foreign
 from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.imported import read as tokenizer_files
+from congling.tokenizer.imported.side_files import TEMPLATES, settings_of, template_notes
 from congling.tokenizer.rows import within
-from congling.tokenizer.side_files import TEMPLATES, settings_of, template_notes
 
 TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -185,7 +185,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> tuple[Tokenizer | None, lis
     """The folder's tokenizer, if there is one, and what to tell about it."""
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None, []
-    found, notes = within(foreign.read(folder), config.vocab_size, folder)
+    found, notes = within(tokenizer_files.read(folder), config.vocab_size, folder)
     return found, [*template_notes(folder), *notes]
 
 

@@ -24,11 +24,11 @@ from congling.interop.gguf.pretokenizers import name_of
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.chat import whole_template
-from congling.tokenizer.hf_json import HuggingFaceTokenizer, nodes
+from congling.tokenizer.chat.encode import whole_template
+from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer, nodes
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece_file import Algorithm, PieceType, SentencePieceModel
 from congling.tokenizer.library import FILE
-from congling.tokenizer.proto import Algorithm, PieceType, SentencePieceModel
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.unigram import UnigramTokenizer
 
 Node = dict[str, Any]

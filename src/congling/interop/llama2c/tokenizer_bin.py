@@ -14,8 +14,14 @@ from congling.interop.llama2c.vocabulary import BOS, BYTE_PIECE, EOS, Vocabulary
 from congling.tokenizer.base import FIRST_BYTE, FIRST_PIECE, Tokenizer
 from congling.tokenizer.bpe import BytePairTokenizer
 from congling.tokenizer.character import CharacterTokenizer
-from congling.tokenizer.proto import Algorithm, Piece, PieceType, SentencePieceModel, check
-from congling.tokenizer.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
+from congling.tokenizer.imported.sentencepiece_file import (
+    Algorithm,
+    Piece,
+    PieceType,
+    SentencePieceModel,
+    check,
+)
 
 _BEGIN, _END = b"\n<s>\n", b"\n</s>\n"
 _SPACE_NOTE = "run.c puts a space before every prompt; this model was trained without one"

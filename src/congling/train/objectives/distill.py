@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from congling.data.batches import Batch
-from congling.train.distill_config import DistillConfig
 from congling.train.objectives.chunks import summed_over_chunks
+from congling.train.objectives.distill_config import DistillConfig
 from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import LanguageModel
 

@@ -37,7 +37,8 @@ def score(
 
     Args:
         model: gives hidden states and its ``output_layer``.
-        batch: :class:`congling.data.sequences.SequenceBatch` or another with tokens, targets and weights.
+        batch: :class:`congling.data.tuning.pair_batches.SequenceBatch` or another with tokens, targets and
+            weights.
         temperature: what logits are divided by.
         entropy: also measure how undecided the model is at each place.
         learn_entropy: with a gradient.

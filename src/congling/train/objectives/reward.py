@@ -33,7 +33,7 @@ def pair_loss(found: Tensor, centre: float) -> Tensor:
 
 
 class BradleyTerry:
-    """The objective over :class:`congling.data.sequences.PairBatch`; ``centre`` as above."""
+    """The objective over :class:`congling.data.tuning.pair_batches.PairBatch`; ``centre`` as above."""
 
     def __init__(self, centre: float = 0.01) -> None:
         self.centre = centre

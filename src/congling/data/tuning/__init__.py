@@ -1,0 +1,1 @@
+"""Rows of conversations, preferences and questions, on their way to batches."""

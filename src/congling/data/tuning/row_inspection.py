@@ -1,0 +1,245 @@
+"""A look at rows before a model is tuned on them: as the template writes them, what is learnt, how long.
+
+Of conversations, preference pairs, rated answers and prompts: what a file holds is told by its first rows.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+
+from congling.core.artifact import exists
+from congling.core.errors import UserError
+from congling.data.config import SMALL_WORLD, DataConfig
+from congling.data.document import Document
+from congling.data.problems import Findings
+from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.conversations import Encoder, read_items
+from congling.data.tuning.examples import Example
+from congling.data.tuning.preference_rows import PairRow, QuestionRow, RatedRow
+from congling.data.tuning.preferences import AnswerEncoder, preference_items
+from congling.data.tuning.row_kinds import ROWS_OF, Sort, sorts_of
+from congling.data.tuning.row_reader import nothing_to_learn
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.chat.encode import chat_ids
+from congling.tokenizer.chat.templates import Fit, checked, name_of
+
+ROWS = 20_000
+"""Rows that are looked at."""
+FIRST = 3
+_ENDLESS = 2**31  # a context no row reaches
+_PERCENTS = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a rendered row."""
+
+    text: str
+    learnt: bool
+    special: bool
+    """Whether it is one special token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """A row as it is learnt."""
+
+    id: str
+    pieces: Sequence[Piece]
+    tokens: int
+    learnt: int
+    meta: Mapping[str, str]
+    side: str = ""
+    """Of a pair ``chosen`` or ``rejected``, of a rated answer ``good`` or ``bad``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long rows are, in tokens."""
+
+    percentiles: Mapping[int, int]
+    longest: int
+    bins: Sequence[tuple[int, int]]
+    """Upper end of each bin (a power of two, included), and rows in it."""
+    beyond: int
+    """Rows longer than the context."""
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], context: int | None) -> "Lengths":
+        """Sum up; ``lengths`` are inputs, one less than ids."""
+        values = np.array(lengths or [0])
+        percentiles = {p: int(np.percentile(values, p, method="inverted_cdf")) for p in _PERCENTS}
+        ends = np.maximum(4, np.ceil(np.log2(np.maximum(values, 1)))).astype(int)
+        counts = Counter(ends.tolist())
+        bins = [(2**k, counts[k]) for k in range(min(counts), max(counts) + 1)]
+        beyond = 0 if context is None else int((values > context).sum())
+        return cls(percentiles, int(values.max()), bins, beyond)
+
+
+@dataclass(frozen=True, slots=True)
+class RowInspection:
+    """What rows would teach."""
+
+    first: Sequence[ShownRow]
+    template: str
+    fit: Fit
+    context: int | None
+    sort: Sort
+    """What the rows are read as: what most of the first ones are."""
+    sorts: Mapping[Sort, int]
+    """How many of the first rows can be read as what."""
+    rows: int
+    """Rows that something can be learnt from."""
+    texts: int
+    tokens: int
+    """Of all examples, as they would be trained on."""
+    learnt: int
+    lengths: Lengths
+    domains: Mapping[str, int]
+    """Conversations by what they are about, the most frequent first."""
+    whole: bool
+    """Whether all rows were looked at."""
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class RowLook:
+    """What can be seen of rows without a tokenizer."""
+
+    first: Sequence[Any]
+    sort: Sort
+    sorts: Mapping[Sort, int]
+    rows: int
+    whole: bool
+    findings: Findings
+
+
+def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None) -> RowInspection:
+    """Render rows as for training, and count; at most :data:`ROWS` of them are read.
+
+    Raises:
+        UserError: a file cannot be read, the template does not work, or there is nothing to learn.
+    """
+    findings, sorts = Findings(), sorts_of(config)
+    sort = next(iter(sorts), Sort.CONVERSATIONS)
+    fit = checked(tokenizer)
+    trained = Encoder(tokenizer, context or _ENDLESS, findings)
+    encode, measure = (_encoder(sort, one) for one in (trained, Encoder(tokenizer, _ENDLESS, Findings())))
+    first: list[ShownRow] = []
+    domains: Counter[str] = Counter()
+    kept, lengths = {True: 0, False: 0}, list[int]()
+    tokens = learnt = seen = shown = 0
+    for item in islice(_items(sort, config, findings), ROWS + 1):
+        seen += 1
+        if seen > ROWS:
+            break
+        examples, text = list(encode(item)), isinstance(item, Document)
+        kept[text] += bool(examples)
+        lengths += [] if text else [example.inputs for _, example in measure(item)]
+        tokens += sum(example.inputs for _, example in examples)
+        learnt += sum(example.targets for _, example in examples)
+        if examples and isinstance(item, Talk):
+            domains[item.domain] += 1
+        if examples and shown < FIRST:
+            shown += 1
+            meta = getattr(item, "meta", {}) if not text else {}
+            first += [
+                _shown(one, tokenizer, meta, side) for side, one in (examples[:1] if text else examples)
+            ]
+    if not first:
+        raise nothing_to_learn(config, findings)
+    findings.notes += [*fit.notes, *trained.notes]
+    return RowInspection(
+        first,
+        name_of(tokenizer.chat_template),
+        fit,
+        context,
+        sort,
+        sorts,
+        kept[False],
+        kept[True],
+        tokens,
+        learnt,
+        Lengths.of(lengths, context),
+        dict(domains.most_common()),
+        seen <= ROWS,
+        findings,
+    )
+
+
+def look(config: DataConfig) -> RowLook | None:
+    """The first rows of the sources as they are, and what is wrong with others; None where there are texts.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if any(source == SMALL_WORLD or exists(source) for source in config.sources):
+        return None
+    sorts, findings = sorts_of(config), Findings()
+    if not sorts:
+        return None
+    sort, first, count = next(iter(sorts)), [], 0
+    for item in islice(_items(sort, config, findings), ROWS + 1):
+        count += not isinstance(item, Document)
+        if len(first) < FIRST and not isinstance(item, Document):
+            first.append(item)
+    return RowLook(first, sort, sorts, min(count, ROWS), count <= ROWS, findings)
+
+
+def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
+    if sort is Sort.CONVERSATIONS:
+        return read_items(config, findings)
+    findings.unread.rewarded = sort is Sort.PROMPTS
+    return preference_items(config, findings, ROWS_OF[sort])
+
+
+def _encoder(sort: Sort, whole: Encoder) -> Callable[[Any], Iterable[tuple[str, Example]]]:
+    """From a row to its examples as they are trained on, each with the side it is."""
+    tokenizer, context, findings = whole.tokenizer, whole.context, whole.findings
+    answer = AnswerEncoder(tokenizer, context, findings)
+
+    def encode(row: Any) -> Iterable[tuple[str, Example]]:
+        if isinstance(row, PairRow):
+            sides = ("chosen", "rejected")
+            return [(side, one) for pair in answer.pairs(row) for side, one in zip(sides, pair, strict=True)]
+        if isinstance(row, RatedRow):
+            one = answer(row.asked, row.answer, row.place)
+            return [] if one is None else [("good" if row.good else "bad", one)]
+        if isinstance(row, QuestionRow):
+            return _asked(row, tokenizer, context, findings)
+        return [("", one) for one in whole(row)]
+
+    return encode
+
+
+def _asked(
+    row: QuestionRow, tokenizer: Tokenizer, context: int, findings: Findings
+) -> list[tuple[str, Example]]:
+    """A prompt as it is asked; nothing of it is learnt."""
+    try:
+        ids = np.array(chat_ids(tokenizer, row.asked), np.int32)
+    except UserError as error:
+        findings.problem("refused by the template", *row.place, error.what)
+        return []
+    if len(ids) >= context:
+        findings.problem("question too long", *row.place, f"{len(ids)} tokens leave no room for an answer")
+        return []
+    return [("", Example(ids, np.zeros(len(ids), bool), 0, str(row.place)))]
+
+
+def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str], side: str) -> ShownRow:
+    special = set(tokenizer.special.values())
+    marked = zip(example.ids.tolist(), example.learnt.tolist(), strict=True)
+    # special tokens stay apart from each other: they are numbered so that no two are one group
+    keyed = [(index, taken, place if index in special else -1) for place, (index, taken) in enumerate(marked)]
+    pieces = [
+        Piece(tokenizer.decode([index for index, _, _ in group]), taken, place >= 0)
+        for (taken, place), group in (
+            (key, list(found)) for key, found in groupby(keyed, lambda one: one[1:])
+        )
+    ]
+    return ShownRow(example.id, pieces, example.inputs, example.targets, meta, side)

@@ -1,0 +1,1 @@
+"""One model in two programs: whether they compute the same."""

@@ -1,0 +1,171 @@
+"""A converted model checked in the program it is for.
+
+Float32 exports must compute the same as the model here; of other types the file is read back, so that the
+report tells rounding (against the model it was made from) and the other program's arithmetic (against the
+file as read here) apart.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from congling.core import files, machine
+from congling.core.errors import UserError
+from congling.core.progress import stage
+from congling.evals.conversion.parity import TEXT, Engine, compare, perplexity
+from congling.evals.conversion.provoking import texts_for
+from congling.evals.conversion.verdict import Report
+from congling.interop.assembly import transformer
+from congling.interop.foreign import ForeignModel
+from congling.interop.formats import gguf_in
+from congling.model.config import parameters
+
+ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
+"""Largest difference of logits between two float32 programs, by format."""
+_GELU_TABLE = 1e-2
+"""llama.cpp looks up the GELU of GPT-2 in a table of 16-bit values."""
+_VERIFYING = 8  # bytes a parameter: the model here and there, in float32
+_LONGEST_TEXT = 20_000  # characters
+_PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
+
+
+def available(target: str) -> bool:
+    """Whether the program that a format is for can be asked; of run.c there is always a reader here."""
+    package = _PACKAGES.get(target)
+    if package is None:
+        return True
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+@stage("comparing with the other program")
+def verify(
+    original: ForeignModel,
+    target: str,
+    path: Path,
+    *,
+    type: str = "F32",
+    reader: Callable[[Path], ForeignModel] | None = None,
+    text: str = TEXT,
+) -> Report:
+    """Compare a model with what another program makes of the files at ``path``.
+
+    ``reader`` reads those files back; it is needed for types other than float32.
+
+    Raises:
+        UserError: the program is not installed or refuses the files, or the model has no tokenizer.
+    """
+    if original.tokenizer is None:
+        raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
+    model, before = transformer(original), None
+    if reader is not None and type != "F32":
+        before = perplexity(model, original.tokenizer, text)
+        model = transformer(reader(path))
+    engine = _ENGINES[target](path, original)
+    try:
+        parity = compare(model, original.tokenizer, engine, text, texts_for(original.tokenizer, target))
+    finally:
+        if (close := getattr(engine, "close", None)) is not None:
+            close()
+    return Report(target, type, parity, before, _accuracy(original, target, type))
+
+
+def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
+    """Why a conversion is not verified; ``None`` when it is.
+
+    ``asked`` is what a person said; when they said nothing, what is possible is done.
+
+    Raises:
+        UserError: they asked for it, and the program is not installed.
+    """
+    if asked is False:
+        return "--no-verify"
+    if target not in _ENGINES:
+        if asked:
+            raise UserError("there is no program here to check this with", value=target)
+        return "the training script it comes from is no program that can be asked"
+    if not available(target):
+        extra = "hf" if target == "hf" else "gguf"
+        why = f"{_PACKAGES[target]} is not installed"
+        if asked:
+            raise UserError(why, hint=f"pip install 'congling[{extra}]'")
+        return f"{why}; pip install 'congling[{extra}]' checks the next one"
+    if asked is None and model.tokenizer is None:
+        return "there is no tokenizer to make a text with"
+    if asked is None and _VERIFYING * parameters(model.config) > machine.memory_bytes() / 2:
+        return "too large to hold twice in memory here; --verify does it nevertheless"
+    return None
+
+
+def comparable(asked: bool | None, kind: str, source: Path, model: ForeignModel) -> str | None:
+    """Why a model cannot be checked in the program it came from; ``None`` when it can.
+
+    Raises:
+        UserError: a person asked for it.
+    """
+    from congling.interop.hf.model import unloadable
+
+    reason = unloadable(source, str(model.facts.get("architecture"))) if kind == "hf" else None
+    if reason is not None and asked:
+        raise UserError(reason, value=str(source), hint="leave --verify out")
+    return reason
+
+
+def text_of(file: Path | None) -> str:
+    """The built-in test text, after the beginning of a person's own file if there is one.
+
+    Raises:
+        UserError: the file cannot be read as UTF-8.
+    """
+    if file is None:
+        return TEXT
+    try:
+        return files.text(file)[:_LONGEST_TEXT] + "\n" + TEXT
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", value=str(file)) from None
+    except UnicodeDecodeError:
+        raise UserError("this text is not UTF-8", value=str(file)) from None
+
+
+def _accuracy(model: ForeignModel, target: str, type: str) -> float | None:
+    """Allowed difference of logits; llama.cpp and runq round activations too where weights are no float32."""
+    if type != "F32" and target != "hf":
+        return None
+    mlp = model.config.mlp
+    gelu = mlp.kind == "plain" or (mlp.kind == "gated" and mlp.hidden_act != "silu")
+    table = target in ("gguf", "ollama") and gelu
+    return _GELU_TABLE if table else ACCURACY[target]
+
+
+def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
+    from congling.interop.engines.llama_cpp import LlamaCpp
+
+    file = gguf_in(path) if path.is_dir() else path
+    return LlamaCpp(file, context=min(model.config.context, 512))
+
+
+def _transformers(path: Path, model: ForeignModel) -> Engine:
+    from congling.interop.engines.transformers import TransformersEngine
+
+    return TransformersEngine(path)
+
+
+def _llama2c(path: Path, model: ForeignModel) -> Engine:
+    """run.c puts a space before every text; that is left out where the tokenizer here puts none."""
+    from congling.interop.engines.llama2c import Llama2C
+
+    spaced = Llama2C(path)
+    assert model.tokenizer is not None
+    same = spaced.tokenize("a") == model.tokenizer.encode("a")
+    return spaced if same else Llama2C(path, dummy_space=False)
+
+
+_ENGINES: Mapping[str, Callable[[Path, ForeignModel], Engine]] = {
+    "gguf": _llama_cpp,
+    "ollama": _llama_cpp,
+    "hf": _transformers,
+    "llama2c": _llama2c,
+}

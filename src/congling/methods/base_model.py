@@ -1,0 +1,108 @@
+"""Opening what is trained further: a checkpoint, a run, or a GGUF file whose weights stay packed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from congling.core.artifact import Artifact, file_hash
+from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
+from congling.infer.reading import Reading, reading_of
+from congling.interop.adapter_directory import Base
+from congling.model.config import ModelConfig
+from congling.model.transformer import Transformer
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.chat.templates import with_template
+
+
+@dataclass(frozen=True)
+class OpenedBase:
+    """A model to train further, with all that is known of it."""
+
+    path: Path
+    """As it was named."""
+    artifact: Artifact
+    """What a run is compared with when it goes on; of a file, one that names its SHA-256."""
+    model: ModelConfig
+    tokenizer: Tokenizer
+    packed: bool
+    """Whether the weights stay in the blocks of a GGUF file, and can only take an adapter."""
+    chat: bool
+    """Whether it was tuned for its chat template."""
+    size: int
+    """Bytes its weights take in memory."""
+    build: Callable[[int], Transformer]
+    """The model, given the longest row it will be trained on."""
+    template: str | None = None
+    """Chat template that was put in place of the base's own."""
+
+    @property
+    def reading(self) -> Reading:
+        """How it was trained to read rows of text."""
+        return reading_of(self.artifact, self.model)
+
+    @property
+    def identity(self) -> Base:
+        """What an adapter remembers of it."""
+        return Base(self.artifact.fingerprint, self.path.resolve().name, self.model)
+
+    @property
+    def tokenizer_directory(self) -> Path | None:
+        """To be copied into checkpoints of the whole model; a file has none."""
+        return None if self.packed else self.artifact.path / "tokenizer"
+
+    def under_template(self, name: str) -> "OpenedBase":
+        """The same base with another chat template, by name or as Jinja source.
+
+        Raises:
+            UserError: no such template, or nothing in the vocabulary can end an answer under it.
+        """
+        changed = with_template(self.tokenizer, name)
+        return replace(self, tokenizer=changed, template=changed.chat_template)
+
+
+def open_base(path: Path | str) -> OpenedBase:
+    """Open a checkpoint, a run, or a GGUF file.
+
+    Raises:
+        UserError: there is none, it is damaged, or it has no tokenizer.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _gguf(path)
+    loaded = load_checkpoint(path, "cpu")
+    size = sum(parameter.numel() * 4 for parameter in loaded.model.parameters())
+    return OpenedBase(
+        path,
+        loaded.checkpoint,
+        loaded.model.config,
+        loaded.tokenizer,
+        packed=False,
+        chat=loaded.tuned_for_chat,
+        size=size,
+        build=lambda longest: loaded.model,
+    )
+
+
+def _gguf(path: Path) -> OpenedBase:
+    from congling.interop.gguf.config import config_from, facts_of
+    from congling.interop.gguf.file import GGUFFile
+    from congling.interop.gguf.packed import load_packed
+    from congling.interop.gguf.vocabulary_reading import tokenizer_of
+
+    file = GGUFFile.open(path)
+    if file.value("general.type", "model") == "adapter":
+        hint = "name the model it was made for"
+        raise UserError("this is an adapter, not a base to train on", value=str(path), hint=hint)
+    facts, config = facts_of(file), config_from(file)
+    tokenizer = tokenizer_of(file, config.vocab_size)
+    return OpenedBase(
+        path,
+        Artifact(path, "gguf", file_hash(path), {}, {}),
+        config,
+        tokenizer,
+        packed=True,
+        chat=facts["chat"],
+        size=path.stat().st_size,
+        build=lambda longest: load_packed(file, context=longest),
+    )

@@ -1,0 +1,1 @@
+"""Conversations as ids, by chat templates that run in a sandbox."""

@@ -1,0 +1,1 @@
+"""Vocabularies that other programs made, opened without changing an id."""

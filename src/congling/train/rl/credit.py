@@ -1,0 +1,121 @@
+"""From the rewards of a rollout to what each token is worth, with the two methods' own knowledge."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from congling.data.tuning.pair_batches import batched
+from congling.train.backends.single import Single
+from congling.train.objectives.config import GRPOConfig, PPOConfig, RolloutConfig
+from congling.train.rl.advantage import (
+    divisor,
+    generalised,
+    group_advantages,
+    overlong,
+    token_weights,
+    whitened,
+)
+from congling.train.rl.reference import Reference
+from congling.train.rl.rollout_buffer import Round
+from congling.train.rl.rollouts import MICRO_TOKENS, RolloutBatch
+
+
+class GroupCredit:
+    """GRPO: an answer is worth what it has more than the others to its prompt, at each of its tokens.
+
+    Args:
+        config: scale, averages, and the pull to the base.
+        rollout: group and longest answer.
+        looks: scores answers.
+        reference: the base, where ``config.beta`` asks for it.
+    """
+
+    def __init__(
+        self, config: GRPOConfig, rollout: RolloutConfig, looks: "Looks", reference: Reference | None
+    ) -> None:
+        self.config, self.rollout, self.looks, self.reference = config, rollout, looks, reference
+
+    def __call__(self, found: Round) -> Round:
+        """Fill in advantages and weights."""
+        lengths, longest = found.lengths, self.rollout.new_tokens
+        rewards = found.rewards + overlong(lengths, longest, self.config.overlong)
+        each = group_advantages(rewards, self.rollout.group, self.config, self.looks.backend.sum)
+        found.advantages = [np.full(n, value, np.float32) for n, value in zip(lengths, each, strict=True)]
+        found.weights = token_weights(lengths, longest, self.config.average)
+        found.count = divisor(lengths, self.config.average)
+        if self.reference is not None:
+            found.reference = self.looks.reference(found, self.reference)
+        return found
+
+
+class ValueCredit:
+    """PPO: an answer's reward comes with its last token, every token pays for leaving the base, and a value
+    head says how much of that was to be expected."""
+
+    def __init__(self, config: PPOConfig, looks: "Looks", reference: Reference | None) -> None:
+        self.config, self.looks, self.reference = config, looks, reference
+
+    def __call__(self, found: Round) -> Round:
+        """Fill in values, advantages, returns and weights."""
+        values = self.looks.values(found)
+        rewards = [np.zeros(len(old)) for old in found.old]
+        if self.reference is not None:
+            found.reference = self.looks.reference(found, self.reference)
+            drifts = [old - ref for old, ref in zip(found.old, found.reference, strict=True)]
+            rewards = [
+                reward - self.config.beta * drift for reward, drift in zip(rewards, drifts, strict=True)
+            ]
+        for reward, value in zip(rewards, np.nan_to_num(found.rewards), strict=True):
+            reward[-1] += value
+        advantages, found.returns = generalised(rewards, values, self.config)
+        lost = ~np.isfinite(found.rewards)
+        total = self.looks.backend.sum
+        found.advantages = whitened(advantages, total) if self.config.whiten else advantages
+        for index in np.flatnonzero(lost):  # nobody could judge it: it teaches nothing
+            found.advantages[index], found.returns[index] = np.zeros_like(values[index]), values[index]
+        found.values = values
+        found.weights = np.ones(len(values), np.float32)
+        found.count = float(found.lengths.sum())
+        return found
+
+
+class Looks:
+    """What the model, or the base, says of the answers of a rollout."""
+
+    def __init__(self, model: Any, backend: Single, pad: int, temperature: float) -> None:
+        self.model, self.backend, self.pad, self.temperature = model, backend, pad, temperature
+
+    def reference(self, found: Round, reference: Reference) -> list[np.ndarray]:
+        """(A,) of (L,): log-probabilities for the base."""
+        return self._each(found, lambda batch: reference(batch, self.temperature))
+
+    def values(self, found: Round) -> list[np.ndarray]:
+        """(A,) of (L,): what the value head expects before each token."""
+
+        def look(batch: Any) -> torch.Tensor:
+            training = self.model.training
+            self.model.eval()
+            hidden = self.model(batch.tokens, positions=batch.positions, documents=batch.documents)
+            self.model.train(training)
+            places = batch.weights.reshape(-1).nonzero().squeeze(1)
+            return self.model.scalar_head(hidden.reshape(-1, hidden.shape[-1])[places]).squeeze(-1)
+
+        return self._each(found, look)
+
+    @torch.no_grad()
+    def _each(self, found: Round, look: Any) -> list[np.ndarray]:
+        lengths = [example.inputs for example in found.examples]
+        order = np.argsort(lengths, kind="stable")
+        size = max(1, MICRO_TOKENS // max(lengths))
+        result: list[np.ndarray] = [np.zeros(0, np.float32)] * len(lengths)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            examples = [found.examples[i] for i in part]
+            batch = batched(RolloutBatch, examples, max(lengths), self.pad)
+            with self.backend.looking():
+                values = look(self.backend.place(batch)).float().cpu().numpy()
+            owner = batch.owner[batch.weights > 0]
+            for place, index in enumerate(part):
+                result[index] = values[owner == place]
+        return result

@@ -1,0 +1,137 @@
+"""The answers of one rollout, in memory and as the tensors of a checkpoint.
+
+::
+
+    process 0   answers ─┐
+    process 1   answers ─┴─ all of them, in every process ─ checkpoint of the first ─ each takes its own again
+"""
+
+# A answers of one process, L tokens of an answer
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from congling.core.errors import UserError
+from congling.data.tuning.examples import Example
+from congling.train.backends.single import Single
+
+_TOKENS = ("old", "advantages", "reference", "values", "returns")
+"""What there is of every token, all or none of the answers having it."""
+_MEASURED = "measured."
+
+
+@dataclass
+class Round:
+    """One rollout of one process."""
+
+    examples: list[Example]
+    """(A,) question and answer; the answer's ids are learnt."""
+    questions: np.ndarray
+    """(A,) numbers of the questions."""
+    rewards: np.ndarray
+    """(A,) float; not a number where no reward function could say."""
+    ended: np.ndarray
+    """(A,) booleans."""
+    old: list[np.ndarray]
+    """(A,) of (L,): log-probabilities when they were written."""
+    advantages: list[np.ndarray] = field(default_factory=list)
+    """(A,) of (L,), once they are credited; and so on."""
+    weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(A,) what a token weighs."""
+    count: float = 0.0
+    """What the summed loss of this process's part is divided by, together with the others' counts."""
+    reference: list[np.ndarray] | None = None
+    values: list[np.ndarray] | None = None
+    returns: list[np.ndarray] | None = None
+    measured: dict[str, float] = field(default_factory=dict)
+    """Means over all processes, for the log."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(A,) tokens of the answers."""
+        return np.array([example.targets for example in self.examples])
+
+
+def gathered(found: Round, backend: Single) -> dict[str, Tensor]:
+    """The rounds of all processes as flat tensors named ``process.field``; equal in every process."""
+    own = _flat(found)
+    names, world = sorted(own), backend.world
+    sizes = torch.zeros(world, len(names), dtype=torch.float64)
+    sizes[backend.rank] = torch.tensor([float(own[name].numel()) for name in names])
+    sizes = torch.as_tensor(backend.sum(sizes)).cpu().long()
+    start, mine = int(sizes[: backend.rank].sum()), torch.cat([own[name].double() for name in names])
+    every = torch.zeros(int(sizes.sum()), dtype=torch.float64)
+    every[start : start + len(mine)] = mine
+    parts = torch.as_tensor(backend.sum(every)).cpu().split(sizes.flatten().tolist())
+    keys = [(rank, name) for rank in range(world) for name in names]
+    return {
+        f"{rank}.{name}": part.to(own[name].dtype) for (rank, name), part in zip(keys, parts, strict=True)
+    }
+
+
+def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
+    """This process's round out of :func:`gathered`.
+
+    Raises:
+        UserError: they were written by another number of processes.
+    """
+    ranks = {name.partition(".")[0] for name in tensors}
+    if len(ranks) != backend.world:
+        raise UserError(
+            "a rollout is shared by as many processes as before",
+            value=backend.world,
+            hint=f"go on with {len(ranks)}, at least to its end",
+        )
+    start = f"{backend.rank}."
+    flat = {
+        name.removeprefix(start): value.numpy() for name, value in tensors.items() if name.startswith(start)
+    }
+    lengths = flat["answers"]
+    examples = []
+    for ids, length in zip(np.split(flat["ids"], np.cumsum(flat["sizes"])[:-1]), lengths, strict=True):
+        learnt = np.zeros(len(ids), bool)
+        learnt[len(ids) - length :] = True
+        examples.append(Example(ids, learnt, 0, ""))
+    borders = np.cumsum(lengths)[:-1]
+    parts: dict[str, Any] = {
+        name: np.split(flat[name], borders) if name in flat else None for name in _TOKENS
+    }
+    measured = {
+        name.removeprefix(_MEASURED): float(value[0])
+        for name, value in flat.items()
+        if name.startswith(_MEASURED)
+    }
+    return Round(
+        examples,
+        flat["questions"],
+        flat["rewards"],
+        flat["ended"],
+        weights=flat["weights"],
+        count=float(flat["count"][0]),
+        measured=measured,
+        **parts,
+    )
+
+
+def _flat(found: Round) -> dict[str, Tensor]:
+    """A round as flat arrays."""
+    flat: dict[str, np.ndarray] = {
+        "ids": np.concatenate([example.ids for example in found.examples]),
+        "sizes": np.array([len(example.ids) for example in found.examples]),
+        "answers": found.lengths,
+        "questions": found.questions,
+        "rewards": found.rewards,
+        "ended": found.ended,
+        "weights": found.weights,
+        "count": np.array([found.count]),
+    }
+    flat |= {f"{_MEASURED}{name}": np.array([value]) for name, value in found.measured.items()}
+    for name in _TOKENS:
+        if (values := getattr(found, name)) is not None:
+            flat[name] = np.concatenate(values)
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in flat.items()}
