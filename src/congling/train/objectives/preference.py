@@ -78,7 +78,7 @@ def rated_losses(config: PreferenceConfig, gains: Tensor, good: Tensor, drift: T
 
 
 def preference(config: PreferenceConfig) -> Any:
-    """The objective over :class:`~congling.data.tuning.pair_batches.PairBatch`; ``RatedBatch`` for ``kto``."""
+    """The objective over :class:`~congling.data.tuning.pair_batches.PairBatch`, or ``RatedBatch`` (KTO)."""
     return _Rated(config) if config.loss == "kto" else _Pairs(config)
 
 
