@@ -36,16 +36,19 @@ CONTEXT, LONG, GROUPS = 192, 768, 4
 HELD_OUT = 100
 """Texts of each sort that are not learnt from."""
 METHODS: dict[str, tuple[AdapterConfig | None, tuple[float, ...]]] = {
-    "LoRA, rank 8": (AdapterConfig(rank=8), (3e-3, 1e-2)),
-    "rsLoRA, rank 8, alpha 8": (AdapterConfig(rank=8, alpha=8, rank_stabilised=True), (1e-3, 3e-3)),
-    "DoRA, rank 8": (AdapterConfig(rank=8, dora=True), (3e-3, 1e-2)),
+    "LoRA, rank 8": (AdapterConfig(r=8), (3e-3, 1e-2)),
+    "rsLoRA, rank 8, alpha 8": (AdapterConfig(r=8, lora_alpha=8, use_rslora=True), (1e-3, 3e-3)),
+    "DoRA, rank 8": (AdapterConfig(r=8, use_dora=True), (3e-3, 1e-2)),
     "whole weights": (None, (1e-3, 3e-3)),
 }
 """Adapter (None: the weights themselves) and rates, of which the better one counts."""
 LONG_WAYS: dict[str, tuple[AdapterConfig, bool]] = {
-    "full attention": (AdapterConfig(targets=("attention",), whole=("norms", "embedding")), False),
-    "S²-Attn": (AdapterConfig(targets=("attention",), whole=("norms", "embedding")), True),
-    "S²-Attn, factors alone": (AdapterConfig(targets=("attention",)), True),
+    "full attention": (
+        AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")),
+        False,
+    ),
+    "S²-Attn": (AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")), True),
+    "S²-Attn, factors alone": (AdapterConfig(target_modules=("attention",)), True),
 }
 STEP = {"full": (1024, 2048), "quick": (1024,), "tiny": (64,)}
 """Contexts at which a step of the 4 × 224 model is timed."""
@@ -72,7 +75,13 @@ class World:
         self.questions = [
             self.example(one.prompt, one.answer) for document in asked for one in problems(document)[:1]
         ]
-        config = llama(vocab_size=len(self.ids) + 2, context=LONG, layers=layers, width=width, heads=4)
+        config = llama(
+            vocab_size=len(self.ids) + 2,
+            max_position_embeddings=LONG,
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=4,
+        )
         self.base = Transformer(config)
         train(self.base, windows(self.stories[HELD_OUT:], CONTEXT), CONTEXT, steps, 2e-3)
 
@@ -146,10 +155,10 @@ def train(
 ) -> None:
     """Train in place, by the loop of all stages."""
     config = TrainConfig(
-        steps=steps,
-        context=context,
-        rows=rows,
-        optimizer=AdamWConfig(rate=rate, weight_decay=0.0),
+        max_steps=steps,
+        max_length=context,
+        per_device_train_batch_size=rows,
+        optimizer=AdamWConfig(learning_rate=rate, weight_decay=0.0),
         device="cpu",
         precision="fp32",
     )
@@ -159,7 +168,7 @@ def train(
 
 def fitting(examples: Sequence[Example], context: int) -> list[Example]:
     """Those that are no longer than a row."""
-    return [one for one in examples if one.inputs <= context]
+    return [one for one in examples if one.length <= context]
 
 
 def loss(model: Transformer, examples: Sequence[Example], context: int) -> float:
@@ -204,7 +213,12 @@ def steps(options: Options) -> Table:
         contenders = [Contender(grouped, packed, [], []) for grouped, packed in ways]
         for _ in range(processes):
             for one in contenders:
-                order = {"context": context, "grouped": one.grouped, "packed": one.packed, "steps": count}
+                order = {
+                    "context": context,
+                    "grouped": one.grouped,
+                    "packed": one.packed,
+                    "steps": count,
+                }
                 command = [sys.executable, __file__, json.dumps(order)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout.splitlines()[-1])
@@ -230,8 +244,16 @@ def main() -> None:
     """Time steps as ordered on the command line and print what was measured."""
     order = json.loads(sys.argv[1])
     context = order["context"]
-    model = Transformer(llama(vocab_size=2048, context=context, layers=4, width=224, heads=4))
-    lora.attach(model, AdapterConfig(targets=("attention",), whole=("norms", "embedding")))
+    model = Transformer(
+        llama(
+            vocab_size=2048,
+            max_position_embeddings=context,
+            num_hidden_layers=4,
+            hidden_size=224,
+            num_attention_heads=4,
+        )
+    )
+    lora.attach(model, AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")))
     if order["grouped"]:
         longlora.shift(model, LongLoRAConfig(groups=GROUPS), context)
     model.train()

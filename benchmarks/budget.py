@@ -142,8 +142,12 @@ def _speeds(effort: str) -> tuple[Table, dict[str, Any]]:
 
 def _trainer(effort: str) -> Trainer:
     width, layers = (32, 1) if effort == "tiny" else (192, 4)
-    config = TrainConfig(steps=10**6, context=128, rows=8, device="cpu")
-    model = Transformer(FAMILIES["qwen3"](vocab_size=4600, context=128, layers=layers, width=width))
+    config = TrainConfig(max_steps=10**6, max_length=128, per_device_train_batch_size=8, device="cpu")
+    model = Transformer(
+        FAMILIES["qwen3"](
+            vocab_size=4600, max_position_embeddings=128, num_hidden_layers=layers, hidden_size=width
+        )
+    )
     model.initialise(0)
 
     def batches(step: int, rank: int, world: int) -> list[Batch]:

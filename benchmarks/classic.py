@@ -17,14 +17,23 @@ QUOTED = 41.0
 
 def run(options: Options) -> Report:
     """Measure the whole training step, eager and compiled."""
-    model, rows = preset("classic", vocab_size=64_000, context=64, hidden=768), 16
+    model, rows = preset("classic", vocab_size=64_000, max_position_embeddings=64, intermediate_size=768), 16
     if options.effort == "tiny":
-        model, rows = preset("classic", vocab_size=500, context=64, hidden=768, layers=1), 2
+        model, rows = (
+            preset(
+                "classic",
+                vocab_size=500,
+                max_position_embeddings=64,
+                intermediate_size=768,
+                num_hidden_layers=1,
+            ),
+            2,
+        )
     ways = (False,) if options.effort == "tiny" else (False, True)
     loads = [Workload(who="congling", model=model, rows=rows, compile=compiled) for compiled in ways]
     columns = ("contender", "tokens/s", "MFU", "start to first steps", "peak memory", "to the quoted figure")
-    shape = f"llama {model.width} × {model.layers}, T={model.context}, {rows} rows"
-    table = Table(f"{shape}, vocabulary {model.vocab_size:,}, AdamW, fp32", columns)
+    size = f"{model.hidden_size} × {model.num_hidden_layers}, T={model.max_position_embeddings}"
+    table = Table(f"llama {size}, {rows} rows, vocabulary {model.vocab_size:,}, AdamW, fp32", columns)
     table.rows.append(("train-text-from-scratch (quoted)", f"about {QUOTED:.0f}", "–", "–", "–", "1"))
     data = {"quoted_tokens_per_second": QUOTED, "contenders": {}}
     for timing in race(loads, *TURNS[options.effort]):

@@ -29,20 +29,23 @@ def congling(workload: Workload, pace: Callable[[], None], tell: Callable[[int],
     config = training(workload)
     model = Transformer(workload.model)
     tell(sum(parameter.numel() for parameter in model.parameters()))
-    batches = CorpusBatches(split(workload), context=config.context, rows=config.rows)
+    batches = CorpusBatches(
+        split(workload), context=config.max_length, rows=config.per_device_train_batch_size
+    )
     Trainer(model, batches, next_token, config, Single(config)).run([lambda _: pace()])
 
 
 def training(workload: Workload) -> TrainConfig:
     """The configuration that a workload stands for."""
-    optimizer = {"kind": workload.optimizer} | ({"rate": 1e-3} if workload.optimizer == "adamw" else {})
+    rate = {"learning_rate": 1e-3} if workload.optimizer == "adamw" else {}
+    optimizer = {"kind": workload.optimizer} | rate
     values = {
-        "steps": FOREVER,
-        "context": workload.model.context,
-        "rows": workload.rows,
+        "max_steps": FOREVER,
+        "max_length": workload.model.max_position_embeddings,
+        "per_device_train_batch_size": workload.rows,
         "optimizer": optimizer,
         "device": workload.device,
-        "compile": "on" if workload.compile else "off",
+        "torch_compile": "on" if workload.compile else "off",
         "precision": workload.precision,
     }
     return build(TrainConfig, values, where="workload")
@@ -67,7 +70,7 @@ def transformers(workload: Workload, pace: Callable[[], None], tell: Callable[[i
 
     model = peers.build(workload.model)
     tell(model.num_parameters())
-    rows = peers.Rows(tokens(workload), workload.model.context)
+    rows = peers.Rows(tokens(workload), workload.model.max_position_embeddings)
     peers.train(
         model,
         rows,

@@ -33,22 +33,27 @@ from reporting import Report, Skipped, Table
 
 ROWS, CONTEXT, RANK = 4, 64, 8
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {"vocab_size": 256, "context": CONTEXT, "layers": 1, "width": 64},
+    "tiny": {
+        "vocab_size": 256,
+        "max_position_embeddings": CONTEXT,
+        "num_hidden_layers": 1,
+        "hidden_size": 64,
+    },
     "110 M": {
         "vocab_size": 32_000,
-        "context": CONTEXT,
-        "layers": 12,
-        "width": 768,
-        "hidden": 2048,
-        "heads": 12,
+        "max_position_embeddings": CONTEXT,
+        "num_hidden_layers": 12,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_attention_heads": 12,
     },
     "500 M": {
         "vocab_size": 32_000,
-        "context": CONTEXT,
-        "layers": 24,
-        "width": 1280,
-        "hidden": 3456,
-        "heads": 20,
+        "max_position_embeddings": CONTEXT,
+        "num_hidden_layers": 24,
+        "hidden_size": 1280,
+        "intermediate_size": 3456,
+        "num_attention_heads": 20,
     },
 }
 CHOSEN = {"full": ("110 M", "500 M"), "quick": ("110 M",), "tiny": ("tiny",)}
@@ -185,7 +190,7 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
 
     _note_imports()
     model = load_packed(order["base"])
-    lora.attach(model, AdapterConfig(rank=RANK, targets=("linear",), dora=order["dora"]))
+    lora.attach(model, AdapterConfig(r=RANK, target_modules=("linear",), use_dora=order["dora"]))
     model.checkpoint_blocks(order["recompute"])
     if order["recompute"]:
         machine.return_freed_memory()

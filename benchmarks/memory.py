@@ -24,22 +24,70 @@ COLUMNS = (
     "measured",
     "off by",
 )
-BOOK = {"vocab_size": 4600, "tied": False}
+BOOK = {"vocab_size": 4600, "tie_word_embeddings": False}
 SHAPES: tuple[tuple[str, int, dict[str, Any], Literal["adamw", "muon"], bool], ...] = (
-    ("qwen3", 8, {**BOOK, "context": 64, "layers": 2, "width": 128}, "muon", False),
-    ("qwen3", 16, {**BOOK, "context": 128, "layers": 4, "width": 192}, "muon", False),
-    ("qwen3", 16, {**BOOK, "context": 256, "layers": 6, "width": 256}, "muon", False),
-    ("qwen3", 16, {**BOOK, "context": 256, "layers": 6, "width": 256}, "muon", True),
-    ("qwen3", 16, {"vocab_size": 8192, "context": 512, "layers": 8, "width": 384}, "adamw", False),
     (
-        "llama",
+        "qwen3",
+        8,
+        {**BOOK, "max_position_embeddings": 64, "num_hidden_layers": 2, "hidden_size": 128},
+        "muon",
+        False,
+    ),
+    (
+        "qwen3",
         16,
-        {"vocab_size": 64_000, "context": 64, "layers": 16, "width": 256, "tied": False},
+        {**BOOK, "max_position_embeddings": 128, "num_hidden_layers": 4, "hidden_size": 192},
+        "muon",
+        False,
+    ),
+    (
+        "qwen3",
+        16,
+        {**BOOK, "max_position_embeddings": 256, "num_hidden_layers": 6, "hidden_size": 256},
+        "muon",
+        False,
+    ),
+    (
+        "qwen3",
+        16,
+        {**BOOK, "max_position_embeddings": 256, "num_hidden_layers": 6, "hidden_size": 256},
+        "muon",
+        True,
+    ),
+    (
+        "qwen3",
+        16,
+        {"vocab_size": 8192, "max_position_embeddings": 512, "num_hidden_layers": 8, "hidden_size": 384},
         "adamw",
         False,
     ),
-    ("gpt2", 8, {"vocab_size": 4600, "context": 256, "layers": 6, "width": 256}, "adamw", False),
-    ("qwen3-moe", 8, {"vocab_size": 4600, "context": 256, "layers": 4, "width": 256}, "adamw", False),
+    (
+        "llama",
+        16,
+        {
+            "vocab_size": 64_000,
+            "max_position_embeddings": 64,
+            "num_hidden_layers": 16,
+            "hidden_size": 256,
+            "tie_word_embeddings": False,
+        },
+        "adamw",
+        False,
+    ),
+    (
+        "gpt2",
+        8,
+        {"vocab_size": 4600, "max_position_embeddings": 256, "num_hidden_layers": 6, "hidden_size": 256},
+        "adamw",
+        False,
+    ),
+    (
+        "qwen3-moe",
+        8,
+        {"vocab_size": 4600, "max_position_embeddings": 256, "num_hidden_layers": 4, "hidden_size": 256},
+        "adamw",
+        False,
+    ),
 )
 """Family, rows, sizes, optimizer, compiled."""
 CHOSEN = {"full": SHAPES, "quick": SHAPES[:3], "tiny": SHAPES[:1]}
@@ -51,11 +99,22 @@ def run(options: Options) -> Report:
     table, data = Table("Plan and measurement", COLUMNS), []
     for family, rows, sizes, optimizer, compiled in CHOSEN[options.effort]:
         model = FAMILIES[family](**sizes)
-        load = Workload(who="congling", model=model, rows=rows, optimizer=optimizer, compile=compiled)
+        load = Workload(
+            who="congling",
+            model=model,
+            rows=rows,
+            optimizer=optimizer,
+            compile=compiled,
+        )
         planned, measured = compare(load, STEPS[options.effort])
-        name = f"{family} {model.layers} × {model.width}, {show_count(parameters(model))}"
+        name = f"{family} {model.num_hidden_layers} × {model.hidden_size}, {show_count(parameters(model))}"
         table.rows.append(
-            (name, f"{rows} × {model.context}", load.name.partition(", ")[2], *_cells(planned, measured))
+            (
+                name,
+                f"{rows} × {model.max_position_embeddings}",
+                load.name.partition(", ")[2],
+                *_cells(planned, measured),
+            )
         )
         data.append({"model": name, "workload": load.name, "planned": planned, "measured": measured})
     table.notes.append(

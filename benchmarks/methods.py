@@ -31,7 +31,7 @@ def answers(
     found, tokenizer = [], loaded.tokenizer
     for start in range(0, len(rows), AT_ONCE):
         part = [chat_ids(tokenizer, row["messages"]) for row in rows[start : start + AT_ONCE]]
-        room = loaded.model.config.context - max(map(len, part))
+        room = loaded.model.config.max_position_embeddings - max(map(len, part))
         written = complete(
             loaded.model,
             part,

@@ -49,7 +49,7 @@ class Workload(Config):
     @property
     def tokens_per_step(self) -> int:
         """Input tokens of a step."""
-        return self.rows * self.model.context
+        return self.rows * self.model.max_position_embeddings
 
 
 class Contender:

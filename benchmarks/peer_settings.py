@@ -57,15 +57,26 @@ def setting_for(
     """The flags of a contender, as described above."""
     vocab_size, pays = shards.vocab_size, budget >= COMPILE_PAYS_FROM
     if contender == "plain":
-        model = gpt2(vocab_size=vocab_size, context=256, layers=6, width=256, dropout=0.1)
+        model = gpt2(
+            vocab_size=vocab_size,
+            max_position_embeddings=256,
+            num_hidden_layers=6,
+            hidden_size=256,
+            dropout=0.1,
+        )
         return Setting(model, 8, rate or 1e-3, 0.02, 0.1, pays if compiled is None else compiled)
     if contender == "usual":
-        model = qwen3(vocab_size=vocab_size, context=256, layers=6, width=256)
+        model = qwen3(
+            vocab_size=vocab_size, max_position_embeddings=256, num_hidden_layers=6, hidden_size=256
+        )
         return Setting(model, 8, rate or 5e-4, 0.05, 0.0, bool(compiled))
     recipe = build(Recipe, {"data": {"sources": ["book"]}, "budget": budget})
     found = probe()
     plan = planning.make(recipe, facts_of_shards(shards), this_machine(found=found))
-    rows, use = plan.train.rows * plan.train.accumulation, pays if compiled is None else compiled
+    rows, use = (
+        plan.train.per_device_train_batch_size * plan.train.gradient_accumulation_steps,
+        pays if compiled is None else compiled,
+    )
     return Setting(
         plan.model,
         rows,

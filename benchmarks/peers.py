@@ -37,24 +37,24 @@ def build(config: ModelConfig) -> PreTrainedModel:
     if parts == ("layer", "plain", "learned", False):
         return GPT2LMHeadModel(_gpt2(config))
     if parts == ("rms", "gated", "rope", True):
-        return Qwen3ForCausalLM(Qwen3Config(**_gated(config), head_dim=config.attention.head_width))
+        return Qwen3ForCausalLM(Qwen3Config(**_gated(config), head_dim=config.attention.head_dim))
     if parts == ("rms", "gated", "rope", False):
-        return LlamaForCausalLM(LlamaConfig(**_gated(config), head_dim=config.attention.head_width))
+        return LlamaForCausalLM(LlamaConfig(**_gated(config), head_dim=config.attention.head_dim))
     raise UserError("there is no peer for this model", value=parts)
 
 
 def _gpt2(config: ModelConfig) -> GPT2Config:
     return GPT2Config(
         vocab_size=config.vocab_size,
-        n_positions=config.context,
-        n_embd=config.width,
-        n_layer=config.layers,
-        n_head=config.attention.heads,
-        n_inner=getattr(config.mlp, "hidden", None),
+        n_positions=config.max_position_embeddings,
+        n_embd=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        n_head=config.attention.num_attention_heads,
+        n_inner=getattr(config.mlp, "intermediate_size", None),
         resid_pdrop=config.dropout,
         embd_pdrop=config.dropout,
         attn_pdrop=config.dropout,
-        tie_word_embeddings=config.tied,
+        tie_word_embeddings=config.tie_word_embeddings,
         use_cache=False,
         bos_token_id=0,
         eos_token_id=0,
@@ -64,14 +64,14 @@ def _gpt2(config: ModelConfig) -> GPT2Config:
 def _gated(config: ModelConfig) -> dict[str, Any]:
     return {
         "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context,
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.attention.heads,
-        "num_key_value_heads": config.attention.kv_heads,
-        "intermediate_size": getattr(config.mlp, "hidden", None),
-        "tie_word_embeddings": config.tied,
-        "rms_norm_eps": config.norm.epsilon,
+        "max_position_embeddings": config.max_position_embeddings,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.attention.num_attention_heads,
+        "num_key_value_heads": config.attention.num_key_value_heads,
+        "intermediate_size": getattr(config.mlp, "intermediate_size", None),
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "rms_norm_eps": config.norm.eps,
         "use_cache": False,
         "bos_token_id": 0,
         "eos_token_id": 0,

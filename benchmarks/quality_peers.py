@@ -48,7 +48,7 @@ class Watch:
         with torch.compiler.set_stance(
             "force_eager"
         ):  # other shapes than in training: do not compile for them
-            context = self.setting.model.context
+            context = self.setting.model.max_position_embeddings
             bits = bits_per_character(lambda tokens: self.model(input_ids=tokens).logits, self.split, context)
         self.model.train()
         return bits
@@ -68,7 +68,7 @@ def train_with_trainer(watch: Watch, tokens: np.ndarray) -> None:
     setting = watch.setting
     peers.train(
         watch.model,
-        peers.Rows(tokens, setting.model.context),
+        peers.Rows(tokens, setting.model.max_position_embeddings),
         batch=setting.rows,
         callbacks=[OnTheClock()],
         max_steps=10**6,
@@ -88,7 +88,7 @@ def train_plainly(watch: Watch, tokens: np.ndarray) -> None:
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=setting.rate, betas=(0.9, 0.99), fused=True)
     forward = torch.compile(model) if setting.compile else model
-    for inputs in _random_windows(tokens, setting.model.context, setting.rows):
+    for inputs in _random_windows(tokens, setting.model.max_position_embeddings, setting.rows):
         for group in optimizer.param_groups:
             group["lr"] = watch.rate()
         forward(input_ids=inputs, labels=inputs).loss.backward()
@@ -124,9 +124,9 @@ def contend(
         setting = setting_for(contender, shards, budget, rate, compiled)
         model = peers.build(setting.model)
         shape = {
-            "layers": setting.model.layers,
-            "width": setting.model.width,
-            "context": setting.model.context,
+            "num_hidden_layers": setting.model.num_hidden_layers,
+            "hidden_size": setting.model.hidden_size,
+            "max_position_embeddings": setting.model.max_position_embeddings,
         }
         curve.settings = shape | {
             "parameters": model.num_parameters(),

@@ -33,7 +33,7 @@ REPEATS = {"full": 12, "quick": 4, "tiny": 1}
 ORDINARY = {"full": 6, "quick": 2, "tiny": 1}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "muon": {"kind": "muon"},
-    "adamw": {"kind": "adamw", "rate": 2e-3},
+    "adamw": {"kind": "adamw", "learning_rate": 2e-3},
 }
 HARMED = 1.25
 """Times its usual level that the loss must reach within the trouble to be a rise at all."""
@@ -94,17 +94,19 @@ def _losses(
     vocabulary, split = _corpus()
     config = TrainConfig.model_validate(
         {
-            "steps": steps,
-            "context": CONTEXT,
-            "rows": rows,
+            "max_steps": steps,
+            "max_length": CONTEXT,
+            "per_device_train_batch_size": rows,
             "seed": seed,
             "device": "cpu",
             "precision": "fp32",
             "optimizer": OPTIMIZERS[optimizer],
-            "schedule": {"kind": "wsd", "warmup": warmup},
+            "schedule": {"kind": "wsd", "warmup_ratio": warmup},
         }
     )
-    model = Transformer(qwen3(vocab_size=vocabulary, context=CONTEXT, layers=2, width=64))
+    model = Transformer(
+        qwen3(vocab_size=vocabulary, max_position_embeddings=CONTEXT, num_hidden_layers=2, hidden_size=64)
+    )
     model.initialise(seed)
     batches: Any = CorpusBatches(split, context=CONTEXT, rows=rows, seed=seed)
     if trouble is not None and not trouble.factor:
@@ -113,7 +115,7 @@ def _losses(
     if trouble is not None and trouble.factor:
         one.rate = _raised(one.rate, trouble)
     found: list[float] = []
-    one.run([lambda trainer: found.append(float(trainer.row["loss"]))])
+    one.run([lambda trainer: found.append(float(trainer.step_metrics["loss"]))])
     return found
 
 

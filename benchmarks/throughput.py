@@ -46,16 +46,19 @@ def run(options: Options) -> Report:
     """Measure on the CPU, and on a GPU where there is one."""
     import torch
 
-    model = qwen3(vocab_size=4096, context=256, layers=4, width=384)
+    model = qwen3(vocab_size=4096, max_position_embeddings=256, num_hidden_layers=4, hidden_size=384)
     rows = 16
     if options.effort == "tiny":
-        model, rows = qwen3(vocab_size=256, context=32, layers=1, width=64), 2
+        model, rows = (
+            qwen3(vocab_size=256, max_position_embeddings=32, num_hidden_layers=1, hidden_size=64),
+            2,
+        )
     report = compare("CPU", model, rows, "cpu", options.effort)
     if not torch.cuda.is_available():
         report.tables[0].notes.append("GPU (124M and 300M presets, bf16): not measured, there is none here.")
         return report
     for name, vocab_size in (("124m", 50304), ("300m", 32768)):
-        size = preset(name, vocab_size=vocab_size, context=1024)
+        size = preset(name, vocab_size=vocab_size, max_position_embeddings=1024)
         on_gpu = compare(f"{name} on {torch.cuda.get_device_name()}, bf16", size, 32, "cuda", options.effort)
         report.tables += on_gpu.tables
         report.data[name] = on_gpu.data
@@ -105,7 +108,7 @@ def compare(title: str, model: ModelConfig, rows: int, device: str, effort: Effo
     sizes = {timing.parameters for timing in timings}
     if len(sizes) != 1:
         raise RuntimeError(f"the contenders do not train the same model: {sizes} parameters")
-    shape = f"{show_count(sizes.pop())} parameters, T={model.context}, {rows} rows"
+    shape = f"{show_count(sizes.pop())} parameters, T={model.max_position_embeddings}, {rows} rows"
     table = Table(f"Training speed, {title}: {shape}", COLUMNS, notes=list(NOTES))
     plain = "fp32" if device == "cpu" else "bf16"
     peers = {

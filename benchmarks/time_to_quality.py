@@ -97,8 +97,14 @@ def congling(text: Path, budget: float) -> Curve:
         elapsed = time.time() - start
         model = load_model(locate_checkpoint(out))
         split = open_shards(next(out.rglob("shards.json")).parent)["validation"]
-        bits = bits_per_character(lambda tokens: model.logits(model(tokens)), split, model.config.context)
-    size = {"layers": model.config.layers, "width": model.config.width, "context": model.config.context}
+        bits = bits_per_character(
+            lambda tokens: model.logits(model(tokens)), split, model.config.max_position_embeddings
+        )
+    size = {
+        "num_hidden_layers": model.config.num_hidden_layers,
+        "hidden_size": model.config.hidden_size,
+        "max_position_embeddings": model.config.max_position_embeddings,
+    }
     curve.settings = size | {
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocab_size": split.vocab_size,

@@ -29,12 +29,12 @@ from measuring import Options
 from reporting import Skipped
 
 SIZES: dict[str, dict[str, Any]] = {
-    "full": {"vocab_size": 8000, "context": 512, "layers": 6, "width": 384, "examples": 8, "pairs": 4,
-             "prompts": 4, "group": 4, "new_tokens": 64, "steps": 4, "warm_up": 1},
-    "quick": {"vocab_size": 8000, "context": 512, "layers": 4, "width": 256, "examples": 8, "pairs": 4,
-              "prompts": 4, "group": 4, "new_tokens": 32, "steps": 3, "warm_up": 1},
-    "tiny": {"vocab_size": 512, "context": 128, "layers": 1, "width": 32, "examples": 4, "pairs": 2,
-             "prompts": 2, "group": 2, "new_tokens": 4, "steps": 2, "warm_up": 1},
+    "full": {"vocab_size": 8000, "max_position_embeddings": 512, "num_hidden_layers": 6, "hidden_size": 384,
+             "examples": 8, "pairs": 4, "prompts": 4, "group": 4, "new_tokens": 64, "steps": 4, "warm_up": 1},
+    "quick": {"vocab_size": 8000, "max_position_embeddings": 512, "num_hidden_layers": 4, "hidden_size": 256,
+             "examples": 8, "pairs": 4, "prompts": 4, "group": 4, "new_tokens": 32, "steps": 3, "warm_up": 1},
+    "tiny": {"vocab_size": 512, "max_position_embeddings": 128, "num_hidden_layers": 1, "hidden_size": 32,
+             "examples": 4, "pairs": 2, "prompts": 2, "group": 2, "new_tokens": 4, "steps": 2, "warm_up": 1},
 }  # fmt: skip
 """Shapes of the model; rows of one step for SFT, preferences and GRPO; timed steps and those before them."""
 FILES = {"sft": "sft/alpaca_zh.jsonl", "pairs": "preference/dpo_zh.jsonl"}
@@ -51,14 +51,14 @@ def prepare(folder: Path, sizes: dict[str, Any], options: Options) -> dict[str, 
     tokenizer = store.load(folder / "tokenizer")
     config = llama(
         vocab_size=tokenizer.vocab_size,
-        context=sizes["context"],
-        layers=sizes["layers"],
-        width=sizes["width"],
-        heads=sizes["width"] // 32,
+        max_position_embeddings=sizes["max_position_embeddings"],
+        num_hidden_layers=sizes["num_hidden_layers"],
+        hidden_size=sizes["hidden_size"],
+        num_attention_heads=sizes["hidden_size"] // 32,
     )
     weights = Transformer(config).state_dict()
     hf_model.write(ForeignModel(config, weights, tokenizer, {"name": "random"}), folder / "model")
-    steps, context = sizes["steps"], sizes["context"]
+    steps, context = sizes["steps"], sizes["max_position_embeddings"]
     sft = conversations.read(DataConfig(sources=(files["sft"],)), tokenizer, context - 1).train
     pairs = preferences.read_pairs(DataConfig(sources=(files["pairs"],)), tokenizer, context - 1).train
     asked = preferences.read_questions(

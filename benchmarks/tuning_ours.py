@@ -31,9 +31,9 @@ from congling.train.objectives.next_token import next_token
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rl.credit import GroupCredit, Looks
+from congling.train.rl.credit import GroupAdvantage, RolloutScorer
 from congling.train.rl.reference import reference_sums
-from congling.train.rl.rollouts import Rollouts
+from congling.train.rl.rollouts import RolloutBatches
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
 from congling.transform.scalar_head import attach_head
@@ -79,9 +79,11 @@ class Side:
 def sft(side: Side) -> Work:
     """As many examples in a step as the peer has, on average; short ones share a row."""
     sizes, examples = side.sizes, [example(row["ids"], row["learnt"]) for row in side.rows["sft"]]
-    inputs = sum(one.inputs for one in examples)
-    rows = max(1, round(sizes["examples"] * inputs / len(examples) / sizes["context"]))
-    batches = ExampleBatches(examples, context=sizes["context"], rows=rows, pad=side.tokenizer.pad_id)
+    inputs = sum(one.length for one in examples)
+    rows = max(1, round(sizes["examples"] * inputs / len(examples) / sizes["max_position_embeddings"]))
+    batches = ExampleBatches(
+        examples, context=sizes["max_position_embeddings"], rows=rows, pad=side.tokenizer.pad_id
+    )
     return Work(batches, next_token, -(-len(batches.packed) // rows), lambda: inputs + len(examples))
 
 
@@ -91,7 +93,7 @@ def dpo(side: Side) -> Work:
     flat = [one for pair in pairs for one in pair]
     batches = PairBatches(
         pairs,
-        context=sizes["context"],
+        context=sizes["max_position_embeddings"],
         rows=sizes["pairs"],
         accumulation=1,
         seed=0,
@@ -101,7 +103,7 @@ def dpo(side: Side) -> Work:
 
     def before() -> None:
         batches.reference = reference_sums(
-            side.model, flat, context=sizes["context"], pad=pad, place=side.backend.place
+            side.model, flat, context=sizes["max_position_embeddings"], pad=pad, place=side.backend.to_device
         )
 
     tokens = sum(len(one.ids) for one in flat)
@@ -117,7 +119,7 @@ def reward(side: Side) -> Work:
     ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
     batches = PairBatches(
         ends,
-        context=sizes["context"] + 1,
+        context=sizes["max_position_embeddings"] + 1,
         rows=sizes["pairs"],
         accumulation=1,
         seed=0,
@@ -132,19 +134,23 @@ def grpo(side: Side) -> Work:
     sizes = side.sizes
     config, rollout = (
         GRPOConfig(),
-        RolloutConfig(prompts=sizes["prompts"], group=sizes["group"], new_tokens=sizes["new_tokens"]),
+        RolloutConfig(
+            prompts_per_step=sizes["prompts"],
+            num_generations=sizes["group"],
+            max_completion_length=sizes["new_tokens"],
+        ),
     )
-    looks = Looks(side.model, side.backend, side.tokenizer.pad_id, rollout.temperature)
+    looks = RolloutScorer(side.model, side.backend, side.tokenizer.pad_id, rollout.temperature)
     questions = [
         Question(tuple(row["ids"]), QuestionRow(tuple(row["messages"]), None, Place("", None)))
         for row in side.rows["prompts"]
     ]
-    rollouts = Rollouts(
+    rollouts = RolloutBatches(
         side.model,
         side.tokenizer,
         questions,
         _varied,
-        GroupCredit(config, rollout, looks, None),
+        GroupAdvantage(config, rollout, looks, None),
         rollout,
         side.backend,
         seed=0,
@@ -188,14 +194,14 @@ def main() -> None:
     model: Any = Transformer(read.config)
     model.load_state_dict({key: read.weights[key] for key in model.state_dict()})
     if method.endswith("-lora"):
-        lora.attach(model, AdapterConfig(rank=8, targets=("linear",)))
+        lora.attach(model, AdapterConfig(r=8, target_modules=("linear",)))
     settings = {
-        "context": sizes["context"],
-        "optimizer": AdamWConfig(rate=1e-5, weight_decay=0.0),
+        "max_length": sizes["max_position_embeddings"],
+        "optimizer": AdamWConfig(learning_rate=1e-5, weight_decay=0.0),
         "precision": "fp32",
         "device": "cpu",
     }
-    backend = Single(TrainConfig(steps=1, **settings))
+    backend = Single(TrainConfig(max_steps=1, **settings))
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     work = METHODS[method.partition("-")[0]](Side(model, read.tokenizer, rows, sizes, backend))
     warm_up = sizes["warm_up"]
@@ -212,7 +218,7 @@ def main() -> None:
     starts = [_now()]
     work.before()
     before = _since(starts.pop())
-    config = TrainConfig(steps=warm_up + work.steps, **settings)
+    config = TrainConfig(max_steps=warm_up + work.steps, **settings)
     Trainer(model, batches, work.objective, config, backend, ahead=work.ahead).run([begin])
     timed = _since(starts[0])
     wall, cpu = before[0] + timed[0], before[1] + timed[1]

@@ -101,10 +101,10 @@ def settings(order: dict[str, Any], batch: int) -> dict[str, Any]:
 def sft(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: dict[str, Any]) -> Any:
     """Rows with labels; packed, the same places in a step as ours."""
     sizes, packed = order["sizes"], "packed" in order["who"]
-    count, options = sizes["examples"], {"max_length": sizes["context"]}
+    count, options = sizes["examples"], {"max_length": sizes["max_position_embeddings"]}
     if packed:
         mean = sum(len(row["ids"]) - 1 for row in rows) / len(rows)
-        count = max(1, round(count * mean / sizes["context"]))
+        count = max(1, round(count * mean / sizes["max_position_embeddings"]))
         options |= {"packing": True}
     rows = _with_warm_up(rows, sizes["warm_up"] * sizes["examples"])
     data = [{"input_ids": row["ids"], "labels": _labels(row), "length": len(row["ids"])} for row in rows]
@@ -121,7 +121,7 @@ def dpo(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: dic
     data = Dataset.from_list([row | {"length": _longest(row)} for row in rows])
     arguments = DPOConfig(
         **settings(order, sizes["pairs"]),
-        max_length=sizes["context"],
+        max_length=sizes["max_position_embeddings"],
         precompute_ref_log_probs="first" in order["who"],
     )
     return TokenisedDPOTrainer(model, args=arguments, train_dataset=data, **more)
@@ -136,7 +136,7 @@ def reward(order: dict[str, Any], rows: list[dict[str, Any]], model: Any, more: 
     data = [one | {"length": _longest(row)} for one, row in zip(whole, rows, strict=True)]
     arguments = RewardConfig(
         **settings(order, sizes["pairs"]),
-        max_length=sizes["context"],
+        max_length=sizes["max_position_embeddings"],
         center_rewards_coefficient=0.01,
         model_init_kwargs={"dtype": torch.float32},
     )

@@ -35,7 +35,11 @@ def run(options: Options) -> Report:
     effort, rows = options.effort, list[tuple[str, ...]]()
     for width, layers in SHAPES[effort]:
         config = llama(
-            vocab_size=VOCABULARY, context=1024, layers=layers, width=width, heads=max(1, width // 56)
+            vocab_size=VOCABULARY,
+            max_position_embeddings=1024,
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=max(1, width // 56),
         )
         model = Transformer(config).train()
         for count, context in PLACES[effort]:
@@ -65,7 +69,7 @@ def _batches(rows: int, context: int, mean: int) -> dict[str, Batch]:
     for length in lengths():
         ids = random.integers(0, VOCABULARY, length + 1).astype(np.int32)
         examples.append(Example(ids, np.ones(length + 1, bool), 0, ""))
-    fullest = packed([one.inputs for one in examples], context)
+    fullest = packed([one.length for one in examples], context)
     chosen = [fullest[i] for i in random.permutation(len(fullest))[:rows]]
     ends = np.cumsum(lengths())
     begins = np.searchsorted(ends, np.arange(rows * context), side="right").reshape(rows, context)
@@ -84,7 +88,7 @@ def _measured(model: Transformer, batch: Batch, turns: int) -> tuple[str, str, s
         **{k: None if v is None else torch.from_numpy(np.ascontiguousarray(v)) for k, v in values.items()},
         count=batch.count,
     )
-    channels = model.config.attention.heads * model.config.attention.head_width
+    channels = model.config.attention.num_attention_heads * model.config.attention.head_dim
     chosen = varlen.text_lengths(placed.documents, channels) if placed.documents is not None else None
     usual, varlen.CALL = varlen.CALL, 0
     found: dict[bool, list[float]] = {False: [], True: []}

@@ -87,7 +87,7 @@ def made(root: Path, seed: int = 0) -> Path:
     assert best is not None
     shutil.copytree(best, root / "checkpoint")
     loaded = load_checkpoint(root / "checkpoint", "cpu")
-    attach(loaded.model, AdapterConfig(rank=2), seed=seed)
+    attach(loaded.model, AdapterConfig(r=2), seed=seed)
     base = adapter_directory.Base(loaded.checkpoint.fingerprint, "checkpoint", loaded.model.config)
     adapter_directory.write(root / "adapter", adapter_of(loaded.model, facts={"chat": False}), base)
     return root
@@ -96,16 +96,18 @@ def made(root: Path, seed: int = 0) -> Path:
 def trained(root: Path, out: Path) -> Path:
     """Train on the shards of ``root``, or go on with the run in ``out``."""
     inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
-    model = FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32)
+    model = FAMILIES["qwen3"](
+        vocab_size=inputs.shards.vocab_size, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32
+    )
     train = TrainConfig(
-        steps=STEPS,
-        context=16,
-        rows=4,
+        max_steps=STEPS,
+        max_length=16,
+        per_device_train_batch_size=4,
         device="cpu",
-        save_every=EVERY,
-        evaluate_every=EVERY,
-        keep=3,
-        sample_every=4,
+        save_steps=EVERY,
+        eval_steps=EVERY,
+        save_total_limit=3,
+        sample_steps=4,
         sample_prompts=("云",),
         sample_tokens=4,
     )

@@ -31,14 +31,15 @@ WORDS = {
     "values of an argument": ("completion z", {"zsh"}),
     "tables": ("train book.txt tok", {"tokenizer."}),
     "a key on top": ("plan book.txt bud", {"budget="}),
-    "keys of a table in a table": ("pretrain s train.optimizer.emb", {"train.optimizer.embedding_rate="}),
-    "a key behind options": ("train --out run book.txt model.lay", {"model.layers="}),
+    "keys of a table in a table": ("pretrain s train.optimizer.embedding_l",
+                                   {"train.optimizer.embedding_learning_rate="}),
+    "a key behind options": ("train --out run book.txt model.num_h", {"model.num_hidden_layers="}),
     "values of a key": ("sft base train.precision=b", {"train.precision=bf16"}),
-    "values of a switch": ("sft base train.checkpointing=", {"train.checkpointing=true",
-                                                            "train.checkpointing=false"}),
+    "values of a switch": ("sft base train.gradient_checkpointing=", {"train.gradient_checkpointing=true",
+                                                            "train.gradient_checkpointing=false"}),
     "values that tables of a union have": ("train b train.optimizer.kind=", {"train.optimizer.kind=muon",
                                                                              "train.optimizer.kind=adamw"}),
-    "keys of a method": ("dpo base preference.lo", {"preference.loss="}),
+    "keys of a method": ("dpo base preference.lo", {"preference.loss_type="}),
     "keys of the tokenizer": ("tokenizer docs tokenizer.vo", {"tokenizer.vocab_size="}),
     "keys of data": ("data make book.txt data.split.v", {"data.split.validation="}),
     "files are the shell's": ("train ", set()),
@@ -59,7 +60,9 @@ def test_every_key_of_a_recipe_is_known_once() -> None:
         "train.optimizer",
         "train.schedule",
     }
-    assert {"budget", "data.split.validation", "train.optimizer.betas", "train.schedule.decay"} <= set(keys)
+    assert {"budget", "data.split.validation", "train.optimizer.betas", "train.schedule.decay_ratio"} <= set(
+        keys
+    )
 
 
 def test_completion_loads_nothing_heavy() -> None:
@@ -71,7 +74,7 @@ def test_the_program_answers_in_lines(call: Call) -> None:
     done = call("train", "b", "train.optim", **{VARIABLE: "1"})
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert ["train.optimizer.rate=", "default 0.013"] in rows
+    assert ["train.optimizer.learning_rate=", "default 0.013"] in rows
 
 
 def test_what_cannot_be_answered_is_no_error(call: Call) -> None:
@@ -92,7 +95,7 @@ def test_bash_completes(tmp_path: Path) -> None:
         ["congling", "tok"],
         ["congling", "train", "b", "train.optimizer.kind", "=", "m"],
         ["congling", "train", "b", "train.optimizer.kind", "="],
-        ["congling", "train", "b", "train.optimizer.ra"],
+        ["congling", "train", "b", "train.optimizer.le"],
         ["congling", "train", ""],
     ]
     program = f'congling() {{ "{sys.executable}" -m congling "$@"; }}\n{SCRIPTS["bash"]}'
@@ -107,6 +110,6 @@ def test_bash_completes(tmp_path: Path) -> None:
         {"tokenizer", "tokenize"},
         {"muon"},
         {"muon", "adamw"},
-        {"train.optimizer.rate="},
+        {"train.optimizer.learning_rate="},
         set(),
     ], done.stderr

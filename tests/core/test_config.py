@@ -114,15 +114,15 @@ def test_a_date_is_a_wrong_value_like_any_other(tmp_path):
         build(Training, with_overrides({"steps": 3}, ["steps=2026-01-01"]))
 
 
-_TABLE = {"steps": 10, "context": 32}
+_TABLE = {"max_steps": 10, "max_length": 32}
 _ACCEPTED = [
-    (TrainConfig, "clip", 1, 1.0),
-    (TrainConfig, "clip", 0.5, 0.5),
+    (TrainConfig, "max_grad_norm", 1, 1.0),
+    (TrainConfig, "max_grad_norm", 0.5, 0.5),
     (TrainConfig, "document_mask", True, True),
     (TrainConfig, "sample_prompts", ["春", "夏"], ("春", "夏")),
     (TrainConfig, "optimizer", {"kind": "adamw", "betas": [0, 0.5]}, AdamWConfig(betas=(0.0, 0.5))),
     (TrainConfig, "precision", "bf16", "bf16"),
-    (TrainConfig, "patience", None, None),
+    (TrainConfig, "early_stopping_patience", None, None),
     (DataConfig, "piece", "4k", 4000),
     (DataConfig, "longest", "2MB", 2_000_000),
     (DataConfig, "longest", 2e6, 2_000_000),
@@ -132,23 +132,24 @@ _ACCEPTED = [
     (SmallWorldConfig, "mix", {"story": 1}, {"story": 1.0}),
 ]
 _REFUSED = [
-    (TrainConfig, "steps", "100", "a whole number is expected: '100' (in recipe, key steps)"),
-    (TrainConfig, "steps", True, "a whole number is expected: True (in recipe, key steps)"),
-    (TrainConfig, "steps", 100.0, "a whole number is expected: 100.0 (in recipe, key steps)"),
-    (TrainConfig, "rows", 1.5, "a whole number is expected: 1.5 (in recipe, key rows)"),
+    (TrainConfig, "max_steps", "100", "a whole number is expected: '100' (in recipe, key max_steps)"),
+    (TrainConfig, "max_steps", True, "a whole number is expected: True (in recipe, key max_steps)"),
+    (TrainConfig, "max_steps", 100.0, "a whole number is expected: 100.0 (in recipe, key max_steps)"),
+    (TrainConfig, "per_device_train_batch_size", 1.5,
+     "a whole number is expected: 1.5 (in recipe, key per_device_train_batch_size)"),
     (TrainConfig, "seed", False, "a whole number is expected: False (in recipe, key seed)"),
-    (TrainConfig, "save_every", "５", "a whole number is expected: '５' (in recipe, key save_every)"),
-    (TrainConfig, "clip", True, "a number is expected: True (in recipe, key clip)"),
-    (TrainConfig, "clip", "1.0", "a number is expected: '1.0' (in recipe, key clip)"),
-    (TrainConfig, "ema", "0.99", "a number is expected: '0.99' (in recipe, key ema)"),
+    (TrainConfig, "save_steps", "５", "a whole number is expected: '５' (in recipe, key save_steps)"),
+    (TrainConfig, "max_grad_norm", True, "a number is expected: True (in recipe, key max_grad_norm)"),
+    (TrainConfig, "max_grad_norm", "1.0", "a number is expected: '1.0' (in recipe, key max_grad_norm)"),
+    (TrainConfig, "ema_decay", "0.99", "a number is expected: '0.99' (in recipe, key ema_decay)"),
     (TrainConfig, "document_mask", "yes", "true or false is expected: 'yes' (in recipe, key document_mask)"),
     (TrainConfig, "document_mask", 1, "true or false is expected: 1 (in recipe, key document_mask)"),
-    (TrainConfig, "checkpointing", "false", "true or false is expected: 'false'"),
+    (TrainConfig, "gradient_checkpointing", "false", "true or false is expected: 'false'"),
     (TrainConfig, "device", 0, "text is expected: 0 (in recipe, key device)"),
     (TrainConfig, "sample_prompts", "春", "a list is expected: '春' (in recipe, key sample_prompts)"),
     (TrainConfig, "sample_prompts", {"春"}, "a list is expected: {'春'} (in recipe, key sample_prompts)"),
     (TrainConfig, "optimizer", {"kind": "adamw", "betas": [0.9, "0.95"]}, "a number is expected: '0.95'"),
-    (TrainConfig, "optimizer", {"kind": "muon", "iterations": True}, "a whole number is expected: True"),
+    (TrainConfig, "optimizer", {"kind": "muon", "ns_steps": True}, "a whole number is expected: True"),
     (DataConfig, "sources", "book.txt", "a list is expected: 'book.txt' (in recipe, key sources)"),
     (DataConfig, "split", {"validation": "3"}, "a number is expected: '3' (in recipe, key split.validation)"),
     (DataConfig, "split", {"test": True}, "a number is expected: True (in recipe, key split.test)"),
@@ -160,8 +161,9 @@ _REFUSED = [
     (SmallWorldConfig, "mix", {"story": "1"}, "a number is expected: '1' (in recipe, key mix.story)"),
     (RotaryConfig, "no_rope_layers", [True, False], "a whole number is expected: True"),
     (RotaryConfig, "no_rope_layers", [1.0, 0.0], "a whole number is expected: 1.0"),
-    (AdapterConfig, "ranks", {"query": "8"}, "a whole number is expected: '8' (in recipe, key ranks.query)"),
-    (AdapterConfig, "dora", "True", "true or false is expected: 'True' (in recipe, key dora)"),
+    (AdapterConfig, "rank_pattern", {"query": "8"},
+     "a whole number is expected: '8' (in recipe, key rank_pattern.query)"),
+    (AdapterConfig, "use_dora", "True", "true or false is expected: 'True' (in recipe, key use_dora)"),
 ]  # fmt: skip
 
 
@@ -185,9 +187,11 @@ def test_nothing_is_converted_unasked(kind, key, value, message):
 @pytest.mark.parametrize(
     ("override", "held"),
     [
-        ("steps=7", 7), ("steps = 7", 7), ("steps='7'", None), ('steps="7"', None), ("steps=1e3", None),
-        ("steps=true", None), ("steps=1_000", 1000), ("clip=1", 1.0), ("clip=.5", 0.5), ("clip=-.5", None),
-        ("clip=1.", 1.0), ("clip=1.e-2", 0.01), ("clip=yes", None), ("document_mask=true", True),
+        ("max_steps=7", 7), ("max_steps = 7", 7), ("max_steps='7'", None), ('max_steps="7"', None),
+        ("max_steps=1e3", None), ("max_steps=true", None), ("max_steps=1_000", 1000),
+        ("max_grad_norm=1", 1.0), ("max_grad_norm=.5", 0.5), ("max_grad_norm=-.5", None),
+        ("max_grad_norm=1.", 1.0), ("max_grad_norm=1.e-2", 0.01), ("max_grad_norm=yes", None),
+        ("document_mask=true", True),
         ("document_mask=True", None), ("document_mask=yes", None), ("document_mask=1", None),
         ("sample_prompts=['1']", ("1",)), ("sample_prompts=[1]", None), ("device=cpu", "cpu"),
         ("device=0", None),
@@ -206,11 +210,11 @@ def test_words_of_a_command_line_are_toml_first(override, held):
 def test_a_refusal_says_how_it_is_written():
     for value, hint in (("100", "without quotes"), (100.0, "write 100"), ("hundred", None)):
         with pytest.raises(UserError) as refused:
-            build(TrainConfig, _TABLE | {"steps": value})
+            build(TrainConfig, _TABLE | {"max_steps": value})
         assert refused.value.hint is None if hint is None else hint in (refused.value.hint or "")
 
 
 def test_what_was_written_is_read_again():
-    train = build(TrainConfig, _TABLE | {"sample_prompts": ["春"], "clip": 1})
+    train = build(TrainConfig, _TABLE | {"sample_prompts": ["春"], "max_grad_norm": 1})
     assert build(TrainConfig, json.loads(train.model_dump_json())) == train
     assert build(TrainConfig, tomllib.loads(train.to_toml())) == train

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.core.document import only_document, plain, print_document
 from congling.train.config import WSDConfig
 
@@ -36,8 +36,8 @@ VALUES = {
     "torch": ((torch.tensor(2), torch.tensor([1.5])), [2, [1.5]]),
     "a dataclass": (Inner("x", Path("a"), float("inf")), {"name": "x", "path": "a", "value": None}),
     "an enumeration": ({Sort.A: Sort.A}, {"a": "a"}),
-    "a configuration": (WSDConfig(warmup=0.25), WSDConfig(warmup=0.25).model_dump(mode="json")),
-    "what knows itself": ([Finding("note", "c", "w", "y", "r")],
+    "a configuration": (WSDConfig(warmup_ratio=0.25), WSDConfig(warmup_ratio=0.25).model_dump(mode="json")),
+    "what knows itself": ([Diagnosis("note", "c", "w", "y", "r")],
                           [{"severity": "note", "code": "c", "what": "w", "why": "y", "remedy": "r"}]),
     "sets and generators": ((frozenset({1}), (i for i in (1, 2))), [[1], [1, 2]]),
     "keys of other kinds": ({1: 2, None: 3}, {"1": 2, "None": 3}),

@@ -62,7 +62,9 @@ def test_every_answer_weighs_the_same_however_a_step_is_cut(context: int, cut: t
 
 def test_held_out_loss_is_told_by_token_and_by_answer():
     given = talks()
-    model = Transformer(llama(vocab_size=128, context=64, layers=1, width=32)).eval()
+    model = Transformer(
+        llama(vocab_size=128, max_position_embeddings=64, num_hidden_layers=1, hidden_size=32)
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
@@ -74,8 +76,8 @@ def test_held_out_loss_is_told_by_token_and_by_answer():
         learnt = parts[0 if one.learnt[1] else 1 :: 2]
         each += [value for part in learnt for value in part]
         means += [part.mean() for part in learnt]
-    settings = TrainConfig(steps=1, context=64, rows=2, device="cpu")
-    found = held_out_loss(given, settings, Single(settings).place)(model)
+    settings = TrainConfig(max_steps=1, max_length=64, per_device_train_batch_size=2, device="cpu")
+    found = held_out_loss(given, settings, Single(settings).to_device)(model)
     assert found["loss"] == pytest.approx(np.mean(each), rel=1e-4)
     assert found["loss_per_answer"] == pytest.approx(np.mean(means), rel=1e-4)
     assert abs(found["loss"] - found["loss_per_answer"]) > 0.01

@@ -5,7 +5,7 @@ from congling.core.errors import UserError
 from congling.data import token_splitting
 from congling.data.batches import CorpusBatches
 from congling.data.shards import TokenSplit
-from congling.data.token_splitting import expected_growth, fallen_apart
+from congling.data.token_splitting import expected_growth, split_tokens
 
 PARTS = np.full((10, 2), -1)
 PARTS[9] = (7, 8)  # a word of two words of two characters each
@@ -28,7 +28,7 @@ def spelt(tokens):
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_every_document_still_spells_the_same(share):
     before = split()
-    after = fallen_apart(before, PARTS, share, np.random.default_rng(0))
+    after = split_tokens(before, PARTS, share, np.random.default_rng(0))
     assert [spelt(after.document(i)) for i in range(50)] == [spelt(before.document(i)) for i in range(50)]
     assert after.tokens.dtype == np.uint16
     assert (len(after.tokens) > len(before.tokens)) == (share > 0)
@@ -38,14 +38,14 @@ def test_every_document_still_spells_the_same(share):
 
 def test_about_the_given_share_falls_apart():
     before = split(documents=4000)
-    after = fallen_apart(before, PARTS, 0.2, np.random.default_rng(0))
+    after = split_tokens(before, PARTS, 0.2, np.random.default_rng(0))
     kept = (after.tokens == 9).sum() / (before.tokens == 9).sum()
     assert kept == pytest.approx(0.8, abs=0.02)
 
 
 def test_the_expected_growth_is_what_comes():
     before = split(documents=4000)
-    after = fallen_apart(before, PARTS, 0.3, np.random.default_rng(0))
+    after = split_tokens(before, PARTS, 0.3, np.random.default_rng(0))
     assert expected_growth(before, PARTS, 0.3) == pytest.approx(
         len(after.tokens) / len(before.tokens), rel=0.005
     )
@@ -68,8 +68,8 @@ def test_epochs_differ_and_are_pure():
 
 def test_a_corpus_beyond_memory_is_refused(monkeypatch):
     monkeypatch.setattr(token_splitting, "MOST_TOKENS", 10)
-    with pytest.raises(UserError, match="too large for split_pieces"):
-        fallen_apart(split(), PARTS, 0.1, np.random.default_rng(0))
+    with pytest.raises(UserError, match="too large for train.token_split_prob"):
+        split_tokens(split(), PARTS, 0.1, np.random.default_rng(0))
 
 
 def test_noise_changes_inputs_only_and_is_pure():

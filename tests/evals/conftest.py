@@ -20,7 +20,13 @@ LETTERS = "从零开始学写字而时习之不亦说乎天地玄黄宇宙洪荒
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     tokenizer = CharacterTokenizer(LETTERS)
     model = Transformer(
-        FAMILIES["qwen3"](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=32, heads=2)
+        FAMILIES["qwen3"](
+            vocab_size=tokenizer.vocab_size,
+            max_position_embeddings=64,
+            num_hidden_layers=1,
+            hidden_size=32,
+            num_attention_heads=2,
+        )
     )
     model.initialise(1)
     for parameter in model.parameters():

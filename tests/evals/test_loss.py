@@ -24,7 +24,9 @@ def split(tokens: int = 200) -> TokenSplit:
 
 @pytest.fixture
 def model() -> Transformer:
-    built = Transformer(FAMILIES["qwen3"](vocab_size=32, context=16, layers=1, width=32))
+    built = Transformer(
+        FAMILIES["qwen3"](vocab_size=32, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32)
+    )
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(
@@ -34,7 +36,9 @@ def model() -> Transformer:
 
 
 def test_a_model_that_knows_nothing_costs_log_of_the_vocabulary():
-    blank = Transformer(FAMILIES["qwen3"](vocab_size=32, context=16, layers=1, width=32))
+    blank = Transformer(
+        FAMILIES["qwen3"](vocab_size=32, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32)
+    )
     with torch.no_grad():
         blank.output_weight().zero_()
     report = evaluate(blank, split())

@@ -8,7 +8,7 @@ from congling.train.runs.hooks import DrawnByStep
 
 
 def settings(**changes: object) -> TrainConfig:
-    values = {"steps": 10, "context": 32, "sample_tokens": 20, "sample_prompts": ("从零", "学写")}
+    values = {"max_steps": 10, "max_length": 32, "sample_tokens": 20, "sample_prompts": ("从零", "学写")}
     return TrainConfig.model_validate(values | changes)
 
 

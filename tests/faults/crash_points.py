@@ -54,13 +54,13 @@ def run(out: Path, longer: str | None = None) -> None:
     """Begin, or go on to the end: held-out losses, samples, an average, an adapter of nothing."""
     config = Everything(
         train=settings(
-            steps=STEPS,
-            evaluate_every=2,
-            sample_every=3,
-            save_every=3,
-            keep=1,
-            ema=0.9,
-            schedule={"kind": "wsd", "warmup": 0.1, "decay": 0.5},
+            max_steps=STEPS,
+            eval_steps=2,
+            sample_steps=3,
+            save_steps=3,
+            save_total_limit=1,
+            ema_decay=0.9,
+            schedule={"kind": "wsd", "warmup_ratio": 0.1, "decay_ratio": 0.5},
         )
     )
     config = continued(config, RunDirectory(out), longer)

@@ -33,7 +33,7 @@ def use(model: Any) -> None:
         use_tokenizer(model.tokenizer)
         ids = model.tokenizer.encode(TEXT)
     with torch.inference_mode():
-        built.logits(built(torch.tensor([ids[: built.config.context] or [0]])))
+        built.logits(built(torch.tensor([ids[: built.config.max_position_embeddings] or [0]])))
 
 
 def use_tokenizer(tokenizer: Any) -> None:

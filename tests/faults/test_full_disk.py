@@ -27,7 +27,7 @@ STEPS = 6
 
 def trained(out: Path, **changes: object) -> RunDirectory:
     """A run of a few steps with a checkpoint every second, begun or gone on with."""
-    config = settings(**{"steps": STEPS, "save_every": 2, "evaluate_every": 2, **changes})
+    config = settings(**{"max_steps": STEPS, "save_steps": 2, "eval_steps": 2, **changes})
     one = trainer(config)
     losses = {2: 3.0, 4: 2.0, 6: 2.5}
     parts = RunParts(config.replace(wait_for_space=0.0), evaluate=lambda model: {"loss": losses[one.step]})
@@ -158,7 +158,7 @@ def test_the_disk_has_the_new_before_the_old_goes(tmp_path: Path, monkeypatch: p
         pytest.skip("names of open files are not known here")
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(shutil, "rmtree", removed)
-    run = trained(tmp_path / "run", keep=1, save_every=1).path
+    run = trained(tmp_path / "run", save_total_limit=1, save_steps=1).path
     removals = [i for i, what in enumerate(done) if what.startswith("remove") and "step-" in what]
     assert removals, "the test looks at nothing"
     for i in removals:

@@ -60,7 +60,7 @@ def adapted(made: Path, out: Path) -> None:
     from congling.infer.checkpoints import load_checkpoint
 
     loaded = load_checkpoint(made / "checkpoint", "cpu")
-    attach(loaded.model, AdapterConfig(rank=4), seed=0)
+    attach(loaded.model, AdapterConfig(r=4), seed=0)
     adapter = adapter_of(loaded.model, facts={})
     if out.name == "own":
         base = adapter_directory.Base(loaded.checkpoint.fingerprint, "base", loaded.model.config)
@@ -129,7 +129,7 @@ def test_an_import_and_a_pruned_model(made: Path, tmp_path: Path) -> None:
     convert.run(made / "checkpoint", "hf", tmp_path / "hf", verify=False)
     for write in (
         lambda: import_.run(tmp_path / "hf", tmp_path / "imported"),
-        lambda: prune.run(made / "checkpoint", tmp_path / "pruned", Sizes(layers=1)),
+        lambda: prune.run(made / "checkpoint", tmp_path / "pruned", Sizes(num_hidden_layers=1)),
     ):
         with limited(5_000), pytest.raises(UserError, match="File too large"):
             write()

@@ -48,7 +48,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "files": {},
     }
     (checkpoint / "MANIFEST.json").write_text(json.dumps(manifest))
-    (checkpoint / "model.json").write_text(json.dumps({"vocab_size": 100, "layers": 2, "width": 32}))
+    (checkpoint / "model.json").write_text(
+        json.dumps({"vocab_size": 100, "num_hidden_layers": 2, "hidden_size": 32})
+    )
     (run / "LATEST").write_text("step-00000060\n")
     with (run / "events.jsonl").open("a") as log:
         log.write(json.dumps({"event": "warning", "step": 9, "code": "kl-explosion", "what": "far"}) + "\n")
@@ -146,7 +148,7 @@ def test_results_that_cannot_be_read_are_kept_aside(whole: Path, tmp_path: Path,
 
 def trained(out: Path) -> dict[str, bytes]:
     """A run of a few steps that looks into its own logs; the files of its last checkpoint."""
-    config = settings(steps=6, save_every=2, evaluate_every=2, sample_every=2)
+    config = settings(max_steps=6, save_steps=2, eval_steps=2, sample_steps=2)
     parts = RunParts(
         config,
         evaluate=lambda model: {"loss": 2.0},

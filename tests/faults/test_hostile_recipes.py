@@ -9,7 +9,7 @@ import pytest
 import tomli_w
 from pydantic import BaseModel
 
-from congling.core.complaints import _tables
+from congling.core.complaints import tables_of
 from congling.core.config import build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data import corpus
@@ -31,7 +31,7 @@ def keys(kind: type[BaseModel], depth: int = 5) -> Iterator[str]:
     """All keys of a table and of those in it."""
     for name, field in kind.model_fields.items():
         yield name
-        for inner in _tables(field) if depth else ():
+        for inner in tables_of(field) if depth else ():
             yield from (f"{name}.{key}" for key in keys(inner, depth - 1))
 
 
@@ -88,24 +88,36 @@ def test_any_value_of_any_key_of_a_tuning_recipe_is_taken_or_refused(book: Path)
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("train.optimizer.rate=-1", "key train.optimizer.rate)"),
+        ("train.optimizer.learning_rate=-1", "key train.optimizer.learning_rate)"),
         ("train.optimizer={kind='adamw',betas=[0.9,2]}", "key train.optimizer.betas[1])"),
         ("train.optimizer.kind=adam", "key train.optimizer.kind)\n  help: did you mean 'adamw'?"),
-        ("train.optimizer.rat=1", "'train.optimizer.rat' (in recipe)\n  help: did you mean 'rate'?"),
-        ("train.schedule.shape=round", "key train.schedule.shape)"),
-        ("train.steps=2026-01-01", "no setting is a date or a time: 2026-01-01 (in recipe, key train.steps)"),
-        ("train.steps=1e400", "a finite number is expected: inf (in recipe, key train.steps)"),
-        ("train.rows=99999999999999999999", "too large: 99999999999999999999 (in recipe, key train.rows)"),
-        ("model.layers=1000000", "must be less than or equal to 1000: 1000000 (in recipe, key model.layers)"),
-        ("model.steps=10", "did you mean train.steps?"),
-        ("steps=10", "did you mean train.steps?"),
+        (
+            "train.optimizer.learnin_rate=1",
+            "'train.optimizer.learnin_rate' (in recipe)\n  help: did you mean 'learning_rate'?",
+        ),
+        ("train.schedule.decay_type=round", "key train.schedule.decay_type)"),
+        (
+            "train.max_steps=2026-01-01",
+            "no setting is a date or a time: 2026-01-01 (in recipe, key train.max_steps)",
+        ),
+        ("train.max_steps=1e400", "a finite number is expected: inf (in recipe, key train.max_steps)"),
+        (
+            "train.per_device_train_batch_size=99999999999999999999",
+            "too large: 99999999999999999999 (in recipe, key train.per_device_train_batch_size)",
+        ),
+        (
+            "model.num_hidden_layers=1000000",
+            "must be less than or equal to 1000: 1000000 (in recipe, key model.num_hidden_layers)",
+        ),
+        ("model.max_steps=10", "did you mean train.max_steps?"),
+        ("max_steps=10", "did you mean train.max_steps?"),
         ("data.sources=['']", "a source is a file, a folder or 'smallworld', and this is none"),
         ("data.documents=lines", "key data.documents)\n  help: did you mean 'line'?"),
         ("data.smallworld.mix.stories=1", "did you mean 'story'?"),
-        ("model.options.head_width.x=1", "key model.options.head_width)"),
-        ("model.options={rope_base='x'}", "key model.options.rope_base)"),
+        ("model.options.head_dim.x=1", "key model.options.head_dim)"),
+        ("model.options={rope_theta='x'}", "key model.options.rope_theta)"),
         ("model.options={experts='x'}", "no such option"),
-        ("model={heads=3,width=64}", "this model cannot be built: "),
+        ("model={num_attention_heads=3,hidden_size=64}", "this model cannot be built: "),
     ],
 )
 def test_errors_name_the_key_as_it_is_typed(book: Path, setting: str, named: str) -> None:

@@ -149,9 +149,11 @@ def test_a_finished_run_is_left_as_it_is(made):
 
 
 def test_a_changed_configuration_is_refused_by_name(made):
-    with pytest.raises(UserError, match=r"other settings: 'train\.rows, train\.ema'"):
-        in_process(made, made / "alone", rows=8, ema=0.5)
-    in_process(made, made / "alone", keep=7)
+    with pytest.raises(
+        UserError, match=r"other settings: 'train\.per_device_train_batch_size, train\.ema_decay'"
+    ):
+        in_process(made, made / "alone", per_device_train_batch_size=8, ema_decay=0.5)
+    in_process(made, made / "alone", save_total_limit=7)
     in_process(made, made / "alone")
 
 
@@ -161,10 +163,12 @@ def test_a_step_may_be_cut_into_smaller_parts_when_a_run_goes_on(made, tmp_path)
     shutil.copytree(made / "alone", out)
     shutil.rmtree(out / "checkpoints" / f"step-{program.STEPS:08d}")
     with pytest.raises(UserError, match="other settings"):
-        in_process(made, out, rows=2, accumulation=2)
-    in_process(made, out, rows=2, accumulation=4)
+        in_process(made, out, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    in_process(made, out, per_device_train_batch_size=2, gradient_accumulation_steps=4)
     assert (out / "checkpoints" / f"step-{program.STEPS:08d}").is_dir() and rows(out) == rows(made / "alone")
-    assert "rows = 2" in (out / "config.toml").read_text() and "settings changed" in events(out)
+    assert "per_device_train_batch_size = 2" in (
+        out / "config.toml"
+    ).read_text() and "settings changed" in events(out)
     before, after = (
         [json.loads(line) for line in (one / "metrics.jsonl").read_text().splitlines()]
         for one in (made / "alone", out)

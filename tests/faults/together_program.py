@@ -12,7 +12,13 @@ from congling.train.backends.ddp import build_backend
 from congling.train.runs.train import RunParts, train
 
 if __name__ == "__main__":
-    config = settings(steps=100_000, rows=2, accumulation=2, ddp_timeout=float(sys.argv[2]), save_every=1000)
+    config = settings(
+        max_steps=100_000,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        ddp_timeout=float(sys.argv[2]),
+        save_steps=1000,
+    )
     backend = build_backend(config)
     try:
         train(trainer(config, backend=backend), sys.argv[1], RunParts(config))

@@ -45,11 +45,11 @@ def model(vocab_size: int, family: str = "llama", **sizes: object) -> Transforme
     """A model of a few thousand weights."""
     shape = {
         "vocab_size": vocab_size,
-        "context": 32,
-        "layers": 2,
-        "width": 32,
-        "hidden": 32,
-        "heads": 2,
+        "max_position_embeddings": 32,
+        "num_hidden_layers": 2,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
     } | sizes
     built = Transformer(FAMILIES[family](**shape))  # type: ignore[arg-type]
     torch.manual_seed(0)
@@ -246,19 +246,19 @@ kind = "bpe"
 vocab_size = 4096
 [model]
 family = "qwen3"
-layers = 6
-width = 192
-heads = 6
-tied = true
-options = {rope_base = 10000.0}
+num_hidden_layers = 6
+hidden_size = 192
+num_attention_heads = 6
+tie_word_embeddings = true
+options = {rope_theta = 10000.0}
 [train]
-steps = 400
-context = 128
-rows = 16
-clip = 1.0
-ema = 0.99
-optimizer = {kind = "muon", rate = 0.02, betas = [0.8, 0.95]}
-schedule = {kind = "wsd", warmup = 0.02, decay = 0.5}
+max_steps = 400
+max_length = 128
+per_device_train_batch_size = 16
+max_grad_norm = 1.0
+ema_decay = 0.99
+optimizer = {kind = "muon", learning_rate = 0.02, betas = [0.8, 0.95]}
+schedule = {kind = "wsd", warmup_ratio = 0.02, decay_ratio = 0.5}
 """
 
 
@@ -295,10 +295,10 @@ def run_directory(folder: Path) -> Path:
 FORMATS: dict[str, Callable[[Path], Path]] = {
     "checkpoint": checkpoint,
     "gguf": gguf,
-    "gguf-experts": lambda folder: gguf(folder, "character", "Q8_0", family="deepseek-moe", experts=4),
+    "gguf-experts": lambda folder: gguf(folder, "character", "Q8_0", family="deepseek-moe", num_experts=4),
     "gguf-gpt2": lambda folder: gguf(folder, "character", "F16", family="gpt2"),
     "hf": hf,
-    "hf-experts": lambda folder: hf(folder, family="qwen3-moe", experts=4, tied=False),
+    "hf-experts": lambda folder: hf(folder, family="qwen3-moe", num_experts=4, tie_word_embeddings=False),
     "adapter": adapter_folder,
     "adapter-gguf": lambda folder: foreign_adapter(folder, "gguf-lora").rename(folder / "lora.gguf"),
     "adapter-ggla": lambda folder: foreign_adapter(folder, "ggla"),

@@ -43,7 +43,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, tokenizer_path: Path) -> Path:
     path = tmp_path_factory.mktemp("infer") / "run"
     size = store.load(tokenizer_path).vocab_size
     for step in (1, 2):
-        model = Transformer(FAMILIES["qwen3"](vocab_size=size, context=32, layers=2, width=64))
+        model = Transformer(
+            FAMILIES["qwen3"](
+                vocab_size=size, max_position_embeddings=32, num_hidden_layers=2, hidden_size=64
+            )
+        )
         model.initialise(step)
         for parameter in model.parameters():
             parameter.data.mul_(8)  # decided enough that greedy choices are no near ties
@@ -70,14 +74,14 @@ def undecided(loaded: Loaded) -> Loaded:
 def padded(loaded: Loaded) -> Loaded:
     """A model whose rows were padded, as they are nearly everywhere; those behind the tokens always win."""
     size = loaded.tokenizer.vocab_size
-    config = loaded.model.config.replace(vocab_size=size + 40, tied=False)
+    config = loaded.model.config.replace(vocab_size=size + 40, tie_word_embeddings=False)
     model = Transformer(config)
     model.initialise(3)
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8)
-        model.output_weight()[size:] = 30 * torch.randn(40, config.width)  # type: ignore[index]
+        model.output_weight()[size:] = 30 * torch.randn(40, config.hidden_size)  # type: ignore[index]
     return Loaded(model.eval(), loaded.tokenizer, loaded.checkpoint)
 
 
@@ -95,7 +99,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory, loaded: Loaded) -> list[P
     paths = [tmp_path_factory.mktemp("infer") / f"{name}.gguf" for name in "ab"]
     for seed, path in enumerate(paths):
         model = Transformer(loaded.model.config)
-        lora.attach(model, AdapterConfig(rank=2), seed=seed)
+        lora.attach(model, AdapterConfig(r=2), seed=seed)
         torch.manual_seed(seed)
         for name, parameter in model.named_parameters():
             if ".b." in name:

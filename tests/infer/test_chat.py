@@ -90,7 +90,7 @@ def test_an_answer_broken_off_stays_in_the_history(loaded: Loaded):
 
 def long_talk(loaded: Loaded, tuned: bool, new: int) -> Conversation:
     checkpoint = replace(loaded.checkpoint, facts={"chat": tuned})
-    model = Transformer(loaded.model.config.replace(context=160))
+    model = Transformer(loaded.model.config.replace(max_position_embeddings=160))
     model.load_state_dict(loaded.model.state_dict())
     return Conversation(
         replace(loaded, checkpoint=checkpoint, model=model.eval()),

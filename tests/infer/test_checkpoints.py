@@ -119,7 +119,7 @@ def test_a_dense_base_is_packed_for_an_adapter_that_was_trained_beside_a_packed_
 ):
     config, ids = loaded.model.config, torch.tensor([loaded.tokenizer.encode("从零开始")])
     adapter = read_any(adapters[0], config)
-    facts = {"adapter": AdapterConfig(base="Q4_0").model_dump(mode="json")}
+    facts = {"adapter": AdapterConfig(base_quantization="Q4_0").model_dump(mode="json")}
     own = adapter_directory.write(
         tmp_path / "own", Adapter(adapter.factors, facts), adapter_directory.Base("0" * 64, "base", config)
     )

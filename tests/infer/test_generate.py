@@ -38,7 +38,7 @@ def test_a_stream_equals_the_whole(loaded: Loaded):
 
 def sliding(model: Transformer, ids: list[int], count: int) -> list[int]:
     """The same where the context may be exceeded: all but one token of it are read, then the last half."""
-    context, found = model.config.context, []
+    context, found = model.config.max_position_embeddings, []
     window = ids[-(context - 1) :]
     for _ in range(count):
         if len(window) > context:
@@ -180,6 +180,8 @@ def test_nothing_to_do(loaded: Loaded):
 
 
 def test_a_foreign_tokenizer_is_refused(loaded: Loaded):
-    small = Transformer(FAMILIES["qwen3"](vocab_size=7, context=32, layers=1, width=64))
+    small = Transformer(
+        FAMILIES["qwen3"](vocab_size=7, max_position_embeddings=32, num_hidden_layers=1, hidden_size=64)
+    )
     with pytest.raises(UserError, match="knows 7"):
         generate(small, loaded.tokenizer, ["从"])

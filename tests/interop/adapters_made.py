@@ -10,17 +10,23 @@ from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
 
-SIZES: dict[str, Any] = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64, "heads": 4}
+SIZES: dict[str, Any] = {
+    "vocab_size": 300,
+    "max_position_embeddings": 64,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+}
 CONFIGS = {
-    "llama": llama(**SIZES, kv_heads=2, tied=False),
+    "llama": llama(**SIZES, num_key_value_heads=2, tie_word_embeddings=False),
     "qwen3": qwen3(**SIZES),
-    "qwen2": qwen2(**SIZES, tied=False),
+    "qwen2": qwen2(**SIZES, tie_word_embeddings=False),
     "gpt2": gpt2(**SIZES),
-    "baichuan": baichuan(**SIZES, tied=False),
-    "olmo2": olmo2(**SIZES, kv_heads=2, tied=False),
-    "glm4": glm4(**SIZES, kv_heads=2, tied=False),
-    "qwen3-moe": qwen3_moe(**SIZES, experts=4, tied=False),
-    "deepseek-moe": deepseek_moe(**SIZES, tied=False),
+    "baichuan": baichuan(**SIZES, tie_word_embeddings=False),
+    "olmo2": olmo2(**SIZES, num_key_value_heads=2, tie_word_embeddings=False),
+    "glm4": glm4(**SIZES, num_key_value_heads=2, tie_word_embeddings=False),
+    "qwen3-moe": qwen3_moe(**SIZES, num_experts=4, tie_word_embeddings=False),
+    "deepseek-moe": deepseek_moe(**SIZES, tie_word_embeddings=False),
 }
 IDS = [1, *range(260, 290), 5, 77, 270, 3]
 

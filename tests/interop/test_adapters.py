@@ -32,7 +32,7 @@ def test_llama_cpp_computes_the_same_at_every_strength(tmp_path, family, scales)
     config = CONFIGS[family]
     model, ranks = model_of(config), (4, 7)
     gguf_model.write(ForeignModel(config, model.state_dict()), tmp_path / "base.gguf")
-    first = adapter_of(config, scales=scales, ranks=ranks, embedding=not config.tied)
+    first = adapter_of(config, scales=scales, ranks=ranks, embedding=not config.tie_word_embeddings)
     second = adapter_of(config, seed=2, scales=(0.5, 0.5))
     assert gguf.write(first, config, tmp_path / "a.gguf") == []
     gguf.write(second, config, tmp_path / "b.gguf")
@@ -71,7 +71,10 @@ def test_what_is_written_is_read_again(tmp_path, family, format):
         pytest.skip("the old program knew llama alone")
     config = CONFIGS[family]
     adapter = adapter_of(
-        config, ranks=(4, 7), scales=(2.0, 0.75), embedding=not config.tied or format != "gguf-lora"
+        config,
+        ranks=(4, 7),
+        scales=(2.0, 0.75),
+        embedding=not config.tie_word_embeddings or format != "gguf-lora",
     )
     if format == "peft":
         adapter = held_by_peft(config, adapter)
@@ -222,12 +225,12 @@ def test_ggla_is_laid_out_as_the_old_program_wrote_it(tmp_path):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_adapter_of_another_base_is_refused(tmp_path, format):
-    wide = CONFIGS["llama"].replace(width=128, attention={"head_width": 32})
-    deep = CONFIGS["llama"].replace(layers=3)
+    wide = CONFIGS["llama"].replace(hidden_size=128, attention={"head_dim": 32})
+    deep = CONFIGS["llama"].replace(num_hidden_layers=3)
     for config, word in ((wide, "another base"), (deep, r"lacks|does not have")):
-        adapters.write(adapter_of(config), config, format, tmp_path / f"out{config.layers}")
+        adapters.write(adapter_of(config), config, format, tmp_path / f"out{config.num_hidden_layers}")
         with pytest.raises(UserError, match=word):
-            adapters.read_any(tmp_path / f"out{config.layers}", CONFIGS["llama"])
+            adapters.read_any(tmp_path / f"out{config.num_hidden_layers}", CONFIGS["llama"])
 
 
 def test_a_gguf_adapter_for_another_architecture_is_refused(tmp_path):
@@ -354,7 +357,7 @@ def test_a_pickled_adapter_is_refused_by_content(tmp_path):
 
 def test_peft_of_a_tied_base_must_change_both_uses_alike(tmp_path):
     config = CONFIGS["qwen3"]
-    untied = config.replace(tied=False)
+    untied = config.replace(tie_word_embeddings=False)
     adapter = adapter_of(untied, embedding=True)
     peft.write(adapter, untied, tmp_path / "apart")
     with pytest.raises(UserError, match="differently"):

@@ -20,7 +20,9 @@ TARGETS = ("gguf", "ollama", "hf", "llama2c")
 
 def model(tokenizer: Tokenizer | None = CHINESE, context: int = 64, chat: bool = False) -> ForeignModel:
     size = 400 if tokenizer is None else tokenizer.vocab_size
-    config = FAMILIES["llama"](vocab_size=size, context=context, layers=1, width=64)
+    config = FAMILIES["llama"](
+        vocab_size=size, max_position_embeddings=context, num_hidden_layers=1, hidden_size=64
+    )
     return ForeignModel(config, {}, tokenizer, {"chat": chat})
 
 

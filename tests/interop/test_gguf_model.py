@@ -22,7 +22,14 @@ from congling.model.transformer import Transformer
 from congling.quant import ggml
 from congling.tokenizer.character import train
 
-LLAMA = families.llama(vocab_size=300, context=64, layers=2, width=64, heads=4, tied=False)
+LLAMA = families.llama(
+    vocab_size=300,
+    max_position_embeddings=64,
+    num_hidden_layers=2,
+    hidden_size=64,
+    num_attention_heads=4,
+    tie_word_embeddings=False,
+)
 
 
 def llama(**changes: object) -> Transformer:
@@ -63,8 +70,10 @@ def test_rows_of_rotated_heads_in_the_documented_order():
 def test_every_parameter_has_one_name_there_and_back():
     for config in (
         LLAMA,
-        families.gpt2(vocab_size=300, context=64, layers=1, width=64),
-        families.deepseek_moe(vocab_size=300, context=64, layers=2, width=64),
+        families.gpt2(vocab_size=300, max_position_embeddings=64, num_hidden_layers=1, hidden_size=64),
+        families.deepseek_moe(
+            vocab_size=300, max_position_embeddings=64, num_hidden_layers=2, hidden_size=64
+        ),
     ):
         for architecture in ("llama", "glm4moe"):
             for name in Transformer(config).state_dict():
@@ -92,7 +101,7 @@ def test_a_file_as_train_text_from_scratch_writes_it(tmp_path):
 
 
 def test_queries_keys_and_values_in_one_matrix(tmp_path):
-    model = llama(tied=True)
+    model = llama(tie_word_embeddings=True)
     path = saved(tmp_path, model)
 
     def fuse(keys: dict[str, Field], arrays: dict[str, np.ndarray]) -> None:
@@ -101,7 +110,7 @@ def test_queries_keys_and_values_in_one_matrix(tmp_path):
             arrays[f"blk.{layer}.attn_qkv.weight"] = np.concatenate(parts)
 
     found = read(rewritten(path, fuse))
-    assert found.config.tied
+    assert found.config.tie_word_embeddings
     assert all(torch.equal(found.weights[name], value) for name, value in model.state_dict().items())
 
 
@@ -238,8 +247,8 @@ def test_a_tensor_we_would_ignore_is_refused(name, tmp_path):
 
 
 def test_rotary_factors_of_llama_3_are_recognised_and_others_refused(tmp_path):
-    scaling = {"kind": "llama3", "factor": 32.0, "original_context": 8192}
-    model = llama(positions={"kind": "rope", "base": 5e5, "scaling": scaling})
+    scaling = {"rope_type": "llama3", "factor": 32.0, "original_max_position_embeddings": 8192}
+    model = llama(positions={"kind": "rope", "rope_theta": 5e5, "rope_scaling": scaling})
     path = saved(tmp_path, model)
     assert read(path).config.positions == model.config.positions
 

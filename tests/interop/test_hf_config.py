@@ -167,10 +167,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "number for truth": ({"tie_word_embeddings": 1}, "tie_word_embeddings"),
     "huge number": ({"hidden_size": 2**63}, "hidden_size"),
     "negative number": ({"vocab_size": -1}, "vocab_size"),
-    "heads": ({"num_attention_heads": 7}, "multiple"),
+    "num_attention_heads": ({"num_attention_heads": 7}, "multiple"),
     "groups of heads": ({"num_key_value_heads": 5}, "kv_heads"),
-    "epsilon": ({"rms_norm_eps": 0}, "epsilon"),
-    "endless epsilon": ({"rms_norm_eps": float("inf")}, "epsilon"),
+    "epsilon": ({"rms_norm_eps": 0}, r"norm\.eps"),
+    "endless epsilon": ({"rms_norm_eps": float("inf")}, r"norm\.eps"),
     "odd heads": ({"head_dim": 33}, "even head_width"),
 }  # fmt: skip
 
@@ -190,7 +190,7 @@ WINDOWS: dict[str, tuple[dict[str, Any], int]] = {
 @pytest.mark.parametrize("case", WINDOWS)
 def test_the_context_ends_where_a_window_would_begin_to_hide_tokens(case: str):
     changes, context = WINDOWS[case]
-    assert config_from(LLAMA | changes, "config.json").context == context
+    assert config_from(LLAMA | changes, "config.json").max_position_embeddings == context
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -269,10 +269,14 @@ def test_settings_of_the_newer_classes_are_checked(key: str):
 
 def test_what_the_newer_classes_are_made_of():
     hunyuan = config_from(PUBLISHED["HunYuan 7B"][0], "config.json")
-    assert hunyuan.positions.base == pytest.approx(10_000 * 1000 ** (128 / 126) * 100)  # type: ignore[union-attr]
+    assert hunyuan.positions.rope_theta == pytest.approx(10_000 * 1000 ** (128 / 126) * 100)  # type: ignore[union-attr]
     minicpm = config_from(PUBLISHED["MiniCPM 2B"][0], "config.json")
     assert minicpm.residual_multiplier == pytest.approx(1.4 / 40**0.5)
-    assert (minicpm.embedding_multiplier, minicpm.logits_scaling, minicpm.tied) == (12, 9, True)
+    assert (minicpm.embedding_multiplier, minicpm.logits_scaling, minicpm.tie_word_embeddings) == (
+        12,
+        9,
+        True,
+    )
     smollm3 = config_from(PUBLISHED["SmolLM3 3B"][0], "config.json")
     assert [layer for layer in range(36) if not smollm3.rotated(layer)] == list(range(3, 36, 4))
     granite = config_from(PUBLISHED["Granite 3.1 2B"][0], "config.json")
@@ -282,12 +286,17 @@ def test_what_the_newer_classes_are_made_of():
 @pytest.mark.parametrize(("family", "changes", "message"), [
     ("baichuan", {}, "rotary positions.*\n.*GGUF"),
     ("deepseek-moe-v1", {}, "no shared experts"),
-    ("qwen3", {"attention": {"output_bias": True}}, "biases in all four"),
+    ("qwen3", {"attention": {"attention_output_bias": True}}, "biases in all four"),
     ("llama", {"norm": {"kind": "layer"}}, "RMS normalisation"),
-    ("gpt2", {"attention": {"kv_heads": 1}}, "as many key/value heads"),
+    ("gpt2", {"attention": {"num_key_value_heads": 1}}, "as many key/value heads"),
 ])  # fmt: skip
 def test_a_model_no_class_computes_is_refused_with_the_nearest(family: str, changes: Any, message: str):
-    sizes: dict[str, Any] = {"vocab_size": 97, "context": 48, "layers": 2, "width": 64}
+    sizes: dict[str, Any] = {
+        "vocab_size": 97,
+        "max_position_embeddings": 48,
+        "num_hidden_layers": 2,
+        "hidden_size": 64,
+    }
     config = FAMILIES[family](**sizes).replace(**changes)
     with pytest.raises(UserError, match=message):
         architecture(config)
@@ -313,6 +322,6 @@ def test_of_both_tables_of_rotary_positions_the_older_one_wins_as_in_transformer
         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e4},
     }
     found = config_from(values, "config.json").positions.model_dump()
-    assert (found["base"], found["scaling"]["factor"]) == (1e6, 4.0)
+    assert (found["rope_theta"], found["rope_scaling"]["factor"]) == (1e6, 4.0)
     found = config_from(values | {"rope_scaling": None}, "config.json").positions.model_dump()
-    assert (found["base"], found["scaling"]["factor"]) == (5e4, 2.0)
+    assert (found["rope_theta"], found["rope_scaling"]["factor"]) == (5e4, 2.0)

@@ -18,7 +18,12 @@ from congling.interop.hf.model import read, write
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 
-SIZES: dict[str, Any] = {"vocab_size": 61, "context": 32, "layers": 2, "width": 64}
+SIZES: dict[str, Any] = {
+    "vocab_size": 61,
+    "max_position_embeddings": 32,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+}
 FILE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 
 
@@ -130,7 +135,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("hf") / "whole", "qwen3-moe", experts=4, tied=False)
+    return built(
+        tmp_path_factory.mktemp("hf") / "whole", "qwen3-moe", num_experts=4, tie_word_embeddings=False
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -179,7 +186,7 @@ def test_gpt2_without_a_prefix_and_with_its_masks_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize("type", ["F16", "BF16"])
 def test_weights_are_written_in_half_precision(tmp_path: Path, type: str):
-    model = Transformer(FAMILIES["qwen3-moe"](**SIZES, experts=4))
+    model = Transformer(FAMILIES["qwen3-moe"](**SIZES, num_experts=4))
     write(ForeignModel(model.config, model.state_dict()), tmp_path / "hf", type)
     dtype = {"F16": torch.float16, "BF16": torch.bfloat16}[type]
     stored = load_file(tmp_path / "hf" / FILE)
@@ -215,22 +222,22 @@ def test_the_card_counts_and_promises_nothing(tmp_path: Path):
 
 def test_another_head_beside_a_tied_embedding_is_used(tmp_path: Path):
     """As after merging an adapter into the output matrix; a copy of the embedding stays tied."""
-    folder = built(tmp_path / "hf", "llama", tied=True)
+    folder = built(tmp_path / "hf", "llama", tie_word_embeddings=True)
     stored = load_file(folder / FILE)
     stored["lm_head.weight"] = stored["model.embed_tokens.weight"].clone()
     save_file(stored, folder / FILE)
-    assert read(folder).config.tied
+    assert read(folder).config.tie_word_embeddings
     stored["lm_head.weight"] = stored["lm_head.weight"] + 1
     save_file(stored, folder / FILE)
     found = read(folder)
-    assert not found.config.tied
+    assert not found.config.tie_word_embeddings
     assert torch.equal(found.weights["head.weight"], stored["lm_head.weight"])
     assert any("untied" in note for note in found.facts["notes"])
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "-model."])
 def test_names_of_compiled_distributed_and_headless_models(tmp_path: Path, prefix: str):
-    folder = built(tmp_path / "hf", "llama", tied=True)
+    folder = built(tmp_path / "hf", "llama", tie_word_embeddings=True)
     stored = load_file(folder / FILE)
     lost = prefix.removeprefix("-") if prefix.startswith("-") else ""
     more = "" if lost else prefix
@@ -241,7 +248,7 @@ def test_names_of_compiled_distributed_and_headless_models(tmp_path: Path, prefi
 
 
 def test_a_missing_tensor_is_told_with_what_is_there(tmp_path: Path):
-    folder = built(tmp_path / "hf", "llama", tied=True)
+    folder = built(tmp_path / "hf", "llama", tie_word_embeddings=True)
     stored = {f"backbone.{name}": tensor for name, tensor in load_file(folder / FILE).items()}
     save_file(stored, folder / FILE)
     with pytest.raises(UserError, match="model.embed_tokens.weight.*\n.*tensors, the first backbone"):

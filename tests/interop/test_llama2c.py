@@ -30,8 +30,17 @@ CHARACTERS = CharacterTokenizer("的一是了他学而时习之，。说不")
 
 
 def tiny(*, epsilon=1e-5, tied=True, **sizes):
-    config = llama(vocab_size=280, context=64, layers=2, width=64, heads=4, kv_heads=2, tied=tied, **sizes)
-    model = Transformer(config.replace(norm={"epsilon": epsilon})).eval()
+    config = llama(
+        vocab_size=280,
+        max_position_embeddings=64,
+        num_hidden_layers=2,
+        hidden_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=tied,
+        **sizes,
+    )
+    model = Transformer(config.replace(norm={"eps": epsilon})).eval()
     torch.manual_seed(0)
     for weight in model.parameters():
         torch.nn.init.normal_(weight, mean=float(weight.dim() == 1), std=0.15)
@@ -99,12 +108,12 @@ def test_float_files_come_back_bit_for_bit(tmp_path, version):
 
 
 def test_eight_bit_files_differ_by_the_rounding_of_weights_and_activations(tmp_path):
-    model = tiny(hidden=96)  # 96 is no multiple of 64: the groups shrink to 32
+    model = tiny(intermediate_size=96)  # 96 is no multiple of 64: the groups shrink to 32
     llama2c.write(foreign(model), tmp_path / "out", version=2)
     engine, back = Llama2C(tmp_path / "out"), llama2c.read(tmp_path / "out")
     assert int.from_bytes((tmp_path / "out/model.bin").read_bytes()[37:41], "little") == 32
     ids = [1, *CHARACTERS.encode(TEXT)]
-    ours, dequantised = logits(model, ids), tiny(hidden=96)
+    ours, dequantised = logits(model, ids), tiny(intermediate_size=96)
     dequantised.load_state_dict(dict(back.weights))
     step = model.embedding.weight.abs().max().item() / 127
     assert 0 < (back.weights["embedding.weight"] - model.embedding.weight).abs().max() <= 0.51 * step
@@ -116,7 +125,7 @@ def test_the_header_and_tables_of_version_0_are_those_of_the_format(tmp_path):
     model = tiny(tied=False)
     llama2c.write(foreign(model), tmp_path / "out", version=0)
     raw = (tmp_path / "out/model.bin").read_bytes()
-    assert struct.unpack("<7i", raw[:28]) == (64, model.config.mlp.hidden, 2, 4, 2, -280, 64)
+    assert struct.unpack("<7i", raw[:28]) == (64, model.config.mlp.intermediate_size, 2, 4, 2, -280, 64)
     tables = np.frombuffer(raw[-4 * (280 * 64 + 2 * 64 * 8) : -4 * 280 * 64], "<f4").reshape(2, 64, 8)
     angles = np.outer(np.arange(64), 10_000.0 ** (-np.arange(8) / 8))
     assert np.abs(tables - [np.cos(angles), np.sin(angles)]).max() < 1e-5
@@ -127,7 +136,15 @@ def test_the_header_and_tables_of_version_0_are_those_of_the_format(tmp_path):
 
 def test_another_epsilon_is_told_and_other_architectures_are_refused(tmp_path):
     assert "epsilon" in llama2c.write(foreign(tiny(epsilon=1e-6)), tmp_path / "out")[0]
-    other = Transformer(qwen3(vocab_size=280, context=64, layers=1, width=64, heads=2))
+    other = Transformer(
+        qwen3(
+            vocab_size=280,
+            max_position_embeddings=64,
+            num_hidden_layers=1,
+            hidden_size=64,
+            num_attention_heads=2,
+        )
+    )
     with pytest.raises(UserError, match="qk_norm") as refusal:
         llama2c.write(foreign(other), tmp_path / "other")
     assert "qk_norm" in (refusal.value.hint or "")
@@ -192,7 +209,15 @@ def test_damaged_files_are_refused(tmp_path):
 
 
 def test_a_width_whose_bytes_look_like_a_pickle_is_read(tmp_path):
-    config = llama(vocab_size=280, context=8, layers=1, width=640, heads=4, hidden=8, tied=False)
+    config = llama(
+        vocab_size=280,
+        max_position_embeddings=8,
+        num_hidden_layers=1,
+        hidden_size=640,
+        num_attention_heads=4,
+        intermediate_size=8,
+        tie_word_embeddings=False,
+    )
     model = Transformer(config)
     llama2c.write(foreign(model), tmp_path / "out")
     assert (tmp_path / "out/model.bin").read_bytes()[:4] == b"\x80\x02\0\0"

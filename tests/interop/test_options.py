@@ -17,8 +17,13 @@ from congling.model.config import (
     RotaryConfig,
 )
 
-SIZES: dict[str, Any] = {"vocab_size": 300, "context": 64, "layers": 4, "width": 64}
-LLAMA = families.llama(**SIZES).replace(norm={"epsilon": 1e-5})
+SIZES: dict[str, Any] = {
+    "vocab_size": 300,
+    "max_position_embeddings": 64,
+    "num_hidden_layers": 4,
+    "hidden_size": 64,
+}
+LLAMA = families.llama(**SIZES).replace(norm={"eps": 1e-5})
 USED: dict[str, ModelConfig] = {
     "embedding": LLAMA.replace(embedding_multiplier=2.0),
     "residual": LLAMA.replace(residual_multiplier=0.5),
@@ -27,7 +32,7 @@ USED: dict[str, ModelConfig] = {
     "some blocks rotate": LLAMA.replace(positions={"no_rope_layers": [1, 1, 1, 0]}),
     "no block rotates": LLAMA.replace(positions={"no_rope_layers": [0, 0, 0, 0]}),
     "a part of each head rotates": LLAMA.replace(positions={"partial_rotary_factor": 0.5}),
-    "biases of the MLP": LLAMA.replace(mlp={"bias": True}),
+    "biases of the MLP": LLAMA.replace(mlp={"mlp_bias": True}),
     "a window": LLAMA.replace(attention={"sliding_window": 8}),
     "GELU": LLAMA.replace(mlp={"hidden_act": "gelu_pytorch_tanh"}),
     "exact GELU": families.gpt2(**SIZES).replace(mlp={"hidden_act": "gelu"}),
@@ -38,20 +43,24 @@ OF_FAMILIES = {"gemma3": frozenset({"multipliers", "sliding_window", "hidden_act
 )
 FIELDS = {
     ModelConfig: {
-        "vocab_size", "context", "layers", "width", "attention", "mlp", "norm", "positions", "initial",
-        "tied", "norm_placement", "dropout", "embedding_multiplier", "residual_multiplier", "logits_scaling",
+        "vocab_size", "max_position_embeddings", "num_hidden_layers", "hidden_size", "attention", "mlp",
+        "norm", "positions", "initial", "tie_word_embeddings", "norm_placement", "dropout",
+        "embedding_multiplier", "residual_multiplier", "logits_scaling",
     },
     AttentionConfig: {
-        "heads", "kv_heads", "head_width", "qk_norm", "qk_norm_over", "qk_norm_after_rope", "bias",
-        "output_bias", "attention_multiplier", "sliding_window", "layer_types",
+        "num_attention_heads", "num_key_value_heads", "head_dim", "qk_norm", "qk_norm_over",
+        "qk_norm_after_rope", "attention_bias", "attention_output_bias", "attention_multiplier",
+        "sliding_window", "layer_types",
     },
-    GatedMLPConfig: {"kind", "hidden", "bias", "hidden_act"},
-    PlainMLPConfig: {"kind", "hidden", "hidden_act"},
+    GatedMLPConfig: {"kind", "intermediate_size", "mlp_bias", "hidden_act"},
+    PlainMLPConfig: {"kind", "intermediate_size", "hidden_act"},
     MoEConfig: {
-        "kind", "experts", "active", "hidden", "shared", "dense_layers", "dense_hidden", "router",
+        "kind", "num_experts", "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts",
+        "first_k_dense_replace", "intermediate_size", "router",
     },
     RotaryConfig: {
-        "kind", "base", "scaling", "no_rope_layers", "partial_rotary_factor", "rope_local_base_freq",
+        "kind", "rope_theta", "rope_scaling", "no_rope_layers", "partial_rotary_factor",
+        "rope_local_base_freq",
     },
 }  # fmt: skip
 

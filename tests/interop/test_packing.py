@@ -22,12 +22,19 @@ from congling.transform.config import AdapterConfig, Blocks
 
 from .adapters_made import IDS, model_of
 
-SIZES = {"vocab_size": 300, "context": 64, "layers": 2, "width": 256, "hidden": 256, "heads": 8}
+SIZES = {
+    "vocab_size": 300,
+    "max_position_embeddings": 64,
+    "num_hidden_layers": 2,
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_attention_heads": 8,
+}
 CONFIGS = {
-    "llama": llama(**SIZES, kv_heads=2, tied=False),
+    "llama": llama(**SIZES, num_key_value_heads=2, tie_word_embeddings=False),
     "qwen3": qwen3(**SIZES),
     "gpt2": gpt2(**SIZES),
-    "baichuan": baichuan(**SIZES, tied=False),
+    "baichuan": baichuan(**SIZES, tie_word_embeddings=False),
 }
 
 
@@ -61,7 +68,17 @@ def test_packed_in_memory_and_exported_are_the_same_to_the_bit(tmp_path, family,
 def test_what_cannot_be_packed_is_refused():
     with pytest.raises(UserError, match="mixture of experts"):
         pack(
-            Transformer(qwen3_moe(vocab_size=300, context=64, layers=1, width=64, heads=4, experts=4)), "Q8_0"
+            Transformer(
+                qwen3_moe(
+                    vocab_size=300,
+                    max_position_embeddings=64,
+                    num_hidden_layers=1,
+                    hidden_size=64,
+                    num_attention_heads=4,
+                    num_experts=4,
+                )
+            ),
+            "Q8_0",
         )
     with pytest.raises(UserError, match="no such type"):
         pack(model_of(CONFIGS["qwen3"]), "Q9_9")
@@ -75,16 +92,16 @@ def test_what_cannot_be_packed_is_refused():
 
 def test_every_type_of_the_recipe_exists():
     assert [named(kind) for kind in Blocks.__args__] == list(Blocks.__args__)
-    assert AdapterConfig(base="q4_k").base == "Q4_K_M"
-    with pytest.raises(UserError, match=r"adapter.*base"):
-        build(AdapterConfig, {"base": "Q9_9"}, where="adapter")
+    assert AdapterConfig(base_quantization="q4_k").base_quantization == "Q4_K_M"
+    with pytest.raises(UserError, match=r"adapter.*base_quantization"):
+        build(AdapterConfig, {"base_quantization": "Q9_9"}, where="adapter")
 
 
 def test_an_adapter_says_what_base_it_belongs_to(tmp_path):
     config = CONFIGS["qwen3"]
     factors = {"blocks.0.mlp.up.weight": Factors(torch.randn(2, 256), torch.randn(256, 2))}
     for name, type in (("one", "Q8_0"), ("two", "Q4_K_M"), ("plain", None)):
-        facts = {"adapter": AdapterConfig(base=type).model_dump(mode="json")}
+        facts = {"adapter": AdapterConfig(base_quantization=type).model_dump(mode="json")}
         adapter_directory.write(tmp_path / name, Adapter(factors, facts), Base("0" * 64, "base", config))
     one, two, plain = (adapter_directory.read(tmp_path / name) for name in ("one", "two", "plain"))
     assert (one.packed_base, plain.packed_base) == ("Q8_0", None)
@@ -92,4 +109,7 @@ def test_an_adapter_says_what_base_it_belongs_to(tmp_path):
     assert common_packing([plain]) is None
     with pytest.raises(UserError, match="Q4_K_M, Q8_0"):
         common_packing([one, two])
-    assert json.loads((tmp_path / "two" / "adapter.json").read_text())["adapter"]["base"] == "Q4_K_M"
+    assert (
+        json.loads((tmp_path / "two" / "adapter.json").read_text())["adapter"]["base_quantization"]
+        == "Q4_K_M"
+    )

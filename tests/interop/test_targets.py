@@ -15,7 +15,7 @@ from congling.model.config import ModelConfig
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 
-SIZES = {"vocab_size": 300, "context": 64, "layers": 2, "width": 64}
+SIZES = {"vocab_size": 300, "max_position_embeddings": 64, "num_hidden_layers": 2, "hidden_size": 64}
 LLAMA = families.llama(**SIZES)
 QWEN3 = families.qwen3(**SIZES)
 GPT2 = families.gpt2(**SIZES)
@@ -35,20 +35,20 @@ def test_every_family_goes_to_llama_cpp(family):
 @pytest.mark.parametrize(
     "config",
     [
-        changed(QWEN3, "attention", bias=True),
-        changed(QWEN3, "positions", scaling={"kind": "llama3", "factor": 8.0}),
+        changed(QWEN3, "attention", attention_bias=True),
+        changed(QWEN3, "positions", rope_scaling={"rope_type": "llama3", "factor": 8.0}),
         QWEN3.replace(norm={"kind": "layer"}),
         LLAMA.replace(norm={"kind": "layer"}, positions={"kind": "alibi"}),
         LLAMA.replace(positions={"kind": "learned"}),
-        LLAMA.replace(mlp={"kind": "plain", "hidden": 128}),
+        LLAMA.replace(mlp={"kind": "plain", "intermediate_size": 128}),
         GPT2.replace(positions={"kind": "alibi"}),
-        changed(GPT2, "attention", bias=False),
-        changed(GPT2, "attention", head_width=64),
-        changed(GPT2, "attention", output_bias=False),
+        changed(GPT2, "attention", attention_bias=False),
+        changed(GPT2, "attention", head_dim=64),
+        changed(GPT2, "attention", attention_output_bias=False),
         QWEN3.replace(positions={"kind": "alibi"}),
         families.mixtral(**SIZES).replace(positions={"kind": "alibi"}),
-        changed(families.deepseek_moe_v1(**SIZES), "attention", bias=True),
-        LLAMA.replace(layers=513),
+        changed(families.deepseek_moe_v1(**SIZES), "attention", attention_bias=True),
+        LLAMA.replace(num_hidden_layers=513),
     ],
 )
 def test_what_llama_cpp_has_not_is_refused_with_the_nearest_choice(config):
@@ -59,7 +59,7 @@ def test_what_llama_cpp_has_not_is_refused_with_the_nearest_choice(config):
 
 
 def test_heads_that_are_together_wider_than_the_model_get_an_architecture_that_allows_it():
-    alibi = families.baichuan(**SIZES | {"layers": 40})
+    alibi = families.baichuan(**SIZES | {"num_hidden_layers": 40})
     first = families.deepseek_moe_v1(**SIZES)
     for config, narrow, wide in (
         (families.qwen2(**SIZES), "qwen2", "llama"),
@@ -67,11 +67,11 @@ def test_heads_that_are_together_wider_than_the_model_get_an_architecture_that_a
         (first, "deepseek", "glm4moe"),
     ):
         assert gguf_architecture(config) == narrow
-        assert gguf_architecture(changed(config, "attention", head_width=128)) == wide
+        assert gguf_architecture(changed(config, "attention", head_dim=128)) == wide
 
 
 def test_obstacles_of_llama2c_and_of_unigram():
-    exact = changed(LLAMA, "norm", epsilon=1e-5)
+    exact = changed(LLAMA, "norm", eps=1e-5)
     assert obstacles(exact, "character", "llama2c") == []
     assert any("qk_norm" in obstacle.nearest for obstacle in obstacles(QWEN3, "bpe", "llama2c"))
     for target in ("gguf", "ollama", "llama2c"):
@@ -86,7 +86,7 @@ def test_what_is_said_of_a_tokenizer_is_what_its_export_does(kind, tmp_path):
         tmp_path / "own",
     )
     words = store.load(tmp_path / "own")
-    exact = changed(LLAMA, "norm", epsilon=1e-5)
+    exact = changed(LLAMA, "norm", eps=1e-5)
     assert bool(obstacles(exact, kind, "gguf")) == bool(_refusal(lambda: vocabulary.fields(words)))
     refused = _refusal(lambda: tokenizer_bin.vocabulary_of(words))
     inexact = refused or any("ids may differ" in note for note in tokenizer_bin.vocabulary_of(words)[1])

@@ -24,21 +24,25 @@ STEPS = 12
 def config(inputs, **changes):
     """Dropout, an average and samples: everything that could depend on where a run ends."""
     model = FAMILIES["qwen3"](
-        vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32, dropout=0.1
+        vocab_size=inputs.shards.vocab_size,
+        max_position_embeddings=16,
+        num_hidden_layers=1,
+        hidden_size=32,
+        dropout=0.1,
     )
     settings = {
-        "steps": STEPS,
-        "context": 16,
-        "rows": 2,
+        "max_steps": STEPS,
+        "max_length": 16,
+        "per_device_train_batch_size": 2,
         "device": "cpu",
         "precision": "fp32",
-        "ema": 0.9,
-        "evaluate_every": 3,
-        "sample_every": 4,
+        "ema_decay": 0.9,
+        "eval_steps": 3,
+        "sample_steps": 4,
         "sample_prompts": ("天",),
         "sample_tokens": 4,
-        "save_every": 5,
-        "keep": 1,
+        "save_steps": 5,
+        "save_total_limit": 1,
         **changes,
     }
     return pretrain.PretrainConfig(model=model, train=TrainConfig(**settings))
@@ -78,10 +82,10 @@ def out(finished, tmp_path):
     "schedule",
     [
         {},
-        {"warmup": 0.25},  # 3 steps of 12, but 5 of 20
-        {"decay": 0.2, "shape": "1-sqrt", "floor": 0.1},
-        {"decay": 1.0, "warmup": 0.1},
-        {"decay": 0.0},
+        {"warmup_ratio": 0.25},  # 3 steps of 12, but 5 of 20
+        {"decay_ratio": 0.2, "decay_type": "1-sqrt", "min_lr_ratio": 0.1},
+        {"decay_ratio": 1.0, "warmup_ratio": 0.1},
+        {"decay_ratio": 0.0},
     ],
 )
 def test_it_ends_with_the_bytes_of_a_run_that_had_the_later_end_from_the_start(inputs, tmp_path, schedule):
@@ -89,8 +93,10 @@ def test_it_ends_with_the_bytes_of_a_run_that_had_the_later_end_from_the_start(i
     made = trained(inputs, tmp_path / "longer", schedule=schedule)
     assert longer.step_of(made.pointed("LATEST")) == STEPS
     made = trained(inputs, tmp_path / "longer", "8steps", schedule=schedule)
-    warmup = round(schedule.get("warmup", 0.02) * STEPS)
-    whole = trained(inputs, tmp_path / "whole", steps=STEPS + 8, schedule=schedule | {"warmup_steps": warmup})
+    warmup = round(schedule.get("warmup_ratio", 0.02) * STEPS)
+    whole = trained(
+        inputs, tmp_path / "whole", max_steps=STEPS + 8, schedule=schedule | {"warmup_steps": warmup}
+    )
     assert contents(made) == contents(whole)
     for name in ("LATEST", "BEST", "BEFORE_DECAY"):
         assert (made.path / name).read_text() == (whole.path / name).read_text(), name
@@ -100,19 +106,19 @@ def test_it_ends_with_the_bytes_of_a_run_that_had_the_later_end_from_the_start(i
 def test_a_second_time_it_becomes_longer_still(inputs, out, tmp_path):
     trained(inputs, out, "4steps")
     made = trained(inputs, out, "4steps")
-    assert contents(made) == contents(trained(inputs, tmp_path / "whole", steps=STEPS + 8))
+    assert contents(made) == contents(trained(inputs, tmp_path / "whole", max_steps=STEPS + 8))
     assert [row.steps for row in longer.read(made)] == [16, 20]
 
 
 def test_the_plain_command_goes_on_where_the_longer_one_was_stopped(inputs, out, tmp_path):
     now = continued(config(inputs), RunDirectory(out), "8steps")
-    assert now.train.steps == 20
+    assert now.train.max_steps == 20
 
     for asked in ("8steps", None):  # the same command, and the one without --longer
         again = continued(config(inputs), RunDirectory(out), asked)
         assert again == now
     made = pretrain.run(now, inputs, out)
-    assert contents(made) == contents(trained(inputs, tmp_path / "whole", steps=20))
+    assert contents(made) == contents(trained(inputs, tmp_path / "whole", max_steps=20))
 
 
 def test_the_same_command_after_an_interruption_makes_it_no_longer(inputs, out, monkeypatch):
@@ -148,13 +154,15 @@ def test_nothing_of_the_first_end_misleads(inputs, out, capsys):
     assert [longer.step_of(one) for one in run.checkpoints()] == [6]
     assert longer.step_of(run.pointed("LATEST")) == 6
     assert longer.step_of(run.pointed("BEST")) <= 6
-    assert read_toml(out / "config.toml")["train"]["steps"] == 20
+    assert read_toml(out / "config.toml")["train"]["max_steps"] == 20
 
 
 def test_time_is_turned_into_steps_by_the_pace_of_the_run(inputs, out):
     seconds = max(record.read(out).seconds_at().values())
     now = continued(config(inputs), RunDirectory(out), f"{max(1, round(1000 * seconds))}s")
-    assert now.train.steps == pytest.approx(STEPS + STEPS * max(1, round(1000 * seconds)) / seconds, rel=0.01)
+    assert now.train.max_steps == pytest.approx(
+        STEPS + STEPS * max(1, round(1000 * seconds)) / seconds, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,10 +185,10 @@ def test_without_the_checkpoint_before_the_decay_the_honest_choices_are_named(in
 
 
 def test_an_older_checkpoint_of_the_full_rate_is_as_good(inputs, tmp_path):
-    made = trained(inputs, tmp_path / "run", keep=9)
+    made = trained(inputs, tmp_path / "run", save_total_limit=9)
     shutil.rmtree(made.checkpoint(6))
-    made = trained(inputs, tmp_path / "run", "8steps", keep=9)
-    assert contents(made) == contents(trained(inputs, tmp_path / "whole", steps=20))
+    made = trained(inputs, tmp_path / "run", "8steps", save_total_limit=9)
+    assert contents(made) == contents(trained(inputs, tmp_path / "whole", max_steps=20))
 
 
 def test_a_schedule_that_knows_its_end_is_no_run_to_make_longer(inputs, tmp_path):
@@ -203,19 +211,19 @@ def test_a_record_that_cannot_be_read_is_named(inputs, out, content):
 
 
 EDITS = {
-    "train.optimizer.rate": 13.0,
+    "train.optimizer.learning_rate": 13.0,
     "train.optimizer.weight_decay": 0.5,
     "train.seed": 5,
-    "train.steps": 99,
-    "train.ema": 0.5,
-    "train.rows": 3,
-    "train.clip": 0.0,
-    "train.schedule.decay": 0.1,
+    "train.max_steps": 99,
+    "train.ema_decay": 0.5,
+    "train.per_device_train_batch_size": 3,
+    "train.max_grad_norm": 0.0,
+    "train.schedule.decay_ratio": 0.1,
     "train.document_mask": True,
     "model.dropout": 0.5,
-    "model.positions.base": 5.0,
-    "model.width": 64,
-    "model.layers": 2,
+    "model.positions.rope_theta": 5.0,
+    "model.hidden_size": 64,
+    "model.num_hidden_layers": 2,
 }
 
 
@@ -234,12 +242,14 @@ def test_settings_edited_between_stop_and_going_on_are_refused(inputs, out, key)
     edited = read_toml(out / "config.toml")
     asked = pretrain.PretrainConfig.model_validate(edited)  # as a run from a recipe takes it from there
     ways = [lambda: continued(asked, RunDirectory(out)), lambda: pretrain.run(asked, inputs, out)]
-    for go_on in ways if last in ("rate", "width", "steps") else ways[:1]:
+    for go_on in ways if last in ("learning_rate", "hidden_size", "max_steps") else ways[:1]:
         with pytest.raises(UserError) as refused:
             go_on()
         assert f"was trained with: '{key}" in str(refused.value)
         shown = (
-            "train.rows × accumulation" if key == "train.rows" else key
+            "train.per_device_train_batch_size × gradient_accumulation_steps"
+            if key == "train.per_device_train_batch_size"
+            else key
         )  # the micro-batch alone may change
         assert f"{shown} {str(before).lower() if isinstance(before, bool) else before} → " in str(
             refused.value
@@ -247,11 +257,17 @@ def test_settings_edited_between_stop_and_going_on_are_refused(inputs, out, key)
 
 
 def test_what_does_not_touch_the_weights_may_change_and_is_written_down(inputs, out):
-    changed = {"save_every": 4, "evaluate_every": 2, "keep": 3, "log_every": 2, "sample_tokens": 2}
+    changed = {
+        "save_steps": 4,
+        "eval_steps": 2,
+        "save_total_limit": 3,
+        "logging_steps": 2,
+        "sample_tokens": 2,
+    }
     run = trained(inputs, out, **changed)
     assert changed.items() <= read_toml(out / "config.toml")["train"].items()
     events = [row for row in run.log("events").rows() if row["event"] == "settings changed"]
-    assert len(events) == 1 and "train.save_every 5 → 4" in events[0]["changes"]
+    assert len(events) == 1 and "train.save_steps 5 → 4" in events[0]["changes"]
     trained(inputs, out, **changed)
     assert sum(row["event"] == "settings changed" for row in run.log("events").rows()) == 1
 

@@ -27,9 +27,9 @@ from tuning_doubles import make_base
 def test_strange_marks(tmp_path: Path, targets, chat: bool, marks: bool, warned: bool):
     opened = open_base(make_base(tmp_path) / "base")
     object.__setattr__(opened, "chat", chat)
-    object.__setattr__(opened, "model", opened.model.replace(tied=False))
+    object.__setattr__(opened, "model", opened.model.replace(tie_word_embeddings=False))
     end = opened.tokenizer.special["<|im_end|>"]
     ids = np.array([opened.tokenizer.bos_id, 5, 6, end if marks else opened.tokenizer.eos_id], np.int32)
     example = Example(ids, np.ones(4, bool), 3, "rows:1")
-    adapter = None if targets is None else AdapterConfig(targets=targets)
+    adapter = None if targets is None else AdapterConfig(target_modules=targets)
     assert facts_of(opened, [example], [], Findings(), adapter).strange_marks is warned

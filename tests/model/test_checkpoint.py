@@ -14,7 +14,12 @@ from congling.model.config import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 
-SIZES: dict[str, Any] = {"vocab_size": 61, "context": 32, "layers": 2, "width": 64}
+SIZES: dict[str, Any] = {
+    "vocab_size": 61,
+    "max_position_embeddings": 32,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+}
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def stored(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_comes_back_bit_for_bit(family: str, tied: bool, tmp_path: Path):
-    model = Transformer(FAMILIES[family](**SIZES, tied=tied))
+    model = Transformer(FAMILIES[family](**SIZES, tie_word_embeddings=tied))
     model.initialise(7)
     save_model(model, tmp_path)
     again = load_model(tmp_path)
@@ -61,9 +66,9 @@ DAMAGE: dict[str, tuple[Any, str]] = {
     "no JSON": (lambda folder: (folder / "model.json").write_text("{"), "JSON"),
     "deep JSON": (lambda folder: (folder / "model.json").write_text("[" * 100_000), "JSON"),
     "a list": (lambda folder: (folder / "model.json").write_text("[]"), "object"),
-    "unknown key": (lambda folder: change_config(folder, wdith=64), "width"),
-    "endless layers": (lambda folder: change_config(folder, layers=10**12), "more layers"),
-    "endless width": (lambda folder: change_config(folder, width=2**20), "wrong shape"),
+    "unknown key": (lambda folder: change_config(folder, hiden_size=64), "did you mean .hidden_size"),
+    "endless layers": (lambda folder: change_config(folder, num_hidden_layers=10**12), "more layers"),
+    "endless width": (lambda folder: change_config(folder, hidden_size=2**20), "wrong shape"),
     "a tensor lost": (lambda folder: change_weights(folder, lambda t: t.pop("norm.weight")), "norm.weight"),
     "a tensor more": (lambda folder: change_weights(folder, lambda t: t.update(x=torch.ones(1))), "unknown"),
     "another shape": (
@@ -90,7 +95,7 @@ def test_half_precision_weights_load(stored: Path):
 
 
 def test_a_claimed_context_takes_no_memory(stored: Path):
-    change_config(stored, context=10**12)
+    change_config(stored, max_position_embeddings=10**12)
     model = load_model(stored)
     held = [*model.parameters(), *model.buffers()]
     assert sum(tensor.numel() for tensor in held) == parameters(model.config)

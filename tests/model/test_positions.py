@@ -14,14 +14,14 @@ from congling.model.transformer import Transformer
 
 def test_linear_scaling_divides_every_frequency():
     plain = rotary_frequencies(RotaryConfig(), 64)
-    scaled = rotary_frequencies(RotaryConfig(scaling=LinearScaling(factor=4.0)), 64)
+    scaled = rotary_frequencies(RotaryConfig(rope_scaling=LinearScaling(factor=4.0)), 64)
     torch.testing.assert_close(scaled, plain / 4)
 
 
 def test_llama3_scaling_keeps_fast_channels_and_divides_slow_ones():
-    scaling = Llama3Scaling(factor=8.0, original_context=8192)
-    plain = rotary_frequencies(RotaryConfig(base=500_000.0), 128)
-    scaled = rotary_frequencies(RotaryConfig(base=500_000.0, scaling=scaling), 128)
+    scaling = Llama3Scaling(factor=8.0, original_max_position_embeddings=8192)
+    plain = rotary_frequencies(RotaryConfig(rope_theta=500_000.0), 128)
+    scaled = rotary_frequencies(RotaryConfig(rope_theta=500_000.0, rope_scaling=scaling), 128)
     ratio = (plain / scaled).tolist()
     for i, frequency in enumerate(plain.tolist()):
         length = 2 * math.pi / frequency  # of one turn, in tokens
@@ -43,7 +43,14 @@ def test_slopes_for_powers_of_two_and_between():
 
 def test_attention_with_linear_biases_equals_the_plain_computation():
     model = Transformer(
-        FAMILIES["baichuan"](vocab_size=61, context=32, layers=1, width=96, heads=3, kv_heads=3)
+        FAMILIES["baichuan"](
+            vocab_size=61,
+            max_position_embeddings=32,
+            num_hidden_layers=1,
+            hidden_size=96,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+        )
     )
     attention = model.blocks[0].attention
     torch.manual_seed(0)
@@ -66,7 +73,14 @@ def test_attention_with_linear_biases_equals_the_plain_computation():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_linear_biases_work_in_reduced_precision_with_a_cache(dtype: torch.dtype):
-    config = FAMILIES["baichuan"](vocab_size=61, context=32, layers=1, width=64, heads=4, kv_heads=2)
+    config = FAMILIES["baichuan"](
+        vocab_size=61,
+        max_position_embeddings=32,
+        num_hidden_layers=1,
+        hidden_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
     model = Transformer(config).to(dtype)
     ids = torch.randint(0, 61, (2, 9))
     cache = KVCache(config, 2, 9, dtype=dtype)

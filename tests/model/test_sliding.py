@@ -6,7 +6,14 @@ from congling.model.cache import KVCache
 from congling.model.families import gemma3
 from congling.model.transformer import Transformer
 
-CONFIG = gemma3(vocab_size=41, context=32, layers=3, width=32, heads=2, sliding_window=4)
+CONFIG = gemma3(
+    vocab_size=41,
+    max_position_embeddings=32,
+    num_hidden_layers=3,
+    hidden_size=32,
+    num_attention_heads=2,
+    sliding_window=4,
+)
 
 
 def model_of() -> Transformer:
@@ -32,7 +39,7 @@ def test_packed_texts_are_read_as_each_alone():
 
 @torch.inference_mode()
 def test_a_token_outside_the_window_is_not_seen_by_one_block_alone():
-    config = CONFIG.replace(layers=1, attention={"layer_types": ["sliding_attention"]})
+    config = CONFIG.replace(num_hidden_layers=1, attention={"layer_types": ["sliding_attention"]})
     model, tokens = Transformer(config).eval(), torch.randint(0, 41, (1, 12))
     for tensor in model.state_dict().values():
         tensor.normal_(1, 0.3)

@@ -10,7 +10,12 @@ from congling.model.cache import KVCache
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 
-SIZES: dict[str, Any] = {"vocab_size": 61, "context": 32, "layers": 2, "width": 64}
+SIZES: dict[str, Any] = {
+    "vocab_size": 61,
+    "max_position_embeddings": 32,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+}
 
 
 def built(family: str, **changes: Any) -> Transformer:
@@ -107,13 +112,15 @@ def test_zero_output_blocks_start_as_the_identity():
 
 
 def test_gpt2_outputs_shrink_with_depth():
-    model = Transformer(FAMILIES["gpt2"](**{**SIZES, "layers": 8}))
+    model = Transformer(FAMILIES["gpt2"](**{**SIZES, "num_hidden_layers": 8}))
     assert model.blocks[0].mlp.up.weight.std().item() == pytest.approx(0.02, rel=0.05)  # pyright: ignore
     assert model.blocks[0].mlp.down.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)  # pyright: ignore
 
 
 def test_tied_embeddings_are_one_matrix():
-    tied, untied = (Transformer(FAMILIES["qwen3"](**SIZES, tied=tied)) for tied in (True, False))
+    tied, untied = (
+        Transformer(FAMILIES["qwen3"](**SIZES, tie_word_embeddings=tied)) for tied in (True, False)
+    )
     assert tied.output_weight() is tied.embedding.weight and "head.weight" not in tied.state_dict()
     assert untied.output_weight() is not untied.embedding.weight
 

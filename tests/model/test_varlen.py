@@ -16,7 +16,9 @@ DOCUMENTS = torch.tensor([[0] * 5 + [1] * 6 + [2] * 5, [0] * 16, [0] * 1 + [1] *
 
 def built(family: str) -> Transformer:
     """A small model in which every weight matters."""
-    model = Transformer(FAMILIES[family](vocab_size=61, context=32, layers=2, width=64))
+    model = Transformer(
+        FAMILIES[family](vocab_size=61, max_position_embeddings=32, num_hidden_layers=2, hidden_size=64)
+    )
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -77,7 +79,9 @@ def test_equal_numbers_in_neighbouring_rows_are_other_texts():
 
 def test_compiled_blocks_keep_the_mask():
     model = built("llama")
-    config = TrainConfig(steps=1, context=32, rows=1, device="cpu", compile="on")
+    config = TrainConfig(
+        max_steps=1, max_length=32, per_device_train_batch_size=1, device="cpu", torch_compile="on"
+    )
     Single(config).compiled(torch.nn.ModuleDict({"model": model}))
     assert not model.varlen
 

@@ -183,7 +183,7 @@ MAKERS: dict[str, tuple[Callable[[Path, int], nn.Module], str, str]] = {
         "LlamaForCausalLM", "llama",
     ),
     "internlm2, biases": (
-        _relabelled("Llama", _INTERNLM2 | {"bias": True}, _as_internlm2, attention_bias=True,
+        _relabelled("Llama", _INTERNLM2 | {"attention_bias": True}, _as_internlm2, attention_bias=True,
                     rope_parameters={"rope_type": "default", "rope_theta": 1e6}),
         "LlamaForCausalLM", "llama",
     ),

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from congling.data.config import DataConfig
 from congling.data.problems import Findings, Place
 from congling.data.tuning import conversations
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.examples import answers_of
 from congling.tokenizer.base import Tokenizer as Ours
 from congling.tokenizer.chat.encode import chat_ids, render
@@ -150,7 +150,7 @@ def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks
         before = [chat_ids(ours, talk[:i]) for i, turn in enumerate(talk) if turn["role"] == "assistant"]
         answers = [turn for turn in talk if turn["role"] == "assistant"]
         said: dict[int, str] = {}
-        for example in conversations.Encoder(ours, 4000, findings)(Talk(tuple(talk), Place("a", 1))):
+        for example in conversations.Encoder(ours, 4000, findings)(Conversation(tuple(talk), Place("a", 1))):
             learnt = [*example.learnt.tolist(), False]
             for start in (i for i, flag in enumerate(learnt) if flag and not learnt[i - 1]):
                 answer = before.index(example.ids[:start].tolist())

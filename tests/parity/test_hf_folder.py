@@ -32,7 +32,9 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def model(tokenizer: Tokenizer, **facts: object) -> ForeignModel:
-    config = FAMILIES["llama"](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=64)
+    config = FAMILIES["llama"](
+        vocab_size=tokenizer.vocab_size, max_position_embeddings=64, num_hidden_layers=1, hidden_size=64
+    )
     return ForeignModel(config, Transformer(config).state_dict(), tokenizer, facts)
 
 
@@ -50,8 +52,18 @@ def test_ids_roles_and_stops_are_ours(tokenizer: Tokenizer, tmp_path: Path):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt2", "mistral"])
 def test_texts_that_provoke_have_our_ids(tokenizer: Tokenizer, tmp_path: Path, family: str):
     """Of the type qwen2 transformers loads a tokenizer of its own: that type is written for Qwen's alone."""
-    sizes = {"heads": 4, "kv_heads": 2} if family != "gpt2" else {"heads": 4}
-    config = FAMILIES[family](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=64, **sizes)
+    sizes = (
+        {"num_attention_heads": 4, "num_key_value_heads": 2}
+        if family != "gpt2"
+        else {"num_attention_heads": 4}
+    )
+    config = FAMILIES[family](
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=64,
+        num_hidden_layers=1,
+        hidden_size=64,
+        **sizes,
+    )
     built = Transformer(config)
     notes = write(ForeignModel(config, built.state_dict(), tokenizer), tmp_path / "hf")
     engine = TransformersEngine(tmp_path / "hf")
@@ -83,7 +95,7 @@ def test_each_tensor_is_made_once(tmp_path: Path, family: str):
             return super().__getitem__(name)
 
     asked: list[str] = []
-    config = FAMILIES[family](vocab_size=320, context=64, layers=2, width=64)
+    config = FAMILIES[family](vocab_size=320, max_position_embeddings=64, num_hidden_layers=2, hidden_size=64)
     weights = Counted(Transformer(config).state_dict())
     write(ForeignModel(config, weights), tmp_path / "hf")
     assert sorted(asked) == sorted(weights)
@@ -93,7 +105,9 @@ def test_each_tensor_is_made_once(tmp_path: Path, family: str):
 
 def test_more_ids_than_rows_are_refused(tokenizer: Tokenizer, tmp_path: Path):
     write(model(tokenizer), tmp_path / "hf")
-    small = FAMILIES["llama"](vocab_size=tokenizer.vocab_size - 1, context=64, layers=1, width=64)
+    small = FAMILIES["llama"](
+        vocab_size=tokenizer.vocab_size - 1, max_position_embeddings=64, num_hidden_layers=1, hidden_size=64
+    )
     write(ForeignModel(small, Transformer(small).state_dict()), tmp_path / "small")
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "small" / name).replace(tmp_path / "hf" / name)

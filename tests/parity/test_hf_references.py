@@ -196,7 +196,7 @@ def test_the_mixture_of_minimind_2(tmp_path: Path):
         )
     compare(tmp_path, ids, rms(x, tensors["model.norm.weight"]) @ tensors["lm_head.weight"].T)
     router = read(tmp_path).config.mlp.router  # type: ignore[union-attr]
-    assert router.balance == 0.1
+    assert router.router_aux_loss_coef == 0.1
 
 
 def with_fused_experts(tensors: Tensors) -> Tensors:

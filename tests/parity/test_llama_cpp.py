@@ -96,7 +96,15 @@ too: to F16, to BF16, to 8 bits in blocks of 32, or of 256 beside k-quants; meas
 
 @pytest.mark.parametrize("type", ROUNDING)
 def test_a_quantised_file_is_the_same_model_here_and_there(type, tmp_path):
-    config = families.llama(vocab_size=320, context=128, layers=2, width=256, heads=4, hidden=512, tied=False)
+    config = families.llama(
+        vocab_size=320,
+        max_position_embeddings=128,
+        num_hidden_layers=2,
+        hidden_size=256,
+        num_attention_heads=4,
+        intermediate_size=512,
+        tie_word_embeddings=False,
+    )
     model = model_of(config)
     path = tmp_path / "model.gguf"
     assert gguf_model.write(foreign(model), path, type) == []

@@ -49,7 +49,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     train(TokenizerConfig(kind="bpe", vocab_size=420), lambda: iter(text), folder / "tokenizer")
     tokenizer = store.load(folder / "tokenizer")
     model = Transformer(
-        FAMILIES["llama"](vocab_size=tokenizer.vocab_size, context=64, layers=1, width=32, heads=2)
+        FAMILIES["llama"](
+            vocab_size=tokenizer.vocab_size,
+            max_position_embeddings=64,
+            num_hidden_layers=1,
+            hidden_size=32,
+            num_attention_heads=2,
+        )
     )
     model.initialise(3)
     for parameter in model.parameters():

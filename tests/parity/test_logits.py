@@ -22,72 +22,124 @@ from congling.model.transformer import Transformer
 
 transformers = pytest.importorskip("transformers", reason="the originals come with congling[hf]")
 
-SIZES: dict[str, Any] = {"vocab_size": 97, "context": 48, "layers": 3, "width": 64, "heads": 4}
+SIZES: dict[str, Any] = {
+    "vocab_size": 97,
+    "max_position_embeddings": 48,
+    "num_hidden_layers": 3,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+}
 LLAMA3 = {
-    "kind": "llama3",
+    "rope_type": "llama3",
     "factor": 4.0,
-    "low_frequency_factor": 1.0,
-    "high_frequency_factor": 4.0,
-    "original_context": 32,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
 }
 MULTIPLIED = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "logits_scaling": 0.4}
 WHOLE = "full_attention"
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "gpt2": ("gpt2", {}, {}, "GPT2LMHeadModel"),
-    "gpt2-untied": ("gpt2", {"tied": False}, {}, "GPT2LMHeadModel"),
-    "llama": ("llama", {"tied": False}, {}, "LlamaForCausalLM"),
-    "llama-gqa": ("llama", {"kv_heads": 2, "rope_base": 500_000.0}, {}, "LlamaForCausalLM"),
-    "llama-biased": ("llama", {}, {"attention": {"bias": True}}, "LlamaForCausalLM"),
+    "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}, {}, "GPT2LMHeadModel"),
+    "llama": ("llama", {"tie_word_embeddings": False}, {}, "LlamaForCausalLM"),
+    "llama-gqa": ("llama", {"num_key_value_heads": 2, "rope_theta": 500_000.0}, {}, "LlamaForCausalLM"),
+    "llama-biased": ("llama", {}, {"attention": {"attention_bias": True}}, "LlamaForCausalLM"),
     "llama-linear": (
-        "llama", {}, {"positions": {"scaling": {"kind": "linear", "factor": 2.0}}}, "LlamaForCausalLM",
+        "llama",
+        {},
+        {"positions": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}},
+        "LlamaForCausalLM",
     ),
-    "llama3": ("llama", {}, {"positions": {"scaling": LLAMA3}}, "LlamaForCausalLM"),
-    "mistral": ("mistral", {"heads": 3, "kv_heads": 1, "head_width": 32}, {}, "MistralForCausalLM"),
+    "llama3": ("llama", {}, {"positions": {"rope_scaling": LLAMA3}}, "LlamaForCausalLM"),
+    "mistral": (
+        "mistral",
+        {"num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 32},
+        {},
+        "MistralForCausalLM",
+    ),
     "qwen2": ("qwen2", {}, {}, "Qwen2ForCausalLM"),
-    "qwen3": ("qwen3", {"head_width": 32}, {}, "Qwen3ForCausalLM"),
-    "granite": ("llama", {"kv_heads": 2}, MULTIPLIED | {"attention": {"attention_multiplier": 0.4}},
-                "GraniteForCausalLM"),
+    "qwen3": ("qwen3", {"head_dim": 32}, {}, "Qwen3ForCausalLM"),
+    "granite": (
+        "llama",
+        {"num_key_value_heads": 2},
+        MULTIPLIED | {"attention": {"attention_multiplier": 0.4}},
+        "GraniteForCausalLM",
+    ),
     "granite-untied": (
-        "llama", {"tied": False},
-        MULTIPLIED | {"attention": {"bias": True}, "positions": {"scaling": LLAMA3}}, "GraniteForCausalLM",
+        "llama",
+        {"tie_word_embeddings": False},
+        MULTIPLIED | {"attention": {"attention_bias": True}, "positions": {"rope_scaling": LLAMA3}},
+        "GraniteForCausalLM",
     ),
-    "smollm3": ("llama", {"kv_heads": 2}, {"positions": {"no_rope_layers": [1, 0, 1]}}, "SmolLM3ForCausalLM"),
+    "smollm3": (
+        "llama",
+        {"num_key_value_heads": 2},
+        {"positions": {"no_rope_layers": [1, 0, 1]}},
+        "SmolLM3ForCausalLM",
+    ),
     "hunyuan": (
-        "qwen3", {"head_width": 32}, {"attention": {"qk_norm_after_rope": True}}, "HunYuanDenseV1ForCausalLM",
+        "qwen3",
+        {"head_dim": 32},
+        {"attention": {"qk_norm_after_rope": True}},
+        "HunYuanDenseV1ForCausalLM",
     ),
-    "mixtral": ("mixtral", {"experts": 4, "tied": False}, {}, "MixtralForCausalLM"),
-    "qwen3-moe": ("qwen3-moe", {"experts": 6, "active": 2, "tied": False}, {}, "Qwen3MoeForCausalLM"),
+    "mixtral": ("mixtral", {"num_experts": 4, "tie_word_embeddings": False}, {}, "MixtralForCausalLM"),
+    "qwen3-moe": (
+        "qwen3-moe",
+        {"num_experts": 6, "num_experts_per_tok": 2, "tie_word_embeddings": False},
+        {},
+        "Qwen3MoeForCausalLM",
+    ),
     "qwen3-moe-raw": (
-        "qwen3-moe", {"experts": 6},
-        {"mlp": {"dense_layers": 1, "dense_hidden": 96, "router": {"normalise": False}}},
+        "qwen3-moe",
+        {"num_experts": 6},
+        {"mlp": {"first_k_dense_replace": 1, "intermediate_size": 96, "router": {"norm_topk_prob": False}}},
         "Qwen3MoeForCausalLM",
     ),
     "deepseek-moe": (
-        "deepseek-moe", {"experts": 8, "active": 3, "shared": 2, "scale": 1.7}, {}, "Dots1ForCausalLM",
+        "deepseek-moe",
+        {"num_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2, "routed_scaling_factor": 1.7},
+        {},
+        "Dots1ForCausalLM",
     ),
-    "olmo2": ("olmo2", {"kv_heads": 2}, {}, "Olmo2ForCausalLM"),
-    "olmo2-biased": ("olmo2", {"tied": False}, {"attention": {"bias": True}}, "Olmo2ForCausalLM"),
-    "glm": ("glm", {"kv_heads": 2, "head_width": 32}, {}, "GlmForCausalLM"),
+    "olmo2": ("olmo2", {"num_key_value_heads": 2}, {}, "Olmo2ForCausalLM"),
+    "olmo2-biased": (
+        "olmo2",
+        {"tie_word_embeddings": False},
+        {"attention": {"attention_bias": True}},
+        "Olmo2ForCausalLM",
+    ),
+    "glm": ("glm", {"num_key_value_heads": 2, "head_dim": 32}, {}, "GlmForCausalLM"),
     "glm-linear": (
-        "glm", {"tied": False}, {"positions": {"scaling": {"kind": "linear", "factor": 2.0}}},
+        "glm",
+        {"tie_word_embeddings": False},
+        {"positions": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}},
         "GlmForCausalLM",
     ),
     "glm4": ("glm4", {"partial_rotary_factor": 0.25}, {}, "Glm4ForCausalLM"),
     "glm4-unbiased": (
-        "glm4", {"partial_rotary_factor": 1.0}, {"attention": {"bias": False, "output_bias": None}},
+        "glm4",
+        {"partial_rotary_factor": 1.0},
+        {"attention": {"attention_bias": False, "attention_output_bias": None}},
         "Glm4ForCausalLM",
     ),
     "gemma3": (
-        "gemma3", {"layers": 7, "sliding_window": 7, "head_width": 32, "kv_heads": 2}, {},
+        "gemma3",
+        {"num_hidden_layers": 7, "sliding_window": 7, "head_dim": 32, "num_key_value_heads": 2},
+        {},
         "Gemma3ForCausalLM",
     ),
     "gemma3-biased": (
-        "gemma3", {"tied": False, "sliding_window": 5, "rope_local_base_freq": 1e3},
-        {"attention": {"bias": True, "layer_types": [WHOLE, "sliding_attention", WHOLE]},
-         "positions": {"scaling": {"kind": "linear", "factor": 2.0}}}, "Gemma3ForCausalLM",
+        "gemma3",
+        {"tie_word_embeddings": False, "sliding_window": 5, "rope_local_base_freq": 1e3},
+        {
+            "attention": {"attention_bias": True, "layer_types": [WHOLE, "sliding_attention", WHOLE]},
+            "positions": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+        },
+        "Gemma3ForCausalLM",
     ),
-    "deepseek-moe-0": ("deepseek-moe", {"experts": 8, "shared": 0}, {}, "Dots1ForCausalLM"),
-}  # fmt: skip
+    "deepseek-moe-0": ("deepseek-moe", {"num_experts": 8, "n_shared_experts": 0}, {}, "Dots1ForCausalLM"),
+}
 
 
 @dataclass
@@ -157,7 +209,7 @@ def test_what_is_written_is_read_bit_for_bit(pair: Pair):
     back = read(pair.folder)
     weights = dict(pair.ours.state_dict())
     if pair.case == "deepseek-moe-0":  # the class cannot be without a shared expert: it gets one of zeros
-        assert back.config.replace(mlp={"shared": 0}) == pair.ours.config
+        assert back.config.replace(mlp={"n_shared_experts": 0}) == pair.ours.config
         assert all(not back.weights[name].any() for name in back.weights if ".shared." in name)
     else:
         assert back.config == pair.ours.config and back.weights.keys() == weights.keys()
@@ -180,7 +232,9 @@ def test_what_transformers_saves_is_read(pair: Pair, tmp_path: Path, size: str):
 
 
 def test_balance_loss_agrees(tmp_path: Path):
-    config = FAMILIES["qwen3-moe"](**SIZES | {"layers": 1}, experts=6, active=2, balance=1.0)
+    config = FAMILIES["qwen3-moe"](
+        **SIZES | {"num_hidden_layers": 1}, num_experts=6, num_experts_per_tok=2, router_aux_loss_coef=1.0
+    )
     ours = Transformer(config)
     tokens = torch.randint(0, config.vocab_size, (2, 24))
     ours(tokens)

@@ -27,7 +27,7 @@ FAMILY_NAMES = ("llama", "mistral", "qwen2", "qwen3", "gpt2", "baichuan", "olmo2
 
 
 def sizes(family: str, **changes: object) -> ModelConfig:
-    base = {"vocab_size": 96, "context": 64, "layers": 2, "width": 256}
+    base = {"vocab_size": 96, "max_position_embeddings": 64, "num_hidden_layers": 2, "hidden_size": 256}
     return FAMILIES[family](**(base | changes))
 
 
@@ -70,7 +70,7 @@ TEXT_IDS = torch.randint(3, 96, (1, 40), generator=torch.Generator().manual_seed
 def random_adapter(config: ModelConfig, seed: int) -> Adapter:
     """Factors on every matrix of the blocks, large enough to change logits a good deal."""
     model = Transformer(config)
-    lora.attach(model, AdapterConfig(rank=4, alpha=6))
+    lora.attach(model, AdapterConfig(r=4, lora_alpha=6))
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -181,7 +181,7 @@ def test_training_on_a_base_of_two_bits_helps_in_llama_cpp_by_as_much(tmp_path: 
             return model.logits(model(torch.tensor([ids])))[0].numpy()
 
     before = held_out_loss(ours, held_out)
-    lora.attach(model, AdapterConfig(rank=8))
+    lora.attach(model, AdapterConfig(r=8))
     trained(model, chain(48, 12_000, seed=3), steps=12, rate=5e-3)
     gain = before - held_out_loss(ours, held_out)
     assert gain > 0.3

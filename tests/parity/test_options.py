@@ -23,7 +23,13 @@ pytest.importorskip("transformers")
 pytest.importorskip("xllamacpp")
 
 IDS = torch.randint(0, 320, (40,), generator=torch.Generator().manual_seed(3)).tolist()
-SIZES: dict[str, Any] = {"vocab_size": 320, "context": 64, "layers": 2, "width": 64, "heads": 4}
+SIZES: dict[str, Any] = {
+    "vocab_size": 320,
+    "max_position_embeddings": 64,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "norms behind the sublayers": {"norm_placement": "post"},
     "norms before and behind": {"norm_placement": "sandwich"},
@@ -36,7 +42,7 @@ ENGINES = {"gguf": LlamaCpp, "hf": TransformersEngine, "llama2c": Llama2C}
 
 
 def changed(family: str, option: str) -> ModelConfig:
-    return FAMILIES[family](**SIZES).replace(norm={"epsilon": 1e-5}).replace(**OPTIONS[option])
+    return FAMILIES[family](**SIZES).replace(norm={"eps": 1e-5}).replace(**OPTIONS[option])
 
 
 def test_exact_gelu_goes_to_transformers_alone(tmp_path: Path):

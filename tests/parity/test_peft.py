@@ -40,7 +40,7 @@ def decomposed(config, **options):
     """A DoRA adapter for every matrix of the blocks, and the head where there is one."""
     state, generator = model_of(config).state_dict(), torch.Generator().manual_seed(7)
     found = {}
-    for name, part in adapter_of(config, embedding=not config.tied, **options).factors.items():
+    for name, part in adapter_of(config, embedding=not config.tie_word_embeddings, **options).factors.items():
         if name == "embedding.weight":
             continue
         stretch = 0.7 + 0.6 * torch.rand(part.b.shape[0], generator=generator)

@@ -241,14 +241,14 @@ def test_logits_are_those_of_the_script(tmp_path: Path, case: str):
     with torch.inference_mode():
         built = transformer(model)
         assert torch.allclose(built.logits(built(IDS)), expected, atol=2e-5, rtol=1e-5)
-    assert model.config.tied
+    assert model.config.tie_word_embeddings
 
 
 def test_an_untied_head_is_kept(tmp_path: Path):
     state = llama2c() | {"output.weight": torch.randn(V, W)}
     torch.save(state, tmp_path / "model.pth")
     model = read_model(tmp_path / "model.pth", None, Missing(heads=H, context=CONTEXT))
-    assert not model.config.tied
+    assert not model.config.tie_word_embeddings
     with torch.inference_mode():
         built = transformer(model)
         assert torch.allclose(built.logits(built(IDS)), llama2c_logits(state, IDS), atol=2e-5)
@@ -287,7 +287,10 @@ def test_what_the_file_does_not_say_is_asked_for(tmp_path: Path):
             "nanochat.*squared ReLU",
         ),
         (
-            {"model.embed_tokens.weight": (V, W), "model.layers.0.mlp.experts.0.up_proj.weight": (F, W)},
+            {
+                "model.embed_tokens.weight": (V, W),
+                "model.layers.0.mlp.experts.0.up_proj.weight": (F, W),
+            },
             "mixture",
         ),
         ({"encoder.weight": (W, W)}, "no model that is known.*\n.*encoder.weight.*nanoGPT"),

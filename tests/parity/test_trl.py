@@ -23,7 +23,7 @@ from torch import Tensor
 
 from congling.data.problems import Place
 from congling.data.tuning.examples import Example
-from congling.data.tuning.kl_examples import mismatched
+from congling.data.tuning.kl_examples import kl_examples
 from congling.data.tuning.pair_batches import PairBatches, Rated, RatedBatches
 from congling.data.tuning.preference_rows import QuestionRow
 from congling.data.tuning.preferences import Question
@@ -38,10 +38,10 @@ from congling.train.objectives.config import GRPOConfig, PreferenceConfig, Rollo
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import pair_losses, preference, sequence_sums
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rl.credit import GroupCredit, Looks
+from congling.train.rl.credit import GroupAdvantage, RolloutScorer
 from congling.train.rl.reference import Reference, reference_sums
-from congling.train.rl.rollout_buffer import Round
-from congling.train.rl.rollouts import Rollouts
+from congling.train.rl.rollout_buffer import Rollout
+from congling.train.rl.rollouts import RolloutBatches
 from congling.transform.scalar_head import attach_head
 
 transformers = pytest.importorskip("transformers", reason="TRL trains models of transformers")
@@ -54,7 +54,7 @@ from trl.trainer.utils import add_fused_lm_head  # noqa: E402
 
 VOCABULARY, CONTEXT, PAD, TEMPERATURE = 61, 48, 0, 0.7
 CLOSE: dict[str, float] = {"rtol": 1e-5, "atol": 1e-5}
-PLACE = Single(TrainConfig(steps=1, context=CONTEXT, device="cpu", precision="fp32")).place
+PLACE = Single(TrainConfig(max_steps=1, max_length=CONTEXT, device="cpu", precision="fp32")).to_device
 
 
 @dataclass
@@ -94,7 +94,12 @@ def cooler(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 def made(root: Path, temperature: float = 1.0) -> Models:
     config = FAMILIES["llama"](
-        vocab_size=VOCABULARY, context=CONTEXT, layers=2, width=32, heads=2, tied=False
+        vocab_size=VOCABULARY,
+        max_position_embeddings=CONTEXT,
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=2,
+        tie_word_embeddings=False,
     )
     base, ours = Transformer(config), Transformer(config)
     base.initialise(1)
@@ -202,7 +207,7 @@ def test_dpo_and_ipo_are_those_of_trl(models: Models, loss: str, beta: float):
     rows = pairs()
     inputs = padded([*(better for better, _ in rows), *(worse for _, worse in rows)])
     theirs = DPOTrainer._compute_loss(trainer, models.theirs, inputs, False)  # type: ignore[arg-type]
-    models.compare(our_pair_loss(models, PreferenceConfig(loss=loss, beta=beta)), theirs)
+    models.compare(our_pair_loss(models, PreferenceConfig(loss_type=loss, beta=beta)), theirs)
 
 
 def test_rpo_is_the_weighted_sum_with_the_plain_loss_of_trl(models: Models):
@@ -220,7 +225,7 @@ def test_rpo_is_the_weighted_sum_with_the_plain_loss_of_trl(models: Models):
     # Theirs is a mean over all tokens, ours over pairs: with one pair they are the same.
     (better, worse), *_ = rows = pairs()[:1]
     theirs = DPOTrainer._compute_loss(trainer, models.theirs, padded([better, worse]), False)  # type: ignore[arg-type]
-    config = PreferenceConfig(chosen=0.7)
+    config = PreferenceConfig(rpo_alpha=0.7)
     reference = reference_sums(models.base, [better, worse], context=CONTEXT, pad=PAD, place=PLACE)
     batches = PairBatches(rows, context=CONTEXT, rows=1, accumulation=1, seed=0, pad=PAD, reference=reference)
     models.compare(preference(config)(models.ours, PLACE(batches(0)[0])).total, theirs)
@@ -253,7 +258,9 @@ def test_label_smoothing_is_that_of_trl(smoothing: float):
 @pytest.mark.parametrize("margin", [0.0, 0.5, 1.6])
 def test_simpo_is_that_of_trl_whose_gamma_is_the_margin(margin: float):
     found, lengths = _numbers()
-    ours, _ = pair_losses(PreferenceConfig(loss="simpo", beta=2.5, margin=margin), found, lengths, None)
+    ours, _ = pair_losses(
+        PreferenceConfig(loss_type="simpo", beta=2.5, simpo_gamma=margin), found, lengths, None
+    )
     trainer = stub(None, alpha=0.0, beta=2.5, simpo_gamma=margin, label_smoothing=0.0, loss_type="simpo")
     means = found / lengths
     theirs, *_ = CPOTrainer.cpo_loss(trainer, means[0::2], means[1::2])  # type: ignore[arg-type]
@@ -262,7 +269,7 @@ def test_simpo_is_that_of_trl_whose_gamma_is_the_margin(margin: float):
 
 def test_orpo_is_that_of_trl_with_the_loss_of_the_answer(models: Models):
     found, lengths = _numbers()
-    ours, _ = pair_losses(PreferenceConfig(loss="orpo", beta=0.4), found, lengths, None)
+    ours, _ = pair_losses(PreferenceConfig(loss_type="orpo", beta=0.4), found, lengths, None)
     means = found / lengths
     theirs, *_ = ORPOTrainer.odds_ratio_loss(stub(None, beta=0.4), means[0::2], means[1::2])  # type: ignore[arg-type]
     _same_gradient(ours, -means[0::2] - theirs, found)
@@ -282,7 +289,7 @@ def test_means_over_answers_are_those_of_trl(models: Models, loss: str):
     else:
         trainer = stub(None, alpha=0.0, beta=2.0, simpo_gamma=1.0, label_smoothing=0.0, loss_type="simpo")
         theirs = CPOTrainer.cpo_loss(trainer, better, worse)[0].mean()  # type: ignore[arg-type]
-    models.compare(our_pair_loss(models, PreferenceConfig(loss=loss)), theirs)
+    models.compare(our_pair_loss(models, PreferenceConfig(loss_type=loss)), theirs)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.5, 0.5)])
@@ -292,7 +299,7 @@ def test_kto_is_that_of_trl(models: Models, weights: tuple[float, float]):
         Rated(example(random, prompt, answer), good)
         for prompt, answer, good in ((3, 4, True), (5, 8, False), (2, 11, True), (9, 3, False), (4, 4, False))
     ]
-    others = mismatched(rated, CONTEXT)
+    others = kl_examples(rated, CONTEXT)
     rows, beyond = padded([one.example for one in rated]), padded(others)
     inputs = rows | {f"KL_{name}": value for name, value in beyond.items()}
     inputs["label"] = torch.tensor([one.good for one in rated])
@@ -307,7 +314,9 @@ def test_kto_is_that_of_trl(models: Models, weights: tuple[float, float]):
     )
     trainer._compute_kl_logps = partial(KTOTrainer._compute_kl_logps, trainer)
     theirs = KTOTrainer._compute_loss(trainer, models.theirs, inputs, False)  # type: ignore[arg-type]
-    config = PreferenceConfig(loss="kto", beta=0.3, desirable=weights[0], undesirable=weights[1])
+    config = PreferenceConfig(
+        loss_type="kto", beta=0.3, desirable_weight=weights[0], undesirable_weight=weights[1]
+    )
     flat = [*(one.example for one in rated), *others]
     reference = reference_sums(models.base, flat, context=CONTEXT, pad=PAD, place=PLACE)
     batches = RatedBatches(
@@ -354,7 +363,7 @@ def test_reward_models_are_those_of_trl(models: Models, centre: float):
 GROUP, LONGEST = 3, 8
 
 
-def answered(models: Models, temperature: float) -> tuple[list[Question], list[Example], Round]:
+def answered(models: Models, temperature: float) -> tuple[list[Question], list[Example], Rollout]:
     """Two prompts with three answers each, as the base wrote them, and rewards of which one is missing."""
     random = np.random.default_rng(6)
     questions, examples = [], []
@@ -363,42 +372,43 @@ def answered(models: Models, temperature: float) -> tuple[list[Question], list[E
         questions.append(Question(tuple(asked.tolist()), QuestionRow((), None, Place("rows", 1))))
         examples += [example(random, asked, int(answer)) for answer in random.integers(1, LONGEST + 1, GROUP)]
     rewards = np.array([1.0, 0.0, 0.25, 3.0, -1.0, 0.5])
-    looks = Looks(models.base, SINGLE, PAD, temperature)
+    looks = RolloutScorer(models.base, SINGLE, PAD, temperature)
     old = [np.zeros(one.targets) for one in examples]
-    found = Round(examples, np.zeros(6, int), rewards, np.ones(6, bool), old)
+    found = Rollout(examples, np.zeros(6, int), rewards, np.ones(6, bool), old)
     moved = looks.reference(found, Reference(models.base))
     found.old = [old + random.normal(0, 0.3, len(old)).astype(np.float32) for old in moved]
     return questions, examples, found
 
 
-SINGLE = Single(TrainConfig(steps=1, context=CONTEXT, device="cpu", precision="fp32"))
-LOSSES = {"sequence": "grpo", "token": "dapo", "constant": "dr_grpo"}
+SINGLE = Single(TrainConfig(max_steps=1, max_length=CONTEXT, device="cpu", precision="fp32"))
 
 
-@pytest.mark.parametrize("average", list(LOSSES))
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
 @pytest.mark.parametrize(("fresh", "more"), [
-    (True, {}), (False, {}), (False, {"beta": 0.2, "clip_above": 0.28}), (True, {"beta": 0.2}),
-    (False, {"scale": "batch", "clip": 0.1}), (True, {"scale": "none"}),
+    (True, {}), (False, {}), (False, {"beta": 0.2, "epsilon_high": 0.28}), (True, {"beta": 0.2}),
+    (False, {"scale_rewards": "batch", "epsilon": 0.1}), (True, {"scale_rewards": "none"}),
 ])  # fmt: skip
-def test_grpo_is_that_of_trl(cooler: Models, average: str, fresh: bool, more: dict[str, Any]):
-    compare_grpo(cooler, GRPOConfig(average=average, **more), fresh, TEMPERATURE)
+def test_grpo_is_that_of_trl(cooler: Models, loss_type: Any, fresh: bool, more: dict[str, Any]):
+    compare_grpo(cooler, GRPOConfig(loss_type=loss_type, **more), fresh, TEMPERATURE)
 
 
 def test_the_entropy_that_grpo_keeps_up_is_that_of_trl(models: Models):
-    compare_grpo(models, GRPOConfig(average="token", entropy=0.05), True, 1.0)
+    compare_grpo(models, GRPOConfig(loss_type="dapo", entropy_coef=0.05), True, 1.0)
 
 
 def compare_grpo(models: Models, config: GRPOConfig, fresh: bool, temperature: float) -> None:
     questions, examples, found = answered(models, temperature)
-    rollout = RolloutConfig(prompts=2, group=GROUP, new_tokens=LONGEST, temperature=temperature)
-    looks = Looks(models.ours, SINGLE, PAD, temperature)
+    rollout = RolloutConfig(
+        prompts_per_step=2, num_generations=GROUP, max_completion_length=LONGEST, temperature=temperature
+    )
+    looks = RolloutScorer(models.ours, SINGLE, PAD, temperature)
     reference = Reference(models.base) if config.beta else None
-    found = GroupCredit(config, rollout, looks, reference)(found)
+    found = GroupAdvantage(config, rollout, looks, reference)(found)
     tokenizer: Any = SimpleNamespace(pad_id=PAD)
-    rollouts = Rollouts(
+    rollouts = RolloutBatches(
         models.ours, tokenizer, questions, partial(np.zeros), lambda x: x, rollout, SINGLE, seed=0
     )  # type: ignore[arg-type]
-    batches = [SINGLE.place(one) for one in rollouts._batches(found, fresh=fresh)]
+    batches = [SINGLE.to_device(one) for one in rollouts._batches(found, fresh=fresh)]
     objective = Policy(config, temperature)
     count = sum(batch.count for batch in batches)
     ours = sum(objective(models.ours, batch).total for batch in batches) / count
@@ -406,7 +416,7 @@ def compare_grpo(models: Models, config: GRPOConfig, fresh: bool, temperature: f
 
 
 def their_grpo(
-    models: Models, config: GRPOConfig, examples: Sequence[Example], found: Round, fresh: bool
+    models: Models, config: GRPOConfig, examples: Sequence[Example], found: Rollout, fresh: bool
 ) -> Tensor:
     """TRL's loss; prompts are filled up on the left, answers on the right."""
     trainer = stub(
@@ -415,14 +425,14 @@ def their_grpo(
         off_policy_mask_threshold=None,
         beta=config.beta,
         importance_sampling_level="token",
-        loss_type=LOSSES[config.average],
+        loss_type=config.loss_type,
         use_vllm=False,
-        epsilon_low=config.clip,
+        epsilon_low=config.epsilon,
         epsilon_high=config.above,
         max_completion_length=LONGEST,
         current_gradient_accumulation_steps=1,
-        _entropy_bonus_enabled=bool(config.entropy),
-        entropy_coef=config.entropy,
+        _entropy_bonus_enabled=bool(config.entropy_coef),
+        entropy_coef=config.entropy_coef,
         use_adaptive_entropy=False,
         args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
     )
@@ -447,7 +457,7 @@ def their_grpo(
         "prompt_mask": torch.from_numpy(np.stack(left)).ne(0).long(),
         "completion_ids": right(answers, np.int64),
         "completion_mask": right([np.ones(len(row)) for row in answers], np.int64),
-        "advantages": their_advantages(torch.from_numpy(found.rewards).float(), config.scale),
+        "advantages": their_advantages(torch.from_numpy(found.rewards).float(), config.scale_rewards),
         "num_items_in_batch": torch.tensor(float(sum(map(len, answers)))),
     }
     if not fresh:

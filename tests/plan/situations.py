@@ -19,7 +19,7 @@ WEB = CorpusFacts(3_000_000_000, 2_000_000_000, 900_000, 900, 32_000, 2_000_000,
 def plan(
     corpus: CorpusFacts, budget: str | None = "15m", machine: MachineFacts = LAPTOP, **values: Any
 ) -> Plan:
-    """Plan a recipe of dotted ``model__layers=4`` values."""
+    """Plan a recipe of dotted ``model__num_hidden_layers=4`` values."""
     recipe: dict[str, Any] = {"data": {"sources": ["book.txt"]}, "budget": budget}
     for key, value in values.items():
         table, _, name = key.partition("__")

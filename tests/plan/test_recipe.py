@@ -13,17 +13,24 @@ from congling.plan import recipe
 def toml(tmp_path: Path) -> Path:
     file = tmp_path / "book.toml"
     file.write_text(
-        'budget = "15m"\nsamples = ["却说"]\n[data]\nsources = ["book.txt"]\n[train]\nrows = 8\n',
+        'budget = "15m"\nsamples = ["却说"]\n[data]\nsources = ["book.txt"]\n'
+        "[train]\nper_device_train_batch_size = 8\n",
         encoding="utf-8",
     )
     return file
 
 
 def test_a_recipe_file_with_overrides(toml):
-    found = recipe.read([toml], ["train.rows=4", "model.layers=3", "budget=90s"])
-    assert (found.budget, found.train, found.model.layers) == (90.0, {"rows": 4}, 3)
+    found = recipe.read(
+        [toml], ["train.per_device_train_batch_size=4", "model.num_hidden_layers=3", "budget=90s"]
+    )
+    assert (found.budget, found.train, found.model.num_hidden_layers) == (
+        90.0,
+        {"per_device_train_batch_size": 4},
+        3,
+    )
     assert found.samples == ("却说",)
-    assert found.model.given() == {"layers": 3}
+    assert found.model.given() == {"num_hidden_layers": 3}
 
 
 def test_texts_make_a_recipe(tmp_path):
@@ -33,10 +40,10 @@ def test_texts_make_a_recipe(tmp_path):
 
 
 def test_unknown_keys_name_the_nearest(toml):
-    with pytest.raises(UserError, match="rows"):
-        recipe.read([toml], ["train.rosw=4"])
-    with pytest.raises(UserError, match="layers"):
-        recipe.read([toml], ["model.layrs=4"])
+    with pytest.raises(UserError, match="did you mean 'per_device_train_batch_size'"):
+        recipe.read([toml], ["train.per_device_train_batch_sise=4"])
+    with pytest.raises(UserError, match="did you mean 'num_hidden_layers'"):
+        recipe.read([toml], ["model.num_hidden_layrs=4"])
 
 
 @pytest.mark.parametrize("inputs", [[], ["missing.txt"], ["a.toml", "b.toml"]])
@@ -46,7 +53,14 @@ def test_inputs_that_make_no_recipe(inputs):
 
 
 @pytest.mark.parametrize(
-    "setting", ["context=long", "rows='8'", "clip=true", "document_mask=yes", "seed=1.0"]
+    "setting",
+    [
+        "max_length=long",
+        "per_device_train_batch_size='8'",
+        "max_grad_norm=true",
+        "document_mask=yes",
+        "seed=1.0",
+    ],
 )
 def test_settings_of_training_are_checked_before_the_plan_calculates_with_them(toml, setting):
     with pytest.raises(UserError, match=f"expected: .*key train.{setting.partition('=')[0]}"):
@@ -56,7 +70,10 @@ def test_settings_of_training_are_checked_before_the_plan_calculates_with_them(t
 def test_arguments_are_parted(tmp_path):
     odd = tmp_path / "a=b.txt"
     odd.touch()
-    assert recipe.separate(["x.txt", "train.rows=4", str(odd)]) == ([Path("x.txt"), odd], ["train.rows=4"])
+    assert recipe.separate(["x.txt", "train.per_device_train_batch_size=4", str(odd)]) == (
+        [Path("x.txt"), odd],
+        ["train.per_device_train_batch_size=4"],
+    )
 
 
 def test_the_examples_are_recipes():

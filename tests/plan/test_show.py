@@ -32,7 +32,7 @@ def test_everything_is_shown():
 
 
 @pytest.mark.parametrize(
-    "found", [plan(HLM), plan(SLQM), plan(HLM, train__optimizer={"kind": "adamw", "rate": 0.03})]
+    "found", [plan(HLM), plan(SLQM), plan(HLM, train__optimizer={"kind": "adamw", "learning_rate": 0.03})]
 )
 def test_the_brief_form_is_a_dozen_lines_and_every_warning(found):
     out = io.StringIO()
@@ -61,5 +61,5 @@ def test_json_round_trip():
     found = plan(HLM)
     stored = json.loads(found.to_text())
     assert stored["cost"]["passes"] == found.cost.passes
-    assert stored["train"]["steps"] == found.train.steps
+    assert stored["train"]["max_steps"] == found.train.max_steps
     assert stored["cost"]["peak_memory"] == sum(stored["cost"]["memory"].values())

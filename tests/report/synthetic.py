@@ -35,7 +35,7 @@ def rows_to(file: Path, rows: list[dict[str, Any]]) -> None:
 
 def make_run(path: Path, *, steps: int = 400, rising: bool = False, prompt: str = "却说宝玉") -> Path:
     path.mkdir(parents=True)
-    recipe = build(Recipe, {"data": {"sources": ["hlm.txt"]}, "budget": "3m", "train": {"steps": steps}})
+    recipe = build(Recipe, {"data": {"sources": ["hlm.txt"]}, "budget": "3m", "train": {"max_steps": steps}})
     plan = planning.make(recipe, CORPUS, MACHINE)
     (path / planning.PLAN_FILE).write_text(plan.to_text(), encoding="utf-8")
     noise = random.Random(1)
@@ -83,7 +83,9 @@ def make_run(path: Path, *, steps: int = 400, rising: bool = False, prompt: str 
         ],
     )
     rows_to(path / "events.jsonl", [{"time": "2026-11-22T00:00:00+00:00", "event": "started", "step": 0}])
-    (path / "config.toml").write_text("seed = 0\n\n[train]\nrows = 16\n", encoding="utf-8")
+    (path / "config.toml").write_text(
+        "seed = 0\n\n[train]\nper_device_train_batch_size = 16\n", encoding="utf-8"
+    )
     add_result(
         path,
         "held_out",

@@ -20,7 +20,11 @@ from situations import HLM, SLQM, plan
 
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}
 SHORT = CorpusFacts(70_000, 52_000, 900, 60, 9000, 5000, 90, reference_lines=LINES)
-BEFORE_TRAINING = ("leave layers and width to the plan", "free some space", "halve train.rows")
+BEFORE_TRAINING = (
+    "leave layers and width to the plan",
+    "free some space",
+    "halve train.per_device_train_batch_size",
+)
 
 
 def run_of(place, planned: Plan, *, recipe: Recipe | None = None, held_out=(8.9, 8.85, 8.8, 8.79)):
@@ -49,9 +53,14 @@ def asked(**tables) -> Recipe:
 @pytest.mark.parametrize(
     ("corpus", "settings", "code", "value"),
     [
-        (HLM, {"train__optimizer": {"kind": "muon", "rate": 2e-5}}, "fine-tuning-rate", "2e-05"),
-        (HLM, {"train__optimizer": {"kind": "adamw", "rate": 3e-5}}, "fine-tuning-rate", "3e-05"),
-        (SHORT, {"train__context": 1024, "model__context": 1024}, "context-beyond-documents", "1024"),
+        (HLM, {"train__optimizer": {"kind": "muon", "learning_rate": 2e-5}}, "fine-tuning-rate", "2e-05"),
+        (HLM, {"train__optimizer": {"kind": "adamw", "learning_rate": 3e-5}}, "fine-tuning-rate", "3e-05"),
+        (
+            SHORT,
+            {"train__max_length": 1024, "model__max_position_embeddings": 1024},
+            "context-beyond-documents",
+            "1024",
+        ),
         (SHORT, {}, "vocabulary-too-big", "9.0 k pieces for 52.0 k tokens"),
     ],
 )
@@ -82,8 +91,8 @@ def test_nothing_is_left_to_a_plan_that_chose_it(tmp_path, corpus, budget):
 
 
 def test_who_gave_a_value_may_change_it(tmp_path):
-    sizes = {"layers": 12, "width": 768}
-    planned = plan(HLM, "5m", model__layers=12, model__width=768)
+    sizes = {"num_hidden_layers": 12, "hidden_size": 768}
+    planned = plan(HLM, "5m", model__num_hidden_layers=12, model__hidden_size=768)
     run = run_of(tmp_path / "run", planned, recipe=asked(model=sizes), held_out=(7, 6, 6.5, 7.5))
     remedies = {one.code: one.remedy for one in explain(run)}
     assert "smaller model" in remedies["overfitting"]
@@ -91,12 +100,17 @@ def test_who_gave_a_value_may_change_it(tmp_path):
 
 
 def test_given_values_are_told_by_recipe_plan_or_record(tmp_path):
-    planned = plan(HLM, model__layers=3, train__optimizer={"kind": "adamw", "rate": 1e-3})
-    for recipe in (None, asked(model={"layers": 3}, train={"optimizer": {"kind": "adamw", "rate": 1e-3}})):
+    planned = plan(HLM, model__num_hidden_layers=3, train__optimizer={"kind": "adamw", "learning_rate": 1e-3})
+    for recipe in (
+        None,
+        asked(model={"num_hidden_layers": 3}, train={"optimizer": {"kind": "adamw", "learning_rate": 1e-3}}),
+    ):
         run = run_of(tmp_path / "run", planned, recipe=recipe)
-        assert given(run, "model.layers") and given(run, "train.optimizer.rate")
-        assert not given(run, "model.width") and not given(run, "train.steps", "train.rows")
-    assert tomllib.loads(recipe.to_toml())["model"]["layers"] == 3
+        assert given(run, "model.num_hidden_layers") and given(run, "train.optimizer.learning_rate")
+        assert not given(run, "model.hidden_size") and not given(
+            run, "train.max_steps", "train.per_device_train_batch_size"
+        )
+    assert tomllib.loads(recipe.to_toml())["model"]["num_hidden_layers"] == 3
 
 
 def test_what_can_only_be_done_before_training_is_left_out(tmp_path):
@@ -124,7 +138,7 @@ def test_what_can_only_be_done_before_training_is_left_out(tmp_path):
 
 def test_shorter_rows_are_no_advice_where_rows_are_as_short(tmp_path):
     tiny = CorpusFacts(70_000, 52_000, 2000, 14, 900, 5000, 90, reference_lines=LINES)
-    planned = plan(tiny, train__context=32)
+    planned = plan(tiny, train__max_length=32)
     found = {one.code: one for one in explain(run_of(tmp_path / "run", planned))}
     assert "context-beyond-documents" in {one.code for one in planned.findings}
     assert found["context-beyond-documents"].remedy == f"{ANEW}: train.document_mask = true"

@@ -24,22 +24,22 @@ def test_a_deadline_knows_what_the_plan_knows():
     made = budget.deadline_of(found, recipe(), reported=True)
     assert made is not None and made.seconds == 180
     assert made.step == found.cost.seconds_per_step
-    assert made.most_steps > found.train.steps  # more would still teach something
+    assert made.most_steps > found.train.max_steps  # more would still teach something
     assert made.evaluations_after > 1 and made.after > 1
     alone = budget.deadline_of(found, recipe(), reported=False)
     assert alone is not None and alone.evaluations_after == alone.samplings_after == 0
 
 
 def test_steps_that_are_asked_for_are_the_most():
-    found = plan(HLM, "3m", train__steps=50)
-    made = budget.deadline_of(found, recipe(steps=50), reported=True)
+    found = plan(HLM, "3m", train__max_steps=50)
+    made = budget.deadline_of(found, recipe(max_steps=50), reported=True)
     assert made is not None and made.most_steps == 50
 
 
 def test_a_text_that_bears_no_more_ends_the_run():
     found = plan(SLQM, "3h")
     made = budget.deadline_of(found, recipe(), reported=True)
-    assert made is not None and made.most_steps == found.train.steps
+    assert made is not None and made.most_steps == found.train.max_steps
 
 
 def test_without_a_budget_or_forced_beyond_it_there_is_no_deadline():
@@ -51,13 +51,13 @@ def test_without_a_budget_or_forced_beyond_it_there_is_no_deadline():
 def finished(path, *, step_seconds, planned=200, steps=200, stalls=(), turns=(), seconds=180.0):
     """A run whose steps took so long each; ``stalls`` are steps that took 20 seconds."""
     path.mkdir(exist_ok=True)
-    made, at, timing = plan(HLM, "3m", train__steps=planned), 0.0, []
+    made, at, timing = plan(HLM, "3m", train__max_steps=planned), 0.0, []
     content = made.to_json()
     content["cost"]["time"] |= {"held-out loss": 0.0, "samples": 0.0, "checkpoints": 0.0}
     content["cost"]["time"]["steps"] = 0.4 * planned
     (path / "plan.json").write_text(json.dumps(content))
     (path / "config.toml").write_text(
-        f"[train]\nsteps = {planned}\n[deadline]\nseconds = {seconds}\nmost_steps = 900\nstep = 0.4\n"
+        f"[train]\nmax_steps = {planned}\n[deadline]\nseconds = {seconds}\nmost_steps = 900\nstep = 0.4\n"
     )
     metrics = []
     for step in range(1, steps + 1):

@@ -210,7 +210,7 @@ def test_a_legend_breaks_into_lines_and_keeps_colours():
     assert "var(--c3)" in svg and "var(--c2)" not in svg
 
 
-def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nrank = 4\n", values=1234):
+def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nr = 4\n", values=1234):
     """A run of sft that trained an adapter on the checkpoint of another run."""
     import numpy as np
     from safetensors.numpy import save_file
@@ -218,7 +218,7 @@ def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nrank 
     run = make_run(path, steps=60)
     (run / "plan.json").unlink()
     (run / "config.toml").write_text(
-        "[data]\nsources = ['rows.jsonl']\n[train]\nrows = 4\n" + config, "utf-8"
+        "[data]\nsources = ['rows.jsonl']\n[train]\nper_device_train_batch_size = 4\n" + config, "utf-8"
     )
     found = (base / "BEST").read_text().strip()
     described = artifact.opened(base / "checkpoints" / found, "checkpoint")
@@ -285,16 +285,27 @@ def test_an_adapter_shows_what_was_trained_beside_its_base(pair, tmp_path):
 
 
 def test_settings_that_differ_stand_beside_each_other_and_no_others(pair):
-    for run, own in zip(pair, ("rows = 16", "rows = 8\nema = 0.9"), strict=True):
-        text = f"seed = 0\n[train]\n{own}\n[train.optimizer]\nrate = 0.02\n"
+    for run, own in zip(
+        pair,
+        ("per_device_train_batch_size = 16", "per_device_train_batch_size = 8\nema_decay = 0.9"),
+        strict=True,
+    ):
+        text = f"seed = 0\n[train]\n{own}\n[train.optimizer]\nlearning_rate = 0.02\n"
         (run / "config.toml").write_text(text, "utf-8")
     found = table(compare(sides(pair)), "Settings that differ")
-    assert ("train.rows", "16", "8") in found.rows and ("train.ema", "–", "0.9") in found.rows
-    assert not {"seed", "train.optimizer.rate"} & {row[0] for row in found.rows}
+    assert ("train.per_device_train_batch_size", "16", "8") in found.rows and (
+        "train.ema_decay",
+        "–",
+        "0.9",
+    ) in found.rows
+    assert not {"seed", "train.optimizer.learning_rate"} & {row[0] for row in found.rows}
     assert found.head == ("setting", "甲", "sft")
 
 
-PREFERENCE = "[data]\nsources = ['pairs.jsonl']\n[train]\nrows = 4\n[preference]\nloss = '{}'\n"
+PREFERENCE = (
+    "[data]\nsources = ['pairs.jsonl']\n[train]\nper_device_train_batch_size = 4\n"
+    "[preference]\nloss_type = '{}'\n"
+)
 
 
 def method_run(path, config, **columns):
@@ -316,7 +327,7 @@ def test_one_picture_shows_one_kind_of_loss(pair, tmp_path):
         "dpo1": (PREFERENCE.format("dpo"), preferred | {"loss": 0.6}),
         "dpo2": (PREFERENCE.format("dpo"), preferred | {"loss": 0.5}),
         "simpo": (PREFERENCE.format("simpo"), preferred | {"loss": 1.6}),
-        "judge": (plain + "[reward]\ncentre = 0\n", preferred | {"loss": 0.4}),
+        "judge": (plain + "[reward]\ncenter_rewards_coefficient = 0\n", preferred | {"loss": 0.4}),
     }
     runs = [method_run(tmp_path / name, config, **columns) for name, (config, columns) in made.items()]
     found = list(compare(sides([pair[0], *runs])).charts)
@@ -339,7 +350,7 @@ def test_one_picture_shows_one_kind_of_loss(pair, tmp_path):
 
 
 def test_rewards_of_other_judges_are_other_numbers(tmp_path):
-    table = "[data]\nsources = ['p']\n[train]\nrows = 1\n[rollout]\n[grpo]\n"
+    table = "[data]\nsources = ['p']\n[train]\nper_device_train_batch_size = 1\n[rollout]\n[grpo]\n"
     runs = [
         method_run(tmp_path / name, f"rewards = ['{judge}']\n{table}", reward=0.5, length=9.0, kl=0.1)
         for name, judge in (("a", "exact"), ("b", "exact"), ("c", "rules.py:short"))

@@ -166,7 +166,7 @@ def test_a_text_learnt_by_heart(tmp_path):
     looks = [{"step": s, "validation_bits_per_character": 11 + s / 10} for s in (10, 30, 50)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics + looks))
     (tmp_path / "plan.json").write_text(json.dumps({"corpus": {"reference_lines": LINES}}))
-    (tmp_path / "config.toml").write_text('[train]\nhand_on = "last"\n')
+    (tmp_path / "config.toml").write_text("[train]\nload_best_model_at_end = false\n")
     found = {finding.code: finding for finding in explain(record.read(tmp_path))}
     assert found["memorised"].severity == "warning" and "at-unigram" not in found
     assert "the last weights are handed on" in found["overfitting"].remedy

@@ -22,7 +22,7 @@ def folder(tmp_path):
     runs = tmp_path / "runs"
     for place, events in (("book/run", ["started", "finished"]), ("deep/er/poet", ["started", "resumed"])):
         path = synthetic.make_run(runs / place)
-        (path / "config.toml").write_text("[train]\nsteps = 400\n", encoding="utf-8")
+        (path / "config.toml").write_text("[train]\nmax_steps = 400\n", encoding="utf-8")
         rows = [{"event": event, "step": 1} for event in events]
         synthetic.rows_to(path / "events.jsonl", rows)
     (runs / "book" / "shards").mkdir()
@@ -84,14 +84,14 @@ def test_a_damaged_run_is_listed_and_hides_no_other(folder):
 def test_a_run_without_metrics_yet_is_listed(folder):
     fresh = folder / "fresh"
     (fresh / "checkpoints").mkdir(parents=True)
-    (fresh / "config.toml").write_text("[train]\nsteps = 4\n", encoding="utf-8")
+    (fresh / "config.toml").write_text("[train]\nmax_steps = 4\n", encoding="utf-8")
     one = next(one for one in listed(folder) if one.name == "fresh")
     assert one.state == "damaged" and one.problem and one.loss is None
 
 
 def test_links_and_checkpoints_are_not_looked_into(folder, tmp_path):
     elsewhere = synthetic.make_run(tmp_path / "elsewhere")
-    (elsewhere / "config.toml").write_text("[train]\nsteps = 4\n", encoding="utf-8")
+    (elsewhere / "config.toml").write_text("[train]\nmax_steps = 4\n", encoding="utf-8")
     (folder / "link").symlink_to(elsewhere, target_is_directory=True)
     shutil.copytree(elsewhere, folder / "book" / "run" / "checkpoints" / "step-00000001")
     assert len(list(run_directories(folder))) == 2

@@ -23,7 +23,7 @@ from congling.train.config import TrainConfig
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import make_run, rows_to
 
-MODEL = FAMILIES["qwen3"](vocab_size=500, context=96, layers=2, width=64)
+MODEL = FAMILIES["qwen3"](vocab_size=500, max_position_embeddings=96, num_hidden_layers=2, hidden_size=64)
 UNREADABLE = re.compile(
     r"\bnan\b|\bNone\b|\binf\b|\bnull\b|\bTrue\b|\bFalse\b|<class|object at 0x|\{\}|Measure\(|→ \.|\(\)"
     r"|\b(0(\.0+)?|1) [a-z]+s(/s| a second)|\d{3,} %|\d\.\d{7,}"
@@ -33,11 +33,11 @@ PRIVATE = re.compile(r"\b(look|looks|yardstick|tune's|judge's|task of|verb|in th
 """Words of the source that say nothing to who reads a page."""
 TABLES = {
     "sft": "",
-    "dpo": "[preference]\nloss = 'dpo'\nbeta = 0.1\n",
-    "kto": "[preference]\nloss = 'kto'\n",
-    "reward": "[reward]\ncentre = 0.01\n",
-    "grpo": "[rollout]\ngroup = 8\n[grpo]\nbeta = 0.1\n",
-    "ppo": "[rollout]\ngroup = 1\n[ppo]\nvalue = 0.5\n",
+    "dpo": "[preference]\nloss_type = 'dpo'\nbeta = 0.1\n",
+    "kto": "[preference]\nloss_type = 'kto'\n",
+    "reward": "[reward]\ncenter_rewards_coefficient = 0.01\n",
+    "grpo": "[rollout]\nnum_generations = 8\n[grpo]\nbeta = 0.1\n",
+    "ppo": "[rollout]\nnum_generations = 1\n[ppo]\nvf_coef = 0.5\n",
 }
 MEASURED = {
     "sft": {"loss": 2.5, "loss_per_answer": 2.4, "bits_per_character": 3.1},
@@ -58,8 +58,9 @@ def method_run(
     base = make_run(path.parent / f"{path.name}-base", steps=20)
     verb, measured = "dpo" if method == "kto" else method, MEASURED[method]
     rewards = "rewards = ['exact']\n" if method in ("grpo", "ppo") else ""
-    config = f"{rewards}[data]\nsources = ['rows.jsonl']\n[train]\nrows = 4\nsteps = 40\n{TABLES[method]}"
-    (path / "config.toml").write_text(config + ("[adapter]\nrank = 4\n" if adapter else ""), "utf-8")
+    config = f"{rewards}[data]\nsources = ['rows.jsonl']\n[train]\n"
+    config += f"per_device_train_batch_size = 4\nmax_steps = 40\n{TABLES[method]}"
+    (path / "config.toml").write_text(config + ("[adapter]\nr = 4\n" if adapter else ""), "utf-8")
     held_out = {name: value for name, value in measured.items() if name in ("reward", "ended") or not rewards}
     rows = [{"step": 0, "tokens": 0} | {f"validation_{name}": value for name, value in held_out.items()}]
     for step in range(1, 41):
@@ -83,7 +84,7 @@ def method_run(
     )
     if planned:
         facts = TuningFacts(MODEL, 10**6, False, 60, 900, 400, 30, 6, {"equal sides": 2})
-        train = TrainConfig(steps=40, context=96, rows=4)
+        train = TrainConfig(max_steps=40, max_length=96, per_device_train_batch_size=4)
         learnt = 4096 if adapter else parameters(MODEL)
         noun = NOUNS.get(method, "prompts").removesuffix("s")
         plan = TuningPlan(
@@ -93,7 +94,7 @@ def method_run(
             noun,
             (60, 6),
             train,
-            ["train.steps", "data.sources"],
+            ["train.max_steps", "data.sources"],
             [],
             parameters(MODEL),
             learnt,
@@ -162,8 +163,8 @@ def test_every_method_has_its_own_curves_and_numbers(finished):
     tables = {table.title: table for table in found.tables}
     assert {"On rows that were not learnt from", "Data", "Settings", "Model"} <= tables.keys()
     assert ("equal sides (left out or mended)", "2") in tables["Data"].rows
-    assert ("train.steps", "40", "recipe") in tables["Settings"].rows
-    assert ("train.rows", "4", "plan") in tables["Settings"].rows
+    assert ("train.max_steps", "40", "recipe") in tables["Settings"].rows
+    assert ("train.per_device_train_batch_size", "4", "plan") in tables["Settings"].rows
     assert found.samples and "prompt and answer together" in found.note and "96 tokens" in found.note
     before = next(row for row in tables["On rows that were not learnt from"].rows)
     assert before[2] and before[3] and before[2] != before[3]

@@ -52,7 +52,7 @@ def test_the_page_says_everything(written):
         "How to reproduce",
         "learning rate".capitalize(),
         "Why these settings",
-        "rows = 16",
+        "per_device_train_batch_size = 16",
     ):
         assert part in text or (part == "overfitting" and "memorised the training text" in text), part
     assert sum(tag == "svg" for tag, _ in tags(text)) == 2 * 5  # each wide and narrow

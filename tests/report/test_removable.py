@@ -46,7 +46,7 @@ def runs(tmp_path):
     run = tmp_path / "runs" / "book"
     for step in range(1, 6):
         checkpoint(run, step)
-    (run / "config.toml").write_text("[train]\nsteps = 5\n", encoding="utf-8")
+    (run / "config.toml").write_text("[train]\nmax_steps = 5\n", encoding="utf-8")
     for name, step in (("BEST", 2), ("LATEST", 5), ("STABLE", 3)):
         (run / name).write_text(f"step-{step:08d}\n", encoding="utf-8")
     (run / "events.jsonl").write_text('{"event": "finished", "step": 5}\n', encoding="utf-8")

@@ -26,7 +26,12 @@ from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.imported import read
 
-SIZES: dict[str, Any] = {"context": 128, "layers": 2, "width": 64, "heads": 4}
+SIZES: dict[str, Any] = {
+    "max_position_embeddings": 128,
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+}
 CORPUS = (
     TEXT
     + "云对雨，雪对风，晚照对晴空。来鸿对去燕，宿鸟对鸣虫。The quick brown fox jumps over the lazy dog.\n" * 9
@@ -52,7 +57,7 @@ class Case:
 
 
 _ALL = ("gguf F32", "hf F32", "llama2c version 0")
-_WIDE = {"width": 256, "hidden": 256}
+_WIDE = {"hidden_size": 256, "intermediate_size": 256}
 CASES = (
     *(Case(family, "gguf F32", "bpe") for family in FAMILIES),
     *(Case(family, "hf F32", "bpe") for family in FAMILIES),
@@ -100,7 +105,7 @@ def checkpoint(case: Case, folder: Path) -> Path:
     words = tokenizer(case.tokenizer)
     config = FAMILIES[case.family](vocab_size=words.vocab_size, **SIZES | dict(case.changes))
     if case.format.startswith("llama2c"):
-        config = config.replace(norm={"epsilon": 1e-5})  # run.c has no other
+        config = config.replace(norm={"eps": 1e-5})  # run.c has no other
     model = Transformer(config).eval()
     torch.manual_seed(0)
     with torch.no_grad():

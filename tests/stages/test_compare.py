@@ -11,7 +11,7 @@ from rich.console import Console
 from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data.problems import Place
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.evals.row_losses import asked, characters, row_losses
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
@@ -51,10 +51,10 @@ def runs(tmp_path_factory):
     (root / "rows.jsonl").write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS), "utf-8"
     )
-    run_of(root / "plain", chat=False, width=32)
+    run_of(root / "plain", chat=False, hidden_size=32)
     run_of(root / "tuned", chat=True)
     loaded = load_checkpoint(root / "plain", "cpu")
-    attach(loaded.model, AdapterConfig(rank=2), seed=0)
+    attach(loaded.model, AdapterConfig(r=2), seed=0)
     base = adapter_directory.Base(loaded.checkpoint.fingerprint, "plain", loaded.model.config)
     facts = {"base_path": str(root / "plain"), "chat": True}
     light = root / "light"
@@ -98,7 +98,7 @@ def test_an_adapter_is_compared_on_its_base(runs):
 def test_losses_are_of_the_answer_alone(runs):
     loaded = load_checkpoint(runs / "tuned", "cpu")
     messages = ({"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"})
-    (nats,) = row_losses(loaded, [Talk(messages, Place("rows", 1))])
+    (nats,) = row_losses(loaded, [Conversation(messages, Place("rows", 1))])
     rendered = render(loaded.tokenizer, messages)
     chances = loaded.model.logits(loaded.model(torch.tensor([rendered.ids[:-1]])))[0].log_softmax(-1)
     answer = [i for i, learnt in enumerate(rendered.answered) if learnt][:-1]  # the last one ends the turn
@@ -111,14 +111,16 @@ def test_an_answer_that_training_leaves_out_is_scored_all_the_same(runs):
     loaded = load_checkpoint(runs / "tuned", "cpu")
     asked_, answer = {"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"}
     for flag in ({"loss": False}, {"loss": True}):
-        talk = Talk((asked_, answer | flag), Place("rows", 1))
-        assert row_losses(loaded, [talk]) == row_losses(loaded, [Talk((asked_, answer), Place("rows", 1))])
+        talk = Conversation((asked_, answer | flag), Place("rows", 1))
+        assert row_losses(loaded, [talk]) == row_losses(
+            loaded, [Conversation((asked_, answer), Place("rows", 1))]
+        )
 
 
 @torch.inference_mode()
 def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(runs):
     thought = {"role": "assistant", "content": "雨", "reasoning_content": "风雪"}
-    talk = Talk(({"role": "user", "content": "云对"}, thought), Place("rows", 1))
+    talk = Conversation(({"role": "user", "content": "云对"}, thought), Place("rows", 1))
     assert characters(talk) == 3
     for name in ("tuned", "plain"):
         loaded = load_checkpoint(runs / name, "cpu")

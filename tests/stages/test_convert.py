@@ -75,7 +75,9 @@ def test_a_person_who_stops_it_is_told_what_there_is(
     source, more = checkpoint, ["--to", "llama2c"]
     if verb == "import":
         source, more = convert.run(checkpoint, "llama2c", tmp_path / "model", verify=False).path, []
-    module, function = ("evals.verification", "verify") if checking else ("interop.formats", "read_model")
+    module, function = (
+        ("evals.conversion.verification", "verify") if checking else ("interop.formats", "read_model")
+    )
     monkeypatch.setattr(f"congling.{module}.{function}", stop)
     out = tmp_path / "out"
     words = [verb, str(source), *more, "--out", str(out)]
@@ -258,7 +260,7 @@ def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoi
 
     loaded = load_checkpoint(checkpoint, "cpu")
     config, name = loaded.model.config, "blocks.0.attention.query.weight"
-    facts = {"adapter": AdapterConfig(base="Q4_0").model_dump(mode="json")}
+    facts = {"adapter": AdapterConfig(base_quantization="Q4_0").model_dump(mode="json")}
     adapter = Adapter({name: Factors(torch.randn(4, 64), torch.randn(64, 4), 0.05)}, facts)
     path = adapter_directory.write(
         tmp_path / "own", adapter, adapter_directory.Base("0" * 64, "base", config)

@@ -25,10 +25,17 @@ from congling.train.measurement import Calibration, Probe
 from congling.transform.prune_sizes import Sizes
 
 TINY = (
-    "train.steps=6", "train.context=32", "train.rows=2", "train.compile='off'", "train.device=cpu",
-    "train.save_every=3", "train.evaluate_every=6", "train.sample_every=6", "train.sample_tokens=2",
-)  # fmt: skip
-STUDENT = ("model.layers=1", "model.width=64")
+    "train.max_steps=6",
+    "train.max_length=32",
+    "train.per_device_train_batch_size=2",
+    "train.torch_compile='off'",
+    "train.device=cpu",
+    "train.save_steps=3",
+    "train.eval_steps=6",
+    "train.sample_steps=6",
+    "train.sample_tokens=2",
+)
+STUDENT = ("model.num_hidden_layers=1", "model.hidden_size=64")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,8 +63,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards.write(root / "documents", root / "tokenizer", root / "shards")
     inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
-        model=FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=32, layers=2, width=64),
-        train=TrainConfig(steps=25, context=32, rows=8, device="cpu", compile="off"),
+        model=FAMILIES["qwen3"](
+            vocab_size=inputs.shards.vocab_size,
+            max_position_embeddings=32,
+            num_hidden_layers=2,
+            hidden_size=64,
+        ),
+        train=TrainConfig(
+            max_steps=25, max_length=32, per_device_train_batch_size=8, device="cpu", torch_compile="off"
+        ),
     )
     pretrain.run(config, inputs, root / "run")
     return root
@@ -70,7 +84,7 @@ def inputs(world: Path) -> pretrain.Inputs:
 
 @pytest.fixture(scope="module")
 def pruned(world: Path) -> prune.Pruned:
-    return prune.run(world / "run", world / "pruned", Sizes(hidden=96), shards=world / "shards")
+    return prune.run(world / "run", world / "pruned", Sizes(intermediate_size=96), shards=world / "shards")
 
 
 def losses(run: Path, name: str = "loss") -> list[float]:
@@ -82,7 +96,7 @@ def losses(run: Path, name: str = "loss") -> list[float]:
 def test_a_pruned_model_is_a_checkpoint_like_others(world: Path, pruned: prune.Pruned, tmp_path: Path):
     assert pruned.losses is not None and 0 <= pruned.losses[1] - pruned.losses[0] < 2
     loaded, whole = load_checkpoint(pruned.out, "cpu"), load_checkpoint(world / "run", "cpu")
-    assert loaded.model.config == whole.model.config.replace(mlp={"hidden": 96})
+    assert loaded.model.config == whole.model.config.replace(mlp={"intermediate_size": 96})
     found = artifact.opened(pruned.out, "checkpoint", verify=True)
     assert found.parents["base"] == whole.checkpoint.fingerprint
     assert found.facts["pruned"]["score"] == "activation" and found.facts["pruned"]["layers"] == [0, 1]
@@ -117,7 +131,7 @@ def test_activation_scores_lose_less_than_leaving_out_what_they_keep(world: Path
     scores = activation(whole, (torch.from_numpy(batch.tokens) for batch in rows))
     for hidden in scores.hidden:
         hidden.neg_()
-    config, weights, _ = cut(whole.config, whole.state_dict(), scores, Sizes(hidden=96))
+    config, weights, _ = cut(whole.config, whole.state_dict(), scores, Sizes(intermediate_size=96))
     worst = Transformer(config)
     worst.load_state_dict(weights)
     assert pruned.losses is not None
@@ -128,13 +142,16 @@ def test_pretraining_goes_on_from_a_checkpoint(world: Path, pruned: prune.Pruned
     task = pretrain.begun_from(pruned.out)
     out = tmp_path / "run"
     pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), inputs, out, force=True, task=task)
-    fresh = pretrain.read_recipe(None, (*TINY, "model.layers=2", "model.width=64", "model.hidden=96"))
+    fresh = pretrain.read_recipe(
+        None, (*TINY, "model.num_hidden_layers=2", "model.hidden_size=64", "model.intermediate_size=96")
+    )
     pretrain.begin_or_go_on(fresh, inputs, tmp_path / "fresh", force=True)
     assert losses(out)[0] < 0.8 * losses(tmp_path / "fresh")[0]
     config = read_toml(out / "config.toml")
-    assert config["model"]["mlp"]["hidden"] == 96
+    assert config["model"]["mlp"]["intermediate_size"] == 96
     rates = [
-        read_toml(tmp_path / run / "config.toml")["train"]["optimizer"]["rate"] for run in ("run", "fresh")
+        read_toml(tmp_path / run / "config.toml")["train"]["optimizer"]["learning_rate"]
+        for run in ("run", "fresh")
     ]
     assert rates[0] == pytest.approx(0.3 * rates[1])
     checkpoint = artifact.opened(out / "checkpoints/step-00000006", "checkpoint")
@@ -145,8 +162,8 @@ def test_pretraining_goes_on_from_a_checkpoint(world: Path, pruned: prune.Pruned
     with pytest.raises(UserError, match="made from other start"):
         other = pretrain.begun_from(world / "run")
         pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), inputs, out, force=True, task=other)
-    with pytest.raises(UserError, match="the model is that of the checkpoint: 'width'"):
-        asked = pretrain.read_recipe(None, (*TINY, "model.width=128"))
+    with pytest.raises(UserError, match="the model is that of the checkpoint: 'hidden_size'"):
+        asked = pretrain.read_recipe(None, (*TINY, "model.hidden_size=128"))
         pretrain.begin_or_go_on(asked, inputs, tmp_path / "new", force=True, task=task)
 
 
@@ -155,7 +172,7 @@ def distilled(world: Path, inputs, out: Path, *settings: str, **options) -> Path
     return distill.run(world / "run", asked, inputs, out, force=True, **options).path
 
 
-@pytest.mark.parametrize("own", ["", "distill.on_policy=0.5"])
+@pytest.mark.parametrize("own", ["", "distill.lmbda=0.5"])
 def test_a_distilled_run_goes_on_to_the_same_bytes(world: Path, inputs, tmp_path: Path, own: str):
     import shutil
 
@@ -178,8 +195,8 @@ def test_a_distilled_run_goes_on_to_the_same_bytes(world: Path, inputs, tmp_path
 
 
 def test_a_pruned_student_learns_from_its_teacher(world: Path, inputs, tmp_path: Path):
-    small = prune.run(world / "run", tmp_path / "small", Sizes(layers=1, hidden=16))
-    assert small.losses is None and small.after["layers"] == 1
+    small = prune.run(world / "run", tmp_path / "small", Sizes(num_hidden_layers=1, intermediate_size=16))
+    assert small.losses is None and small.after["num_hidden_layers"] == 1
     out = distilled(world, inputs, tmp_path / "run", student=small.out)
     found = losses(out, "divergence")
     assert found[-1] < found[0]
@@ -199,19 +216,19 @@ def test_teacher_and_shards_must_have_one_tokenizer(world: Path, inputs, tmp_pat
         task = pretrain.begun_from(world / "run")
         pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), other, tmp_path / "run", task=task)
     with pytest.raises(UserError, match="made with another tokenizer"):
-        prune.run(world / "run", tmp_path / "pruned", Sizes(hidden=96), shards=tmp_path / "shards")
+        prune.run(world / "run", tmp_path / "pruned", Sizes(intermediate_size=96), shards=tmp_path / "shards")
 
 
 def test_rows_longer_than_the_teacher_reads_are_refused(world: Path, inputs, tmp_path: Path):
-    with pytest.raises(UserError, match=r"train\.context is longer than the teacher's: 64"):
-        distilled(world, inputs, tmp_path / "run", *STUDENT, "train.context=64")
+    with pytest.raises(UserError, match=r"train\.max_length is longer than the teacher's: 64"):
+        distilled(world, inputs, tmp_path / "run", *STUDENT, "train.max_length=64")
 
 
 def test_what_cannot_be_pruned_says_so(world: Path, pruned: prune.Pruned, tmp_path: Path):
     with pytest.raises(UserError, match="activations need a text"):
-        prune.run(world / "run", tmp_path / "a", Sizes(hidden=96), score="activation")
+        prune.run(world / "run", tmp_path / "a", Sizes(intermediate_size=96), score="activation")
     with pytest.raises(UserError, match="there is something already"):
-        prune.run(world / "run", pruned.out, Sizes(hidden=96))
+        prune.run(world / "run", pruned.out, Sizes(intermediate_size=96))
     with pytest.raises(UserError, match="nothing to prune"):
         prune.run(world / "run", tmp_path / "a", Sizes())
     assert not (tmp_path / "a").exists()

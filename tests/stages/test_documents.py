@@ -76,8 +76,14 @@ def test_in_a_locale_without_chinese_it_is_the_same_document(call: Call, world: 
 
 
 def test_a_whole_run_its_scores_and_its_log(call: Call, world: Path, tmp_path: Path) -> None:
-    tiny = ["model.layers=1", "model.width=32", "tokenizer.vocab_size=600", "train.steps=2", "train.rows=2"]
-    tiny += ["train.context=32", "train.compile=off"]
+    tiny = [
+        "model.num_hidden_layers=1",
+        "model.hidden_size=32",
+        "tokenizer.vocab_size=600",
+        "train.max_steps=2",
+        "train.per_device_train_batch_size=2",
+    ]
+    tiny += ["train.max_length=32", "train.torch_compile=off"]
     made = document(call, "train", world / "book.txt", *tiny, "--out", "x", "--force")
     assert made["held_out"]["loss"]["tokens"] > 100 and Path(tmp_path, made["report"]).is_file()
     scored = document(call, "eval", "x", "--no-copying")

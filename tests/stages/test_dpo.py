@@ -13,13 +13,13 @@ from congling.methods.session import Tuned
 from congling.stages import dpo
 
 RUN = (
-    "train.steps=6",
-    "train.rows=2",
-    "train.accumulation=2",
-    "train.save_every=1",
-    "train.evaluate_every=3",
+    "train.max_steps=6",
+    "train.per_device_train_batch_size=2",
+    "train.gradient_accumulation_steps=2",
+    "train.save_steps=1",
+    "train.eval_steps=3",
 )
-ADAPTER = ("adapter.rank=2", "adapter.dropout=0.1", "train.optimizer.rate=0.05")
+ADAPTER = ("adapter.r=2", "adapter.lora_dropout=0.1", "train.optimizer.learning_rate=0.05")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def tuned(
     base: Path, out: Path, *settings: str, loss: str = "dpo", model: Path | None = None, **options: Any
 ) -> Tuned:
     rows = base / ("rated.jsonl" if loss == "kto" else "pairs.jsonl")
-    recipe = dpo.read_recipe([*TINY, *RUN, f"preference.loss={loss}", *settings], [str(rows)])
+    recipe = dpo.read_recipe([*TINY, *RUN, f"preference.loss_type={loss}", *settings], [str(rows)])
     return dpo.run(model or base / "base", recipe, out, **options)
 
 
@@ -50,7 +50,7 @@ def test_every_loss_lowers_itself_and_goes_on_with_the_same_bytes(base: Path, tm
 
 
 def test_an_adapter_with_an_average_goes_on_with_the_same_bytes_and_is_handed_on(base: Path, tmp_path: Path):
-    settings = (*ADAPTER, "train.ema=0.5")
+    settings = (*ADAPTER, "train.ema_decay=0.5")
     done = tuned(base, tmp_path / "run", *settings)
     assert done.adapter == tmp_path / "run/adapter" and factors_norm(done.out) > 0
     load_checkpoint(base / "base", "cpu", adapters=[(done.adapter, 1.0)])
@@ -62,13 +62,13 @@ def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, tmp_path: P
     packed = make_packed(base)
     with pytest.raises(UserError, match="GGUF file cannot be trained themselves"):
         tuned(base, tmp_path / "whole", loss=loss, model=packed)
-    done = tuned(base, tmp_path / "run", *ADAPTER, "train.steps=3", loss=loss, model=packed)
+    done = tuned(base, tmp_path / "run", *ADAPTER, "train.max_steps=3", loss=loss, model=packed)
     assert done.adapter is not None and factors_norm(done.out) > 0
     assert rows_of(done.out, "loss")[-1] < rows_of(done.out, "loss")[0]
 
 
 def test_a_run_goes_on_only_with_its_own_rows_and_settings(base: Path, tmp_path: Path):
-    few = ("train.steps=1", "train.evaluate_every=9")
+    few = ("train.max_steps=1", "train.eval_steps=9")
     tuned(base, tmp_path / "run", *few)
     with pytest.raises(UserError, match=r"other settings: 'preference\.beta'"):
         tuned(base, tmp_path / "run", *few, "preference.beta=0.2")
@@ -96,7 +96,7 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     text = (base / "pairs.jsonl").read_text(encoding="utf-8")
     mixed = text + text.splitlines()[0] + "\n" + "".join(json.dumps(row) + "\n" for row in bad)
     (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
-    recipe = dpo.read_recipe([*TINY, *RUN, "train.steps=1"], [str(tmp_path / "mixed.jsonl")])
+    recipe = dpo.read_recipe([*TINY, *RUN, "train.max_steps=1"], [str(tmp_path / "mixed.jsonl")])
     console = Console(record=True, width=200)
     dpo.run(base / "base", recipe, tmp_path / "run", console=console)
     shown = console.export_text()
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
 
 def test_kto_needs_company(base: Path, tmp_path: Path):
     with pytest.raises(UserError, match="kto needs at least two answers"):
-        tuned(base, tmp_path / "run", "train.rows=1", loss="kto")
+        tuned(base, tmp_path / "run", "train.per_device_train_batch_size=1", loss="kto")
 
 
 @pytest.mark.parametrize(("settings", "said"), [

@@ -163,7 +163,7 @@ def test_prefixes_are_numbers(run: Path, text: str):
 def adapter(run: Path, tmp_path: Path) -> Path:
     """An adapter for the run's model that changes much."""
     loaded = load_checkpoint(run)
-    lora.attach(loaded.model, AdapterConfig(rank=2), seed=0)
+    lora.attach(loaded.model, AdapterConfig(r=2), seed=0)
     torch.manual_seed(0)
     for name, parameter in loaded.model.named_parameters():
         if ".b." in name:

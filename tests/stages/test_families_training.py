@@ -21,9 +21,13 @@ from congling.tokenizer.config import TokenizerConfig
 
 FOREIGN = ("olmo2", "glm", "glm4", "gemma3")
 TINY = (
-    "train.steps=2", "train.context=48", "train.rows=2", "train.compile=off", "train.device=cpu",
+    "train.max_steps=2",
+    "train.max_length=48",
+    "train.per_device_train_batch_size=2",
+    "train.torch_compile=off",
+    "train.device=cpu",
     "train.sample_tokens=2",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("family", FOREIGN)
 def test_it_is_imported_and_trained_further(family: str, material: Path, tmp_path: Path):
     words = store.load(material / "tokenizer")
-    config = FAMILIES[family](vocab_size=words.vocab_size, context=64, layers=2, width=32, heads=2)
+    config = FAMILIES[family](
+        vocab_size=words.vocab_size,
+        max_position_embeddings=64,
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=2,
+    )
     model = Transformer(config)
     assert sum(tensor.numel() for tensor in model.parameters()) == parameters(config)
     hf.write(ForeignModel(config, model.state_dict(), words), tmp_path / "hf")

@@ -23,7 +23,13 @@ from foreign_folders import MAKERS
 from situations import HLM, LAPTOP
 
 CASES = ("ernie", "hunyuan", "smollm3", "minicpm", "internlm2", "minimind, experts")
-TINY = ("train.steps=2", "train.rows=2", "train.device=cpu", "train.compile=off", "train.sample_tokens=2")
+TINY = (
+    "train.max_steps=2",
+    "train.per_device_train_batch_size=2",
+    "train.device=cpu",
+    "train.torch_compile=off",
+    "train.sample_tokens=2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def base(request: pytest.FixtureRequest, texts: Path, tmp_path_factory: pytest.T
     there = sum(parameter.numel() for parameter in original.parameters())
     assert (
         parameters(config)
-        == estimate(config, TrainConfig(steps=2, context=24), HLM, LAPTOP).total_parameters
+        == estimate(config, TrainConfig(max_steps=2, max_length=24), HLM, LAPTOP).total_parameters
         == there
     )
     return root / "base"
@@ -60,13 +66,13 @@ def base(request: pytest.FixtureRequest, texts: Path, tmp_path_factory: pytest.T
 def test_pretraining_goes_on_from_it(base: Path, texts: Path, tmp_path: Path) -> None:
     shards.write(texts / "documents", base / "tokenizer", tmp_path / "shards")
     inputs, task = pretrain.open_inputs(tmp_path / "shards", base / "tokenizer"), pretrain.begun_from(base)
-    recipe = pretrain.read_recipe(None, [*TINY, "train.context=24"])
+    recipe = pretrain.read_recipe(None, [*TINY, "train.max_length=24"])
     pretrain.begin_or_go_on(recipe, inputs, tmp_path / "run", force=True, task=task)
     assert_trained(base, tmp_path / "run", tmp_path)
 
 
 def test_tuning_goes_on_from_it(base: Path, texts: Path, tmp_path: Path) -> None:
-    recipe = sft.read_recipe([*TINY, "train.context=48"], [str(texts / "rows.jsonl")])
+    recipe = sft.read_recipe([*TINY, "train.max_length=48"], [str(texts / "rows.jsonl")])
     sft.run(base, recipe, tmp_path / "run", force=True)
     assert_trained(base, tmp_path / "run", tmp_path)
 

@@ -11,8 +11,14 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.methods.session import Tuned
 from congling.stages import grpo, ppo
 
-RUN = ("rollout.new_tokens=4", "rollout.prompts=4", "rollout.group=6", "train.save_every=1",
-       "train.evaluate_every=3", "train.sample_every=1")  # fmt: skip
+RUN = (
+    "rollout.max_completion_length=4",
+    "rollout.prompts_per_step=4",
+    "rollout.num_generations=6",
+    "train.save_steps=1",
+    "train.eval_steps=3",
+    "train.sample_steps=1",
+)
 STAGES: dict[str, Any] = {"grpo": grpo, "ppo": ppo}
 
 
@@ -39,7 +45,12 @@ def tuned(
 @pytest.mark.parametrize("method", ["grpo", "ppo"])
 def test_the_reward_rises(base: Path, tmp_path: Path, method: str):
     done = tuned(
-        base, tmp_path / "run", "train.steps=20", "train.save_every=20", "rollout.updates=2", method=method
+        base,
+        tmp_path / "run",
+        "train.max_steps=20",
+        "train.save_steps=20",
+        "rollout.num_iterations=2",
+        method=method,
     )
     rewards = rows_of(done.out, "reward")
     assert rewards[-1] > rewards[0] + 0.1, rewards
@@ -53,8 +64,8 @@ def test_a_value_head_expects_nothing_at_first(base: Path, tmp_path: Path):
     done = tuned(
         base,
         tmp_path / "run",
-        "train.steps=1",
-        "ppo.trace=1",
+        "train.max_steps=1",
+        "ppo.lam=1",
         "ppo.beta=0",
         method="ppo",
         reward=f"{base / 'one.py'}:one",
@@ -62,17 +73,28 @@ def test_a_value_head_expects_nothing_at_first(base: Path, tmp_path: Path):
     assert rows_of(done.out, "value_loss") == pytest.approx([0.5])  # ½ (0 − 1)² at every token
 
 
-@pytest.mark.parametrize(("method", "settings"), [
-    ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "grpo.average=sequence")),
-    ("grpo", ("rollout.updates=2", "grpo.beta=0.1", "adapter.rank=2", "adapter.dropout=0.1")),
-    ("grpo", ("grpo.drop_even=true", "grpo.scale=batch", "grpo.overlong=2", "train.ema=0.5")),
-    ("ppo", ("rollout.updates=3", "train.ema=0.5")),
-    ("ppo", ("rollout.updates=2", "adapter.rank=2", "train.ema=0.5")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("grpo", ("rollout.num_iterations=2", "grpo.beta=0.1", "grpo.loss_type=grpo")),
+        ("grpo", ("rollout.num_iterations=2", "grpo.beta=0.1", "adapter.r=2", "adapter.lora_dropout=0.1")),
+        (
+            "grpo",
+            (
+                "grpo.dynamic_sampling=true",
+                "grpo.scale_rewards=batch",
+                "grpo.soft_punish_cache=2",
+                "train.ema_decay=0.5",
+            ),
+        ),
+        ("ppo", ("rollout.num_iterations=3", "train.ema_decay=0.5")),
+        ("ppo", ("rollout.num_iterations=2", "adapter.r=2", "train.ema_decay=0.5")),
+    ],
+)
 def test_a_stopped_run_goes_on_with_the_same_bytes(
     base: Path, tmp_path: Path, method: str, settings: tuple[str, ...]
 ):
-    settings = ("train.steps=5", *settings)
+    settings = ("train.max_steps=5", *settings)
     done = tuned(base, tmp_path / "run", *settings, method=method)
     assert done.adapter is None or factors_norm(done.out) > 0
     require_same_after(
@@ -82,13 +104,13 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(
 
 def test_a_packed_base_takes_an_adapter(base: Path, tmp_path: Path):
     done = tuned(
-        base, tmp_path / "run", "train.steps=2", "adapter.rank=2", "grpo.beta=0.1", model=make_packed(base)
+        base, tmp_path / "run", "train.max_steps=2", "adapter.r=2", "grpo.beta=0.1", model=make_packed(base)
     )
     assert done.adapter is not None and factors_norm(done.out) > 0
 
 
 def test_a_run_goes_on_only_with_its_own_prompts_and_rewards(base: Path, tmp_path: Path):
-    few = ("train.steps=1", "train.evaluate_every=9")
+    few = ("train.max_steps=1", "train.eval_steps=9")
     tuned(base, tmp_path / "run", *few)
     with pytest.raises(UserError, match="other settings: 'rewards'"):
         tuned(base, tmp_path / "run", *few, reward="exact")
@@ -112,7 +134,7 @@ def test_a_reward_that_fails_now_and_then_costs_nothing_but_those_answers(base: 
         "def shy(row, text):\n    return 1 / (len(text) - 3) if '天' not in text else None\n",
         encoding="utf-8",
     )
-    done = tuned(base, tmp_path / "run", "train.steps=2", reward=f"{base / 'shy.py'}:shy")
+    done = tuned(base, tmp_path / "run", "train.max_steps=2", reward=f"{base / 'shy.py'}:shy")
     assert rows_of(done.out, "unjudged")[0] > 0 and len(rows_of(done.out, "reward")) == 2
     assert "NaN" not in (done.out / "samples.jsonl").read_text() + (done.out / "metrics.jsonl").read_text()
 
@@ -123,20 +145,20 @@ def test_a_reward_that_never_says_anything_ends_the_run_with_one_message(
 ):
     (base / "mute.py").write_text("def mute(row, text):\n    return float('nan')\n", encoding="utf-8")
     with pytest.raises(UserError, match="no reward could be told for any answer"):
-        tuned(base, tmp_path / "run", "train.steps=2", method=method, reward=f"{base / 'mute.py'}:mute")
+        tuned(base, tmp_path / "run", "train.max_steps=2", method=method, reward=f"{base / 'mute.py'}:mute")
 
 
 @pytest.mark.parametrize(("settings", "reason"), [
-    (("rollout.new_tokens=48",), "answers fill the whole context"),
-    (("rollout.new_tokens=44",), "nothing to learn"),
-    (("rollout.group=1",), "needs several answers to a prompt"),
-    (("train.context=10",), "too short for prompts and answers"),
+    (("rollout.max_completion_length=48",), "answers fill the whole context"),
+    (("rollout.max_completion_length=44",), "nothing to learn"),
+    (("rollout.num_generations=1",), "needs several answers to a prompt"),
+    (("train.max_length=10",), "too short for prompts and answers"),
     (("rollout.temperature=0",), "greater than 0"),
-    (("grpo.clpi=0.2",), "did you mean 'clip'"),
+    (("grpo.epsilno=0.2",), "did you mean 'epsilon'"),
 ])  # fmt: skip
 def test_mistakes_are_named_before_anything_is_written(
     base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str
 ):
     with pytest.raises(UserError, match=reason):
-        tuned(base, tmp_path / "run", "train.steps=1", *settings)
+        tuned(base, tmp_path / "run", "train.max_steps=1", *settings)
     assert not (tmp_path / "run/checkpoints").exists()

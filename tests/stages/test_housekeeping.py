@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Path:
         ) as made:
             (made / "model.safetensors").write_bytes(bytes(10))
     (path / "LATEST").write_text("step-00000002\n", encoding="utf-8")
-    (path / "config.toml").write_text("[train]\nsteps = 2\n", encoding="utf-8")
+    (path / "config.toml").write_text("[train]\nmax_steps = 2\n", encoding="utf-8")
     rows = [{"step": step, "tokens": 9, "loss": 2.5, "gradient_norm": 1.0, "lr": 0.1} for step in (1, 2)]
     rows.append(
         {"step": 2, "tokens": 18, "validation_loss": 2.25, "validation_bits_per_character": 3.0000000001}

@@ -37,11 +37,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_base(tmp_path_factory.mktemp("padded"))
     loaded = load_checkpoint(root / "base", "cpu")
     size = loaded.tokenizer.vocab_size
-    config = loaded.model.config.replace(vocab_size=size + PADDING, tied=False)
+    config = loaded.model.config.replace(vocab_size=size + PADDING, tie_word_embeddings=False)
     model = Transformer(config)
     torch.manual_seed(0)
     with torch.no_grad():
-        model.output_weight()[size:] = 30 * torch.randn(PADDING, config.width)  # type: ignore[index]
+        model.output_weight()[size:] = 30 * torch.randn(PADDING, config.hidden_size)  # type: ignore[index]
     with artifact.writing(root / "padded", "checkpoint", facts={"chat": True, "step": 1}) as folder:
         save_model(model, folder)
         shutil.copytree(root / "tokenizer", folder / "tokenizer")
@@ -102,13 +102,13 @@ def test_pairs(base: Path, tmp_path: Path):
 def test_reinforcement(base: Path, tmp_path: Path, method: str):
     stages: dict[str, Any] = {"grpo": grpo, "ppo": ppo}
     settings = [
-        "rollout.new_tokens=4",
-        "rollout.prompts=2",
-        "rollout.group=2",
-        "rollout.updates=2",
-        "train.steps=2",
-        "train.sample_every=1",
-        "train.evaluate_every=1",
+        "rollout.max_completion_length=4",
+        "rollout.prompts_per_step=2",
+        "rollout.num_generations=2",
+        "rollout.num_iterations=2",
+        "train.max_steps=2",
+        "train.sample_steps=1",
+        "train.eval_steps=1",
     ]
     recipe = stages[method].read_recipe(
         [*TINY, *settings], [str(base / "prompts.jsonl")], [f"{base}/rules.py:plain"]
@@ -119,13 +119,16 @@ def test_reinforcement(base: Path, tmp_path: Path, method: str):
 
 
 def test_samples_of_sft(base: Path, tmp_path: Path):
-    settings = [*TINY, "train.steps=1", "train.sample_every=1", "train.optimizer.rate=1e-9"]
+    settings = [*TINY, "train.max_steps=1", "train.sample_steps=1", "train.optimizer.learning_rate=1e-9"]
     sft.run(base / "padded", sft.read_recipe(settings, [str(base / "prompts.jsonl")]), tmp_path / "run")
     assert list(RunDirectory(tmp_path / "run").log("samples").rows())
 
 
 def test_texts_that_a_student_writes_itself(base: Path):
-    loaded, settings = load_checkpoint(base / "padded", "cpu"), TrainConfig(steps=1, context=16, device="cpu")
+    loaded, settings = (
+        load_checkpoint(base / "padded", "cpu"),
+        TrainConfig(max_steps=1, max_length=16, device="cpu"),
+    )
     barred = loaded.tokenizer.undrawable(loaded.model.config.vocab_size)
     tokens = np.full((3, 16), 5)
     batches = OwnTextBatches(

@@ -44,17 +44,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shards.write(root / "documents", root / "tokenizer", root / "shards")
     inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
-        model=FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=2 * CONTEXT, layers=2, width=64),
+        model=FAMILIES["qwen3"](
+            vocab_size=inputs.shards.vocab_size,
+            max_position_embeddings=2 * CONTEXT,
+            num_hidden_layers=2,
+            hidden_size=64,
+        ),
         train=TrainConfig(
-            steps=40,
-            context=CONTEXT,
-            rows=8,
+            max_steps=40,
+            max_length=CONTEXT,
+            per_device_train_batch_size=8,
             device="cpu",
-            compile="off",
+            torch_compile="off",
             precision="fp32",
             document_mask=True,
-            evaluate_every=40,
-            save_every=40,
+            eval_steps=40,
+            save_steps=40,
         ),
     )
     pretrain.run(config, inputs, root / "run")
@@ -107,7 +112,9 @@ def test_pruning_measures_and_hands_on_the_mask(world: Path, tmp_path: Path, mon
         return scored(model, rows)
 
     monkeypatch.setattr(prune_scores, "activation", watched)
-    found = prune.run(world / "run", tmp_path / "pruned", Sizes(hidden=96), shards=world / "shards")
+    found = prune.run(
+        world / "run", tmp_path / "pruned", Sizes(intermediate_size=96), shards=world / "shards"
+    )
     assert found.losses is not None
     assert found.losses[0] == pytest.approx(last_look(world / "run"), rel=1e-5)
     assert all(documents is not None and tokens.shape[1] == CONTEXT for tokens, _, documents in seen)
@@ -117,7 +124,7 @@ def test_pruning_measures_and_hands_on_the_mask(world: Path, tmp_path: Path, mon
 def test_a_tuned_model_keeps_how_its_base_was_trained_to_read(world: Path, tmp_path: Path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "天对", "response": "风"}\n{"prompt": "地对", "response": "月"}\n')
-    small = ["train.steps=1", "train.context=24", "train.compile=off", "train.device=cpu"]
+    small = ["train.max_steps=1", "train.max_length=24", "train.torch_compile=off", "train.device=cpu"]
     sft.run(world / "run", sft.read_recipe(small, [str(rows)]), tmp_path / "sft", force=True)
     assert load_checkpoint(tmp_path / "sft", "cpu").reading == Reading(CONTEXT, True)
 
@@ -130,13 +137,13 @@ def test_who_learns_from_it_reads_as_it_does(
     monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.01, 64, 10**8, 0.1))
     inputs = pretrain.open_inputs(world / "shards", world / "tokenizer")
     small = (
-        "train.steps=1",
-        "train.context=32",
-        "train.rows=2",
-        "train.compile='off'",
+        "train.max_steps=1",
+        "train.max_length=32",
+        "train.per_device_train_batch_size=2",
+        "train.torch_compile='off'",
         "train.device=cpu",
-        "model.layers=1",
-        "model.width=64",
+        "model.num_hidden_layers=1",
+        "model.hidden_size=64",
         *asked,
     )
     out = tmp_path / "student"

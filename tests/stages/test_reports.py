@@ -19,7 +19,12 @@ from congling.report.sides import sides
 from congling.stages import compare, report, reward, sft
 
 UNREADABLE = re.compile(r">\s*(nan|None|inf|null)\s*<|\b(0(\.0+)?|1) [a-z]+s(/s| a second)|nothing recorded")
-FEW = ("train.steps=3", "train.evaluate_every=1", "train.rows=2", "train.sample_every=1")
+FEW = (
+    "train.max_steps=3",
+    "train.eval_steps=1",
+    "train.per_device_train_batch_size=2",
+    "train.sample_steps=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def trained(base: Path, out: Path, method: str) -> Tuned:
     if method == "reward":
         recipe = reward.read_recipe([*TINY, *FEW], [str(base / "pairs.jsonl")])
         return reward.run(base / "base", recipe, out)
-    adapter = ("adapter.rank=2",) if method.endswith("adapter") else ()
+    adapter = ("adapter.r=2",) if method.endswith("adapter") else ()
     model = make_packed(base) if method == "packed adapter" else base / "base"
     return sft.run(model, sft.read_recipe([*TINY, *FEW, *adapter], [str(base / "pairs.jsonl")]), out)
 
@@ -59,7 +64,9 @@ def test_every_method_reports_at_its_end(base: Path, tmp_path: Path, method: str
     run = record.read(done.out)
     verb = method.split()[0].replace("packed", "sft")
     assert run.method.verb == verb and run.plan["trained"] > 0 and run.plan["data"]["rows"] > 0
-    assert {"train.steps", "data.sources"} <= set(run.plan["given"]) and "train.seed" not in run.plan["given"]
+    assert {"train.max_steps", "data.sources"} <= set(run.plan["given"]) and "train.seed" not in run.plan[
+        "given"
+    ]
     steps = next_steps(run)
     assert len(steps) == 4
     show_end(done)
@@ -79,7 +86,7 @@ def test_every_method_reports_at_its_end(base: Path, tmp_path: Path, method: str
 def test_what_was_found_before_the_run_is_in_its_explanation(base: Path, tmp_path: Path):
     from congling.report.explain import explain
 
-    rate = [one for one in TINY if "rate" not in one] + ["train.optimizer.rate=1e-7"]
+    rate = [one for one in TINY if "rate" not in one] + ["train.optimizer.learning_rate=1e-7"]
     recipe = sft.read_recipe([*rate, *FEW], [str(base / "pairs.jsonl")])
     done = sft.run(base / "base", recipe, tmp_path / "run")
     found = {one.code: one for one in explain(record.read(done.out))}

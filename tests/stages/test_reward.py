@@ -17,11 +17,11 @@ from congling.methods.session import Tuned
 from congling.stages import ppo, reward
 
 RUN = (
-    "train.steps=8",
-    "train.rows=2",
-    "train.accumulation=2",
-    "train.save_every=1",
-    "train.evaluate_every=4",
+    "train.max_steps=8",
+    "train.per_device_train_batch_size=2",
+    "train.gradient_accumulation_steps=2",
+    "train.save_steps=1",
+    "train.eval_steps=4",
 )
 QUESTION = {"role": "user", "content": "问天"}
 
@@ -62,18 +62,18 @@ def test_rewards_do_not_depend_on_what_is_scored_beside_them(judge: Path):
     assert abs(beyond) < 1e3
 
 
-@pytest.mark.parametrize("settings", [(), ("train.ema=0.5",)])
+@pytest.mark.parametrize("settings", [(), ("train.ema_decay=0.5",)])
 def test_a_stopped_run_goes_on_with_the_same_bytes(base: Path, tmp_path: Path, settings: tuple[str, ...]):
-    done = tuned(base, tmp_path / "run", "train.steps=4", *settings)
+    done = tuned(base, tmp_path / "run", "train.max_steps=4", *settings)
     assert (tmp_path / "run/checkpoints/step-00000004/scalar_head.safetensors").is_file()
-    require_same_after(done.out, [2], lambda out: tuned(base, out, "train.steps=4", *settings), tmp_path)
+    require_same_after(done.out, [2], lambda out: tuned(base, out, "train.max_steps=4", *settings), tmp_path)
 
 
 def test_pairs_that_fill_the_context_are_judged_at_their_end(base: Path, tmp_path: Path):
     rows = [{"prompt": "问地"[: 1 + n % 2], "chosen": "天" * n, "rejected": "地" * n} for n in range(38, 60)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "long.jsonl").write_text(text, encoding="utf-8")
-    recipe = reward.read_recipe([*TINY, *RUN, "train.steps=2"], [str(tmp_path / "long.jsonl")])
+    recipe = reward.read_recipe([*TINY, *RUN, "train.max_steps=2"], [str(tmp_path / "long.jsonl")])
     done = reward.run(base / "base", recipe, tmp_path / "run")
     assert done.before is not None and 0 < done.before < 5
 
@@ -87,7 +87,7 @@ def test_only_whole_models_are_trained(base: Path, tmp_path: Path):
     with pytest.raises(UserError, match="a reward model is trained whole"):
         tuned(base, tmp_path / "run", model=make_packed(base))
     with pytest.raises(UserError, match="a reward model is trained whole"):
-        tuned(base, tmp_path / "run", "adapter.rank=2")
+        tuned(base, tmp_path / "run", "adapter.r=2")
 
 
 def test_a_model_without_a_head_is_no_judge(base: Path):
@@ -100,7 +100,13 @@ def test_a_model_without_a_head_is_no_judge(base: Path):
 def test_ppo_learns_from_a_judge_and_goes_on_only_with_it(base: Path, judge: Path, tmp_path: Path):
     copy = tmp_path / "judge"
     shutil.copytree(judge, copy)
-    settings = (*TINY, "train.steps=2", "rollout.new_tokens=3", "rollout.prompts=4", "train.save_every=1")
+    settings = (
+        *TINY,
+        "train.max_steps=2",
+        "rollout.max_completion_length=3",
+        "rollout.prompts_per_step=4",
+        "train.save_steps=1",
+    )
     recipe = ppo.read_recipe(settings, [str(base / "prompts.jsonl")], [f"{copy}=2"])
     done = ppo.run(base / "base", recipe, tmp_path / "run")
     assert len(rows_of(done.out, "reward")) == 2

@@ -31,10 +31,17 @@ from congling.train.config import TrainConfig
 
 COLOURS = {"天": "青", "地": "黄", "山": "绿", "雪": "白", "墨": "黑", "花": "红"}
 TINY = (
-    "train.steps=24", "train.context=48", "train.rows=4", "train.compile=off", "train.device=cpu",
-    "train.save_every=6", "train.evaluate_every=6", "train.sample_tokens=4", "train.optimizer.rate=0.01",
-)  # fmt: skip
-ADAPTER = ("adapter.rank=4", "adapter.dropout=0.1")
+    "train.max_steps=24",
+    "train.max_length=48",
+    "train.per_device_train_batch_size=4",
+    "train.torch_compile=off",
+    "train.device=cpu",
+    "train.save_steps=6",
+    "train.eval_steps=6",
+    "train.sample_tokens=4",
+    "train.optimizer.learning_rate=0.01",
+)
+ADAPTER = ("adapter.r=4", "adapter.lora_dropout=0.1")
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +62,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards.write(root / "documents", root / "tokenizer", root / "shards")
     inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
-        model=FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=64, layers=2, width=64),
-        train=TrainConfig(steps=30, context=48, rows=8, device="cpu", compile="off"),
+        model=FAMILIES["qwen3"](
+            vocab_size=inputs.shards.vocab_size,
+            max_position_embeddings=64,
+            num_hidden_layers=2,
+            hidden_size=64,
+        ),
+        train=TrainConfig(
+            max_steps=30, max_length=48, per_device_train_batch_size=8, device="cpu", torch_compile="off"
+        ),
     )
     pretrain.run(config, inputs, root / "run")
     rows = [
@@ -107,7 +121,7 @@ def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path
 
 
 def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: Path):
-    words = ("loss_reduction=answer", "train.steps=6")
+    words = ("loss_reduction=answer", "train.max_steps=6")
     found = tuned(base, base / "run", tmp_path / "run", *words)
     assert found.name == "loss_per_answer" and found.before is not None and found.after is not None
     rows = [json.loads(line) for line in (found.out / "metrics.jsonl").read_text("utf-8").splitlines()]
@@ -124,14 +138,14 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
 
     assert adapted.adapter is not None
     loaded = load_checkpoint(base / "run", "cpu", adapters=[(adapted.adapter, 1.0)])
-    settings = TrainConfig(steps=1, context=48, rows=4, device="cpu")
+    settings = TrainConfig(max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu")
     examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
-    look = held_out_loss(examples.validation, settings, Single(settings).place)
+    look = held_out_loss(examples.validation, settings, Single(settings).to_device)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
     assert loaded.tuned_for_chat
     # of some rows, bits a character are of the characters of these rows
-    settings = settings.model_copy(update={"rows": 1, "evaluate_tokens": 1})
-    found = held_out_loss(examples.validation, settings, Single(settings).place)(loaded.model)
+    settings = settings.model_copy(update={"per_device_train_batch_size": 1, "eval_tokens": 1})
+    found = held_out_loss(examples.validation, settings, Single(settings).to_device)(loaded.model)
     (batch,) = in_order(examples.validation, context=48, rows=1, limit_targets=1)
     learnt = batch.targets[batch.weights > 0].tolist()
     characters = sum(len(loaded.tokenizer.decode([i], skip_special=True)) for i in learnt)
@@ -174,12 +188,12 @@ def test_a_finished_run_is_only_looked_at_again(base: Path, adapted: Tuned):
 
 
 def test_a_finished_adapter_goes_on_and_the_one_of_the_later_end_is_handed_on(base: Path, tmp_path: Path):
-    few = ("adapter.rank=4", "train.steps=8", "train.evaluate_every=4", "train.schedule.warmup=0.25")
+    few = ("adapter.r=4", "train.max_steps=8", "train.eval_steps=4", "train.schedule.warmup_ratio=0.25")
     first = tuned(base, base / "run", tmp_path / "run", *few)
     before = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
     made = tuned(base, base / "run", tmp_path / "run", *few, longer="4steps")
     assert tuned(base, base / "run", tmp_path / "run", *few) == made and made != first
-    later = ("train.steps=12", "train.schedule.warmup_steps=2")
+    later = ("train.max_steps=12", "train.schedule.warmup_steps=2")
     whole = tuned(base, base / "run", tmp_path / "whole", *few, *later)
     assert (made.before, made.after) == (whole.before, whole.after)
     found = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
@@ -209,8 +223,8 @@ def test_two_starts_at_once_are_told_apart(base: Path, tmp_path: Path):
 def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
     base: Path, packed: Path, adapted: Tuned, tmp_path: Path
 ):
-    with pytest.raises(UserError, match=r"other settings: 'adapter\.rank'"):
-        tuned(base, base / "run", adapted.out, "adapter.rank=2", "adapter.dropout=0.1")
+    with pytest.raises(UserError, match=r"other settings: 'adapter\.r'"):
+        tuned(base, base / "run", adapted.out, "adapter.r=2", "adapter.lora_dropout=0.1")
     with pytest.raises(UserError, match="made from other base"):
         tuned(base, packed, adapted.out, *ADAPTER)
     copy = tmp_path / "the same rows.jsonl"  # rows are compared by what they hold
@@ -227,8 +241,11 @@ def test_a_run_goes_on_only_with_its_own_base_data_and_settings(
 
 
 def test_accumulated_micro_batches_are_one_large_one(base: Path, tmp_path: Path):
-    few = ("adapter.rank=4", "train.steps=3", "train.ema=0.5", "train.evaluate_every=3")
-    for name, more in (("a", ("train.rows=6",)), ("b", ("train.rows=2", "train.accumulation=3"))):
+    few = ("adapter.r=4", "train.max_steps=3", "train.ema_decay=0.5", "train.eval_steps=3")
+    for name, more in (
+        ("a", ("train.per_device_train_batch_size=6",)),
+        ("b", ("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=3")),
+    ):
         tuned(base, base / "run", tmp_path / name, *few, *more)
     ours, theirs = (adapter_directory.read(tmp_path / name).factors for name in "ab")
     for name, factors in ours.items():
@@ -237,7 +254,13 @@ def test_accumulated_micro_batches_are_one_large_one(base: Path, tmp_path: Path)
 
 
 def test_an_averaged_adapter_goes_on_with_the_same_bytes(base: Path, tmp_path: Path):
-    few = ("adapter.rank=4", "train.steps=8", "train.ema=0.9", "train.save_every=4", "train.keep=9")
+    few = (
+        "adapter.r=4",
+        "train.max_steps=8",
+        "train.ema_decay=0.9",
+        "train.save_steps=4",
+        "train.save_total_limit=9",
+    )
     tuned(base, base / "run", tmp_path / "run", *few)
     wanted = (tmp_path / "run/adapter/adapter.safetensors").read_bytes()
     later = tmp_path / "run/checkpoints/step-00000008"
@@ -249,7 +272,7 @@ def test_an_averaged_adapter_goes_on_with_the_same_bytes(base: Path, tmp_path: P
 
 
 def test_the_whole_model_can_be_trained_and_talks_afterwards(base: Path, tmp_path: Path):
-    done = tuned(base, base / "run", tmp_path / "run", "train.optimizer.rate=0.001")
+    done = tuned(base, base / "run", tmp_path / "run", "train.optimizer.learning_rate=0.001")
     assert done.adapter is None and done.before is not None and done.after is not None
     assert done.after < 0.8 * done.before
     loaded = load_checkpoint(tmp_path / "run", "cpu")
@@ -260,7 +283,7 @@ def test_the_whole_model_can_be_trained_and_talks_afterwards(base: Path, tmp_pat
 def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, packed: Path, tmp_path: Path):
     with pytest.raises(UserError, match="GGUF file cannot be trained themselves"):
         tuned(base, packed, tmp_path / "whole")
-    done = tuned(base, packed, tmp_path / "run", "adapter.rank=4")
+    done = tuned(base, packed, tmp_path / "run", "adapter.r=4")
     assert done.before is not None and done.after is not None and done.after < 0.8 * done.before
     identity = adapter_directory.base_of(adapter_directory.read(tmp_path / "run"))
     assert identity.fingerprint == artifact.file_hash(packed) and identity.name == "base.gguf"
@@ -275,47 +298,47 @@ def test_plain_texts_are_learnt_whole(base: Path, tmp_path: Path):
 
 
 def test_what_a_recipe_leaves_open_follows_from_base_and_data(base: Path, tmp_path: Path):
-    recipe = sft.read_recipe(["adapter.rank=4", "epochs=2"], [str(base / "rows.jsonl")])
+    recipe = sft.read_recipe(["adapter.r=4", "num_train_epochs=2"], [str(base / "rows.jsonl")])
     console = Console(record=True, width=200)
     sft.run(
         base / "run",
-        recipe.replace(train={"device": "cpu", "sample_tokens": 4, "evaluate_every": 9}),
+        recipe.replace(train={"device": "cpu", "sample_tokens": 4, "eval_steps": 9}),
         tmp_path / "run",
         console=console,
     )
     config = (tmp_path / "run/config.toml").read_text(encoding="utf-8")
-    assert 'kind = "adamw"' in config and "context = 64" in config
+    assert 'kind = "adamw"' in config and "max_length = 64" in config
     shown = console.export_text()
     assert "36 conversations: 4 held out, 32 examples to learn from" in shown
     assert "training an adapter of" in shown and "memory about" in shown
 
 
 @pytest.mark.parametrize(("settings", "reason"), [
-    (("train.context=65",), "longer than the base's context of 64"),
-    (("adapter.targets=['head']",), "no layer of this kind"),
-    (("adapter.rnak=3",), "did you mean 'rank'"),
-    (("train.setps=3",), "did you mean 'steps'"),
-    (("train.optimizer.rat=3",), "did you mean 'rate'"),
-    (("adapter.rank=1000000",), "less than or equal to 16384"),
-    (("train.context=long",), "key train.context"),
-    (("train.rows=0",), "key train.rows"),
+    (("train.max_length=65",), "longer than the base's context of 64"),
+    (("adapter.target_modules=['head']",), "no layer of this kind"),
+    (("adapter.lora_aplha=3",), "did you mean 'lora_alpha'"),
+    (("train.max_setps=3",), "did you mean 'max_steps'"),
+    (("train.optimizer.learning_rat=3",), "did you mean 'learning_rate'"),
+    (("adapter.r=1000000",), "less than or equal to 16384"),
+    (("train.max_length=long",), "key train.max_length"),
+    (("train.per_device_train_batch_size=0",), "key train.per_device_train_batch_size"),
     (("train.optimizer=3",), "key train.optimizer"),
 ])  # fmt: skip
 def test_mistakes_are_named_before_anything_is_written(
     base: Path, tmp_path: Path, settings: tuple[str, ...], reason: str
 ):
     with pytest.raises(UserError, match=reason):
-        tuned(base, base / "run", tmp_path / "run", "adapter.rank=4", *settings)
+        tuned(base, base / "run", tmp_path / "run", "adapter.r=4", *settings)
     assert not (tmp_path / "run").exists()
 
 
 def test_data_and_recipes_may_stand_anywhere(base: Path, tmp_path: Path):
-    (tmp_path / "lora.toml").write_text("epochs = 2.0\n[adapter]\nrank = 2\n", encoding="utf-8")
-    recipe = sft.read_recipe([str(tmp_path / "lora.toml"), "b.jsonl", "adapter.alpha=4"], ["a.jsonl"])
-    assert recipe.data.sources == ("a.jsonl", "b.jsonl") and recipe.epochs == 2.0
-    assert recipe.adapter is not None and (recipe.adapter.rank, recipe.adapter.alpha) == (2, 4)
+    (tmp_path / "lora.toml").write_text("num_train_epochs = 2.0\n[adapter]\nr = 2\n", encoding="utf-8")
+    recipe = sft.read_recipe([str(tmp_path / "lora.toml"), "b.jsonl", "adapter.lora_alpha=4"], ["a.jsonl"])
+    assert recipe.data.sources == ("a.jsonl", "b.jsonl") and recipe.num_train_epochs == 2.0
+    assert recipe.adapter is not None and (recipe.adapter.r, recipe.adapter.lora_alpha) == (2, 4)
     with pytest.raises(UserError, match="--data"):
-        sft.read_recipe(["adapter.rank=2"], [])
+        sft.read_recipe(["adapter.r=2"], [])
     with pytest.raises(UserError, match="one recipe at a time"):
         sft.read_recipe(["a.toml", "b.toml"], ["a.jsonl"])
     example = Path(__file__).parents[2] / "examples" / "lora.toml"

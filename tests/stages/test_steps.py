@@ -26,8 +26,9 @@ STEPS = {
 }
 """What is called, one after the other, and what it says among other things."""
 SMALL = (
-    "model.layers=1 model.width=64 train.steps=3 train.context=32 train.rows=2 train.sample_tokens=4 "
-    "train.compile=off"
+    "model.num_hidden_layers=1 model.hidden_size=64 train.max_steps=3 train.max_length=32"
+    " train.per_device_train_batch_size=2 train.sample_tokens=4 "
+    "train.torch_compile=off"
 )
 
 

@@ -27,9 +27,14 @@ from congling.stages import explain, train
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml") if "data" in read_toml(file))
 SETTINGS = (
-    "model.layers=1", "model.width=64", "train.steps=3", "train.context=32", "train.rows=2",
-    "train.sample_tokens=4", "train.compile=off",
-)  # fmt: skip
+    "model.num_hidden_layers=1",
+    "model.hidden_size=64",
+    "train.max_steps=3",
+    "train.max_length=32",
+    "train.per_device_train_batch_size=2",
+    "train.sample_tokens=4",
+    "train.torch_compile=off",
+)
 """Make any training a matter of seconds."""
 CHARACTERS = "天地山水花鸟风月日春秋人家国云雨雪晴空来鸿去燕宿虫三尺剑六钧弓岭北江东"
 
@@ -154,7 +159,11 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
     assert again.evaluation == first.evaluation and first.evaluation is not None
     assert metrics.read_bytes() == before
     assert (metrics.parent / "results.json").read_bytes() == results  # nor is the time of the run forgotten
-    for key, value in (("data.split.seed", "4"), ("tokenizer.kind", "character"), ("train.clip", "0.5")):
+    for key, value in (
+        ("data.split.seed", "4"),
+        ("tokenizer.kind", "character"),
+        ("train.max_grad_norm", "0.5"),
+    ):
         with pytest.raises(UserError, match=f"other settings: '[^']*{key.rpartition('.')[2]}"):
             train.run(recipe("slqm", tmp_path, [f"{key}={value}"]), tmp_path / "out", force=True)
 
@@ -174,7 +183,7 @@ def test_after_ctrl_c_the_same_command_goes_on(
     tmp_path: Path, program: Path, call: "Callable[..., subprocess.CompletedProcess[str]]"
 ) -> None:
     (tmp_path / "book.txt").write_text(TEXTS["hlm"][1], encoding="utf-8")
-    steps = "train.steps=400"
+    steps = "train.max_steps=400"
     command = ("train", "book.txt", *SETTINGS, steps, "tokenizer.vocab_size=400", "--force", "--out", "out")
     process = subprocess.Popen(
         [str(program), *command],
@@ -221,7 +230,7 @@ def test_the_same_text_by_another_path_is_the_same_and_another_text_is_not(
 
 def test_a_finished_run_goes_on_and_is_scored_and_reported_anew(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(recipe("slqm", tmp_path).to_toml(), encoding="utf-8")
-    out, words = tmp_path / "out", [str(tmp_path / "small.toml"), "train.steps=6"]
+    out, words = tmp_path / "out", [str(tmp_path / "small.toml"), "train.max_steps=6"]
     train.command(words, out, force=True)
     first = record.read(out / "run").results["held_out"]
     page = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
@@ -231,7 +240,7 @@ def test_a_finished_run_goes_on_and_is_scored_and_reported_anew(tmp_path: Path) 
     assert run.results["held_out"] != first and "seconds" not in run.results
     again = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
     assert ", 6 steps" in page and ", 12 steps" in again and ", 6 steps" not in again
-    assert run.plan["train"]["steps"] == 12
+    assert run.plan["train"]["max_steps"] == 12
     train.command(words, out, force=True)  # the command that began it: nothing is left to do
     assert record.read(out / "run").steps[-1].step == 12
 
@@ -262,6 +271,6 @@ def test_two_starts_at_once_are_told_apart_before_the_first_step(tmp_path: Path)
 def test_a_harmless_key_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     train.run(recipe("slqm", tmp_path), tmp_path / "out", force=True)
     for keep in (5, 6):
-        train.run(recipe("slqm", tmp_path, [f"train.keep={keep}"]), tmp_path / "out", force=True)
+        train.run(recipe("slqm", tmp_path, [f"train.save_total_limit={keep}"]), tmp_path / "out", force=True)
         for file in ("config.toml", "recipe.toml"):
-            assert read_toml(tmp_path / "out" / "run" / file)["train"]["keep"] == keep
+            assert read_toml(tmp_path / "out" / "run" / file)["train"]["save_total_limit"] == keep

@@ -16,8 +16,14 @@ TOKENIZER = CharacterTokenizer("从零开始学而时习之不亦说乎云对雨
 
 def write(folder: Path, family: str = "llama", **sizes: object) -> Path:
     """A checkpoint with random weights."""
-    shape = {"vocab_size": TOKENIZER.vocab_size, "context": 64, "layers": 2, "width": 64, "heads": 4} | sizes
-    model = Transformer(FAMILIES[family](**shape).replace(norm={"epsilon": 1e-5}))  # type: ignore[arg-type]
+    shape = {
+        "vocab_size": TOKENIZER.vocab_size,
+        "max_position_embeddings": 64,
+        "num_hidden_layers": 2,
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+    } | sizes
+    model = Transformer(FAMILIES[family](**shape).replace(norm={"eps": 1e-5}))  # type: ignore[arg-type]
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

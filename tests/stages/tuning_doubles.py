@@ -20,9 +20,13 @@ from congling.tokenizer.config import TokenizerConfig
 
 CHARACTERS = "天地玄黄宇宙洪荒日月盈昃"
 TINY = (
-    "train.compile=off", "train.device=cpu", "train.precision=fp32", "train.sample_tokens=2", "train.keep=99",
-    "train.optimizer.rate=0.02",
-)  # fmt: skip
+    "train.torch_compile=off",
+    "train.device=cpu",
+    "train.precision=fp32",
+    "train.sample_tokens=2",
+    "train.save_total_limit=99",
+    "train.optimizer.learning_rate=0.02",
+)
 REWARD = "def plain(row, text):\n    return sum(ord(c) > 127 for c in text) / max(1, len(text)) - 0.2\n"
 """What a model of bytes that has learnt nothing gets right now and then, and not at its likeliest."""
 
@@ -33,7 +37,9 @@ def make_base(root: Path) -> Path:
         TokenizerConfig(kind="character"), lambda: iter([CHARACTERS * 9 + "问答。"]), root / "tokenizer"
     )
     vocabulary = store.load(root / "tokenizer").vocab_size
-    config = FAMILIES["qwen3"](vocab_size=vocabulary, context=48, layers=1, width=64)
+    config = FAMILIES["qwen3"](
+        vocab_size=vocabulary, max_position_embeddings=48, num_hidden_layers=1, hidden_size=64
+    )
     model = Transformer(config)
     model.initialise(1)
     with artifact.writing(root / "base", "checkpoint", facts={"chat": True, "step": 1}) as folder:
@@ -112,12 +118,14 @@ def tune(root: Path, out: Path, method: str) -> Any:
     """A short run of one method, in one process or in one of several."""
     from congling.stages import dpo, grpo, ppo
 
-    settings = [*TINY, "train.steps=3", "train.optimizer.rate=0.001", "train.evaluate_every=9"]
+    settings = [*TINY, "train.max_steps=3", "train.optimizer.learning_rate=0.001", "train.eval_steps=9"]
     if method == "dpo":
-        recipe = dpo.read_recipe([*settings, "train.rows=4"], [str(root / "pairs.jsonl")])
+        recipe = dpo.read_recipe(
+            [*settings, "train.per_device_train_batch_size=4"], [str(root / "pairs.jsonl")]
+        )
         return dpo.run(root / "base", recipe, out)
-    settings += ["rollout.new_tokens=4", "rollout.prompts=4", "rollout.updates=2"]
-    settings += ["grpo.scale=batch", "grpo.beta=0.1"] if method == "grpo" else []
+    settings += ["rollout.max_completion_length=4", "rollout.prompts_per_step=4", "rollout.num_iterations=2"]
+    settings += ["grpo.scale_rewards=batch", "grpo.beta=0.1"] if method == "grpo" else []
     stage: Any = grpo if method == "grpo" else ppo
     recipe = stage.read_recipe(settings, [str(root / "prompts.jsonl")], [f"{root / 'rules.py'}:plain"])
     return stage.run(root / "base", recipe, out)

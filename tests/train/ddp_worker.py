@@ -9,12 +9,12 @@ from training_doubles import settings, small_model, trainer
 from congling.train.backends.ddp import build_backend
 
 if __name__ == "__main__":
-    config = settings(steps=4)
+    config = settings(max_steps=4)
     backend = build_backend(config)
     assert backend.world == 2
     found = trainer(config, backend=backend, model=small_model(sys.argv[2]))
     rows = []
-    found.run([lambda one: rows.append(one.row)])
+    found.run([lambda one: rows.append(one.step_metrics)])
     if backend.rank == 0:
         tensors = {name: value.detach() for name, value in found.model.state_dict().items()}
         save_file(tensors | {"loss": rows[-1]["loss"].float(), "tokens": found.tokens.float()}, sys.argv[1])

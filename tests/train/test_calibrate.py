@@ -10,7 +10,7 @@ from congling.train.measurement import Calibration
 
 
 def test_numbers_are_consistent():
-    found = measure(small_model().config, settings(accumulation=2), seconds=0.1)
+    found = measure(small_model().config, settings(gradient_accumulation_steps=2), seconds=0.1)
     assert found.tokens_per_step == 2 * 2 * 12
     assert found.tokens_per_second == pytest.approx(48 / found.seconds_per_step)
     assert 0 < found.utilisation < 1

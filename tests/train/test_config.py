@@ -12,33 +12,37 @@ from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainCo
 
 def test_optimizer_and_schedule_are_chosen_by_kind():
     values = {
-        "steps": 10,
-        "context": 8,
-        "optimizer": {"kind": "adamw", "rate": 0.002},
+        "max_steps": 10,
+        "max_length": 8,
+        "optimizer": {"kind": "adamw", "learning_rate": 0.002},
         "schedule": {"kind": "cosine"},
     }
     config = build(TrainConfig, values)
-    assert config.optimizer == AdamWConfig(rate=0.002)
+    assert config.optimizer == AdamWConfig(learning_rate=0.002)
     assert config.schedule == CosineConfig()
-    assert build(TrainConfig, {"steps": 10, "context": 8}).optimizer == MuonConfig()
+    assert build(TrainConfig, {"max_steps": 10, "max_length": 8}).optimizer == MuonConfig()
 
 
 def test_a_key_of_the_other_optimizer_is_refused():
     with pytest.raises(UserError, match="unknown key"):
-        build(TrainConfig, {"steps": 10, "context": 8, "optimizer": {"kind": "adamw", "momentum": 0.9}})
+        build(
+            TrainConfig, {"max_steps": 10, "max_length": 8, "optimizer": {"kind": "adamw", "momentum": 0.9}}
+        )
 
 
 def test_survives_its_own_toml():
     import tomllib
 
-    config = TrainConfig(steps=100, context=64, ema=0.99, clip=0, sample_prompts=("天",))
+    config = TrainConfig(
+        max_steps=100, max_length=64, ema_decay=0.99, max_grad_norm=0, sample_prompts=("天",)
+    )
     assert build(TrainConfig, tomllib.loads(config.to_toml())) == config
 
 
 def test_intervals_have_defaults_that_fit_short_runs():
-    short = TrainConfig(steps=3, context=8)
+    short = TrainConfig(max_steps=3, max_length=8)
     assert [short.interval("save"), short.interval("evaluate"), short.interval("sample")] == [1, 1, 1]
-    long = TrainConfig(steps=1000, context=8, save_every=7)
+    long = TrainConfig(max_steps=1000, max_length=8, save_steps=7)
     assert [long.interval("save"), long.interval("evaluate")] == [7, 50]
 
 

@@ -117,8 +117,11 @@ def batch(kind: type[Batch] = Batch) -> Batch:
 
 
 def test_documents_and_masks_reach_both_models_and_only_the_student_learns():
-    student, teacher = small_model(), small_model("llama", width=48, layers=1).eval().requires_grad_(False)
-    placed = Single(settings()).place(batch())
+    student, teacher = (
+        small_model(),
+        small_model("llama", hidden_size=48, num_hidden_layers=1).eval().requires_grad_(False),
+    )
+    placed = Single(settings()).to_device(batch())
     loss = distill(teacher, DistillConfig(temperature=2.0))(student, placed)
     loss.total.backward()
     given = {"positions": placed.positions, "documents": placed.documents}
@@ -132,8 +135,8 @@ def test_documents_and_masks_reach_both_models_and_only_the_student_learns():
 
 
 def test_what_the_student_wrote_itself_is_no_truth():
-    student, teacher = small_model(), small_model("llama", width=48).eval().requires_grad_(False)
-    own = Single(settings()).place(batch(OwnTexts))
+    student, teacher = small_model(), small_model("llama", hidden_size=48).eval().requires_grad_(False)
+    own = Single(settings()).to_device(batch(OwnTexts))
     assert isinstance(own, OwnTexts)
     told = distill(teacher, DistillConfig(alpha=0.8))(student, own)
     other = own.__class__(own.tokens, own.targets * 0, own.weights, own.positions, own.documents, own.count)
@@ -144,8 +147,8 @@ def test_what_the_student_wrote_itself_is_no_truth():
 def test_accumulated_micro_batches_are_one_large_one():
     gradients = []
     for rows in (8, 2):
-        teacher = small_model("llama", width=48).eval().requires_grad_(False)
-        config = settings(steps=1)
+        teacher = small_model("llama", hidden_size=48).eval().requires_grad_(False)
+        config = settings(max_steps=1)
         trainer = Trainer(
             small_model(), SplitBatches(rows), distill(teacher, DistillConfig()), config, Single(config)
         )

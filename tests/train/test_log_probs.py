@@ -32,20 +32,20 @@ def tied(tmp_path: Path) -> Any:
 
 
 def untied(tmp_path: Path) -> Any:
-    return small_model("llama", tied=False)
+    return small_model("llama", tie_word_embeddings=False)
 
 
 def packed(tmp_path: Path) -> Any:
-    model = small_model("llama", tied=False, width=64)
+    model = small_model("llama", tie_word_embeddings=False, hidden_size=64)
     gguf_model.write(ForeignModel(model.config, model.state_dict()), tmp_path / "base.gguf", "Q8_0")
     loaded = load_packed(GGUFFile.open(tmp_path / "base.gguf"), context=CONTEXT)
-    lora.attach(loaded, AdapterConfig(rank=2))
+    lora.attach(loaded, AdapterConfig(r=2))
     return loaded
 
 
 def adapted_head(tmp_path: Path) -> Any:
-    model = small_model("llama", tied=False)
-    lora.attach(model, AdapterConfig(rank=2, targets=("all", "head")))
+    model = small_model("llama", tie_word_embeddings=False)
+    lora.attach(model, AdapterConfig(r=2, target_modules=("all", "head")))
     torch.manual_seed(3)
     for name, parameter in model.named_parameters():
         if ".b." in name:

@@ -29,16 +29,16 @@ def largest_difference(one, other):
 @pytest.mark.parametrize("rows", [1, 2, 4])
 @pytest.mark.parametrize("optimizer", [AdamWConfig(), MuonConfig()], ids=["adamw", "muon"])
 def test_accumulation_equals_one_large_batch(rows, optimizer):
-    config = settings(steps=3, optimizer=optimizer)
+    config = settings(max_steps=3, optimizer=optimizer)
     whole, cut = trainer(config, rows=8), trainer(config, rows=rows)
     whole.run(), cut.run()
     assert largest_difference(weights(whole), weights(cut)) <= 2e-6
-    assert cut.row["loss"].item() == pytest.approx(whole.row["loss"].item(), rel=1e-6)
+    assert cut.step_metrics["loss"].item() == pytest.approx(whole.step_metrics["loss"].item(), rel=1e-6)
     assert whole.tokens == cut.tokens
 
 
 def test_the_logged_loss_is_nats_a_target_of_plain_cross_entropy():
-    found = trainer(settings(steps=1), model=small_model())
+    found = trainer(settings(max_steps=1), model=small_model())
     (batch,) = SplitBatches(8)(0, 0, 1)
     model = small_model().eval()
     logits = model.logits(model(torch.from_numpy(batch.tokens))).flatten(0, 1)
@@ -47,13 +47,13 @@ def test_the_logged_loss_is_nats_a_target_of_plain_cross_entropy():
     )
     expected = (losses * torch.from_numpy(batch.weights).flatten()).sum() / batch.count
     found.run()
-    assert found.row["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert found.step_metrics["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_balance_loss_is_added_to_the_total_but_not_to_the_loss():
-    model = small_model("qwen3-moe", experts=4, active=2).train()
+    model = small_model("qwen3-moe", num_experts=4, num_experts_per_tok=2).train()
     (batch,) = SplitBatches(8)(0, 0, 1)
-    loss = next_token(model, Single(settings()).place(batch))
+    loss = next_token(model, Single(settings()).to_device(batch))
     assert loss.total.item() - loss.metrics["loss"].item() == pytest.approx(
         batch.count * model.balance_loss().item(), rel=1e-3
     )
@@ -68,8 +68,8 @@ def test_a_step_without_finite_gradient_changes_nothing(bad):
         loss = next_token(model, batch)
         return Loss(loss.total * bad, loss.metrics) if len(seen) == 2 else loss
 
-    found = trainer(settings(steps=4, ema=0.5), objective=sometimes_bad)
-    found.run([lambda one: seen.append((weights(one), one.row["skipped"].item()))])
+    found = trainer(settings(max_steps=4, ema_decay=0.5), objective=sometimes_bad)
+    found.run([lambda one: seen.append((weights(one), one.step_metrics["skipped"].item()))])
     assert [skipped for _, skipped in seen] == [0, 0, 1, 0]
     assert largest_difference(seen[1][0], seen[2][0]) == 0
     assert largest_difference(seen[2][0], seen[3][0]) > 0
@@ -89,8 +89,10 @@ def test_nothing_at_all_moves_in_a_skipped_step(optimizer):
         loss = next_token(model, batch)
         return Loss(loss.total * float("nan"), loss.metrics) if len(seen) == 2 else loss
 
-    model = small_model("deepseek-moe", experts=4, active=1)
-    found = trainer(settings(steps=4, ema=0.5, optimizer=optimizer), model=model, objective=sometimes_bad)
+    model = small_model("deepseek-moe", num_experts=4, num_experts_per_tok=1)
+    found = trainer(
+        settings(max_steps=4, ema_decay=0.5, optimizer=optimizer), model=model, objective=sometimes_bad
+    )
     found.run([lambda one: seen.append(everything(one))])
     assert any(name.endswith("router.bias") and value.any() for name, value in seen[1].items())
     assert all(torch.equal(value, seen[2][name]) for name, value in seen[1].items())
@@ -108,7 +110,7 @@ def test_training_repeats_bit_for_bit_with_dropout():
 
 
 def test_the_average_follows_its_formula_and_is_what_is_evaluated():
-    found = trainer(settings(steps=3, ema=0.9))
+    found = trainer(settings(max_steps=3, ema_decay=0.9))
     history = [weights(found)]
     found.run([lambda one: history.append(weights(one))])
     name = next(name for name in history[0] if name.endswith("query.weight"))
@@ -123,15 +125,15 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated():
 
 
 def test_activation_checkpointing_gives_the_same_weights():
-    plain, saving = trainer(settings(steps=2)), trainer(settings(steps=2))
+    plain, saving = trainer(settings(max_steps=2)), trainer(settings(max_steps=2))
     saving.model.checkpoint_blocks()
     plain.run(), saving.run()
     assert largest_difference(weights(plain), weights(saving)) <= 1e-7
 
 
 def test_batches_are_made_in_the_loop_when_nothing_is_made_ahead():
-    ahead, now = trainer(settings(steps=3)), trainer(settings(steps=3))
-    now.ahead = 0
+    ahead, now = trainer(settings(max_steps=3)), trainer(settings(max_steps=3))
+    now.prefetch = 0
     ahead.run(), now.run()
     assert largest_difference(weights(ahead), weights(now)) == 0
 
@@ -139,7 +141,7 @@ def test_batches_are_made_in_the_loop_when_nothing_is_made_ahead():
 def test_compiling_gives_the_same_weights(monkeypatch):
     # Without code generation, which takes long: tracing and gradients are what can go wrong here.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    plain, compiled = trainer(settings(steps=2)), trainer(settings(steps=2, compile="on"))
+    plain, compiled = trainer(settings(max_steps=2)), trainer(settings(max_steps=2, torch_compile="on"))
     plain.run(), compiled.run()
     assert largest_difference(weights(plain), weights(compiled)) <= 2e-6
 
@@ -159,8 +161,8 @@ def test_two_processes_train_the_weights_of_one(family, tmp_path):
         for process in processes:
             process.kill()
     shared = load_file(tmp_path / "weights.safetensors")
-    alone = trainer(settings(steps=4), model=small_model(family))
+    alone = trainer(settings(max_steps=4), model=small_model(family))
     alone.run()
-    assert shared.pop("loss").item() == pytest.approx(alone.row["loss"].item(), rel=1e-5)
+    assert shared.pop("loss").item() == pytest.approx(alone.step_metrics["loss"].item(), rel=1e-5)
     assert shared.pop("tokens").item() == alone.tokens
     assert largest_difference(weights(alone), shared) <= 1e-5

@@ -35,7 +35,15 @@ def corpus():
 
 def started(path, most_rows, *, error=None, hooks=(), at=0, **changes):
     """A run on a machine whose memory holds micro-batches of ``most_rows`` rows from step ``at`` on."""
-    config = settings(**{"steps": 8, "rows": 8, "save_every": 4, "auto_micro_batch": True, **changes})
+    config = settings(
+        **{
+            "max_steps": 8,
+            "per_device_train_batch_size": 8,
+            "save_steps": 4,
+            "auto_find_batch_size": True,
+            **changes,
+        }
+    )
     rows = []
 
     def objective(model, batch):
@@ -45,7 +53,12 @@ def started(path, most_rows, *, error=None, hooks=(), at=0, **changes):
         rows.append(len(batch.tokens))
         return loss
 
-    batches = CorpusBatches(corpus(), context=CONTEXT, rows=config.rows, accumulation=config.accumulation)
+    batches = CorpusBatches(
+        corpus(),
+        context=CONTEXT,
+        rows=config.per_device_train_batch_size,
+        accumulation=config.gradient_accumulation_steps,
+    )
     one = Trainer(small_model(), batches, objective, config, Single(config))
 
     def go():
@@ -66,7 +79,10 @@ def test_the_step_is_made_again_in_smaller_parts_and_the_run_goes_on(tmp_path, c
     assert rows == [8] * 3 + [2] * 4 * 5
     found = [row for row in run.log("events").rows() if row["event"] == "smaller micro-batch"]
     assert [(row["step"], row["rows"], row["accumulation"]) for row in found] == [(3, 4, 2), (3, 2, 4)]
-    assert "going on with train.rows=2 train.accumulation=4" in capsys.readouterr().err
+    assert (
+        "going on with train.per_device_train_batch_size=2 train.gradient_accumulation_steps=4"
+        in capsys.readouterr().err
+    )
     whole, _, go = started(tmp_path / "whole", 8)
     go()
     for name, value in whole.model.state_dict().items():  # the same steps, rounded otherwise
@@ -102,13 +118,19 @@ def test_a_run_that_goes_on_later_takes_the_same_parts(tmp_path):
     ids=lambda error: f"{type(error).__name__} {error}"[:30],
 )  # fmt: skip
 def test_without_being_asked_it_is_one_error_with_numbers_and_words_to_type(tmp_path, error):
-    _, _, go = started(tmp_path, 4, error=error, auto_micro_batch=False)
+    _, _, go = started(tmp_path, 4, error=error, auto_find_batch_size=False)
     with pytest.raises(UserError) as caught:
         go()
     text = str(caught.value)
-    assert "out of memory in a micro-batch of train.rows=8 × train.context=12" in text
+    assert (
+        "out of memory in a micro-batch of train.per_device_train_batch_size=8 × train.max_length=12" in text
+    )
     assert "are held" in text and "the estimate was" in text
-    assert "train.rows=" in text and "train.accumulation=" in text and "train.auto_micro_batch=true" in text
+    assert (
+        "train.per_device_train_batch_size=" in text
+        and "train.gradient_accumulation_steps=" in text
+        and "train.auto_find_batch_size=true" in text
+    )
     assert [row["event"] for row in map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())][
         -1
     ] == "failed"
@@ -116,7 +138,7 @@ def test_without_being_asked_it_is_one_error_with_numbers_and_words_to_type(tmp_
 
 def test_one_row_that_does_not_fit_is_an_error_and_so_is_what_follows_a_step(tmp_path):
     one, _, go = started(tmp_path / "a", 0)
-    with pytest.raises(UserError, match=r"train\.rows=1 × train\.context=12"):
+    with pytest.raises(UserError, match=r"train\.per_device_train_batch_size=1 × train\.max_length=12"):
         go()
     assert one.step == 0
 
@@ -135,13 +157,17 @@ def test_other_errors_are_left_as_they_are(tmp_path):
 
 
 def test_the_words_name_the_largest_part_that_fits():
-    model = small_model(width=256, layers=4, context=512).config
-    config = settings(rows=64, context=512)
+    model = small_model(hidden_size=256, num_hidden_layers=4, max_position_embeddings=512).config
+    config = settings(per_device_train_batch_size=64, max_length=512)
     tight = Shortage(tried=2 * 10**9, held=10**9, room=2 * 10**9, place="this machine")
     found = fitting(model, config, tight, 4e8, gpu=False)
-    assert found is not None and found.rows * found.accumulation == 64 and found.rows < 64
+    assert (
+        found is not None
+        and found.per_device_train_batch_size * found.gradient_accumulation_steps == 64
+        and found.per_device_train_batch_size < 64
+    )
     less = fitting(model, config, Shortage(2 * 10**9, 10**9, 6 * 10**8, ""), 4e8, gpu=False)
-    assert less is not None and less.rows < found.rows
+    assert less is not None and less.per_device_train_batch_size < found.per_device_train_batch_size
     assert fitting(model, config, Shortage(None, 10**9, 3 * 10**8, ""), 4e8, gpu=False) is None
 
 
@@ -149,14 +175,17 @@ def test_measuring_before_a_run_takes_smaller_parts_or_says_which(monkeypatch):
     tried = []
 
     def measure(model, train, **options):
-        tried.append((train.rows, train.accumulation))
-        if train.rows > 2:
+        tried.append((train.per_device_train_batch_size, train.gradient_accumulation_steps))
+        if train.per_device_train_batch_size > 2:
             raise RuntimeError(CPU)
         return Calibration(1e11, 0.01, 64, 10**8, 0.1)
 
     monkeypatch.setattr(calibrate, "measure", measure)
     model = small_model().config
-    with pytest.raises(UserError, match=r"train\.rows=8"):
-        measured(model, settings(rows=8))
-    assert measured(model, settings(rows=8, auto_micro_batch=True)).tokens_per_step == 64
+    with pytest.raises(UserError, match=r"train\.per_device_train_batch_size=8"):
+        measured(model, settings(per_device_train_batch_size=8))
+    assert (
+        measured(model, settings(per_device_train_batch_size=8, auto_find_batch_size=True)).tokens_per_step
+        == 64
+    )
     assert tried == [(8, 1), (8, 1), (4, 2), (2, 4)]

@@ -21,7 +21,7 @@ def batch(**changes: Any) -> Any:
 
 
 def model() -> Transformer:
-    return Transformer(llama(vocab_size=50, context=16, layers=1, width=32))
+    return Transformer(llama(vocab_size=50, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32))
 
 
 def embedded(of: Any, batch: Any) -> Loss:

@@ -87,7 +87,9 @@ def test_matrices_of_one_shape_share_a_stack_but_not_an_update():
 
 
 @pytest.mark.parametrize(
-    "config", [AdamWConfig(), MuonConfig(), MuonConfig(scale="rms")], ids=["adamw", "muon", "rms"]
+    "config",
+    [AdamWConfig(), MuonConfig(), MuonConfig(adjust_lr_fn="match_rms_adamw")],
+    ids=["adamw", "muon", "rms"],
 )
 def test_a_skipped_step_changes_neither_weights_nor_state(config):
     model = filled(Tiny())
@@ -124,7 +126,9 @@ def test_stored_state_continues_bit_for_bit(config):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("config", [AdamWConfig(rate=0.05), MuonConfig(rate=0.1)], ids=["adamw", "muon"])
+@pytest.mark.parametrize(
+    "config", [AdamWConfig(learning_rate=0.05), MuonConfig(learning_rate=0.1)], ids=["adamw", "muon"]
+)
 def test_reaches_the_minimum_of_a_quadratic(config):
     torch.manual_seed(3)
     model = nn.Linear(6, 6, bias=False)

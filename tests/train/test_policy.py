@@ -14,10 +14,10 @@ from congling.data.tuning.preferences import Question
 from congling.train.backends.single import Single
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 from congling.train.objectives.policy import Policy, clipped, divergence, value_loss
-from congling.train.rl.credit import Looks, ValueCredit
+from congling.train.rl.credit import GAEAdvantage, RolloutScorer
 from congling.train.rl.reference import Reference
-from congling.train.rl.rollout_buffer import Round
-from congling.train.rl.rollouts import Rollouts
+from congling.train.rl.rollout_buffer import Rollout
+from congling.train.rl.rollouts import RolloutBatches
 from congling.transform.scalar_head import attach_head
 
 SINGLE = Single(settings())
@@ -61,24 +61,26 @@ def test_ppo_is_its_definition_on_a_whole_model():
     for prompt, answer in ((2, 3), (4, 1), (1, 6)):
         ids = random.integers(1, VOCABULARY, prompt + answer).astype(np.int32)
         examples.append(Example(ids, np.arange(prompt + answer) >= prompt, 0, "rows:1"))
-    config = PPOConfig(beta=0.1, gamma=0.9, trace=0.8, value=0.3, clip_value=0.05, whiten=False)
-    looks = Looks(model, SINGLE, 0, 0.9)
-    found = Round(examples, np.arange(3), np.array([1.0, -2.0, 0.5]), np.ones(3, bool), [])
+    config = PPOConfig(
+        beta=0.1, gamma=0.9, lam=0.8, vf_coef=0.3, cliprange_value=0.05, whiten_advantages=False
+    )
+    looks = RolloutScorer(model, SINGLE, 0, 0.9)
+    found = Rollout(examples, np.arange(3), np.array([1.0, -2.0, 0.5]), np.ones(3, bool), [])
     found.old = [old - 0.1 for old in looks.reference(found, lambda b, t: log_probs(model, b, t))]  # type: ignore[arg-type]
-    found = ValueCredit(config, looks, base)(found)
+    found = GAEAdvantage(config, looks, base)(found)
     questions = [Question((1,) * 4, QuestionRow((), None, Place("rows", 1)))]
     tokenizer: Any = SimpleNamespace(pad_id=0)
-    rollouts = Rollouts(
+    rollouts = RolloutBatches(
         model,
         tokenizer,
         questions,
         None,
         None,
-        PPORolloutConfig(new_tokens=6),
+        PPORolloutConfig(max_completion_length=6),
         SINGLE,  # type: ignore[arg-type]
         seed=0,
     )
-    batches = [SINGLE.place(one) for one in rollouts._batches(found, fresh=False)]
+    batches = [SINGLE.to_device(one) for one in rollouts._batches(found, fresh=False)]
     loss = sum(Policy(config, 0.9)(model, one).total for one in batches) / sum(one.count for one in batches)
     wanted = torch.zeros(())
     for example, reward, old in zip(examples, (1.0, -2.0, 0.5), found.old, strict=True):
@@ -125,8 +127,10 @@ def test_an_answer_without_a_reward_pulls_neither_policy_nor_value():
     model: Any = small_model()
     attach_head(model, 3)
     examples = [Example(np.arange(1, 6, dtype=np.int32), np.arange(5) >= 2, 0, "") for _ in range(2)]
-    found = Round(examples, np.arange(2), np.array([float("nan"), 1.0]), np.ones(2, bool), [np.zeros(3)] * 2)
-    found = ValueCredit(PPOConfig(beta=0.0), Looks(model, SINGLE, 0, 1.0), None)(found)
+    found = Rollout(
+        examples, np.arange(2), np.array([float("nan"), 1.0]), np.ones(2, bool), [np.zeros(3)] * 2
+    )
+    found = GAEAdvantage(PPOConfig(beta=0.0), RolloutScorer(model, SINGLE, 0, 1.0), None)(found)
     assert found.values is not None and found.returns is not None
     assert not found.advantages[0].any() and np.array_equal(found.returns[0], found.values[0])
     assert found.advantages[1].any()

@@ -26,7 +26,7 @@ from congling.transform import lora
 from congling.transform.config import AdapterConfig
 from congling.transform.scalar_head import attach_head
 
-PLACE = Single(settings()).place
+PLACE = Single(settings()).to_device
 
 
 def examples(count: int, seed: int = 1) -> list[Example]:
@@ -63,7 +63,7 @@ def test_packing_several_answers_into_a_row_changes_nothing():
 
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "orpo", "simpo"])
 def test_four_micro_batches_are_one(loss: str):
-    config, weights, losses = PreferenceConfig(loss=loss), [], []
+    config, weights, losses = PreferenceConfig(loss_type=loss), [], []
     rows = pairs()
     flat = [one for pair in rows for one in pair]
     for each in (8, 2):
@@ -72,9 +72,9 @@ def test_four_micro_batches_are_one(loss: str):
         batches = PairBatches(
             rows, context=CONTEXT, rows=each, accumulation=8 // each, seed=0, pad=0, reference=reference
         )
-        trainer = Trainer(model, batches, preference(config), settings(steps=2), Single(settings()))
+        trainer = Trainer(model, batches, preference(config), settings(max_steps=2), Single(settings()))
         seen = []
-        trainer.run([lambda one, seen=seen: seen.append({k: float(v) for k, v in one.row.items()})])
+        trainer.run([lambda one, seen=seen: seen.append({k: float(v) for k, v in one.step_metrics.items()})])
         weights.append(model.state_dict())
         losses.append(seen)
     for name, value in weights[0].items():
@@ -88,7 +88,7 @@ def test_a_reference_of_a_copy_is_that_of_the_adapter_switched_off():
     batch = PLACE(batched(SequenceBatch, examples(5), CONTEXT, 0))
     before = Reference(model)
     first = before(batch, 0.8)
-    lora.attach(model, AdapterConfig(rank=2, dropout=0.5))
+    lora.attach(model, AdapterConfig(r=2, lora_dropout=0.5))
     model.train()
     off = Reference(model)
     for name, parameter in model.named_parameters():
@@ -104,7 +104,7 @@ def test_a_reference_of_a_copy_is_that_of_the_adapter_switched_off():
 
 def test_orpo_is_finite_where_an_answer_is_certain():
     found = torch.tensor([0.0, -20.0, -1e-9, -3.0, -4.0, -0.0], requires_grad=True)
-    losses, _ = pair_losses(PreferenceConfig(loss="orpo"), found, torch.ones(6), None)
+    losses, _ = pair_losses(PreferenceConfig(loss_type="orpo"), found, torch.ones(6), None)
     losses.sum().backward()
     assert found.grad is not None
     assert losses.isfinite().all() and found.grad.isfinite().all()
@@ -115,7 +115,7 @@ def test_each_loss_prefers_the_better_answer():
     found = torch.tensor([-6.0, -5.0], requires_grad=True)
     for loss in ("dpo", "ipo", "orpo", "simpo"):
         (value,), _ = pair_losses(
-            PreferenceConfig(loss=loss), found, torch.tensor([4.0, 5.0]), torch.zeros(2)
+            PreferenceConfig(loss_type=loss), found, torch.tensor([4.0, 5.0]), torch.zeros(2)
         )
         better, worse = torch.autograd.grad(value, found)[0].tolist()
         assert better < 0 < worse, loss
@@ -130,10 +130,10 @@ def test_kto_lifts_good_answers_and_sinks_bad_ones(good: bool):
     batches = RatedBatches(
         rated, others, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=reference
     )
-    objective = preference(PreferenceConfig(loss="kto"))
-    trainer = Trainer(model, batches, objective, settings(steps=6), Single(settings()))
+    objective = preference(PreferenceConfig(loss_type="kto"))
+    trainer = Trainer(model, batches, objective, settings(max_steps=6), Single(settings()))
     rows: list[Any] = []
-    trainer.run([lambda one: rows.append(one.row)])
+    trainer.run([lambda one: rows.append(one.step_metrics)])
     assert float(rows[0]["loss"]) == pytest.approx(0.5, abs=1e-5)
     assert float(rows[-1]["loss"]) < 0.5
     assert float(rows[-1]["chosen"]) > 0 if good else float(rows[-1]["rejected"]) < 0
@@ -148,8 +148,8 @@ def test_a_reward_model_tells_pairs_apart_and_keeps_rewards_around_zero():
         for pair in rows
     ]
     batches = PairBatches(ends, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=None)
-    trainer = Trainer(model, batches, BradleyTerry(0.01), settings(steps=20), Single(settings()))
+    trainer = Trainer(model, batches, BradleyTerry(0.01), settings(max_steps=20), Single(settings()))
     seen: list[Any] = []
-    trainer.run([lambda one: seen.append(one.row)])
+    trainer.run([lambda one: seen.append(one.step_metrics)])
     assert float(seen[-1]["accuracy"]) == 1.0 and float(seen[-1]["loss"]) < 0.5 * float(seen[0]["loss"])
     assert isinstance(PLACE(batches(0)[0]), PairBatch)

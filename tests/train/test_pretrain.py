@@ -25,12 +25,12 @@ from congling.train.measurement import Calibration, Probe
 from congling.train.runs.deadline import Deadline, recorded
 
 TINY = (
-    "train.steps=4",
-    "train.context=16",
-    "train.rows=2",
-    "train.compile='off'",
-    "model.layers=1",
-    "model.width=64",
+    "train.max_steps=4",
+    "train.max_length=16",
+    "train.per_device_train_batch_size=2",
+    "train.torch_compile='off'",
+    "model.num_hidden_layers=1",
+    "model.hidden_size=64",
 )
 
 
@@ -44,8 +44,12 @@ def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_pa
     before = run.log("metrics").path.read_bytes()
     pretrain.begin_or_go_on(asked, inputs, out, force=True, must_resume=True)
     assert run.log("metrics").path.read_bytes() == before
-    changed = pretrain.read_recipe(None, (*TINY, "train.rows=3", "model.width=128"))
-    with pytest.raises(UserError, match=r"other settings: 'model\.width, train\.rows'"):
+    changed = pretrain.read_recipe(
+        None, (*TINY, "train.per_device_train_batch_size=3", "model.hidden_size=128")
+    )
+    with pytest.raises(
+        UserError, match=r"other settings: 'model\.hidden_size, train\.per_device_train_batch_size'"
+    ):
         pretrain.begin_or_go_on(changed, inputs, out, force=True)
     (out / "recipe.toml").unlink()
     with pytest.raises(UserError, match="begun by a program"):
@@ -97,7 +101,7 @@ def test_a_run_that_ended_by_the_clock_is_made_longer(inputs, tmp_path, monkeypa
     rows = [row for row in run.log("metrics").rows() if "lr" in row]
     assert rows[-1]["step"] == ended + 40
     train = read_toml(out / "config.toml")["train"]
-    assert train["steps"] == ended + 40 and "deadline" not in read_toml(out / "config.toml")
+    assert train["max_steps"] == ended + 40 and "deadline" not in read_toml(out / "config.toml")
     assert not (out / "schedule.json").exists()
     peak = max(row["lr"] for row in rows)
     fall = next(row["step"] for row in rows if row["step"] > began and row["lr"] < peak)
@@ -130,7 +134,7 @@ def test_of_two_processes_one_plans(inputs, tmp_path):
             process.kill()
     assert [process.returncode for process in processes] == [0, 0]
     assert said[0][:2] == ["planned", "steps"] and said[1][:1] == ["steps"]
-    steps = read_toml(tmp_path / "run" / "config.toml")["train"]["steps"]
+    steps = read_toml(tmp_path / "run" / "config.toml")["train"]["max_steps"]
     assert int(said[0][2]) == steps >= 20
 
 
@@ -142,11 +146,13 @@ def test_train_is_not_for_several_processes(tmp_path, monkeypatch):
 
 
 def test_model_and_shards_must_fit(inputs, tmp_path):
-    model = FAMILIES["qwen3"](vocab_size=inputs.shards.vocab_size, context=16, layers=1, width=32)
-    config = pretrain.PretrainConfig(model=model, train=TrainConfig(steps=1, context=16))
+    model = FAMILIES["qwen3"](
+        vocab_size=inputs.shards.vocab_size, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32
+    )
+    config = pretrain.PretrainConfig(model=model, train=TrainConfig(max_steps=1, max_length=16))
     smaller = config.replace(model={"vocab_size": 17})
     with pytest.raises(UserError, match="different vocabularies"):
         pretrain.run(smaller, inputs, tmp_path / "a")
-    shorter = config.replace(model={"context": 8})
-    with pytest.raises(UserError, match=r"train\.context is longer"):
+    shorter = config.replace(model={"max_position_embeddings": 8})
+    with pytest.raises(UserError, match=r"train\.max_length is longer"):
         pretrain.run(shorter, inputs, tmp_path / "b")

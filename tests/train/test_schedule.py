@@ -7,11 +7,11 @@ from congling.train.schedule import decay_start, learning_rate_factor, warmup_st
 
 SCHEDULES = [
     WSDConfig(),
-    WSDConfig(shape="1-sqrt", floor=0.1),
-    WSDConfig(warmup=0, decay=1.0),
-    WSDConfig(warmup=0.6, decay=0.9),
+    WSDConfig(decay_type="1-sqrt", min_lr_ratio=0.1),
+    WSDConfig(warmup_ratio=0, decay_ratio=1.0),
+    WSDConfig(warmup_ratio=0.6, decay_ratio=0.9),
     CosineConfig(),
-    CosineConfig(warmup=0, floor=0),
+    CosineConfig(warmup_ratio=0, min_lr_ratio=0),
 ]
 
 
@@ -26,7 +26,7 @@ def test_every_step_has_a_positive_share_of_the_peak(schedule, steps):
 
 
 def test_wsd_has_a_plateau_and_ends_at_its_floor():
-    schedule = WSDConfig(warmup=0.1, decay=0.2, floor=0.05)
+    schedule = WSDConfig(warmup_ratio=0.1, decay_ratio=0.2, min_lr_ratio=0.05)
     factors = [learning_rate_factor(schedule, step, 1000) for step in range(1000)]
     assert factors[100:800] == [1.0] * 700
     assert factors[0] == pytest.approx(1 / 101)
@@ -34,13 +34,15 @@ def test_wsd_has_a_plateau_and_ends_at_its_floor():
 
 
 def test_one_minus_sqrt_falls_faster_at_first():
-    linear = learning_rate_factor(WSDConfig(decay=0.5), 550, 1000)
-    root = learning_rate_factor(WSDConfig(decay=0.5, shape="1-sqrt"), 550, 1000)
+    linear = learning_rate_factor(WSDConfig(decay_ratio=0.5), 550, 1000)
+    root = learning_rate_factor(WSDConfig(decay_ratio=0.5, decay_type="1-sqrt"), 550, 1000)
     assert root < linear
 
 
 def test_cosine_is_half_way_down_in_the_middle():
-    assert learning_rate_factor(CosineConfig(warmup=0, floor=0.0), 500, 1000) == pytest.approx(0.5)
+    assert learning_rate_factor(CosineConfig(warmup_ratio=0, min_lr_ratio=0.0), 500, 1000) == pytest.approx(
+        0.5
+    )
 
 
 @pytest.mark.parametrize("schedule", [one for one in SCHEDULES if isinstance(one, WSDConfig)])
@@ -57,15 +59,15 @@ def test_up_to_its_decay_a_run_is_that_of_any_longer_one_with_its_warm_up(schedu
 
 @pytest.mark.parametrize("steps", [10, 100])
 def test_the_decay_starts_where_the_factor_falls(steps):
-    schedule = WSDConfig(warmup=0.1, decay=0.4)
+    schedule = WSDConfig(warmup_ratio=0.1, decay_ratio=0.4)
     start = decay_start(schedule, steps)
     assert learning_rate_factor(schedule, start - 1, steps) == 1
     assert learning_rate_factor(schedule, start, steps) < 1
-    assert decay_start(WSDConfig(decay=0), steps) == steps
+    assert decay_start(WSDConfig(decay_ratio=0), steps) == steps
     assert decay_start(CosineConfig(), steps) is None
 
 
 def test_a_warm_up_in_steps_takes_the_place_of_its_share():
-    schedule = WSDConfig(warmup=0.5, warmup_steps=3)
+    schedule = WSDConfig(warmup_ratio=0.5, warmup_steps=3)
     assert [learning_rate_factor(schedule, step, 100) for step in (0, 2, 3)] == [0.25, 0.75, 1]
     assert warmup_steps(WSDConfig(warmup_steps=30), 10) == 10

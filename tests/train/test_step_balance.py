@@ -24,12 +24,19 @@ from congling.train.objectives.reward import BradleyTerry
 from congling.train.rl.rollouts import RolloutBatch
 from congling.transform.scalar_head import attach_head
 
-PLACE = Single(settings()).place
+PLACE = Single(settings()).to_device
 COEFFICIENT = 0.001
 
 
 def mixture(**more: Any) -> Any:
-    return small_model("qwen3-moe", experts=4, active=2, balance=COEFFICIENT, context=128, **more)
+    return small_model(
+        "qwen3-moe",
+        num_experts=4,
+        num_experts_per_tok=2,
+        router_aux_loss_coef=COEFFICIENT,
+        max_position_embeddings=128,
+        **more,
+    )
 
 
 def texts(count: int, learnt: int, length: int = 101) -> list[Example]:
@@ -81,7 +88,7 @@ def rollout(**more: Any) -> Any:
 
 def pairs(loss: str) -> tuple[Any, Any]:
     batch = batched(PairBatch, texts(16, 10), 128, 0, count=8.0, reference=np.zeros(16, np.float32))
-    return preference(PreferenceConfig(loss=loss)), batch
+    return preference(PreferenceConfig(loss_type=loss)), batch
 
 
 CASES = {
@@ -128,7 +135,7 @@ def test_answers_that_only_measure_how_far_the_model_moved_are_not_balanced():
     )
     batch = batches.batch(range(4))
     assert batch.balanced == 4 * 100
-    objective = preference(PreferenceConfig(loss="kto"))
+    objective = preference(PreferenceConfig(loss_type="kto"))
     assert weight(objective, batch) == pytest.approx(expected(batch), rel=2e-2)
 
 
@@ -146,14 +153,16 @@ def test_a_step_is_balanced_the_same_however_it_is_cut(family: str):
     found = []
     for rows in (8, 1):
         config = settings(
-            steps=3,
-            context=128,
-            rows=rows,
-            accumulation=8 // rows,
-            optimizer=AdamWConfig(rate=1e-3, betas=(0.9, 0.9), epsilon=1e-3),
+            max_steps=3,
+            max_length=128,
+            per_device_train_batch_size=rows,
+            gradient_accumulation_steps=8 // rows,
+            optimizer=AdamWConfig(learning_rate=1e-3, betas=(0.9, 0.9), eps=1e-3),
         )
-        balance: dict[str, Any] = {"balance": 1.0} if family == "qwen3-moe" else {}
-        model = small_model(family, experts=4, active=2, context=128, **balance)
+        balance: dict[str, Any] = {"router_aux_loss_coef": 1.0} if family == "qwen3-moe" else {}
+        model = small_model(
+            family, num_experts=4, num_experts_per_tok=2, max_position_embeddings=128, **balance
+        )
         trainer = Trainer(
             model, unequal(rows), next_token, config, Single(config), after_update=model.update_balance
         )
@@ -165,8 +174,8 @@ def test_a_step_is_balanced_the_same_however_it_is_cut(family: str):
 
 def test_the_balance_is_pushed_towards_by_the_loop():
     """Of all experts alike, from a router that sends everything to one."""
-    config = settings(steps=15, optimizer=AdamWConfig(rate=3e-2))
-    model = small_model("qwen3-moe", experts=4, active=1, balance=1.0)
+    config = settings(max_steps=15, optimizer=AdamWConfig(learning_rate=3e-2))
+    model = small_model("qwen3-moe", num_experts=4, num_experts_per_tok=1, router_aux_loss_coef=1.0)
     with torch.no_grad():
         for block in model.blocks:
             block.mlp.router.weight[0] += 0.5

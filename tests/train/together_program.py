@@ -6,8 +6,9 @@ from pathlib import Path
 from congling.stages.pretrain import begin_or_go_on, open_inputs, read_recipe
 
 RECIPE = (
-    "budget=0.01s", "train.context=16", "train.rows=2", "train.device=cpu", "train.compile='off'",
-    "model.layers=1", "model.width=64", "train.optimizer.kind=adamw", "train.optimizer.rate=0.00001",
+    "budget=0.01s", "train.max_length=16", "train.per_device_train_batch_size=2", "train.device=cpu",
+    "train.torch_compile='off'", "model.num_hidden_layers=1", "model.hidden_size=64",
+    "train.optimizer.kind=adamw", "train.optimizer.learning_rate=0.00001",
 )  # fmt: skip
 """The number of steps is left to the plan; its learning rate is an error, and such plans measure no steps."""
 

@@ -15,7 +15,13 @@ VOCABULARY, CONTEXT = 61, 12
 
 def small_model(family="qwen3", **sizes):
     config = FAMILIES[family](
-        **{"vocab_size": VOCABULARY, "context": CONTEXT, "layers": 2, "width": 32, **sizes}
+        **{
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": CONTEXT,
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            **sizes,
+        }
     )
     model = Transformer(config)
     model.initialise(1)
@@ -24,7 +30,14 @@ def small_model(family="qwen3", **sizes):
 
 def settings(**changes):
     return TrainConfig(
-        **{"steps": 6, "context": CONTEXT, "rows": 2, "device": "cpu", "precision": "fp32", **changes}
+        **{
+            "max_steps": 6,
+            "max_length": CONTEXT,
+            "per_device_train_batch_size": 2,
+            "device": "cpu",
+            "precision": "fp32",
+            **changes,
+        }
     )
 
 

@@ -88,9 +88,11 @@ def test_gradients_are_those_of_the_formula_with_lengths_held_still(dropout: flo
 
 
 def test_training_starts_at_the_base_and_moves_factors_and_magnitudes():
-    base = model("gpt2", tied=False)  # with biases
+    base = model("gpt2", tie_word_embeddings=False)  # with biases
     before = logits(base)
-    lora.attach(base, AdapterConfig(rank=2, dora=True, targets=("linear", "head", "embedding", "norms")))
+    lora.attach(
+        base, AdapterConfig(r=2, use_dora=True, target_modules=("linear", "head", "embedding", "norms"))
+    )
     torch.testing.assert_close(logits(base), before, atol=1e-5, rtol=1e-5)
     logits(base).square().sum().backward()
     moved = {name for name, one in base.named_parameters() if one.grad is not None and one.grad.abs().sum()}
@@ -103,7 +105,7 @@ def test_training_starts_at_the_base_and_moves_factors_and_magnitudes():
 
 
 def test_adapters_of_both_kinds_add_up_and_merge_to_the_same():
-    base = model(tied=False)
+    base = model(tie_word_embeddings=False)
     first, second = adapter(base, *NAMES), adapter(base, *NAMES[:2], seed=1)
     plain = random_adapter(base, *NAMES[1:])
     mix = [(first, 0.4), (plain, 1.5), (second, 0.7)]
@@ -133,7 +135,7 @@ def test_a_row_of_zeros_stays_zero_and_nothing_becomes_infinite():
 
 
 def test_a_magnitude_that_does_not_fit_is_refused():
-    base = model(tied=False)
+    base = model(tie_word_embeddings=False)
     fine = factors(64, 64)
     short = Factors(fine.a, fine.b, 1.0, torch.ones(63))
     with pytest.raises(UserError, match="one value for each output"):
@@ -149,9 +151,9 @@ def test_a_magnitude_that_does_not_fit_is_refused():
 
 
 def test_what_is_learnt_whole_can_become_anything():
-    base = model(tied=True)
+    base = model(tie_word_embeddings=True)
     before = logits(base)
-    config = AdapterConfig(rank=2, targets=("attention",), whole=("embedding", "norms"))
+    config = AdapterConfig(r=2, target_modules=("attention",), modules_to_save=("embedding", "norms"))
     lora.attach(base, config)
     assert torch.equal(logits(base), before)
     logits(base).square().sum().backward()
@@ -167,4 +169,4 @@ def test_what_is_learnt_whole_can_become_anything():
     )
     assert "norm.weight" in lora.layers(base)
     with pytest.raises(UserError, match="head"):
-        lora.attach(model(tied=True), AdapterConfig(whole=("head",)))
+        lora.attach(model(tie_word_embeddings=True), AdapterConfig(modules_to_save=("head",)))

@@ -5,7 +5,7 @@ import torch
 
 from congling.core.errors import UserError
 from congling.interop.gguf.packing import pack
-from congling.model.attention import Sight, attend
+from congling.model.attention import AttentionContext, sdpa
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.transform import longlora, lora
@@ -17,7 +17,14 @@ TOKENS = torch.arange(2 * CONTEXT).view(2, CONTEXT) % 50
 
 
 def model(family: str = "llama", **sizes: object) -> Transformer:
-    built = FAMILIES[family](vocab_size=50, context=CONTEXT, layers=1, width=64, heads=4, **sizes)
+    built = FAMILIES[family](
+        vocab_size=50,
+        max_position_embeddings=CONTEXT,
+        num_hidden_layers=1,
+        hidden_size=64,
+        num_attention_heads=4,
+        **sizes,
+    )
     result = Transformer(built)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -44,12 +51,12 @@ def test_heads_attend_inside_their_groups_and_texts(heads: tuple[int, int], mask
     draw = lambda count: torch.randn(2, count, time, 8)  # noqa: E731
     query, key, value = draw(many), draw(few), draw(few)
     visible = seen_by(many, time, size)[None].expand(2, -1, -1, -1)
-    sight = Sight(None, None, True)
+    sight = AttentionContext(None, None, True)
     if masked:
         documents = torch.tensor([[0] * 5 + [1] * 6, [0] * 2 + [1] * 7 + [2] * 2])
         same = (documents[:, :, None] == documents[:, None, :]).tril()[:, None]
-        sight, visible = Sight(None, same, False), visible & same
-    expected = attend(query, key, value, Sight(None, visible, False))
+        sight, visible = AttentionContext(None, same, False), visible & same
+    expected = sdpa(query, key, value, AttentionContext(None, visible, False))
     found = longlora.ShiftedGroups(size).train()(query, key, value, sight)
     torch.testing.assert_close(found, expected)
 
@@ -87,13 +94,15 @@ def test_alibi_keeps_its_distances():
     slopes = torch.tensor([0.5, 0.25])[:, None, None] * (place - place[:, None])
     bias = torch.where(place <= place[:, None], slopes, -torch.inf)[None]
     own = torch.where(seen_by(2, time, size), bias, -torch.inf)
-    found = longlora.ShiftedGroups(size).train()(query, key, value, Sight(None, bias, False))
-    torch.testing.assert_close(found, attend(query, key, value, Sight(None, own, False)))
+    found = longlora.ShiftedGroups(size).train()(query, key, value, AttentionContext(None, bias, False))
+    torch.testing.assert_close(found, sdpa(query, key, value, AttentionContext(None, own, False)))
 
 
 def test_adapters_norms_and_embedding_learn_on_a_packed_base():
     base = pack(model(), "Q8_0")
-    lora.attach(base, AdapterConfig(rank=2, targets=("attention",), whole=("norms", "embedding")))
+    lora.attach(
+        base, AdapterConfig(r=2, target_modules=("attention",), modules_to_save=("norms", "embedding"))
+    )
     longlora.shift(base, CONFIG, CONTEXT)
     base.train()
     base.logits(base(TOKENS)).square().sum().backward()
@@ -104,6 +113,14 @@ def test_adapters_norms_and_embedding_learn_on_a_packed_base():
 def test_what_cannot_be_grouped_is_refused():
     with pytest.raises(UserError, match="too few"):
         longlora.shift(model(), LongLoRAConfig(groups=16), CONTEXT)
-    one = Transformer(FAMILIES["llama"](vocab_size=50, context=16, layers=1, width=32, heads=1))
+    one = Transformer(
+        FAMILIES["llama"](
+            vocab_size=50,
+            max_position_embeddings=16,
+            num_hidden_layers=1,
+            hidden_size=32,
+            num_attention_heads=1,
+        )
+    )
     with pytest.raises(UserError, match="two heads"):
         longlora.shift(one, CONFIG, 16)

@@ -20,7 +20,9 @@ Build = Callable[..., Transformer]
 
 
 def model(family: str = "llama", **sizes: object) -> Transformer:
-    built = FAMILIES[family](vocab_size=50, context=16, layers=2, width=64, **sizes)
+    built = FAMILIES[family](
+        vocab_size=50, max_position_embeddings=16, num_hidden_layers=2, hidden_size=64, **sizes
+    )
     result = Transformer(built)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -62,7 +64,7 @@ ALL = (
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_adapters_add_up_as_defined(family: str, tied: bool):
-    base = model(family, tied=tied)
+    base = model(family, tie_word_embeddings=tied)
     names = ALL if tied else (*ALL, "head.weight")
     first, second = random_adapter(base, *names), random_adapter(base, *names[2:], seed=1)
     expected = logits(with_deltas(base, (first, 0.4), (second, 1.5)))
@@ -77,7 +79,7 @@ def test_adapters_add_up_as_defined(family: str, tied: bool):
 
 
 def test_merging_is_the_same_as_applying():
-    base = model(tied=False)
+    base = model(tie_word_embeddings=False)
     adapter = random_adapter(base, *ALL, "head.weight")
     lora.apply(base, [(adapter, 0.7)])
     expected = logits(base)
@@ -89,7 +91,7 @@ def test_merging_is_the_same_as_applying():
 def test_training_starts_at_the_base_and_moves_the_factors_alone():
     base = model()
     before = logits(base)
-    lora.attach(base, AdapterConfig(rank=4, targets=("all",)))
+    lora.attach(base, AdapterConfig(r=4, target_modules=("all",)))
     assert torch.equal(logits(base), before)
     trained = {name for name, parameter in base.named_parameters() if parameter.requires_grad}
     assert trained and all(name.endswith((".a.trained", ".b.trained")) for name in trained)
@@ -103,8 +105,8 @@ def test_training_starts_at_the_base_and_moves_the_factors_alone():
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradients_are_those_of_the_composed_layers(dropout: float, tied: bool):
     """Against plain autograd through W + scale · b @ a (dropout: through the same drawn masks)."""
-    base = model(tied=tied).double()
-    config = AdapterConfig(rank=3, alpha=6, targets=("linear", "embedding"), dropout=dropout)
+    base = model(tie_word_embeddings=tied).double()
+    config = AdapterConfig(r=3, lora_alpha=6, target_modules=("linear", "embedding"), lora_dropout=dropout)
     lora.attach(base, config)
     for layer in lora.layers(base).values():
         for name in ("a", "b"):
@@ -130,7 +132,7 @@ def test_gradients_are_those_of_the_composed_layers(dropout: float, tied: bool):
 
 def test_an_adapter_survives_as_values():
     base, other = model(), model()
-    lora.attach(base, AdapterConfig(rank=4, alpha=8, ranks={"query": 2, "mlp": 6}), seed=5)
+    lora.attach(base, AdapterConfig(r=4, lora_alpha=8, rank_pattern={"query": 2, "mlp": 6}), seed=5)
     with torch.no_grad():
         for name, parameter in base.named_parameters():
             if ".b." in name:
@@ -142,8 +144,8 @@ def test_an_adapter_survives_as_values():
     assert adapter.factors["blocks.0.attention.query.weight"].scale == 4.0
     lora.apply(other, [(adapter, 1.0)])
     assert torch.equal(logits(other), logits(base))
-    lora.attach(third := model(), AdapterConfig(rank=4), seed=5)
-    lora.attach(fourth := model(), AdapterConfig(rank=4), seed=5)
+    lora.attach(third := model(), AdapterConfig(r=4), seed=5)
+    lora.attach(fourth := model(), AdapterConfig(r=4), seed=5)
     assert torch.equal(
         third.get_parameter("blocks.0.attention.query.a.trained"),
         fourth.get_parameter("blocks.0.attention.query.a.trained"),
@@ -180,17 +182,19 @@ def test_an_adapter_for_another_base_is_refused():
 
 def test_targets():
     with pytest.raises(UserError, match="head"):
-        lora.attach(model(tied=True), AdapterConfig(targets=("head",)))
-    lora.attach(untied := model(tied=False), AdapterConfig(targets=("head", "blocks.1.*.query")))
+        lora.attach(model(tie_word_embeddings=True), AdapterConfig(target_modules=("head",)))
+    lora.attach(
+        untied := model(tie_word_embeddings=False), AdapterConfig(target_modules=("head", "blocks.1.*.query"))
+    )
     assert set(lora.layers(untied)) == {"head.weight", "blocks.1.attention.query.weight"}
     with pytest.raises(UserError, match="kind 'quary'"):
-        build(AdapterConfig, {"targets": ["quary"]})
+        build(AdapterConfig, {"target_modules": ["quary"]})
     with pytest.raises(UserError, match="kind 'quary'"):
-        build(AdapterConfig, {"ranks": {"quary": 1}})
-    config = AdapterConfig(rank=1, ranks={"attention": 2, "query": 3, "blocks.0.*": 4, "all": 5})
+        build(AdapterConfig, {"rank_pattern": {"quary": 1}})
+    config = AdapterConfig(r=1, rank_pattern={"attention": 2, "query": 3, "blocks.0.*": 4, "all": 5})
     names = ("blocks.0.attention.query", "blocks.1.attention.query", "blocks.1.attention.key", "norm")
     assert [config.rank_of(name) for name in names] == [4, 3, 2, 5]
-    stabilised = AdapterConfig(rank=16, alpha=16, rank_stabilised=True)
+    stabilised = AdapterConfig(r=16, lora_alpha=16, use_rslora=True)
     assert stabilised.scale_of("head") == 4.0
 
 
@@ -199,7 +203,7 @@ def test_a_second_adapter_trains_on_top_of_a_finished_one():
     finished = random_adapter(base, "blocks.0.mlp.up.weight", "blocks.0.mlp.down.weight")
     lora.apply(base, [(finished, 1.0)])
     before = logits(base)
-    lora.attach(base, AdapterConfig(rank=2))
+    lora.attach(base, AdapterConfig(r=2))
     torch.testing.assert_close(logits(base), before)
     logits(base).sum().backward()
     assert base.get_parameter("blocks.0.mlp.up.b.trained").grad is not None

@@ -13,20 +13,39 @@ from congling.transform.prune_scores import Scores, activation, magnitude
 from congling.transform.prune_sizes import Sizes, sizes_of
 
 VOCABULARY, CONTEXT = 41, 16
-SHAPE = {"vocab_size": VOCABULARY, "context": CONTEXT, "layers": 3, "width": 32, "heads": 4, "hidden": 24}
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+    "num_hidden_layers": 3,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+}
 TOKENS = torch.randint(0, VOCABULARY, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
 WRITERS = ("attention.output", "mlp.down", "mlp.experts.down", "mlp.shared.down")
 MIXTURES = ("qwen3-moe", "mixtral", "deepseek-moe", "deepseek-moe-v1")
 CASES = [
-    *((family, axis) for family in FAMILIES for axis in ("layers", "hidden", "width")),
-    *((family, "heads") for family in FAMILIES if family not in ("baichuan", "mistral", "mixtral", "olmo2")),
-    *((family, "experts") for family in MIXTURES),
+    *(
+        (family, axis)
+        for family in FAMILIES
+        for axis in ("num_hidden_layers", "intermediate_size", "hidden_size")
+    ),
+    *(
+        (family, "num_attention_heads")
+        for family in FAMILIES
+        if family not in ("baichuan", "mistral", "mixtral", "olmo2")
+    ),
+    *((family, "num_experts") for family in MIXTURES),
 ]
 
 
 def model_of(family: str) -> Transformer:
-    # All other experts are used: one never chosen by chance would be missed, as shares are not renormalised.
-    shape = SHAPE | ({"experts": 6, "active": 5} if family == "deepseek-moe-v1" else {})
+    shape = dict(SHAPE)
+    if family in MIXTURES and family != "mixtral":
+        shape["moe_intermediate_size"] = shape.pop("intermediate_size")
+    if family == "deepseek-moe-v1":
+        # All others are used: one never chosen by chance would be missed, as shares are not renormalised.
+        shape |= {"num_experts": 6, "num_experts_per_tok": 5}
     model = Transformer(FAMILIES[family](**shape))  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(1)
     for name, tensor in model.state_dict().items():
@@ -38,29 +57,34 @@ def model_of(family: str) -> Transformer:
 def switch_off(model: Transformer, axis: str) -> Sizes:
     """Let a part of an axis do nothing, another part in each layer; what is then to remain."""
     config, weights = model.config, model.state_dict()
-    if axis == "width":
+    if axis == "hidden_size":
         _silence_channels(weights, [3, 10, 20, 31])
-        return Sizes(width=config.width - 4)
-    for layer in range(config.layers):
+        return Sizes(hidden_size=config.hidden_size - 4)
+    for layer in range(config.num_hidden_layers):
         block = {
             name.removeprefix(f"blocks.{layer}."): tensor
             for name, tensor in weights.items()
             if name.startswith(f"blocks.{layer}.")
         }
-        if axis == "layers" and layer == 1:
+        if axis == "num_hidden_layers" and layer == 1:
             for name in filter(lambda name: name.startswith(WRITERS), block):
                 block[name].zero_()
-        elif axis == "heads":
-            columns = config.attention.heads // config.attention.kv_heads * config.attention.head_width
-            start = layer % config.attention.kv_heads * columns
+        elif axis == "num_attention_heads":
+            columns = (
+                config.attention.num_attention_heads
+                // config.attention.num_key_value_heads
+                * config.attention.head_dim
+            )
+            start = layer % config.attention.num_key_value_heads * columns
             block["attention.output.weight"][:, start : start + columns] = 0
-        elif axis == "hidden":
+        elif axis == "intermediate_size":
             _silence_hidden(block, layer)
-        elif axis == "experts" and "mlp.router.weight" in block:
+        elif axis == "num_experts" and "mlp.router.weight" in block:
             _never_choose(weights, block, layer)
     now = sizes_of(config)
-    left = {"layers": 2, "hidden": 18, "experts": now.get("experts", 2) - 1}
-    left["heads"] = now["heads"] - now["heads"] // config.attention.kv_heads
+    left = {"num_hidden_layers": 2, "intermediate_size": 18, "num_experts": now.get("num_experts", 2) - 1}
+    heads = now["num_attention_heads"]
+    left["num_attention_heads"] = heads - heads // config.attention.num_key_value_heads
     return Sizes(**{axis: left[axis]})
 
 
@@ -75,7 +99,7 @@ def _silence_hidden(block: dict[str, Tensor], layer: int) -> None:
 
 def _silence_channels(weights: dict[str, Tensor], silent: list[int]) -> None:
     """Nothing writes to some channels of the stream, whose mean is zero (which layer norm would subtract)."""
-    others = [channel for channel in range(SHAPE["width"]) if channel not in silent]
+    others = [channel for channel in range(SHAPE["hidden_size"]) if channel not in silent]
     for name, tensor in weights.items():
         if name in ("embedding.weight", "positions.weight"):
             tensor[:, silent] = 0
@@ -127,7 +151,7 @@ def test_what_does_nothing_is_left_out_and_nothing_changes(family: str, axis: st
     config, weights, _ = prune(model.config, model.state_dict(), scored(model, score), sizes)
     pruned = rebuilt(config, weights)
     assert sizes_of(config) == sizes_of(model.config) | sizes.asked() | (
-        {"heads": config.attention.heads} if axis == "heads" else {}
+        {"num_attention_heads": config.attention.num_attention_heads} if axis == "num_attention_heads" else {}
     )
     assert parameters(config) < parameters(model.config)
     assert (logits(pruned) - before).abs().max() <= 1e-5 * max(1.0, float(before.abs().max()))
@@ -136,10 +160,10 @@ def test_what_does_nothing_is_left_out_and_nothing_changes(family: str, axis: st
 @pytest.mark.parametrize("family", ["qwen3", "gpt2", "deepseek-moe"])
 def test_all_axes_at_once_make_a_model_that_still_reads(family: str):
     model = model_of(family)
-    heads = 4 - 4 // model.config.attention.kv_heads
-    asked = {"layers": 2, "hidden": 16, "heads": heads, "width": 20}
+    heads = 4 - 4 // model.config.attention.num_key_value_heads
+    asked = {"num_hidden_layers": 2, "intermediate_size": 16, "num_attention_heads": heads, "hidden_size": 20}
     if isinstance(model.config.mlp, MoEConfig):
-        asked["experts"] = 5
+        asked["num_experts"] = 5
     result = prune(model.config, model.state_dict(), scored(model, "activation"), Sizes(**asked))
     assert sizes_of(result[0]) == asked
     assert logits(rebuilt(*result[:2])).isfinite().all()
@@ -150,8 +174,10 @@ def test_a_dense_first_block_that_goes_is_no_longer_counted():
     model = model_of("deepseek-moe")
     scores = scored(model, "magnitude")
     scores.layers[0] = 0
-    config, weights, kept = prune(model.config, model.state_dict(), scores, Sizes(layers=2))
-    assert kept.layers == [1, 2] and isinstance(config.mlp, MoEConfig) and config.mlp.dense_layers == 0
+    config, weights, kept = prune(model.config, model.state_dict(), scores, Sizes(num_hidden_layers=2))
+    assert (
+        kept.layers == [1, 2] and isinstance(config.mlp, MoEConfig) and config.mlp.first_k_dense_replace == 0
+    )
     rebuilt(config, weights)
 
 
@@ -161,7 +187,7 @@ def test_a_block_that_rotates_nothing_goes_or_stays_with_its_setting(
 ):
     model = Transformer(model_of("llama").config.replace(positions={"no_rope_layers": rotated})).eval()
     model.load_state_dict(model_of("llama").state_dict())
-    sizes = switch_off(model, "layers")
+    sizes = switch_off(model, "num_hidden_layers")
     config, weights, _ = prune(model.config, model.state_dict(), scored(model, "magnitude"), sizes)
     assert config.positions.kind == "rope" and config.positions.no_rope_layers == remain
     torch.testing.assert_close(logits(rebuilt(config, weights)), logits(model), atol=1e-5, rtol=1e-4)
@@ -181,11 +207,11 @@ def test_activation_tells_apart_what_magnitude_cannot():
     ("family", "asked", "message"),
     [
         ("qwen3", {}, "nothing to prune"),
-        ("qwen3", {"width": 33}, "smaller than that: '33 of 32'"),
-        ("qwen3", {"heads": 3}, "whole groups"),
-        ("qwen3", {"experts": 2}, "has no experts"),
-        ("qwen3-moe", {"experts": 1}, "more experts than would remain"),
-        ("baichuan", {"heads": 2}, "slopes of ALiBi"),
+        ("qwen3", {"hidden_size": 33}, "smaller than that: '33 of 32'"),
+        ("qwen3", {"num_attention_heads": 3}, "whole groups"),
+        ("qwen3", {"num_experts": 2}, "has no experts"),
+        ("qwen3-moe", {"num_experts": 1}, "more experts than would remain"),
+        ("baichuan", {"num_attention_heads": 2}, "slopes of ALiBi"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(family: str, asked: dict[str, int], message: str):
@@ -196,7 +222,7 @@ def test_sizes_that_do_not_fit_are_refused(family: str, asked: dict[str, int], m
 
 def test_magnitude_of_a_group_pairs_each_value_with_what_reads_it():
     model = model_of("qwen3")
-    weights, width = model.state_dict(), model.config.attention.head_width
+    weights, width = model.state_dict(), model.config.attention.head_dim
     weights["blocks.0.attention.value.weight"][width : width + width // 2] = 0
     for head in (2, 3):  # the heads of the second group read only what is zero
         weights["blocks.0.attention.output.weight"][:, head * width + width // 2 : (head + 1) * width] = 0

@@ -25,7 +25,9 @@ from mutations import mutate
 
 
 def model(width: int = 32) -> Any:
-    return Transformer(FAMILIES["llama"](vocab_size=31, context=8, layers=1, width=width))
+    return Transformer(
+        FAMILIES["llama"](vocab_size=31, max_position_embeddings=8, num_hidden_layers=1, hidden_size=width)
+    )
 
 
 def test_a_head_comes_back_as_it_was(tmp_path: Path):

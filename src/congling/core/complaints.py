@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from congling.core.errors import UserError
+from congling.core.renamed import new_key
 
 _EXPECTED = {
     "int": "a whole number is expected", "float": "a number is expected", "bool": "true or false is expected",
@@ -40,8 +41,10 @@ def explained(kind: type[BaseModel], error: ValidationError, where: object, unde
     value, context = first.get("input"), first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
-            hint = _nearest_key(kind, keys, inner, under)
-            return UserError("unknown key", where=where, value=key, hint=hint)
+            renamed = _renamed(inner, keys, value)
+            what = "unknown key" if renamed is None else "this key has another name now"
+            hint = renamed or _nearest_key(kind, keys, inner, under)
+            return UserError(what, where=where, value=key, hint=hint)
         case "missing":
             return UserError("a key is missing", where=where, value=key, hint=f"add {keys[-1]} = …")
         case "union_tag_not_found":
@@ -103,7 +106,7 @@ def _walked(kind: type[BaseModel], path: Sequence[Any]) -> tuple[list[str], list
             keys[-1:] = [f"{keys[-1] if keys else ''}[{part}]"]
         elif nested:
             keys.append(part)
-            kinds = [one for field in nested for one in _tables(field)]
+            kinds = [one for field in nested for one in tables_of(field)]
         elif tagged:  # pydantic names the union's tag as a step of the path
             kinds = tagged
         elif kinds or part not in _BRANCHES:
@@ -124,11 +127,26 @@ def _nearest_key(kind: type[BaseModel], keys: Sequence[str], inner: Sequence[Any
     return f"known keys: {', '.join(sorted(known))}"
 
 
+def _renamed(inner: Sequence[Any], keys: Sequence[str], value: Any) -> str | None:
+    """What to write in place of a key that had this name once."""
+    for one in inner:
+        names = tuple(parent.__name__ for parent in one.__mro__)
+        if (found := new_key(names, keys[-1], {})) is not None:
+            if isinstance(value, str) and value in found.values:
+                return f"write {found.name} = {_as_toml(found.values[value])}"
+            return f"write {found.name}"
+    return None
+
+
+def _as_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+
+
 def _keys(kind: type[BaseModel], depth: int = 4) -> Iterator[str]:
     """All keys of a table and of those in it, from the outside inwards."""
     yield from kind.model_fields
     for name, field in kind.model_fields.items():
-        for one in _tables(field) if depth else ():
+        for one in tables_of(field) if depth else ():
             yield from (f"{name}.{inner}" for inner in _keys(one, depth - 1))
 
 
@@ -155,10 +173,10 @@ def _written(kind: str, value: object) -> str | None:
 
 
 def _tag(model: type[BaseModel]) -> object:
-    return getattr(model.model_fields.get("kind"), "default", None)
+    return getattr(model.model_fields.get("kind") or model.model_fields.get("rope_type"), "default", None)
 
 
-def _tables(field: Any) -> list[Any]:
+def tables_of(field: Any) -> list[Any]:
     """The tables that a field may hold."""
     marked = [one.kind for one in field.metadata if isinstance(one, Table)]
     return marked + models_in(field.annotation)

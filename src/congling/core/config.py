@@ -20,12 +20,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from congling.core import files
-from congling.core.complaints import Word, explained, models_in, shown
+from congling.core.complaints import Word, explained, models_in, shown, tables_of
 from congling.core.errors import UserError
+from congling.core.renamed import with_new_keys
 from congling.core.text import decoded
 from congling.core.words import joined_words
 
-__all__ = ["Config", "build", "load", "models_in", "read_toml", "toml_value", "with_overrides"]
+__all__ = ["Config", "build", "load", "models_in", "read_toml", "toml_value", "upgraded", "with_overrides"]
 
 C = TypeVar("C", bound="Config")
 _LONGEST = 4_000_000  # bytes of a recipe
@@ -67,8 +68,22 @@ class Config(BaseModel):
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configuration", under: str = "") -> C:
-    """Check ``values`` against a configuration class; ``under`` is the key of the table they stand in.
+def build(
+    kind: type[C],
+    values: Mapping[str, Any],
+    *,
+    where: object = "configuration",
+    under: str = "",
+    recorded: bool = False,
+) -> C:
+    """Check ``values`` against a configuration class.
+
+    Args:
+        kind: the class.
+        values: what is written.
+        where: the file, for messages.
+        under: the key of the table they stand in, for messages.
+        recorded: a program of ours wrote them, perhaps before keys had the names of now.
 
     Raises:
         UserError: an unknown key (with the nearest known one), a missing key, or a wrong value.
@@ -76,18 +91,41 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: object = "configur
     if not isinstance(values, Mapping):
         raise UserError("a table is expected", where=where, value=values)
     try:
-        return kind.model_validate(dict(values))
+        return kind.model_validate(upgraded(kind, values) if recorded else dict(values))
     except ValidationError as error:
         raise explained(kind, error, where, under) from None
 
 
-def load(kind: type[C], path: Path | str, overrides: Iterable[str] = ()) -> C:
-    """Read a TOML recipe, apply ``key=value`` overrides, and check it.
+def upgraded(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded values of a configuration class, tables within tables too, by the names of now."""
+    names = tuple(one.__name__ for one in kind.__mro__)
+    found = with_new_keys(names, values)
+    for key, field in kind.model_fields.items():
+        inner = found.get(key)
+        if not isinstance(inner, Mapping):
+            continue
+        kinds = tables_of(field)
+        chosen = next((one for one in kinds if _tag_of(one) in inner.values()), kinds[0] if kinds else None)
+        if chosen is not None:
+            found[key] = upgraded(chosen, inner)
+        else:
+            found[key] = with_new_keys(tuple(f"{name}.{key}" for name in names), inner)
+    return found
+
+
+def _tag_of(kind: type[BaseModel]) -> object:
+    """What chooses a class among several, such as ``adamw``."""
+    tags = (kind.model_fields[name].default for name in ("kind", "rope_type") if name in kind.model_fields)
+    return next(tags, None)
+
+
+def load(kind: type[C], path: Path | str, overrides: Iterable[str] = (), *, recorded: bool = False) -> C:
+    """Read a TOML recipe, apply ``key=value`` overrides, and check it; see :func:`build` for ``recorded``.
 
     Raises:
         UserError: the file is missing or no TOML, or its content does not fit ``kind``.
     """
-    return build(kind, with_overrides(read_toml(path), overrides), where=path)
+    return build(kind, with_overrides(read_toml(path), overrides), where=path, recorded=recorded)
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -107,9 +145,9 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Apply ``model.layers=6`` style overrides; see :func:`toml_value` for the right-hand side.
+    """Apply ``model.num_hidden_layers=6`` style overrides; see :func:`toml_value` for the right-hand side.
 
-    >>> with_overrides({"model": {"layers": 4}}, ["model.layers=6", "out=runs/a"])
+    >>> with_overrides({"model": {"layers": 4}}, ["model.num_hidden_layers=6", "out=runs/a"])
     {'model': {'layers': 6}, 'out': 'runs/a'}
 
     Raises:
@@ -122,7 +160,9 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
         parts = [part.strip() for part in key.split(".")]
         if not equals or not all(parts) or len(parts) > _DEEPEST:
             raise UserError(
-                "an override has the form key=value", value=override, hint="for example model.layers=6"
+                "an override has the form key=value",
+                value=override,
+                hint="for example model.num_hidden_layers=6",
             )
         table = result
         for part in parts[:-1]:

@@ -7,7 +7,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """Something a person should know, with its reason and its remedy."""
 
     severity: Severity

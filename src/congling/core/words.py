@@ -13,8 +13,8 @@ _KEY = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
 def joined_words(words: Iterable[str]) -> list[str]:
     """The words, ``key = value``, ``key= value`` and ``key =value`` as one word each.
 
-    >>> joined_words(["book.txt", "train.steps", "=", "100", "seed=1"])
-    ['book.txt', 'train.steps=100', 'seed=1']
+    >>> joined_words(["book.txt", "train.max_steps", "=", "100", "seed=1"])
+    ['book.txt', 'train.max_steps=100', 'seed=1']
     """
     found: list[str] = []
     waiting = False  # the last word is ``key=`` and its value is still to come

@@ -12,7 +12,7 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
 from congling.data.shards import TokenSplit
-from congling.data.token_splitting import fallen_apart
+from congling.data.token_splitting import split_tokens
 
 Batches = Callable[[int, int, int], "list[Batch]"]
 """(step, rank, world) to this rank's micro-batches of the step."""
@@ -44,7 +44,7 @@ class Batch:
         return self.tokens.size - (0 if self.uncounted is None else int(self.uncounted.sum()))
 
 
-def dealt(step: int, rows: int, accumulation: int, rank: int, world: int) -> list[np.ndarray]:
+def shard_rows(step: int, rows: int, accumulation: int, rank: int, world: int) -> list[np.ndarray]:
     """Places in the global order of rows that one rank takes in a step, by micro-batch.
 
     A step takes ``rows * accumulation`` rows, whatever the number of ranks; see :class:`CorpusBatches`.
@@ -132,7 +132,7 @@ class CorpusBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        return [self._batch(rows) for rows in dealt(step, self.rows, self.accumulation, rank, world)]
+        return [self._batch(rows) for rows in shard_rows(step, self.rows, self.accumulation, rank, world)]
 
     def _batch(self, rows: np.ndarray) -> Batch:
         """Rows by their place in the global order, which runs through the epochs; (B,) to one batch."""
@@ -168,7 +168,7 @@ class CorpusBatches:
             text = self.split
             if self.split_pieces and self.parts is not None:
                 random = np.random.default_rng([_SEGMENTATION, self.seed, epoch])
-                text = fallen_apart(text, self.parts, self.split_pieces, random)
+                text = split_tokens(text, self.parts, self.split_pieces, random)
             self._epochs[epoch] = (
                 text,
                 epoch_layout(text.ends, context=self.context, seed=self.seed, epoch=epoch),

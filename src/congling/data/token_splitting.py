@@ -18,7 +18,7 @@ MOST_TOKENS = 100_000_000
 """A pass is held in memory; a corpus beyond this is not read often enough to need it."""
 
 
-def fallen_apart(
+def split_tokens(
     split: TokenSplit, parts: np.ndarray, share: float, random: np.random.Generator
 ) -> TokenSplit:
     """The same documents with each divisible piece broken in two with probability ``share``, and again its
@@ -36,9 +36,9 @@ def fallen_apart(
     tokens, ends = np.asarray(split.tokens), split.ends
     if len(tokens) > MOST_TOKENS:
         raise UserError(
-            "this corpus is too large for split_pieces",
+            "this corpus is too large for train.token_split_prob",
             value=f"{len(tokens):,} tokens",
-            hint="set train.split_pieces to 0",
+            hint="set train.token_split_prob to 0",
         )
     fresh = np.ones(len(tokens), bool)  # not yet considered
     while fresh.any():

@@ -26,7 +26,7 @@ def held_out_loss(
         settings: rows, context, and how many targets are enough.
         place: takes a batch to the model's device.
     """
-    looked_at = spread(examples, settings.context, settings.evaluate_tokens)
+    looked_at = spread(examples, settings.max_length, settings.eval_tokens)
     characters = sum(example.characters for row in looked_at for example in row)
 
     @torch.no_grad()
@@ -35,9 +35,9 @@ def held_out_loss(
         targets = 0
         for batch in in_order(
             examples,
-            context=settings.context,
-            rows=settings.rows,
-            limit_targets=settings.evaluate_tokens,
+            context=settings.max_length,
+            rows=settings.per_device_train_batch_size,
+            limit_targets=settings.eval_tokens,
             answer=1.0,
         ):
             placed = place(batch)

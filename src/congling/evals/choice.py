@@ -158,7 +158,7 @@ def option_nats(
     asked: Sequence[Question], bench: Bench, prompt: Callable[[Question], str]
 ) -> list[np.ndarray]:
     """Nats of every option of every question, (options,) each."""
-    rows, context = [], bench.loaded.model.config.context
+    rows, context = [], bench.loaded.model.config.max_position_embeddings
     for question in asked:
         before, over = prompt(question), False
         for option in question.options:
@@ -209,7 +209,7 @@ class Shots:
         for question in solved:
             answer = LETTERS[question.right] if shape is listed else question.options[question.right]
             texts.append((question, f"{shape(question)}{answer}\n\n"))
-        tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.context
+        tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.max_position_embeddings
         # An eighth of the context is left for the options.
         return cls(
             texts,

@@ -20,7 +20,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.data.repetition import repeated_share
 from congling.evals import hacking
 from congling.evals.logged import Rows, column, correlation, head, looks, number, tail
@@ -44,7 +44,7 @@ _MARKS = re.compile(
 )
 
 
-def warnings(metrics: Rows, samples: Rows) -> list[Finding]:
+def warnings(metrics: Rows, samples: Rows) -> list[Diagnosis]:
     """All early signs in the logs of a run so far.
 
     Args:
@@ -65,7 +65,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Finding]:
     return [finding for one in found for finding in one]
 
 
-def watch(metrics: Rows, samples: Rows) -> list[Finding]:
+def watch(metrics: Rows, samples: Rows) -> list[Diagnosis]:
     """As :func:`warnings`, of a run that goes on: what a young model does from its first look is left out."""
     found, told = warnings(metrics, samples), looks(samples)
     if not 0 < len(told) < YOUNG:
@@ -76,13 +76,13 @@ def watch(metrics: Rows, samples: Rows) -> list[Finding]:
     ]
 
 
-def repetition(texts: Rows) -> Iterator[Finding]:
+def repetition(texts: Rows) -> Iterator[Diagnosis]:
     """Texts that end in a loop, or most of whose pieces stood before in the same text."""
     written = [str(row["text"]) for row in texts]
     looping = [text for text in written if repeats(text) or _mostly_repeated(text)]
     if looping:
         worst = max(looping, key=repeated_share)
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "repeating-samples",
             f"{len(looping)} of {len(written)} last samples repeat themselves "
@@ -94,7 +94,7 @@ def repetition(texts: Rows) -> Iterator[Finding]:
         )
 
 
-def one_answer(texts: Rows) -> Iterator[Finding]:
+def one_answer(texts: Rows) -> Iterator[Diagnosis]:
     """The same answer to different questions: of each question the first answer counts."""
     answers = {str(row["prompt"]): str(row["text"]).strip() for row in reversed(texts)}
     if len(answers) < FEWEST_ANSWERS:
@@ -103,7 +103,7 @@ def one_answer(texts: Rows) -> Iterator[Finding]:
     if len(text) <= 2 and len(answers) < 3 * FEWEST_ANSWERS:
         return  # of a few yes or no, all may well be the same
     if count >= MOST_ALIKE * len(answers):
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "one-answer",
             f"{count} of {len(answers)} different questions get the same answer: {text[:24]!r}",
@@ -113,12 +113,12 @@ def one_answer(texts: Rows) -> Iterator[Finding]:
         )
 
 
-def template_leakage(texts: Rows) -> Iterator[Finding]:
+def template_leakage(texts: Rows) -> Iterator[Diagnosis]:
     """Marks of a chat template inside answers, written as ordinary characters."""
     marks = [mark[0].strip() for row in texts if (mark := _MARKS.search(str(row["text"])))]
     if marks:
         mark = Counter(marks).most_common(1)[0][0]
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "template-leakage",
             f"{len(marks)} of {len(texts)} last answers contain marks of a template: {mark!r}",
@@ -128,7 +128,7 @@ def template_leakage(texts: Rows) -> Iterator[Finding]:
         )
 
 
-def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Finding]:
+def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Diagnosis]:
     """Few answers end by themselves; the logged share counts, else the last samples that say so."""
     shares, known = column(metrics, "ended"), [bool(row["ended"]) for row in texts if "ended" in row]
     if len(shares) >= FEWEST_STEPS:
@@ -138,7 +138,7 @@ def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Finding]:
     else:
         return
     if share < LEAST_ENDED:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "no-end-of-turn",
             f"{share:.0%} {of} end by themselves, the others at the limit",
@@ -149,7 +149,7 @@ def no_end_of_turn(metrics: Rows, texts: Rows) -> Iterator[Finding]:
         )
 
 
-def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Finding]:
+def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Diagnosis]:
     """Reward rises with length, over the steps and, where rollouts were logged, within them."""
     both = [
         (row["reward"], row["length"]) for row in metrics if number(row, "reward") and number(row, "length")
@@ -167,7 +167,7 @@ def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Finding]:
     if within is not None and within < LEAST_CORRELATION:
         return  # longer answers of one step are not the better rewarded ones
     told = "" if within is None else f", {within:.2f} over {len(rollouts)} rollouts"
-    yield Finding(
+    yield Diagnosis(
         "warning",
         "reward-by-length",
         f"answers became {grown:.1f} times as long while the reward rose by {gained:.2f} "
@@ -178,14 +178,14 @@ def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Finding]:
     )
 
 
-def kl_explosion(metrics: Rows) -> Iterator[Finding]:
+def kl_explosion(metrics: Rows) -> Iterator[Diagnosis]:
     """Distance from the reference in nats a token, beyond a bound and still growing."""
     values = column(metrics, "kl")
     if len(values) < FEWEST_STEPS:
         return
     now, before = statistics.median(tail(values)), statistics.median(values[: len(values) // 2])
     if now > MOST_KL and now > KL_GROWTH * max(0.0, before):
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "kl-explosion",
             f"the policy is {now:.2f} nats a token away from its reference, over the first half it was "

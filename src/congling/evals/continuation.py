@@ -80,7 +80,7 @@ def _border(tokenizer: Tokenizer, ids: Sequence[int], place: int) -> int:
 
 
 def _cases(documents: Sequence[Document], length: int, bench: Bench) -> list[Case]:
-    context, tokenizer = bench.loaded.model.config.context, bench.loaded.tokenizer
+    context, tokenizer = bench.loaded.model.config.max_position_embeddings, bench.loaded.tokenizer
     cases = []
     for document in documents:
         case = divide(tokenizer, document.text, length)
@@ -95,7 +95,11 @@ def _cases(documents: Sequence[Document], length: int, bench: Bench) -> list[Cas
 
 
 def _measured(cases: list[Case], length: int, bench: Bench) -> list[Score]:
-    name, seed, context = f"continuation/{length}", bench.seed, bench.loaded.model.config.context
+    name, seed, context = (
+        f"continuation/{length}",
+        bench.seed,
+        bench.loaded.model.config.max_position_embeddings,
+    )
     rows = [Row([*case.given, *case.next][: context + 1], len(case.given)) for case in cases]
     scored = score_rows(bench.loaded.model, rows, label=f"truth behind {length} tokens")
     bits = [part.total / math.log(2) for part in scored]

@@ -13,7 +13,7 @@ Compared are medians of the first and the last tenth of the steps, or of the fir
 import statistics
 from collections.abc import Callable, Iterator
 
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.evals.logged import Rows, column, head, looks, tail
 
 FEWEST_STEPS, FEWEST_LOOKS = 10, 4
@@ -31,32 +31,33 @@ LEAST_ENTROPY = 0.1
 """Share of the first steps' entropy."""
 
 
-def falling_chosen(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+def falling_chosen(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """Log-probability of the better answers, in nats since the first steps."""
     values = column(metrics, "chosen")
     if len(values) < FEWEST_STEPS:
         return
     lost = statistics.median(head(values)) - statistics.median(tail(values))
     if lost > MOST_LOST:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "falling-chosen",
             f"the chosen answers have lost {lost:.1f} nats of log-probability since the first steps",
             "the loss sees differences alone: both answers are pushed down, and what they lose goes to texts "
             "in no pair; accuracy and margin look well all the while",
-            "preference.chosen=0.1 to 1, a larger preference.beta, a lower rate, fewer steps; pairs of the "
+            "preference.rpo_alpha=0.1 to 1, a larger preference.beta, a lower rate, fewer steps; pairs "
+            "of the "
             "model's own answers (`congling pairs`)",
         )
 
 
-def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """Different pieces of characters among all texts of a look, first looks against last."""
     shares = [share for look in looks(samples) if (share := _distinct(look)) is not None]
     if len(shares) < FEWEST_LOOKS:
         return
     first, last = (statistics.median(part) for part in (shares[:2], shares[-2:]))
     if last < LEAST_DISTINCT * first:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "falling-diversity",
             f"{last:.0%} of the {GRAM}-grams in the last samples are different, at first {first:.0%}",
@@ -65,24 +66,25 @@ def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Finding]:
         )
 
 
-def length_drift(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+def length_drift(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """Answers of rollouts that become much longer or shorter, whatever the reward does."""
     values = column(metrics, "length")
     if len(values) < FEWEST_STEPS:
         return
     first, last = statistics.median(head(values)), statistics.median(tail(values))
     if not SHORTER < last / max(1e-9, first) < LONGER:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "length-drift",
             f"answers have {last:.0f} tokens, at first {first:.0f}",
             "the reward pays for length or for shortness: a wrong answer may cost less when it is short, and "
             "an endless one nothing",
-            "rollout.unended=0.0, a small reward for the length that is wanted, grpo.overlong",
+            "rollout.truncated_reward=0.0, a small reward for the length that is wanted, "
+            "grpo.soft_punish_cache",
         )
 
 
-def reward_hacking(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+def reward_hacking(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """The training reward rises, and the held-out one, or one of several rewards by itself, falls."""
     rewards, spreads = column(metrics, "reward"), column(metrics, "reward_std")
     if len(rewards) < FEWEST_STEPS or not spreads:
@@ -98,31 +100,33 @@ def reward_hacking(metrics: Rows, samples: Rows) -> Iterator[Finding]:
         fallen = statistics.median(values[:2]) - statistics.median(values[-2:])
         scale = spread if name == "validation_reward" else max(map(abs, values))
         if fallen > MOST_FALLEN * scale:
-            yield Finding(
+            yield Diagnosis(
                 "warning",
                 "reward-hacking",
                 f"the reward of rollouts rose by {gained:.1f} of its deviations while "
                 f"{name.removeprefix('validation_')} of held-out prompts fell by {fallen:.2f}",
                 "the model found what the judge likes and nobody wants, or learnt its prompts by heart",
-                "an earlier checkpoint (train.choose); a better judge, from more pairs of its own answers; "
+                "an earlier checkpoint (train.metric_for_best_model); a better judge, from more pairs "
+                "of its own answers; "
                 "a larger beta; a rule beside the judge, at weight 0 to watch it",
             )
             return
 
 
-def entropy_collapse(metrics: Rows, samples: Rows) -> Iterator[Finding]:
+def entropy_collapse(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """The reward rises, and next to nothing is left of the entropy."""
     entropies, rewards = column(metrics, "entropy"), column(metrics, "reward")
     if min(len(entropies), len(rewards)) < FEWEST_STEPS:
         return
     first, last = statistics.median(head(entropies)), statistics.median(tail(entropies))
     if last < LEAST_ENTROPY * first and statistics.median(tail(rewards)) > statistics.median(head(rewards)):
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "entropy-collapse",
             f"the entropy fell from {first:.2f} to {last:.3f} nats a token while the reward rose",
             "the model is sure of one way to be rewarded and tries no other, so nothing more is found out",
-            "a rate a third as high, entropy=0.003, clip_above=0.28, more prompts; fine where one is right",
+            "a rate a third as high, entropy_coef=0.003, epsilon_high=0.28, more prompts; "
+            "fine where one is right",
         )
 
 
@@ -133,7 +137,7 @@ def _distinct(look: Rows) -> float | None:
     return len(set(grams)) / len(grams) if sum(map(len, texts)) >= SHORTEST else None
 
 
-RULES: tuple[Callable[[Rows, Rows], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Rows, Rows], Iterator[Diagnosis]], ...] = (
     falling_chosen,
     falling_diversity,
     length_drift,

@@ -71,7 +71,7 @@ def score_rows(
     Raises:
         ValueError: a row is longer than the context, or nothing stands before what is scored.
     """
-    context = model.config.context
+    context = model.config.max_position_embeddings
     for row in rows:
         if not 1 <= row.start < len(row.ids) <= context + 1:
             raise ValueError(
@@ -159,7 +159,10 @@ def text_nats(
     Windows are ``context`` long, which is best that of training
     (:attr:`congling.infer.checkpoints.Loaded.reading`); by default as long as the model reads.
     """
-    windows = [text_rows(text_ids(tokenizer, text), context or model.config.context) for text in texts]
+    windows = [
+        text_rows(text_ids(tokenizer, text), context or model.config.max_position_embeddings)
+        for text in texts
+    ]
     scored = iter(score_rows(model, [row for rows in windows for row in rows], label=label))
     found = []
     for rows in windows:

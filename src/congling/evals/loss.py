@@ -83,12 +83,12 @@ def evaluate(
     Raises:
         UserError: the split is empty, or ``context`` exceeds the model's.
     """
-    context = context or model.config.context
-    if context > model.config.context:
+    context = context or model.config.max_position_embeddings
+    if context > model.config.max_position_embeddings:
         raise UserError(
             "the window is longer than the model's context",
             value=context,
-            hint=f"at most {model.config.context}",
+            hint=f"at most {model.config.max_position_embeddings}",
         )
     if not len(split.tokens):
         raise UserError(

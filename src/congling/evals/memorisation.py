@@ -30,7 +30,7 @@ def run(bench: Bench) -> list[Score]:
 
 
 def _measured(name: str, texts: Sequence[str], bench: Bench, *, reference: bool = False) -> list[Score]:
-    tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.context
+    tokenizer, context = bench.loaded.tokenizer, bench.loaded.model.config.max_position_embeddings
     given = min(GIVEN, (context + 1) // 2 - 1)  # a small context takes half of each
     verbatim = min(VERBATIM, context - given)
     prefix = list(tokenizer.prefix_ids or (tokenizer.bos_id,))

@@ -21,10 +21,10 @@ def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transfo
         report = evaluate(
             model,
             split,
-            context=settings.context,
-            rows=settings.rows,
+            context=settings.max_length,
+            rows=settings.per_device_train_batch_size,
             overlap=0,
-            limit_tokens=settings.evaluate_tokens,
+            limit_tokens=settings.eval_tokens,
             document_mask=settings.document_mask,
         )
         return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}

@@ -15,7 +15,7 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.problems import Findings
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import read_items
 from congling.evals.likelihood import Row, score_rows
 from congling.infer.checkpoints import Loaded
@@ -25,14 +25,14 @@ from congling.tokenizer.chat.rendering import owned
 from congling.tokenizer.chat.traced import plain
 
 
-def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
+def read_rows(files: Sequence[str], limit: int) -> list[Conversation]:
     """The first ``limit`` conversations of files of rows, cleaned as for training, each once.
 
     Raises:
         UserError: a file cannot be read, or holds no questions with answers.
     """
     found = read_items(DataConfig(sources=tuple(files)), Findings())
-    talks = list(itertools.islice((item for item in found if isinstance(item, Talk)), limit))
+    talks = list(itertools.islice((item for item in found if isinstance(item, Conversation)), limit))
     if not talks:
         raise UserError(
             "there are no questions with answers in these rows",
@@ -42,13 +42,13 @@ def read_rows(files: Sequence[str], limit: int) -> list[Talk]:
     return talks
 
 
-def row_losses(loaded: Loaded, talks: Sequence[Talk]) -> list[float | None]:
+def row_losses(loaded: Loaded, talks: Sequence[Conversation]) -> list[float | None]:
     """Nats of each last answer with its thoughts; None where a row does not fit into the model's context.
 
     Raises:
         UserError: the chat template is broken.
     """
-    rows, most = [_row(loaded, talk) for talk in talks], loaded.model.config.context + 1
+    rows, most = [_row(loaded, talk) for talk in talks], loaded.model.config.max_position_embeddings + 1
     fitting = [(row, own) for row, own in rows if len(row.ids) <= most]
     scored = score_rows(loaded.model, [row for row, _ in fitting], label="answers")
     totals = iter(
@@ -57,7 +57,7 @@ def row_losses(loaded: Loaded, talks: Sequence[Talk]) -> list[float | None]:
     return [next(totals) if len(row.ids) <= most else None for row, _ in rows]
 
 
-def characters(talk: Talk) -> int:
+def characters(talk: Conversation) -> int:
     """Characters of the last answer and its thoughts: what :func:`row_losses` scores."""
     return len(talk.messages[-1]["content"]) + len(_thoughts(talk))
 
@@ -75,11 +75,11 @@ def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
     return [*(tokenizer.prefix_ids or (tokenizer.bos_id,)), *tokenizer.encode(said)]
 
 
-def _thoughts(talk: Talk) -> str:
+def _thoughts(talk: Conversation) -> str:
     return talk.messages[-1].get(REASONING) or ""
 
 
-def _row(loaded: Loaded, talk: Talk) -> tuple[Row, np.ndarray]:
+def _row(loaded: Loaded, talk: Conversation) -> tuple[Row, np.ndarray]:
     """The conversation as ids, its last answer to be scored; and (N,) bool, which ids of that count."""
     before, tokenizer = asked(loaded, talk.messages[:-1]), loaded.tokenizer
     if loaded.tuned_for_chat:

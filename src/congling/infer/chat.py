@@ -96,11 +96,11 @@ class Conversation:
 
     def _stream(self, sampling: SamplingConfig) -> Iterator[str]:
         stop = () if self.loaded.tuned_for_chat else ("\n\n",)
-        left_out, prompt = self._fitting(self.loaded.model.config.context - 1)
+        left_out, prompt = self._fitting(self.loaded.model.config.max_position_embeddings - 1)
 
         def refit(written: list[int]) -> list[int] | None:
             """Leave out more of the oldest when the answer fills the context, so that a quarter is free."""
-            context = self.loaded.model.config.context
+            context = self.loaded.model.config.max_position_embeddings
             more, ids = self._fitting(context * 3 // 4 - len(written), left_out)
             if more == left_out or len(ids) + len(written) >= context:
                 return None
@@ -133,7 +133,7 @@ class Conversation:
 
     def _say_left_out(self, count: int) -> None:
         if count:
-            what = f"the model's context of {self.loaded.model.config.context} tokens is full"
+            what = f"the model's context of {self.loaded.model.config.max_position_embeddings} tokens is full"
             exchanges = f"{count} {plural(count, 'exchange')}"
             self.notices.append(f"{what}: the oldest {exchanges} of this conversation are not read")
 

@@ -209,7 +209,7 @@ def tokens(
         generator = torch.Generator(device).manual_seed(sampling.seed)
     else:
         generator = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    window = _Window(model.config.context, prompts, on_overflow, refit)
+    window = _Window(model.config.max_position_embeddings, prompts, on_overflow, refit)
     seen = _seen(model, window.texts) if sampling.repetition_penalty != 1 else None
     barred = torch.tensor(undrawable, dtype=torch.long, device=device)
     cache, hidden = window.read(model, max_new_tokens)

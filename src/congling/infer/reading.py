@@ -12,6 +12,7 @@ from typing import Any
 from congling.core.artifact import Artifact
 from congling.core.config import read_toml
 from congling.core.errors import UserError
+from congling.core.renamed import with_new_keys
 from congling.model.config import ModelConfig
 
 MASK, CONTEXT = "document_mask", "train_context"
@@ -43,10 +44,10 @@ class Reading:
 def reading_of(checkpoint: Artifact, model: ModelConfig) -> Reading:
     """How the model of a checkpoint was trained to read."""
     known = checkpoint.facts if MASK in checkpoint.facts else _of_run(checkpoint)
-    mask, context = known.get(MASK), known.get(CONTEXT, model.context)
+    mask, context = known.get(MASK), known.get(CONTEXT, model.max_position_embeddings)
     if not isinstance(mask, bool) or not isinstance(context, int) or isinstance(context, bool):
-        return Reading(model.context, document_mask=False, recorded=False)
-    return Reading(max(1, min(context, model.context)), mask)
+        return Reading(model.max_position_embeddings, document_mask=False, recorded=False)
+    return Reading(max(1, min(context, model.max_position_embeddings)), mask)
 
 
 def _of_run(checkpoint: Artifact) -> Mapping[str, Any]:
@@ -59,4 +60,7 @@ def _of_run(checkpoint: Artifact) -> Mapping[str, Any]:
     train = config.get("train")
     if "model" not in config or not isinstance(train, Mapping):
         return {}  # a tuning run reads rows; how its base was trained it does not say
-    return {MASK: train.get("document_mask", False), CONTEXT: train.get("context")}
+    return {
+        MASK: train.get("document_mask", False),
+        CONTEXT: with_new_keys(("TrainConfig",), train).get("max_length"),
+    }

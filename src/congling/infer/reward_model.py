@@ -50,7 +50,7 @@ class RewardModel:
         model: Any = self.loaded.model  # with a scalar head, which its class does not know
         device = next(model.parameters()).device
         pad = self.loaded.tokenizer.pad_id
-        batch = batched(SequenceBatch, examples, model.config.context, pad)
+        batch = batched(SequenceBatch, examples, model.config.max_position_embeddings, pad)
         tokens, positions, documents = (
             None if value is None else torch.from_numpy(value).to(device)
             for value in (batch.tokens, batch.positions, batch.documents)
@@ -62,7 +62,7 @@ class RewardModel:
         return torch.zeros(len(examples), device=device).index_copy(0, owner, values).tolist()
 
     def _example(self, talk: Sequence[Message]) -> Example:
-        tokenizer, context = self.loaded.tokenizer, self.loaded.model.config.context
+        tokenizer, context = self.loaded.tokenizer, self.loaded.model.config.max_position_embeddings
         ids = np.array(render(tokenizer, talk).ids[:context], np.int32)
         return scored_at_its_end(Example(ids, np.ones(len(ids), bool), 0, ""), tokenizer.pad_id)
 

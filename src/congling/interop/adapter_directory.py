@@ -138,7 +138,7 @@ def base_of(adapter: Adapter) -> Base:
         raise UserError(
             "the adapter does not say what base it is for", where=where, hint="name it with --base"
         )
-    model = build(ModelConfig, found["model"], where=f"{where}, base")
+    model = build(ModelConfig, found["model"], where=f"{where}, base", recorded=True)
     return Base(str(found.get("fingerprint", "")), str(found.get("name", "")), model)
 
 

@@ -27,7 +27,7 @@ _STOPS = {
 
 def limit(model: ForeignModel, to: str) -> str:
     """How much the model reads and writes in all, in a sentence."""
-    context = model.config.context
+    context = model.config.max_position_embeddings
     length = f"reads {context:,} {plural(context, 'token')}, prompt and answer together"
     if model.tokenizer is not None:
         characters = _rounded(context * _characters_per_token(model.tokenizer))
@@ -40,7 +40,7 @@ def limit(model: ForeignModel, to: str) -> str:
 
 def commands(model: ForeignModel, to: str, out: Path, *, version: int = 0) -> list[str]:
     """Command lines that run an exported model; of some programs two, for what they became and once were."""
-    tokenizer, context = model.tokenizer, model.config.context
+    tokenizer, context = model.tokenizer, model.config.max_position_embeddings
     start = _PROMPTS[_language(tokenizer)] if tokenizer is not None else _PROMPTS[ENGLISH]
     new, file, chat = min(200, max(1, context // 2)), shlex.quote(str(out)), bool(model.facts.get("chat"))
     match to:

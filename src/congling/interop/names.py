@@ -53,7 +53,10 @@ _QK_NORM = (
 )
 _OLMO2 = (
     *(entry for entry in (*_LLAMA, *_BIASES, *_QK_NORM) if "layernorm" not in entry.theirs),
-    Entry("model.layers.{}.post_attention_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry(
+        "model.layers.{}.post_attention_layernorm.weight",
+        ("blocks.{}.post_attention_norm.weight",),
+    ),
     Entry("model.layers.{}.post_feedforward_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
 )
 _GATE_UP = ("blocks.{}.mlp.gate.weight", "blocks.{}.mlp.up.weight")
@@ -64,12 +67,18 @@ _GLM = (
 )
 _GLM4 = (
     *_GLM,
-    Entry("model.layers.{}.post_self_attn_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry(
+        "model.layers.{}.post_self_attn_layernorm.weight",
+        ("blocks.{}.post_attention_norm.weight",),
+    ),
     Entry("model.layers.{}.post_mlp_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
 )
 _GEMMA3 = (
     *(entry for entry in (*_LLAMA, *_BIASES, *_QK_NORM) if "post_attention" not in entry.theirs),
-    Entry("model.layers.{}.post_attention_layernorm.weight", ("blocks.{}.post_attention_norm.weight",)),
+    Entry(
+        "model.layers.{}.post_attention_layernorm.weight",
+        ("blocks.{}.post_attention_norm.weight",),
+    ),
     Entry("model.layers.{}.pre_feedforward_layernorm.weight", ("blocks.{}.mlp_norm.weight",)),
     Entry("model.layers.{}.post_feedforward_layernorm.weight", ("blocks.{}.post_mlp_norm.weight",)),
 )
@@ -95,9 +104,15 @@ _MIXTRAL_EXPERTS = (
     *_FUSED_EXPERTS,
 )
 _SHARED_EXPERTS = (
-    Entry("model.layers.{}.mlp.shared_experts.gate_proj.weight", ("blocks.{}.mlp.shared.gate.weight",)),
+    Entry(
+        "model.layers.{}.mlp.shared_experts.gate_proj.weight",
+        ("blocks.{}.mlp.shared.gate.weight",),
+    ),
     Entry("model.layers.{}.mlp.shared_experts.up_proj.weight", ("blocks.{}.mlp.shared.up.weight",)),
-    Entry("model.layers.{}.mlp.shared_experts.down_proj.weight", ("blocks.{}.mlp.shared.down.weight",)),
+    Entry(
+        "model.layers.{}.mlp.shared_experts.down_proj.weight",
+        ("blocks.{}.mlp.shared.down.weight",),
+    ),
 )
 _QKV = tuple(f"blocks.{{}}.attention.{part}" for part in ("query", "key", "value"))
 _GPT2 = (
@@ -127,7 +142,10 @@ _DENSE = _LLAMA + _BIASES + _QK_NORM
 _HUNYUAN = (
     *_LLAMA,
     *_BIASES,
-    Entry("model.layers.{}.self_attn.query_layernorm.weight", ("blocks.{}.attention.query_norm.weight",)),
+    Entry(
+        "model.layers.{}.self_attn.query_layernorm.weight",
+        ("blocks.{}.attention.query_norm.weight",),
+    ),
     Entry("model.layers.{}.self_attn.key_layernorm.weight", ("blocks.{}.attention.key_norm.weight",)),
 )
 _INTERNLM2 = (

@@ -46,7 +46,7 @@ def write(
         temporary.mkdir()
         notes = gguf.write(model, temporary / MODEL, type)
         text, more = modelfile(
-            model.tokenizer, context=model.config.context, chat=bool(model.facts.get("chat"))
+            model.tokenizer, context=model.config.max_position_embeddings, chat=bool(model.facts.get("chat"))
         )
         write_text(temporary / MODELFILE, text)
     return notes + more

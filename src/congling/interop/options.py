@@ -28,7 +28,7 @@ def _multiplied(config: ModelConfig) -> bool:
 def scaled_embedding(config: ModelConfig) -> bool:
     """Whether embeddings are multiplied by the root of the width, and nothing else by anything (Gemma)."""
     return (
-        abs(config.embedding_multiplier - config.width**0.5) < 1e-6 * config.width**0.5
+        abs(config.embedding_multiplier - config.hidden_size**0.5) < 1e-6 * config.hidden_size**0.5
         and config.residual_multiplier == config.logits_scaling == 1
         and config.attention.attention_multiplier is None
     )
@@ -36,9 +36,11 @@ def scaled_embedding(config: ModelConfig) -> bool:
 
 def window_period(config: ModelConfig) -> int | None:
     """The n for which every n-th block alone sees the whole text; None: there is none."""
-    whole = [config.layer_type(layer) == "full_attention" for layer in range(config.layers)]
-    period = whole.index(True) + 1 if True in whole else config.layers + 1
-    fits = period > 1 and all(whole[layer] == ((layer + 1) % period == 0) for layer in range(config.layers))
+    whole = [config.layer_type(layer) == "full_attention" for layer in range(config.num_hidden_layers)]
+    period = whole.index(True) + 1 if True in whole else config.num_hidden_layers + 1
+    fits = period > 1 and all(
+        whole[layer] == ((layer + 1) % period == 0) for layer in range(config.num_hidden_layers)
+    )
     return period if fits else None
 
 
@@ -49,7 +51,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "no_rope_layers": Option(
         "blocks that rotate nothing beside blocks that do",
-        lambda config: any(not config.rotated(layer) for layer in range(config.layers))
+        lambda config: any(not config.rotated(layer) for layer in range(config.num_hidden_layers))
         and config.positions.kind == "rope",
         "no positions.no_rope_layers",
     ),
@@ -75,8 +77,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "mlp_bias": Option(
         "biases in gated MLPs",
-        lambda config: config.mlp.kind == "gated" and config.mlp.bias,
-        "mlp.bias = false",
+        lambda config: config.mlp.kind == "gated" and config.mlp.mlp_bias,
+        "mlp.mlp_bias = false",
     ),
     "exact_gelu": Option(
         "GELU with the error function",

@@ -37,7 +37,7 @@ def gguf_architecture(config: ModelConfig) -> str:
     Raises:
         Unrepresentable: there is none.
     """
-    if config.layers > _MOST_LAYERS:
+    if config.num_hidden_layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
     if config.norm_placement != "pre" or (
         config.attention.qk_norm and config.attention.qk_norm_over == "projection"
@@ -47,12 +47,12 @@ def gguf_architecture(config: ModelConfig) -> str:
         return _with_options(config)
     if config.norm.kind == "layer" or config.mlp.kind == "plain" or config.positions.kind == "learned":
         return _with_layer_norm(config)
-    if config.attention.qk_norm and config.attention.biased_output:
+    if config.attention.qk_norm and config.attention.has_output_bias:
         raise Unrepresentable(
             Obstacle(
                 "llama.cpp has no architecture with both a bias on the output of attention and normalised "
                 "queries and keys",
-                "set attention.output_bias = false, or attention.qk_norm = false",
+                "set attention.attention_output_bias = false, or attention.qk_norm = false",
             )
         )
     if config.positions.kind == "alibi":
@@ -72,11 +72,11 @@ def _with_post_norms(config: ModelConfig) -> str:
         config.norm.kind == "rms"
         and config.mlp.kind == "gated"
         and config.positions.kind == "rope"
-        and not attention.biased_output
+        and not attention.has_output_bias
         and not _llama3(config)
     )
     fitting = {
-        "olmo2": placement == "post" and over_all and not attention.bias and _narrow(config),
+        "olmo2": placement == "post" and over_all and not attention.attention_bias and _narrow(config),
         "glm4": placement == "sandwich" and not attention.qk_norm and _narrow(config),
         "gemma3": placement == "sandwich" and attention.qk_norm and not over_all and _gemma3(config),
     }
@@ -101,8 +101,8 @@ def _gemma3(config: ModelConfig) -> bool:
         and window_period(config) is not None
         and "hidden_act" in used(config)
         and scaled_embedding(config)
-        and not config.attention.bias
-        and config.layers != 62
+        and not config.attention.attention_bias
+        and config.num_hidden_layers != 62
     )
 
 
@@ -120,7 +120,7 @@ def _with_options(config: ModelConfig) -> str:
     if config.norm.kind == "layer" and options <= COMPUTED["stablelm"]:
         return _with_layer_norm(config)
     decoder = config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-    bare = not attention.biased_output and not _llama3(config)
+    bare = not attention.has_output_bias and not _llama3(config)
     fitting = {
         "llama": not attention.qk_norm,
         "granite": not attention.qk_norm,
@@ -145,17 +145,17 @@ def _with_options(config: ModelConfig) -> str:
 
 def _fourth_layers_rest(config: ModelConfig) -> bool:
     """Whether every fourth block is the one that rotates nothing."""
-    return all(config.rotated(layer) == bool((layer + 1) % 4) for layer in range(config.layers))
+    return all(config.rotated(layer) == bool((layer + 1) % 4) for layer in range(config.num_hidden_layers))
 
 
 def _with_layer_norm(config: ModelConfig) -> str:
     attention, positions = config.attention, config.positions.kind
     layer = config.norm.kind == "layer" and not attention.qk_norm and not _llama3(config)
     layer &= _narrow(config)
-    if layer and config.mlp.kind == "plain" and attention.bias and attention.biased_output:
+    if layer and config.mlp.kind == "plain" and attention.attention_bias and attention.has_output_bias:
         if positions != "alibi" and not used(config):
             return "gpt2" if positions == "learned" else "starcoder2"
-    elif layer and config.mlp.kind == "gated" and positions == "rope" and not attention.biased_output:
+    elif layer and config.mlp.kind == "gated" and positions == "rope" and not attention.has_output_bias:
         return "stablelm"
     raise Unrepresentable(
         Obstacle(
@@ -168,17 +168,17 @@ def _with_layer_norm(config: ModelConfig) -> str:
 
 def _with_alibi(config: ModelConfig) -> str:
     plain = config.mlp.kind == "gated" and not (
-        config.attention.qk_norm or config.attention.bias or config.attention.biased_output
+        config.attention.qk_norm or config.attention.attention_bias or config.attention.has_output_bias
     )
     if not plain:
         raise Unrepresentable(
             Obstacle(
                 "llama.cpp has ALiBi only for dense models without biases and without normalised queries",
-                "set attention.bias = false and attention.qk_norm = false, take a gated MLP, or "
+                "set attention.attention_bias = false and attention.qk_norm = false, take a gated MLP, or "
                 "use positions = rope",
             )
         )
-    return "baichuan" if config.layers == 40 and _narrow(config) else "refact"
+    return "baichuan" if config.num_hidden_layers == 40 and _narrow(config) else "refact"
 
 
 def _dense(config: ModelConfig) -> str:
@@ -186,7 +186,7 @@ def _dense(config: ModelConfig) -> str:
     if attention.qk_norm:
         _no_llama3_scaling(config, "normalised queries and keys")
         return "qwen3"
-    if attention.bias and not attention.biased_output and not _llama3(config) and _narrow(config):
+    if attention.attention_bias and not attention.has_output_bias and not _llama3(config) and _narrow(config):
         return "qwen2"
     return "llama"
 
@@ -195,38 +195,43 @@ def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
     attention, router = config.attention, mlp.router
     simple = (
         router.kind == "softmax"
-        and router.normalise
-        and router.scale == 1
-        and not mlp.shared
-        and not mlp.dense_layers
+        and router.norm_topk_prob
+        and router.routed_scaling_factor == 1
+        and not mlp.n_shared_experts
+        and not mlp.first_k_dense_replace
     )
     if simple and not attention.qk_norm:
         return "llama"
-    if attention.biased_output:
+    if attention.has_output_bias:
         raise Unrepresentable(
             Obstacle(
                 "llama.cpp has no such mixture of experts with a bias on the output of attention",
-                "set attention.output_bias = false",
+                "set attention.attention_output_bias = false",
             )
         )
     _no_llama3_scaling(config, "such a mixture of experts")
     if simple:
-        return "glm4moe" if attention.bias else "qwen3moe"
-    mean = router.kind == "softmax" and not router.normalise and not attention.qk_norm
-    if mean and mlp.shared and not attention.bias and _narrow(config):
+        return "glm4moe" if attention.attention_bias else "qwen3moe"
+    mean = router.kind == "softmax" and not router.norm_topk_prob and not attention.qk_norm
+    if mean and mlp.n_shared_experts and not attention.attention_bias and _narrow(config):
         return "deepseek"
-    whole = mlp.shared and attention.qk_norm and attention.heads == attention.kv_heads and not config.tied
+    whole = (
+        mlp.n_shared_experts
+        and attention.qk_norm
+        and attention.num_attention_heads == attention.num_key_value_heads
+        and not config.tie_word_embeddings
+    )
     return "dots1" if whole else "glm4moe"
 
 
 def _narrow(config: ModelConfig) -> bool:
     """Whether the heads together are as wide as the model, which some architectures take for granted."""
-    return config.attention.heads * config.attention.head_width == config.width
+    return config.attention.num_attention_heads * config.attention.head_dim == config.hidden_size
 
 
 def _llama3(config: ModelConfig) -> bool:
-    scaling = config.positions.scaling if config.positions.kind == "rope" else None
-    return scaling is not None and scaling.kind == "llama3"
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    return scaling is not None and scaling.rope_type == "llama3"
 
 
 def _no_llama3_scaling(config: ModelConfig, reason: str) -> None:
@@ -234,7 +239,7 @@ def _no_llama3_scaling(config: ModelConfig, reason: str) -> None:
         raise Unrepresentable(
             Obstacle(
                 f"llama.cpp does not combine Llama 3's rotary scaling with {reason}",
-                "use positions.scaling = linear, or a larger positions.base",
+                "use positions.rope_scaling = linear, or a larger positions.rope_theta",
             )
         )
 
@@ -261,20 +266,28 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
     rotary = config.positions if config.positions.kind == "rope" else None
     wrong = (
         ("normalised queries and keys", attention.qk_norm, "attention.qk_norm = false"),
-        ("attention biases", attention.bias or attention.biased_output, "attention.bias = false"),
+        (
+            "attention biases",
+            attention.attention_bias or attention.has_output_bias,
+            "attention.attention_bias = false",
+        ),
         (f"MLPs of the kind {config.mlp.kind}", config.mlp.kind != "gated", "mlp.kind = gated"),
         ("norms behind the sublayers", config.norm_placement != "pre", "norm_placement = pre"),
         ("layer norm", config.norm.kind != "rms", "norm.kind = rms"),
         (f"positions of the kind {config.positions.kind}", rotary is None, "positions.kind = rope"),
-        ("another rotary base", rotary is not None and rotary.base != 10_000, "positions.base = 10000"),
+        (
+            "another rotary base",
+            rotary is not None and rotary.rope_theta != 10_000,
+            "positions.rope_theta = 10000",
+        ),
         (
             "scaled rotary positions",
-            rotary is not None and rotary.scaling is not None,
-            "no positions.scaling",
+            rotary is not None and rotary.rope_scaling is not None,
+            "no positions.rope_scaling",
         ),
-        ("heads of another width", not _narrow(config), "attention.head_width = width / heads"),
+        ("heads of another width", not _narrow(config), "attention.head_dim = width / heads"),
         *((option.what, option.used(config), option.off) for option in OPTIONS.values()),
-        ("another norm epsilon", config.norm.epsilon != 1e-5, "norm.epsilon = 1e-5; the difference is small"),
+        ("another norm epsilon", config.norm.eps != 1e-5, "norm.eps = 1e-5; the difference is small"),
     )
     found = [Obstacle(f"llama2.c has no {what}", f"use {nearest}") for what, is_so, nearest in wrong if is_so]
     nearest = "use tokenizer.kind = character"

@@ -67,18 +67,18 @@ def _nanogpt(state: State) -> Plan:
     )
     values = {
         "vocab_size": vocabulary,
-        "context": context,
-        "width": width,
-        "layers": state.layers("transformer.h.{}.attn.c_attn.weight"),
-        "attention": _attention(width, state.heads("n_head"), None, state) | {"bias": True},
+        "max_position_embeddings": context,
+        "hidden_size": width,
+        "num_hidden_layers": state.layers("transformer.h.{}.attn.c_attn.weight"),
+        "attention": _attention(width, state.heads("n_head"), None, state) | {"attention_bias": True},
         "mlp": {
             "kind": "plain",
-            "hidden": state.matrix("transformer.h.0.mlp.c_fc.weight")[0],
+            "intermediate_size": state.matrix("transformer.h.0.mlp.c_fc.weight")[0],
             "hidden_act": state.given.activation or "gelu",
         },
         "norm": {"kind": "layer"},
         "positions": {"kind": "learned"},
-        "tied": _tied(state, "transformer.wte.weight", "lm_head.weight"),
+        "tie_word_embeddings": _tied(state, "transformer.wte.weight", "lm_head.weight"),
     }
     entries = tuple(entry._replace(transposed=False) for entry in ARCHITECTURES["GPT2LMHeadModel"])
     notes = []
@@ -101,19 +101,19 @@ def _meta(state: State) -> Plan:
     context = state.number("max_seq_len") or state.given.context
     values = {
         "vocab_size": vocabulary,
-        "context": context or _asked_context(state),
-        "width": width,
-        "layers": state.layers("layers.{}.attention.wq.weight"),
+        "max_position_embeddings": context or _asked_context(state),
+        "hidden_size": width,
+        "num_hidden_layers": state.layers("layers.{}.attention.wq.weight"),
         "attention": attention,
-        "mlp": {"kind": "gated", "hidden": state.matrix("layers.0.feed_forward.w1.weight")[0]},
-        "norm": {"kind": "rms", "epsilon": epsilon if isinstance(epsilon, float) else 1e-5},
-        "positions": {"kind": "rope", "base": state.given.rope_base or 10_000.0},
-        "tied": _tied(state, "tok_embeddings.weight", "output.weight"),
+        "mlp": {"kind": "gated", "intermediate_size": state.matrix("layers.0.feed_forward.w1.weight")[0]},
+        "norm": {"kind": "rms", "eps": epsilon if isinstance(epsilon, float) else 1e-5},
+        "positions": {"kind": "rope", "rope_theta": state.given.rope_base or 10_000.0},
+        "tie_word_embeddings": _tied(state, "tok_embeddings.weight", "output.weight"),
     }
     turned = {
         f"blocks.{layer}.attention.{part}.weight": _turned(attention[count])
-        for layer in range(values["layers"])
-        for part, count in (("query", "heads"), ("key", "kv_heads"))
+        for layer in range(values["num_hidden_layers"])
+        for part, count in (("query", "num_attention_heads"), ("key", "num_key_value_heads"))
     }
     return values, _META, turned, []
 
@@ -128,18 +128,27 @@ def _minimind(state: State) -> Plan:
     heads, others = rows // max(1, head_width), state.matrix(f"{block}k_proj.weight")[0] // max(1, head_width)
     values = {
         "vocab_size": vocabulary,
-        "context": state.given.context or 32_768,
-        "width": width,
-        "layers": state.layers("model.layers.{}.self_attn.q_proj.weight"),
-        "attention": {"heads": heads, "kv_heads": others, "head_width": head_width, "qk_norm": normed},
-        "mlp": {"kind": "gated", "hidden": state.matrix("model.layers.0.mlp.gate_proj.weight")[0]},
-        "norm": {"kind": "rms", "epsilon": 1e-6 if normed else 1e-5},
-        "positions": {"kind": "rope", "base": state.given.rope_base or 1e6},
-        "tied": _tied(state, "model.embed_tokens.weight", "lm_head.weight"),
+        "max_position_embeddings": state.given.context or 32_768,
+        "hidden_size": width,
+        "num_hidden_layers": state.layers("model.layers.{}.self_attn.q_proj.weight"),
+        "attention": {
+            "num_attention_heads": heads,
+            "num_key_value_heads": others,
+            "head_dim": head_width,
+            "qk_norm": normed,
+        },
+        "mlp": {
+            "kind": "gated",
+            "intermediate_size": state.matrix("model.layers.0.mlp.gate_proj.weight")[0],
+        },
+        "norm": {"kind": "rms", "eps": 1e-6 if normed else 1e-5},
+        "positions": {"kind": "rope", "rope_theta": state.given.rope_base or 1e6},
+        "tie_word_embeddings": _tied(state, "model.embed_tokens.weight", "lm_head.weight"),
     }
     notes = [
-        f"taken as in MiniMind, since the file is silent: rotary base {values['positions']['base']:g}, "
-        f"norm epsilon {values['norm']['epsilon']:g}, {values['context']:,} positions (--rope-base, "
+        f"taken as in MiniMind, since the file is silent: rotary base {values['positions']['rope_theta']:g}, "
+        f"norm epsilon {values['norm']['eps']:g}, {values['max_position_embeddings']:,} positions "
+        "(--rope-base, "
         "--context)"
     ]
     return values, ARCHITECTURES["Qwen3ForCausalLM"], {}, notes
@@ -164,7 +173,11 @@ def _attention(width: int, heads: int, key: str | None, state: State) -> dict[st
     if width % heads:
         raise UserError(f"{heads} heads do not divide the width", where=state.archive.path, value=width)
     rows = width if key is None else state.matrix(key)[0]
-    return {"heads": heads, "kv_heads": max(1, rows // (width // heads)), "head_width": width // heads}
+    return {
+        "num_attention_heads": heads,
+        "num_key_value_heads": max(1, rows // (width // heads)),
+        "head_dim": width // heads,
+    }
 
 
 def _asked_context(state: State) -> int:

@@ -36,7 +36,7 @@ def prepare(
     Raises:
         UserError: the text cannot be read, is empty, or leaves nothing to train on.
     """
-    finetuning, context = isinstance(options, FinetuneOptions), config.context
+    finetuning, context = isinstance(options, FinetuneOptions), config.max_position_embeddings
     out("main: tokenize training data" + (f" from {options.train_data}" if finetuning else ""))
     if finetuning:
         out(f"main: sample-start: {options.sample_start}")

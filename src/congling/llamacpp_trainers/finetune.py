@@ -60,7 +60,9 @@ def run(options: FinetuneOptions, out: Print = say) -> None:
     startup.print_totals(done, out)
     trained = sum(slot.size for slot in slots)
     startup.print_memory(base.config, trained, options, "lora_size", done.iterations, out)
-    for line in notes.of_finetune(options, words, ranks, done.iterations, tied=base.config.tied):
+    for line in notes.of_finetune(
+        options, words, ranks, done.iterations, tied=base.config.tie_word_embeddings
+    ):
         out(f"main: note: {line}")
     data = prepare(options, words.tokenizer, base.config, done, out)
     job = Job(

@@ -71,18 +71,22 @@ def overridden(model: Transformer, options: FinetuneOptions, context: int) -> No
     positions = config.positions.model_dump()
     if config.positions.kind == "rope":
         if options.rope_freq_base is not None:
-            positions["base"] = options.rope_freq_base
+            positions["rope_theta"] = options.rope_freq_base
         if options.rope_freq_scale:
-            positions["scaling"] = LinearScaling(factor=1 / options.rope_freq_scale).model_dump()
-    elif context > config.context:
-        raise UserError("rows longer than the base's context", value=context, hint=f"--ctx {config.context}")
+            positions["rope_scaling"] = LinearScaling(factor=1 / options.rope_freq_scale).model_dump()
+    elif context > config.max_position_embeddings:
+        raise UserError(
+            "rows longer than the base's context",
+            value=context,
+            hint=f"--ctx {config.max_position_embeddings}",
+        )
     norm = config.norm.model_dump()
     if options.norm_rms_eps:
-        norm["epsilon"] = options.norm_rms_eps
+        norm["eps"] = options.norm_rms_eps
         for module in model.modules():
             if isinstance(module, RMSNorm):
                 module.epsilon = options.norm_rms_eps
-    model.config = config.replace(context=context, positions=positions, norm=norm)
+    model.config = config.replace(max_position_embeddings=context, positions=positions, norm=norm)
     if config.positions.kind == "rope":
         model.positions, model.sliding = build_positions(model.config), build_sliding(model.config)
 
@@ -96,7 +100,7 @@ def chosen_ranks(options: FinetuneOptions, config: ModelConfig, file: GGUFFile |
         UserError: a rank differs from the checkpoint's.
     """
     ranks = {name: options.rank_of(name) for name in RANKS}
-    if config.tied:  # one matrix with two uses: no adapter format can say that
+    if config.tie_word_embeddings:  # one matrix with two uses: no adapter format can say that
         ranks |= {"tok_embd": 0, "out": 0}
     if file is None:
         return ranks
@@ -146,20 +150,20 @@ def checkpoint_fields(base: Base, ranks: Mapping[str, int], *, scale_in_training
     """The keys of the model and its ranks, in the former program's order."""
     config, architecture = base.config, base.architecture
     rope: Any = config.positions if config.positions.kind == "rope" else None
-    scaling = getattr(rope, "scaling", None)
+    scaling = getattr(rope, "rope_scaling", None)
     factor = scaling.factor if isinstance(scaling, LinearScaling) else 1.0
     numbers = {
-        "context_length": config.context,
-        "embedding_length": config.width,
-        "feed_forward_length": getattr(config.mlp, "hidden", 0),
-        "attention.head_count": config.attention.heads,
-        "attention.head_count_kv": config.attention.kv_heads,
-        "block_count": config.layers,
-        "rope.dimension_count": config.attention.head_width,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": getattr(config.mlp, "intermediate_size", 0),
+        "attention.head_count": config.attention.num_attention_heads,
+        "attention.head_count_kv": config.attention.num_key_value_heads,
+        "block_count": config.num_hidden_layers,
+        "rope.dimension_count": config.attention.head_dim,
     }
     reals = {
-        "attention.layer_norm_rms_epsilon": config.norm.epsilon,
-        "rope.freq_base": rope.base if rope is not None else 10_000.0,
+        "attention.layer_norm_rms_epsilon": config.norm.eps,
+        "rope.freq_base": rope.rope_theta if rope is not None else 10_000.0,
         "rope.scale_linear": 1 / factor,
     }
     return {
@@ -205,7 +209,7 @@ def _parameters(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Field and parameter of all weights that the model has, in the former program's order."""
     known = matrices(config)
     places = [(name, RANKS[name][1]) for name in _GLOBAL]
-    for layer in range(config.layers):
+    for layer in range(config.num_hidden_layers):
         places += [(name, f"blocks.{layer}.{RANKS[name][1]}") for name in RANKS if name not in _GLOBAL]
     yield from ((name, f"{place}.weight") for name, place in places if f"{place}.weight" in known)
 

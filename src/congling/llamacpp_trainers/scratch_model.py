@@ -41,17 +41,17 @@ def new_config(options: ScratchOptions, vocab_size: int) -> ModelConfig:
     if not scale:
         raise UserError("--rope-freq-scale is above 0", value=options.rope_freq_scale)
     config = llama(
-        width=options.embd,
-        hidden=options.ff,
+        hidden_size=options.embd,
+        intermediate_size=options.ff,
         vocab_size=vocab_size,
-        context=options.ctx,
-        layers=options.layer,
-        heads=options.head,
-        tied=False,
+        max_position_embeddings=options.ctx,
+        num_hidden_layers=options.layer,
+        num_attention_heads=options.head,
+        tie_word_embeddings=False,
     )
     scaling = None if scale == 1 else LinearScaling(factor=_single(1 / scale))
-    positions = RotaryConfig(base=_single(options.rope_freq_base), scaling=scaling)
-    norm = RMSNormConfig(epsilon=_single(options.norm_rms_eps))
+    positions = RotaryConfig(rope_theta=_single(options.rope_freq_base), rope_scaling=scaling)
+    norm = RMSNormConfig(eps=_single(options.norm_rms_eps))
     return config.replace(norm=norm.model_dump(), positions=positions.model_dump())
 
 
@@ -64,21 +64,25 @@ def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
         UserError: it is none of this trainer's, or its tensors are not those of such a model.
     """
     config = config_from(file)
-    config = config if context is None else config.replace(context=context)
-    if context is None and config.context > LONGEST_ROWS:
+    config = config if context is None else config.replace(max_position_embeddings=context)
+    if context is None and config.max_position_embeddings > LONGEST_ROWS:
         raise UserError(
             "rows of this length cannot be trained on",
             where=file.path,
-            value=config.context,
+            value=config.max_position_embeddings,
             hint="--ctx sets another",
         )
     plain = (
         isinstance(config.mlp, GatedMLPConfig)
-        and not config.mlp.bias
-        and not config.attention.bias
+        and not config.mlp.mlp_bias
+        and not config.attention.attention_bias
         and not config.attention.qk_norm
     )
-    if file.text("general.architecture") != ARCHITECTURE or not plain or config.attention.output_bias:
+    if (
+        file.text("general.architecture") != ARCHITECTURE
+        or not plain
+        or config.attention.attention_output_bias
+    ):
         raise UserError(
             "only dense llama models without biases can be trained further here",
             where=file.path,
@@ -125,7 +129,7 @@ def _single(value: float) -> float:
 
 def slots_of(config: ModelConfig) -> list[Slot]:
     """All tensors, in the order in which they stand in a file."""
-    heads, kv_heads = config.attention.heads, config.attention.kv_heads
+    heads, kv_heads = config.attention.num_attention_heads, config.attention.num_key_value_heads
     turned = {"attention.query.weight": heads, "attention.key.weight": kv_heads}
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in Transformer(config).named_parameters()}
@@ -150,8 +154,8 @@ def _file_order(config: ModelConfig) -> list[str]:
         "mlp.down",
         "mlp.up",
     )
-    head = [] if config.tied else ["head.weight"]
-    layers = [f"blocks.{layer}.{name}.weight" for layer in range(config.layers) for name in block]
+    head = [] if config.tie_word_embeddings else ["head.weight"]
+    layers = [f"blocks.{layer}.{name}.weight" for layer in range(config.num_hidden_layers) for name in block]
     return ["embedding.weight", "norm.weight", *head, *layers]
 
 
@@ -176,25 +180,25 @@ def model_fields(config: ModelConfig, words: Vocabulary) -> dict[str, Field]:
     """
     attention, positions = config.attention, config.positions
     assert isinstance(positions, RotaryConfig)
-    scaling = positions.scaling.factor if isinstance(positions.scaling, LinearScaling) else 1.0
+    scaling = positions.rope_scaling.factor if isinstance(positions.rope_scaling, LinearScaling) else 1.0
     numbers = {
-        "context_length": config.context,
-        "embedding_length": config.width,
-        "feed_forward_length": getattr(config.mlp, "hidden", 0),
-        "attention.head_count": attention.heads,
-        "block_count": config.layers,
-        "rope.dimension_count": attention.head_width,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": getattr(config.mlp, "intermediate_size", 0),
+        "attention.head_count": attention.num_attention_heads,
+        "block_count": config.num_hidden_layers,
+        "rope.dimension_count": attention.head_dim,
     }
     reals = {
-        "attention.layer_norm_rms_epsilon": config.norm.epsilon,
-        "rope.freq_base": positions.base,
+        "attention.layer_norm_rms_epsilon": config.norm.eps,
+        "rope.freq_base": positions.rope_theta,
         "rope.scale_linear": scaling,
     }
     more = {}
-    if attention.kv_heads != attention.heads:
-        more["attention.head_count_kv"] = attention.kv_heads
-    if attention.heads * attention.head_width != config.width:
-        more |= {"attention.key_length": attention.head_width, "attention.value_length": attention.head_width}
+    if attention.num_key_value_heads != attention.num_attention_heads:
+        more["attention.head_count_kv"] = attention.num_key_value_heads
+    if attention.num_attention_heads * attention.head_dim != config.hidden_size:
+        more |= {"attention.key_length": attention.head_dim, "attention.value_length": attention.head_dim}
     return {
         "general.architecture": Field("string", ARCHITECTURE),
         "general.name": Field("string", ARCHITECTURE),

@@ -173,7 +173,7 @@ class Session:
 
     def held_out_loss(self) -> float:
         """Nats a token of the text that is not trained on."""
-        place = self.trainer.backend.place
+        place = self.trainer.backend.to_device
         with self.trainer.evaluated_model(), torch.no_grad():
             losses = [next_token(self.job.model, place(batch)).metrics["loss"] for batch in self.held_out]
         return float(sum(losses)) / sum(batch.count for batch in self.held_out)
@@ -215,7 +215,7 @@ class Session:
             raise Stop(f"{self.options.epochs} epochs are done (--epochs)")
 
     def _count_skipped(self) -> None:
-        self.skipped = self.skipped + 1 if float(self.trainer.row.get("skipped", 0)) else 0
+        self.skipped = self.skipped + 1 if float(self.trainer.step_metrics.get("skipped", 0)) else 0
         if self.skipped >= MOST_SKIPPED:
             raise UserError(
                 f"{MOST_SKIPPED} iterations in a row had a loss that is not a finite number",
@@ -267,13 +267,13 @@ def _tests(job: Job, options: TrainerOptions) -> StopTests:
 def _config(options: TrainerOptions, context: int, last: int) -> TrainConfig:
     cuda = options.gpu_layers > 0 and torch.cuda.is_available()
     return TrainConfig(
-        steps=last + 1,
-        context=context,
-        rows=options.batch,
-        accumulation=max(1, options.grad_acc),
-        clip=0,
+        max_steps=last + 1,
+        max_length=context,
+        per_device_train_batch_size=options.batch,
+        gradient_accumulation_steps=max(1, options.grad_acc),
+        max_grad_norm=0,
         seed=options.seed & 0xFFFFFFFF,
         device="cuda" if cuda else "cpu",
         precision="fp32",
-        compile="off",
+        torch_compile="off",
     )

@@ -104,12 +104,12 @@ def print_model(config: ModelConfig, out: Print) -> None:
     """The sizes of the architecture."""
     rows = {
         "n_vocab": config.vocab_size,
-        "n_ctx": config.context,
-        "n_embd": config.width,
-        "n_ff": getattr(config.mlp, "hidden", 0),
-        "n_head": config.attention.heads,
-        "n_layer": config.layers,
-        "n_rot": config.attention.head_width,
+        "n_ctx": config.max_position_embeddings,
+        "n_embd": config.hidden_size,
+        "n_ff": getattr(config.mlp, "intermediate_size", 0),
+        "n_head": config.attention.num_attention_heads,
+        "n_layer": config.num_hidden_layers,
+        "n_rot": config.attention.head_dim,
     }
     for name, value in rows.items():
         out(f"print_params: {name + ':':<8} {value}")
@@ -139,10 +139,13 @@ def print_memory(
     out(size_line(name, 4 * trained))
     out(size_line("opt_size ", 4 * 2 * trained))
     out(f"main: opt iter {iterations}")
-    positions = options.batch * config.context
+    positions = options.batch * config.max_position_embeddings
     out(size_line("input_size", 2 * 8 * positions))
-    hidden = getattr(config.mlp, "hidden", config.width)
-    block = positions * (8 * config.width + 4 * hidden)
-    blocks = config.layers * (positions * config.width if options.use_checkpointing else block) + block
+    hidden = getattr(config.mlp, "intermediate_size", config.hidden_size)
+    block = positions * (8 * config.hidden_size + 4 * hidden)
+    blocks = (
+        config.num_hidden_layers * (positions * config.hidden_size if options.use_checkpointing else block)
+        + block
+    )
     out(size_line("compute_size", 4 * (blocks + min(positions * config.vocab_size, 2**21))))
     out("main: evaluation order = LEFT_TO_RIGHT")

@@ -22,7 +22,7 @@ def config_of(kind: type[C], asked: Recipe, run: RunDirectory) -> C:
         UserError: something else is asked for now, named with the values then and now; or the run was begun
             without a recipe.
     """
-    config = load(kind, run.config)  # planned again, it would differ with the speed
+    config = load(kind, run.config, recorded=True)  # planned again, it would differ with the speed
     changes = _changes(asked, run, config.model_dump(mode="json")["train"])
     return config.replace(train=changes) if changes else config
 
@@ -39,7 +39,7 @@ def recipe_of(kind: type[Recipe], run: RunDirectory) -> Recipe:
             where=run.path,
             hint="go on with that program, or choose another --out",
         )
-    return load(kind, run.path / RECIPE_FILE)
+    return load(kind, run.path / RECIPE_FILE, recorded=True)
 
 
 def _changes(asked: Recipe, run: RunDirectory, train: Mapping[str, Any]) -> dict[str, object]:

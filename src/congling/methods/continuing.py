@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from congling.core import pointers, terminal
 from congling.core.artifact import write_text
-from congling.core.config import Config, build, read_toml
+from congling.core.config import Config, load
 from congling.core.differences import require_same
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
@@ -54,7 +54,7 @@ def continued(config: C, run: RunDirectory, asked: str | None = None) -> C:
     retention.clear_leftovers(run)
     rows = longer.read(run)
     config = _with(config, rows)
-    before = _with(build(type(config), read_toml(run.config), where=run.config), rows)
+    before = _with(load(type(config), run.config, recorded=True), rows)
     require_unedited(run, before, rows)
     require_same(before, config, where=run.path, harmless=harmless(before, config), advice=ADVICE)
     if asked is not None and not (rows and not rows[-1].done and rows[-1].asked == asked):
@@ -115,14 +115,14 @@ class _End(NamedTuple):
 def _end(config: Config, run: RunDirectory) -> _End:
     """The end by the settings, or as it was decided by the clock."""
     train = _train(config)
-    start = decay_start(train.schedule, train.steps)
+    start = decay_start(train.schedule, train.max_steps)
     turns = recorded(run.path) if _timed(config) else []
     if not _timed(config) or start is None:
-        return _End(turns[-1].steps if turns else train.steps, start)
+        return _End(turns[-1].steps if turns else train.max_steps, start)
     if turns:
         return _End(turns[-1].steps, turns[0].step)
     newest = next((longer.step_of(path) for path in run.checkpoints()), 0)
-    return _End(max(newest, train.steps), newest)  # nothing is decided yet: all was at the full rate
+    return _End(max(newest, train.max_steps), newest)  # nothing is decided yet: all was at the full rate
 
 
 def _next(train: TrainConfig, end: _End, run: RunDirectory, asked: str) -> Longer:
@@ -139,7 +139,7 @@ def _next(train: TrainConfig, end: _End, run: RunDirectory, asked: str) -> Longe
         steps = end.steps + max(1, round((more.seconds or 0.0) / _pace(run)))
     while (decay_start(train.schedule, steps) or 0) < begins:
         steps += 1  # a fall that the clock shortened began later than one of this length
-    warmup = warmup_steps(train.schedule, train.steps)
+    warmup = warmup_steps(train.schedule, train.max_steps)
     same = warmup_steps(train.schedule, steps) == warmup
     handed_on = pointers.handed_on(run.path)
     newest = run.checkpoints()[0]
@@ -148,7 +148,7 @@ def _next(train: TrainConfig, end: _End, run: RunDirectory, asked: str) -> Longe
     return Longer(
         asked=asked,
         begins=begins,
-        before=train.steps,
+        before=train.max_steps,
         steps=steps,
         warmup_steps=None if same else warmup,
         kept=handed_on.name if keeps and handed_on is not None else None,
@@ -185,12 +185,12 @@ def _beginning(train: TrainConfig, end: _End, run: RunDirectory) -> int:
             hint="run the command without --longer, or begin anew with --fresh and another budget",
         )
     newest = longer.step_of(checkpoints[0])
-    if train.patience is not None and newest < end.steps and _ended(run):
+    if train.early_stopping_patience is not None and newest < end.steps and _ended(run):
         raise UserError(
             "this run ended early by itself: no held-out number became better",
-            where="train.patience",
-            value=train.patience,
-            hint="let it wait longer: the same command with a larger train.patience",
+            where="train.early_stopping_patience",
+            value=train.early_stopping_patience,
+            hint="let it wait longer: the same command with a larger train.early_stopping_patience",
         )
     anew = (
         "begin anew with --fresh and the whole budget; or train its weights further with a new warm-up and "
@@ -264,9 +264,9 @@ def _plan_again(run: RunDirectory, row: Longer) -> None:
     file = run.path / PLAN_FILE
     plan = _json(file)
     train, cost = plan.get("train"), plan.get("cost")
-    if not isinstance(train, dict) or train.get("steps") != row.before:
+    if not isinstance(train, dict) or train.get("max_steps") != row.before:
         return
-    train["steps"], factor = row.steps, row.steps / row.before
+    train["max_steps"], factor = row.steps, row.steps / row.before
     if isinstance(cost, dict):
         time = cost.get("time")
         time = time if isinstance(time, dict) else {}
@@ -278,7 +278,7 @@ def _plan_again(run: RunDirectory, row: Longer) -> None:
                 cost[name] = type(cost[name])(cost[name] * factor)
     why = f"--longer {row.asked}: from step {row.begins:,} on, after {row.before:,} steps before"
     for choice in plan.get("choices", []):
-        if isinstance(choice, dict) and choice.get("key") == "steps":
+        if isinstance(choice, dict) and choice.get("key") == "max_steps":
             choice |= {"value": str(row.steps), "why": why}
     write_text(file, json.dumps(plan, ensure_ascii=False, indent=1) + "\n")
 

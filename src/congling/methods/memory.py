@@ -54,7 +54,7 @@ def shortage_explained(
         where = "a micro-batch"
         if trainer is not None:
             rows, accumulation = trainer.micro_batch
-            train = train.replace(rows=rows, accumulation=accumulation)
+            train = train.replace(per_device_train_batch_size=rows, gradient_accumulation_steps=accumulation)
             if not trainer.learning:
                 where = f"an update, a held-out loss, a sample or a checkpoint at step {trainer.step}, with"
         parts = memory(model, train, gpu=gpu)
@@ -63,8 +63,9 @@ def shortage_explained(
             parts |= {name: share * parts[name] for name in ("gradients", "optimizer", "average of weights")}
         found = shortage_on(backend, error)
         advice = _advice(model, train, parts, found, at_first, gpu=gpu)
+        batch = f"train.per_device_train_batch_size={train.per_device_train_batch_size}"
         what = (
-            f"out of memory in {where} of train.rows={train.rows} × train.context={train.context}: {found}; "
+            f"out of memory in {where} of {batch} × train.max_length={train.max_length}: {found}; "
             f"the estimate was {show_bytes(sum(parts.values()))} for the whole process"
         )
         raise UserError(what, hint=advice) from error
@@ -79,8 +80,8 @@ def fitting(
     """
     step = _of_step(model, train, gpu=gpu)
     scale = max(1.0, (found.needed - at_first) / max(1.0, step))
-    while (cut := smaller(train.rows, train.accumulation)) is not None:
-        train = train.replace(rows=cut[0], accumulation=cut[1])
+    while (cut := smaller(train.per_device_train_batch_size, train.gradient_accumulation_steps)) is not None:
+        train = train.replace(per_device_train_batch_size=cut[0], gradient_accumulation_steps=cut[1])
         if at_first + scale * _of_step(model, train, gpu=gpu) <= SPARE * found.room:
             return train
     return None
@@ -101,20 +102,27 @@ def _advice(
     *,
     gpu: bool,
 ) -> str:
-    other = "close other programs, train.checkpointing=true, a shorter train.context or a smaller model"
+    other = (
+        "close other programs, train.gradient_checkpointing=true, a shorter train.max_length "
+        "or a smaller model"
+    )
     fits = fitting(model, train, found, at_first, gpu=gpu)
     if fits is None:
-        cut = smaller(train.rows, train.accumulation)
+        cut = smaller(train.per_device_train_batch_size, train.gradient_accumulation_steps)
         if cut is None:
             return other
-        least = f"train.rows=1 train.accumulation={train.rows * train.accumulation}"
+        least = _cut(1, train.per_device_train_batch_size * train.gradient_accumulation_steps)
         return f"not even one row is sure to fit; the least is {least}; or {other}"
-    words = f"train.rows={fits.rows} train.accumulation={fits.accumulation}"
+    words = _cut(fits.per_device_train_batch_size, fits.gradient_accumulation_steps)
     estimate = sum(parts.values()) - _of_step(model, train, gpu=gpu) + _of_step(model, fits, gpu=gpu)
     return (
         f"the same command with {words} makes the same step in smaller parts (about {show_bytes(estimate)}); "
-        f"train.auto_micro_batch=true finds it by itself; or {other}"
+        f"train.auto_find_batch_size=true finds it by itself; or {other}"
     )
+
+
+def _cut(rows: int, accumulation: int) -> str:
+    return f"train.per_device_train_batch_size={rows} train.gradient_accumulation_steps={accumulation}"
 
 
 def measured(
@@ -126,7 +134,8 @@ def measured(
 ) -> Calibration:
     """A step of the planned run, as :func:`congling.train.calibrate.measure` takes it.
 
-    With ``train.auto_micro_batch`` it is measured in parts that fit, into which training will cut it, too.
+    With ``train.auto_find_batch_size`` it is measured in parts that fit, into which training will cut it,
+    too.
 
     Raises:
         UserError: memory ran out.
@@ -136,8 +145,8 @@ def measured(
             with shortage_explained(model, train, Single(train)):
                 return calibrate.measure(model, train, objective=objective, seconds=seconds)
         except UserError as error:
-            cut = smaller(train.rows, train.accumulation)
-            if cut is None or not (train.auto_micro_batch and is_out_of_memory(error)):
+            cut = smaller(train.per_device_train_batch_size, train.gradient_accumulation_steps)
+            if cut is None or not (train.auto_find_batch_size and is_out_of_memory(error)):
                 raise
-        train = train.replace(rows=cut[0], accumulation=cut[1])
+        train = train.replace(per_device_train_batch_size=cut[0], gradient_accumulation_steps=cut[1])
         gc.collect()

@@ -8,7 +8,7 @@ import typer
 Base = Annotated[Path, typer.Argument(help="A GGUF file, a run, or a checkpoint.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(help="A recipe (.toml), values like adapter.rank=8, and further data files."),
+    typer.Argument(help="A recipe (.toml), values like adapter.r=8, and further data files."),
 ]
 Data = Annotated[list[str] | None, typer.Option(help="Rows (JSON, CSV …); repeatable.")]
 RewardNames = Annotated[

@@ -15,7 +15,7 @@ from congling.methods.showing import show_rows, show_work
 from congling.methods.tuning import Show
 from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.plan import tuning_plan
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.tuning_plan import TuningFacts
 from congling.train.loop import Objective
 
@@ -46,19 +46,21 @@ def filled_in(
         tables: the method's own.
     """
     asked = dict(recipe.train)
-    if not asked.keys() & {"rows", "accumulation"}:
+    if not asked.keys() & {"per_device_train_batch_size", "gradient_accumulation_steps"}:
         step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning_plan.UPDATES), max(1, rows))
-        asked["rows"] = max(1, min(step, tuning_plan.MICRO_TOKENS // (sides * facts.longest)))
-        asked["accumulation"] = max(1, round(step / asked["rows"]))
+        asked["per_device_train_batch_size"] = max(
+            1, min(step, tuning_plan.MICRO_TOKENS // (sides * facts.longest))
+        )
+        asked["gradient_accumulation_steps"] = max(1, round(step / asked["per_device_train_batch_size"]))
     train = tuning_plan.settings(
         asked,
         facts,
         adapter=recipe.adapter is not None,
-        epochs=recipe.epochs,
+        epochs=recipe.num_train_epochs,
         gentleness=gentleness,
         steps_per_epoch=lambda context, each, accumulation: rows / (each * accumulation),
     )
-    train.pop("evaluate_tokens", None)  # counts tokens of texts; here whole rows are scored
+    train.pop("eval_tokens", None)  # counts tokens of texts; here whole rows are scored
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **tables}
     return build(kind, decided, where="recipe")
 
@@ -95,10 +97,10 @@ def shown(
 ) -> Show:
     """What a run over such rows says before it starts; ``detail`` stands behind the rows of a step."""
 
-    def show(session: Session, findings: Sequence[Finding], console: Console) -> None:
+    def show(session: Session, findings: Sequence[Diagnosis], console: Console) -> None:
         show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
         train = session.config.train  # its steps may be more than those it was begun with
-        step = f"{train.rows * train.accumulation} {noun}s{detail}"
+        step = f"{train.per_device_train_batch_size * train.gradient_accumulation_steps} {noun}s{detail}"
         show_work(
             step,
             facts,

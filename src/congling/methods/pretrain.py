@@ -33,7 +33,7 @@ from congling.report.budget import deadline_of
 from congling.report.record import RECIPE_FILE
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.token_parts import parts
+from congling.tokenizer.token_parts import token_parts
 from congling.train.config import TrainConfig
 from congling.train.runs.deadline import Deadline
 
@@ -67,7 +67,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Task:
+class PretrainVariant:
     """In what a run on shards differs from pretraining random weights; by default in nothing."""
 
     method: str = "pretrain"
@@ -98,7 +98,7 @@ class Task:
         return found
 
 
-PLAIN = Task()
+PLAIN = PretrainVariant()
 
 
 def begin_or_go_on(
@@ -112,7 +112,7 @@ def begin_or_go_on(
     longer: str | None = None,
     force: bool = False,
     show: "Callable[[Plan], None] | None" = None,
-    task: Task = PLAIN,
+    task: PretrainVariant = PLAIN,
 ) -> RunDirectory:
     """Plan the recipe and train, or go on with the run in ``out`` by the plan it was begun with.
 
@@ -152,7 +152,7 @@ def begin_or_go_on(
             deadline = deadline_of(planned, recipe, reported=reported)
             config = task.kind(model=planned.model, train=planned.train, deadline=deadline, **task.tables)
             files = run_files(recipe, planned, task)
-        said = ddp.from_first(config.model_dump_json() if config is not None else "")
+        said = ddp.broadcast_text(config.model_dump_json() if config is not None else "")
         config = build(task.kind, json.loads(said), where="the first process")
         made = run(config, inputs, out, must_resume=must_resume, files=files, task=task, started=started)
         if first:
@@ -176,7 +176,7 @@ def _planned(
     beside: Beside,
     force: bool,
     show: "Callable[[Plan], None] | None",
-    task: Task,
+    task: PretrainVariant,
 ) -> "Plan":
     """Plan a new run and show the plan.
 
@@ -224,7 +224,12 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Sequence[str]) -> R
 
 
 def plan(
-    recipe: Recipe, shards: Shards, out: Path | str, task: Task = PLAIN, *, beside: Beside = NOTHING_YET
+    recipe: Recipe,
+    shards: Shards,
+    out: Path | str,
+    task: PretrainVariant = PLAIN,
+    *,
+    beside: Beside = NOTHING_YET,
 ) -> "Plan":
     """Plan the run, measure a real step of the planned model, and plan again with its speed.
 
@@ -246,7 +251,7 @@ def plan(
     return planning.measured(recipe, facts_of_shards(shards), out, probe, timed, start=start, beside=beside)
 
 
-def run_files(recipe: Recipe, planned: "Plan", task: Task = PLAIN) -> dict[str, str]:
+def run_files(recipe: Recipe, planned: "Plan", task: PretrainVariant = PLAIN) -> dict[str, str]:
     """What a run keeps of how it came about: the recipe as asked, and the plan."""
     from congling.plan.planning import PLAN_FILE
 
@@ -260,7 +265,7 @@ def run(
     *,
     must_resume: bool = False,
     files: Mapping[str, str] | None = None,
-    task: Task = PLAIN,
+    task: PretrainVariant = PLAIN,
     started: float | None = None,
 ) -> RunDirectory:
     """Train to the end and return the run's directory; starts from its newest checkpoint if there is one.
@@ -289,7 +294,7 @@ def run(
     _require_one_tokenizer(inputs, task)
     settings = config.train
     transformer = _model(config, task)
-    transformer.checkpoint_blocks(settings.checkpointing)
+    transformer.checkpoint_blocks(settings.gradient_checkpointing)
     backend = build_backend(settings)
     try:
         corpus = _batches(inputs, settings)
@@ -312,7 +317,7 @@ def run(
         backend.close()
 
 
-def _model(config: PretrainConfig, task: Task) -> "Transformer":
+def _model(config: PretrainConfig, task: PretrainVariant) -> "Transformer":
     """Random weights, or those of the start.
 
     Raises:
@@ -330,11 +335,11 @@ def _model(config: PretrainConfig, task: Task) -> "Transformer":
             hint="give the checkpoint it was started with, or choose another --out",
         )
     else:
-        transformer.load_state_dict(task.start.build(config.train.context).state_dict())
+        transformer.load_state_dict(task.start.build(config.train.max_length).state_dict())
     return transformer
 
 
-def _require_one_tokenizer(inputs: Inputs, task: Task) -> None:
+def _require_one_tokenizer(inputs: Inputs, task: PretrainVariant) -> None:
     """Compare the tokenizer of the start with that of the shards.
 
     Raises:
@@ -371,7 +376,7 @@ def require_same_tokenizer(model: "OpenedBase", inputs: Inputs, role: str) -> No
         )
 
 
-def _require_fit(config: PretrainConfig, shards: Shards, task: Task) -> None:
+def _require_fit(config: PretrainConfig, shards: Shards, task: PretrainVariant) -> None:
     """Compare model, rows and shards.
 
     Raises:
@@ -382,17 +387,17 @@ def _require_fit(config: PretrainConfig, shards: Shards, task: Task) -> None:
         raise UserError(
             "model and shards have different vocabularies", value=(model.vocab_size, shards.vocab_size)
         )
-    if settings.context > model.context:
+    if settings.max_length > model.max_position_embeddings:
         raise UserError(
-            "train.context is longer than the model's",
-            value=settings.context,
-            hint=f"at most {model.context}",
+            "train.max_length is longer than the model's",
+            value=settings.max_length,
+            hint=f"at most {model.max_position_embeddings}",
         )
-    if task.context is not None and settings.context > task.context:
+    if task.context is not None and settings.max_length > task.context:
         raise UserError(
-            "train.context is longer than the teacher's",
-            value=settings.context,
-            hint=f"train.context={task.context}",
+            "train.max_length is longer than the teacher's",
+            value=settings.max_length,
+            hint=f"train.max_length={task.context}",
         )
 
 
@@ -401,34 +406,34 @@ def _batches(inputs: Inputs, settings: TrainConfig) -> "CorpusBatches":
 
     return CorpusBatches(
         inputs.shards["train"],
-        context=settings.context,
-        rows=settings.rows,
-        accumulation=settings.accumulation,
+        context=settings.max_length,
+        rows=settings.per_device_train_batch_size,
+        accumulation=settings.gradient_accumulation_steps,
         seed=settings.seed,
         document_mask=settings.document_mask,
-        split_pieces=settings.split_pieces,
-        parts=parts(inputs.tokenizer) if settings.split_pieces else None,
-        noise=settings.noise,
+        split_pieces=settings.token_split_prob,
+        parts=token_parts(inputs.tokenizer) if settings.token_split_prob else None,
+        noise=settings.token_noise_prob,
     )
 
 
 def _parts(
-    config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str], task: Task
+    config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str], task: PretrainVariant
 ) -> "RunParts":
     """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
     from congling.evals.collapse import watch
     from congling.evals.periodic import continuations, held_out_loss
     from congling.train.calibrate import matmul_peak
-    from congling.train.runs.metrics import Yardsticks
+    from congling.train.runs.metrics import MetricScales
     from congling.train.runs.train import RunParts
 
     split, validation = inputs.shards["train"], inputs.shards["validation"]
     settings, backend = config.train, trainer.backend
     # The loss is a mean over the tokens trained on, which are more than the file's where pieces fall apart.
-    growth = expected_growth(split, parts(inputs.tokenizer), settings.split_pieces)
-    yardsticks = Yardsticks(
+    growth = expected_growth(split, token_parts(inputs.tokenizer), settings.token_split_prob)
+    yardsticks = MetricScales(
         tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())) * growth,
-        flops_per_token=flops_per_token(config.model, settings.context),
+        flops_per_token=flops_per_token(config.model, settings.max_length),
         matmul_peak=matmul_peak(backend.device, backend.dtype) if backend.rank == 0 else None,
     )
     parents = {"shards": inputs.shards.artifact}
@@ -438,7 +443,7 @@ def _parts(
     return RunParts(
         config,
         parents=parents | dict(task.parents),
-        facts=Reading(settings.context, settings.document_mask).facts()
+        facts=Reading(settings.max_length, settings.document_mask).facts()
         | ({"chat": True} if task.start is not None and task.start.chat else {}),
         tokenizer=inputs.tokenizer_path,
         evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,

@@ -19,17 +19,17 @@ from congling.infer.completions import complete
 from congling.methods import rewards as sources
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.rewarded import ReinforcementConfig, ReinforcementRecipe
-from congling.methods.session import Session, Tuned, Work, fingerprint
+from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
 from congling.methods.showing import say, show_rows, show_work
 from congling.methods.tuning import tune
 from congling.methods.tuning_facts import facts_of
 from congling.methods.tuning_recipe import require_sound_table
 from congling.plan import tuning_plan
-from congling.plan.findings import Finding
-from congling.train.rl.credit import Looks
-from congling.train.rl.rollouts import Credit, Reward, Rollouts, judged_row
+from congling.plan.findings import Diagnosis
+from congling.train.rl.credit import RolloutScorer
+from congling.train.rl.rollouts import Credit, Reward, RolloutBatches, judged_row
 
-GENTLENESS = 0.2
+LR_SCALE = 0.2
 """Share of the rate of ``sft``."""
 STEPS = 200
 """Where nobody asks for others."""
@@ -41,7 +41,7 @@ C = TypeVar("C", bound=ReinforcementConfig)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RLSetup:
     """Base, prompts and rewards, opened and checked."""
 
     opened: OpenedBase
@@ -51,7 +51,7 @@ class Prepared:
     recipe: ReinforcementRecipe
 
 
-def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tables: Any) -> Prepared:
+def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tables: Any) -> RLSetup:
     """Open base and prompts, and decide everything that is left open.
 
     Raises:
@@ -59,38 +59,40 @@ def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tabl
     """
     require_sound_table(recipe)
     opened = open_base(base)
-    room = opened.model.context - recipe.rollout.new_tokens
+    room = opened.model.max_position_embeddings - recipe.rollout.max_completion_length
     if room < 1:
-        hint = f"the base reads {opened.model.context} tokens"
-        value = recipe.rollout.new_tokens
-        raise UserError("answers fill the whole context", where="rollout.new_tokens", value=value, hint=hint)
+        hint = f"the base reads {opened.model.max_position_embeddings} tokens"
+        value = recipe.rollout.max_completion_length
+        raise UserError(
+            "answers fill the whole context", where="rollout.max_completion_length", value=value, hint=hint
+        )
     prompts = read_questions(recipe.data, opened.tokenizer, room)
-    asked, needed = recipe.rollout.prompts, _longest(prompts) + recipe.rollout.new_tokens
-    choose = {"choose": "reward"} if prompts.validation else {}
-    train: dict[str, Any] = choose | {"rows": 1, "context": needed} | recipe.train
-    if "epochs" not in recipe.model_fields_set:
-        train.setdefault("steps", STEPS)
-    if train["context"] < needed:
+    asked, needed = recipe.rollout.prompts_per_step, _longest(prompts) + recipe.rollout.max_completion_length
+    choose = {"metric_for_best_model": "reward"} if prompts.validation else {}
+    train: dict[str, Any] = choose | {"per_device_train_batch_size": 1, "max_length": needed} | recipe.train
+    if "num_train_epochs" not in recipe.model_fields_set:
+        train.setdefault("max_steps", STEPS)
+    if train["max_length"] < needed:
         raise UserError(
             "the context is too short for prompts and answers",
-            where="train.context",
-            value=train["context"],
+            where="train.max_length",
+            value=train["max_length"],
             hint=f"leave it out, or {needed} and more",
         )
     train_rows, held_out = (
         [_stand_in(one, recipe) for one in part] for part in (prompts.train, prompts.validation)
     )
     facts = facts_of(opened, train_rows, held_out, prompts.findings, recipe.adapter)
-    steps = len(prompts.train) / asked * recipe.rollout.updates
+    steps = len(prompts.train) / asked * recipe.rollout.num_iterations
     settings = tuning_plan.settings(
         train,
         facts,
         adapter=recipe.adapter is not None,
-        epochs=recipe.epochs,
-        gentleness=GENTLENESS,
+        epochs=recipe.num_train_epochs,
+        gentleness=LR_SCALE,
         steps_per_epoch=lambda context, rows, accumulation: steps,
     )
-    settings.pop("evaluate_tokens", None)
+    settings.pop("eval_tokens", None)
     decided = {
         "data": recipe.data,
         "adapter": recipe.adapter,
@@ -100,17 +102,17 @@ def prepare(kind: type[C], base: Path | str, recipe: ReinforcementRecipe, **tabl
         **tables,
     }
     config = build(kind, decided, where="recipe")
-    return Prepared(opened, prompts, config, facts, recipe)
+    return RLSetup(opened, prompts, config, facts, recipe)
 
 
 def work(
-    session: Session, prepared: Prepared, objective: Any, credit: Credit, *, even: bool = True, **more: Any
-) -> Work:
+    session: Session, prepared: RLSetup, objective: Any, credit: Credit, *, even: bool = True, **more: Any
+) -> MethodSpec:
     """Rollouts as batches, and looks at held-out prompts."""
     config, tokenizer = prepared.config, prepared.opened.tokenizer
     reward = sources.load(config.rewards, session.backend.device)
     prompts = prepared.prompts
-    rollouts = Rollouts(
+    rollouts = RolloutBatches(
         session.model,
         tokenizer,
         prompts.train,
@@ -127,7 +129,7 @@ def work(
         evaluate = held_out_reward(prompts.validation[:LOOKED_AT], tokenizer, reward, config)
     asked = (*prompts.train, *prompts.validation)
     data = fingerprint([_stand_in(one, prepared.config) for one in asked], sources.identity(config.rewards))
-    return Work(
+    return MethodSpec(
         rollouts,
         objective,
         data,
@@ -139,10 +141,10 @@ def work(
     )
 
 
-def looks(session: Session, prepared: Prepared) -> Looks:
+def looks(session: Session, prepared: RLSetup) -> RolloutScorer:
     """What scores the answers of rollouts."""
     pad, temperature = prepared.opened.tokenizer.pad_id, prepared.config.rollout.temperature
-    return Looks(session.model, session.backend, pad, temperature)
+    return RolloutScorer(session.model, session.backend, pad, temperature)
 
 
 def held_out_reward(
@@ -157,7 +159,7 @@ def held_out_reward(
             [question.ids for question in questions],
             group=1,
             temperature=0.0,
-            new_tokens=config.rollout.new_tokens,
+            new_tokens=config.rollout.max_completion_length,
             stops=tokenizer.stop_ids,
             undrawable=tokenizer.undrawable(model.config.vocab_size),
         )
@@ -174,9 +176,9 @@ def held_out_reward(
 
 
 def tune_on_rewards(
-    prepared: Prepared,
+    prepared: RLSetup,
     out: Path | str,
-    make: Callable[[Session], Work],
+    make: Callable[[Session], MethodSpec],
     *,
     method: str,
     console: Console | None,
@@ -204,14 +206,14 @@ def tune_on_rewards(
     )
 
 
-def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], console: Console) -> None:
+def _show(prepared: RLSetup, session: Session, findings: Sequence[Diagnosis], console: Console) -> None:
     """Say what will be done before it begins."""
     config: Any = session.config
     prompts = prepared.prompts
     show_rows(len(prompts.train), len(prompts.validation), "prompt", prompts.findings, console)
     rollout = config.rollout
-    answers = rollout.prompts * rollout.group
-    step = f"{answers} answers ({rollout.prompts} prompts × {rollout.group})"
+    answers = rollout.prompts_per_step * rollout.num_generations
+    step = f"{answers} answers ({rollout.prompts_per_step} prompts × {rollout.num_generations})"
     show_work(
         step,
         prepared.facts,
@@ -221,7 +223,7 @@ def _show(prepared: Prepared, session: Session, findings: Sequence[Finding], con
         console=console,
         findings=findings,
     )
-    rounds = -(-config.train.steps // rollout.updates)
+    rounds = -(-config.train.max_steps // rollout.num_iterations)
     say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rounds * answers)} answers in all")
 
 
@@ -231,7 +233,7 @@ def _longest(prompts: SplitRows[Question]) -> int:
 
 def _stand_in(question: Question, config: Any) -> Example:
     """A prompt with a longest answer, as far as counts go."""
-    ids = np.array([*question.ids, *[0] * config.rollout.new_tokens], np.int32)
+    ids = np.array([*question.ids, *[0] * config.rollout.max_completion_length], np.int32)
     learnt = np.zeros(len(ids), bool)
     learnt[len(question.ids) :] = True
     return Example(ids, learnt, 0, str(question.row.place))

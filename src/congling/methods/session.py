@@ -31,13 +31,13 @@ from congling.train.backends.ddp import build_backend
 from congling.train.loop import Batches, Hook, Objective, Trainer
 from congling.train.runs.checkpoints import SaveModel
 from congling.train.runs.hooks import Evaluate, Sample
-from congling.train.runs.metrics import Yardsticks
+from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
 from congling.transform.lora import attach
 
 
 @dataclass(frozen=True)
-class Work:
+class MethodSpec:
     """What a method brings to a session."""
 
     batches: Batches
@@ -48,7 +48,7 @@ class Work:
     sample: Sample | None = None
     chat: bool = True
     """Whether the model will have learnt its chat template."""
-    yardsticks: Yardsticks = field(default_factory=Yardsticks)
+    yardsticks: MetricScales = field(default_factory=MetricScales)
     parents: Mapping[str, Artifact] = field(default_factory=dict)
     """Further inputs, by name."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Tuned:
     adapter: Path | None
     """The adapter's directory; None where the weights themselves were trained."""
     name: str
-    """Which held-out number chose what is handed on: ``train.choose``."""
+    """Which held-out number chose what is handed on: ``train.metric_for_best_model``."""
     before: float | None
     """Its value for the base; None where nothing was held out."""
     after: float | None
@@ -89,13 +89,13 @@ class Session:
         train = config.train
         self.opened, self.config = opened, config
         self.backend = build_backend(train)
-        self.model: Transformer = opened.build(train.context)
+        self.model: Transformer = opened.build(train.max_length)
         if config.adapter is not None:
-            if config.adapter.base is not None and not opened.packed:
-                pack(self.model, config.adapter.base)
+            if config.adapter.base_quantization is not None and not opened.packed:
+                pack(self.model, config.adapter.base_quantization)
             attach(self.model, config.adapter, seed=train.seed)
-        self.model.checkpoint_blocks(train.checkpointing)
-        if train.checkpointing:  # whoever recomputes wants little memory more than speed
+        self.model.checkpoint_blocks(train.gradient_checkpointing)
+        if train.gradient_checkpointing:  # whoever recomputes wants little memory more than speed
             machine.return_freed_memory()
         self.model.to(self.backend.device)
 
@@ -114,7 +114,7 @@ class Session:
 
     def train(
         self,
-        work: Work,
+        work: MethodSpec,
         out: Path | str,
         *,
         must_resume: bool = False,
@@ -146,7 +146,7 @@ class Session:
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = adapters.hand_on(directory)
-        name = self.config.train.choose
+        name = self.config.train.metric_for_best_model
         found = {
             row["step"]: value
             for row in directory.log("metrics").rows()
@@ -156,7 +156,7 @@ class Session:
         best = trainer.best["step"] if trainer.best is not None else trainer.step
         return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
 
-    def _parts(self, work: Work, out: Path) -> RunParts:
+    def _parts(self, work: MethodSpec, out: Path) -> RunParts:
         """What the run needs besides its trainer."""
         facts = {"chat": work.chat or self.opened.chat} | self.opened.reading.facts() | dict(work.facts)
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}

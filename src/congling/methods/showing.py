@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from congling.core.console import Console
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.problems import Findings
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.show import brief_finding
 from congling.plan.tuning_plan import TuningFacts, memory_of
 from congling.train.config import TrainConfig
@@ -33,12 +33,12 @@ def show_work(
     *,
     adapter: bool,
     console: Console,
-    findings: Sequence[Finding] = (),
+    findings: Sequence[Diagnosis] = (),
 ) -> None:
     """Say what is learnt, in how many steps of what, at which rate, in how much memory; then the findings."""
     values = f"an adapter of {show_count(learnt)} values" if adapter else f"all {show_count(learnt)} values"
-    steps = f"{train.steps} {plural(train.steps, 'step')} of {what}"
-    say(console, f"training {values}: {steps}, rate {train.optimizer.rate:g}")
+    steps = f"{train.max_steps} {plural(train.max_steps, 'step')} of {what}"
+    say(console, f"training {values}: {steps}, rate {train.optimizer.learning_rate:g}")
     parts = memory_of(facts, train, adapter=adapter, trained=learnt)
     held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
     say(console, f"memory about {show_bytes(sum(parts.values()))}: {held}")

@@ -19,11 +19,11 @@ from congling.core.lock import only_writer
 from congling.core.rundir import RunDirectory
 from congling.methods.base_model import OpenedBase
 from congling.methods.continuing import continued, require_begun
-from congling.methods.session import Session, Tuned, Work
+from congling.methods.session import MethodSpec, Session, Tuned
 from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.model.config import parameters
 from congling.plan import tuning_plan
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.planning import PLAN_FILE, require_sound
 from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan
@@ -32,7 +32,7 @@ from congling.report.advice import keys
 from congling.train.backends import ddp
 from congling.train.runs.longer import finish
 
-Show = Callable[[Session, Sequence[Finding], Console], None]
+Show = Callable[[Session, Sequence[Diagnosis], Console], None]
 """Says what will be done, and what was found."""
 
 
@@ -46,7 +46,7 @@ def tune(
     method: str,
     noun: str,
     rows: tuple[int, int],
-    work: Callable[[Session], Work],
+    work: Callable[[Session], MethodSpec],
     show: Show,
     console: Console | None,
     must_resume: bool,
@@ -120,5 +120,5 @@ def _as_begun(
     if machine.processes() == 1:
         return config
     return build(
-        type(config), json.loads(ddp.from_first(config.model_dump_json())), where="the first process"
+        type(config), json.loads(ddp.broadcast_text(config.model_dump_json())), where="the first process"
     )

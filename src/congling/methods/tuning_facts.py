@@ -25,7 +25,7 @@ def facts_of(
         findings: of reading the rows.
         adapter: what is trained beside the base, if not the base itself.
     """
-    inputs = [example.inputs for example in train]
+    inputs = [example.length for example in train]
     return TuningFacts(
         model=opened.model,
         base_bytes=opened.size,
@@ -36,7 +36,7 @@ def facts_of(
         longest=max(inputs),
         held_out=len(held_out),
         faults=findings.counts,
-        held_out_inputs=sum(example.inputs for example in held_out),
+        held_out_inputs=sum(example.length for example in held_out),
         held_out_targets=targets_of(held_out),
         strange_marks=adapter is not None and _strange_marks(opened, train[0], adapter),
     )
@@ -44,7 +44,7 @@ def facts_of(
 
 def _strange_marks(opened: OpenedBase, example: Example, adapter: AdapterConfig) -> bool:
     """Whether rows hold special tokens that the base has not been tuned on, and the adapter cannot teach."""
-    tables = ("embedding",) if opened.model.tied else ("embedding", "head")
+    tables = ("embedding",) if opened.model.tie_word_embeddings else ("embedding", "head")
     if opened.chat or all(adapter.chooses(table) for table in tables):
         return False
     tokenizer = opened.tokenizer

@@ -49,8 +49,8 @@ class TuningRecipe(Config):
     """Low-rank factors beside a frozen base; left out, the weights themselves are trained."""
     train: Annotated[dict[str, Any], Table(TrainConfig)] = Field(default_factory=dict)
     """Any key of ``[train]``."""
-    epochs: float = Field(default=3.0, gt=0, le=1e6)
-    """Passes over the rows, where ``train.steps`` says nothing."""
+    num_train_epochs: float = Field(default=3.0, gt=0, le=1e6)
+    """Passes over the rows, where ``train.max_steps`` says nothing."""
 
 
 class TuningConfig(Config):

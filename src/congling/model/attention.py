@@ -13,11 +13,11 @@ from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
-from congling.model.positions import Angles, keep, rotate
+from congling.model.positions import Angles, no_rotation, rotate
 from congling.model.varlen import attend_apart
 
 
-class Sight(NamedTuple):
+class AttentionContext(NamedTuple):
     """Where the tokens stand and which others they see: computed once, used by every block."""
 
     angles: Angles | None
@@ -31,7 +31,7 @@ class Sight(NamedTuple):
     ``causal`` are then those of a row with one text."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
+def sdpa(query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext) -> Tensor:
     """What each query draws from the values it sees: (B, H, T, D), twice (B, K, S, D) -> (B, H, T, D)."""
     if sight.lengths is not None:
         return attend_apart(query, key, value, sight.lengths, sight.mask)
@@ -78,21 +78,21 @@ class Attention(nn.Module):
         mix: ``attend``, or what a transformation of the model put in its place.
     """
 
-    mix: Callable[[Tensor, Tensor, Tensor, Sight], Tensor]
+    attention_fn: Callable[[Tensor, Tensor, Tensor, AttentionContext], Tensor]
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        attention, width = config.attention, config.width
-        queries, keys, values = attention.rows
-        self.head_width = attention.head_width
-        self.query = nn.Linear(width, queries, bias=attention.bias)
-        self.key = nn.Linear(width, keys, bias=attention.bias)
-        self.value = nn.Linear(width, values, bias=attention.bias)
-        self.output = nn.Linear(queries, width, bias=attention.biased_output)
+        attention, width = config.attention, config.hidden_size
+        queries, keys, values = attention.projection_sizes
+        self.head_width = attention.head_dim
+        self.query = nn.Linear(width, queries, bias=attention.attention_bias)
+        self.key = nn.Linear(width, keys, bias=attention.attention_bias)
+        self.value = nn.Linear(width, values, bias=attention.attention_bias)
+        self.output = nn.Linear(queries, width, bias=attention.has_output_bias)
         queries, keys = attention.qk_norm_widths
         self.query_norm = build_norm(config.norm, queries) if attention.qk_norm else nn.Identity()
         self.key_norm = build_norm(config.norm, keys) if attention.qk_norm else nn.Identity()
-        placement = Placement(attention.head_width, rotate if config.rotated(layer) else keep)
+        placement = Placement(attention.head_dim, rotate if config.rotated(layer) else no_rotation)
         self.place = {
             "head": placement.rotated_heads if attention.qk_norm_after_rope else placement.heads,
             "projection": placement.projection,
@@ -100,9 +100,9 @@ class Attention(nn.Module):
         # The kernel scales by 1/√D already.
         multiplier = attention.attention_multiplier
         self.scale = build_multiplier(1 if multiplier is None else multiplier * self.head_width**0.5)
-        self.mix = attend
+        self.attention_fn = sdpa
 
-    def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, sight: AttentionContext, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
         # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the
@@ -112,12 +112,14 @@ class Attention(nn.Module):
         value = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = self.mix(query, key, value, sight)
+        mixed = self.attention_fn(query, key, value, sight)
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
 
 
-def visibility(tokens: Tensor, documents: Tensor | None, cache: KVCache | None) -> tuple[Tensor | None, bool]:
-    """The mask and the causal flag of ``Sight`` for tokens (B, T).
+def attention_mask(
+    tokens: Tensor, documents: Tensor | None, cache: KVCache | None
+) -> tuple[Tensor | None, bool]:
+    """The mask and the causal flag of ``AttentionContext`` for tokens (B, T).
 
     With ``documents`` (B, T), numbers that differ between neighbouring texts of a row, no text sees another::
 

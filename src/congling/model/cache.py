@@ -55,14 +55,14 @@ class KVCache:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if capacity > config.context:
+        if capacity > config.max_position_embeddings:
             raise UserError(
                 "the cache is longer than the model's context",
                 value=capacity,
-                hint=f"the model reads at most {config.context} tokens",
+                hint=f"the model reads at most {config.max_position_embeddings} tokens",
             )
-        shape = (rows, config.attention.kv_heads, capacity, config.attention.head_width)
-        self.layers = [LayerCache(shape, device, dtype) for _ in range(config.layers)]
+        shape = (rows, config.attention.num_key_value_heads, capacity, config.attention.head_dim)
+        self.layers = [LayerCache(shape, device, dtype) for _ in range(config.num_hidden_layers)]
         self.capacity, self.start = capacity, start
 
     @property
@@ -85,7 +85,7 @@ class KVCache:
         return (slots - self.start[:, None]).clamp_min(0)
 
     def visible(self, tokens: int, device: torch.device) -> tuple[Tensor | None, bool]:
-        """The mask (B or 1, 1, T, S) and the causal flag of ``attention.Sight`` for the next ``tokens``."""
+        """The mask (B or 1, 1, T, S) and the causal flag of ``AttentionContext`` for the next ``tokens``."""
         if self.start is None and (self.length == 0 or tokens == 1):
             # A first reading is plainly causal; a single new token sees everything.
             return None, self.length == 0

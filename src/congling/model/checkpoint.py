@@ -102,7 +102,7 @@ def load_config(directory: Path | str) -> ModelConfig:
         raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=path) from None
     if not isinstance(values, dict):
         raise UserError("a model is described by an object, not by this", where=path, value=values)
-    return build(ModelConfig, values, where=path)
+    return build(ModelConfig, values, where=path, recorded=True)
 
 
 def open_safetensors(path: Path) -> Any:
@@ -130,8 +130,12 @@ def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, 
     Raises:
         UserError: the model would be too large to build, whatever the file holds.
     """
-    if config.layers > stored:  # a block has several tensors; a huge number would take forever to build
-        raise UserError("more layers than the weights hold tensors", where=where, value=config.layers)
+    if (
+        config.num_hidden_layers > stored
+    ):  # a block has several tensors; a huge number would take forever to build
+        raise UserError(
+            "more layers than the weights hold tensors", where=where, value=config.num_hidden_layers
+        )
     try:
         with torch.device("meta"):
             skeleton = Transformer(config)
@@ -139,7 +143,7 @@ def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, 
         raise UserError(
             "a model of this size does not exist",
             where=where,
-            value=f"vocab_size {config.vocab_size}, width {config.width}",
+            value=f"vocab_size {config.vocab_size}, width {config.hidden_size}",
         ) from None
     return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
 

@@ -22,20 +22,20 @@ class RMSNormConfig(Config):
     """Root mean square normalisation with a learned scale (Zhang & Sennrich 2019)."""
 
     kind: Literal["rms"] = "rms"
-    epsilon: PositiveFloat = 1e-6
+    eps: PositiveFloat = 1e-6
 
 
 class LayerNormConfig(Config):
     """Layer normalisation with learned scale and shift (Ba et al. 2016)."""
 
     kind: Literal["layer"] = "layer"
-    epsilon: PositiveFloat = 1e-5
+    eps: PositiveFloat = 1e-5
 
 
 class LinearScaling(Config):
     """Positions divided by ``factor`` (position interpolation, Chen et al. 2023)."""
 
-    kind: Literal["linear"] = "linear"
+    rope_type: Literal["linear"] = "linear"
     factor: PositiveFloat
 
 
@@ -46,20 +46,20 @@ class Llama3Scaling(Config):
     tokens, slow when at most ``low_frequency_factor`` times.
     """
 
-    kind: Literal["llama3"] = "llama3"
+    rope_type: Literal["llama3"] = "llama3"
     factor: PositiveFloat
-    low_frequency_factor: PositiveFloat = 1.0
-    high_frequency_factor: PositiveFloat = 4.0
-    original_context: PositiveInt = 8192
+    low_freq_factor: PositiveFloat = 1.0
+    high_freq_factor: PositiveFloat = 4.0
+    original_max_position_embeddings: PositiveInt = 8192
 
     @model_validator(mode="after")
     def _bands_are_apart(self) -> Self:
-        if self.low_frequency_factor >= self.high_frequency_factor:
-            raise ValueError("low_frequency_factor must be less than high_frequency_factor")
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError("low_freq_factor must be less than high_freq_factor")
         return self
 
 
-RotaryScaling = Annotated[LinearScaling | Llama3Scaling, Field(discriminator="kind")]
+RotaryScaling = Annotated[LinearScaling | Llama3Scaling, Field(discriminator="rope_type")]
 
 
 class RotaryConfig(Config):
@@ -69,8 +69,8 @@ class RotaryConfig(Config):
     """
 
     kind: Literal["rope"] = "rope"
-    base: PositiveFloat = 10_000.0
-    scaling: RotaryScaling | None = None
+    rope_theta: PositiveFloat = 10_000.0
+    rope_scaling: RotaryScaling | None = None
     no_rope_layers: tuple[Annotated[int, Field(ge=0, le=1)], ...] | None = None
     """One number a block: 1 where queries and keys are rotated, 0 where they are not and only the mask tells
     the order of tokens (NoPE, Kazemnejad et al. 2023; SmolLM3). ``None``: rotated everywhere."""
@@ -79,7 +79,7 @@ class RotaryConfig(Config):
     partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)
     """Share of each head's channels that turns (GLM-4: 0.5)."""
 
-    def turned(self, head_width: int) -> int:
+    def rotary_dim(self, head_width: int) -> int:
         """How many channels of a head turn."""
         return round(head_width * self.partial_rotary_factor)
 
@@ -97,12 +97,13 @@ class LearnedPositionsConfig(Config):
 
 
 class AttentionConfig(Config):
-    """Causal self-attention in which ``heads / kv_heads`` query heads share one key/value head (GQA)."""
+    """Causal self-attention in which ``num_attention_heads / num_key_value_heads`` query heads
+    share one key/value head (GQA)."""
 
-    heads: PositiveInt
-    kv_heads: PositiveInt
-    head_width: PositiveInt
-    """Channels of one head; ``heads * head_width`` need not equal the model's width."""
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    head_dim: PositiveInt
+    """Channels of one head; ``num_attention_heads * head_dim`` need not equal ``hidden_size``."""
     qk_norm: bool = False
     """Normalise each head's queries and keys before they are rotated (Qwen3): bounds attention logits."""
     qk_norm_over: Literal["head", "projection"] = "head"
@@ -110,20 +111,23 @@ class AttentionConfig(Config):
     qk_norm_after_rope: bool = False
     """``qk_norm`` comes after the rotation (HunYuan)."""
     attention_multiplier: PositiveFloat | None = None
-    """Factor on the products of queries and keys; ``None``: 1/√head_width."""
+    """Factor on the products of queries and keys; ``None``: 1/√head_dim."""
     sliding_window: PositiveInt | None = None
     """Tokens that one sees in blocks of the type ``sliding_attention``, itself the last of them."""
     layer_types: tuple[Literal["full_attention", "sliding_attention"], ...] | None = None
     """One for each block; ``None``: with a window all slide."""
-    bias: bool = False
-    """Add a learned vector to queries, keys, values and, unless ``output_bias`` differs, the output."""
-    output_bias: bool | None = None
-    """The same for the output projection alone (Qwen2 has biases but none here); ``None``: as ``bias``."""
+    attention_bias: bool = False
+    """Add a learned vector to queries, keys, values and, by ``attention_output_bias``, the output."""
+    attention_output_bias: bool | None = None
+    """The same for the output projection alone (Qwen2 has none there); ``None``: as ``attention_bias``."""
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> Self:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads ({self.num_attention_heads}) must be a multiple of num_key_value_heads "
+                f"({self.num_key_value_heads})"
+            )
         if self.qk_norm_after_rope and not self.qk_norm:
             raise ValueError("qk_norm_after_rope says where qk_norm is, which is off")
         if self.qk_norm_after_rope and self.qk_norm_over != "head":
@@ -131,27 +135,33 @@ class AttentionConfig(Config):
         return self
 
     @property
-    def rows(self) -> tuple[int, int, int]:
+    def projection_sizes(self) -> tuple[int, int, int]:
         """Output channels of the query, key and value projection."""
-        return self.heads * self.head_width, self.kv_heads * self.head_width, self.kv_heads * self.head_width
+        return (
+            self.num_attention_heads * self.head_dim,
+            self.num_key_value_heads * self.head_dim,
+            self.num_key_value_heads * self.head_dim,
+        )
 
     @property
     def qk_norm_widths(self) -> tuple[int, int]:
         """Channels that ``qk_norm`` takes the mean over, of queries and of keys."""
-        return self.rows[:2] if self.qk_norm_over == "projection" else (self.head_width, self.head_width)
+        return (
+            self.projection_sizes[:2] if self.qk_norm_over == "projection" else (self.head_dim, self.head_dim)
+        )
 
     @property
-    def biased_output(self) -> bool:
+    def has_output_bias(self) -> bool:
         """Whether the output projection has a bias."""
-        return self.bias if self.output_bias is None else self.output_bias
+        return self.attention_bias if self.attention_output_bias is None else self.attention_output_bias
 
 
 class GatedMLPConfig(Config):
     """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020), or GeGLU with GELU in its tanh form."""
 
     kind: Literal["gated"] = "gated"
-    hidden: PositiveInt
-    bias: bool = False
+    intermediate_size: PositiveInt
+    mlp_bias: bool = False
     """Add a learned vector behind each of the three matrices."""
     hidden_act: Literal["silu", "gelu_pytorch_tanh"] = "silu"
 
@@ -160,7 +170,7 @@ class PlainMLPConfig(Config):
     """Two biased layers with GELU (Hendrycks & Gimpel 2016) between them: GPT-2."""
 
     kind: Literal["plain"] = "plain"
-    hidden: PositiveInt
+    intermediate_size: PositiveInt
     hidden_act: Literal["gelu_new", "gelu"] = "gelu_new"
     """GELU in its tanh form (GPT-2), or the exact one with the error function (nanoGPT)."""
 
@@ -169,11 +179,11 @@ class SoftmaxRouterConfig(Config):
     """Top-k of a softmax, balanced by an auxiliary loss (Switch Transformer; Qwen3-MoE)."""
 
     kind: Literal["softmax"] = "softmax"
-    balance: float = Field(default=0.001, ge=0)
+    router_aux_loss_coef: float = Field(default=0.001, ge=0)
     """Weight of the load-balancing loss that training adds."""
-    normalise: bool = True
+    norm_topk_prob: bool = True
     """Divide the chosen experts' scores by their sum (Qwen3-MoE, Mixtral); DeepSeekMoE does not."""
-    scale: PositiveFloat = 1.0
+    routed_scaling_factor: PositiveFloat = 1.0
     """Factor on the mixed output of the routed experts."""
 
 
@@ -181,9 +191,9 @@ class SigmoidRouterConfig(Config):
     """Top-k of a sigmoid plus a bias that only steers the choice: balance without a loss (DeepSeek-V3)."""
 
     kind: Literal["sigmoid"] = "sigmoid"
-    scale: PositiveFloat = 1.0
+    routed_scaling_factor: PositiveFloat = 1.0
     """Factor on the mixed output of the routed experts."""
-    bias_rate: float = Field(default=0.001, ge=0)
+    bias_update_rate: float = Field(default=0.001, ge=0)
     """How far an expert's bias moves at each step, up when it got less than its share, down when more."""
 
 
@@ -191,26 +201,31 @@ Router = Annotated[SoftmaxRouterConfig | SigmoidRouterConfig, Field(discriminato
 
 
 class MoEConfig(Config):
-    """Mixture of SwiGLU experts: each token uses ``active`` of ``experts``, and all ``shared`` ones."""
+    """Mixture of SwiGLU experts: each token uses ``num_experts_per_tok`` of ``num_experts``, and all
+    ``n_shared_experts``."""
 
     kind: Literal["moe"] = "moe"
-    experts: PositiveInt
-    active: PositiveInt
-    hidden: PositiveInt
+    num_experts: PositiveInt
+    num_experts_per_tok: PositiveInt
+    moe_intermediate_size: PositiveInt
     """Hidden width of one expert."""
-    shared: int = Field(default=0, ge=0)
-    """Experts that every token uses; stored as one MLP of ``shared * hidden`` channels."""
-    dense_layers: int = Field(default=0, ge=0)
-    """The first so many blocks keep one dense SwiGLU of ``dense_hidden`` channels (DeepSeek)."""
-    dense_hidden: PositiveInt | None = None
+    n_shared_experts: int = Field(default=0, ge=0)
+    """Experts that every token uses; stored as one MLP, so many times ``moe_intermediate_size`` wide."""
+    first_k_dense_replace: int = Field(default=0, ge=0)
+    """The first so many blocks keep one dense SwiGLU of ``intermediate_size`` channels (DeepSeek)."""
+    intermediate_size: PositiveInt | None = None
     router: Router = SoftmaxRouterConfig()
 
     @model_validator(mode="after")
     def _choice_is_possible(self) -> Self:
-        if self.active > self.experts:
-            raise ValueError(f"active ({self.active}) exceeds experts ({self.experts})")
-        if self.dense_layers and self.dense_hidden is None:
-            raise ValueError("dense_layers needs dense_hidden, the hidden width of those blocks")
+        if self.num_experts_per_tok > self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok ({self.num_experts_per_tok}) exceeds num_experts ({self.num_experts})"
+            )
+        if self.first_k_dense_replace and self.intermediate_size is None:
+            raise ValueError(
+                "first_k_dense_replace needs intermediate_size, the hidden width of those blocks"
+            )
         return self
 
 
@@ -226,7 +241,7 @@ class ScaledNormalConfig(Config):
     """GPT-2: one std, divided by ``√(2 · layers)`` for the output projections."""
 
     kind: Literal["scaled-normal"] = "scaled-normal"
-    std: PositiveFloat = 0.02
+    initializer_range: PositiveFloat = 0.02
 
 
 Norm = Annotated[RMSNormConfig | LayerNormConfig, Field(discriminator="kind")]
@@ -240,10 +255,10 @@ class ModelConfig(Config):
     """A decoder-only language model; ``families.py`` fills it in for the known families."""
 
     vocab_size: PositiveInt
-    context: PositiveInt
+    max_position_embeddings: PositiveInt
     """Longest sequence in tokens."""
-    layers: PositiveInt
-    width: PositiveInt
+    num_hidden_layers: PositiveInt
+    hidden_size: PositiveInt
     """Channels of the residual stream."""
     attention: AttentionConfig
     mlp: MLP
@@ -253,8 +268,8 @@ class ModelConfig(Config):
     """Where a sublayer has its norm: on what it reads (pre), on what it adds to the stream (post; OLMo 2), or
     on both (sandwich; GLM-4, Gemma 3)."""
     initial: Initial = ZeroOutputConfig()
-    tied: bool = True
-    """The output layer is the embedding matrix itself: saves ``vocab_size * width`` parameters."""
+    tie_word_embeddings: bool = True
+    """The output layer is the embedding matrix itself: saves ``vocab_size * hidden_size`` parameters."""
     embedding_multiplier: PositiveFloat = 1.0
     """Factor on the embedded tokens."""
     residual_multiplier: PositiveFloat = 1.0
@@ -266,25 +281,28 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.positions.kind == "rope" and self.attention.head_width % 2:
-            raise ValueError(f"rotary positions need an even head_width, not {self.attention.head_width}")
+        if self.positions.kind == "rope" and self.attention.head_dim % 2:
+            raise ValueError(f"rotary positions need an even head_dim, not {self.attention.head_dim}")
         if self.positions.kind == "rope":
-            turned = self.positions.turned(self.attention.head_width)
+            turned = self.positions.rotary_dim(self.attention.head_dim)
             if turned % 2 or not turned:
                 raise ValueError(f"positions.partial_rotary_factor must turn pairs, not {turned} channels")
         attention = self.attention
-        if attention.layer_types is not None and len(attention.layer_types) != self.layers:
-            raise ValueError(f"attention.layer_types needs one for each of {self.layers} layers")
+        if attention.layer_types is not None and len(attention.layer_types) != self.num_hidden_layers:
+            raise ValueError(f"attention.layer_types needs one for each of {self.num_hidden_layers} layers")
         if attention.layer_types is not None and attention.sliding_window is None:
             raise ValueError("attention.layer_types needs sliding_window")
         if attention.sliding_window is not None and self.positions.kind != "rope":
             raise ValueError("attention.sliding_window needs rotary positions")
-        if self.mlp.kind == "moe" and self.mlp.dense_layers > self.layers:
-            raise ValueError(f"mlp.dense_layers ({self.mlp.dense_layers}) exceeds layers ({self.layers})")
+        if self.mlp.kind == "moe" and self.mlp.first_k_dense_replace > self.num_hidden_layers:
+            raise ValueError(
+                f"mlp.first_k_dense_replace ({self.mlp.first_k_dense_replace}) exceeds num_hidden_layers "
+                f"({self.num_hidden_layers})"
+            )
         if self.positions.kind == "rope" and self.positions.no_rope_layers is not None:
-            if len(self.positions.no_rope_layers) != self.layers:
+            if len(self.positions.no_rope_layers) != self.num_hidden_layers:
                 raise ValueError(
-                    f"positions.no_rope_layers needs one number for each of {self.layers} layers"
+                    f"positions.no_rope_layers needs one number for each of {self.num_hidden_layers} layers"
                 )
         elif self.positions.kind != "rope" and self.attention.qk_norm_after_rope:
             raise ValueError("attention.qk_norm_after_rope needs rotary positions")
@@ -293,13 +311,21 @@ class ModelConfig(Config):
     @property
     def k_quant_safe(self) -> bool:
         """Whether every matrix row is a multiple of 256 values, as GGUF's k-quants need."""
-        inputs = {self.width, self.attention.heads * self.attention.head_width, *self._hidden_widths()}
+        inputs = {
+            self.hidden_size,
+            self.attention.num_attention_heads * self.attention.head_dim,
+            *self._hidden_widths(),
+        }
         return all(size % 256 == 0 for size in inputs)
 
     def mlp_of(self, layer: int) -> DenseMLP | MoEConfig:
-        """The MLP of one block: the first ``dense_layers`` of a mixture of experts are dense."""
-        if self.mlp.kind == "moe" and layer < self.mlp.dense_layers and self.mlp.dense_hidden is not None:
-            return GatedMLPConfig(hidden=self.mlp.dense_hidden)
+        """The MLP of one block: the first ``first_k_dense_replace`` of a mixture of experts are dense."""
+        if (
+            self.mlp.kind == "moe"
+            and layer < self.mlp.first_k_dense_replace
+            and self.mlp.intermediate_size is not None
+        ):
+            return GatedMLPConfig(intermediate_size=self.mlp.intermediate_size)
         return self.mlp
 
     def layer_type(self, layer: int) -> Literal["full_attention", "sliding_attention"]:
@@ -314,11 +340,20 @@ class ModelConfig(Config):
             return False
         return self.positions.no_rope_layers is None or self.positions.no_rope_layers[layer] == 1
 
+    @property
+    def mlp_size(self) -> int:
+        """Hidden channels of the MLP, or of one expert."""
+        return _size(self.mlp)
+
     def _hidden_widths(self) -> set[int]:
-        widths = {self.mlp_of(layer).hidden for layer in range(self.layers)}
-        if self.mlp.kind == "moe" and self.mlp.shared:
-            widths.add(self.mlp.shared * self.mlp.hidden)
+        widths = {_size(self.mlp_of(layer)) for layer in range(self.num_hidden_layers)}
+        if self.mlp.kind == "moe" and self.mlp.n_shared_experts:
+            widths.add(self.mlp.n_shared_experts * self.mlp.moe_intermediate_size)
         return widths
+
+
+def _size(mlp: MLP) -> int:
+    return mlp.moe_intermediate_size if mlp.kind == "moe" else mlp.intermediate_size
 
 
 def parameter_table(config: ModelConfig) -> dict[str, int]:
@@ -326,18 +361,20 @@ def parameter_table(config: ModelConfig) -> dict[str, int]:
 
     ``head`` is 0 with tied embeddings, ``positions`` is 0 unless they are learned.
     """
-    layers = range(config.layers)
-    norm = config.width * (2 if config.norm.kind == "layer" else 1)
+    layers = range(config.num_hidden_layers)
+    norm = config.hidden_size * (2 if config.norm.kind == "layer" else 1)
     a_block = (4 if config.norm_placement == "sandwich" else 2) * norm
     if config.attention.qk_norm:
         a_block += sum(config.attention.qk_norm_widths) * (2 if config.norm.kind == "layer" else 1)
     return {
-        "embedding": config.vocab_size * config.width,
-        "positions": config.context * config.width if config.positions.kind == "learned" else 0,
-        "attention": config.layers * _attention_parameters(config.attention, config.width),
+        "embedding": config.vocab_size * config.hidden_size,
+        "positions": config.max_position_embeddings * config.hidden_size
+        if config.positions.kind == "learned"
+        else 0,
+        "attention": config.num_hidden_layers * _attention_parameters(config.attention, config.hidden_size),
         "mlp": sum(_mlp_parameters(config, layer, all_experts=True) for layer in layers),
-        "norms": norm + config.layers * a_block,
-        "head": 0 if config.tied else config.vocab_size * config.width,
+        "norms": norm + config.num_hidden_layers * a_block,
+        "head": 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size,
     }
 
 
@@ -350,7 +387,7 @@ def active_parameters(config: ModelConfig) -> int:
     """Parameters one token uses: all of them, less the routed experts it is not sent to."""
     idle = sum(
         _mlp_parameters(config, layer, all_experts=True) - _mlp_parameters(config, layer, all_experts=False)
-        for layer in range(config.layers)
+        for layer in range(config.num_hidden_layers)
     )
     return parameters(config) - idle
 
@@ -360,34 +397,44 @@ def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
 
     The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published
     ones: 6 for each parameter in a matrix product (the output layer counts even when tied; looking up an
-    embedding and idle experts do not), plus ``12 · layers · heads · head_width · context`` for attention,
+    embedding and idle experts do not), plus ``12 · layers · heads · head_dim · context`` for attention,
     without a discount for the causal half that kernels may skip.
     """
     attention = config.attention
-    in_products = config.vocab_size * config.width
-    in_products += config.layers * _attention_parameters(attention, config.width)
-    in_products += sum(_mlp_parameters(config, layer, all_experts=False) for layer in range(config.layers))
-    mixing = 12 * config.layers * attention.heads * attention.head_width * (context or config.context)
+    in_products = config.vocab_size * config.hidden_size
+    in_products += config.num_hidden_layers * _attention_parameters(attention, config.hidden_size)
+    in_products += sum(
+        _mlp_parameters(config, layer, all_experts=False) for layer in range(config.num_hidden_layers)
+    )
+    mixing = (
+        12
+        * config.num_hidden_layers
+        * attention.num_attention_heads
+        * attention.head_dim
+        * (context or config.max_position_embeddings)
+    )
     return 6 * in_products + mixing
 
 
 def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4) -> int:
     """Memory of the keys and values of ``tokens`` tokens (rows times length)."""
-    values = 2 * config.layers * config.attention.kv_heads * config.attention.head_width
+    values = 2 * config.num_hidden_layers * config.attention.num_key_value_heads * config.attention.head_dim
     return values * tokens * bytes_per_value
 
 
 def _attention_parameters(attention: AttentionConfig, width: int) -> int:
-    queries, keys, values = attention.rows
-    biases = (queries + keys + values) * attention.bias + width * attention.biased_output
+    queries, keys, values = attention.projection_sizes
+    biases = (queries + keys + values) * attention.attention_bias + width * attention.has_output_bias
     return (queries + keys + values) * width + queries * width + biases
 
 
 def _mlp_parameters(config: ModelConfig, layer: int, *, all_experts: bool) -> int:
-    mlp, width = config.mlp_of(layer), config.width
+    mlp, width = config.mlp_of(layer), config.hidden_size
     if isinstance(mlp, MoEConfig):
-        used = (mlp.experts if all_experts else mlp.active) + mlp.shared
-        return mlp.experts * width + used * 3 * width * mlp.hidden  # the router scores every expert
+        used = (mlp.num_experts if all_experts else mlp.num_experts_per_tok) + mlp.n_shared_experts
+        return (
+            mlp.num_experts * width + used * 3 * width * mlp.moe_intermediate_size
+        )  # the router scores every expert
     if mlp.kind == "plain":
-        return 2 * width * mlp.hidden + mlp.hidden + width
-    return 3 * width * mlp.hidden + (2 * mlp.hidden + width) * mlp.bias
+        return 2 * width * mlp.intermediate_size + mlp.intermediate_size + width
+    return 3 * width * mlp.intermediate_size + (2 * mlp.intermediate_size + width) * mlp.mlp_bias

@@ -36,7 +36,7 @@ def _std(config: ModelConfig, name: str, parameter: Tensor) -> float:
         case ZeroOutputConfig():
             return zero_output(config.initial, name, parameter)
         case ScaledNormalConfig():
-            return scaled_normal(config.initial, name, config.layers)
+            return scaled_normal(config.initial, name, config.num_hidden_layers)
 
 
 def zero_output(scheme: ZeroOutputConfig, name: str, parameter: Tensor) -> float:
@@ -62,5 +62,5 @@ def scaled_normal(scheme: ScaledNormalConfig, name: str, layers: int) -> float:
     keeps its size. Position vectors are half as large as token vectors, as in the released code.
     """
     if name.endswith(_OUTPUTS):
-        return scheme.std / (2 * layers) ** 0.5
-    return scheme.std / 2 if name.startswith("positions") else scheme.std
+        return scheme.initializer_range / (2 * layers) ** 0.5
+    return scheme.initializer_range / 2 if name.startswith("positions") else scheme.initializer_range

@@ -50,6 +50,6 @@ def build_mlp(config: DenseMLP, width: int) -> nn.Module:
     """The dense feed-forward layer of this kind."""
     match config.kind:
         case "gated":
-            return GatedMLP(width, config.hidden, config.bias, config.hidden_act)
+            return GatedMLP(width, config.intermediate_size, config.mlp_bias, config.hidden_act)
         case "plain":
-            return PlainMLP(width, config.hidden, config.hidden_act == "gelu")
+            return PlainMLP(width, config.intermediate_size, config.hidden_act == "gelu")

@@ -75,8 +75,8 @@ class SoftmaxRouter(Router):
 
     def __init__(self, config: SoftmaxRouterConfig, width: int, experts: int, active: int) -> None:
         super().__init__(width, experts, active)
-        self.balance, self.scale = config.balance, config.scale
-        self.total = _sum if config.normalise else _one
+        self.balance, self.scale = config.router_aux_loss_coef, config.routed_scaling_factor
+        self.total = _sum if config.norm_topk_prob else _one
         self.step_share: Tensor | None = None
         """(E,) share of tokens of each expert over a whole step, where the loop has counted it."""
         self.step_weight: Tensor | float = 1.0
@@ -91,9 +91,9 @@ class SoftmaxRouter(Router):
         return Routing(choice, share / self.total(share) * self.scale, _load(choice, len(self.weight)))
 
     def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
-        """``balance`` · E · Σ f·p with the share of tokens f and the mean score p of each expert: ``balance``
-        times k where both are uniform, more where they are not. A token weighs the same whatever is learnt
-        of it, so objectives add it times their count of targets."""
+        """``router_aux_loss_coef`` · E · Σ f·p with the share of tokens f and the mean score p of each
+        expert: the coefficient times k where both are uniform, more where they are not. A token weighs the
+        same whatever is learnt of it, so objectives add it times their count of targets."""
         nothing = super().balance_loss(uncounted)
         if self.scores is None or self.choice is None:
             return nothing
@@ -113,7 +113,7 @@ class SigmoidRouter(Router):
 
     def __init__(self, config: SigmoidRouterConfig, width: int, experts: int, active: int) -> None:
         super().__init__(width, experts, active)
-        self.scale, self.rate = config.scale, config.bias_rate
+        self.scale, self.rate = config.routed_scaling_factor, config.bias_update_rate
         self.register_buffer("bias", torch.zeros(experts))
 
     def forward(self, x: Tensor) -> Routing:
@@ -160,8 +160,12 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: MoEConfig, width: int) -> None:
         super().__init__()
         self.router = build_router(config, width)
-        self.experts = Experts(width, config.hidden, config.experts)
-        self.shared = GatedMLP(width, config.shared * config.hidden) if config.shared else _Nothing()
+        self.experts = Experts(width, config.moe_intermediate_size, config.num_experts)
+        self.shared = (
+            GatedMLP(width, config.n_shared_experts * config.moe_intermediate_size)
+            if config.n_shared_experts
+            else _Nothing()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, W) -> (B, T, W)."""
@@ -188,9 +192,9 @@ def build_router(config: MoEConfig, width: int) -> SoftmaxRouter | SigmoidRouter
     """The router of this kind."""
     match config.router:
         case SoftmaxRouterConfig():
-            return SoftmaxRouter(config.router, width, config.experts, config.active)
+            return SoftmaxRouter(config.router, width, config.num_experts, config.num_experts_per_tok)
         case SigmoidRouterConfig():
-            return SigmoidRouter(config.router, width, config.experts, config.active)
+            return SigmoidRouter(config.router, width, config.num_experts, config.num_experts_per_tok)
 
 
 @torch.compiler.disable  # how many tokens an expert gets is known only at run time

@@ -59,6 +59,6 @@ def build_norm(config: RMSNormConfig | LayerNormConfig, width: int) -> nn.Module
     """A normalisation over the last ``width`` channels: (..., width) -> (..., width)."""
     match config.kind:
         case "rms":
-            return RMSNorm(width, config.epsilon)
+            return RMSNorm(width, config.eps)
         case "layer":
-            return nn.LayerNorm(width, eps=config.epsilon)
+            return nn.LayerNorm(width, eps=config.eps)

@@ -26,7 +26,7 @@ Angles = tuple[Tensor, Tensor]
 
 
 Visibility = tuple[Tensor | None, bool]
-"""The mask and the causal flag of ``attention.Sight``."""
+"""The mask and the causal flag of ``attention.AttentionContext``."""
 
 
 class _Positions:
@@ -112,9 +112,9 @@ class LearnedPositions(_Positions, nn.Embedding):
 
 def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.device | str = "cpu") -> Tensor:
     """Radians that each channel pair turns by from one position to the next: (D/2,) float32."""
-    turned = config.turned(head_width)
+    turned = config.rotary_dim(head_width)
     channel = torch.arange(0, turned, 2, dtype=torch.float32, device=device)
-    frequency = _scaled(config.base ** (-channel / turned), config.scaling)
+    frequency = _scaled(config.rope_theta ** (-channel / turned), config.rope_scaling)
     return pad(frequency, (0, (head_width - turned) // 2))  # the other pairs stand still
 
 
@@ -124,8 +124,8 @@ def _scaled(frequency: Tensor, scaling: RotaryScaling | None) -> Tensor:
             return frequency
         case LinearScaling(factor=factor):
             return frequency / factor
-        case Llama3Scaling(low_frequency_factor=low, high_frequency_factor=high):
-            turns = scaling.original_context * frequency / (2 * torch.pi)
+        case Llama3Scaling(low_freq_factor=low, high_freq_factor=high):
+            turns = scaling.original_max_position_embeddings * frequency / (2 * torch.pi)
             kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
             return frequency * (kept + (1 - kept) / scaling.factor)
 
@@ -150,7 +150,7 @@ def rotate(x: Tensor, angles: Angles | None) -> Tensor:
     return x * cosines + torch.cat((second, first), dim=-1) * sines
 
 
-def keep(x: Tensor, angles: Angles | None) -> Tensor:
+def no_rotation(x: Tensor, angles: Angles | None) -> Tensor:
     """Stand in for ``rotate`` where positions are not rotary."""
     return x
 
@@ -159,8 +159,8 @@ def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | L
     """The positions part that the configuration asks for."""
     match config.positions:
         case RotaryConfig():
-            return RotaryPositions(config.positions, config.attention.head_width)
+            return RotaryPositions(config.positions, config.attention.head_dim)
         case AlibiConfig():
-            return AlibiPositions(config.attention.heads)
+            return AlibiPositions(config.attention.num_attention_heads)
         case LearnedPositionsConfig():
-            return LearnedPositions(config.width, config.context)
+            return LearnedPositions(config.hidden_size, config.max_position_embeddings)

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from congling.model.attention import Sight
+from congling.model.attention import AttentionContext
 from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.positions import RotaryPositions
 
-Narrowing = Callable[[Sight, Tensor | slice, int, int], Sight]
+Narrowing = Callable[[AttentionContext, Tensor | slice, int, int], AttentionContext]
 
 
 class SlidingSight(nn.Module):
@@ -32,10 +32,12 @@ class SlidingSight(nn.Module):
         self.window = window
         local = positions
         if positions.rope_local_base_freq is not None:
-            local = positions.replace(base=positions.rope_local_base_freq, scaling=None)
+            local = positions.replace(rope_theta=positions.rope_local_base_freq, rope_scaling=None)
         self.positions = RotaryPositions(local, head_width)
 
-    def forward(self, sight: Sight, place: Tensor | slice, tokens: int, before: int) -> Sight:
+    def forward(
+        self, sight: AttentionContext, place: Tensor | slice, tokens: int, before: int
+    ) -> AttentionContext:
         """Narrow the sight of ``tokens`` after ``before`` others; both count slots, padding too.
 
         Distances are those between slots: inside one text of a row, padded or packed, they equal those
@@ -56,9 +58,9 @@ def build_sliding(config: ModelConfig) -> Narrowing:
     window = config.attention.sliding_window
     if window is None or not isinstance(config.positions, RotaryConfig):
         return unnarrowed
-    return SlidingSight(window, config.positions, config.attention.head_width)
+    return SlidingSight(window, config.positions, config.attention.head_dim)
 
 
-def unnarrowed(sight: Sight, place: Tensor | slice, tokens: int, before: int) -> Sight:
+def unnarrowed(sight: AttentionContext, place: Tensor | slice, tokens: int, before: int) -> AttentionContext:
     """Stand in for ``SlidingSight`` where no block has a window."""
     return sight

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from congling.model.attention import Attention, Sight, visibility
+from congling.model.attention import Attention, AttentionContext, attention_mask
 from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.embedding import TokenEmbedding
@@ -39,16 +39,20 @@ class Block(nn.Module):
         super().__init__()
         mlp = config.mlp_of(layer)
         before, after = config.norm_placement != "post", config.norm_placement != "pre"
-        self.attention_norm = build_norm(config.norm, config.width) if before else nn.Identity()
+        self.attention_norm = build_norm(config.norm, config.hidden_size) if before else nn.Identity()
         self.attention = Attention(config, layer)
-        self.post_attention_norm = build_norm(config.norm, config.width) if after else nn.Identity()
-        self.mlp_norm = build_norm(config.norm, config.width) if before else nn.Identity()
-        self.mlp = MixtureOfExperts(mlp, config.width) if mlp.kind == "moe" else build_mlp(mlp, config.width)
-        self.post_mlp_norm = build_norm(config.norm, config.width) if after else nn.Identity()
+        self.post_attention_norm = build_norm(config.norm, config.hidden_size) if after else nn.Identity()
+        self.mlp_norm = build_norm(config.norm, config.hidden_size) if before else nn.Identity()
+        self.mlp = (
+            MixtureOfExperts(mlp, config.hidden_size)
+            if mlp.kind == "moe"
+            else build_mlp(mlp, config.hidden_size)
+        )
+        self.post_mlp_norm = build_norm(config.norm, config.hidden_size) if after else nn.Identity()
         self.scale = build_multiplier(config.residual_multiplier)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, sight: Sight, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, sight: AttentionContext, cache: LayerCache | None = None) -> Tensor:
         """(B, T, W) -> (B, T, W)."""
         mixed = self.post_attention_norm(self.attention(self.attention_norm(x), sight, cache))
         x = x + self.dropout(self.scale(mixed))
@@ -65,18 +69,22 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = TokenEmbedding(config.vocab_size, config.width)
+        self.embedding = TokenEmbedding(config.vocab_size, config.hidden_size)
         self.embedding_scale = build_multiplier(config.embedding_multiplier)
         self.positions = build_positions(config)
         self.sliding = build_sliding(config)
-        self.layer_types = [config.layer_type(layer) for layer in range(config.layers)]
+        self.layer_types = [config.layer_type(layer) for layer in range(config.num_hidden_layers)]
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = build_norm(config.norm, config.width)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = build_norm(config.norm, config.hidden_size)
         # On the hidden states: so every product with the output matrix, in a loss too, is scaled.
         self.hidden_scale = build_multiplier(1 / config.logits_scaling)
         # Tied: there is no second matrix, so neither a checkpoint nor an optimizer can hold it twice.
-        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
         self.recompute = False  # set by `checkpoint_blocks`
         self.varlen = True  # unset where blocks are compiled: every batch would be a shape of its own
         self.initialise(0)
@@ -92,7 +100,7 @@ class Transformer(nn.Module):
         """Hidden states after the last normalisation: tokens (B, T) -> (B, T, W).
 
         Args:
-            tokens: ids, at most ``config.context`` a row.
+            tokens: ids, at most ``config.max_position_embeddings`` a row.
             positions: (B, T), where each token stands in its text; by default 0, 1, 2 … or on from the cache.
             documents: (B, T), a number for each text packed into a row; attention stays inside a text.
             cache: what was read before; these tokens are appended to it. Excludes ``documents``.
@@ -103,10 +111,14 @@ class Transformer(nn.Module):
             place = slice(0, time) if cache is None else cache.positions(time)
         apart = None
         if documents is not None and self.varlen:
-            apart = text_lengths(documents, self.config.attention.heads * self.config.attention.head_width)
-        visible = visibility(tokens, documents if apart is None else None, cache)
+            apart = text_lengths(
+                documents, self.config.attention.num_attention_heads * self.config.attention.head_dim
+            )
+        visible = attention_mask(tokens, documents if apart is None else None, cache)
         before = 0 if cache is None else cache.length
-        sight = Sight(self.positions.angles(place), *self.positions.bias(visible, time, before), apart)
+        sight = AttentionContext(
+            self.positions.angles(place), *self.positions.bias(visible, time, before), apart
+        )
         x = self.embedding_scale(self.embedding(tokens))
         x = self.dropout(self.positions.add(x, place))
         sights = {

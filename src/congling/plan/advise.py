@@ -94,15 +94,26 @@ def advise(
     context, size = _sizes(recipe, corpus, machine, budget)
     if start is None:
         model = _model(recipe, model_choices, corpus, size, context, dropout=0.0)
-        context = model.context
+        context = model.max_position_embeddings
     else:
-        model, context = start, min(start.context, context)
+        model, context = start, min(start.max_position_embeddings, context)
     train = _batch(train_choices, model, context, corpus, size, machine, budget, seconds_per_step)
-    room = squeeze * training_seconds(budget, compiled=train["compile"] == "on")
+    room = squeeze * training_seconds(budget, compiled=train["torch_compile"] == "on")
     steps = _affordable_steps(model, train, machine, room, seconds_per_step)
-    steps, why = _horizon(steps, train["context"] * train["rows"] * train["accumulation"], corpus, budget)
-    train["steps"] = train_choices.pick("steps", steps, why)
-    passes = train["steps"] * train["context"] * train["rows"] * train["accumulation"] / max(1, corpus.tokens)
+    steps, why = _horizon(
+        steps,
+        train["max_length"] * train["per_device_train_batch_size"] * train["gradient_accumulation_steps"],
+        corpus,
+        budget,
+    )
+    train["max_steps"] = train_choices.pick("max_steps", steps, why)
+    passes = (
+        train["max_steps"]
+        * train["max_length"]
+        * train["per_device_train_batch_size"]
+        * train["gradient_accumulation_steps"]
+        / max(1, corpus.tokens)
+    )
     rules = advice_numbers.regularisation_for(0 if corpus.tokens < advice_numbers.TINY_TOKENS else passes)
     model_choices.made.clear()
     if start is None:
@@ -110,9 +121,9 @@ def advise(
     else:
         model = start.replace(dropout=_dropout(model_choices, corpus, rules.dropout, passes))
     share = 1.0 if start is None else advice_numbers.START_SHARE
-    train["optimizer"] = _optimizer(train_choices, model, train["steps"], rules, passes, share)
-    train["schedule"] = _schedule(train_choices, rules, train["steps"])
-    train |= _against_overfitting(train_choices, train["steps"], rules)
+    train["optimizer"] = _optimizer(train_choices, model, train["max_steps"], rules, passes, share)
+    train["schedule"] = _schedule(train_choices, rules, train["max_steps"])
+    train |= _against_overfitting(train_choices, train["max_steps"], rules)
     train |= _looks(train_choices, recipe, train, corpus, budget)
     rest = {key: value for key, value in recipe.train.items() if key not in train}
     train_choices.made += [Choice(key, _shown(value), "given in the recipe") for key, value in rest.items()]
@@ -211,7 +222,7 @@ def _model(
     dropout: float,
     passes: float = 0.0,
 ) -> ModelConfig:
-    context = int(recipe.train.get("context", context))
+    context = int(recipe.train.get("max_length", context))
     tiny = corpus.tokens < advice_numbers.TINY_TOKENS
     reason = (
         f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no "
@@ -220,21 +231,21 @@ def _model(
         else "the size that reaches the lowest loss for this much computing time"
     )
     arguments: dict[str, Any] = {
-        "layers": choices.pick("layers", size.layers, reason),
-        "width": choices.pick("width", size.width, reason),
-        "context": choices.pick(
-            "context",
+        "num_hidden_layers": choices.pick("num_hidden_layers", size.layers, reason),
+        "hidden_size": choices.pick("hidden_size", size.width, reason),
+        "max_position_embeddings": choices.pick(
+            "max_position_embeddings",
             context,
             f"the median document has {corpus.median_tokens} {plural(corpus.median_tokens, 'token')}, and "
             + (
                 "what a model reads is all it can write in llama.cpp and Ollama; more costs some loss in so "
-                "short a run (train.context asks for it)"
+                "short a run (train.max_length asks for it)"
                 if _long(corpus) and context <= advice_numbers.REACH
                 else "short rows make cheap attention and more updates"
             ),
         ),
-        "tied": choices.pick(
-            "tied",
+        "tie_word_embeddings": choices.pick(
+            "tie_word_embeddings",
             size.width >= 512,
             "a shared embedding saves memory in large models; in small "
             "ones a head of its own, with its own rate, learns faster",
@@ -286,33 +297,35 @@ def _batch(
     budget: float,
     seconds_per_step: float | None,
 ) -> dict[str, Any]:
-    context = int(choices.given.get("context", context))
+    context = int(choices.given.get("max_length", context))
     rows = size.rows * max(1, size.context // context // 2)
     if (
-        context == advice_numbers.REACH > size.context and "context" not in choices.given
+        context == advice_numbers.REACH > size.context and "max_length" not in choices.given
     ):  # as many tokens a step
         rows = max(1, size.rows * size.context // context)
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))
     found: dict[str, Any] = {
-        "context": context,
-        "rows": choices.pick(
-            "rows",
+        "max_length": context,
+        "per_device_train_batch_size": choices.pick(
+            "per_device_train_batch_size",
             rows,
             "few tokens a step give many updates in a short run"
             if budget <= 3600
             else "larger batches use the machine better over a long run",
         ),
-        "accumulation": choices.pick("accumulation", 1, "the whole batch fits in memory at once"),
+        "gradient_accumulation_steps": choices.pick(
+            "gradient_accumulation_steps", 1, "the whole batch fits in memory at once"
+        ),
     }
-    step = seconds_per_step or _guessed_step(model, found | {"compile": "off"}, machine)
-    tokens_per_step = context * found["rows"] * found["accumulation"]
+    step = seconds_per_step or _guessed_step(model, found | {"torch_compile": "off"}, machine)
+    tokens_per_step = context * found["per_device_train_batch_size"] * found["gradient_accumulation_steps"]
     steps = min(training_seconds(budget, compiled=True) / step, most_steps(tokens_per_step, corpus))
-    stepping = int(choices.given.get("steps", steps)) * step
+    stepping = int(choices.given.get("max_steps", steps)) * step
     pays = compile_pays(stepping, machine)
     return found | {
-        "compile": choices.pick(
-            "compile",
+        "torch_compile": choices.pick(
+            "torch_compile",
             "on" if pays else "off",
             f"makes steps shorter, costs about {advice_numbers.COMPILE_SECONDS:.0f} s at the start: "
             + ("worth it" if pays else "not worth it")
@@ -341,9 +354,9 @@ def _affordable_steps(
 
 def _guessed_step(model: ModelConfig, train: Mapping[str, Any], machine: MachineFacts) -> float:
     """Seconds of a step, before any was measured."""
-    share = advice_numbers.utilisation(machine, model.width, compiled=train["compile"] == "on")
-    tokens = train["context"] * train["rows"] * train["accumulation"]
-    return flops_per_token(model, train["context"]) * tokens / (share * machine.peak)
+    share = advice_numbers.utilisation(machine, model.hidden_size, compiled=train["torch_compile"] == "on")
+    tokens = train["max_length"] * train["per_device_train_batch_size"] * train["gradient_accumulation_steps"]
+    return flops_per_token(model, train["max_length"]) * tokens / (share * machine.peak)
 
 
 def _horizon(steps: int, tokens_per_step: int, corpus: CorpusFacts, budget: float) -> tuple[int, str]:
@@ -371,26 +384,30 @@ def _optimizer(
     if isinstance(given, dict) and given.get("kind") == "adamw":
         advised: dict[str, Any] = {
             "kind": "adamw",
-            "rate": round(advice_numbers.ADAMW_RATE * math.sqrt(128 / max(64, model.width)), 5),
+            "learning_rate": round(
+                advice_numbers.ADAMW_RATE * math.sqrt(128 / max(64, model.hidden_size)), 5
+            ),
             "weight_decay": max(0.1, rules.weight_decay),
         }
     else:
         advised = {
             "kind": "muon",
-            "rate": advice_numbers.MUON_RATE,
-            "embedding_rate": rules.embedding_rate,
-            "head_rate": advice_numbers.HEAD_RATE,
-            "scalar_rate": advice_numbers.SCALAR_RATE,
+            "learning_rate": advice_numbers.MUON_RATE,
+            "embedding_learning_rate": rules.embedding_rate,
+            "head_learning_rate": advice_numbers.HEAD_RATE,
+            "scalar_learning_rate": advice_numbers.SCALAR_RATE,
             "weight_decay": rules.weight_decay,
-            "table_decay": advice_numbers.TABLE_DECAY if rules.ema else 0.0,
-            "momentum_warmup": min(150, max(1, steps // 2)),
+            "embedding_weight_decay": advice_numbers.TABLE_DECAY if rules.ema else 0.0,
+            "momentum_warmup_steps": min(150, max(1, steps // 2)),
         }
     why = (
         "orthogonal updates need fewer steps than AdamW's; rates measured on small Chinese "
         f"corpora; weight decay for {passes:.1f} passes"
     )
     if share != 1:
-        advised |= {key: round(value * share, 6) for key, value in advised.items() if key.endswith("rate")}
+        advised |= {
+            key: round(value * share, 6) for key, value in advised.items() if key.endswith("learning_rate")
+        }
         why += f"; {share:g} of the rates for random weights, as these know something already"
     return choices.complete("optimizer", advised, why)
 
@@ -400,7 +417,12 @@ def _schedule(choices: _Choices, rules: advice_numbers.Regularisation, steps: in
     if isinstance(given, dict) and given.get("kind", "wsd") != "wsd":
         return choices.complete("schedule", {}, "")
     warmup = max(0.02, round(least_warmup(steps), 3))
-    advised = {"kind": "wsd", "warmup": warmup, "decay": 0.6 if rules.ema else 0.5, "shape": "linear"}
+    advised = {
+        "kind": "wsd",
+        "warmup_ratio": warmup,
+        "decay_ratio": 0.6 if rules.ema else 0.5,
+        "decay_type": "linear",
+    }
     return choices.complete(
         "schedule", advised, "a short warm-up for random weights, then a long fall to zero"
     )
@@ -412,22 +434,22 @@ def _against_overfitting(
     """What is set by the number of passes alone; dropout belongs to the model, decay to the optimizer."""
     average = round(min(0.999, max(0.9, 1 - 1 / (0.1 * steps + 1))), 4)
     return {
-        "ema": choices.pick(
-            "ema",
+        "ema_decay": choices.pick(
+            "ema_decay",
             average if rules.ema else None,
             "averages the last tenth of the run, which generalises better when data repeat"
             if rules.ema
             else "the falling rate already averages; worth its memory only when data repeat",
         ),
-        "split_pieces": choices.pick(
-            "split_pieces",
+        "token_split_prob": choices.pick(
+            "token_split_prob",
             rules.split_pieces,
             "the text is read in other pieces each time, so that it is harder to learn by heart"
             if rules.split_pieces
             else "each piece is met too rarely to break it up",
         ),
-        "noise": choices.pick(
-            "noise",
+        "token_noise_prob": choices.pick(
+            "token_noise_prob",
             rules.noise,
             "some inputs are other tokens of the text, so that no context can be learnt by heart"
             if rules.noise
@@ -441,36 +463,42 @@ def _looks(
 ) -> dict[str, Any]:
     """How often and on how much text to evaluate: often enough to see the curve, in a twelfth of the
     training time."""
-    steps = train["steps"]
+    steps = train["max_steps"]
     looks = min(steps, max(2, min(LOOKS, steps // 20)))
-    budget = steps * train["context"] * train["rows"] * train["accumulation"] / 12
+    budget = (
+        steps
+        * train["max_length"]
+        * train["per_device_train_batch_size"]
+        * train["gradient_accumulation_steps"]
+        / 12
+    )
     affordable = int(budget * 3 / looks)  # scoring a token costs a third of training on it
     result = {
-        "evaluate_every": choices.pick(
-            "evaluate_every", math.ceil(steps / looks), f"{looks} points on the curve"
-        ),
-        "sample_every": choices.pick(
-            "sample_every",
+        "eval_steps": choices.pick("eval_steps", math.ceil(steps / looks), f"{looks} points on the curve"),
+        "sample_steps": choices.pick(
+            "sample_steps",
             max(50, math.ceil(steps / SAMPLES)),
             "writing takes time, and fewer steps change little; there is always a sample at the end",
         ),
-        "save_every": choices.pick(
-            "save_every",
+        "save_steps": choices.pick(
+            "save_steps",
             math.ceil(steps / _saves(seconds)),
             "checkpoints to go on from after an interruption, in a fiftieth of the time",
         ),
     }
     if affordable < corpus.validation_tokens:
         least = min(corpus.validation_tokens, max(2000, affordable))
-        result["evaluate_tokens"] = choices.pick(
-            "evaluate_tokens",
+        result["eval_tokens"] = choices.pick(
+            "eval_tokens",
             least,
             "the part of the held-out text that a twelfth of "
             "the time can score at every point; all of it is scored at the end",
         )
     if corpus.tokens < advice_numbers.TINY_TOKENS:
-        result["hand_on"] = choices.pick(
-            "hand_on", "last", "the text can only be learnt by heart: held-out loss says nothing"
+        result["load_best_model_at_end"] = choices.pick(
+            "load_best_model_at_end",
+            False,
+            "the text can only be learnt by heart: held-out loss says nothing",
         )
     if recipe.samples:
         result["sample_prompts"] = recipe.samples

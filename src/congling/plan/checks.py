@@ -9,7 +9,7 @@ from congling.interop.targets import obstacles
 from congling.plan import advice_numbers
 from congling.plan.advise import WARMUP_STEPS, least_warmup
 from congling.plan.check_costs import disk, memory, precision, time
-from congling.plan.findings import Finding, worst_first
+from congling.plan.findings import Diagnosis, worst_first
 from congling.plan.situation import BATCH, Check, Situation
 from congling.tokenizer.advice import advise_vocab
 from congling.train.schedule import warmup_steps
@@ -18,70 +18,72 @@ COMMON_CHARACTERS = 4000
 """Different characters that Chinese texts use, but for rare ones."""
 
 
-def check(situation: Situation) -> list[Finding]:
+def check(situation: Situation) -> list[Diagnosis]:
     """Run every check; errors first."""
     return worst_first(finding for one in CHECKS for finding in one(situation))
 
 
-def learning_rate(s: Situation) -> Iterator[Finding]:
+def learning_rate(s: Situation) -> Iterator[Diagnosis]:
     """A fine-tuning rate on random weights learns nothing; one far too high destroys them."""
     optimizer = s.train.optimizer
     muon = optimizer.kind == "muon"
     low, high, usual = (
         (2e-3, 0.1, advice_numbers.MUON_RATE) if muon else (1e-4, 1e-2, advice_numbers.ADAMW_RATE)
     )
-    if s.fresh and optimizer.rate < low:
-        severity = "error" if optimizer.rate < low / 3 else "warning"
-        yield Finding(
+    if s.fresh and optimizer.learning_rate < low:
+        severity = "error" if optimizer.learning_rate < low / 3 else "warning"
+        yield Diagnosis(
             severity,
             "fine-tuning-rate",
-            f"the learning rate {optimizer.rate:g} is a fine-tuning rate",
+            f"the learning rate {optimizer.learning_rate:g} is a fine-tuning rate",
             "from random weights the model must move far: at this rate it stays near the unigram "
             "line for the whole run",
             f"use about {usual:g} for {optimizer.kind}, or leave the rate out",
         )
-    if optimizer.rate > high:
-        yield Finding(
-            "error" if optimizer.rate > 5 * high else "warning",
+    if optimizer.learning_rate > high:
+        yield Diagnosis(
+            "error" if optimizer.learning_rate > 5 * high else "warning",
             "rate-too-high",
-            f"the learning rate {optimizer.rate:g} is far above what {optimizer.kind} bears",
+            f"the learning rate {optimizer.learning_rate:g} is far above what {optimizer.kind} bears",
             "the loss jumps or becomes NaN within a few dozen steps",
             f"use about {usual:g}",
         )
-    if optimizer.kind == "muon" and (optimizer.embedding_rate > 1.5 or optimizer.head_rate > 0.03):
-        yield Finding(
+    if optimizer.kind == "muon" and (
+        optimizer.embedding_learning_rate > 1.5 or optimizer.head_learning_rate > 0.03
+    ):
+        yield Diagnosis(
             "warning",
             "table-rate-too-high",
-            f"the embedding's rate {optimizer.embedding_rate:g} is above 1.5, or the head's "
-            f"{optimizer.head_rate:g} above 0.03",
+            f"the embedding's rate {optimizer.embedding_learning_rate:g} is above 1.5, or the head's "
+            f"{optimizer.head_learning_rate:g} above 0.03",
             "AdamW moves every value by about its rate at each step",
             f"use about {advice_numbers.REGULARISATION[0].embedding_rate:g} and {advice_numbers.HEAD_RATE:g}",
         )
 
 
-def warmup(s: Situation) -> Iterator[Finding]:
+def warmup(s: Situation) -> Iterator[Diagnosis]:
     """The first gradients of random weights point anywhere."""
-    steps, least = warmup_steps(s.train.schedule, s.train.steps), least_warmup(s.train.steps)
+    steps, least = warmup_steps(s.train.schedule, s.train.max_steps), least_warmup(s.train.max_steps)
     if s.fresh and steps < WARMUP_STEPS and least:
-        severity = "note" if s.train.steps < 100 else "warning"
+        severity = "note" if s.train.max_steps < 100 else "warning"
         when = "from the first step on" if steps == 0 else "after 1 step"
         tables_too = " (it moves embedding and head)" if s.train.optimizer.kind == "muon" else ""
-        yield Finding(
+        yield Diagnosis(
             severity,
             "no-warmup",
             f"the rate is at its peak {when}",
             f"AdamW's averages are empty{tables_too} and early gradients are large: full steps throw the "
             "weights off, sometimes for good",
-            f"set train.schedule.warmup to {max(0.02, math.ceil(1000 * least) / 1000):g} or more",
+            f"set train.schedule.warmup_ratio to {max(0.02, math.ceil(1000 * least) / 1000):g} or more",
         )
 
 
-def passes(s: Situation) -> Iterator[Finding]:
+def passes(s: Situation) -> Iterator[Diagnosis]:
     """Reading the same text many times without holding the model back is memorising."""
     count = s.cost.passes
     tiny = s.corpus.tokens < advice_numbers.TINY_TOKENS
     if tiny:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "will-memorise",
             f"{show_count(s.corpus.characters)} {plural(s.corpus.characters, 'character')} of text: "
@@ -91,7 +93,7 @@ def passes(s: Situation) -> Iterator[Finding]:
             "fine for a first try; add text for anything more",
         )
     if count > 4 and s.model.dropout == 0 and not tiny:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "no-dropout",
             f"no dropout, but {count:.1f} passes over the text",
@@ -102,7 +104,7 @@ def passes(s: Situation) -> Iterator[Finding]:
         )
     advised = advice_numbers.regularisation_for(count).weight_decay
     if count > 4 and s.train.optimizer.weight_decay < advised / 3 and not tiny:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "tiny-weight-decay",
             f"weight decay {s.train.optimizer.weight_decay:g} for {count:.1f} passes",
@@ -110,45 +112,47 @@ def passes(s: Situation) -> Iterator[Finding]:
             f"set optimizer.weight_decay to about {advised:g}",
         )
     if count > 2 * advice_numbers.MOST_PASSES and not tiny:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "many-passes",
             f"{count:.0f} passes over the text",
             f"after about {advice_numbers.MOST_PASSES} passes held-out loss no longer falls",
-            "train for fewer steps, or add text" if s.gives("train.steps") else "add text",
+            "train for fewer steps, or add text" if s.gives("train.max_steps") else "add text",
         )
 
 
-def context(s: Situation) -> Iterator[Finding]:
+def context(s: Situation) -> Iterator[Diagnosis]:
     """Rows longer than the documents teach to look at unrelated text."""
-    if s.train.context > s.model.context:
-        yield Finding(
+    if s.train.max_length > s.model.max_position_embeddings:
+        yield Diagnosis(
             "error",
             "context-beyond-model",
-            f"rows of {s.train.context} tokens for a model made for {s.model.context}",
+            f"rows of {s.train.max_length} tokens for a model made for {s.model.max_position_embeddings}",
             "positions past the model's context do not exist",
-            "set train.context to the model's, or enlarge the model's",
+            "set train.max_length to the model's, or enlarge the model's",
         )
-    if s.train.context > 2 * s.corpus.median_tokens and not s.train.document_mask:
+    if s.train.max_length > 2 * s.corpus.median_tokens and not s.train.document_mask:
         shorter = max(32, s.corpus.median_tokens)
-        chosen = shorter >= s.train.context or not s.gives("train.context", "model.context")
-        yield Finding(
+        chosen = shorter >= s.train.max_length or not s.gives(
+            "train.max_length", "model.max_position_embeddings"
+        )
+        yield Diagnosis(
             "note" if chosen else "warning",
             "context-beyond-documents",
-            f"rows of {s.train.context} tokens, but the median document has {s.corpus.median_tokens}",
+            f"rows of {s.train.max_length} tokens, but the median document has {s.corpus.median_tokens}",
             "most of a row is other, unrelated documents: attention and time are spent on noise",
             "train.document_mask = true keeps them apart"
             if chosen
-            else f"set train.context to about {shorter}, or train.document_mask = true",
+            else f"set train.max_length to about {shorter}, or train.document_mask = true",
         )
 
 
-def vocabulary(s: Situation) -> Iterator[Finding]:
+def vocabulary(s: Situation) -> Iterator[Diagnosis]:
     """Pieces that hardly occur are never learnt, yet they fill the model."""
     seen = s.corpus.tokens / s.corpus.vocab_size
     advised = advise_vocab(s.corpus.characters, min(s.corpus.characters, COMMON_CHARACTERS)).vocab_size
     if seen < 20 and s.corpus.vocab_size > advised:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "vocabulary-too-big",
             f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: "
@@ -159,7 +163,7 @@ def vocabulary(s: Situation) -> Iterator[Finding]:
             else f"make a tokenizer of at most {advised:,} pieces (tokenizer.vocab_size), or add text",
         )
     if s.cost.embedding_share > 0.7 and s.cost.total_parameters > 200_000:
-        yield Finding(
+        yield Diagnosis(
             "warning" if s.cost.embedding_share > 0.85 else "note",
             "embedding-heavy",
             f"{s.cost.embedding_share:.0%} of the parameters are the embedding and the head",
@@ -173,18 +177,18 @@ def _lighter(s: Situation) -> str:
     ways = []
     if s.gives("tokenizer.vocab_size", "tokenizer.kind"):
         ways.append("use a smaller vocabulary")
-    if s.gives("model.tied") and not s.model.tied:
-        ways.append("set model.tied = true")
+    if s.gives("model.tie_word_embeddings") and not s.model.tie_word_embeddings:
+        ways.append("set model.tie_word_embeddings = true")
     if s.sized:
         ways.append("make the layers wider or more")
     return ", or ".join(ways) or "nothing, at this size: more text and a longer budget bring a larger model"
 
 
-def data_for_model(s: Situation) -> Iterator[Finding]:
+def data_for_model(s: Situation) -> Iterator[Diagnosis]:
     """A model with far more parameters than text can only store it."""
     parameters = s.cost.total_parameters
     if s.corpus.tokens >= advice_numbers.TINY_TOKENS and s.corpus.tokens * 50 < parameters:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "little-data",
             f"{show_count(parameters)} parameters for {show_count(s.corpus.tokens)} different tokens",
@@ -192,7 +196,7 @@ def data_for_model(s: Situation) -> Iterator[Finding]:
             "use a smaller model, or add text" if s.sized else "add text",
         )
     if s.cost.tokens < parameters / 10:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "few-tokens-seen",
             f"sees {show_count(s.cost.tokens)} tokens, a tenth of its parameters or fewer",
@@ -205,10 +209,10 @@ def data_for_model(s: Situation) -> Iterator[Finding]:
         )
 
 
-def validation(s: Situation) -> Iterator[Finding]:
+def validation(s: Situation) -> Iterator[Diagnosis]:
     """A held-out loss over a page moves by chance."""
     if s.corpus.validation_tokens == 0:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "no-validation",
             "no text is held out",
@@ -218,7 +222,7 @@ def validation(s: Situation) -> Iterator[Finding]:
             else "add text: of one document so short nothing can be held out",
         )
     elif s.corpus.validation_tokens < 2000:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "small-validation",
             f"only {s.corpus.validation_tokens} held-out tokens",
@@ -227,54 +231,54 @@ def validation(s: Situation) -> Iterator[Finding]:
         )
 
 
-def batch(s: Situation) -> Iterator[Finding]:
+def batch(s: Situation) -> Iterator[Diagnosis]:
     """Too much text in a step, or too few steps."""
     if s.cost.tokens_per_step > s.corpus.tokens / 2:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "batch-too-big",
             f"a step takes {show_count(s.cost.tokens_per_step)} tokens of {show_count(s.corpus.tokens)}",
             "every step sees most of the text: few updates, and no benefit from different batches",
             "lower " + " or ".join(key for key in BATCH if s.gives(key)) if s.gives(*BATCH) else "add text",
         )
-    if s.train.steps < 100 and s.fresh:
-        yield Finding(
+    if s.train.max_steps < 100 and s.fresh:
+        yield Diagnosis(
             "note",
             "few-steps",
-            f"only {s.train.steps} {plural(s.train.steps, 'step')}",
+            f"only {s.train.max_steps} {plural(s.train.max_steps, 'step')}",
             "a model needs some hundred updates to get past the frequencies of single pieces",
             _longer(s) + (", or smaller batches" if s.gives(*BATCH) else ""),
         )
 
 
 def _longer(s: Situation) -> str:
-    return "more train.steps" if s.gives("train.steps") else "a longer budget"
+    return "more train.max_steps" if s.gives("train.max_steps") else "a longer budget"
 
 
-def shape(s: Situation) -> Iterator[Finding]:
+def shape(s: Situation) -> Iterator[Diagnosis]:
     """Widths that kernels and file formats dislike."""
-    if s.model.width % 64:
-        yield Finding(
+    if s.model.hidden_size % 64:
+        yield Diagnosis(
             "note",
             "width-not-64",
-            f"width {s.model.width} is no multiple of 64",
+            f"width {s.model.hidden_size} is no multiple of 64",
             "matrix kernels are slower on ragged sizes and some formats refuse them",
             "use a multiple of 64",
         )
-    elif not s.model.k_quant_safe and s.model.width >= 512:
-        yield Finding(
+    elif not s.model.k_quant_safe and s.model.hidden_size >= 512:
+        yield Diagnosis(
             "note",
             "no-k-quants",
             "not every row of the matrices is a multiple of 256",
             "GGUF's k-quants store blocks of 256 values; such a model can still be stored in Q8_0 and Q4_0",
             "use a width and hidden size that are multiples of 256"
             if s.sized
-            else "nothing, unless it is for k-quants: then model.width = "
-            f"{-(-s.model.width // 256) * 256} is the next that fits",
+            else "nothing, unless it is for k-quants: then model.hidden_size = "
+            f"{-(-s.model.hidden_size // 256) * 256} is the next that fits",
         )
-    head = s.model.attention.head_width
+    head = s.model.attention.head_dim
     if head % 8 or not 16 <= head <= 256:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "odd-head-width",
             f"attention heads are {head} channels wide",
@@ -283,7 +287,7 @@ def shape(s: Situation) -> Iterator[Finding]:
         )
 
 
-def exports(s: Situation) -> Iterator[Finding]:
+def exports(s: Situation) -> Iterator[Diagnosis]:
     """A model that the program it is meant for cannot run is better found out now than after training."""
     told: set[str] = set()
     for target in s.exports:
@@ -291,7 +295,7 @@ def exports(s: Situation) -> Iterator[Finding]:
             if obstacle.what in told:
                 continue
             told.add(obstacle.what)
-            yield Finding(
+            yield Diagnosis(
                 "warning",
                 "not-exportable",
                 f"`congling convert --to {target}` will refuse this model, or it will not be exact there",

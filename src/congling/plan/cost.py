@@ -106,11 +106,11 @@ def estimate(
     the compiler, and what earlier stages left behind.
     """
     per_step = train.tokens_per_step
-    flops_per_step = flops_per_token(model, train.context) * per_step
+    flops_per_step = flops_per_token(model, train.max_length) * per_step
     if seconds_per_step is None:
-        share = advice_numbers.utilisation(machine, model.width, compiled=train.compile == "on")
+        share = advice_numbers.utilisation(machine, model.hidden_size, compiled=train.torch_compile == "on")
         seconds_per_step = flops_per_step / (share * machine.peak)
-    tokens = train.steps * per_step
+    tokens = train.max_steps * per_step
     held = memory(model, train, gpu=machine.accelerator is not None)
     if peak_memory is not None:
         held["runtime"] = max(held["runtime"], peak_memory - (sum(held.values()) - held["runtime"]))
@@ -119,7 +119,7 @@ def estimate(
         tokens_per_step=per_step,
         tokens=tokens,
         passes=tokens / max(1, corpus.tokens),
-        flops=float(flops_per_step * train.steps),
+        flops=float(flops_per_step * train.max_steps),
         seconds_per_step=seconds_per_step,
         utilisation=flops_per_step / seconds_per_step / machine.peak,
         time=_time(train, corpus, seconds_per_step, beside),
@@ -131,7 +131,7 @@ def estimate(
 
 def looked_at(train: TrainConfig, corpus: CorpusFacts) -> int:
     """Tokens of one held-out loss during training."""
-    return min(corpus.validation_tokens, train.evaluate_tokens or corpus.validation_tokens)
+    return min(corpus.validation_tokens, train.eval_tokens or corpus.validation_tokens)
 
 
 def scored_at_the_end(corpus: CorpusFacts) -> int:
@@ -163,9 +163,9 @@ def _time(
     )
     return {
         "start": beside.start,
-        "compile": advice_numbers.COMPILE_SECONDS if train.compile == "on" else 0.0,
-        "steps": train.steps * seconds_per_step,
-        **{name: (train.steps // train.interval(key) + 1) * each[name] for name, key in kinds},
+        "compile": advice_numbers.COMPILE_SECONDS if train.torch_compile == "on" else 0.0,
+        "steps": train.max_steps * seconds_per_step,
+        **{name: (train.max_steps // train.interval(key) + 1) * each[name] for name, key in kinds},
         "score and report": _closing(corpus, forward, beside.scoring) if beside.reported else 0.0,
     }
 
@@ -195,22 +195,22 @@ def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, fl
     half = train.precision == "bf16" or (train.precision == "auto" and gpu)
     values = sum(parameter_table(model).values())
     per_value = 2 if half else _FLOAT
-    positions = train.rows * train.context
-    layers = [layer_activations(model, layer) for layer in range(model.layers)]
-    if train.checkpointing:
-        kept = model.layers * model.width + max(layers)
+    positions = train.per_device_train_batch_size * train.max_length
+    layers = [layer_activations(model, layer) for layer in range(model.num_hidden_layers)]
+    if train.gradient_checkpointing:
+        kept = model.num_hidden_layers * model.hidden_size + max(layers)
     else:
         kept = sum(layers)
-    table = model.vocab_size * model.width
+    table = model.vocab_size * model.hidden_size
     chunk = min(positions * model.vocab_size, LOSS_CHUNK_GPU if gpu else LOSS_CHUNK)
     return {
         "runtime": 0.0 if gpu else RUNTIME_BYTES,
         "parameters": float(values * _FLOAT),
         "gradients": float(values * _FLOAT),
         "optimizer": float(optimizer_values(model, train) * _FLOAT),
-        "average of weights": float(values * _FLOAT if train.ema is not None else 0),
-        "activations": float((kept + 4 * model.width) * positions * per_value * SLACK),
-        "loss": float((3 * chunk + table + 2 * positions * model.width) * _FLOAT),
+        "average of weights": float(values * _FLOAT if train.ema_decay is not None else 0),
+        "activations": float((kept + 4 * model.hidden_size) * positions * per_value * SLACK),
+        "loss": float((3 * chunk + table + 2 * positions * model.hidden_size) * _FLOAT),
     }
 
 
@@ -220,30 +220,35 @@ LOSS_CHUNK, LOSS_CHUNK_GPU = 2**20, 2**27
 
 def layer_activations(model: ModelConfig, layer: int) -> float:
     """Values autograd keeps for one token in one block."""
-    queries, keys, values = model.attention.rows
+    queries, keys, values = model.attention.projection_sizes
     # The input and the output of each of the two norms, or four.
-    stream = (8 if model.norm_placement == "sandwich" else 4) * model.width
-    masks = 2 * model.width if model.dropout > 0 else 0
+    stream = (8 if model.norm_placement == "sandwich" else 4) * model.hidden_size
+    masks = 2 * model.hidden_size if model.dropout > 0 else 0
     attention = queries + keys + values + queries  # what the kernel reads, and the mixed values
     if model.attention.qk_norm:
         attention += queries + keys
-    return stream + masks + attention + _mlp_activations(model.mlp_of(layer), model.width)
+    return stream + masks + attention + _mlp_activations(model.mlp_of(layer), model.hidden_size)
 
 
 def _mlp_activations(mlp: MLP, width: int) -> float:
     if mlp.kind == "moe":
-        return mlp.active * (4 * mlp.hidden + 2 * width) + 4 * mlp.shared * mlp.hidden + 2 * mlp.experts
-    return (4 if mlp.kind == "gated" else 2) * mlp.hidden
+        return (
+            mlp.num_experts_per_tok * (4 * mlp.moe_intermediate_size + 2 * width)
+            + 4 * mlp.n_shared_experts * mlp.moe_intermediate_size
+            + 2 * mlp.num_experts
+        )
+    return (4 if mlp.kind == "gated" else 2) * mlp.intermediate_size
 
 
 def _disk(model: ModelConfig, train: TrainConfig, corpus: CorpusFacts) -> dict[str, float]:
     values = sum(parameter_table(model).values())
-    copies = values * (2 if train.ema is not None else 1) + optimizer_values(model, train)
+    copies = values * (2 if train.ema_decay is not None else 1) + optimizer_values(model, train)
     one = copies * _FLOAT + 2e6  # and its tokenizer and manifests
     # What a longer run begins from stays as well, with what was the best then.
     before_decay = 2 if train.schedule.kind == "wsd" else 0
     return {
-        "checkpoints": one * (train.keep + 2 + before_decay),  # those kept, the best, and one being written
+        "checkpoints": one
+        * (train.save_total_limit + 2 + before_decay),  # those kept, the best, and one being written
         "shards": float(corpus.stored_bytes or corpus.tokens * 2),
         "report and logs": 2e6,
     }

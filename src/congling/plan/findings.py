@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from congling.core.diagnosis import Finding, Severity
+from congling.core.diagnosis import Diagnosis, Severity
 
-__all__ = ["Finding", "Severity", "worst_first"]
+__all__ = ["Diagnosis", "Severity", "worst_first"]
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+def worst_first(findings: Iterable[Diagnosis]) -> list[Diagnosis]:
     """Sort findings by severity, keeping the order within one."""
     return sorted(findings, key=lambda finding: _ORDER[finding.severity])

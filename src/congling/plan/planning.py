@@ -21,7 +21,7 @@ from congling.plan.advise import LEAST_STEPS, Advice, Choice, advise
 from congling.plan.checks import check
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.cost import NOTHING_YET, Beside, Cost, estimate
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.recipe import Recipe
 from congling.plan.situation import Situation
 from congling.train.config import TrainConfig
@@ -39,7 +39,7 @@ class Plan:
     corpus: CorpusFacts
     machine: MachineFacts
     cost: Cost
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnosis, ...]
 
     @property
     def model(self) -> ModelConfig:
@@ -53,7 +53,7 @@ class Plan:
 
     def learning_rates(self, points: int = 60) -> list[float]:
         """Share of the peak rate at evenly spaced steps."""
-        steps = self.train.steps
+        steps = self.train.max_steps
         places = [round(i * (steps - 1) / max(1, points - 1)) for i in range(points)]
         return [learning_rate_factor(self.train.schedule, step, steps) for step in places]
 
@@ -135,7 +135,12 @@ def make(
         )
         moving, room = cost.seconds - cost.fixed_seconds, advice.budget - cost.fixed_seconds
         tries -= 1
-        if not tries or moving <= room or "steps" in recipe.train or advice.train.steps <= LEAST_STEPS:
+        if (
+            not tries
+            or moving <= room
+            or "max_steps" in recipe.train
+            or advice.train.max_steps <= LEAST_STEPS
+        ):
             break
         squeeze *= max(0.01, 0.99 * room / moving)  # what interrupts the steps takes time as well
     situation = Situation(
@@ -218,7 +223,7 @@ def _threads(found: Calibration) -> Choice | None:
     return Choice("threads", f"wait {found.manner} for one another", why)
 
 
-def require_sound(findings: Iterable[Finding]) -> None:
+def require_sound(findings: Iterable[Diagnosis]) -> None:
     """Stop at the first error among findings.
 
     Raises:
@@ -235,19 +240,29 @@ def require_sound(findings: Iterable[Finding]) -> None:
 def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts) -> Advice:
     """Make the step fit into four fifths of the memory where the recipe leaves rows and accumulation open."""
     train, changed = advice.train, False
-    if {"rows", "accumulation"} & recipe.train.keys():
+    if {"per_device_train_batch_size", "gradient_accumulation_steps"} & recipe.train.keys():
         return advice
     while (
-        train.rows > 1 and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory
+        train.per_device_train_batch_size > 1
+        and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory
     ):
-        train, changed = train.replace(rows=train.rows // 2, accumulation=train.accumulation * 2), True
+        train, changed = (
+            train.replace(
+                per_device_train_batch_size=train.per_device_train_batch_size // 2,
+                gradient_accumulation_steps=train.gradient_accumulation_steps * 2,
+            ),
+            True,
+        )
     if not changed:
         return advice
     why = {
-        "rows": "what fits into memory at once",
-        "accumulation": "the same step in several parts, to fit into memory",
+        "per_device_train_batch_size": "what fits into memory at once",
+        "gradient_accumulation_steps": "the same step in several parts, to fit into memory",
     }
-    values = {"rows": train.rows, "accumulation": train.accumulation}
+    values = {
+        "per_device_train_batch_size": train.per_device_train_batch_size,
+        "gradient_accumulation_steps": train.gradient_accumulation_steps,
+    }
     choices = tuple(
         replace(one, value=str(values[one.key]), why=why[one.key]) if one.key in why else one
         for one in advice.choices

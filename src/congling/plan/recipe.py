@@ -15,7 +15,7 @@
     family = "qwen3"
 
     [train]                             # any key of congling.train.config.TrainConfig; absent = chosen
-    rows = 16
+    per_device_train_batch_size = 16
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,15 +54,17 @@ class ModelRecipe(Config):
     """A key of ``congling.model.families.FAMILIES``; ``None`` is the preset's, else ``qwen3``."""
     preset: str | None = None
     """A named size of ``congling.model.presets``; the fields below override its values."""
-    layers: int | None = Field(default=None, ge=1, le=1000)
-    width: int | None = Field(default=None, ge=1, le=2**16)
-    heads: int | None = Field(default=None, ge=1, le=2**12)
-    kv_heads: int | None = Field(default=None, ge=1, le=2**12)
-    hidden: int | None = Field(default=None, ge=1, le=2**20)
-    context: int | None = Field(default=None, ge=1, le=LONGEST_ROW)
+    num_hidden_layers: int | None = Field(default=None, ge=1, le=1000)
+    hidden_size: int | None = Field(default=None, ge=1, le=2**16)
+    num_attention_heads: int | None = Field(default=None, ge=1, le=2**12)
+    num_key_value_heads: int | None = Field(default=None, ge=1, le=2**12)
+    intermediate_size: int | None = Field(default=None, ge=1, le=2**20)
+    moe_intermediate_size: int | None = Field(default=None, ge=1, le=2**20)
+    """Hidden channels of one expert, where these are not as wide as ``intermediate_size``."""
+    max_position_embeddings: int | None = Field(default=None, ge=1, le=LONGEST_ROW)
     """Longest sequence in tokens the model is made for."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    tied: bool | None = None
+    tie_word_embeddings: bool | None = None
     """Whether the output head shares the embedding's weights."""
     options: dict[str, Annotated[Any, AfterValidator(_option)]] = Field(default_factory=dict)
     """Further arguments of the family's function, such as the number of experts."""
@@ -96,7 +98,9 @@ class Recipe(Config):
 
     @property
     def given_keys(self) -> frozenset[str]:
-        """Dotted names of what it says itself, such as ``train.optimizer.rate``; the plan chose the rest."""
+        """Dotted names of what it says itself, such as ``train.optimizer.learning_rate``; the plan
+        chose the rest.
+        """
         tables = {"data": self.data, "tokenizer": self.tokenizer, "model": self.model}
         found = {name for table, config in tables.items() for name in _given(config, f"{table}.")}
         for key, value in self.train.items():

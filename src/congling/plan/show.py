@@ -9,7 +9,7 @@ from rich.text import Text
 
 from congling.core.console import Console
 from congling.core.units import plural, show_bytes, show_count, show_rate, show_seconds
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.planning import Plan
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -45,19 +45,25 @@ def show_brief(plan: Plan, console: Console) -> None:
 def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
     """Names and contents of the lines."""
     model, train, cost = plan.model, plan.train, plan.cost
-    heads = f"{model.attention.heads} {plural(model.attention.heads, 'head')}"
-    steps = f"{train.steps:,} {plural(train.steps, 'step')} of {show_count(cost.tokens_per_step)} tokens"
+    heads = f"{model.attention.num_attention_heads} {plural(model.attention.num_attention_heads, 'head')}"
+    steps = (
+        f"{train.max_steps:,} {plural(train.max_steps, 'step')} of {show_count(cost.tokens_per_step)} tokens"
+    )
     rates = curve(plan.learning_rates(32), height=1)[0]
     threads = [("threads", f"{one.value}: {one.why}") for one in plan.advice.choices if one.key == "threads"]
     return [
-        ("model", f"{model.layers} × {model.width}, {heads}, context {model.context}, {model.mlp.kind} MLP"),
+        (
+            "model",
+            f"{model.num_hidden_layers} × {model.hidden_size}, {heads}, context "
+            f"{model.max_position_embeddings}, {model.mlp.kind} MLP",
+        ),
         (
             "size",
             f"{show_count(cost.total_parameters)} parameters, {cost.embedding_share:.0%} of them "
             "embedding and head",
         ),
         ("training", f"{steps}: {cost.passes:.1f} passes over the text, dropout {model.dropout:g}"),
-        ("rate", f"{rates} {train.optimizer.kind}, at most {train.optimizer.rate:g}"),
+        ("rate", f"{rates} {train.optimizer.kind}, at most {train.optimizer.learning_rate:g}"),
         ("time", f"{_time_of(plan)} at {_speed(plan)}"),
         *threads,
         ("memory", f"{show_bytes(cost.peak_memory)} of {show_bytes(plan.machine.memory)}"),
@@ -90,12 +96,12 @@ def curve(values: Sequence[float], height: int = 4) -> list[str]:
     ]
 
 
-def brief_finding(finding: Finding) -> Text:
+def brief_finding(finding: Diagnosis) -> Text:
     """Render one finding in a line: how serious, and what."""
     return Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what)
 
 
-def finding_text(finding: Finding) -> RenderableType:
+def finding_text(finding: Diagnosis) -> RenderableType:
     """Render one finding: what, why, and what to do; lines that break go on below their own text."""
     what = Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), (finding.what, "bold"))
     reasons = Table.grid(padding=(0, 1))
@@ -140,7 +146,9 @@ def _costs(plan: Plan) -> Table:
     cost = plan.cost
     table = Table("what", "how much", "of which", title="cost", title_justify="left")
     table.add_row(
-        "steps", f"{plan.train.steps:,}", f"{show_count(cost.tokens_per_step)} tokens each, {_speed(plan)}"
+        "steps",
+        f"{plan.train.max_steps:,}",
+        f"{show_count(cost.tokens_per_step)} tokens each, {_speed(plan)}",
     )
     table.add_row("tokens", show_count(cost.tokens), f"{cost.passes:.1f} passes over the text")
     table.add_row("time", show_seconds(cost.seconds), _largest(cost.time, show_seconds))
@@ -155,9 +163,10 @@ def _largest(parts: Mapping[str, float], shown: Callable[[float], str]) -> str:
 
 
 def _rates(plan: Plan) -> RenderableType:
-    peak = plan.train.optimizer.rate
+    peak = plan.train.optimizer.learning_rate
     lines = [
-        f"[bold]learning rate[/], {plan.train.optimizer.kind}, peak {peak:g}, over {plan.train.steps:,} steps"
+        f"[bold]learning rate[/], {plan.train.optimizer.kind}, peak {peak:g}, over "
+        f"{plan.train.max_steps:,} steps"
     ]
     return Group(
         *lines, *(Text("  " + line, style="green") for line in curve(plan.learning_rates())), Text("")

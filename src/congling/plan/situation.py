@@ -3,16 +3,24 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.interop.targets import Target
 from congling.model.config import ModelConfig
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.cost import Cost
 from congling.train.config import TrainConfig
 
-SIZES = ("preset", "layers", "width", "hidden", "heads", "kv_heads", "options")
+SIZES = (
+    "preset",
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "options",
+)
 """Keys of ``[model]`` that make it larger or smaller."""
-BATCH = ("train.context", "train.rows", "train.accumulation")
+BATCH = ("train.max_length", "train.per_device_train_batch_size", "train.gradient_accumulation_steps")
 """Keys that say how much a step takes."""
 
 
@@ -52,4 +60,4 @@ class Situation:
         return self.gives(*(f"model.{name}" for name in SIZES))
 
 
-Check = Callable[[Situation], Iterator[Finding]]
+Check = Callable[[Situation], Iterator[Diagnosis]]

@@ -10,7 +10,7 @@ from typing import Any
 
 from congling.model.config import ModelConfig
 from congling.plan.cost import memory
-from congling.plan.findings import Finding, worst_first
+from congling.plan.findings import Diagnosis, worst_first
 from congling.train.config import AdamWConfig, TrainConfig
 
 CONTEXT = 1024
@@ -72,7 +72,7 @@ class TuningFacts:
 
 def context_of(asked: Mapping[str, Any], model: ModelConfig) -> int:
     """Longest row: as asked, else the model's context, but no more than :data:`CONTEXT`."""
-    return int(asked.get("context", min(model.context, CONTEXT)))
+    return int(asked.get("max_length", min(model.max_position_embeddings, CONTEXT)))
 
 
 def settings(
@@ -95,25 +95,35 @@ def settings(
         gentleness: share of the usual rate that the method bears, where no rate is asked for.
     """
     found = dict(asked)
-    context = found.setdefault("context", min(context_of(asked, facts.model), _rounded(facts.longest)))
+    context = found.setdefault("max_length", min(context_of(asked, facts.model), _rounded(facts.longest)))
     step_tokens = min(STEP_TOKENS, max(context, facts.inputs // UPDATES))
-    if "rows" not in found:
-        found["rows"] = max(1, min(MICRO_TOKENS, step_tokens) // context)
-        found.setdefault("accumulation", max(1, step_tokens // (context * found["rows"])))
-    accumulation = found.setdefault("accumulation", 1)
-    if "steps" not in found:
-        found["steps"] = max(1, math.ceil(epochs * steps_per_epoch(context, found["rows"], accumulation)))
-    if not found.keys() & {"evaluate_every", "evaluate_tokens"}:
-        found |= _evaluation(facts, found["steps"], found["steps"] * context * found["rows"] * accumulation)
+    if "per_device_train_batch_size" not in found:
+        found["per_device_train_batch_size"] = max(1, min(MICRO_TOKENS, step_tokens) // context)
+        found.setdefault(
+            "gradient_accumulation_steps",
+            max(1, step_tokens // (context * found["per_device_train_batch_size"])),
+        )
+    accumulation = found.setdefault("gradient_accumulation_steps", 1)
+    if "max_steps" not in found:
+        found["max_steps"] = max(
+            1,
+            math.ceil(epochs * steps_per_epoch(context, found["per_device_train_batch_size"], accumulation)),
+        )
+    if not found.keys() & {"eval_steps", "eval_tokens"}:
+        found |= _evaluation(
+            facts,
+            found["max_steps"],
+            found["max_steps"] * context * found["per_device_train_batch_size"] * accumulation,
+        )
     optimizer = dict(found.get("optimizer", {}))
     if optimizer.setdefault("kind", KINDS["optimizer"]) == "adamw":
         optimizer = {
-            "rate": float(f"{gentleness * rate_of(facts.model, adapter=adapter):.1e}"),
+            "learning_rate": float(f"{gentleness * rate_of(facts.model, adapter=adapter):.1e}"),
             "weight_decay": 0.0,
         } | optimizer
     schedule = dict(found.get("schedule", {}))
     if schedule.setdefault("kind", KINDS["schedule"]) == "wsd":
-        schedule = {"warmup": 0.05} | schedule
+        schedule = {"warmup_ratio": 0.05} | schedule
     return found | {"optimizer": optimizer, "schedule": schedule}
 
 
@@ -126,26 +136,26 @@ def _evaluation(facts: TuningFacts, steps: int, inputs: int) -> dict[str, int]:
         return {}
     passes = SCORING / SCORED * inputs / facts.held_out_inputs  # over all held-out rows, at that price
     looks = min(max(int(passes) - 1, LOOKS[0]), LOOKS[1], steps)
-    found = {"evaluate_every": math.ceil(steps / looks)}
+    found = {"eval_steps": math.ceil(steps / looks)}
     scored = max(LEAST_SCORED, int(facts.held_out_targets * passes / (looks + 1)))
-    return found if scored >= facts.held_out_targets else found | {"evaluate_tokens": scored}
+    return found if scored >= facts.held_out_targets else found | {"eval_tokens": scored}
 
 
 def rate_of(model: ModelConfig, *, adapter: bool) -> float:
     """A peak rate for AdamW, to two digits."""
-    rate = (ADAPTER_RATE if adapter else WHOLE_RATE) * math.sqrt(RATE_WIDTH / model.width)
+    rate = (ADAPTER_RATE if adapter else WHOLE_RATE) * math.sqrt(RATE_WIDTH / model.hidden_size)
     return float(f"{rate:.1e}")
 
 
 def passes(facts: TuningFacts, train: TrainConfig) -> float:
     """How often each example is seen, about: rows are nearly full."""
-    return train.steps * train.tokens_per_step / max(facts.inputs, train.context)
+    return train.max_steps * train.tokens_per_step / max(facts.inputs, train.max_length)
 
 
 def memory_of(facts: TuningFacts, train: TrainConfig, *, adapter: bool, trained: int) -> dict[str, float]:
     """Bytes at the peak of a step, by what holds them; ``trained`` values are learnt."""
     whole = memory(facts.model, train, gpu=facts.gpu)
-    states = (2 if train.optimizer.kind == "adamw" else 1) + (train.ema is not None)
+    states = (2 if train.optimizer.kind == "adamw" else 1) + (train.ema_decay is not None)
     return {
         "base": float(facts.base_bytes),
         "adapter": trained * 4.0 if adapter else 0.0,
@@ -155,70 +165,74 @@ def memory_of(facts: TuningFacts, train: TrainConfig, *, adapter: bool, trained:
     }
 
 
-def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Finding]:
+def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Diagnosis]:
     """What a person should know before the run starts, worst first."""
     found = [*_data(facts, train), *_rate(facts, train, adapter=adapter)]
-    longest = facts.model.context
-    if train.context > longest:
+    longest = facts.model.max_position_embeddings
+    if train.max_length > longest:
         found.append(
-            Finding(
+            Diagnosis(
                 "error",
                 "tuning-context",
-                f"rows of {train.context} tokens are longer than the base's context of {longest}",
+                f"rows of {train.max_length} tokens are longer than the base's context of {longest}",
                 "it has never seen such distances",
-                f"train.context={longest}",
+                f"train.max_length={longest}",
             )
         )
     if facts.packed and not adapter:
         found.append(
-            Finding(
+            Diagnosis(
                 "error",
                 "packed-needs-adapter",
                 "the weights of a GGUF file cannot be trained themselves",
                 "they stay packed in the file",
-                "train an adapter (adapter.rank=8), or import the file first",
+                "train an adapter (adapter.r=8), or import the file first",
             )
         )
     return worst_first(found)
 
 
-def _data(facts: TuningFacts, train: TrainConfig) -> list[Finding]:
+def _data(facts: TuningFacts, train: TrainConfig) -> list[Diagnosis]:
     found = []
     if facts.strange_marks:
         what = (
             "the base has never seen the tokens of its chat template, and the adapter leaves them as they are"
         )
         why = "their rows of embedding and head are random, so that it cannot say where an answer ends"
-        remedy = 'adapter.targets=["linear","embedding","head","norms"], or train the weights themselves'
-        found.append(Finding("warning", "adapter-marks", what, why, remedy))
+        remedy = (
+            'adapter.target_modules=["linear","embedding","head","norms"], or train the weights themselves'
+        )
+        found.append(Diagnosis("warning", "adapter-marks", what, why, remedy))
     if facts.examples < FEW:
         what, why = f"{facts.examples} rows are very few", "they are learnt by heart rather than understood"
-        found.append(Finding("warning", "few-rows", what, why, "add rows, or train fewer steps"))
+        found.append(Diagnosis("warning", "few-rows", what, why, "add rows, or train fewer steps"))
     if not facts.held_out:
         why = "of one row or text nobody can say when learning turns into reciting"
-        found.append(Finding("warning", "nothing-held-out", "nothing is held out", why, "add rows"))
+        found.append(Diagnosis("warning", "nothing-held-out", "nothing is held out", why, "add rows"))
     if (epochs := passes(facts, train)) > MANY_PASSES:
         what, why = f"every row is seen {epochs:.0f} times", "then the held-out loss usually rises"
-        found.append(Finding("warning", "rows-repeated", what, why, "lower train.steps or epochs"))
+        found.append(Diagnosis("warning", "rows-repeated", what, why, "lower train.max_steps or epochs"))
     shortened = sum(facts.faults.get(kind, 0) for kind in ("answer cut off", "conversation shortened"))
     if shortened > MOST_CUT * facts.examples:
         what, why = f"{shortened} rows are cut at the context", "how such answers end is not learnt"
-        remedy = "raise train.context, if the base's context allows"
-        found.append(Finding("warning", "rows-cut", what, why, remedy))
+        remedy = "raise train.max_length, if the base's context allows"
+        found.append(Diagnosis("warning", "rows-cut", what, why, remedy))
     return found
 
 
-def _rate(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Finding]:
+def _rate(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Diagnosis]:
     if not isinstance(train.optimizer, AdamWConfig):
         return []
-    rate, good = train.optimizer.rate, rate_of(facts.model, adapter=adapter)
-    kind, remedy = "an adapter" if adapter else "whole weights", f"train.optimizer.rate={good:g}"
+    rate, good = train.optimizer.learning_rate, rate_of(facts.model, adapter=adapter)
+    kind, remedy = "an adapter" if adapter else "whole weights", f"train.optimizer.learning_rate={good:g}"
     if rate > good * SANE:
         why = "what the base knows is soon overwritten"
-        return [Finding("warning", "tuning-rate-high", f"a rate of {rate:g} is high for {kind}", why, remedy)]
+        return [
+            Diagnosis("warning", "tuning-rate-high", f"a rate of {rate:g} is high for {kind}", why, remedy)
+        ]
     if rate < good / SANE:
         why = "in so few steps next to nothing is learnt"
-        return [Finding("warning", "tuning-rate-low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
+        return [Diagnosis("warning", "tuning-rate-low", f"a rate of {rate:g} is low for {kind}", why, remedy)]
     return []
 
 

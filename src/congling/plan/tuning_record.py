@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.tuning_plan import TuningFacts
 from congling.train.config import TrainConfig
 
@@ -26,7 +26,7 @@ class TuningPlan:
     train: TrainConfig
     asked: Iterable[str]
     """Dotted names of the settings that a person gave."""
-    findings: Iterable[Finding]
+    findings: Iterable[Diagnosis]
     parameters: int
     """Values of the base."""
     trained: int

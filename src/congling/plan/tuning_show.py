@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from congling.core.console import Console
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.tuning.conversations import Examples
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.plan.show import brief_finding
 from congling.plan.tuning_plan import TuningFacts, memory_of, passes
 from congling.train.config import TrainConfig
@@ -15,7 +15,7 @@ def show(
     facts: TuningFacts,
     examples: Examples,
     train: TrainConfig,
-    findings: Sequence[Finding],
+    findings: Sequence[Diagnosis],
     *,
     adapter: bool,
     learnt: int,
@@ -46,12 +46,14 @@ def _data(facts: TuningFacts, examples: Examples) -> list[str]:
 def _work(facts: TuningFacts, train: TrainConfig, *, adapter: bool, learnt: int) -> list[str]:
     values = show_count(learnt)
     what = f"an adapter of {values} values" if adapter else f"all {values} values"
-    step = f"{train.rows * train.accumulation} × {train.context} tokens"
+    step = (
+        f"{train.per_device_train_batch_size * train.gradient_accumulation_steps} × {train.max_length} tokens"
+    )
     parts = memory_of(facts, train, adapter=adapter, trained=learnt)
     held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
     return [
-        f"training {what}: {train.steps} {plural(train.steps, 'step')} of {step}, "
-        f"{passes(facts, train):.1f} passes, rate {train.optimizer.rate:g}",
+        f"training {what}: {train.max_steps} {plural(train.max_steps, 'step')} of {step}, "
+        f"{passes(facts, train):.1f} passes, rate {train.optimizer.learning_rate:g}",
         *_scoring(facts, train),
         f"memory about {show_bytes(sum(parts.values()))}: {held}",
     ]
@@ -61,9 +63,9 @@ def _scoring(facts: TuningFacts, train: TrainConfig) -> list[str]:
     """How often the held-out loss is measured, and on how much."""
     if not facts.held_out:
         return []
-    every, scored = train.interval("evaluate"), train.evaluate_tokens
+    every, scored = train.interval("evaluate"), train.eval_tokens
     part = "all held-out rows"
     if scored is not None and scored < facts.held_out_targets:
         share = scored / facts.held_out_targets
-        part = f"always the same {share:.0%} of held-out rows (train.evaluate_tokens={scored})"
+        part = f"always the same {share:.0%} of held-out rows (train.eval_tokens={scored})"
     return [f"held-out loss at the start and every {every} {plural(every, 'step')}, of {part}"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.report.record import RunRecord, mapping, numeric
 from congling.train.runs.retention import BEFORE_DECAY
 
@@ -19,14 +19,25 @@ ANEW = "in a new run (--fresh)"
 Remedy = Callable[[RunRecord, str], str | None]
 """From a run and what the plan advised before it to what helps now; None where nothing does any more."""
 
-SIZES = ("model.layers", "model.width", "model.preset")
-_BATCH = ("train.rows", "train.accumulation", "train.context")
-_MODEL_KEYS = ("layers", "width", "heads", "kv_heads", "hidden", "context", "dropout", "tied", "family")
+SIZES = ("model.num_hidden_layers", "model.hidden_size", "model.preset")
+_BATCH = ("train.per_device_train_batch_size", "train.gradient_accumulation_steps", "train.max_length")
+_MODEL_KEYS = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "dropout",
+    "tie_word_embeddings",
+    "family",
+)
 _FIELDS = {"severity", "code", "what", "why", "remedy"}
 
 
 def given(run: RunRecord, *names: str) -> bool:
-    """Whether a person gave one of these values (``train.rows``), or else the plan chose them all.
+    """Whether a person gave one of these values (``train.per_device_train_batch_size``), or else the plan
+    chose them all.
 
     Of a run that does not tell, a person is taken to have given them: advice to change them is right then.
     """
@@ -76,27 +87,27 @@ def against_overfitting(run: RunRecord) -> str:
     """What to do where a run began to memorise."""
     parts = ["more dropout and weight decay"]
     parts += ["a smaller model"] if given(run, *SIZES) and run.method.verb == "pretrain" else []
-    parts += ["fewer steps"] if given(run, "train.steps", "epochs") else ["a shorter run"]
+    parts += ["fewer steps"] if given(run, "train.max_steps", "num_train_epochs") else ["a shorter run"]
     return f"{ANEW} {', '.join(parts)}, or more {'text' if run.method.verb == 'pretrain' else 'rows'}"
 
 
-def planned(run: RunRecord) -> list[Finding]:
+def planned(run: RunRecord) -> list[Diagnosis]:
     """What was found before the run began, with what can still be done about it."""
     found = run.plan.get("findings")
     rows = found if isinstance(found, list) else []
     return [one for row in rows if (read := _finding(row)) is not None and (one := _now(read, run))]
 
 
-def _finding(row: object) -> Finding | None:
+def _finding(row: object) -> Diagnosis | None:
     """A finding as a plan stored it; None where it is none."""
     if not isinstance(row, Mapping) or row.keys() != _FIELDS:
         return None
     if row["severity"] not in ("error", "warning", "note"):
         return None
-    return Finding(**row) if all(isinstance(row[key], str) for key in _FIELDS) else None
+    return Diagnosis(**row) if all(isinstance(row[key], str) for key in _FIELDS) else None
 
 
-def _now(finding: Finding, run: RunRecord) -> Finding | None:
+def _now(finding: Diagnosis, run: RunRecord) -> Diagnosis | None:
     remedy = AFTERWARDS.get(finding.code, _next_time)(run, finding.remedy)
     return None if remedy is None else replace(finding, remedy=remedy)
 
@@ -127,21 +138,21 @@ def _unless_planned(*names: str, else_: str | None = None) -> Remedy:
 def _context(run: RunRecord, advised: str) -> str:
     """Shorter rows, unless they are as short already, or the plan chose them."""
     train, corpus = mapping(run.plan.get("train")), mapping(run.plan.get("corpus"))
-    rows, median = numeric(train.get("context")), numeric(corpus.get("median_tokens"))
+    rows, median = numeric(train.get("max_length")), numeric(corpus.get("median_tokens"))
     shorter = rows is None or median is None or rows > 1.5 * max(32, median)
-    if shorter and given(run, "train.context", "model.context"):
+    if shorter and given(run, "train.max_length", "model.max_position_embeddings"):
         return f"{ANEW}: {advised}"
     return f"{ANEW}: train.document_mask = true"
 
 
 def _vectors(run: RunRecord, advised: str) -> str:
-    if mapping(run.plan.get("model")).get("tied") is True and "model.tied" in advised:
+    if mapping(run.plan.get("model")).get("tied") is True and "model.tie_word_embeddings" in advised:
         return f"{ANEW}: use a smaller vocabulary"
     return _next_time(run, advised)
 
 
 def _fewer_passes(run: RunRecord, advised: str) -> str:
-    return f"{ANEW}: {advised}" if given(run, "train.steps") else f"{ANEW}: more text, or a shorter run"
+    return f"{ANEW}: {advised}" if given(run, "train.max_steps") else f"{ANEW}: more text, or a shorter run"
 
 
 AFTERWARDS: Mapping[str, Remedy] = {
@@ -197,7 +208,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
 MOST_CAUSES = 3
 
 
-def with_causes(symptoms: Iterable[Finding], known: Iterable[Finding]) -> Iterator[Finding]:
+def with_causes(symptoms: Iterable[Diagnosis], known: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
     """Name, for each symptom, the causes that were known before the run, in place of a guess."""
     by_code = {finding.code: finding for finding in known}
     for symptom in symptoms:

@@ -36,8 +36,8 @@ def deadline_of(plan: Plan, recipe: Recipe, *, reported: bool) -> DeadlineConfig
     evaluation, sampling, saving = (cost.each[name] for name in ("held-out loss", "samples", "checkpoints"))
     look = looked_at(train, corpus)
     scored = _scored(plan, recipe.budget)
-    most = train.steps
-    if "steps" not in recipe.train:
+    most = train.max_steps
+    if "max_steps" not in recipe.train:
         most = max(most, most_steps(train.tokens_per_step, corpus))
     return DeadlineConfig(
         seconds=recipe.budget,
@@ -82,7 +82,7 @@ class Pace:
 def pace_of(run: RunRecord) -> Pace | None:
     """Compare the time of a run's steps with its plan; ``None`` where one of them is not known."""
     cost = mapping(run.plan.get("cost"))
-    seconds, steps = mapping(cost.get("time")), numeric(mapping(run.plan.get("train")).get("steps"))
+    seconds, steps = mapping(cost.get("time")), numeric(mapping(run.plan.get("train")).get("max_steps"))
     parts = [numeric(seconds.get(name)) for name in ("steps", "held-out loss", "samples", "checkpoints")]
     at = run.seconds_at()
     if not steps or len(at) < 2 or any(part is None for part in parts):
@@ -159,7 +159,7 @@ def kept(run: RunRecord, took: float) -> Kept | None:
     ``took``: seconds of the budget that it used, from the start of the program to its end.
     """
     limits, train = mapping(run.config.get("deadline")), mapping(run.config.get("train"))
-    budget, planned = numeric(limits.get("seconds")), numeric(train.get("steps"))
+    budget, planned = numeric(limits.get("seconds")), numeric(train.get("max_steps"))
     if budget is None or planned is None or not run.steps:
         return None
     steps, most = run.steps[-1].step, numeric(limits.get("most_steps"))

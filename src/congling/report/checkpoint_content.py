@@ -7,9 +7,10 @@ from typing import Any
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
+from congling.core.config import upgraded
 from congling.core.units import show_bytes, show_count
 from congling.model.config import ModelConfig, parameters
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.report.charts import Series
 from congling.report.content import Content
 from congling.report.drawing import SMALL, Chart, chart
@@ -22,11 +23,11 @@ from congling.report.weights import MODEL, description, limit
 
 PRUNING = "pruning.json"
 _AXES = {
-    "layers": "blocks",
-    "width": "channels of the residual stream",
-    "heads": "query heads",
-    "hidden": "hidden channels of an MLP",
-    "experts": "routed experts",
+    "num_hidden_layers": "blocks",
+    "hidden_size": "channels of the residual stream",
+    "num_attention_heads": "query heads",
+    "intermediate_size": "hidden channels of an MLP",
+    "num_experts": "routed experts",
     "parameters": "parameters",
 }
 
@@ -45,7 +46,7 @@ def content_of_checkpoint(found: Artifact) -> Content:
     facts, table = found.facts, description(found.path / MODEL)
     pruned, source = mapping(facts.get("pruned")), mapping(facts.get("source"))
     try:
-        model = ModelConfig(**table)
+        model = ModelConfig.model_validate(upgraded(ModelConfig, table))
     except (TypeError, ValueError):
         model = None
     return Content(
@@ -75,7 +76,12 @@ def _parts(model: ModelConfig | None, pruned: Mapping[str, Any], source: Mapping
     if model is None:
         return [made]
     size = f"{show_count(parameters(model))} parameters"
-    return [made, f"{model.layers} layers × {model.width}", size, f"context {model.context}"]
+    return [
+        made,
+        f"{model.num_hidden_layers} layers × {model.hidden_size}",
+        size,
+        f"context {model.max_position_embeddings}",
+    ]
 
 
 def _tiles(model: ModelConfig | None, pruned: Mapping[str, Any]) -> list[Tile]:
@@ -88,7 +94,7 @@ def _tiles(model: ModelConfig | None, pruned: Mapping[str, Any]) -> list[Tile]:
     if losses is not None:
         found.append(Tile(f"{losses[1]:.3f}", f"held-out loss in nats/token, {losses[0]:.3f} before"))
     if model is not None:
-        found.append(Tile(f"{model.context:,}", "tokens that the model reads at once"))
+        found.append(Tile(f"{model.max_position_embeddings:,}", "tokens that the model reads at once"))
     return found
 
 
@@ -100,12 +106,12 @@ def _losses(pruned: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if before is None or after is None else (before, after)
 
 
-def _findings(facts: Mapping[str, Any], pruned: Mapping[str, Any]) -> list[Finding]:
+def _findings(facts: Mapping[str, Any], pruned: Mapping[str, Any]) -> list[Diagnosis]:
     found = []
     losses = _losses(pruned)
     if losses is not None and losses[1] > losses[0]:
         found.append(
-            Finding(
+            Diagnosis(
                 "note",
                 "to-recover",
                 f"the loss rose from {losses[0]:.3f} to {losses[1]:.3f} nats/token",
@@ -115,11 +121,11 @@ def _findings(facts: Mapping[str, Any], pruned: Mapping[str, Any]) -> list[Findi
         )
     for note in facts.get("notes") or ():
         found.append(
-            Finding("note", "changed-on-the-way", str(note), "the other program does it differently", "")
+            Diagnosis("note", "changed-on-the-way", str(note), "the other program does it differently", "")
         )
     for obstacle in pruned.get("obstacles") or ():
         found.append(
-            Finding("warning", "not-exportable", str(obstacle), "its sizes do not allow it any more", "")
+            Diagnosis("warning", "not-exportable", str(obstacle), "its sizes do not allow it any more", "")
         )
     return found
 

@@ -16,7 +16,7 @@ from congling.report.origin import installed
 from congling.report.record import numeric
 from congling.report.run_tables import Table
 from congling.report.settings import differing
-from congling.report.sides import Side
+from congling.report.sides import RunSummary
 
 MOST_PROMPTS = 8
 MOST_SETTINGS = 60
@@ -55,13 +55,13 @@ class Comparison:
     charts: tuple[Chart, ...]
     samples: tuple[Texts, ...]
     samples_note: str
-    sides: tuple[Side, ...] = ()
+    sides: tuple[RunSummary, ...] = ()
     rows: RowScores | None = None
     version: str = field(default_factory=lambda: installed("congling"))
 
 
 def compare(
-    sides: Sequence[Side],
+    sides: Sequence[RunSummary],
     *,
     rows: RowScores | None = None,
     written: Mapping[str, Mapping[str, str]] | None = None,
@@ -98,17 +98,17 @@ def compare(
     )
 
 
-def same_tokenizer(sides: Sequence[Side]) -> bool:
+def same_tokenizer(sides: Sequence[RunSummary]) -> bool:
     """Whether all runs are known to count the same tokens, so that nats a token compare."""
     return len({side.tokenizer for side in sides}) == 1 and sides[0].tokenizer is not None
 
 
-def same_text(first: Side, second: Side) -> bool:
+def same_text(first: RunSummary, second: RunSummary) -> bool:
     """Whether the held-out losses of two runs are known to be of the same text."""
     return bool(first.text & second.text)
 
 
-def _overview(sides: Sequence[Side], rows: RowScores | None) -> Table:
+def _overview(sides: Sequence[RunSummary], rows: RowScores | None) -> Table:
     nats = same_tokenizer(sides)
     head = ["run", "made by", "parameters", "trained", "tokens seen", "time", "step handed on"]
     head += [*(["held-out nats/token"] if nats else []), "held-out bits/char"]
@@ -127,7 +127,7 @@ def _overview(sides: Sequence[Side], rows: RowScores | None) -> Table:
     return Table("Runs", tuple(head), tuple(body), frozenset(range(2, len(head))), _note(sides, rows))
 
 
-def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
+def _note(sides: Sequence[RunSummary], rows: RowScores | None) -> str:
     """What must be known before any two losses are compared."""
     parts = []
     if not same_tokenizer(sides):
@@ -151,7 +151,7 @@ def _note(sides: Sequence[Side], rows: RowScores | None) -> str:
     return " ".join(parts)
 
 
-def _score_table(sides: Sequence[Side]) -> Table:
+def _score_table(sides: Sequence[RunSummary]) -> Table:
     body = []
     for name in dict.fromkeys(name for side in sides for name in side.scores):
         found = [side.scores.get(name) for side in sides]
@@ -164,7 +164,7 @@ def _score_table(sides: Sequence[Side]) -> Table:
     return Table("Scores", ("score", *(side.name for side in sides)), tuple(body), columns, note)
 
 
-def _difference_table(sides: Sequence[Side], rows: RowScores | None) -> Table:
+def _difference_table(sides: Sequence[RunSummary], rows: RowScores | None) -> Table:
     first, body = sides[0], []
     for side in sides[1:]:
         if side.bits is not None and first.bits is not None and same_text(first, side):
@@ -185,13 +185,13 @@ def _difference_table(sides: Sequence[Side], rows: RowScores | None) -> Table:
     return Table(f"Differences to {first.name}", head, tuple(body), frozenset({2, 3}), note)
 
 
-def _difference_row(what: str, side: Side, found: Difference) -> tuple[str, ...]:
+def _difference_row(what: str, side: RunSummary, found: Difference) -> tuple[str, ...]:
     how = f"paired, {found.n:,} items" if found.how == "paired" else found.how
     interval = "–" if found.low is None else f"{found.low:+.3f} … {found.high:+.3f}"
     return what, side.name, f"{found.value:+.3f}" + (" *" if found.certain else ""), interval, how
 
 
-def _settings(sides: Sequence[Side]) -> Table:
+def _settings(sides: Sequence[RunSummary]) -> Table:
     """The settings that are not the same in all runs, and the value in each."""
     rows = differing([side.run for side in sides])
     beyond = len(rows) - MOST_SETTINGS
@@ -204,7 +204,7 @@ def _settings(sides: Sequence[Side]) -> Table:
     return Table("Settings that differ", head, tuple(rows[:MOST_SETTINGS]), note=note)
 
 
-def _warnings(sides: Sequence[Side]) -> Table:
+def _warnings(sides: Sequence[RunSummary]) -> Table:
     body = tuple(
         (side.name, finding.severity, finding.code, finding.what)
         for side in sides
@@ -215,13 +215,13 @@ def _warnings(sides: Sequence[Side]) -> Table:
     return Table("What stands out", ("run", "severity", "name", "what"), body, note=note)
 
 
-def shared_prompts(sides: Sequence[Side]) -> bool:
+def shared_prompts(sides: Sequence[RunSummary]) -> bool:
     """Whether the runs recorded samples of the same prompts, so that they can stand beside each other."""
     prompts = [frozenset(sample.prompt for sample in side.run.samples) for side in sides]
     return len(set(prompts)) == 1
 
 
-def asked_prompts(sides: Sequence[Side], most: int) -> list[str]:
+def asked_prompts(sides: Sequence[RunSummary], most: int) -> list[str]:
     """Prompts of recorded samples, those that several runs have first, then in turn one of each run."""
     told = [[prompt.strip() for prompt in _last_looks(side) if prompt.strip()] for side in sides]
     turns = [prompt for turn in zip_longest(*told) for prompt in turn if prompt is not None]
@@ -229,7 +229,7 @@ def asked_prompts(sides: Sequence[Side], most: int) -> list[str]:
     return sorted(dict.fromkeys(turns), key=lambda prompt: -counts[prompt])[:most]
 
 
-def _recorded(sides: Sequence[Side]) -> tuple[Texts, ...]:
+def _recorded(sides: Sequence[RunSummary]) -> tuple[Texts, ...]:
     """Recorded samples of each run's last look; prompts that several runs have come first."""
     last = {side.name: _last_looks(side) for side in sides}
     prompts = dict.fromkeys(prompt for texts in last.values() for prompt in texts)
@@ -237,12 +237,12 @@ def _recorded(sides: Sequence[Side]) -> tuple[Texts, ...]:
     return _side_by_side(sides, last, order[:MOST_PROMPTS])
 
 
-def _last_looks(side: Side) -> dict[str, str]:
+def _last_looks(side: RunSummary) -> dict[str, str]:
     return {sample.prompt: sample.text for sample in sorted(side.run.samples, key=lambda one: one.step)}
 
 
 def _side_by_side(
-    sides: Sequence[Side], texts: Mapping[str, Mapping[str, str]], prompts: Sequence[str] | None = None
+    sides: Sequence[RunSummary], texts: Mapping[str, Mapping[str, str]], prompts: Sequence[str] | None = None
 ) -> tuple[Texts, ...]:
     if prompts is None:
         prompts = list(dict.fromkeys(prompt for one in texts.values() for prompt in one))

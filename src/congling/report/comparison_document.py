@@ -5,7 +5,7 @@ from typing import Any
 from congling.evals.paired import Measured, difference
 from congling.report.comparison import Comparison, same_text
 from congling.report.explain import explain
-from congling.report.sides import Side
+from congling.report.sides import RunSummary
 
 
 def as_document(found: Comparison) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def as_document(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _run(side: Side) -> dict[str, Any]:
+def _run(side: RunSummary) -> dict[str, Any]:
     return {
         "name": side.name,
         "path": side.run.path,
@@ -41,7 +41,7 @@ def _run(side: Side) -> dict[str, Any]:
     }
 
 
-def _differences(found: Comparison, first: Side, side: Side) -> dict[str, Any]:
+def _differences(found: Comparison, first: RunSummary, side: RunSummary) -> dict[str, Any]:
     differences = {}
     if side.bits is not None and first.bits is not None and same_text(first, side):
         differences["held-out bits/char"] = difference(Measured(first.bits), Measured(side.bits))

@@ -7,7 +7,7 @@ from pathlib import Path
 import tomli_w
 
 from congling.core.units import show_count
-from congling.plan.findings import Finding
+from congling.plan.findings import Diagnosis
 from congling.report.drawing import Chart
 from congling.report.explain import everything
 from congling.report.method_tables import method_tables
@@ -30,7 +30,7 @@ class Content:
     title: str
     subtitle: str
     tiles: tuple[Tile, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnosis, ...]
     charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
     samples: tuple[tuple[str, tuple[Sample, ...]], ...]
@@ -68,11 +68,11 @@ def _subtitle(run: RunRecord) -> str:
     """What was done to which model, in how many steps."""
     model, total, trained = model_of(run), parameters_of(run), trained_of(run)
     parts = [run.method.what]
-    parts += [f"{model.layers} layers × {model.width}"] if model is not None else []
+    parts += [f"{model.num_hidden_layers} layers × {model.hidden_size}"] if model is not None else []
     if total:
         beside = f", {show_count(trained)} of an adapter trained" if trained and trained != total else ""
         parts.append(f"{show_count(total)} parameters{beside}")
-    parts += [f"context {model.context}"] if model is not None else []
+    parts += [f"context {model.max_position_embeddings}"] if model is not None else []
     steps = run.steps[-1].step if run.steps else 0
     return ", ".join([*parts, f"{steps:,} steps"])
 

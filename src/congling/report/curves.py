@@ -7,7 +7,7 @@ from congling.report.charts import Series
 from congling.report.drawing import LARGE, SMALL, Chart, chart
 from congling.report.measures import FIRST, columns, kind_of, measure
 from congling.report.record import RunRecord, numeric
-from congling.report.sides import Side
+from congling.report.sides import RunSummary
 
 MOST_CHARTS = 24
 _BITS = "bits_per_character"
@@ -16,7 +16,7 @@ Picture = tuple[str, str, list[Series], dict[str, str]]
 """Title, file, series and labels of the axes."""
 
 
-def charts(sides: Sequence[Side]) -> Iterator[Chart]:
+def charts(sides: Sequence[RunSummary]) -> Iterator[Chart]:
     """Losses over tokens and over time, then a picture for each other number that is measured.
 
     Losses of texts, of answers and of methods never stand in one picture, nor nats of different tokens.
@@ -35,7 +35,7 @@ def charts(sides: Sequence[Side]) -> Iterator[Chart]:
 
 
 def _pictures(
-    sides: Sequence[Side],
+    sides: Sequence[RunSummary],
     metric: str,
     title: str,
     file: str,
@@ -63,14 +63,14 @@ def _pictures(
         yield told[:1].upper() + told[1:], file if number == 0 else f"{file}-{number + 1}", series, labels
 
 
-def _kind(side: Side, metric: str) -> tuple[str, str, str]:
+def _kind(side: RunSummary, metric: str) -> tuple[str, str, str]:
     """What only its like may stand beside: unit, kind of the number, and the tokenizer whose tokens count."""
     unit = measure(side.run, metric).unit
     counted = (side.tokenizer or "") if "nats/token" in unit else ""
     return unit, kind_of(side.run, metric), counted
 
 
-def _others(sides: Sequence[Side]) -> list[str]:
+def _others(sides: Sequence[RunSummary]) -> list[str]:
     """Numbers beyond the loss in bits a character, the most telling first, held-out before the others."""
     names = {name for side in sides for name in _shown(side) if name.removeprefix("validation_") != _BITS}
     order = {name: place for place, name in enumerate(FIRST)}
@@ -82,7 +82,7 @@ def _others(sides: Sequence[Side]) -> list[str]:
     return sorted(names, key=place)
 
 
-def _shown(side: Side) -> set[str]:
+def _shown(side: RunSummary) -> set[str]:
     """What is drawn of a run: the loss in nats only where it is not known in bits a character."""
     names = set(columns(side.run))
     return names - {f"{prefix}loss" for prefix in ("", "validation_") if prefix + _BITS in names}

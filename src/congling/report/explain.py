@@ -14,7 +14,7 @@ from dataclasses import replace
 from congling.core.units import plural
 from congling.evals.collapse import warnings
 from congling.plan import advice_numbers
-from congling.plan.findings import Finding, worst_first
+from congling.plan.findings import Diagnosis, worst_first
 from congling.report.advice import ANEW, against_overfitting, longer, planned, with_causes
 from congling.report.budget import cause_of, pace_of, show_step
 from congling.report.record import RunRecord, mapping, numeric, peak_lr
@@ -23,17 +23,17 @@ from congling.train.runs.spikes import SpikeDetector
 
 SLOW = 1.5
 """How many times as long as planned steps may take without a word."""
-Rule = Callable[[RunRecord], Iterator[Finding]]
+Rule = Callable[[RunRecord], Iterator[Diagnosis]]
 
 
-def explain(run: RunRecord) -> list[Finding]:
+def explain(run: RunRecord) -> list[Diagnosis]:
     """All there is to say of a run, the worst first: what its logs show, and what was known before it."""
     known = planned(run)
     symptoms = _not_too_short([finding for rule in RULES for finding in rule(run)])
     return worst_first([*with_causes(symptoms, known), *known])
 
 
-def _not_too_short(found: list[Finding]) -> list[Finding]:
+def _not_too_short(found: list[Diagnosis]) -> list[Diagnosis]:
     """The findings, none of which says to train longer where the run diverged."""
     broken = next((one for one in found if one.code == "diverged"), None)
     if broken is None:
@@ -45,18 +45,19 @@ def _not_too_short(found: list[Finding]) -> list[Finding]:
 _TOO_SHORT = {"at-unigram", "above-bigram", "still-falling", "rate-not-lowered"}
 """Findings that say to train longer, which mends no run that diverged."""
 _GO_BACK = (
-    "lower train.optimizer.rate (a half to a tenth) or lengthen train.schedule.warmup, and train anew; "
+    "lower train.optimizer.learning_rate (a half to a tenth) or lengthen train.schedule.warmup_ratio, "
+    "and train anew; "
     "train.on_spike=rollback goes back to the last good checkpoint by itself"
 )
 
 
-def loss_spikes(run: RunRecord) -> Iterator[Finding]:
+def loss_spikes(run: RunRecord) -> Iterator[Diagnosis]:
     """Losses that left their course: those still in the log, and those the run went back from."""
     text = any(math.isfinite(row.bits_per_character) for row in run.steps)
     detector = SpikeDetector(text=text)
     found = detector.read(run.metrics)
     if found and not detector.recovered:
-        yield Finding(
+        yield Diagnosis(
             "error",
             "diverged",
             found[-1].what,
@@ -66,7 +67,7 @@ def loss_spikes(run: RunRecord) -> Iterator[Finding]:
         )
     elif found:
         more = "" if len(found) == 1 else f" ({len(found)} times in all)"
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "loss-spike",
             f"{found[-1].what}, and came back{more}",
@@ -76,7 +77,7 @@ def loss_spikes(run: RunRecord) -> Iterator[Finding]:
     backs = [row for row in run.events if row.get("event") == "rolled back"]
     steps = [f"{row.get('step')} to {row.get('to')}" for row in backs]
     if steps:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "rolled-back",
             f"the run went back {len(steps)} {plural(len(steps), 'time')} after a spike of its loss: from "
@@ -86,12 +87,12 @@ def loss_spikes(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def everything(run: RunRecord) -> list[Finding]:
+def everything(run: RunRecord) -> list[Diagnosis]:
     """What is wrong with the record itself, and what the rules say of the rest; the worst first."""
     return worst_first([*damaged(run), *explain(run)])
 
 
-def stuck(run: RunRecord) -> Iterator[Finding]:
+def stuck(run: RunRecord) -> Iterator[Diagnosis]:
     """Held-out loss against the reference lines: what the model has learnt at all."""
     best = run.best
     # The loss of all held-out text where it was measured: during training only a part is scored.
@@ -102,7 +103,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
         return
     trained = training_bits(run)
     if bits > 0.97 * lines["unigram"] and trained is not None and trained < 0.5 * bits:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "memorised",
             f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies "
@@ -111,7 +112,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             "fine where that is wanted: it continues what it has read; for anything more, add text",
         )
     elif bits > 0.97 * lines["unigram"]:
-        yield Finding(
+        yield Diagnosis(
             "error",
             "at-unigram",
             f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies "
@@ -122,7 +123,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             f"1e-3 to {advice_numbers.ADAMW_RATE:g} for AdamW), and train for some hundred steps at least",
         )
     elif "bigram" in lines and bits > lines["bigram"]:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "above-bigram",
             f"held-out loss {bits:.2f} bits/character is above the bigram line ({lines['bigram']:.2f})",
@@ -130,7 +131,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             f"{longer(run)}; or {ANEW} with smaller batches and more updates",
         )
     elif "bigram" in lines:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "below-bigram",
             f"held-out loss {bits:.2f} bits/character is {lines['bigram'] - bits:.2f} below the bigram line",
@@ -138,7 +139,7 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
             "",
         )
     if "floor" in lines and bits < 0.98 * lines["floor"]:
-        yield Finding(
+        yield Diagnosis(
             "error",
             "below-floor",
             f"held-out loss {bits:.2f} is below the source's entropy of {lines['floor']:.2f}",
@@ -147,10 +148,10 @@ def stuck(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def held_out_change(run: RunRecord) -> Iterator[Finding]:
+def held_out_change(run: RunRecord) -> Iterator[Diagnosis]:
     """Of a run that began with a trained model: whether held-out rows are any better than before it."""
     looks = run.looks
-    chosen = mapping(run.config.get("train")).get("choose")
+    chosen = mapping(run.config.get("train")).get("metric_for_best_model")
     name = chosen if isinstance(chosen, str) and chosen in BETTER else "loss"
     measured = {step: look[name] for step, look in looks.items() if name in look}
     if 0 not in measured or len(measured) < 2:
@@ -159,9 +160,11 @@ def held_out_change(run: RunRecord) -> Iterator[Finding]:
     best = min(measured.values()) if lower else max(measured.values())
     told = f"held-out {name.replace('_', ' ')} {first:.3f} before training, {best:.3f} at its best after"
     if best < first if lower else best > first:
-        yield Finding("note", "better", told, "what was learnt holds for rows that were not learnt from", "")
+        yield Diagnosis(
+            "note", "better", told, "what was learnt holds for rows that were not learnt from", ""
+        )
     else:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "not-better",
             told,
@@ -170,7 +173,7 @@ def held_out_change(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def overfitting(run: RunRecord) -> Iterator[Finding]:
+def overfitting(run: RunRecord) -> Iterator[Diagnosis]:
     """Held-out loss rises while training loss falls."""
     best = run.best
     if best is None or len(run.held_out) < 3:
@@ -184,13 +187,13 @@ def overfitting(run: RunRecord) -> Iterator[Finding]:
         return
     tail = after[-max(1, len(after) // 3) :]
     if statistics.fmean(tail) < statistics.fmean(before):
-        last_kept = mapping(run.config.get("train")).get("hand_on") == "last"
+        last_kept = mapping(run.config.get("train")).get("load_best_model_at_end") is False
         kept = (
             "the last weights are handed on all the same, since this text can only be learnt by heart"
             if last_kept
             else "the best checkpoint was kept and is the one to use"
         )
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "overfitting",
             f"held-out loss was lowest at step {best.step:,} ({best.bits_per_character:.2f}) and rose "
@@ -200,12 +203,12 @@ def overfitting(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def not_finite(run: RunRecord) -> Iterator[Finding]:
+def not_finite(run: RunRecord) -> Iterator[Diagnosis]:
     """Steps without a finite gradient."""
     skipped = sum(row.skipped for row in run.steps)
     if skipped:
         share = skipped / len(run.steps)
-        yield Finding(
+        yield Diagnosis(
             "error" if share > 0.01 else "warning",
             "skipped-steps",
             f"{skipped} of {len(run.steps):,} steps had no finite gradient and were skipped",
@@ -214,7 +217,7 @@ def not_finite(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def spikes(run: RunRecord) -> Iterator[Finding]:
+def spikes(run: RunRecord) -> Iterator[Diagnosis]:
     """Gradient norms far above the usual after the warm-up."""
     norms = [
         row.gradient_norm
@@ -222,7 +225,7 @@ def spikes(run: RunRecord) -> Iterator[Finding]:
         if row.gradient_norm == row.gradient_norm
     ]
     if len(norms) >= 20 and max(norms) > 20 * statistics.median(norms) > 0:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "gradient-spikes",
             f"the gradient norm reached {max(norms):.2g}, {max(norms) / statistics.median(norms):.0f} "
@@ -233,7 +236,7 @@ def spikes(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def still_falling(run: RunRecord) -> Iterator[Finding]:
+def still_falling(run: RunRecord) -> Iterator[Diagnosis]:
     """The run ended while it was learning fast."""
     if len(run.held_out) < 4 or not run.steps:
         return
@@ -244,7 +247,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
     rate = run.steps[-1].lr / max(peak, 1e-30)  # the share of the peak it ended with
     fell = 1 - last.bits_per_character / first.bits_per_character
     if fell > 0.01 and rate > 0.3:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "rate-not-lowered",
             "the run ended with the learning rate still high",
@@ -252,7 +255,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
             f"{ANEW}: use the schedule wsd with a decay of 0.2 to 0.5",
         )
     elif fell > 0.02:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "still-falling",
             f"held-out loss fell by {fell:.1%} over the last stretch",
@@ -261,7 +264,7 @@ def still_falling(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def collapse(run: RunRecord) -> Iterator[Finding]:
+def collapse(run: RunRecord) -> Iterator[Diagnosis]:
     """Early signs of collapse in the numbers and texts of the run, and those seen while it trained."""
     samples = [vars(sample) for sample in run.samples]
     found = warnings(run.metrics, [{k: v for k, v in row.items() if v is not None} for row in samples])
@@ -269,7 +272,7 @@ def collapse(run: RunRecord) -> Iterator[Finding]:
     for event in run.events:
         code, step = str(event.get("code")), numeric(event.get("step"))
         if event.get("event") == "warning" and step is not None and code not in {one.code for one in found}:
-            yield Finding(
+            yield Diagnosis(
                 "note",
                 "warned-earlier",
                 f"warned at step {step:,.0f} of {code[:40]}: {str(event.get('what', ''))[:200]}",
@@ -278,10 +281,10 @@ def collapse(run: RunRecord) -> Iterator[Finding]:
             )
 
 
-def damaged(run: RunRecord) -> Iterator[Finding]:
+def damaged(run: RunRecord) -> Iterator[Diagnosis]:
     """Parts of the record that are damaged: what is said here rests on the rest."""
     for fault in run.faults:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "damaged-record",
             fault,
@@ -291,11 +294,11 @@ def damaged(run: RunRecord) -> Iterator[Finding]:
         )
 
 
-def slower_than_planned(run: RunRecord) -> Iterator[Finding]:
+def slower_than_planned(run: RunRecord) -> Iterator[Diagnosis]:
     """Time against the plan's estimate: that of the clock, in which stalls count."""
     pace = pace_of(run)
     if pace is not None and pace.slowness > SLOW:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "slower-than-planned",
             f"a step took {show_step(pace.taken)}, planned were {show_step(pace.planned)}",

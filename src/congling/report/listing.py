@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from congling.core.errors import UserError
 from congling.report.record import mapping, numeric
-from congling.report.sides import Side, sides
+from congling.report.sides import RunSummary, sides
 
 State = Literal["running", "finished", "stopped", "damaged"]
 _DEEPEST = 8
@@ -117,7 +117,7 @@ def _line(folder: Path, path: Path) -> Listed:
         what = error.what if isinstance(error, UserError) else str(error.strerror)
         return Listed(name, path, "running" if running else "damaged", bytes=size, problem=what)
     loss, unit = _loss(side)
-    steps = numeric(mapping(side.run.config.get("train")).get("steps"))
+    steps = numeric(mapping(side.run.config.get("train")).get("max_steps"))
     return Listed(
         name,
         path,
@@ -140,7 +140,7 @@ def state_of(events: Iterable[Mapping[str, Any]]) -> State:
     return "finished" if said and said[-1] == "finished" else "stopped"
 
 
-def _loss(side: Side) -> tuple[float | None, str | None]:
+def _loss(side: RunSummary) -> tuple[float | None, str | None]:
     """The most comparable held-out number there is, and its unit."""
     if side.bits is not None:
         return side.bits, "bits/char"

@@ -112,14 +112,16 @@ def points(run: RunRecord, name: str) -> list[tuple[float, float]]:
 
 
 def look_handed_on(run: RunRecord) -> tuple[int, Mapping[str, float]] | None:
-    """Step and held-out numbers of what a run hands on: the best by ``train.choose``, else the last look."""
+    """Step and held-out numbers of what a run hands on: the best by ``train.metric_for_best_model``,
+    else the last look.
+    """
     looks = {step: look for step, look in run.looks.items() if step}
     if not looks:
         return None
     train = mapping(run.config.get("train"))
-    name = str(train.get("choose", "loss"))
+    name = str(train.get("metric_for_best_model", "loss"))
     measured = {step: look[name] for step, look in looks.items() if name in look}
-    if not measured or train.get("hand_on") == "last":
+    if not measured or train.get("load_best_model_at_end") is False:
         return max(looks), looks[max(looks)]
     sign = 1 if BETTER.get(name, "lower") == "lower" else -1
     step = min(measured, key=lambda one: sign * measured[one])

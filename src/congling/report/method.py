@@ -60,16 +60,16 @@ def method_of(config: Mapping[str, Any], recorded: object = None, columns: Colle
     if verb is None and not config:
         verb = next((verb for name, verb in _COLUMNS.items() if name in columns), None)
     method = METHODS[verb or "pretrain"]
-    if (_table(config, "preference") or {}).get("loss") == "kto":
+    if (_table(config, "preference") or {}).get("loss_type") == "kto":
         return replace(method, counted="rated answer")
-    if method.verb == "grpo" and (_table(config, "grpo") or {}).get("average") in ("sequence", "constant"):
+    if method.verb == "grpo" and (_table(config, "grpo") or {}).get("loss_type") in ("grpo", "dr_grpo"):
         return replace(method, counted="answer")
     return method
 
 
 def objective_of(method: Method, config: Mapping[str, Any]) -> str:
     """The loss by its name, such as ``simpo``; that of one method compares with that of no other."""
-    loss = (_table(config, "preference") or {}).get("loss")
+    loss = (_table(config, "preference") or {}).get("loss_type")
     if method.verb == "dpo" and isinstance(loss, str):
         return loss
     if method.verb == "sft" and config.get("loss_reduction") == "answer":

@@ -10,19 +10,19 @@ from congling.report.weights import model_of, parameters_of, trained_of
 _OWN = ("preference", "reward", "grpo", "ppo", "rollout", "distill", "adapter", "longlora")
 """Tables of the configuration that one method or another has."""
 _TRAIN = (
-    "steps",
-    "rows",
-    "accumulation",
-    "context",
-    "choose",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+    "metric_for_best_model",
     "optimizer.kind",
-    "optimizer.rate",
+    "optimizer.learning_rate",
     "schedule.kind",
-    "schedule.warmup",
+    "schedule.warmup_ratio",
     "precision",
     "seed",
 )
-_PLAIN = ("rewards", "epochs", "template", "neftune", "loss_reduction")
+_PLAIN = ("rewards", "num_train_epochs", "template", "neftune_noise_alpha", "loss_reduction")
 _DATA = {
     "rows": "{}s to learn from",
     "held_out": "{}s held out",
@@ -101,10 +101,10 @@ def model(run: RunRecord) -> Table:
     rows += [("teacher", str(run.plan["teacher"]))] if isinstance(run.plan.get("teacher"), str) else []
     if config is not None:
         rows += [
-            ("blocks × width", f"{config.layers} × {config.width}"),
+            ("blocks × width", f"{config.num_hidden_layers} × {config.hidden_size}"),
             ("vocabulary", f"{config.vocab_size:,}"),
         ]
-        rows.append(("context", f"{config.context:,} tokens"))
+        rows.append(("context", f"{config.max_position_embeddings:,} tokens"))
     rows += [("parameters", f"{total:,}")] if total else []
     if trained and total:
         adapter = run.config.get("adapter") is not None or trained < total

@@ -21,6 +21,7 @@ from congling.core.json_lines import JsonLines, Unread
 from congling.core.numbers import finite
 from congling.core.output import warn
 from congling.plan.planning import PLAN_FILE
+from congling.report import old_keys
 from congling.report.method import Method, method_of
 
 RESULTS_FILE, RECIPE_FILE = "results.json", "recipe.toml"
@@ -171,8 +172,8 @@ def _read(path: Path) -> RunRecord:
     faults: list[str] = []
     metrics = _rows(path / "metrics.jsonl", faults)
     plan = _json(path / PLAN_FILE, faults)
-    config = _toml(path / "config.toml", faults)
-    recipe, peak = _toml(path / RECIPE_FILE, faults), peak_lr(config)
+    config = old_keys.config_of(_toml(path / "config.toml", faults))
+    recipe, peak = old_keys.recipe_of(_toml(path / RECIPE_FILE, faults)), peak_lr(config)
     steps = [row for one in metrics if (row := _step(one, peak)) is not None]
     tokens = {row.step: row.tokens for row in steps}
     corpus = mapping(plan.get("corpus"))
@@ -223,7 +224,7 @@ def add_result(path: Path | str, name: str, value: Any) -> None:
 
 def peak_lr(config: Mapping[str, Any]) -> float | None:
     """The peak learning rate that a run's configuration names."""
-    return numeric(mapping(mapping(config.get("train")).get("optimizer")).get("rate"))
+    return numeric(mapping(mapping(config.get("train")).get("optimizer")).get("learning_rate"))
 
 
 def mapping(value: object) -> Mapping[str, Any]:

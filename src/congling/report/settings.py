@@ -15,8 +15,8 @@ _ASKED = ("budget", "data", "tokenizer", "samples")
 def flattened(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Values by dotted name.
 
-    >>> flattened({"train": {"rows": 8, "optimizer": {"kind": "adamw"}}})
-    {'train.rows': 8, 'train.optimizer.kind': 'adamw'}
+    >>> flattened({"train": {"max_steps": 8, "optimizer": {"kind": "adamw"}}})
+    {'train.max_steps': 8, 'train.optimizer.kind': 'adamw'}
     """
     found: dict[str, Any] = {}
     for key, value in table.items():

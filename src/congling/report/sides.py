@@ -21,7 +21,7 @@ _LOSSES = {"loss", "bits_per_character"}
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSummary:
     """A run among others."""
 
     name: str
@@ -51,7 +51,7 @@ class Side:
     """Results by name, such as ``choice/accuracy``."""
 
 
-def sides(paths: Sequence[Path | str]) -> list[Side]:
+def sides(paths: Sequence[Path | str]) -> list[RunSummary]:
     """Read runs, each under a name of its own.
 
     Raises:
@@ -63,7 +63,7 @@ def sides(paths: Sequence[Path | str]) -> list[Side]:
     return [_side(*one) for one in zip(names, runs, tokenizers, strict=True)]
 
 
-def _side(name: str, run: RunRecord, tokenizer: str | None) -> Side:
+def _side(name: str, run: RunRecord, tokenizer: str | None) -> RunSummary:
     checkpoint = checkpoint_of(run)
     manifest = manifest_of(checkpoint) if checkpoint is not None else {}
     last = run.steps[-1] if run.steps else None
@@ -74,7 +74,7 @@ def _side(name: str, run: RunRecord, tokenizer: str | None) -> Side:
     # A loss of texts comes with bits a character; that of a pair is in other units, and counts pairs.
     of_texts = bits is not None or "bits_per_character" in look
     seconds, split = run.seconds_at(), run.scored if bits is not None else "validation"
-    return Side(
+    return RunSummary(
         name=name,
         run=run,
         made_by=_made_by(run, manifest, checkpoint),

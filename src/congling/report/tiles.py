@@ -124,8 +124,10 @@ def _limit(run: RunRecord) -> list[Tile]:
     model, characters = model_of(run), characters_a_token(run)
     if model is None:
         return []
-    about = f", about {show_count(model.context * characters)} characters" if characters else ""
-    return [Tile(f"{model.context:,}", f"tokens that the model reads at once{about}")]
+    about = (
+        f", about {show_count(model.max_position_embeddings * characters)} characters" if characters else ""
+    )
+    return [Tile(f"{model.max_position_embeddings:,}", f"tokens that the model reads at once{about}")]
 
 
 def median(run: RunRecord, name: str) -> float | None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from congling.core import pointers
+from congling.core.config import upgraded
 from congling.core.units import show_count
 from congling.model.config import ModelConfig, parameters
 from congling.report.record import RunRecord, mapping, numeric
@@ -41,7 +42,7 @@ def model_of(run: RunRecord) -> ModelConfig | None:
     for table in tables:
         if table:
             try:
-                return ModelConfig(**table)
+                return ModelConfig.model_validate(upgraded(ModelConfig, table))
             except (TypeError, ValidationError):  # hand-edited, or of another version
                 continue
     return None
@@ -78,9 +79,12 @@ def limit(model: ModelConfig | None, characters: float | None = None) -> str:
     """How much a model reads at once, and what programs make of that; ``characters`` are those of a token."""
     if model is None:
         return ""
-    about = f", about {show_count(model.context * characters)} characters" if characters else ""
+    about = (
+        f", about {show_count(model.max_position_embeddings * characters)} characters" if characters else ""
+    )
     return (
-        f"The model reads at most {model.context:,} tokens at once{about}, prompt and answer together. "
+        f"The model reads at most {model.max_position_embeddings:,} tokens at once{about}, prompt and "
+        "answer together. "
         "llama.cpp, Ollama and other programs stop there; congling generate goes on, and forgets the start."
     )
 

@@ -22,10 +22,10 @@ from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.data.tuning.chat_rows import Talk
+    from congling.data.tuning.chat_rows import Conversation
     from congling.infer.checkpoints import Loaded
     from congling.report.comparison import Comparison, RowScores
-    from congling.report.sides import Side
+    from congling.report.sides import RunSummary
 
 MOST_RUNS = 8
 QUESTIONS = 4
@@ -133,7 +133,7 @@ def run(
 
 
 def _written_where_possible(
-    sides: "Sequence[Side]", writing: Writing
+    sides: "Sequence[RunSummary]", writing: Writing
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Texts by run and prompt of the runs that can write, and a sentence for each that cannot.
 
@@ -180,7 +180,7 @@ def show(found: "Comparison", console: Any) -> None:
                 console.print(Text(f"  {name}: ", style="cyan") + Text(text.strip()))
 
 
-def _question(talk: "Talk") -> str:
+def _question(talk: "Conversation") -> str:
     """The last thing asked, which alone is shown and answered."""
     asked = [turn["content"] for turn in talk.messages[:-1] if turn["role"] in ("user", "tool")]
     return asked[-1]
@@ -223,7 +223,7 @@ def _opened(path: Path) -> "Loaded":
 
 
 def _measured(
-    loaded: "Loaded", talks: "Sequence[Talk]", writing: Writing
+    loaded: "Loaded", talks: "Sequence[Conversation]", writing: Writing
 ) -> tuple[dict[str, str], list[float | None]]:
     """Texts by prompt, and nats of each row's answer."""
     from congling.evals.row_losses import asked, row_losses
@@ -237,7 +237,7 @@ def _measured(
     return dict(zip(prompts, texts, strict=True)), row_losses(loaded, talks)
 
 
-def _kept(losses: Mapping[str, list[float | None]], talks: "Sequence[Talk]") -> "RowScores | None":
+def _kept(losses: Mapping[str, list[float | None]], talks: "Sequence[Conversation]") -> "RowScores | None":
     """Scores of the rows that every model has room for.
 
     Raises:

@@ -1,4 +1,5 @@
-"""Let the shell complete verbs, options, their values, and keys of recipes such as ``train.optimizer.rate``.
+"""Let the shell complete verbs, options, their values, and keys of recipes such as
+``train.optimizer.learning_rate``.
 
 Prints a script for bash, zsh or fish, to be read when the shell starts::
 

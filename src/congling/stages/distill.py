@@ -3,7 +3,7 @@
 Reads a teacher (a run or checkpoint), shards and their tokenizer, which must be the teacher's; writes a run
 directory::
 
-    congling distill runs/large shards --tokenizer tokenizer --out small model.layers=2 model.width=128
+    congling distill runs/large shards --tokenizer tokenizer --out small model.num_hidden_layers=2
     congling distill runs/large shards --tokenizer tokenizer --student pruned --out recovered
 
 Without ``--student`` the student's weights are random and its size is planned, as in pretraining.
@@ -23,7 +23,7 @@ from congling.train.objectives.distill_config import DistillConfig
 
 if TYPE_CHECKING:
     from congling.core.rundir import RunDirectory
-    from congling.methods.pretrain import Inputs, Task
+    from congling.methods.pretrain import Inputs, PretrainVariant
     from congling.plan.planning import Plan
 
 PREFIX_SHARE = 4
@@ -46,7 +46,8 @@ def command(
     teacher: Annotated[Path, typer.Argument(help="A run or checkpoint with the tokenizer of the shards.")],
     shards: Annotated[Path, typer.Argument(help="A shards directory.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Values such as model.layers=2 or distill.temperature=2.")
+        list[str] | None,
+        typer.Argument(help="Values such as model.num_hidden_layers=2 or distill.temperature=2."),
     ] = None,
     tokenizer: Annotated[
         Path, typer.Option(help="The tokenizer directory the shards were made with.")
@@ -155,7 +156,7 @@ def run(
 
 def task_of(
     teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", student: Path | str | None = None
-) -> "Task":
+) -> "PretrainVariant":
     """How the run differs from pretraining: a teacher in the objective, and the student's own texts.
 
     Raises:
@@ -175,35 +176,35 @@ def task_of(
 
     opened, settings = open_base(teacher), recipe.distill
     pretrain.require_same_tokenizer(opened, inputs, "teacher")
-    frozen = opened.build(opened.model.context).eval().requires_grad_(False)
+    frozen = opened.build(opened.model.max_position_embeddings).eval().requires_grad_(False)
 
     def objective(device: torch.device) -> Objective:
         return distill(frozen.to(device), settings)
 
     def batches(corpus: CorpusBatches, model: Transformer, backend: Single) -> Batches:
-        prefix = settings.prefix or max(1, corpus.context // PREFIX_SHARE)
+        prefix = settings.prefix_tokens or max(1, corpus.context // PREFIX_SHARE)
         if prefix > corpus.context:
             raise UserError(
-                "distill.prefix is longer than a row", value=prefix, hint=f"at most {corpus.context}"
+                "distill.prefix_tokens is longer than a row", value=prefix, hint=f"at most {corpus.context}"
             )
         return OwnTextBatches(
             corpus,
             model,
-            share=settings.on_policy,
+            share=settings.lmbda,
             prefix=prefix,
             seed=corpus.seed,
             backend=backend,
             undrawable=inputs.tokenizer.undrawable(model.config.vocab_size),
         )
 
-    return pretrain.Task(
+    return pretrain.PretrainVariant(
         method="distill",
         start=None if student is None else open_base(student),
         parents={"teacher": opened.artifact},
         kind=DistillRunConfig,
         tables={"distill": settings},
-        context=opened.model.context,
+        context=opened.model.max_position_embeddings,
         reading=opened.reading,
         objective=objective,
-        batches=batches if settings.on_policy else None,
+        batches=batches if settings.lmbda else None,
     )

@@ -3,8 +3,8 @@
 Reads rows with ``chosen`` and ``rejected`` answers (for ``kto`` also a ``label``), writes a run::
 
     congling dpo runs/sft --data pairs.jsonl --out runs/dpo
-    congling dpo runs/sft --data pairs.jsonl --out runs/dpo preference.loss=simpo adapter.rank=16
-    congling dpo runs/sft --data rated.jsonl --out runs/kto preference.loss=kto
+    congling dpo runs/sft --data pairs.jsonl --out runs/dpo preference.loss_type=simpo adapter.r=16
+    congling dpo runs/sft --data rated.jsonl --out runs/kto preference.loss_type=kto
 
 The same command goes on after an interruption.
 """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from congling.core.console import Console
     from congling.data.tuning.examples import Example
     from congling.methods.base_model import OpenedBase
-    from congling.methods.session import Session, Tuned, Work
+    from congling.methods.session import MethodSpec, Session, Tuned
 
-GENTLENESS = 0.2
+LR_SCALE = 0.2
 """Share of the rate of ``sft``: the answers are the model's own kind, and little has to move."""
 
 
@@ -112,11 +112,11 @@ def run(
         facts,
         len(rows.train),
         sides=2,
-        gentleness=GENTLENESS,
+        gentleness=LR_SCALE,
         preference=recipe.preference,
     )
     _require_enough(config, len(rows.train))
-    noun = "rated answer" if config.preference.loss == "kto" else "preference"
+    noun = "rated answer" if config.preference.loss_type == "kto" else "preference"
     return tune(
         opened,
         config,
@@ -131,7 +131,7 @@ def run(
         noun=noun,
         rows=(len(rows.train), len(rows.validation)),
         work=lambda session: _work(session, config, rows),
-        show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss})"),
+        show=shared.shown(noun, rows, facts, config, detail=f" ({config.preference.loss_type})"),
     )
 
 
@@ -139,7 +139,7 @@ def _read(recipe: PreferenceRecipe, opened: "OpenedBase") -> Any:
     from congling.data.tuning import preferences
     from congling.plan.tuning_plan import context_of
 
-    read = preferences.read_rated if recipe.preference.loss == "kto" else preferences.read_pairs
+    read = preferences.read_rated if recipe.preference.loss_type == "kto" else preferences.read_pairs
     return read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
 
 
@@ -149,11 +149,11 @@ def _require_enough(config: PreferenceRunConfig, rows: int) -> None:
     Raises:
         UserError: there is no other.
     """
-    if config.preference.loss == "kto" and (rows < 2 or config.train.rows < 2):
+    if config.preference.loss_type == "kto" and (rows < 2 or config.train.per_device_train_batch_size < 2):
         raise UserError(
             "kto needs at least two answers in a micro-batch",
-            value=config.train.rows,
-            hint="raise train.rows, or take another preference.loss",
+            value=config.train.per_device_train_batch_size,
+            hint="raise train.per_device_train_batch_size, or take another preference.loss_type",
         )
 
 
@@ -162,29 +162,29 @@ def _examples(rows: Sequence[Any]) -> "list[Example]":
     return [example for row in rows for example in (row if isinstance(row, tuple) else (row.example,))]
 
 
-def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "Work":
+def _work(session: "Session", config: PreferenceRunConfig, rows: Any) -> "MethodSpec":
     """Batches over the rows, with what the base says of each answer, and the loss of the preference."""
     from congling.evals.answers import answers
     from congling.methods import preferences as shared
-    from congling.methods.session import Work, fingerprint
+    from congling.methods.session import MethodSpec, fingerprint
     from congling.train.objectives.preference import preference
-    from congling.train.runs.metrics import Yardsticks
+    from congling.train.runs.metrics import MetricScales
 
     train, tokenizer = config.train, session.opened.tokenizer
-    batcher = _rated_batches if config.preference.loss == "kto" else _pair_batches
+    batcher = _rated_batches if config.preference.loss_type == "kto" else _pair_batches
     batches, objective = batcher(session, config, rows.train), preference(config.preference)
     evaluate = sample = None
     # KTO's drift needs answers to other prompts, so one held-out answer alone cannot be scored.
-    if len(rows.validation) > (config.preference.loss == "kto"):
+    if len(rows.validation) > (config.preference.loss_type == "kto"):
         fixed = batcher(session, config, rows.validation)
-        parts = shared.in_order(fixed, train.rows, len(rows.validation))
-        evaluate = shared.held_out(parts, objective, session.backend.place)
+        parts = shared.in_order(fixed, train.per_device_train_batch_size, len(rows.validation))
+        evaluate = shared.held_out(parts, objective, session.backend.to_device)
     if rows.questions:
         sample = answers(tokenizer, rows.questions, train)
     labels = [str(row.good) for row in (*rows.train, *rows.validation) if not isinstance(row, tuple)]
     data = fingerprint(_examples((*rows.train, *rows.validation)), *labels)
-    yardsticks = Yardsticks(loss_unit=f"{config.preference.loss} loss", counted="rows")
-    return Work(batches, objective, data, evaluate=evaluate, sample=sample, yardsticks=yardsticks)
+    yardsticks = MetricScales(loss_unit=f"{config.preference.loss_type} loss", counted="rows")
+    return MethodSpec(batches, objective, data, evaluate=evaluate, sample=sample, yardsticks=yardsticks)
 
 
 def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequence[Any]) -> Any:
@@ -195,10 +195,10 @@ def _pair_batches(session: "Session", config: PreferenceRunConfig, pairs: Sequen
 
 
 def _rated_batches(session: "Session", config: PreferenceRunConfig, rated: Sequence[Any]) -> Any:
-    from congling.data.tuning.kl_examples import mismatched
+    from congling.data.tuning.kl_examples import kl_examples
     from congling.data.tuning.pair_batches import RatedBatches
 
-    others = mismatched(rated, config.train.context)
+    others = kl_examples(rated, config.train.max_length)
     reference = _reference(session, config, [*_examples(rated), *others])
     return RatedBatches(rated, others, **_sizes(session, config), reference=reference)
 
@@ -209,18 +209,18 @@ def _reference(session: "Session", config: PreferenceRunConfig, examples: "Seque
     return reference_sums(
         session.model,
         examples,
-        context=config.train.context,
+        context=config.train.max_length,
         pad=session.opened.tokenizer.pad_id,
-        place=session.backend.place,
+        place=session.backend.to_device,
     )
 
 
 def _sizes(session: "Session", config: PreferenceRunConfig) -> dict[str, int]:
     train = config.train
     return {
-        "context": train.context,
-        "rows": train.rows,
-        "accumulation": train.accumulation,
+        "context": train.max_length,
+        "rows": train.per_device_train_batch_size,
+        "accumulation": train.gradient_accumulation_steps,
         "seed": train.seed,
         "pad": session.opened.tokenizer.pad_id,
     }

@@ -15,7 +15,7 @@ from congling.core.document import print_document
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.plan.findings import Finding
+    from congling.plan.findings import Diagnosis
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
         console.print("nothing stands out")
 
 
-def run(path: Path | str) -> "list[Finding]":
+def run(path: Path | str) -> "list[Diagnosis]":
     """Findings about the run at ``path``, the worst first.
 
     Raises:

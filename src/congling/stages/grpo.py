@@ -2,8 +2,8 @@
 
 Reads prompts with answers that can be checked, and rewards (a rule, a Python function, a trained judge)::
 
-    congling grpo runs/sft --data prompts.jsonl --reward exact --out runs/grpo rollout.new_tokens=16
-    congling grpo runs/sft --data prompts.jsonl --reward rules.py:short --out runs/grpo grpo.average=constant
+    congling grpo runs/sft --data prompts.jsonl --reward exact --out grpo rollout.max_completion_length=16
+    congling grpo runs/sft --data prompts.jsonl --reward rules.py:short --out grpo grpo.loss_type=dr_grpo
 
 The same command goes on after an interruption.
 """
@@ -99,26 +99,26 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.methods import rl as shared
-    from congling.methods.session import Session, Work
+    from congling.methods.session import MethodSpec, Session
     from congling.train.objectives.policy import Policy
-    from congling.train.rl.credit import GroupCredit
+    from congling.train.rl.credit import GroupAdvantage
     from congling.train.rl.reference import Reference
 
-    if recipe.rollout.group < 2:
+    if recipe.rollout.num_generations < 2:
         raise UserError(
             "grpo needs several answers to a prompt",
-            where="rollout.group",
-            value=recipe.rollout.group,
+            where="rollout.num_generations",
+            value=recipe.rollout.num_generations,
             hint="4 or more; ppo learns from one",
         )
     prepared = shared.prepare(GRPORunConfig, base, recipe, grpo=recipe.grpo)
     config = prepared.config
 
-    def make(session: Session) -> Work:
+    def make(session: Session) -> MethodSpec:
         reference = Reference(session.model) if config.grpo.beta else None
-        credit = GroupCredit(config.grpo, config.rollout, shared.looks(session, prepared), reference)
+        credit = GroupAdvantage(config.grpo, config.rollout, shared.looks(session, prepared), reference)
         objective = Policy(config.grpo, config.rollout.temperature)
-        return shared.work(session, prepared, objective, credit, even=not config.grpo.drop_even)
+        return shared.work(session, prepared, objective, credit, even=not config.grpo.dynamic_sampling)
 
     return shared.tune_on_rewards(
         prepared,

@@ -139,7 +139,7 @@ def _questions(loaded: "Loaded", data: Sequence[str], new_tokens: int) -> "tuple
     from congling.data.config import DataConfig, SplitConfig
     from congling.data.tuning.preferences import read_questions
 
-    context = loaded.model.config.context
+    context = loaded.model.config.max_position_embeddings
     if new_tokens >= context:
         raise UserError(
             "answers fill the whole context",

@@ -3,7 +3,7 @@
 Reads a recipe or texts (tokens are then estimated), or shards; writes nothing::
 
     congling plan book.txt budget=15m
-    congling plan book.txt poems/ model.layers=6 train.context=256
+    congling plan book.txt poems/ model.num_hidden_layers=6 train.max_length=256
     congling plan examples/hlm.toml --shards runs/hlm/shards --json
 """
 

@@ -102,19 +102,19 @@ def run(
         Interrupted: Ctrl-C; the state is saved.
     """
     from congling.methods import rl as shared
-    from congling.methods.session import Session, Work
+    from congling.methods.session import MethodSpec, Session
     from congling.train.objectives.policy import Policy
-    from congling.train.rl.credit import ValueCredit
+    from congling.train.rl.credit import GAEAdvantage
     from congling.train.rl.reference import Reference
     from congling.transform.scalar_head import attach_head, save_without_head
 
     prepared = shared.prepare(PPORunConfig, base, recipe, ppo=recipe.ppo)
     config = prepared.config
 
-    def make(session: Session) -> Work:
+    def make(session: Session) -> MethodSpec:
         reference = Reference(session.model) if config.ppo.beta else None  # before there is a head
         attach_head(session.model)  # zeros: a random one expects ±1 of anything, and answers would learn that
-        credit = ValueCredit(config.ppo, shared.looks(session, prepared), reference)
+        credit = GAEAdvantage(config.ppo, shared.looks(session, prepared), reference)
         objective = Policy(config.ppo, config.rollout.temperature)
         return shared.work(session, prepared, objective, credit, save_model=save_without_head)
 

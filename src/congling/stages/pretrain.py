@@ -2,7 +2,7 @@
 
 Reads a shards directory and the tokenizer directory it was made with, writes a run directory::
 
-    congling pretrain runs/book/shards --tokenizer runs/book/tokenizer --out runs/book/run train.steps=2000
+    congling pretrain book/shards --tokenizer book/tokenizer --out book/run train.max_steps=2000
     congling pretrain shards --tokenizer tokenizer --from pruned --out recovered
     congling pretrain shards --tokenizer tokenizer --out run --longer 2000steps
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         PLAIN,
         Inputs,
         PretrainConfig,
-        Task,
+        PretrainVariant,
         begin_or_go_on,
         open_inputs,
         plan,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from congling.plan.recipe import Recipe
 
 __all__ = [
-    "PLAIN", "Inputs", "PretrainConfig", "Task", "begin_or_go_on", "open_inputs", "plan", "prompts", "run",
-    "run_files",
+    "PLAIN", "Inputs", "PretrainConfig", "PretrainVariant", "begin_or_go_on", "open_inputs", "plan",
+    "prompts", "run", "run_files",
 ]  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def __getattr__(name: str) -> Any:
 def command(
     shards: Annotated[Path, typer.Argument(help="A shards directory.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Values such as train.steps=2000 or model.layers=4.")
+        list[str] | None,
+        typer.Argument(help="Values such as train.max_steps=2000 or model.num_hidden_layers=4."),
     ] = None,
     tokenizer: Annotated[
         Path, typer.Option(help="The tokenizer directory the shards were made with.")
@@ -111,13 +112,13 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
     return pretrain.read_recipe(Recipe, path, overrides)
 
 
-def begun_from(start: Path | str) -> "Task":
+def begun_from(start: Path | str) -> "PretrainVariant":
     """Pretraining that begins with the weights of a checkpoint or run.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     from congling.methods.base_model import open_base
-    from congling.methods.pretrain import Task
+    from congling.methods.pretrain import PretrainVariant
 
-    return Task(start=open_base(start))
+    return PretrainVariant(start=open_base(start))

@@ -2,8 +2,8 @@
 
 Reads a run or checkpoint, and shards to measure on; writes a checkpoint::
 
-    congling prune runs/book --shards runs/book/shards --keep-layers 4 --hidden 512 --out pruned
-    congling prune runs/book --keep-layers 4 --score magnitude --out pruned
+    congling prune runs/book --shards runs/book/shards --num-hidden-layers 4 --out pruned
+    congling prune runs/book --num-hidden-layers 4 --score magnitude --out pruned
     congling pretrain shards --tokenizer tokenizer --from pruned --out recovered
 
 Without ``--shards`` parts are scored by the size of their weights, and nobody says what is lost.
@@ -65,11 +65,17 @@ class Pruned:
 def command(
     model: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A run or a checkpoint.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
-    keep_layers: Annotated[int | None, typer.Option(min=1, help="Blocks that remain.")] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Hidden channels of an MLP that remain.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Query heads that remain, whole groups.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Channels of the stream that remain.")] = None,
-    experts: Annotated[int | None, typer.Option(min=1, help="Routed experts that remain.")] = None,
+    num_hidden_layers: Annotated[int | None, typer.Option(min=1, help="Blocks that remain.")] = None,
+    intermediate_size: Annotated[
+        int | None, typer.Option(min=1, help="Hidden channels of an MLP that remain.")
+    ] = None,
+    num_attention_heads: Annotated[
+        int | None, typer.Option(min=1, help="Query heads that remain, whole groups.")
+    ] = None,
+    hidden_size: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the stream that remain.")
+    ] = None,
+    num_experts: Annotated[int | None, typer.Option(min=1, help="Routed experts that remain.")] = None,
     score: Annotated[
         Score | None, typer.Option(help="By default activation where there are shards, else magnitude.")
     ] = None,
@@ -77,7 +83,13 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Leave out what matters least."""
-    sizes = Sizes(layers=keep_layers, hidden=hidden, heads=heads, width=width, experts=experts)
+    sizes = Sizes(
+        num_hidden_layers=num_hidden_layers,
+        intermediate_size=intermediate_size,
+        num_attention_heads=num_attention_heads,
+        hidden_size=hidden_size,
+        num_experts=num_experts,
+    )
     found = run(model, out, sizes, score=score, shards=shards)
     if as_json:
         print_document(found)

@@ -3,7 +3,7 @@
 Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoints have a scalar head::
 
     congling reward runs/sft --data pairs.jsonl --out runs/judge
-    congling reward runs/sft --data pairs.jsonl --data more.jsonl --out runs/judge train.steps=300
+    congling reward runs/sft --data pairs.jsonl --data more.jsonl --out runs/judge train.max_steps=300
     congling ppo runs/sft --data prompts.jsonl --reward runs/judge --out runs/ppo
 
 The same command goes on after an interruption.
@@ -23,16 +23,16 @@ from congling.methods.tuning_recipe import TuningConfig, TuningRecipe, require_s
 
 if TYPE_CHECKING:
     from congling.core.console import Console
-    from congling.methods.session import Session, Tuned, Work
+    from congling.methods.session import MethodSpec, Session, Tuned
 
-GENTLENESS = 0.5
+LR_SCALE = 0.5
 """Share of the rate of ``sft``."""
 
 
 class RewardConfig(Config):
     """Table ``[reward]``."""
 
-    centre: NonNegativeFloat = 0.01
+    center_rewards_coefficient: NonNegativeFloat = 0.01
     """How strongly rewards are kept around zero."""
 
 
@@ -122,7 +122,7 @@ def run(
     train, held_out = shared.sides_of(rows.train), shared.sides_of(rows.validation)
     facts = facts_of(opened, train, held_out, rows.findings)
     config = shared.filled_in(
-        RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=GENTLENESS, reward=recipe.reward
+        RewardRunConfig, recipe, facts, len(rows.train), sides=2, gentleness=LR_SCALE, reward=recipe.reward
     )
     return tune(
         opened,
@@ -142,13 +142,13 @@ def run(
     )
 
 
-def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
+def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "MethodSpec":
     from congling.data.tuning.pair_batches import PairBatches
     from congling.infer.reward_model import scored_at_its_end
     from congling.methods import preferences as shared
-    from congling.methods.session import Work, fingerprint
+    from congling.methods.session import MethodSpec, fingerprint
     from congling.train.objectives.reward import BradleyTerry
-    from congling.train.runs.metrics import Yardsticks
+    from congling.train.runs.metrics import MetricScales
     from congling.transform.scalar_head import attach_head, save_with_head
 
     train, pad = config.train, session.opened.tokenizer.pad_id
@@ -158,24 +158,26 @@ def _work(session: "Session", config: RewardRunConfig, rows: Any) -> "Work":
         ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
         return PairBatches(
             ends,
-            context=train.context + 1,
-            rows=train.rows,
-            accumulation=train.accumulation,
+            context=train.max_length + 1,
+            rows=train.per_device_train_batch_size,
+            accumulation=train.gradient_accumulation_steps,
             seed=train.seed,
             pad=pad,
             reference=None,
         )
 
-    objective, evaluate = BradleyTerry(config.reward.centre), None
+    objective, evaluate = BradleyTerry(config.reward.center_rewards_coefficient), None
     if rows.validation:
-        parts = shared.in_order(batches(rows.validation), train.rows, len(rows.validation))
-        evaluate = shared.held_out(parts, objective, session.backend.place)
-    return Work(
+        parts = shared.in_order(
+            batches(rows.validation), train.per_device_train_batch_size, len(rows.validation)
+        )
+        evaluate = shared.held_out(parts, objective, session.backend.to_device)
+    return MethodSpec(
         batches(rows.train),
         objective,
         fingerprint(shared.sides_of((*rows.train, *rows.validation))),
         evaluate=evaluate,
         facts={"reward": True},
         save_model=save_with_head,
-        yardsticks=Yardsticks(loss_unit="loss", counted="pairs"),
+        yardsticks=MetricScales(loss_unit="loss", counted="pairs"),
     )

@@ -2,10 +2,10 @@
 
 Only answers are learnt; of plain texts, every token. A GGUF base stays packed, and takes an adapter::
 
-    congling sft base.gguf --data rows.jsonl --out runs/poet adapter.rank=8
-    congling sft runs/book --data rows.jsonl --data poems.txt --out runs/poet train.steps=300
+    congling sft base.gguf --data rows.jsonl --out runs/poet adapter.r=8
+    congling sft runs/book --data rows.jsonl --data poems.txt --out runs/poet train.max_steps=300
     congling sft runs/book examples/lora.toml --data rows.jsonl --out runs/poet
-    congling sft runs/book --data rows.jsonl --out runs/poet template=llama3 neftune=5
+    congling sft runs/book --data rows.jsonl --out runs/poet template=llama3 neftune_noise_alpha=5
 
 The same command goes on after an interruption, and with ``--longer 300steps`` beyond its end.
 """
@@ -27,7 +27,7 @@ from congling.transform.config import LongLoRAConfig
 if TYPE_CHECKING:
     from congling.core.console import Console
     from congling.data.tuning.conversations import Examples
-    from congling.methods.session import Session, Tuned, Work
+    from congling.methods.session import MethodSpec, Session, Tuned
     from congling.plan.tuning_plan import TuningFacts
 
 
@@ -37,7 +37,7 @@ class SFTRecipe(TuningRecipe):
     template: str | None = None
     """Chat template to learn in place of the base's own: ``chatml``, ``llama2``, ``llama3``, ``qwen``,
     ``chatglm``, ``none``, or Jinja source."""
-    neftune: PositiveFloat | None = None
+    neftune_noise_alpha: PositiveFloat | None = None
     """Noise on embeddings while training (NEFTune): its length for one example, 5 to 15 in the paper."""
     longlora: LongLoRAConfig | None = None
     """Attention in shifted groups while training."""
@@ -49,7 +49,7 @@ class SFTConfig(TuningConfig):
     """All that determines the run, besides the contents of base and data."""
 
     template: str | None = None
-    neftune: PositiveFloat | None = None
+    neftune_noise_alpha: PositiveFloat | None = None
     longlora: LongLoRAConfig | None = None
     loss_reduction: LossReduction = "token"
 
@@ -158,19 +158,22 @@ def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") ->
     from congling.plan.tuning_plan import settings
 
     def steps_per_epoch(context: int, rows: int, accumulation: int) -> float:
-        return len(packed([example.inputs for example in examples.train], context)) / (rows * accumulation)
+        return len(packed([example.length for example in examples.train], context)) / (rows * accumulation)
 
     asked = dict(recipe.train)
     if recipe.loss_reduction == "answer" and examples.validation:
-        asked = {"choose": "loss_per_answer"} | asked
+        asked = {"metric_for_best_model": "loss_per_answer"} | asked
     train = settings(
         asked,
         facts,
         adapter=recipe.adapter is not None,
-        epochs=recipe.epochs,
+        epochs=recipe.num_train_epochs,
         steps_per_epoch=steps_per_epoch,
     )
-    own = {name: getattr(recipe, name) for name in ("template", "neftune", "longlora", "loss_reduction")}
+    own = {
+        name: getattr(recipe, name)
+        for name in ("template", "neftune_noise_alpha", "longlora", "loss_reduction")
+    }
     decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **own}
     return build(SFTConfig, decided, where="recipe")
 
@@ -181,43 +184,45 @@ def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
     train = config.train
     return ExampleBatches(
         examples.train,
-        context=train.context,
-        rows=train.rows,
-        accumulation=train.accumulation,
+        context=train.max_length,
+        rows=train.per_device_train_batch_size,
+        accumulation=train.gradient_accumulation_steps,
         seed=train.seed,
         pad=pad,
         reduction=config.loss_reduction,
     )
 
 
-def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Work":
+def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "MethodSpec":
     from congling.evals.answers import answers, held_out_loss
     from congling.evals.periodic import continuations
-    from congling.methods.session import Work, fingerprint
+    from congling.methods.session import MethodSpec, fingerprint
     from congling.train.objectives.next_token import next_token
     from congling.train.objectives.noisy import neftune
-    from congling.train.runs.metrics import Yardsticks
+    from congling.train.runs.metrics import MetricScales
     from congling.transform.longlora import shift
 
     train, tokenizer = config.train, session.opened.tokenizer
     if config.longlora is not None:
-        shift(session.model, config.longlora, train.context)
-    objective = next_token if config.neftune is None else neftune(next_token, config.neftune)
+        shift(session.model, config.longlora, train.max_length)
+    objective = (
+        next_token if config.neftune_noise_alpha is None else neftune(next_token, config.neftune_noise_alpha)
+    )
     evaluate = sample = None
     if examples.validation:
-        evaluate = held_out_loss(examples.validation, train, session.backend.place)
+        evaluate = held_out_loss(examples.validation, train, session.backend.to_device)
     if train.sample_prompts:
         sample = continuations(tokenizer, train)
     elif examples.questions:
         sample = answers(tokenizer, examples.questions, train)
-    return Work(
+    return MethodSpec(
         _batches(config, examples, tokenizer.pad_id),
         objective,
         fingerprint((*examples.train, *examples.validation)),
         evaluate=evaluate,
         sample=sample,
         chat=bool(examples.conversations),
-        yardsticks=Yardsticks(  # a mean over answers is none over their characters
+        yardsticks=MetricScales(  # a mean over answers is none over their characters
             examples.tokens_per_character if config.loss_reduction == "token" else None
         ),
     )

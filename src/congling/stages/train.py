@@ -4,7 +4,7 @@
 
     texts ─documents─tokenizer─shards─plan─run─report→ one directory
     congling train book.txt --budget 15m --out runs/book
-    congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.layers=6 --out runs/hlm
+    congling train examples/hlm.toml 'data.sources=["hlm.txt"]' model.num_hidden_layers=6 --out runs/hlm
     congling train --out runs/book --longer 30m
 """
 
@@ -56,7 +56,7 @@ def command(
         typer.Argument(
             metavar="[TEXTS]...",
             default_factory=list,
-            help="Texts and folders, or one recipe (.toml); and values like model.layers=6. "
+            help="Texts and folders, or one recipe (.toml); and values like model.num_hidden_layers=6. "
             "Left out: what the run in --out was begun with.",
         ),
     ],
@@ -250,7 +250,7 @@ def _made(place: Path, kind: str, config: "Config") -> bool:
     if not artifact.exists(place):
         return False
     found = artifact.opened(place, kind)
-    before, harmless = build(type(config), found.fact("config"), where=place), set[str]()
+    before, harmless = build(type(config), found.fact("config"), where=place, recorded=True), set[str]()
     if isinstance(before, DataConfig) and isinstance(config, DataConfig):
         same = same_sources(before.sources, found.facts.get("contents"), config.sources)
         harmless = {"sources"} if same else harmless

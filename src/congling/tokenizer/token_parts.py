@@ -5,7 +5,7 @@ import numpy as np
 from congling.tokenizer.base import Tokenizer
 
 
-def parts(tokenizer: Tokenizer) -> np.ndarray:
+def token_parts(tokenizer: Tokenizer) -> np.ndarray:
     """(V, 2) int64: the two pieces that spell each id, -1 where there are none.
 
     Only pieces of several whole characters have parts, and both parts are whole characters too. Of several

@@ -68,12 +68,12 @@ def measure(
     backend = Single(config)
     peak = matmul_peak(backend.device, backend.dtype)
     transformer = Transformer(model)
-    transformer.checkpoint_blocks(config.checkpointing)
+    transformer.checkpoint_blocks(config.gradient_checkpointing)
     minimised = next_token if objective is None else objective(backend.device)
     trainer = Trainer(transformer, _RandomBatches(model, config), minimised, config, backend, ahead=0)
     first = _timed_step(trainer)  # compiles, allocates: not part of the pace
     pace, manner, slower = _pace(trainer, seconds - first)
-    used = flops_per_token(model, config.context) * config.tokens_per_step / pace / peak
+    used = flops_per_token(model, config.max_length) * config.tokens_per_step / pace / peak
     cuda = backend.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated() if cuda else machine.peak_memory_bytes()
     return Calibration(peak, pace, config.tokens_per_step, memory, used, manner, slower)
@@ -109,9 +109,9 @@ class _RandomBatches:
     config: TrainConfig
 
     def __call__(self, step: int, rank: int, world: int) -> list[Batch]:
-        shape = (self.config.rows, self.config.context + 1)
+        shape = (self.config.per_device_train_batch_size, self.config.max_length + 1)
         tokens = np.random.default_rng(step).integers(
-            0, self.model.vocab_size, (self.config.accumulation, *shape)
+            0, self.model.vocab_size, (self.config.gradient_accumulation_steps, *shape)
         )
         return [Batch(row[:, :-1], row[:, 1:], count=float(row[:, 1:].size)) for row in tokens]
 

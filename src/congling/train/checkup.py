@@ -80,7 +80,7 @@ def _compiler() -> Check:
     names = ("cl",) if os.name == "nt" else ("c++", "g++", "clang++")
     place = os.environ.get("CXX") or next((path for name in names if (path := shutil.which(name))), None)
     if place is None:
-        what = "no C++ compiler: train.compile=on is not possible on this processor"
+        what = "no C++ compiler: train.torch_compile=on is not possible on this processor"
         remedy = "install Visual C++ build tools" if os.name == "nt" else "install g++ (or Xcode's tools)"
         return Check("compiler", "note", what, remedy)
     return Check("compiler", "good", str(place))

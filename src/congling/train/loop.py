@@ -102,23 +102,26 @@ class Trainer:
         ``deadline`` rate and end are decided while it trains.
         """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
-        self.batches, self.ahead = batches, ahead
+        self.batches, self.prefetch = batches, ahead
         self.before_update, self.after_update = before_update, after_update
         built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
         self.optimizers = list(optimizers or built)
         self.deadline = deadline
         planned = deadline.factor if deadline is not None else self._planned_rate
         self.rate = planned if rate is None else rate
-        self._decay_start = decay_start(config.schedule, config.steps) if rate is None else None
-        self.peak = config.optimizer.rate
-        self.ema = EMA(self.model, config.ema) if config.ema is not None else None
+        self._decay_start = decay_start(config.schedule, config.max_steps) if rate is None else None
+        self.peak = config.optimizer.learning_rate
+        self.ema = EMA(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.balance = StepBalance(self.model, backend)
         self.module = backend.wrap(Step(self.model, objective))
         self.step, self.tokens = 0, 0.0
-        self.row: dict[str, Any] = {}
+        self.step_metrics: dict[str, Any] = {}
         self.step_seconds = 0.0
         self.best: dict[str, float] | None = None
-        self.micro_batch, self.learning = (config.rows, config.accumulation), False
+        self.micro_batch, self.learning = (
+            (config.per_device_train_batch_size, config.gradient_accumulation_steps),
+            False,
+        )
         self.rollbacks = 0
         self.skipped: tuple[SkippedBatches, ...] = ()
 
@@ -130,7 +133,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Steps of the whole run, as far as that is decided."""
-        return self.config.steps if self.deadline is None else self.deadline.steps
+        return self.config.max_steps if self.deadline is None else self.deadline.steps
 
     @property
     def decay_start(self) -> int | None:
@@ -144,7 +147,7 @@ class Trainer:
                 start = time.perf_counter()
                 # the first step compiles what is compiled, and allocates
                 with stage("preparing the first step") if not first else contextlib.nullcontext():
-                    self.row = self.train_step(micro)
+                    self.step_metrics = self.train_step(micro)
                 self.step_seconds = time.perf_counter() - start
                 for hook in hooks:
                     hook(self)
@@ -152,7 +155,7 @@ class Trainer:
     def _awaited(self, stream: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """Batches of the stream; those that the model makes itself are worth a line."""
         while self.step < self.steps:
-            with stage("" if self.ahead else "letting the model write"):
+            with stage("" if self.prefetch else "letting the model write"):
                 micro = next(stream, None)
             if micro is None:
                 return
@@ -164,19 +167,21 @@ class Trainer:
         self.model.train()
         # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
         torch.manual_seed(mixed(self.config.seed, self.step, self.backend.rank))
-        count = self.backend.sum(float(sum(batch.count for batch in micro)))  # of the whole step, all ranks
+        count = self.backend.all_reduce_sum(
+            float(sum(batch.count for batch in micro))
+        )  # of the whole step, all ranks
         sums: dict[str, Tensor] = {}
         self.balance.begin(micro, count)
         for i, batch in enumerate(micro):
             self.balance.weigh(batch)
             with self.backend.gradient_sync(self.module, last=i == len(micro) - 1):
                 with self.backend.autocast():
-                    loss = self.module(self.backend.place(batch))
+                    loss = self.module(self.backend.to_device(batch))
                 self.backend.backward(loss.total / count)
             for name, value in loss.metrics.items():
                 sums[name] = sums.get(name, 0.0) + value
         self.balance.end()
-        means = {name: self.backend.sum(value) / count for name, value in sums.items()}
+        means = {name: self.backend.all_reduce_sum(value) / count for name, value in sums.items()}
         if self.before_update is not None:
             self.before_update(means)
         factor = self.rate(self.step)
@@ -187,21 +192,21 @@ class Trainer:
         return place | means | {"gradient_norm": norm, "lr": self.peak * factor, "skipped": skipped}
 
     def _planned_rate(self, step: int) -> float:
-        return learning_rate_factor(self.config.schedule, step, self.config.steps)
+        return learning_rate_factor(self.config.schedule, step, self.config.max_steps)
 
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
         """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        if self.config.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
         skip = (~norm.isfinite()).float()
         for optimizer in self.optimizers:
             optimizer.step(self.step, factor, skip)
         for parameter in parameters:
             parameter.grad = None
         if self.after_update is not None:
-            self.after_update(self.backend.sum, skip)
+            self.after_update(self.backend.all_reduce_sum, skip)
         if self.ema is not None:
             self.ema.update(self.step, skip)
         return norm, skip
@@ -211,7 +216,7 @@ class Trainer:
         """The model as it would be handed on: averaged weights where there are any, no dropout."""
         self.model.eval()
         with (
-            self.backend.looking(),
+            self.backend.eval_context(),
             self.ema.in_place() if self.ema is not None else contextlib.nullcontext(),
         ):
             yield self.model
@@ -222,8 +227,10 @@ class Trainer:
         place = (self.backend.rank, self.backend.world)
         end = self.steps if self.deadline is None else self.deadline.settings.most_steps
         first, stop = self.batch_of(self.step), self.batch_of(end)
-        if not self.ahead:
+        if not self.prefetch:
             yield (self.batches(number, *place) for number in range(first, stop))
             return
-        with prefetch(self.batches, first, stop, rank=place[0], world=place[1], depth=self.ahead) as stream:
+        with prefetch(
+            self.batches, first, stop, rank=place[0], world=place[1], depth=self.prefetch
+        ) as stream:
             yield stream

@@ -43,7 +43,7 @@ def recovers(trainer: Trainer, error: BaseException) -> bool:
 
     Not where weights were being moved already, nor with several processes, which would all have to.
     """
-    if not (trainer.config.auto_micro_batch and is_out_of_memory(error)):
+    if not (trainer.config.auto_find_batch_size and is_out_of_memory(error)):
         return False
     possible = trainer.backend.world == 1 and can_shrink(trainer.batches)
     return trainer.learning and possible and smaller(*trainer.micro_batch) is not None

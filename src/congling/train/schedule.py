@@ -23,20 +23,20 @@ def learning_rate_factor(schedule: WSDConfig | CosineConfig, step: int, steps: i
         return warmup_factor(schedule, step, steps)
     if isinstance(schedule, CosineConfig):
         done = (step - warmup) / max(1, steps - warmup)
-        return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
+        return schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
     start = _decay_start(schedule, steps)
     if step < start:
         return 1.0
     done = (step - start + 1) / (steps - start + 1)
-    remaining = 1 - done if schedule.shape == "linear" else 1 - math.sqrt(done)
-    return schedule.floor + (1 - schedule.floor) * remaining
+    remaining = 1 - done if schedule.decay_type == "linear" else 1 - math.sqrt(done)
+    return schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * remaining
 
 
 def warmup_steps(schedule: WSDConfig | CosineConfig, steps: int) -> int:
     """Updates of the warm-up in a run of so many steps."""
     if isinstance(schedule, WSDConfig) and schedule.warmup_steps is not None:
         return min(schedule.warmup_steps, steps)
-    return round(schedule.warmup * steps)
+    return round(schedule.warmup_ratio * steps)
 
 
 def decay_start(schedule: WSDConfig | CosineConfig, steps: int) -> int | None:
@@ -48,7 +48,7 @@ def decay_start(schedule: WSDConfig | CosineConfig, steps: int) -> int | None:
 
 
 def _decay_start(schedule: WSDConfig, steps: int) -> int:
-    return steps - min(round(schedule.decay * steps), steps - warmup_steps(schedule, steps))
+    return steps - min(round(schedule.decay_ratio * steps), steps - warmup_steps(schedule, steps))
 
 
 def warmup_factor(schedule: WSDConfig | CosineConfig, step: int, steps: int) -> float:

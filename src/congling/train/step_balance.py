@@ -37,11 +37,11 @@ class StepBalance:
         if not self.routers or (len(micro) == 1 and self.backend.world == 1):
             return
         self._count = count
-        self._tokens = self.backend.sum(float(sum(batch.balanced for batch in micro)))
+        self._tokens = self.backend.all_reduce_sum(float(sum(batch.balanced for batch in micro)))
         self._read(micro)
         for router in self.routers:
-            router.step_share = (self.backend.sum(router.load) / self._tokens).float()
-            router.update_balance(self.backend.sum)
+            router.step_share = (self.backend.all_reduce_sum(router.load) / self._tokens).float()
+            router.update_balance(self.backend.all_reduce_sum)
 
     def weigh(self, batch: Any) -> None:
         """Let the loss of the next micro-batch count by its share of the step's tokens.
@@ -67,9 +67,9 @@ class StepBalance:
         self.model.eval()
         for router in self.routers:
             router.load.zero_()
-        with self.backend.looking():
+        with self.backend.eval_context():
             for batch in micro:
-                placed = self.backend.place(batch)
+                placed = self.backend.to_device(batch)
                 self.model(placed.tokens, positions=placed.positions, documents=placed.documents)
                 flat = None if placed.uncounted is None else placed.uncounted.flatten()
                 for router in self.routers:

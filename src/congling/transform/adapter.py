@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.core.renamed import with_new_keys
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,15 @@ class Adapter:
 
     @property
     def packed_base(self) -> str | None:
-        """The type its dense base was packed as for training, where it was (``adapter.base``)."""
+        """The type its dense base was packed as for training, where it was
+        (``adapter.base_quantization``).
+        """
         settings = self.facts.get("adapter")
-        found = settings.get("base") if isinstance(settings, Mapping) else None
+        found = (
+            with_new_keys(("AdapterConfig",), settings).get("base_quantization")
+            if isinstance(settings, Mapping)
+            else None
+        )
         return found if isinstance(found, str) else None
 
 

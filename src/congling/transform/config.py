@@ -48,79 +48,80 @@ class AdapterConfig(Config):
     training starts from the base as it is.
     """
 
-    rank: Rank = 8
+    r: Rank = 8
     """Inner dimension of the factors; 4-16 suffices for a style or a domain, 32-128 for new knowledge."""
-    ranks: dict[str, Rank] = Field(default_factory=dict)
+    rank_pattern: dict[str, Rank] = Field(default_factory=dict)
     """Other ranks by kind, group or pattern; the narrowest name that fits a layer counts."""
-    alpha: PositiveFloat | None = None
-    """``scale = alpha / rank``; left out, the scale is 1 whatever the rank: then the learning rate alone sets
-    the step, and every file format, also those that know no alpha, holds exactly what was trained."""
-    rank_stabilised: bool = False
-    """``scale = alpha / √rank`` (rsLoRA, Kalajdzievski 2023), for ranks beyond about 32."""
-    dora: bool = False
+    lora_alpha: PositiveFloat | None = None
+    """``scale = lora_alpha / r``; left out, the scale is 1 whatever the rank: then the learning rate alone
+    sets the step, and every file format, also those that know no alpha, holds exactly what was trained."""
+    use_rslora: bool = False
+    """``scale = lora_alpha / √r`` (rsLoRA, Kalajdzievski 2023), for ranks beyond about 32."""
+    use_dora: bool = False
     """Lengths of rows learnt apart from their directions (DoRA, Liu et al. 2024), in linear layers: one value
     more for each output. Embeddings and norms keep plain factors."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a layer's inputs that the factors do not see in training."""
-    targets: tuple[str, ...] = ("attention", "mlp")
+    target_modules: tuple[str, ...] = ("attention", "mlp")
     """Kinds (``query``), groups (``attention``, ``mlp``, ``norms``, ``all``) or patterns
     (``blocks.0.*.query``). All matrices of the blocks by default: at equal size better than attention alone
     (Dettmers et al. 2023)."""
-    whole: tuple[str, ...] = ()
-    """Kinds, groups or patterns of layers that are learnt entirely, beside ``targets``: ``a`` is then the
-    identity and stays it, so that ``b`` is the change itself, and every adapter format can hold it."""
-    base: Blocks | None = None
+    modules_to_save: tuple[str, ...] = ()
+    """Kinds, groups or patterns of layers that are learnt entirely, beside
+    ``target_modules``: ``a`` is then the identity and stays it, so that ``b`` is the change itself, and
+    every adapter format can hold it."""
+    base_quantization: Blocks | None = None
     """Type of blocks that a dense base's matrices are put in before training (QLoRA, Dettmers et al.
     2023), as in a GGUF file of that type; the adapter then belongs to the rounded base. Left out: as is."""
 
-    @field_validator("targets")
+    @field_validator("target_modules")
     @classmethod
     def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         if not targets:
             raise ValueError("an adapter without targets adapts nothing")
         return tuple(_checked(targets))
 
-    @field_validator("base", mode="before")
+    @field_validator("base_quantization", mode="before")
     @classmethod
     def _named(cls, base: object) -> object:
         return _SHORT.get(base.upper(), base.upper()) if isinstance(base, str) else base
 
-    @field_validator("whole")
+    @field_validator("modules_to_save")
     @classmethod
     def _known_whole(cls, whole: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_checked(whole))
 
-    @field_validator("ranks")
+    @field_validator("rank_pattern")
     @classmethod
     def _known_ranks(cls, ranks: dict[str, int]) -> dict[str, int]:
         return dict(zip(_checked(ranks), ranks.values(), strict=True))
 
     def chooses(self, layer: str) -> bool:
         """Whether the layer of this name (``blocks.0.attention.query``) gets factors."""
-        return any(_fits(target, layer) for target in (*self.targets, *self.whole))
+        return any(_fits(target, layer) for target in (*self.target_modules, *self.modules_to_save))
 
     def learns_whole(self, layer: str) -> bool:
         """Whether the layer of this name is learnt entirely."""
-        return any(_fits(name, layer) for name in self.whole)
+        return any(_fits(name, layer) for name in self.modules_to_save)
 
     def rank_of(self, layer: str) -> int:
         """Rank of the layer of this name."""
-        fitting = [name for name in self.ranks if _fits(name, layer)]
-        return self.ranks[min(fitting, key=_breadth)] if fitting else self.rank
+        fitting = [name for name in self.rank_pattern if _fits(name, layer)]
+        return self.rank_pattern[min(fitting, key=_breadth)] if fitting else self.r
 
     def scale_of(self, layer: str) -> float:
         """What ``b @ a`` of the layer of this name is multiplied by."""
-        if self.alpha is None:
+        if self.lora_alpha is None:
             return 1.0
         rank = self.rank_of(layer)
-        return self.alpha / (rank**0.5 if self.rank_stabilised else rank)
+        return self.lora_alpha / (rank**0.5 if self.use_rslora else rank)
 
 
 class LongLoRAConfig(Config):
     """Table ``[longlora]``: attention inside shifted groups while training (LongLoRA, Chen et al. 2023)."""
 
     groups: int = Field(default=4, ge=2, le=256)
-    """Groups that a row of ``train.context`` tokens falls into; the cost of attention falls by about as
+    """Groups that a row of ``train.max_length`` tokens falls into; the cost of attention falls by about as
     much. More than 8 lose quality (table 6 of the paper)."""
 
 

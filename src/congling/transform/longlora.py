@@ -10,7 +10,7 @@ what one group knows reaches the next::
 The authors' code rolls the tokens by G/2, so that the last group of the other half joins the end of the row
 with its beginning: under a causal mask the first tokens then see the last ones, which they are to predict.
 Here nothing goes round: a row begins and ends with half a group. Positions, rotary or not, stay as they were,
-texts that share a row stay apart, and the weights are the same: only ``Attention.mix`` is exchanged.
+texts that share a row stay apart, and the weights are the same: only ``Attention.attention_fn`` is exchanged.
 """
 
 # B batch, T time, H heads, K key/value heads, D head width, G tokens of a group, n groups
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from congling.core.errors import UserError
-from congling.model.attention import Attention, Sight, attend
+from congling.model.attention import Attention, AttentionContext, sdpa
 from congling.model.transformer import Transformer
 from congling.model.varlen import cut
 from congling.transform.config import LongLoRAConfig
@@ -38,7 +38,7 @@ def shift(model: Transformer, config: LongLoRAConfig, context: int) -> None:
     Raises:
         UserError: the model has one head, or the context is too short for so many groups.
     """
-    if model.config.attention.heads < 2:
+    if model.config.attention.num_attention_heads < 2:
         what = "attention in shifted groups needs two heads, one for the groups and one for the shifted ones"
         raise UserError(what, where="longlora", value="1 head", hint="leave [longlora] out")
     size = 2 * (context // (2 * config.groups))  # halves of a group are whole tokens
@@ -47,7 +47,7 @@ def shift(model: Transformer, config: LongLoRAConfig, context: int) -> None:
         raise UserError(what, where="longlora.groups", value=config.groups, hint="fewer groups")
     for module in model.modules():
         if isinstance(module, Attention):
-            module.mix = ShiftedGroups(size).train(module.training)
+            module.attention_fn = ShiftedGroups(size).train(module.training)
 
 
 class ShiftedGroups(nn.Module):
@@ -57,11 +57,11 @@ class ShiftedGroups(nn.Module):
         super().__init__()
         self.size = size
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext) -> Tensor:
         """(B, H, T, D), twice (B, K, T, D) -> (B, H, T, D)."""
         time, heads = query.shape[2], query.shape[1]
         if not self.training or key.shape[2] != time or time <= self.size:
-            return attend(query, key, value, sight)
+            return sdpa(query, key, value, sight)
         # Each half of the heads needs keys of its own, which the heads that share one need not divide into.
         key, value = (one.repeat_interleave(heads // one.shape[1], dim=1) for one in (key, value))
         halves = (slice(0, heads // 2), 0), (slice(heads // 2, heads), self.size // 2)
@@ -84,30 +84,32 @@ def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
             yield slice(start, end), each
 
 
-def _in_groups(query: Tensor, key: Tensor, value: Tensor, sight: Sight, size: int, first: int) -> Tensor:
+def _in_groups(
+    query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext, size: int, first: int
+) -> Tensor:
     """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
     if sight.lengths is not None:
         parts = cut(sight.lengths, query.shape[2], size, first)
-        return attend(query, key, value, sight._replace(lengths=parts))
+        return sdpa(query, key, value, sight._replace(lengths=parts))
     batch, found = len(query), []
     for part, each in pieces(query.shape[2], size, first):
         q, k, v = (
             one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
             for one in (query, key, value)
         )  # (B·n, h, G, D)
-        mixed = attend(q, k, v, _of_groups(sight, part, each, batch))
+        mixed = sdpa(q, k, v, _of_groups(sight, part, each, batch))
         found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
     return torch.cat(found, dim=2)
 
 
-def _of_heads(sight: Sight, part: slice) -> Sight:
+def _of_heads(sight: AttentionContext, part: slice) -> AttentionContext:
     """What these heads see; a mask may be one for all of them."""
     if sight.mask is None or sight.mask.shape[1] == 1:
         return sight
     return sight._replace(mask=sight.mask[:, part])
 
 
-def _of_groups(sight: Sight, part: slice, size: int, batch: int) -> Sight:
+def _of_groups(sight: AttentionContext, part: slice, size: int, batch: int) -> AttentionContext:
     """What groups see of themselves: squares on the diagonal of a mask (B or 1, …, T, T), (B·n, …, G, G)."""
     if sight.mask is None:
         return sight

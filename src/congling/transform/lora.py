@@ -42,11 +42,11 @@ def attach(model: nn.Module, config: AdapterConfig, seed: int = 0, name: str = T
         UserError: a target fits no layer of this model.
     """
     places = [place for place in _adaptable(model) if config.chooses(place)]
-    for target in (*config.targets, *config.whole):
-        if not any(AdapterConfig(targets=(target,)).chooses(place) for place in places):
+    for target in (*config.target_modules, *config.modules_to_save):
+        if not any(AdapterConfig(target_modules=(target,)).chooses(place) for place in places):
             kinds = sorted({place.rpartition(".")[2] for place in _adaptable(model)})
             what, hint = "the model has no layer of this kind to adapt", f"it has {', '.join(kinds)}"
-            raise UserError(what, where="adapter.targets", value=target, hint=hint)
+            raise UserError(what, where="adapter.target_modules", value=target, hint=hint)
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for place in places:
@@ -56,7 +56,7 @@ def attach(model: nn.Module, config: AdapterConfig, seed: int = 0, name: str = T
             layer.add(name, Factors(torch.eye(inputs), torch.zeros(outputs, inputs)), train=True, whole=True)
         else:
             layer.add(name, _fresh(layer, place, config, generator), train=True)
-            layer.dropout = config.dropout
+            layer.dropout = config.lora_dropout
 
 
 def apply(model: nn.Module, adapters: Sequence[tuple[Adapter, float]]) -> None:
@@ -148,7 +148,7 @@ def _fresh(layer: AdaptedLayer, place: str, config: AdapterConfig, generator: to
     rank, (outputs, inputs) = config.rank_of(place), layer.matrix
     bound = inputs**-0.5  # uniform in ±1/√inputs, as nn.Linear draws its weight
     a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) * bound
-    magnitude = layer.lengths() if config.dora and isinstance(layer, AdaptedLinear) else None
+    magnitude = layer.lengths() if config.use_dora and isinstance(layer, AdaptedLinear) else None
     return Factors(a, torch.zeros(outputs, rank), config.scale_of(place), magnitude)
 
 

@@ -99,29 +99,36 @@ def prune(
 
 def choose(config: ModelConfig, scores: Scores, sizes: Sizes) -> Kept:
     """The parts with the highest scores along each axis that is pruned, and all of the others."""
-    layers = _best(scores.layers, sizes.layers).tolist()
+    layers = _best(scores.layers, sizes.num_hidden_layers).tolist()
     attention = config.attention
-    shared = attention.heads // attention.kv_heads
+    shared = attention.num_attention_heads // attention.num_key_value_heads
     groups, blocks = {}, {}
     for layer in layers:
-        kept = _best(scores.groups[layer], None if sizes.heads is None else sizes.heads // shared)
+        kept = _best(
+            scores.groups[layer],
+            None if sizes.num_attention_heads is None else sizes.num_attention_heads // shared,
+        )
         groups[layer] = kept
         axes = {
-            "keys": _spread(kept, attention.head_width),
-            "queries": _spread(kept, shared * attention.head_width),
+            "keys": _spread(kept, attention.head_dim),
+            "queries": _spread(kept, shared * attention.head_dim),
         }
         mlp = config.mlp_of(layer)
         if isinstance(mlp, MoEConfig):
-            axes["own"] = _best(scores.hidden[layer], sizes.hidden)  # (E, F')
-            axes["experts"] = _best(scores.experts[layer], sizes.experts)
-            if mlp.shared:
-                together = None if sizes.hidden is None else mlp.shared * sizes.hidden
+            axes["own"] = _best(scores.hidden[layer], sizes.intermediate_size)  # (E, F')
+            axes["experts"] = _best(scores.experts[layer], sizes.num_experts)
+            if mlp.n_shared_experts:
+                together = (
+                    None
+                    if sizes.intermediate_size is None
+                    else mlp.n_shared_experts * sizes.intermediate_size
+                )
                 axes["shared"] = _best(scores.shared[layer], together)
         else:
             dense = isinstance(config.mlp, MoEConfig)  # the first blocks of a mixture keep their own width
-            axes["hidden"] = _best(scores.hidden[layer], None if dense else sizes.hidden)
+            axes["hidden"] = _best(scores.hidden[layer], None if dense else sizes.intermediate_size)
         blocks[layer] = axes
-    return Kept(layers, _best(scores.width, sizes.width), groups, blocks)
+    return Kept(layers, _best(scores.width, sizes.hidden_size), groups, blocks)
 
 
 def cut(
@@ -135,7 +142,7 @@ def cut(
     Norms of queries and keys lose no channel but share that epsilon: what they divide grows with its root.
     """
     result = smaller(config, sizes, kept.layers)
-    gain = (config.width / result.width) ** 0.5
+    gain = (config.hidden_size / result.hidden_size) ** 0.5
     outer = {"width": kept.width}
     found = {name: _cut(weights[name], axes, outer) for name, axes in OUTER_AXES.items() if name in weights}
     for place, layer in enumerate(kept.layers):

@@ -51,7 +51,9 @@ def magnitude(model: Transformer) -> Scores:
     for layer, block in enumerate(blocks):
         values = block.attention.value.weight.square().sum(1)  # (K·D,)
         sizes = model.config.attention
-        read = block.attention.output.weight.square().sum(0).view(sizes.kv_heads, -1, sizes.head_width)
+        read = (
+            block.attention.output.weight.square().sum(0).view(sizes.num_key_value_heads, -1, sizes.head_dim)
+        )
         found.groups.append(_by_group(model, values * read.sum(1).flatten()))
         mlp = block.mlp
         if not isinstance(mlp, MixtureOfExperts):
@@ -163,7 +165,7 @@ def _expert_channels(name: str, sums: _Sums) -> Callable[..., None]:
 
 def _shares(model: Transformer, layer: int) -> bool:
     mlp = model.config.mlp_of(layer)
-    return isinstance(mlp, MoEConfig) and mlp.shared > 0
+    return isinstance(mlp, MoEConfig) and mlp.n_shared_experts > 0
 
 
 def _added(squares: Tensor, down: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ def _added(squares: Tensor, down: Tensor) -> Tensor:
 
 def _by_group(model: Transformer, squares: Tensor) -> Tensor:
     """Root of the sums over each group of heads that shares keys and values: (n,) to (K,)."""
-    return squares.view(model.config.attention.kv_heads, -1).sum(1).sqrt()
+    return squares.view(model.config.attention.num_key_value_heads, -1).sum(1).sqrt()
 
 
 def _channels(mlp: Any) -> Tensor:
@@ -186,7 +188,12 @@ def _channels(mlp: Any) -> Tensor:
     return into(mlp.up) * gate * mlp.down.weight.norm(dim=0)
 
 
-_WRITERS = ("attention.output.weight", "mlp.down.weight", "mlp.experts.down", "mlp.shared.down.weight")
+_WRITERS = (
+    "attention.output.weight",
+    "mlp.down.weight",
+    "mlp.experts.down",
+    "mlp.shared.down.weight",
+)
 _READERS = (
     "attention.query.weight", "attention.key.weight", "attention.value.weight", "mlp.gate.weight",
     "mlp.up.weight", "mlp.router.weight", "mlp.experts.gate", "mlp.experts.up", "mlp.shared.gate.weight",
@@ -206,7 +213,7 @@ def _stream(model: Transformer) -> Tensor:
     written, read = [model.embedding.weight.square().sum(0)], [head.weight.square().sum(0)]
     for name, tensor in model.state_dict().items():
         if name.endswith(_WRITERS):  # (W, n), of experts (E, W, n)
-            written.append(tensor.square().sum(-1).view(-1, model.config.width).sum(0))
+            written.append(tensor.square().sum(-1).view(-1, model.config.hidden_size).sum(0))
         elif name.endswith(_READERS):  # (n, W), of experts (E, n, W)
             read.append(tensor.square().flatten(0, -2).sum(0))
         elif name == "positions.weight":

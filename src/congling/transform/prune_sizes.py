@@ -12,15 +12,15 @@ from congling.model.config import ModelConfig, MoEConfig
 class Sizes(Config):
     """How much remains along each axis; ``None`` leaves an axis alone."""
 
-    layers: PositiveInt | None = None
+    num_hidden_layers: PositiveInt | None = None
     """Blocks."""
-    hidden: PositiveInt | None = None
+    intermediate_size: PositiveInt | None = None
     """Hidden channels of each MLP, or of each routed and shared expert."""
-    heads: PositiveInt | None = None
+    num_attention_heads: PositiveInt | None = None
     """Query heads of each block; they go in whole groups with the key/value head they share."""
-    width: PositiveInt | None = None
+    hidden_size: PositiveInt | None = None
     """Channels of the residual stream, the same ones in all blocks."""
-    experts: PositiveInt | None = None
+    num_experts: PositiveInt | None = None
     """Routed experts of each mixture."""
 
     def asked(self) -> dict[str, int]:
@@ -31,12 +31,12 @@ class Sizes(Config):
 def sizes_of(config: ModelConfig) -> dict[str, int]:
     """How large a model is along the axes that can be pruned."""
     found = {
-        "layers": config.layers,
-        "hidden": config.mlp.hidden,
-        "heads": config.attention.heads,
-        "width": config.width,
+        "num_hidden_layers": config.num_hidden_layers,
+        "intermediate_size": config.mlp_size,
+        "num_attention_heads": config.attention.num_attention_heads,
+        "hidden_size": config.hidden_size,
     }
-    return found | ({"experts": config.mlp.experts} if isinstance(config.mlp, MoEConfig) else {})
+    return found | ({"num_experts": config.mlp.num_experts} if isinstance(config.mlp, MoEConfig) else {})
 
 
 def check(config: ModelConfig, sizes: Sizes) -> None:
@@ -47,43 +47,47 @@ def check(config: ModelConfig, sizes: Sizes) -> None:
     """
     now, asked = sizes_of(config), sizes.asked()
     if not asked:
-        hint = "--keep-layers, --hidden, --heads, --width or --experts"
+        hint = ", ".join(f"--{axis.replace('_', '-')}" for axis in Sizes.model_fields)
         raise UserError("nothing to prune: say how much remains", hint=hint)
     for axis, size in asked.items():
-        option = "--keep-layers" if axis == "layers" else f"--{axis}"
+        option = f"--{axis.replace('_', '-')}"
         if axis not in now:
             raise UserError("the model has no experts", where=option, value=size)
         if size > now[axis]:
             raise UserError("the model is smaller than that", where=option, value=f"{size} of {now[axis]}")
     attention, mlp = config.attention, config.mlp
-    group = attention.heads // attention.kv_heads
-    if sizes.heads is not None and sizes.heads % group:
+    group = attention.num_attention_heads // attention.num_key_value_heads
+    if sizes.num_attention_heads is not None and sizes.num_attention_heads % group:
         raise UserError(
             "heads go in whole groups that share keys and values",
-            where="--heads",
-            value=sizes.heads,
+            where="--num-attention-heads",
+            value=sizes.num_attention_heads,
             hint=f"a multiple of {group}",
         )
-    if sizes.heads is not None and config.positions.kind == "alibi":
+    if sizes.num_attention_heads is not None and config.positions.kind == "alibi":
         raise UserError(
             "the slopes of ALiBi follow from the number of heads: the heads that remain would see otherwise",
-            where="--heads",
-            value=sizes.heads,
+            where="--num-attention-heads",
+            value=sizes.num_attention_heads,
             hint="prune layers, hidden channels or width",
         )
-    if sizes.heads is not None and attention.qk_norm and attention.qk_norm_over == "projection":
+    if sizes.num_attention_heads is not None and attention.qk_norm and attention.qk_norm_over == "projection":
         raise UserError(
             "queries and keys are normalised over all heads together: those that remain would see otherwise",
-            where="--heads",
-            value=sizes.heads,
+            where="--num-attention-heads",
+            value=sizes.num_attention_heads,
             hint="prune layers, hidden channels or width",
         )
-    if isinstance(mlp, MoEConfig) and sizes.experts is not None and sizes.experts < mlp.active:
+    if (
+        isinstance(mlp, MoEConfig)
+        and sizes.num_experts is not None
+        and sizes.num_experts < mlp.num_experts_per_tok
+    ):
         raise UserError(
             "each token uses more experts than would remain",
-            where="--experts",
-            value=sizes.experts,
-            hint=f"at least {mlp.active}",
+            where="--num-experts",
+            value=sizes.num_experts,
+            hint=f"at least {mlp.num_experts_per_tok}",
         )
 
 
@@ -97,24 +101,32 @@ def smaller(config: ModelConfig, sizes: Sizes, layers: list[int]) -> ModelConfig
     """
     attention = config.attention
     changes: dict[str, Any] = {}
-    if sizes.layers is not None:
-        changes["layers"] = sizes.layers
+    if sizes.num_hidden_layers is not None:
+        changes["num_hidden_layers"] = sizes.num_hidden_layers
         if config.positions.kind == "rope" and config.positions.no_rope_layers is not None:
             rotated = config.positions.no_rope_layers
             changes["positions"] = {"no_rope_layers": [rotated[layer] for layer in layers]}
         if attention.layer_types is not None:
             changes["attention"] = {"layer_types": tuple(attention.layer_types[layer] for layer in layers)}
-    if sizes.heads is not None:
-        shared = attention.heads // attention.kv_heads
-        heads = {"heads": sizes.heads, "kv_heads": sizes.heads // shared}
+    if sizes.num_attention_heads is not None:
+        shared = attention.num_attention_heads // attention.num_key_value_heads
+        heads = {
+            "num_attention_heads": sizes.num_attention_heads,
+            "num_key_value_heads": sizes.num_attention_heads // shared,
+        }
         changes["attention"] = {**changes.get("attention", {}), **heads}
-    mlp = {key: size for key, size in (("hidden", sizes.hidden), ("experts", sizes.experts)) if size}
+    hidden = "moe_intermediate_size" if isinstance(config.mlp, MoEConfig) else "intermediate_size"
+    mlp = {
+        key: size
+        for key, size in ((hidden, sizes.intermediate_size), ("num_experts", sizes.num_experts))
+        if size
+    }
     if isinstance(config.mlp, MoEConfig):
-        mlp["dense_layers"] = sum(layer < config.mlp.dense_layers for layer in layers)
+        mlp["first_k_dense_replace"] = sum(layer < config.mlp.first_k_dense_replace for layer in layers)
     if mlp:
         changes["mlp"] = mlp
-    if sizes.width is not None:
-        changes["width"] = sizes.width
+    if sizes.hidden_size is not None:
+        changes["hidden_size"] = sizes.hidden_size
         # Of a mean over fewer channels; see the gains in `prune.cut`.
-        changes["norm"] = {"epsilon": config.norm.epsilon * config.width / sizes.width}
+        changes["norm"] = {"eps": config.norm.eps * config.hidden_size / sizes.hidden_size}
     return config.replace(**changes)

@@ -22,7 +22,7 @@ NAME = "scalar_head"
 
 def attach_head(model: Any, seed: int | None = None) -> nn.Linear:
     """Give the model a ``scalar_head`` (W → 1): small random weights of the seed; zeros without one."""
-    width = model.config.width
+    width = model.config.hidden_size
     head = nn.Linear(width, 1, bias=False)
     with torch.no_grad():
         head.weight.zero_()
@@ -62,7 +62,7 @@ def load_head(model: Any, folder: Path) -> None:
     with open_safetensors(folder / FILE) as stored:
         names = list(stored.keys())
         shape = tuple(stored.get_slice("weight").get_shape()) if names == ["weight"] else None
-        if shape != (1, model.config.width):
+        if shape != (1, model.config.hidden_size):
             raise UserError("the head does not fit the model", where=folder / FILE, value=shape)
         weight = stored.get_tensor("weight").float()
     if not weight.isfinite().all():

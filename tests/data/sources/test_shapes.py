@@ -11,7 +11,7 @@ from congling.data.config import DataConfig
 from congling.data.problems import Findings
 from congling.data.sources import reading
 from congling.data.tuning import chat_rows
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 
 ROWS = [{"instruction": f"问{i}", "input": "", "output": f"答{i}"} for i in range(12)]
 LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
@@ -22,7 +22,7 @@ def read(path: Path, content: str | bytes) -> tuple[list[tuple[str, str]], Findi
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     findings, config = Findings(), DataConfig(sources=(str(path),))
     talks = list(reading.read(config.sources, config, findings, chat_rows.take))
-    assert all(isinstance(talk, Talk) for talk in talks)
+    assert all(isinstance(talk, Conversation) for talk in talks)
     return [tuple(turn["content"] for turn in talk.messages) for talk in talks], findings
 
 

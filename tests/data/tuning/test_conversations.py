@@ -14,7 +14,7 @@ from congling.data.config import DataConfig
 from congling.data.problems import Findings, Place
 from congling.data.sources.fields import Unfit
 from congling.data.tuning import conversations
-from congling.data.tuning.chat_rows import Talk, messages_of, meta_of
+from congling.data.tuning.chat_rows import Conversation, messages_of, meta_of
 from congling.data.tuning.examples import Example, ExampleBatches, in_order, packed, targets_of
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Tokenizer
@@ -175,8 +175,8 @@ def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_pat
     assert found.domains.keys() == {example.id for example in found.validation}
     assert set(found.domains.values()) <= {"诗", "词"}
     assert meta_of(rows[0]) == {"category": "词"}
-    assert Talk((), Place("a", 1), {"kind": "couplets", "category": "诗"}).domain == "couplets"
-    assert Talk((), Place("a", 1)).domain == ""
+    assert Conversation((), Place("a", 1), {"kind": "couplets", "category": "诗"}).domain == "couplets"
+    assert Conversation((), Place("a", 1)).domain == ""
 
 
 def test_dictionaries_become_questions_and_articles_stay_texts(tokenizer: Tokenizer, tmp_path: Path):
@@ -271,7 +271,7 @@ def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(toke
 
     def encoded(*texts: str) -> Example | None:
         turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-        return next(iter(encode(Talk(tuple(turns), Place("a", 1)))), None)
+        return next(iter(encode(Conversation(tuple(turns), Place("a", 1)))), None)
 
     whole, shortened = encoded("学", "答"), encoded("学", "答", "时" * 9, "说" * 60)
     assert whole and shortened and shortened.ids.tolist() == whole.ids.tolist()
@@ -287,7 +287,7 @@ def test_texts_are_learnt_whole_in_windows(tokenizer: Tokenizer, tmp_path: Path)
     assert found.documents and not found.conversations and found.validation
     ids = [tokenizer.bos_id]
     for example in found.train:
-        assert example.learnt.all() and example.inputs <= 32 and example.ids[0] == ids[-1]
+        assert example.learnt.all() and example.length <= 32 and example.ids[0] == ids[-1]
         ids += example.ids[1:].tolist()
     characters = sum(example.characters for example in found.train)
     assert characters == len(tokenizer.decode(ids, skip_special=True))

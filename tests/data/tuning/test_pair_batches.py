@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from congling.data.tuning.examples import Example
-from congling.data.tuning.kl_examples import mismatched
+from congling.data.tuning.kl_examples import kl_examples
 from congling.data.tuning.pair_batches import Order, PairBatches, Rated, RatedBatches, SequenceBatch, batched
 
 CONTEXT, PAD = 32, 0
@@ -90,10 +90,10 @@ def test_rows_hold_whole_sequences_and_their_masks():
     assert batch.tokens.shape[0] < 4 and numbers(batch) == [1, 2, 3, 4]
     for index, one in enumerate(given_examples):
         place = (batch.owner == index) & (batch.tokens != PAD)
-        assert place.sum() == one.inputs
+        assert place.sum() == one.length
         np.testing.assert_array_equal(batch.targets[place], one.ids[1:])
         np.testing.assert_array_equal(batch.weights[place], one.learnt[1:])
-        np.testing.assert_array_equal(batch.positions[place], np.arange(one.inputs))
+        np.testing.assert_array_equal(batch.positions[place], np.arange(one.length))
         assert len(set(batch.documents[place].tolist())) == 1
 
 
@@ -124,9 +124,9 @@ def test_unrelated_answers_are_those_to_another_question():
         return Rated(Example(ids, np.array([False, False, True, True]), 0, ""), True)
 
     rated = [asked(1, 11), asked(1, 12), asked(2, 21), asked(2, 22), asked(1, 13)]
-    found = [one.ids.tolist() for one in mismatched(rated, CONTEXT)]
+    found = [one.ids.tolist() for one in kl_examples(rated, CONTEXT)]
     assert found == [[1, 1, 21, 21], [1, 1, 21, 21], [2, 2, 13, 13], [2, 2, 13, 13], [1, 1, 21, 21]]
-    alike = [one.ids.tolist() for one in mismatched([asked(1, 11), asked(1, 12)], CONTEXT)]
+    alike = [one.ids.tolist() for one in kl_examples([asked(1, 11), asked(1, 12)], CONTEXT)]
     assert alike == [[1, 1, 12, 12], [1, 1, 11, 11]]
-    cut = mismatched([asked(1, 11), asked(2, 22)], 2)
+    cut = kl_examples([asked(1, 11), asked(2, 22)], 2)
     assert [one.ids.tolist() for one in cut] == [[1, 1, 22], [2, 2, 11]]

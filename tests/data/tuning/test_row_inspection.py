@@ -141,7 +141,7 @@ PROMPTS = [{"prompt": f"学{i}"} for i in range(12)]
 
 @pytest.mark.parametrize(("rows", "sort", "methods", "learnt"), [
     (PAIRS, Sort.PAIRS, "dpo, reward", 12 * (4 + 3)),
-    (RATED, Sort.RATED, "dpo with preference.loss=kto", 12 * 4),
+    (RATED, Sort.RATED, "dpo with preference.loss_type=kto", 12 * 4),
     (PROMPTS, Sort.PROMPTS, "grpo, ppo, pairs", 0), (ROWS, Sort.CONVERSATIONS, "sft", 84),
 ])  # fmt: skip
 def test_every_sort_of_rows_is_shown_as_what_it_is(

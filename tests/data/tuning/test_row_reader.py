@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.problems import Findings
 from congling.data.tuning import conversations
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.preferences import read_pairs, read_questions, read_rated
 from congling.data.tuning.row_reader import question_key
 from congling.tokenizer.character import CharacterTokenizer
@@ -189,13 +189,13 @@ def test_neighbouring_readings_of_a_dictionary_are_taken_out_whole(tmp_path: Pat
     }
     rows = [entry, {"title": "云", "definition": "天上的水气。"}]
     first, _ = conversations.read_items(written(tmp_path, rows), Findings())
-    assert isinstance(first, Talk) and first.messages[-1]["content"] == "浮在水面上，水中。"
+    assert isinstance(first, Conversation) and first.messages[-1]["content"] == "浮在水面上，水中。"
 
 
 def test_of_the_real_dictionary_no_mark_of_a_reading_is_left(corpora: Path):
     config = DataConfig(sources=(str(corpora / "moe_dict" / "mini.jsonl"),))
     talks = conversations.read_items(config, Findings())
-    answers = [talk.answers[0]["content"] for talk in talks if isinstance(talk, Talk)]
+    answers = [talk.answers[0]["content"] for talk in talks if isinstance(talk, Conversation)]
     assert len(answers) == 1037 and not any("&&" in answer for answer in answers)
     assert (
         sum(any("\u3105" <= one <= "\u312f" for one in answer) for answer in answers) == 3

@@ -50,7 +50,11 @@ class Double:
 @pytest.fixture(scope="module")
 def subject() -> tuple[Transformer, CharacterTokenizer]:
     tokenizer = CharacterTokenizer("从零开始学而时习之不亦说乎却那日天气")
-    model = Transformer(FAMILIES["qwen3"](vocab_size=tokenizer.vocab_size, context=64, layers=2, width=64))
+    model = Transformer(
+        FAMILIES["qwen3"](
+            vocab_size=tokenizer.vocab_size, max_position_embeddings=64, num_hidden_layers=2, hidden_size=64
+        )
+    )
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

@@ -224,7 +224,13 @@ def test_rows_longer_than_the_bases_context(here):
 def test_other_architectures_are_tuned_too_and_llama_cpp_takes_the_adapter(here, family):
     pytest.importorskip("xllamacpp")
     tokenizer = read.read("vocab.model")
-    config = FAMILIES[family](vocab_size=tokenizer.vocab_size, context=32, layers=2, width=64, tied=False)
+    config = FAMILIES[family](
+        vocab_size=tokenizer.vocab_size,
+        max_position_embeddings=32,
+        num_hidden_layers=2,
+        hidden_size=64,
+        tie_word_embeddings=False,
+    )
     model = Transformer(config)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

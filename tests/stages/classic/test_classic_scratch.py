@@ -222,7 +222,7 @@ def test_sizes_of_the_checkpoint_win_but_a_context_that_is_given(here):
     train("--adam-iter 1", *NAMES)
     train("--adam-iter 1 --embd 64 --layer 3 --ctx 8", *NAMES)
     config = gguf_model.read("model-LATEST.gguf").config
-    assert (config.width, config.layers, config.context) == (32, 2, 8)
+    assert (config.hidden_size, config.num_hidden_layers, config.max_position_embeddings) == (32, 2, 8)
 
 
 @pytest.mark.parametrize("kind", ["F32", "Q8_0"])

@@ -16,7 +16,7 @@ from congling.tokenizer.imported.sentencepiece_file import Algorithm, Piece, Pie
 from congling.tokenizer.library import LARGEST
 from congling.tokenizer.rows import within
 
-from .vocabularies import (
+from ..vocabularies import (
     BYTE_LEVEL,
     SENTENCEPIECE,
     SPECIAL_TEXTS,

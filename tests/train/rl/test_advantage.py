@@ -5,9 +5,9 @@ import pytest
 
 from congling.train.objectives.config import GRPOConfig, PPOConfig
 from congling.train.rl.advantage import (
-    divisor,
-    generalised,
+    gae,
     group_advantages,
+    loss_denominator,
     overlong,
     token_weights,
     whitened,
@@ -20,14 +20,16 @@ def test_groups_are_compared_with_themselves():
     rewards = np.array([1.0, 2.0, 3.0, 10.0, 10.0, 10.0])
     found = group_advantages(rewards, 3, GRPOConfig())
     np.testing.assert_allclose(found, [-1 / 1.0001, 0, 1 / 1.0001, 0, 0, 0], rtol=1e-6)
-    np.testing.assert_allclose(group_advantages(rewards, 3, GRPOConfig(scale="none")), [-1, 0, 1, 0, 0, 0])
-    batch = group_advantages(rewards, 3, GRPOConfig(scale="batch"))
+    np.testing.assert_allclose(
+        group_advantages(rewards, 3, GRPOConfig(scale_rewards="none")), [-1, 0, 1, 0, 0, 0]
+    )
+    batch = group_advantages(rewards, 3, GRPOConfig(scale_rewards="batch"))
     np.testing.assert_allclose(batch, np.array([-1, 0, 1, 0, 0, 0]) / (rewards.std(ddof=1) + 1e-4), rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
 def test_an_answer_without_a_reward_teaches_nothing_and_shifts_nobody(scale: str):
-    config = GRPOConfig(scale=scale)
+    config = GRPOConfig(scale_rewards=scale)
     found = group_advantages(np.array([1.0, NAN, 3.0, NAN, NAN, NAN]), 3, config)
     alone = group_advantages(np.array([1.0, 3.0]), 2, config)
     np.testing.assert_allclose(found, [alone[0], 0, alone[1], 0, 0, 0], rtol=1e-6)
@@ -35,7 +37,7 @@ def test_an_answer_without_a_reward_teaches_nothing_and_shifts_nobody(scale: str
 
 
 def test_a_batch_is_that_of_all_processes():
-    rewards, config = np.array([1.0, 2.0, 4.0, 8.0]), GRPOConfig(scale="batch")
+    rewards, config = np.array([1.0, 2.0, 4.0, 8.0]), GRPOConfig(scale_rewards="batch")
     whole = group_advantages(rewards, 2, config)
     parts = shared(
         [lambda total, part=part: group_advantages(part, 2, config, total) for part in np.split(rewards, 2)]
@@ -70,14 +72,14 @@ def shared(processes):
 def test_weights_and_their_divisor_make_the_average_that_is_named():
     lengths, losses = np.array([1, 3, 4]), [np.array([5.0]), np.array([1.0, 2, 3]), np.ones(4)]
     averages = {
-        "sequence": np.mean([one.mean() for one in losses]),
-        "token": np.concatenate(losses).mean(),
-        "constant": sum(one.sum() for one in losses) / (3 * 10),
+        "grpo": np.mean([one.mean() for one in losses]),
+        "dapo": np.concatenate(losses).mean(),
+        "dr_grpo": sum(one.sum() for one in losses) / (3 * 10),
     }
     for average, wanted in averages.items():
         weights = token_weights(lengths, 10, average)
         total = sum((weight * one).sum() for weight, one in zip(weights, losses, strict=True))
-        assert total / divisor(lengths, average) == pytest.approx(wanted, rel=1e-6), average
+        assert total / loss_denominator(lengths, average) == pytest.approx(wanted, rel=1e-6), average
 
 
 def test_overlong_answers_lose_up_to_one():
@@ -91,7 +93,7 @@ def test_generalised_advantages_are_their_definition(gamma: float, trace: float)
     random = np.random.default_rng(1)
     rewards = [random.normal(size=n) for n in (1, 4, 9)]
     values = [random.normal(size=n) for n in (1, 4, 9)]
-    found, returns = generalised(rewards, values, PPOConfig(gamma=gamma, trace=trace))
+    found, returns = gae(rewards, values, PPOConfig(gamma=gamma, lam=trace))
     for reward, value, advantage, worth in zip(rewards, values, found, returns, strict=True):
         after = np.append(value, 0.0)
         for t in range(len(reward)):

@@ -18,9 +18,9 @@ from congling.data.tuning.preference_rows import QuestionRow
 from congling.data.tuning.preferences import Question
 from congling.train.backends.single import Single
 from congling.train.objectives.config import GRPOConfig, RolloutConfig
-from congling.train.rl.advantage import divisor, group_advantages, token_weights
-from congling.train.rl.rollout_buffer import Round, gathered, restored
-from congling.train.rl.rollouts import Rollouts
+from congling.train.rl.advantage import group_advantages, loss_denominator, token_weights
+from congling.train.rl.rollout_buffer import Rollout, pack, unpack
+from congling.train.rl.rollouts import RolloutBatches
 
 STOP = 7
 TOKENIZER: Any = SimpleNamespace(
@@ -60,10 +60,13 @@ def together(world: int, work: Callable[[Part], Any]) -> list[Any]:
         return list(pool.map(lambda rank: work(Part(rank, world, add)), range(world)))
 
 
-def credit(found: Round) -> Round:
+def credit(found: Rollout) -> Rollout:
     each = group_advantages(found.rewards, 3, GRPOConfig())
     found.advantages = [np.full(n, one, np.float32) for n, one in zip(found.lengths, each, strict=True)]
-    found.weights, found.count = token_weights(found.lengths, 6, "token"), divisor(found.lengths, "token")
+    found.weights, found.count = (
+        token_weights(found.lengths, 6, "dapo"),
+        loss_denominator(found.lengths, "dapo"),
+    )
     return found
 
 
@@ -71,10 +74,12 @@ def length(answers: Sequence[Any]) -> np.ndarray:
     return np.array([float(len(one["answer"].ids)) for one in answers])
 
 
-def rollouts(backend: Single | None = None, reward: Any = length, even: bool = True, **more: Any) -> Rollouts:
-    config = RolloutConfig(**{"prompts": 4, "group": 3, "new_tokens": 6} | more)
-    return Rollouts(
-        small_model(context=16),
+def rollouts(
+    backend: Single | None = None, reward: Any = length, even: bool = True, **more: Any
+) -> RolloutBatches:
+    config = RolloutConfig(**{"prompts_per_step": 4, "num_generations": 3, "max_completion_length": 6} | more)
+    return RolloutBatches(
+        small_model(max_position_embeddings=16),
         TOKENIZER,
         QUESTIONS,
         reward,
@@ -86,17 +91,17 @@ def rollouts(backend: Single | None = None, reward: Any = length, even: bool = T
     )
 
 
-def ids_of(found: Round) -> list[tuple[int, ...]]:
+def ids_of(found: Rollout) -> list[tuple[int, ...]]:
     return [tuple(one.ids.tolist()) for one in found.examples]
 
 
 def test_two_processes_write_the_answers_of_one():
-    made = rollouts(updates=2)
+    made = rollouts(num_iterations=2)
     whole = [ids_of(made._rollout(number, 0, 1)) for number in range(2)]
     assert whole[0] != whole[1] and len(set(whole[0])) > 4
 
     def work(backend: Part) -> list[list[tuple[int, ...]]]:
-        mine = rollouts(backend, updates=2)
+        mine = rollouts(backend, num_iterations=2)
         return [ids_of(mine._rollout(number, backend.rank, 2)) for number in range(2)]
 
     first, second = together(2, work)
@@ -111,8 +116,8 @@ def test_prompts_come_once_a_pass():
 
 
 def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
-    def work(backend: Part) -> tuple[Round, dict[str, torch.Tensor]]:
-        made = rollouts(backend, updates=2)
+    def work(backend: Part) -> tuple[Rollout, dict[str, torch.Tensor]]:
+        made = rollouts(backend, num_iterations=2)
         made(0, backend.rank, 2)
         assert made.round is not None
         return made.round, made.tensors()
@@ -122,7 +127,7 @@ def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
     assert kept.keys() == also.keys() and all(torch.equal(kept[name], also[name]) for name in kept)
     assert ids_of(one) != ids_of(other)
     for rank, found in enumerate((one, other)):
-        again = rollouts(Part(rank, 2), updates=2)
+        again = rollouts(Part(rank, 2), num_iterations=2)
         again.load(kept, 1)
         assert again.round is not None and ids_of(again.round) == ids_of(found)
         assert again.round.measured == found.measured and again.round.count == found.count
@@ -132,11 +137,11 @@ def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
             assert not ours.fresh and ours.count == theirs.count
         assert again.shown(2) == rollouts_of(found).shown(2) and len(again.shown(2)) == 2
     with pytest.raises(UserError, match="shared by as many processes"):
-        rollouts(updates=2).load(kept, 1)
+        rollouts(num_iterations=2).load(kept, 1)
 
 
-def rollouts_of(found: Round) -> Rollouts:
-    made = rollouts(updates=2)
+def rollouts_of(found: Rollout) -> RolloutBatches:
+    made = rollouts(num_iterations=2)
     made.round = found
     return made
 
@@ -144,7 +149,7 @@ def rollouts_of(found: Round) -> Rollouts:
 def test_missing_rewards_and_parts_survive_the_way_through_a_checkpoint():
     examples = [Example(np.arange(n, dtype=np.int32), np.arange(n) >= 2, 0, "") for n in (3, 6)]
     values = [np.array([0.5], np.float32), np.arange(4, dtype=np.float32)]
-    found = Round(
+    found = Rollout(
         examples,
         np.array([3, 1]),
         np.array([np.nan, 0.1]),
@@ -156,7 +161,7 @@ def test_missing_rewards_and_parts_survive_the_way_through_a_checkpoint():
         returns=values,
         measured={"reward": 1 / 3},
     )
-    again = restored(gathered(found, Part()), Part())
+    again = unpack(pack(found, Part()), Part())
     np.testing.assert_array_equal(again.rewards, found.rewards)
     assert again.ended.tolist() == [True, False] and again.questions.tolist() == [3, 1]
     assert again.measured == found.measured and again.values is None and again.returns is not None
@@ -183,7 +188,7 @@ def test_groups_without_a_difference_give_way_to_others():
 
 
 def test_answers_that_the_limit_cut_off_may_have_a_reward_of_their_own():
-    found = rollouts(unended=-3.0, new_tokens=10)._rollout(0, 0, 1)
+    found = rollouts(truncated_reward=-3.0, max_completion_length=10)._rollout(0, 0, 1)
     assert not found.ended.all() and (found.rewards[~found.ended] == -3).all()
     assert (found.rewards[found.ended] > 0).all()
 
@@ -219,4 +224,4 @@ def test_micro_batches_are_parts_of_the_whole(monkeypatch: pytest.MonkeyPatch):
 
 def test_prompts_that_cannot_be_shared_out_are_named():
     with pytest.raises(UserError, match="cannot be shared out"):
-        rollouts(prompts=3)._rollout(0, 0, 2)
+        rollouts(prompts_per_step=3)._rollout(0, 0, 2)

@@ -11,7 +11,7 @@ from congling.model.checkpoint import save_model
 from congling.train.runs.checkpoints import resume, save
 from congling.train.runs.guard import SkippedSteps
 from congling.train.runs.hooks import evaluation
-from congling.train.runs.metrics import Metrics, Yardsticks
+from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
 
 
@@ -34,7 +34,7 @@ def test_a_best_checkpoint_that_is_gone_is_not_waited_for(run):
 
 
 def test_a_held_out_loss_that_is_no_number_is_never_the_best(run):
-    log = Metrics(run, Yardsticks(), ProgressLine(6, 0), SkippedSteps(10), every=1)
+    log = Metrics(run, MetricScales(), ProgressLine(6, 0), SkippedSteps(10), every=1)
     one, losses = trainer(settings()), iter((math.nan, 2.0, math.inf, 1.5))
     measure = evaluation(lambda model: {"loss": next(losses)}, log)
     seen = []

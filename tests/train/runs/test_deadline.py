@@ -35,7 +35,7 @@ class Clock:
 
 
 def config(**changes):
-    values = {"steps": 300, "context": 8, "evaluate_every": 25, "sample_every": 50, "save_every": 15}
+    values = {"max_steps": 300, "max_length": 8, "eval_steps": 25, "sample_steps": 50, "save_steps": 15}
     return build(TrainConfig, values | changes)
 
 
@@ -95,14 +95,15 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("schedule", [
-    {"kind": "wsd"}, {"kind": "wsd", "decay": 0.6, "shape": "1-sqrt"}, {"kind": "wsd", "decay": 0.1},
-    {"kind": "wsd", "decay": 1.0}, {"kind": "wsd", "decay": 0.0}, {"kind": "cosine"},
+    {"kind": "wsd"}, {"kind": "wsd", "decay_ratio": 0.6, "decay_type": "1-sqrt"},
+    {"kind": "wsd", "decay_ratio": 0.1}, {"kind": "wsd", "decay_ratio": 1.0},
+    {"kind": "wsd", "decay_ratio": 0.0}, {"kind": "cosine"},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_budget_is_kept_and_the_fall_finished(machine, schedule):
     found, rates, took = simulated(MACHINES[machine], train=config(schedule=schedule))
     assert 0.9 * BUDGET < took < 1.08 * BUDGET
-    if schedule.get("decay") == 0.0:
+    if schedule.get("decay_ratio") == 0.0:
         assert rates[-1] == 1.0
         return
     falling = rates[found.turns[0].step :] if found.turns else rates[len(rates) // 2 :]
@@ -121,15 +122,21 @@ def test_too_little_time_shortens_the_fall_and_ends(late):
 @pytest.mark.parametrize("decay", [0.1, 0.5, 0.6, 0.97, 1.0])
 @pytest.mark.parametrize("steps", [3, 20, 37, 300])
 def test_steps_that_were_asked_for_are_taken_as_without_a_budget(steps, decay, shape):
-    schedule = {"kind": "wsd", "decay": decay, "shape": shape, "floor": 0.1, "warmup": 0.05}
-    train = config(steps=steps, schedule=schedule)
+    schedule = {
+        "kind": "wsd",
+        "decay_ratio": decay,
+        "decay_type": shape,
+        "min_lr_ratio": 0.1,
+        "warmup_ratio": 0.05,
+    }
+    train = config(max_steps=steps, schedule=schedule)
     found, rates, _ = simulated(lambda at: 0.2, train=train, limited=limits(most_steps=steps))
     assert rates == [learning_rate_factor(train.schedule, step, steps) for step in range(steps)]
     assert {turn.steps for turn in found.turns} <= {steps}
 
 
 def test_a_cosine_in_time_is_left_alone():
-    train = config(schedule={"kind": "cosine"}, steps=276)
+    train = config(schedule={"kind": "cosine"}, max_steps=276)
     found, rates, _ = simulated(lambda at: 0.5, train=train)
     assert not found.turns
     assert rates == [learning_rate_factor(train.schedule, step, 276) for step in range(276)]
@@ -174,7 +181,13 @@ class Machine:
 
     def __init__(self, pace, *, steps=40, seconds=30.0, stop_at=None, **changes):
         self.taken, self.stop_at = 0, stop_at
-        values = {"steps": steps, "save_every": 4, "keep": 50, "evaluate_every": 7, "ema": 0.9} | changes
+        values = {
+            "max_steps": steps,
+            "save_steps": 4,
+            "save_total_limit": 50,
+            "eval_steps": 7,
+            "ema_decay": 0.9,
+        } | changes
         self.config = settings(**values)
         limited = DeadlineConfig(seconds=seconds, most_steps=100, step=0.5)
         made = trainer(self.config)
@@ -262,7 +275,7 @@ def test_a_run_stopped_before_its_decision_decides_when_it_is_gone_on_with(whole
 
 
 def test_the_checkpoint_at_full_rate_stays(tmp_path):
-    done = Machine(0.7, keep=1).run(tmp_path)
+    done = Machine(0.7, save_total_limit=1).run(tmp_path)
     stay = {int(place.name[5:]) for place in (tmp_path / "checkpoints").glob("step-*")}
     assert {done.deadline.began, done.step} <= stay and len(stay) <= 3
 

@@ -10,7 +10,7 @@ import torch
 from training_doubles import VOCABULARY, settings, small_model, trainer
 
 from congling.core.config import build
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.core.errors import Interrupted, UserError
 from congling.core.rundir import RunDirectory
 from congling.data.tuning.examples import Example
@@ -40,7 +40,7 @@ class Looks:
 
 
 def started(tmp_path, *, losses=LOOKS, name="loss", hooks=(), **changes):
-    config = settings(steps=12, evaluate_every=2, save_every=12, keep=5, **changes)
+    config = settings(max_steps=12, eval_steps=2, save_steps=12, save_total_limit=5, **changes)
     one = trainer(config)
     looks = Looks(one, losses, name)
     return one, looks, lambda: train(one, tmp_path / "run", RunParts(config, evaluate=looks, hooks=hooks))
@@ -51,7 +51,7 @@ def events(run):
 
 
 def test_a_run_ends_when_no_look_is_better_for_too_long(tmp_path, capsys):
-    one, looks, go = started(tmp_path, patience=2)
+    one, looks, go = started(tmp_path, early_stopping_patience=2)
     run = go()
     assert one.step == 8 and looks.steps == [2, 4, 6, 8]
     assert run.pointed("BEST") == run.checkpoint(4) and run.pointed("LATEST") == run.checkpoint(8)
@@ -61,26 +61,26 @@ def test_a_run_ends_when_no_look_is_better_for_too_long(tmp_path, capsys):
 
 
 def test_the_same_command_again_does_nothing(tmp_path):
-    started(tmp_path, patience=2)[2]()
+    started(tmp_path, early_stopping_patience=2)[2]()
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
-    one, looks, go = started(tmp_path, patience=2)
+    one, looks, go = started(tmp_path, early_stopping_patience=2)
     run = go()
     assert one.step == 8 and looks.steps == [] and events(run) == ["started", "finished"]
     assert run.log("metrics").path.read_bytes() == before
 
 
 def test_an_interrupted_run_ends_where_it_would_have_ended(tmp_path):
-    whole, _, go = started(tmp_path / "whole", patience=2)
+    whole, _, go = started(tmp_path / "whole", early_stopping_patience=2)
     go()
 
     def cut(one):
         if one.step == 7:
             raise Interrupted("power cut")
 
-    _, _, go = started(tmp_path / "cut", patience=2, hooks=(cut,))
+    _, _, go = started(tmp_path / "cut", early_stopping_patience=2, hooks=(cut,))
     with pytest.raises(Interrupted):
         go()
-    again, looks, go = started(tmp_path / "cut", patience=2)
+    again, looks, go = started(tmp_path / "cut", early_stopping_patience=2)
     run = go()
     assert again.step == whole.step == 8 and looks.steps == [8]  # from the checkpoint before the decay
     assert run.pointed("BEST") == run.checkpoint(4)
@@ -95,7 +95,9 @@ def test_without_patience_a_run_goes_to_its_end(tmp_path):
 
 
 def test_another_number_may_choose_and_more_of_it_is_better(tmp_path):
-    one, _, go = started(tmp_path, name="score", choose="score", losses=(0.1, 0.5, 0.9, 0.7, 0.9, 0.2))
+    one, _, go = started(
+        tmp_path, name="score", metric_for_best_model="score", losses=(0.1, 0.5, 0.9, 0.7, 0.9, 0.2)
+    )
     run = go()
     assert one.best == {"step": 6, "score": 0.9} and run.pointed("BEST") == run.checkpoint(6)
 
@@ -116,21 +118,24 @@ def test_which_direction_is_better(name, value, best, answer):
 
 def test_a_number_that_is_not_measured_cannot_choose(tmp_path):
     with pytest.raises(
-        UserError, match=r"no held-out number of this name: 'score' \(in train.choose\)\n.*loss"
+        UserError,
+        match=r"no held-out number of this name: 'score' \(in train.metric_for_best_model\)\n.*loss",
     ):
-        started(tmp_path, choose="score")[2]()
+        started(tmp_path, metric_for_best_model="score")[2]()
 
 
 def test_a_number_without_a_known_direction_cannot_choose():
     with pytest.raises(
         UserError, match=r"whether more or less of 'smoothness' is better(.|\n)*loss(.|\n)*drift"
     ):
-        build(TrainConfig, {"steps": 1, "context": 8, "choose": "smoothness"}, where="x")
+        build(
+            TrainConfig, {"max_steps": 1, "max_length": 8, "metric_for_best_model": "smoothness"}, where="x"
+        )
 
 
 @pytest.mark.parametrize("loss", ["dpo", "kto"])
 def test_every_number_that_a_preference_measures_has_a_direction(loss):
-    model, config = small_model().eval(), PreferenceConfig(loss=loss)
+    model, config = small_model().eval(), PreferenceConfig(loss_type=loss)
     ids = Example(np.arange(6, dtype=np.int32), np.arange(6) > 2, 0, "rows:1")
     sizes = {
         "context": 12,
@@ -144,10 +149,10 @@ def test_every_number_that_a_preference_measures_has_a_direction(loss):
         batch = RatedBatches([Rated(ids, True), Rated(ids, False)], [ids, ids], **sizes).batch(range(2))
     else:
         batch = PairBatches([(ids, ids), (ids, ids)], **sizes).batch(range(2))
-    assert preference(config)(model, Single(settings()).place(batch)).metrics.keys() <= BETTER.keys()
+    assert preference(config)(model, Single(settings()).to_device(batch)).metrics.keys() <= BETTER.keys()
 
 
-@pytest.mark.parametrize("key", [{"patience": 3}, {"choose": "score"}])
+@pytest.mark.parametrize("key", [{"early_stopping_patience": 3}, {"metric_for_best_model": "score"}])
 def test_nothing_held_out_is_nothing_to_wait_for(tmp_path, key):
     config = settings(**key)
     with pytest.raises(UserError, match=f"train.{next(iter(key))} needs held-out numbers"):
@@ -155,8 +160,12 @@ def test_nothing_held_out_is_nothing_to_wait_for(tmp_path, key):
 
 
 def test_patience_needs_a_best_checkpoint():
-    with pytest.raises(UserError, match="waits for a better checkpoint"):
-        build(TrainConfig, {"steps": 1, "context": 8, "patience": 2, "hand_on": "last"}, where="x")
+    with pytest.raises(UserError, match="early_stopping_patience needs load_best_model_at_end"):
+        build(
+            TrainConfig,
+            {"max_steps": 1, "max_length": 8, "early_stopping_patience": 2, "load_best_model_at_end": False},
+            where="x",
+        )
 
 
 def test_each_warning_is_said_once_even_after_an_interruption(tmp_path, capsys):
@@ -164,10 +173,10 @@ def test_each_warning_is_said_once_even_after_an_interruption(tmp_path, capsys):
 
     def watch(rows, texts):
         seen.append((len(rows), len(texts)))
-        return [Finding("warning", "all-alike", "every answer is the same", "why", "do this")]
+        return [Diagnosis("warning", "all-alike", "every answer is the same", "why", "do this")]
 
     def run_once(hooks=()):
-        config = settings(steps=12, evaluate_every=2, sample_every=2)
+        config = settings(max_steps=12, eval_steps=2, sample_steps=2)
         one = trainer(config, model=small_model())
         parts = RunParts(
             config, watch=watch, sample=lambda model: [{"prompt": "", "text": str(VOCABULARY)}], hooks=hooks
@@ -200,7 +209,7 @@ def test_a_sample_that_is_drawn_by_step_is_told_the_step(tmp_path):
         def __call__(self, model):
             return [{"prompt": "", "text": f"drawn at {self.step}"}]
 
-    config = settings(steps=6, sample_every=2)
+    config = settings(max_steps=6, sample_steps=2)
     run = train(trainer(config, model=small_model()), tmp_path / "run", RunParts(config, sample=Numbered()))
     assert [row["text"] for row in run.log("samples").rows()] == [f"drawn at {step}" for step in (2, 4, 6)]
 
@@ -208,10 +217,10 @@ def test_a_sample_that_is_drawn_by_step_is_told_the_step(tmp_path):
 @pytest.mark.parametrize("where", ["evaluate", "save_model"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_last_save_lets_it_be_finished_and_is_told(tmp_path, where, number):
-    config = settings(evaluate_every=6, save_every=2)
+    config = settings(eval_steps=6, save_steps=2)
 
     def pressed(one):
-        if one.step == config.steps:
+        if one.step == config.max_steps:
             os.kill(os.getpid(), number)
 
     def run_once(press):

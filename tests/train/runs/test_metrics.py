@@ -13,13 +13,13 @@ from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import next_token
 from congling.train.runs.guard import SkippedSteps, StopSignals
 from congling.train.runs.hooks import agreeing, every, stopping
-from congling.train.runs.metrics import Metrics, Yardsticks
+from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
 from congling.train.schedule import learning_rate_factor
 
 
 def metrics(path, limit=10, interval=1):
-    yardsticks = Yardsticks(tokens_per_character=0.5, flops_per_token=100.0, matmul_peak=1e9)
+    yardsticks = MetricScales(tokens_per_character=0.5, flops_per_token=100.0, matmul_peak=1e9)
     line = ProgressLine(6, 0)
     return Metrics(RunDirectory(path), yardsticks, line, SkippedSteps(limit), every=interval)
 
@@ -54,14 +54,14 @@ def test_waiting_rows_keep_their_own_order_of_numbers(tmp_path):
     step = {"step": 1, "tokens": 2.0, "skipped": torch.tensor(0.0), "lr": 1.0}
     loss, norm = torch.tensor(3.0), torch.tensor(7.0)
     for row in ({"loss": loss, "gradient_norm": norm}, {"gradient_norm": norm, "loss": loss}):
-        one.row = step | row
+        one.step_metrics = step | row
         found(one)
     rows = list(RunDirectory(tmp_path).log("metrics").rows())
     assert [(row["loss"], row["gradient_norm"]) for row in rows] == [(3.0, 7.0)] * 2
 
 
 def test_a_skipped_step_is_logged_as_valid_json(tmp_path):
-    trainer(settings(steps=2), objective=broken).run([metrics(tmp_path)])
+    trainer(settings(max_steps=2), objective=broken).run([metrics(tmp_path)])
     row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert row["skipped"] is True
     assert row["loss"] is None
@@ -79,7 +79,7 @@ def test_gives_up_after_too_many_skipped_steps_in_a_row(tmp_path):
 
 def test_every_calls_at_multiples_and_at_the_end():
     called = []
-    trainer(settings(steps=7)).run([every(3, lambda one: called.append(one.step))])
+    trainer(settings(max_steps=7)).run([every(3, lambda one: called.append(one.step))])
     assert called == [3, 6, 7]
 
 
@@ -112,7 +112,7 @@ def test_the_line_shows_units_and_eta(capsys):
 
 
 def test_flush_denormals_is_on_during_training():
-    trainer(settings(steps=1))
+    trainer(settings(max_steps=1))
     assert (torch.tensor([1e-39]) * 0.5).item() == 0.0
 
 
@@ -120,6 +120,6 @@ def test_the_learning_rate_stands_in_every_row(tmp_path):
     config = settings()
     trainer(config).run([metrics(tmp_path)])
     rows = list(RunDirectory(tmp_path).log("metrics").rows())
-    peak, steps = config.optimizer.rate, config.steps
+    peak, steps = config.optimizer.learning_rate, config.max_steps
     wanted = [peak * learning_rate_factor(config.schedule, step, steps) for step in range(steps)]
     assert [row["lr"] for row in rows] == pytest.approx(wanted)

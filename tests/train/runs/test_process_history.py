@@ -40,7 +40,7 @@ def test_a_process_that_vanished_is_named_with_what_is_known(tmp_path, monkeypat
     assert "killed 1 process for lack of memory" in text and "at step 7" in text
     monkeypatch.setattr(machine, "boot", lambda: "later")  # counts of another start say nothing
     assert "lack of memory" not in (vanished(run) or "")
-    config = settings(steps=2)
+    config = settings(max_steps=2)
     train(trainer(config), tmp_path / "run", RunParts(config))
     assert "vanished" not in capsys.readouterr().err
     (tmp_path / "again").mkdir()

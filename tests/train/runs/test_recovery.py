@@ -15,10 +15,10 @@ STEPS = 40
 def started(tmp_path, broken=(), *, by="batch", hooks=(), **changes):
     """A run whose rate is a thousand times too high at some batches, or at some steps whatever they learn."""
     given = {
-        "steps": STEPS,
-        "save_every": 5,
-        "ema": 0.9,
-        "schedule": {"kind": "wsd", "warmup": 0.1, "decay": 0.1},
+        "max_steps": STEPS,
+        "save_steps": 5,
+        "ema_decay": 0.9,
+        "schedule": {"kind": "wsd", "warmup_ratio": 0.1, "decay_ratio": 0.1},
     }
     config = settings(**(given | changes))
     one = trainer(config)
@@ -120,7 +120,7 @@ def test_three_times_at_most_then_the_run_ends_with_the_reasons(tmp_path):
     go = started(tmp_path, broken=range(22, 27), by="step", on_spike="rollback")[1]
     with pytest.raises(UserError, match=r"the loss rose from .* for the 4th time") as error:
         go()
-    assert "train.optimizer.rate" in str(error.value)
+    assert "train.optimizer.learning_rate" in str(error.value)
     backs = events(tmp_path, "rolled back")
     assert [row["attempt"] for row in backs] == [1, 2, 3]
     ends = [row["skipped_batches"][0] + row["skipped_batches"][1] for row in backs]
@@ -128,7 +128,7 @@ def test_three_times_at_most_then_the_run_ends_with_the_reasons(tmp_path):
 
 
 def test_a_spike_before_the_first_checkpoint_goes_back_to_the_beginning(tmp_path):
-    one, go = started(tmp_path, broken=range(8, 11), on_spike="rollback", save_every=20)
+    one, go = started(tmp_path, broken=range(8, 11), on_spike="rollback", save_steps=20)
     go()
     (back,) = events(tmp_path, "rolled back")
     assert back["to"] == 0 and one.step == STEPS and max(losses(tmp_path).values()) < 10
@@ -144,7 +144,9 @@ def test_stop_ends_the_run_and_keeps_what_was_good(tmp_path):
 
 @pytest.mark.parametrize("interval", [1, 5])
 def test_reading_the_metrics_late_decides_the_same(tmp_path, interval):
-    one, go = started(tmp_path, broken=range(22, 27), on_spike="rollback", log_every=interval, save_every=3)
+    one, go = started(
+        tmp_path, broken=range(22, 27), on_spike="rollback", logging_steps=interval, save_steps=3
+    )
     go()
     (back,) = events(tmp_path, "rolled back")
     assert (back["to"], back["step"], one.skipped[0].count) == (18, 24, 11)

@@ -20,7 +20,7 @@ _LONGEST_META = 80  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Conversation:
     """A conversation that ends with an answer."""
 
     messages: Messages
@@ -45,9 +45,9 @@ class Talk:
         """What it is about, in one word; empty where nothing is said."""
         return next(iter(self.meta.values()), "")
 
-    def cleaned(self, clean: "Clean") -> "Talk":
+    def cleaned(self, clean: "Clean") -> "Conversation":
         """The same with clean texts."""
-        return Talk(clean(self.messages), self.place, self.meta)
+        return Conversation(clean(self.messages), self.place, self.meta)
 
 
 Clean = Any  # (messages) -> messages, all texts of them clean
@@ -55,7 +55,7 @@ Clean = Any  # (messages) -> messages, all texts of them clean
 
 def take(
     records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
-) -> Iterator[Talk | Document]:
+) -> Iterator[Conversation | Document]:
     """Turn the records of one file into conversations, or into documents if it holds none.
 
     Raises:
@@ -96,7 +96,7 @@ def _texts(turn: Message) -> list[str]:
     return [turn["content"], *([turn["reasoning_content"]] if "reasoning_content" in turn else [])]
 
 
-def talk_of(record: Any, place: Place, log: Log) -> Talk:
+def talk_of(record: Any, place: Place, log: Log) -> Conversation:
     """The conversation in one record.
 
     Raises:
@@ -106,7 +106,7 @@ def talk_of(record: Any, place: Place, log: Log) -> Talk:
     for name in fields.all(META):
         if meta_of({name: fields[name]}):
             fields.use(name)
-    return Talk(tuple(answered(messages, log)), place, meta_of(fields.values))
+    return Conversation(tuple(answered(messages, log)), place, meta_of(fields.values))
 
 
 def messages_of(record: Any) -> list[Message]:

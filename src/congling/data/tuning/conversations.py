@@ -21,14 +21,14 @@ from congling.data.document import Document
 from congling.data.problems import Findings
 from congling.data.split import cut_last_part
 from congling.data.tuning import chat_rows
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.examples import Example, characters_of, targets_of
 from congling.data.tuning.row_reader import SplitRows, domains_of, encode_split, held_out, read_rows
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.encode import Message, Rendered, render
 from congling.tokenizer.chat.templates import checked
 
-Item = Talk | Document
+Item = Conversation | Document
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> Examples:
     """
     findings = Findings()
     items: Sequence[Item] = list(read_items(config, findings))
-    talks = sum(isinstance(item, Talk) for item in items)
+    talks = sum(isinstance(item, Conversation) for item in items)
     if talks:
         findings.notes += checked(tokenizer).notes
     flags, items = _divided(items, config, findings)
@@ -124,7 +124,7 @@ class Encoder:
         windows = [ids[start : start + self.context + 1] for start in starts]
         return [self._example(window, np.ones(len(window), bool), document) for window in windows]
 
-    def _talk(self, talk: Talk) -> list[Example]:
+    def _talk(self, talk: Conversation) -> list[Example]:
         """The conversation, or as many of its turns as fit, and answers that need an example of their own."""
         ends = [i + 1 for i, turn in enumerate(talk.messages) if _learnt(turn)]
         try:
@@ -144,7 +144,7 @@ class Encoder:
         self.parted += bool(alone)
         return [example for one in (*alone, found) for example in self._cut(one, talk)]
 
-    def _fitting(self, talk: Talk, ends: Sequence[int]) -> tuple[Rendered, int]:
+    def _fitting(self, talk: Conversation, ends: Sequence[int]) -> tuple[Rendered, int]:
         """The longest beginning that fits, at least the first exchange; and its number of turns."""
         found, kept = render(self.tokenizer, talk.messages[: ends[0]]), ends[0]
         for end in ends[1:]:
@@ -154,7 +154,7 @@ class Encoder:
             found, kept = longer, end
         return found, kept
 
-    def _cut(self, rendered: Rendered, talk: Talk) -> list[Example]:
+    def _cut(self, rendered: Rendered, talk: Conversation) -> list[Example]:
         """An example of it, its answer cut off where it is too long; none if nothing of an answer is left."""
         self.unended += not rendered.ended
         ids, learnt = np.array(rendered.ids, np.int32), np.array(rendered.answered, bool)
@@ -171,7 +171,7 @@ class Encoder:
         name = item.id if isinstance(item, Document) else str(item.place)
         return Example(ids, learnt, int(self._characters[ids[1:][learnt[1:]]].sum()), name)
 
-    def _problem(self, kind: str, talk: Talk, reason: str) -> None:
+    def _problem(self, kind: str, talk: Conversation, reason: str) -> None:
         self.findings.problem(kind, *talk.place, reason)
 
 

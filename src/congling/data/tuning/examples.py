@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from congling.data.batches import Batch, dealt
+from congling.data.batches import Batch, shard_rows
 from congling.data.config import LossReduction
 from congling.tokenizer.base import Tokenizer
 
@@ -39,7 +39,7 @@ class Example:
     """Where it came from."""
 
     @property
-    def inputs(self) -> int:
+    def length(self) -> int:
         """Places it takes in a row."""
         return len(self.ids) - 1
 
@@ -93,7 +93,7 @@ class ExampleBatches:
         self.answer = None if reduction == "token" else targets_of(examples) / answers_of(examples)
         self.examples, self.pad, self.seed = examples, pad, seed
         self.context, self.rows, self.accumulation = context, rows, accumulation
-        self.packed = packed([example.inputs for example in examples], context)
+        self.packed = packed([example.length for example in examples], context)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -106,7 +106,7 @@ class ExampleBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        return [self._batch(rows) for rows in dealt(step, self.rows, self.accumulation, rank, world)]
+        return [self._batch(rows) for rows in shard_rows(step, self.rows, self.accumulation, rank, world)]
 
     def _batch(self, rows: np.ndarray) -> Batch:
         epochs, within = np.divmod(rows, len(self.packed))
@@ -143,7 +143,7 @@ def in_order(
 
 def spread(examples: Sequence[Example], context: int, limit_targets: int | None) -> list[list[Example]]:
     """The rows of :func:`in_order`: all examples, or with a limit some of them."""
-    places = packed([example.inputs for example in examples], context)
+    places = packed([example.length for example in examples], context)
     targets = sum(example.targets for example in examples)
     if limit_targets is not None and limit_targets < targets:
         count = max(1, math.ceil(len(places) * limit_targets / targets))
@@ -171,7 +171,7 @@ def packed(lengths: Sequence[int], context: int) -> list[list[int]]:
 
 def collated(rows: Sequence[Sequence[Example]], context: int, pad: int, answer: float | None = None) -> Batch:
     """One batch of rows of examples: (B, T), T as long as the longest row needs; ``answer`` as above."""
-    longest = max(sum(example.inputs for example in row) for row in rows)
+    longest = max(sum(example.length for example in row) for row in rows)
     width = min(context, -(-longest // _WIDTH) * _WIDTH)
     tokens = np.full((len(rows), width), pad, np.int64)
     targets, weights = tokens.copy(), np.zeros(tokens.shape, np.float32)
@@ -180,10 +180,10 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int, answer: 
     for i, row in enumerate(rows):
         start = 0
         for number, example in enumerate(row):
-            part = slice(start, start := start + example.inputs)
+            part = slice(start, start := start + example.length)
             tokens[i, part], targets[i, part] = example.ids[:-1], example.ids[1:]
             weights[i, part] = example.weights(answer)
-            positions[i, part], documents[i, part] = np.arange(example.inputs), number
+            positions[i, part], documents[i, part] = np.arange(example.length), number
         positions[i, start:], documents[i, start:] = np.arange(width - start), len(row)
         padding[i, start:] = True
     shared = any(len(row) > 1 for row in rows)

@@ -11,7 +11,7 @@ from congling.data.tuning.examples import Example
 from congling.data.tuning.pair_batches import Rated
 
 
-def mismatched(rated: Sequence[Rated], context: int) -> list[Example]:
+def kl_examples(rated: Sequence[Rated], context: int) -> list[Example]:
     """For each row its question with the answer to the next other question, cut at the context."""
     questions = [one.example.ids[~one.example.learnt] for one in rated]
     keys = [question.tobytes() for question in questions]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from congling.data.batches import Batch, dealt
+from congling.data.batches import Batch, shard_rows
 from congling.data.tuning.examples import Example, collated, packed
 
 _ORDER = 0x7072  # separates this use of a seed from all others
@@ -64,14 +64,14 @@ Pair = tuple[Example, Example]
 
 def batched(kind: type[Any], examples: Sequence[Example], context: int, pad: int, **more: Any) -> Any:
     """Pack sequences into rows of at most ``context`` places, numbered; ``more`` fills further fields."""
-    width = max(example.inputs for example in examples)
-    rows = packed([example.inputs for example in examples], width)
+    width = max(example.length for example in examples)
+    rows = packed([example.length for example in examples], width)
     batch = collated([[examples[i] for i in row] for row in rows], context, pad)
     owner = np.zeros(batch.tokens.shape, np.int64)
     for place, row in enumerate(rows):
         start = 0
         for index in row:
-            owner[place, start : (start := start + examples[index].inputs)] = index
+            owner[place, start : (start := start + examples[index].length)] = index
     known = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return kind(**known | {"owner": owner, "sequences": len(examples)} | more)
 
@@ -105,7 +105,7 @@ class PairBatches:
     ) -> None:
         self.pairs, self.pad, self.context, self.reference = pairs, pad, context, reference
         self.rows, self.accumulation = rows, accumulation
-        lengths = [max(example.inputs for example in pair) for pair in pairs]
+        lengths = [max(example.length for example in pair) for pair in pairs]
         self._order = Order(lengths, rows * accumulation, seed)
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[PairBatch]:
@@ -114,7 +114,7 @@ class PairBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        dealt_rows = dealt(step, self.rows, self.accumulation, rank, world)
+        dealt_rows = shard_rows(step, self.rows, self.accumulation, rank, world)
         return [self.batch(self._order(rows)) for rows in dealt_rows]
 
     def batch(self, chosen: Sequence[int]) -> PairBatch:
@@ -156,7 +156,7 @@ class RatedBatches:
     ) -> None:
         self.rated, self.others, self.pad, self.context = rated, others, pad, context
         self.rows, self.accumulation, self.reference = rows, accumulation, reference
-        self._order = Order([one.example.inputs for one in rated], rows * accumulation, seed)
+        self._order = Order([one.example.length for one in rated], rows * accumulation, seed)
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[RatedBatch]:
         """Micro-batches of one rank for one step.
@@ -164,7 +164,7 @@ class RatedBatches:
         Raises:
             UserError: a step has too few rows for this number of ranks.
         """
-        dealt_rows = dealt(step, self.rows, self.accumulation, rank, world)
+        dealt_rows = shard_rows(step, self.rows, self.accumulation, rank, world)
         return [self.batch(self._order(rows)) for rows in dealt_rows]
 
     def batch(self, chosen: Sequence[int]) -> RatedBatch:

@@ -16,7 +16,7 @@ from congling.core.errors import UserError
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.problems import Findings
-from congling.data.tuning.chat_rows import Talk
+from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import Encoder, read_items
 from congling.data.tuning.examples import Example
 from congling.data.tuning.preference_rows import PairRow, QuestionRow, RatedRow
@@ -139,10 +139,10 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
             break
         examples, text = list(encode(item)), isinstance(item, Document)
         kept[text] += bool(examples)
-        lengths += [] if text else [example.inputs for _, example in measure(item)]
-        tokens += sum(example.inputs for _, example in examples)
+        lengths += [] if text else [example.length for _, example in measure(item)]
+        tokens += sum(example.length for _, example in examples)
         learnt += sum(example.targets for _, example in examples)
-        if examples and isinstance(item, Talk):
+        if examples and isinstance(item, Conversation):
             domains[item.domain] += 1
         if examples and shown < FIRST:
             shown += 1
@@ -242,4 +242,4 @@ def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str], side
             (key, list(found)) for key, found in groupby(keyed, lambda one: one[1:])
         )
     ]
-    return ShownRow(example.id, pieces, example.inputs, example.targets, meta, side)
+    return ShownRow(example.id, pieces, example.length, example.targets, meta, side)

@@ -36,7 +36,7 @@ ROWS_OF: Mapping[Sort, Make[Any]] = {
 }
 METHODS: Mapping[Sort, str] = {
     Sort.PAIRS: "dpo, reward",
-    Sort.RATED: "dpo with preference.loss=kto",
+    Sort.RATED: "dpo with preference.loss_type=kto",
     Sort.CONVERSATIONS: "sft",
     Sort.PROMPTS: "grpo, ppo, pairs",
 }

@@ -178,7 +178,7 @@ def _perplexity(cost: float, count: float) -> float:
 
 def _windows(model: Transformer, begin: list[int], ids: list[int]) -> Iterator[list[int]]:
     """Pieces of the text, each as long as the model's context allows, until enough positions are covered."""
-    length = min(WINDOW, model.config.context) - len(begin)
+    length = min(WINDOW, model.config.max_position_embeddings) - len(begin)
     starts = range(0, min(len(ids), POSITIONS), max(1, length))
     return (begin + ids[start : start + length] for start in starts)
 
@@ -198,7 +198,7 @@ def _greedy(model: Transformer, tokenizer: Tokenizer, engine: Engine, ids: list[
     stops = set(tokenizer.special.values())
     for start in itertools.islice(range(0, len(ids), PROMPT), 40):
         prompt = [tokenizer.bos_id, *ids[start : start + PROMPT]]
-        count = min(GREEDY - written, model.config.context - len(prompt))
+        count = min(GREEDY - written, model.config.max_position_embeddings - len(prompt))
         if count <= 0:
             break
         ours = _until_stop(_continued(model, prompt, count), stops)

@@ -144,7 +144,7 @@ def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
     from congling.interop.engines.llama_cpp import LlamaCpp
 
     file = gguf_in(path) if path.is_dir() else path
-    return LlamaCpp(file, context=min(model.config.context, 512))
+    return LlamaCpp(file, context=min(model.config.max_position_embeddings, 512))
 
 
 def _transformers(path: Path, model: ForeignModel) -> Engine:

@@ -174,7 +174,7 @@ def _applicable(adapter: Adapter, config: ModelConfig) -> tuple[dict[str, Factor
         )
     # llama.cpp finds an adapter by the name of the tensor, so a tied embedding's is multiplied in the output
     # too, with its factors exchanged: the sizes do not fit there and the program ends.
-    if config.tied and kept.pop(_EMBEDDING, None):
+    if config.tie_word_embeddings and kept.pop(_EMBEDDING, None):
         notes.append("the embedding is left out: llama.cpp cannot adapt one that is the output matrix too")
     if not kept:
         raise UserError(

@@ -76,7 +76,7 @@ def read(folder: Path | str, config: ModelConfig) -> Adapter:
         magnitude = _magnitude(stored, module, lookup, folder) if settings.dora else None
         part = Factors(a.contiguous(), b.contiguous(), settings.scale(module, a.shape[0]), magnitude)
         factors |= _parts(names[module], part, config, folder)
-    if config.tied:
+    if config.tie_word_embeddings:
         factors = _tied(factors, folder)
     return checked(Adapter(factors, {"name": folder.name, "format": "peft"}), config, folder)
 
@@ -177,7 +177,7 @@ def _drop_copies(stored: dict[str, Tensor], config: ModelConfig, folder: Path) -
     """
     for name in [name for name in stored if name.endswith(_COPY)]:
         copy = stored.pop(name)
-        if tuple(copy.shape) != (config.vocab_size, config.width):
+        if tuple(copy.shape) != (config.vocab_size, config.hidden_size):
             what = "the adapter brings an embedding of another size than the base's"
             raise UserError(
                 what,
@@ -215,7 +215,7 @@ def _modules(config: ModelConfig) -> dict[str, tuple[str, ...]]:
         entry.theirs.format(layer).removesuffix(".weight"): tuple(name.format(layer) for name in entry.ours)
         for table in tables
         for entry in table
-        for layer in range(config.layers)
+        for layer in range(config.num_hidden_layers)
         if _is_layer(entry)
     }
 
@@ -275,10 +275,10 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
     for entry in ARCHITECTURES[_class_of(config)]:
         if not _is_layer(entry):
             continue
-        for layer in range(config.layers if "{}" in entry.theirs else 1):
+        for layer in range(config.num_hidden_layers if "{}" in entry.theirs else 1):
             names = [name.format(layer) for name in entry.ours]
             parts = [factors.get(name) for name in names]
-            if config.tied and names == [_HEAD]:
+            if config.tie_word_embeddings and names == [_HEAD]:
                 parts = [factors.get(_EMBEDDING)]
             if any(part is not None for part in parts):
                 module = entry.theirs.format(layer).removesuffix(".weight")
@@ -294,7 +294,7 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
         for entry in ARCHITECTURES[_class_of(config)]
         if _is_layer(entry)
         for name in entry.ours
-        for layer in range(config.layers)
+        for layer in range(config.num_hidden_layers)
     }
     if lost := factors.keys() - held:
         raise UserError("PEFT has no layer of its own for this tensor", value=min(lost))

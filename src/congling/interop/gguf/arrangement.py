@@ -67,10 +67,10 @@ def turned_heads(name: str, config: ModelConfig, architecture: str) -> Heads | N
         return None
     attention, interleaved = config.attention, architecture in INTERLEAVED
     rotary = config.positions if config.positions.kind == "rope" else RotaryConfig()
-    turned = rotary.turned(attention.head_width)
-    if not interleaved and turned == attention.head_width:
+    turned = rotary.rotary_dim(attention.head_dim)
+    if not interleaved and turned == attention.head_dim:
         return None
-    count = attention.kv_heads if ".attention.key" in name else attention.heads
+    count = attention.num_key_value_heads if ".attention.key" in name else attention.num_attention_heads
     if "_norm." in name and attention.qk_norm_over == "head":
         count = 1
     return Heads(count, turned, interleaved)

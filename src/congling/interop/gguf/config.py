@@ -52,29 +52,29 @@ _ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
 
 def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
     """The keys that describe a model to llama.cpp, under the prefix of its architecture."""
-    attention, hidden = config.attention, config.mlp.hidden
-    if isinstance(config.mlp, MoEConfig) and config.mlp.dense_hidden is not None:
-        hidden = config.mlp.dense_hidden
+    attention, hidden = config.attention, config.mlp_size
+    if isinstance(config.mlp, MoEConfig) and config.mlp.intermediate_size is not None:
+        hidden = config.mlp.intermediate_size
     keys: dict[str, Field] = {
         "vocab_size": Field("u32", config.vocab_size),
-        "context_length": Field("u32", config.context),
-        "embedding_length": Field("u32", config.width),
-        "block_count": Field("u32", config.layers),
+        "context_length": Field("u32", config.max_position_embeddings),
+        "embedding_length": Field("u32", config.hidden_size),
+        "block_count": Field("u32", config.num_hidden_layers),
         "feed_forward_length": Field("u32", hidden),
-        "attention.head_count": Field("u32", attention.heads),
-        "attention.head_count_kv": Field("u32", attention.kv_heads),
+        "attention.head_count": Field("u32", attention.num_attention_heads),
+        "attention.head_count_kv": Field("u32", attention.num_key_value_heads),
     }
     epsilon = "layer_norm_epsilon" if config.norm.kind == "layer" else "layer_norm_rms_epsilon"
-    keys[f"attention.{epsilon}"] = Field("f32", config.norm.epsilon)
-    if attention.heads * attention.head_width != config.width:
-        keys["attention.key_length"] = Field("u32", attention.head_width)
-        keys["attention.value_length"] = Field("u32", attention.head_width)
+    keys[f"attention.{epsilon}"] = Field("f32", config.norm.eps)
+    if attention.num_attention_heads * attention.head_dim != config.hidden_size:
+        keys["attention.key_length"] = Field("u32", attention.head_dim)
+        keys["attention.value_length"] = Field("u32", attention.head_dim)
     if config.positions.kind == "rope":
-        keys["rope.dimension_count"] = Field("u32", config.positions.turned(attention.head_width))
-        keys["rope.freq_base"] = Field("f32", config.positions.base)
-        if config.positions.scaling is not None and config.positions.scaling.kind == "linear":
+        keys["rope.dimension_count"] = Field("u32", config.positions.rotary_dim(attention.head_dim))
+        keys["rope.freq_base"] = Field("f32", config.positions.rope_theta)
+        if config.positions.rope_scaling is not None and config.positions.rope_scaling.rope_type == "linear":
             keys["rope.scaling.type"] = Field("string", "linear")
-            keys["rope.scaling.factor"] = Field("f32", config.positions.scaling.factor)
+            keys["rope.scaling.factor"] = Field("f32", config.positions.rope_scaling.factor)
     if isinstance(config.mlp, MoEConfig):
         keys |= _mixture_fields(config.mlp, architecture)
     if architecture == "gemma3":
@@ -93,15 +93,17 @@ def _window_fields(config: ModelConfig) -> dict[str, Field]:
     return {
         "attention.sliding_window": Field("u32", config.attention.sliding_window),
         "attention.sliding_window_pattern": Field("u32", window_period(config) or 1),
-        "rope.freq_base_swa": Field("f32", config.positions.rope_local_base_freq or config.positions.base),
+        "rope.freq_base_swa": Field(
+            "f32", config.positions.rope_local_base_freq or config.positions.rope_theta
+        ),
     }
 
 
 def rope_factors(scaling: Llama3Scaling, base: float, head_width: int) -> np.ndarray:
     """What llama.cpp divides each channel's frequency by (``rope_freqs.weight``): (D/2,) float32."""
     turns = base ** (-np.arange(0, head_width, 2) / head_width) / (2 * math.pi)  # a token
-    seen = turns * scaling.original_context
-    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    seen = turns * scaling.original_max_position_embeddings
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
     kept = np.clip((seen - low) / (high - low), 0, 1)
     return (1 / ((1 - kept) / scaling.factor + kept)).astype(np.float32)
 
@@ -150,18 +152,18 @@ def facts_of(file: GGUFFile) -> dict[str, Any]:
 
 def _mixture_fields(mlp: MoEConfig, architecture: str) -> dict[str, Field]:
     keys = {
-        "expert_count": Field("u32", mlp.experts),
-        "expert_used_count": Field("u32", mlp.active),
+        "expert_count": Field("u32", mlp.num_experts),
+        "expert_used_count": Field("u32", mlp.num_experts_per_tok),
     }
     if architecture in _MIXTURES:
-        keys["expert_feed_forward_length"] = Field("u32", mlp.hidden)
+        keys["expert_feed_forward_length"] = Field("u32", mlp.moe_intermediate_size)
     if architecture in _SCALED_EXPERTS:
-        keys["leading_dense_block_count"] = Field("u32", mlp.dense_layers)
-        keys["expert_shared_count"] = Field("u32", max(1, mlp.shared))
-        keys["expert_weights_scale"] = Field("f32", mlp.router.scale)
+        keys["leading_dense_block_count"] = Field("u32", mlp.first_k_dense_replace)
+        keys["expert_shared_count"] = Field("u32", max(1, mlp.n_shared_experts))
+        keys["expert_weights_scale"] = Field("f32", mlp.router.routed_scaling_factor)
     if architecture in ("dots1", "glm4moe"):
         sigmoid = mlp.router.kind == "sigmoid"
-        keys["expert_weights_norm"] = Field("bool", mlp.router.kind == "sigmoid" or mlp.router.normalise)
+        keys["expert_weights_norm"] = Field("bool", mlp.router.kind == "sigmoid" or mlp.router.norm_topk_prob)
         keys["expert_gating_func"] = Field("u32", _SIGMOID if sigmoid else _SOFTMAX)
     return keys
 
@@ -184,14 +186,14 @@ class _Reader:
         epsilon = self.real("attention.layer_norm_epsilon" if layer else "attention.layer_norm_rms_epsilon")
         return {
             "vocab_size": self.vocabulary(),
-            "context": self.integer("context_length"),
-            "layers": self.integer("block_count"),
-            "width": width,
+            "max_position_embeddings": self.integer("context_length"),
+            "num_hidden_layers": self.integer("block_count"),
+            "hidden_size": width,
             "attention": self.attention(width),
             "mlp": self.mlp(),
-            "norm": {"kind": "layer" if layer else "rms", "epsilon": epsilon},
+            "norm": {"kind": "layer" if layer else "rms", "eps": epsilon},
             "positions": self.positions(width),
-            "tied": "output.weight" not in self.file.tensors,
+            "tie_word_embeddings": "output.weight" not in self.file.tensors,
             "norm_placement": _NORM_PLACEMENT.get(self.architecture, "pre"),
             "initial": {"kind": "scaled-normal" if self.architecture in _SCALED_NORMAL else "zero-output"},
             **self.multipliers(),
@@ -228,16 +230,16 @@ class _Reader:
         bias = any(self.has(f"blk.0.{part}.bias") for part in ("attn_q", FUSED))
         output_bias = self.has("blk.0.attn_output.bias")
         return {
-            "heads": heads,
-            "kv_heads": self.integer("attention.head_count_kv", heads),
-            "head_width": self.head_width(width, heads),
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.integer("attention.head_count_kv", heads),
+            "head_dim": self.head_width(width, heads),
             "qk_norm": self.has("blk.0.attn_q_norm.weight"),
             "qk_norm_over": "projection" if self.architecture == "olmo2" else "head",
             **self.window(),
             "qk_norm_after_rope": self.architecture == "hunyuan-dense",
             "attention_multiplier": self.real("attention.scale", 0.0) or None,
-            "bias": bias,
-            "output_bias": None if output_bias == bias else output_bias,
+            "attention_bias": bias,
+            "attention_output_bias": None if output_bias == bias else output_bias,
         }
 
     def window(self) -> dict[str, Any]:
@@ -284,8 +286,8 @@ class _Reader:
             raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
         return {
             "kind": "rope",
-            "base": base,
-            "scaling": self.scaling(base, head_width),
+            "rope_theta": base,
+            "rope_scaling": self.scaling(base, head_width),
             "no_rope_layers": rested,
             "partial_rotary_factor": turned / head_width,
             "rope_local_base_freq": self.local_base(),
@@ -303,7 +305,7 @@ class _Reader:
             return None
         if kind not in (None, "linear"):
             raise self.odd("a scaling of rotary positions that we do not compute", kind)
-        return {"kind": "linear", "factor": factor}
+        return {"rope_type": "linear", "factor": factor}
 
     def llama3(self, base: float, head_width: int) -> dict[str, Any]:
         """The parameters behind a table of factors, found by trying the few that models have used."""
@@ -311,7 +313,7 @@ class _Reader:
         factor = float(factors.max()) if len(factors) else math.nan
         if factors.shape == (head_width // 2,) and math.isfinite(factor) and factor >= 1:
             for context in _ORIGINAL_CONTEXTS:
-                scaling = Llama3Scaling(factor=factor, original_context=context)
+                scaling = Llama3Scaling(factor=factor, original_max_position_embeddings=context)
                 if np.allclose(rope_factors(scaling, base, head_width), factors, rtol=1e-4):
                     return scaling.model_dump()
         raise self.odd("factors of rotary positions that we do not compute", ROPE_FACTORS)
@@ -319,24 +321,27 @@ class _Reader:
     def mlp(self) -> dict[str, Any]:
         experts = self.integer("expert_count", 0)
         if self.architecture in _PLAIN_MLP:
-            return {"kind": "plain", "hidden": self.integer("feed_forward_length")}
+            return {"kind": "plain", "intermediate_size": self.integer("feed_forward_length")}
         if not experts and self.architecture not in _MIXTURES:
             hidden, bias = self.integer("feed_forward_length"), self.has("blk.0.ffn_gate.bias")
             act = "gelu_pytorch_tanh" if self.architecture == "gemma3" else "silu"
-            return {"kind": "gated", "hidden": hidden, "bias": bias, "hidden_act": act}
+            return {"kind": "gated", "intermediate_size": hidden, "mlp_bias": bias, "hidden_act": act}
         dense = self.integer("leading_dense_block_count", 0) if self.architecture in _SCALED_EXPERTS else 0
         hidden = "expert_feed_forward_length" if self.architecture in _MIXTURES else "feed_forward_length"
         values = {
             "kind": "moe",
-            "experts": experts,
-            "active": self.integer("expert_used_count"),
-            "hidden": self.integer(hidden),
+            "num_experts": experts,
+            "num_experts_per_tok": self.integer("expert_used_count"),
+            "moe_intermediate_size": self.integer(hidden),
             "router": self.router(),
         }
         if dense:
-            values |= {"dense_layers": dense, "dense_hidden": self.integer("feed_forward_length")}
+            values |= {
+                "first_k_dense_replace": dense,
+                "intermediate_size": self.integer("feed_forward_length"),
+            }
         if self.architecture in _SCALED_EXPERTS:
-            values["shared"] = self.integer("expert_shared_count")
+            values["n_shared_experts"] = self.integer("expert_shared_count")
         return values
 
     def router(self) -> dict[str, Any]:
@@ -344,13 +349,13 @@ class _Reader:
             return {"kind": "softmax"}
         scale = self.real("expert_weights_scale", 1.0) or 1.0
         if self.architecture == "deepseek":
-            return {"kind": "softmax", "normalise": False, "scale": scale}
+            return {"kind": "softmax", "norm_topk_prob": False, "routed_scaling_factor": scale}
         normalise = self.file.flag(f"{self.architecture}.expert_weights_norm", False)
         if self.integer("expert_gating_func", _SIGMOID) == _SOFTMAX:
-            return {"kind": "softmax", "normalise": normalise, "scale": scale}
+            return {"kind": "softmax", "norm_topk_prob": normalise, "routed_scaling_factor": scale}
         if not normalise:
             raise self.odd("experts behind a sigmoid whose shares are not normalised", "expert_weights_norm")
-        return {"kind": "sigmoid", "scale": scale}
+        return {"kind": "sigmoid", "routed_scaling_factor": scale}
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number, or an array that repeats one for every layer."""

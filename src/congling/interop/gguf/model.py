@@ -69,9 +69,9 @@ def write(
     listed = list(sources(model, architecture, Path(path)))
     mixture = Mixture(
         name,
-        config.layers,
-        config.attention.heads // config.attention.kv_heads,
-        config.mlp.experts if isinstance(config.mlp, MoEConfig) else 0,
+        config.num_hidden_layers,
+        config.attention.num_attention_heads // config.attention.num_key_value_heads,
+        config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
         tied=all(source.name != "output.weight" for source in listed),
     )
     tensors = [source.tensor(mixture.type_of(source.name, source.shape)) for source in listed]
@@ -103,11 +103,11 @@ def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[s
 
 def _notes(config: ModelConfig, architecture: str) -> list[str]:
     notes = []
-    if architecture in WITH_OUTPUT and config.tied:
+    if architecture in WITH_OUTPUT and config.tie_word_embeddings:
         notes.append("the embedding is stored a second time as the output matrix, which this format wants")
     if architecture in _STAND_INS:
         notes.append(f"stored as the architecture {architecture}, which computes the same as this model")
-    if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig) and not config.mlp.shared:
+    if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig) and not config.mlp.n_shared_experts:
         notes.append("a shared expert of zeros, which adds nothing, stands for the one it wants")
     return notes
 

@@ -42,12 +42,14 @@ def load_packed(path: Path | str | GGUFFile, *, context: int | None = None) -> T
         hint = "import it as a checkpoint first: congling import"
         raise UserError("a mixture of experts cannot stay packed", where=file.path, hint=hint)
     weights = GGUFWeights(file, pieces(file, config, architecture_of(file)))
-    return _built(weights, config, min(context or config.context, config.context))
+    return _built(
+        weights, config, min(context or config.max_position_embeddings, config.max_position_embeddings)
+    )
 
 
 def _built(weights: GGUFWeights, config: ModelConfig, context: int) -> Transformer:
     with torch.device("meta"):
-        model = Transformer(config.replace(context=context))
+        model = Transformer(config.replace(max_position_embeddings=context))
     model.positions = build_positions(model.config)  # what it holds besides parameters is computed, not read
     model.sliding = build_sliding(model.config)
     for place, module in list(model.named_modules()):

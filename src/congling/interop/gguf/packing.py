@@ -64,18 +64,23 @@ def types_of(config: ModelConfig, type: str) -> dict[str, str]:
     """
     name = named(type)
     if config.mlp.kind == "moe":
-        what, hint = "a mixture of experts cannot be packed in memory", "leave adapter.base out"
+        what, hint = "a mixture of experts cannot be packed in memory", "leave adapter.base_quantization out"
         raise UserError(what, value=type, hint=hint)
     architecture = gguf_architecture(config)
-    shared = config.attention.heads // config.attention.kv_heads
-    mixture = Mixture(name, config.layers, shared, tied=config.tied and architecture not in WITH_OUTPUT)
+    shared = config.attention.num_attention_heads // config.attention.num_key_value_heads
+    mixture = Mixture(
+        name,
+        config.num_hidden_layers,
+        shared,
+        tied=config.tie_word_embeddings and architecture not in WITH_OUTPUT,
+    )
     with torch.device("meta"):
         linear = {
             f"{place}.weight": tuple(module.weight.shape)
             for place, module in Transformer(config).named_modules()
             if isinstance(module, nn.Linear)
         }
-    linear["embedding.weight"] = (config.vocab_size, config.width)
+    linear["embedding.weight"] = (config.vocab_size, config.hidden_size)
     return {ours: mixture.type_of(_theirs(ours, architecture), shape) for ours, shape in linear.items()}
 
 

@@ -61,11 +61,11 @@ def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Sou
             continue
         heads = turned_heads(name, config, architecture)
         yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
-    if config.tied and architecture in WITH_OUTPUT:
+    if config.tie_word_embeddings and architecture in WITH_OUTPUT:
         yield Source("output.weight", shapes["embedding.weight"], _values(weights, "embedding.weight"))
-    scaling = config.positions.scaling if config.positions.kind == "rope" else None
-    if scaling is not None and scaling.kind == "llama3" and config.positions.kind == "rope":
-        factors = rope_factors(scaling, config.positions.base, config.attention.head_width)
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    if scaling is not None and scaling.rope_type == "llama3" and config.positions.kind == "rope":
+        factors = rope_factors(scaling, config.positions.rope_theta, config.attention.head_dim)
         yield Source(ROPE_FACTORS, factors.shape, lambda: factors)
     if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig):
         yield from _stand_ins(config, config.mlp)
@@ -75,11 +75,14 @@ def _stand_ins(config: ModelConfig, mlp: MoEConfig) -> Iterator[Source]:
     """Zeros for parts that the architecture wants and the model has not: they change nothing."""
     absent: dict[str, tuple[int, ...]] = {}
     if mlp.router.kind == "softmax":
-        absent["exp_probs_b.bias"] = (mlp.experts,)
-    if not mlp.shared:
-        absent |= {f"ffn_{part}_shexp.weight": (mlp.hidden, config.width) for part in ("gate", "up")}
-        absent["ffn_down_shexp.weight"] = (config.width, mlp.hidden)
-    for layer in range(mlp.dense_layers, config.layers):
+        absent["exp_probs_b.bias"] = (mlp.num_experts,)
+    if not mlp.n_shared_experts:
+        absent |= {
+            f"ffn_{part}_shexp.weight": (mlp.moe_intermediate_size, config.hidden_size)
+            for part in ("gate", "up")
+        }
+        absent["ffn_down_shexp.weight"] = (config.hidden_size, mlp.moe_intermediate_size)
+    for layer in range(mlp.first_k_dense_replace, config.num_hidden_layers):
         for part, shape in absent.items():
             yield Source(f"blk.{layer}.{part}", shape, lambda shape=shape: np.zeros(shape, np.float32))
 

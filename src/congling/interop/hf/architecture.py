@@ -20,7 +20,10 @@ def _router(config: ModelConfig) -> str:
 
 def _shape_of_gpt2(config: ModelConfig) -> bool:
     attention = config.attention
-    return attention.heads == attention.kv_heads and attention.heads * attention.head_width == config.width
+    return (
+        attention.num_attention_heads == attention.num_key_value_heads
+        and attention.num_attention_heads * attention.head_dim == config.hidden_size
+    )
 
 
 _PRE_NORM: Need = (
@@ -40,25 +43,28 @@ _QK_NORM: Need = ("normalised queries and keys", lambda config: config.attention
 _NO_QK_NORM: Need = ("queries and keys that are not normalised", lambda config: not config.attention.qk_norm)
 _ALL_OR_NONE: Need = (
     "biases in all four attention projections or in none",
-    lambda config: config.attention.bias == config.attention.biased_output,
+    lambda config: config.attention.attention_bias == config.attention.has_output_bias,
 )
 _NO_BIAS: Need = (
     "attention without biases",
-    lambda config: not config.attention.bias and not config.attention.biased_output,
+    lambda config: not config.attention.attention_bias and not config.attention.has_output_bias,
 )
 _NO_OUTPUT_BIAS: Need = (
     "attention without a bias on its output",
-    lambda config: not config.attention.biased_output,
+    lambda config: not config.attention.has_output_bias,
 )
-_EVEN: Need = ("a width that is a multiple of the heads", lambda c: c.width % c.attention.heads == 0)
+_EVEN: Need = (
+    "a width that is a multiple of the heads",
+    lambda c: c.hidden_size % c.attention.num_attention_heads == 0,
+)
 _SOFTMAX: Need = ("experts behind a softmax router", lambda config: _router(config) == "softmax")
 _NOTHING_SHARED: Need = (
     "no shared experts",
-    lambda config: config.mlp.kind == "moe" and config.mlp.shared == 0,
+    lambda config: config.mlp.kind == "moe" and config.mlp.n_shared_experts == 0,
 )
 _UNSCALED: Need = (
     "routed experts whose sum is not scaled",
-    lambda config: config.mlp.kind == "moe" and config.mlp.router.scale == 1,
+    lambda config: config.mlp.kind == "moe" and config.mlp.router.routed_scaling_factor == 1,
 )
 
 _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
@@ -67,7 +73,7 @@ _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
     "Qwen2ForCausalLM": (
         *_DECODER, _GATED, _NO_QK_NORM,
         ("biases on queries, keys and values alone",
-         lambda config: config.attention.bias and not config.attention.biased_output),
+         lambda config: config.attention.attention_bias and not config.attention.has_output_bias),
     ),
     "Qwen3ForCausalLM": (*_DECODER, _GATED, _QK_NORM, _ALL_OR_NONE),
     "GPT2LMHeadModel": (
@@ -76,21 +82,22 @@ _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
         ("layer normalisation", lambda config: config.norm.kind == "layer"),
         ("a plain MLP", lambda config: config.mlp.kind == "plain"),
         ("biases in all attention projections",
-         lambda config: config.attention.bias and config.attention.biased_output),
+         lambda config: config.attention.attention_bias and config.attention.has_output_bias),
         _NO_QK_NORM,
         ("as many key/value heads as heads, together as wide as the model", _shape_of_gpt2),
     ),
     "MixtralForCausalLM": (
         *_DECODER, _SOFTMAX, _NO_QK_NORM, _NO_BIAS, _NOTHING_SHARED, _UNSCALED,
-        ("experts in every block", lambda config: config.mlp.kind == "moe" and config.mlp.dense_layers == 0),
+        ("experts in every block",
+         lambda config: config.mlp.kind == "moe" and config.mlp.first_k_dense_replace == 0),
         ("shares of the experts that are normalised",
-         lambda config: config.mlp.kind == "moe" and getattr(config.mlp.router, "normalise", True)),
+         lambda config: config.mlp.kind == "moe" and getattr(config.mlp.router, "norm_topk_prob", True)),
     ),
     "Qwen3MoeForCausalLM": (*_DECODER, _SOFTMAX, _QK_NORM, _ALL_OR_NONE, _NOTHING_SHARED, _UNSCALED),
     "Dots1ForCausalLM": (
         *_DECODER, _QK_NORM, _ALL_OR_NONE,
         ("experts behind a sigmoid router", lambda config: _router(config) == "sigmoid"),
-        ("at least two experts", lambda config: config.mlp.kind == "moe" and config.mlp.experts > 1),
+        ("at least two experts", lambda config: config.mlp.kind == "moe" and config.mlp.num_experts > 1),
     ),
     "Olmo2ForCausalLM": (
         _ROPE, _RMS, _GATED, _QK_NORM, _ALL_OR_NONE,
@@ -184,23 +191,23 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         **tokens,
         "torch_dtype": dtype,
         "vocab_size": config.vocab_size,
-        "tie_word_embeddings": config.tied,
+        "tie_word_embeddings": config.tie_word_embeddings,
         "use_cache": True,
     }
     if name == "GPT2LMHeadModel":
         return values | _gpt2(config)
-    attention, mlp = config.attention, config.mlp
+    attention = config.attention
     values |= {
-        "max_position_embeddings": config.context,
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": attention.heads,
-        "num_key_value_heads": attention.kv_heads,
-        "head_dim": attention.head_width,
-        "intermediate_size": mlp.hidden,
+        "max_position_embeddings": config.max_position_embeddings,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": attention.num_attention_heads,
+        "num_key_value_heads": attention.num_key_value_heads,
+        "head_dim": attention.head_dim,
+        "intermediate_size": config.mlp_size,
         "hidden_act": "silu",
-        "rms_norm_eps": config.norm.epsilon,
-        "attention_bias": attention.bias,
+        "rms_norm_eps": config.norm.eps,
+        "attention_bias": attention.attention_bias,
         "attention_dropout": 0.0,
         "sliding_window": None,
         **_rotary(config, name),
@@ -212,28 +219,28 @@ def _options(config: ModelConfig, name: str) -> dict[str, Any]:
     """The keys of one class alone. Granite's own scale of the scores is 1, whatever the heads."""
     attention, values = config.attention, {}
     if "mlp_bias" in COMPUTED.get(name, ()):
-        values["mlp_bias"] = config.mlp.kind == "gated" and config.mlp.bias
+        values["mlp_bias"] = config.mlp.kind == "gated" and config.mlp.mlp_bias
     if name == "GraniteForCausalLM":
         return values | {
             "embedding_multiplier": config.embedding_multiplier,
             "residual_multiplier": config.residual_multiplier,
             "logits_scaling": config.logits_scaling,
-            "attention_multiplier": attention.attention_multiplier or attention.head_width**-0.5,
+            "attention_multiplier": attention.attention_multiplier or attention.head_dim**-0.5,
         }
     if name == "Gemma3ForCausalLM" and isinstance(config.positions, RotaryConfig):
         return {
             "hidden_activation": "gelu_pytorch_tanh",
             "hidden_act": "gelu_pytorch_tanh",
-            "query_pre_attn_scalar": attention.head_width,
+            "query_pre_attn_scalar": attention.head_dim,
             "sliding_window": attention.sliding_window,
-            "layer_types": [config.layer_type(layer) for layer in range(config.layers)],
-            "rope_local_base_freq": config.positions.rope_local_base_freq or config.positions.base,
+            "layer_types": [config.layer_type(layer) for layer in range(config.num_hidden_layers)],
+            "rope_local_base_freq": config.positions.rope_local_base_freq or config.positions.rope_theta,
             "final_logit_softcapping": None,
             "attn_logit_softcapping": None,
         }
     if name == "SmolLM3ForCausalLM":
         return values | {
-            "no_rope_layers": [int(config.rotated(layer)) for layer in range(config.layers)],
+            "no_rope_layers": [int(config.rotated(layer)) for layer in range(config.num_hidden_layers)],
             "use_sliding_window": False,
         }
     return values
@@ -242,13 +249,13 @@ def _options(config: ModelConfig, name: str) -> dict[str, Any]:
 def _gpt2(config: ModelConfig) -> dict[str, Any]:
     assert isinstance(config.mlp, PlainMLPConfig)
     return {
-        "n_positions": config.context,
-        "n_embd": config.width,
-        "n_layer": config.layers,
-        "n_head": config.attention.heads,
-        "n_inner": config.mlp.hidden,
+        "n_positions": config.max_position_embeddings,
+        "n_embd": config.hidden_size,
+        "n_layer": config.num_hidden_layers,
+        "n_head": config.attention.num_attention_heads,
+        "n_inner": config.mlp.intermediate_size,
         "activation_function": config.mlp.hidden_act,
-        "layer_norm_epsilon": config.norm.epsilon,
+        "layer_norm_epsilon": config.norm.eps,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,
@@ -257,19 +264,19 @@ def _gpt2(config: ModelConfig) -> dict[str, Any]:
 
 def _rotary(config: ModelConfig, name: str) -> dict[str, Any]:
     assert isinstance(config.positions, RotaryConfig)
-    values: dict[str, Any] = {"rope_theta": config.positions.base}
+    values: dict[str, Any] = {"rope_theta": config.positions.rope_theta}
     if "partial_rotary_factor" in COMPUTED.get(name, ()):
         values["partial_rotary_factor"] = config.positions.partial_rotary_factor
-    match config.positions.scaling:
+    match config.positions.rope_scaling:
         case LinearScaling(factor=factor):
             values["rope_scaling"] = {"rope_type": "linear", "factor": factor}
         case Llama3Scaling() as scaling:
             values["rope_scaling"] = {
                 "rope_type": "llama3",
                 "factor": scaling.factor,
-                "low_freq_factor": scaling.low_frequency_factor,
-                "high_freq_factor": scaling.high_frequency_factor,
-                "original_max_position_embeddings": scaling.original_context,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_max_position_embeddings,
             }
     return values
 
@@ -279,33 +286,36 @@ def _experts(config: ModelConfig, name: str) -> dict[str, Any]:
     mlp = config.mlp
     if mlp.kind != "moe":
         return {}
-    values: dict[str, Any] = {"num_experts_per_tok": mlp.active, "moe_intermediate_size": mlp.hidden}
-    dense = {"intermediate_size": mlp.dense_hidden or mlp.hidden}
+    values: dict[str, Any] = {
+        "num_experts_per_tok": mlp.num_experts_per_tok,
+        "moe_intermediate_size": mlp.moe_intermediate_size,
+    }
+    dense = {"intermediate_size": mlp.intermediate_size or mlp.moe_intermediate_size}
     if mlp.router.kind == "sigmoid":
         return (
             values
             | dense
             | {
-                "n_routed_experts": mlp.experts,
-                "n_shared_experts": max(1, mlp.shared),
+                "n_routed_experts": mlp.num_experts,
+                "n_shared_experts": max(1, mlp.n_shared_experts),
                 "norm_topk_prob": True,
-                "first_k_dense_replace": mlp.dense_layers,
-                "routed_scaling_factor": mlp.router.scale,
+                "first_k_dense_replace": mlp.first_k_dense_replace,
+                "routed_scaling_factor": mlp.router.routed_scaling_factor,
                 "n_group": 1,
                 "topk_group": 1,
             }
         )
-    values["router_aux_loss_coef"] = mlp.router.balance
+    values["router_aux_loss_coef"] = mlp.router.router_aux_loss_coef
     if name == "MixtralForCausalLM":
         del values["moe_intermediate_size"]
-        return values | {"num_local_experts": mlp.experts}
+        return values | {"num_local_experts": mlp.num_experts}
     return (
         values
         | dense
         | {
-            "num_experts": mlp.experts,
-            "norm_topk_prob": mlp.router.normalise,
+            "num_experts": mlp.num_experts,
+            "norm_topk_prob": mlp.router.norm_topk_prob,
             "decoder_sparse_step": 1,
-            "mlp_only_layers": list(range(mlp.dense_layers)),
+            "mlp_only_layers": list(range(mlp.first_k_dense_replace)),
         }
     )

@@ -45,15 +45,20 @@ def _sizes(model: ForeignModel, architecture: str, type: str) -> str:
     rows = [
         ("Class", f"`{architecture}`"),
         ("Parameters", f"{parameters(config):,}"),
-        ("Context", f"{config.context:,} tokens"),
+        ("Context", f"{config.max_position_embeddings:,} tokens"),
         ("Vocabulary", f"{config.vocab_size:,}"),
-        ("Layers × width", f"{config.layers} × {config.width}"),
-        ("Heads (key/value heads)", f"{config.attention.heads} ({config.attention.kv_heads})"),
+        ("Layers × width", f"{config.num_hidden_layers} × {config.hidden_size}"),
+        (
+            "Heads (key/value heads)",
+            f"{config.attention.num_attention_heads} ({config.attention.num_key_value_heads})",
+        ),
         ("Weights", type),
     ]
     if isinstance(config.mlp, MoEConfig):
         rows.insert(2, ("Parameters used by a token", f"{active_parameters(config):,}"))
-        rows.append(("Experts (used by a token)", f"{config.mlp.experts} ({config.mlp.active})"))
+        rows.append(
+            ("Experts (used by a token)", f"{config.mlp.num_experts} ({config.mlp.num_experts_per_tok})")
+        )
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"| | |\n|---|---|\n{table}\n"
 

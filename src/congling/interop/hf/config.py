@@ -126,7 +126,7 @@ def config_from(values: Mapping[str, Any], where: object) -> ModelConfig:
 
 def _qwen2(settings: Settings) -> dict[str, Any]:
     values = decoder(settings)
-    values["attention"] |= {"bias": True, "output_bias": False}
+    values["attention"] |= {"attention_bias": True, "attention_output_bias": False}
     return values
 
 
@@ -152,19 +152,24 @@ def _gpt2(settings: Settings) -> dict[str, Any]:
         raise UserError("n_embd must be a multiple of n_head", where=settings.where, value=width)
     return {
         "vocab_size": settings.integer("vocab_size"),
-        "context": settings.integer("n_positions", "n_ctx"),
-        "layers": settings.integer("n_layer"),
-        "width": width,
-        "attention": {"heads": heads, "kv_heads": heads, "head_width": width // heads, "bias": True},
+        "max_position_embeddings": settings.integer("n_positions", "n_ctx"),
+        "num_hidden_layers": settings.integer("n_layer"),
+        "hidden_size": width,
+        "attention": {
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "head_dim": width // heads,
+            "attention_bias": True,
+        },
         "mlp": {
             "kind": "plain",
-            "hidden": settings.integer("n_inner") if settings.get("n_inner") else 4 * width,
+            "intermediate_size": settings.integer("n_inner") if settings.get("n_inner") else 4 * width,
             "hidden_act": _GELU[settings.get("activation_function")],
         },
-        "norm": {"kind": "layer", "epsilon": settings.number("layer_norm_epsilon")},
+        "norm": {"kind": "layer", "eps": settings.number("layer_norm_epsilon")},
         "positions": {"kind": "learned"},
         "initial": {"kind": "scaled-normal"},
-        "tied": settings.flag("tie_word_embeddings"),
+        "tie_word_embeddings": settings.flag("tie_word_embeddings"),
     }
 
 
@@ -172,9 +177,9 @@ def _mixtral(settings: Settings) -> dict[str, Any]:
     values = decoder(settings)
     values["mlp"] = {
         "kind": "moe",
-        "experts": settings.integer("num_local_experts", "num_experts"),
-        "active": settings.integer("num_experts_per_tok"),
-        "hidden": settings.integer("intermediate_size"),
+        "num_experts": settings.integer("num_local_experts", "num_experts"),
+        "num_experts_per_tok": settings.integer("num_experts_per_tok"),
+        "moe_intermediate_size": settings.integer("intermediate_size"),
         "router": {"kind": "softmax"},
     }
     return values
@@ -190,12 +195,12 @@ def _qwen3_moe(settings: Settings) -> dict[str, Any]:
     values = _qwen3(settings)
     values["mlp"] = {
         "kind": "moe",
-        "experts": settings.integer("num_experts", "num_local_experts"),
-        "active": settings.integer("num_experts_per_tok"),
-        "hidden": settings.integer("moe_intermediate_size"),
-        "dense_layers": len(dense),
-        "dense_hidden": settings.integer("intermediate_size") if dense else None,
-        "router": {"kind": "softmax", "normalise": settings.flag("norm_topk_prob")},
+        "num_experts": settings.integer("num_experts", "num_local_experts"),
+        "num_experts_per_tok": settings.integer("num_experts_per_tok"),
+        "moe_intermediate_size": settings.integer("moe_intermediate_size"),
+        "first_k_dense_replace": len(dense),
+        "intermediate_size": settings.integer("intermediate_size") if dense else None,
+        "router": {"kind": "softmax", "norm_topk_prob": settings.flag("norm_topk_prob")},
     }
     return values
 
@@ -206,13 +211,13 @@ def _shared_experts(settings: Settings, router: dict[str, Any]) -> dict[str, Any
     dense = settings.count("first_k_dense_replace")
     return {
         "kind": "moe",
-        "experts": settings.integer("n_routed_experts", "num_local_experts"),
-        "active": settings.integer("num_experts_per_tok"),
-        "hidden": settings.integer("moe_intermediate_size"),
-        "shared": settings.count("n_shared_experts"),
-        "dense_layers": dense,
-        "dense_hidden": settings.integer("intermediate_size") if dense else None,
-        "router": {**router, "scale": settings.number("routed_scaling_factor")},
+        "num_experts": settings.integer("n_routed_experts", "num_local_experts"),
+        "num_experts_per_tok": settings.integer("num_experts_per_tok"),
+        "moe_intermediate_size": settings.integer("moe_intermediate_size"),
+        "n_shared_experts": settings.count("n_shared_experts"),
+        "first_k_dense_replace": dense,
+        "intermediate_size": settings.integer("intermediate_size") if dense else None,
+        "router": {**router, "routed_scaling_factor": settings.number("routed_scaling_factor")},
     }
 
 
@@ -220,8 +225,8 @@ def _deepseek(settings: Settings) -> dict[str, Any]:
     settings.require("scoring_func", "softmax")
     router = {
         "kind": "softmax",
-        "balance": settings.number("aux_loss_alpha"),
-        "normalise": settings.flag("norm_topk_prob"),
+        "router_aux_loss_coef": settings.number("aux_loss_alpha"),
+        "norm_topk_prob": settings.flag("norm_topk_prob"),
     }
     return decoder(settings) | {"mlp": _shared_experts(settings, router)}
 
@@ -245,7 +250,7 @@ def _dots1(settings: Settings) -> dict[str, Any]:
 def _baichuan(settings: Settings) -> dict[str, Any]:
     values = decoder(settings)
     # The 13B models have no table of positions to size, and 40 blocks; llama.cpp decides by the latter.
-    if settings.get("max_position_embeddings") is None or values["layers"] == 40:
+    if settings.get("max_position_embeddings") is None or values["num_hidden_layers"] == 40:
         values["positions"] = {"kind": "alibi"}
     return values
 

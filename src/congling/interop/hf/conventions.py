@@ -49,7 +49,7 @@ def changes(
     if architecture == "Gemma3ForCausalLM":
         # Scores are divided by the root of this number, whatever the width of the heads: the rest of that is
         # in the gains of the queries.
-        share = (config.attention.head_width / (values.get("query_pre_attn_scalar") or 256)) ** 0.5
+        share = (config.attention.head_dim / (values.get("query_pre_attn_scalar") or 256)) ** 0.5
         for name in found:
             if name.endswith("query_norm.weight"):
                 found[name] = lambda gain: (gain + 1) * share
@@ -100,7 +100,7 @@ def fused_rows(architecture: str, attention: AttentionConfig) -> np.ndarray | No
     """
     if architecture != "InternLM2ForCausalLM":
         return None
-    groups = np.arange(sum(attention.rows)).reshape(
-        attention.kv_heads, -1, attention.head_width
+    groups = np.arange(sum(attention.projection_sizes)).reshape(
+        attention.num_key_value_heads, -1, attention.head_dim
     )  # (K, G + 2, D)
     return np.concatenate([groups[:, :-2].ravel(), groups[:, -2].ravel(), groups[:, -1].ravel()])

@@ -76,8 +76,8 @@ def read(folder: Path | str) -> ForeignModel:
     values = read_json(where)
     name, config = architecture_of(values, where), config_from(values, where)
     stored = StoredTensors(folder)
-    untied = config.tied and _has_another_head(stored, name)
-    config = config.replace(tied=False) if untied else config
+    untied = config.tie_word_embeddings and _has_another_head(stored, name)
+    config = config.replace(tie_word_embeddings=False) if untied else config
     shapes = expected_shapes(config, len(stored), where)
     changed = changes(name, config, shapes, values)
     weights = FolderWeights(stored, name, shapes, changed, fused_rows(name, config.attention))
@@ -114,11 +114,12 @@ def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[st
             )
     if name.lower().startswith("baichuan"):
         notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
-    if config.context < (values.get("max_position_embeddings") or 0):
-        notes.append(f"the context is that of the sliding window, {config.context} tokens")
+    if config.max_position_embeddings < (values.get("max_position_embeddings") or 0):
+        notes.append(f"the context is that of the sliding window, {config.max_position_embeddings} tokens")
     if stretches(values):
         notes.append(
-            f"rotary positions are those of texts of up to {config.context} tokens, the context; in "
+            f"rotary positions are those of texts of up to {config.max_position_embeddings} tokens, "
+            "the context; in "
             "longer ones their base would grow"
         )
     return notes
@@ -157,7 +158,7 @@ def write(
         config, weights = _with_output_bias(config, weights)
         name = architecture(config)
         notes.append(_NOT_QWEN2.format(name))
-    shapes = expected_shapes(config, config.layers, Path(folder))
+    shapes = expected_shapes(config, config.num_hidden_layers, Path(folder))
     settings = config_json(config, _token_ids(model.tokenizer), str(TYPES[type]).removeprefix("torch."))
     settings[_CHAT] = bool(model.facts.get("chat", False))
     with replacing(folder, overwrite=overwrite) as temporary:
@@ -169,7 +170,7 @@ def write(
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))
         _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
         if model.tokenizer is not None:
-            hf_tokenizer.write(model.tokenizer, temporary, config.context)
+            hf_tokenizer.write(model.tokenizer, temporary, config.max_position_embeddings)
         write_text(temporary / "README.md", card(model, name, type, notes))
     return notes
 
@@ -194,10 +195,10 @@ def _with_shared_expert(
 ) -> tuple[ModelConfig, Mapping[str, Tensor]]:
     """The same model with one shared expert that adds nothing, for a class that cannot be without any."""
     mlp = config.mlp
-    if mlp.kind != "moe" or mlp.router.kind != "sigmoid" or mlp.shared:
+    if mlp.kind != "moe" or mlp.router.kind != "sigmoid" or mlp.n_shared_experts:
         return config, weights
-    added = config.replace(mlp={"shared": 1})
-    shapes = expected_shapes(added, added.layers, Path(CONFIG))
+    added = config.replace(mlp={"n_shared_experts": 1})
+    shapes = expected_shapes(added, added.num_hidden_layers, Path(CONFIG))
     missing = {name: torch.zeros(shape) for name, shape in shapes.items() if ".mlp.shared." in name}
     return added, _Extended(weights, missing)
 
@@ -206,8 +207,8 @@ def _with_output_bias(
     config: ModelConfig, weights: Mapping[str, Tensor]
 ) -> tuple[ModelConfig, Mapping[str, Tensor]]:
     """The same model with biases of zero on the output of attention."""
-    added = config.replace(attention={"output_bias": True})
-    shapes = expected_shapes(added, added.layers, Path(CONFIG))
+    added = config.replace(attention={"attention_output_bias": True})
+    shapes = expected_shapes(added, added.num_hidden_layers, Path(CONFIG))
     missing = {name: torch.zeros(shape) for name, shape in shapes.items() if name not in weights}
     return added, _Extended(weights, missing)
 

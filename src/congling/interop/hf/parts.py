@@ -27,23 +27,23 @@ def decoder(settings: Settings, *, mlp_bias: bool = False) -> dict[str, Any]:
     context = settings.integer("max_position_embeddings", "model_max_length")
     return {
         "vocab_size": settings.integer("vocab_size"),
-        "context": _without_window(settings, context),
-        "layers": settings.integer("num_hidden_layers"),
-        "width": width,
+        "max_position_embeddings": _without_window(settings, context),
+        "num_hidden_layers": settings.integer("num_hidden_layers"),
+        "hidden_size": width,
         "attention": {
-            "heads": heads,
-            "kv_heads": settings.integer("num_key_value_heads", "num_attention_heads"),
-            "head_width": settings.integer("head_dim") if settings.get("head_dim") else width // heads,
-            "bias": settings.flag("attention_bias"),
+            "num_attention_heads": heads,
+            "num_key_value_heads": settings.integer("num_key_value_heads", "num_attention_heads"),
+            "head_dim": settings.integer("head_dim") if settings.get("head_dim") else width // heads,
+            "attention_bias": settings.flag("attention_bias"),
         },
         "mlp": {
             "kind": "gated",
-            "hidden": settings.integer("intermediate_size"),
-            "bias": mlp_bias and settings.flag("mlp_bias"),
+            "intermediate_size": settings.integer("intermediate_size"),
+            "mlp_bias": mlp_bias and settings.flag("mlp_bias"),
         },
-        "norm": {"kind": "rms", "epsilon": settings.number("rms_norm_eps")},
+        "norm": {"kind": "rms", "eps": settings.number("rms_norm_eps")},
         "positions": _rotary(settings),
-        "tied": settings.flag("tie_word_embeddings"),
+        "tie_word_embeddings": settings.flag("tie_word_embeddings"),
     }
 
 
@@ -79,14 +79,14 @@ def _rotary(settings: Settings) -> dict[str, Any]:
     kind = table.get("rope_type")
     scaling: dict[str, Any] | None = None
     if kind == "linear":
-        scaling = {"kind": "linear", "factor": table.number("factor")}
+        scaling = {"rope_type": "linear", "factor": table.number("factor")}
     elif kind == "llama3":
         scaling = {
-            "kind": "llama3",
+            "rope_type": "llama3",
             "factor": table.number("factor"),
-            "low_frequency_factor": table.number("low_freq_factor"),
-            "high_frequency_factor": table.number("high_freq_factor"),
-            "original_context": table.integer("original_max_position_embeddings"),
+            "low_freq_factor": table.number("low_freq_factor"),
+            "high_freq_factor": table.number("high_freq_factor"),
+            "original_max_position_embeddings": table.integer("original_max_position_embeddings"),
         }
     elif kind not in ("default", DYNAMIC):
         raise UserError(
@@ -95,7 +95,7 @@ def _rotary(settings: Settings) -> dict[str, Any]:
             value=kind,
             hint="supported: default, linear, llama3; dynamic within the context",
         )
-    found = {"kind": "rope", "base": table.number("rope_theta"), "scaling": scaling}
+    found = {"kind": "rope", "rope_theta": table.number("rope_theta"), "rope_scaling": scaling}
     return (
         found if share is None else found | {"partial_rotary_factor": table.number("partial_rotary_factor")}
     )

@@ -16,7 +16,7 @@ def llama(settings: Settings) -> dict[str, Any]:
 def granite(settings: Settings) -> dict[str, Any]:
     """Multipliers everywhere; the scores have one whatever the width of the heads."""
     values = decoder(settings, mlp_bias=True)
-    multiplier, usual = settings.number("attention_multiplier"), values["attention"]["head_width"] ** -0.5
+    multiplier, usual = settings.number("attention_multiplier"), values["attention"]["head_dim"] ** -0.5
     values["attention"]["attention_multiplier"] = None if multiplier == usual else multiplier
     multipliers = ("embedding_multiplier", "residual_multiplier", "logits_scaling")
     return values | {name: settings.number(name) for name in multipliers}
@@ -32,15 +32,15 @@ def minicpm(settings: Settings) -> dict[str, Any]:
     values = decoder(settings)
     return values | {
         "embedding_multiplier": settings.number("scale_emb"),
-        "residual_multiplier": settings.number("scale_depth") / math.sqrt(values["layers"]),
-        "logits_scaling": values["width"] / settings.integer("dim_model_base"),
+        "residual_multiplier": settings.number("scale_depth") / math.sqrt(values["num_hidden_layers"]),
+        "logits_scaling": values["hidden_size"] / settings.integer("dim_model_base"),
     }
 
 
 def smollm3(settings: Settings) -> dict[str, Any]:
     """Some blocks rotate nothing, by a list or one in so many."""
     values = decoder(settings, mlp_bias=True)
-    layers, listed = values["layers"], settings.get("no_rope_layers")
+    layers, listed = values["num_hidden_layers"], settings.get("no_rope_layers")
     if listed is None:
         step = settings.integer("no_rope_layer_interval")
         listed = [int((layer + 1) % step != 0) for layer in range(layers)]
@@ -65,17 +65,17 @@ def hunyuan(settings: Settings) -> dict[str, Any]:
     values["attention"] |= {"qk_norm": True, "qk_norm_after_rope": True}
     table = rotary_table(settings)
     if table.get("alpha"):  # a fixed one: the base does not follow the length of the text
-        width, alpha = values["attention"]["head_width"], table.number("alpha")
+        width, alpha = values["attention"]["head_dim"], table.number("alpha")
         if not 0 < alpha < 1e9:
             raise UserError("alpha: no factor of a base of positions", where=table.where, value=alpha)
-        values["positions"]["base"] *= alpha ** (width / max(1, width - 2))
+        values["positions"]["rope_theta"] *= alpha ** (width / max(1, width - 2))
     return values
 
 
 def glm(settings: Settings) -> dict[str, Any]:
     """Rotary positions on neighbouring channels of a part of each head, no bias on attention's output."""
     values = decoder(settings)
-    values["attention"]["output_bias"] = False if values["attention"]["bias"] else None
+    values["attention"]["attention_output_bias"] = False if values["attention"]["attention_bias"] else None
     return values
 
 
@@ -93,7 +93,7 @@ def gemma3(settings: Settings) -> dict[str, Any]:
         settings.require(key)
     whole, local = _by_layer_type(settings)
     values = decoder(whole)
-    layers, listed = values["layers"], settings.get("layer_types")
+    layers, listed = values["num_hidden_layers"], settings.get("layer_types")
     if listed is None:
         step = settings.integer("sliding_window_pattern")
         listed = ["sliding_attention" if (i + 1) % step else "full_attention" for i in range(layers)]
@@ -110,7 +110,7 @@ def gemma3(settings: Settings) -> dict[str, Any]:
     values["mlp"]["hidden_act"] = "gelu_pytorch_tanh"
     return values | {
         "norm_placement": "sandwich",
-        "embedding_multiplier": values["width"] ** 0.5,
+        "embedding_multiplier": values["hidden_size"] ** 0.5,
         "initial": {"kind": "scaled-normal"},
     }
 
@@ -131,14 +131,14 @@ def ernie(settings: Settings) -> dict[str, Any]:
     """A Llama that rotates neighbouring channels, which is an order of rows; all its matrices or none have
     biases."""
     values = decoder(settings)
-    values["attention"]["bias"] = values["mlp"]["bias"] = settings.flag("use_bias")
+    values["attention"]["attention_bias"] = values["mlp"]["mlp_bias"] = settings.flag("use_bias")
     return values
 
 
 def internlm2(settings: Settings) -> dict[str, Any]:
     """A Llama with its queries, keys and values in one matrix, group after group."""
     values = decoder(settings)
-    values["attention"]["bias"] = settings.flag("bias")
+    values["attention"]["attention_bias"] = settings.flag("bias")
     return values
 
 
@@ -153,18 +153,25 @@ def minimind(settings: Settings) -> dict[str, Any]:
     if not settings.flag("use_moe"):
         return values
     active = settings.integer("num_experts_per_tok")
-    mlp = {"kind": "moe", "active": active, "hidden": settings.integer("intermediate_size")}
-    router = {"kind": "softmax", "normalise": settings.flag("norm_topk_prob")}
+    mlp = {
+        "kind": "moe",
+        "num_experts_per_tok": active,
+        "moe_intermediate_size": settings.integer("intermediate_size"),
+    }
+    router = {"kind": "softmax", "norm_topk_prob": settings.flag("norm_topk_prob")}
     if not second:
         mlp |= {
-            "experts": settings.integer("num_experts"),
-            "hidden": settings.integer("moe_intermediate_size", "intermediate_size"),
+            "num_experts": settings.integer("num_experts"),
+            "moe_intermediate_size": settings.integer("moe_intermediate_size", "intermediate_size"),
         }
-        router["balance"] = settings.number("router_aux_loss_coef")
+        router["router_aux_loss_coef"] = settings.number("router_aux_loss_coef")
     else:
         settings.require("scoring_func", "softmax")
         settings.require("n_shared_experts", 0, 1)
-        mlp |= {"experts": settings.integer("n_routed_experts"), "shared": settings.count("n_shared_experts")}
-        router["balance"] = settings.number("aux_loss_alpha")
-        router["normalise"] = router["normalise"] and active > 1
+        mlp |= {
+            "num_experts": settings.integer("n_routed_experts"),
+            "n_shared_experts": settings.count("n_shared_experts"),
+        }
+        router["router_aux_loss_coef"] = settings.number("aux_loss_alpha")
+        router["norm_topk_prob"] = router["norm_topk_prob"] and active > 1
     return values | {"mlp": mlp | {"router": router}}

@@ -78,8 +78,8 @@ def _checked(config: ModelConfig) -> list[str]:
     Raises:
         UserError: it cannot run the model at all.
     """
-    told = config.norm.epsilon
-    found = obstacles(config.replace(norm={"epsilon": EPSILON}), None, "llama2c")
+    told = config.norm.eps
+    found = obstacles(config.replace(norm={"eps": EPSILON}), None, "llama2c")
     if found:
         raise Unrepresentable(Obstacle(f"run.c cannot run this model: {found[0].what}", found[0].nearest))
     if told != EPSILON:
@@ -151,14 +151,16 @@ def mapped_file(path: Path) -> np.ndarray:
 def _config(header: Header) -> ModelConfig:
     return ModelConfig(
         vocab_size=header.vocab_size,
-        context=header.context,
-        layers=header.layers,
-        width=header.width,
-        attention=AttentionConfig(heads=header.heads, kv_heads=header.kv_heads, head_width=header.head_width),
-        mlp=GatedMLPConfig(hidden=header.hidden),
-        norm=RMSNormConfig(epsilon=EPSILON),
-        positions=RotaryConfig(base=ROPE_BASE),
-        tied=header.shared,
+        max_position_embeddings=header.context,
+        num_hidden_layers=header.layers,
+        hidden_size=header.width,
+        attention=AttentionConfig(
+            num_attention_heads=header.heads, num_key_value_heads=header.kv_heads, head_dim=header.head_width
+        ),
+        mlp=GatedMLPConfig(intermediate_size=header.hidden),
+        norm=RMSNormConfig(eps=EPSILON),
+        positions=RotaryConfig(rope_theta=ROPE_BASE),
+        tie_word_embeddings=header.shared,
     )
 
 
@@ -166,18 +168,18 @@ def _header(config: ModelConfig, version: int) -> Header:
     if version not in (0, 1, 2):
         raise UserError("no such version of llama2.c files", value=version, hint="0, 1 or 2")
     assert isinstance(config.mlp, GatedMLPConfig)
-    hidden, attention = config.mlp.hidden, config.attention
-    group = groups.group_size(config.width, hidden) if version == 2 else 0
+    hidden, attention = config.mlp.intermediate_size, config.attention
+    group = groups.group_size(config.hidden_size, hidden) if version == 2 else 0
     return Header(
         version,
-        config.width,
+        config.hidden_size,
         hidden,
-        config.layers,
-        attention.heads,
-        attention.kv_heads,
+        config.num_hidden_layers,
+        attention.num_attention_heads,
+        attention.num_key_value_heads,
         config.vocab_size,
-        config.context,
-        config.tied,
+        config.max_position_embeddings,
+        config.tie_word_embeddings,
         group,
     )
 

@@ -52,15 +52,15 @@ class DDP(Single):
         """DDP averages over processes; our loss is a part of a sum, so undo the division."""
         (loss * self.world).backward()
 
-    def sum(self, value: Any) -> Tensor:
+    def all_reduce_sum(self, value: Any) -> Tensor:
         """Sum over all processes, as a tensor on the device: nobody waits for the number."""
         total = torch.as_tensor(value, dtype=torch.float64, device=self.device).clone()
         dist.all_reduce(total)
         return total
 
-    def agree(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any process says yes; waits for the answer."""
-        return bool(self.sum(float(flag)).item())
+        return bool(self.all_reduce_sum(float(flag)).item())
 
     def barrier(self) -> None:
         """Wait for all processes."""
@@ -110,7 +110,7 @@ def together() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if peers is None else peers.named()
 
 
-def from_first(text: str) -> str:
+def broadcast_text(text: str) -> str:
     """What the first process says, in every process; the others wait for it."""
     if not dist.is_initialized():
         return text

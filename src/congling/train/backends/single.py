@@ -21,7 +21,9 @@ class Single:
     def __init__(self, config: TrainConfig) -> None:
         self.device = choose_device(config.device)
         self.dtype = choose_precision(config.precision, self.device)
-        self.compile = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        self.compile = config.torch_compile == "on" or (
+            config.torch_compile == "auto" and self.device.type == "cuda"
+        )
         # Values below 1e-38, common in saturated softmax, take a CPU up to 100 times as long as others.
         torch.set_flush_denormal(True)
         if self.device.type == "cuda":
@@ -41,7 +43,7 @@ class Single:
                 block.compile(dynamic=False)
         return step
 
-    def looking(self) -> contextlib.AbstractContextManager[Any]:
+    def eval_context(self) -> contextlib.AbstractContextManager[Any]:
         """Context of held-out losses and samples: in training's precision; their shapes are not compiled
         for."""
         stack = contextlib.ExitStack()
@@ -53,7 +55,7 @@ class Single:
         """Context of the forward pass."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
-    def place(self, batch: Any) -> Any:
+    def to_device(self, batch: Any) -> Any:
         """Turn the numpy arrays of a batch (any dataclass, nested or not) into tensors on the device."""
         changes = {}
         for field in dataclasses.fields(batch):
@@ -61,7 +63,7 @@ class Single:
             if isinstance(value, np.ndarray):
                 changes[field.name] = self._tensor(value)
             elif dataclasses.is_dataclass(value):
-                changes[field.name] = self.place(value)
+                changes[field.name] = self.to_device(value)
         return dataclasses.replace(batch, **changes)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
@@ -78,11 +80,11 @@ class Single:
         """Add the gradient of this process's part of the loss."""
         loss.backward()
 
-    def sum(self, value: Any) -> Any:
+    def all_reduce_sum(self, value: Any) -> Any:
         """Sum of a number or tensor over all processes."""
         return value
 
-    def agree(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any process says yes."""
         return flag
 

@@ -30,13 +30,15 @@ def cross_entropy_sum(
         targets: (...) int64 in [0, V).
         weights: (...) or None for one each; positions of weight 0 have no influence.
     """
-    flat, wanted, each = counted(hidden, targets, weights)
+    flat, wanted, each = select_targets(hidden, targets, weights)
     kind = flat.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else flat.dtype
     return _uncompiled(flat, weight, wanted, each, compute, torch.is_grad_enabled(), weight.requires_grad)
 
 
-def counted(hidden: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def select_targets(
+    hidden: Tensor, targets: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """The positions that count, flattened: a question's, of weight 0, need no scores."""
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if weights is None:

@@ -20,7 +20,7 @@ class DistillConfig(Config):
     """Divides the logits of both; the loss is multiplied by its square, so that gradients keep their size."""
     alpha: Share = 0.1
     """Share of the plain next-token loss; the rest is the divergence."""
-    on_policy: Share = 0.0
+    lmbda: Share = 0.0
     """Probability with which the rows of a step are continued by the student itself."""
-    prefix: PositiveInt | None = None
+    prefix_tokens: PositiveInt | None = None
     """Tokens of the corpus that such rows begin with; a quarter of the context when not given."""

@@ -6,7 +6,7 @@ With r = exp(log π − log π_old), the ratio of a token's new to its old proba
     kl       exp(ρ − π) − (ρ − π) − 1                    k3 estimate of the divergence from the base ρ
     value    ½ max((v − R)², (v_old ± clip − R)²)        PPO alone; R what the answer was worth from there
 
-Each token has a weight, which says what an average is over: see ``grpo.average``. Values are those of TRL's
+Each token has a weight, which says what an average is over: see ``grpo.loss_type``. Values are those of TRL's
 GRPO trainer on the same tensors.
 """
 
@@ -55,13 +55,13 @@ class Policy:
         """Sum over the tokens of a batch, each times its weight."""
         config = self.config
         found = score(
-            model, batch, temperature=self.temperature, entropy=True, learn_entropy=config.entropy > 0
+            model, batch, temperature=self.temperature, entropy=True, learn_entropy=config.entropy_coef > 0
         )
         weights = batch.weights.reshape(-1)[found.places]
         advantages = batch.advantages.reshape(-1)[found.places]
         # On the first update of a rollout the model is still the one that wrote it: the ratio is exactly 1.
         old = found.log_probs.detach() if batch.fresh else batch.old.reshape(-1)[found.places]
-        losses = clipped(found.log_probs, old, advantages, config.clip, config.above)
+        losses = clipped(found.log_probs, old, advantages, config.epsilon, config.above)
         each = weights * batch.mean  # such that a metric is a mean over what weighs, whatever the loss is
         metrics = _measured(found, old, advantages, each, config)
         if batch.reference is not None:
@@ -69,11 +69,11 @@ class Policy:
             metrics["kl"] = (each * drift.detach()).sum()
             if isinstance(config, GRPOConfig):  # PPO pays for it in its rewards
                 losses = losses + config.beta * drift
-        if config.entropy:
-            losses = losses - config.entropy * found.entropy
+        if config.entropy_coef:
+            losses = losses - config.entropy_coef * found.entropy
         if isinstance(config, PPOConfig):
             worth = _worth(model, found, batch, config)
-            losses = losses + config.value * worth
+            losses = losses + config.vf_coef * worth
             metrics["value_loss"] = (each * worth.detach()).sum()
         total = (weights * losses).sum()
         return Loss(
@@ -85,7 +85,7 @@ def _worth(model: Any, found: Scored, batch: Any, config: PPOConfig) -> Tensor:
     """(N,) losses of the value head."""
     values = model.scalar_head(found.hidden).squeeze(-1)
     old, returns = (one.reshape(-1)[found.places] for one in (batch.values, batch.returns))
-    return value_loss(values, old, returns, config.clip_value)
+    return value_loss(values, old, returns, config.cliprange_value)
 
 
 def _measured(
@@ -93,5 +93,7 @@ def _measured(
 ) -> dict[str, Tensor]:
     """Entropy, and the share of tokens that have stopped counting."""
     ratio = torch.exp(found.log_probs.detach() - old)
-    stopped = ((ratio > 1 + config.above) & (advantages > 0)) | ((ratio < 1 - config.clip) & (advantages < 0))
+    stopped = ((ratio > 1 + config.above) & (advantages > 0)) | (
+        (ratio < 1 - config.epsilon) & (advantages < 0)
+    )
     return {"entropy": (weights * found.entropy.detach()).sum(), "clipped": (weights * stopped).sum()}

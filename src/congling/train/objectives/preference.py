@@ -43,23 +43,23 @@ def pair_losses(
     beta = config.strength
     better, worse = sums_[0::2], sums_[1::2]
     mean_better, mean_worse = better / lengths[0::2], worse / lengths[1::2]
-    if config.loss == "simpo":
+    if config.loss_type == "simpo":
         margin = beta * (mean_better - mean_worse)
-        loss = -logsigmoid(margin - config.margin)
-    elif config.loss == "orpo":
+        loss = -logsigmoid(margin - config.simpo_gamma)
+    elif config.loss_type == "orpo":
         margin = (mean_better - mean_worse) - (_log_rest(mean_better) - _log_rest(mean_worse))
         loss = -mean_better - beta * logsigmoid(margin)
     else:
         assert reference is not None, "this loss refers to the base"
         gains = sums_ - reference
         margin = beta * (gains[0::2] - gains[1::2])
-        if config.loss == "ipo":
+        if config.loss_type == "ipo":
             means = gains / lengths
             loss = (means[0::2] - means[1::2] - 1 / (2 * beta)) ** 2
         else:
             smooth = config.label_smoothing
             loss = -(1 - smooth) * logsigmoid(margin) - smooth * logsigmoid(-margin)
-    return loss + config.chosen * -mean_better, margin
+    return loss + config.rpo_alpha * -mean_better, margin
 
 
 def rated_losses(config: PreferenceConfig, gains: Tensor, good: Tensor, drift: Tensor) -> Tensor:
@@ -74,12 +74,12 @@ def rated_losses(config: PreferenceConfig, gains: Tensor, good: Tensor, drift: T
     zero = drift.mean().clamp(min=0).detach() if len(drift) else gains.new_zeros(())
     scaled = config.strength * (gains - zero)
     losses = 1 - torch.sigmoid(torch.where(good, scaled, -scaled))
-    return losses * torch.where(good, config.desirable, config.undesirable)
+    return losses * torch.where(good, config.desirable_weight, config.undesirable_weight)
 
 
 def preference(config: PreferenceConfig) -> Any:
     """The objective over :class:`~congling.data.tuning.pair_batches.PairBatch`, or ``RatedBatch`` (KTO)."""
-    return _Rated(config) if config.loss == "kto" else _Pairs(config)
+    return _Rated(config) if config.loss_type == "kto" else _Pairs(config)
 
 
 class _Pairs:

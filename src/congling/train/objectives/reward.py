@@ -33,7 +33,10 @@ def pair_loss(found: Tensor, centre: float) -> Tensor:
 
 
 class BradleyTerry:
-    """The objective over :class:`congling.data.tuning.pair_batches.PairBatch`; ``centre`` as above."""
+    """The objective over :class:`congling.data.tuning.pair_batches.PairBatch`.
+
+    ``centre`` is the key ``center_rewards_coefficient``.
+    """
 
     def __init__(self, centre: float = 0.01) -> None:
         self.centre = centre

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from congling.quant.packed import Packed
 from congling.train.objectives.chunks import summed_over_chunks
-from congling.train.objectives.cross_entropy import counted
+from congling.train.objectives.cross_entropy import select_targets
 from congling.train.objectives.streamed import packed_cross_entropy_sum
 
 
@@ -26,7 +26,7 @@ def scored_cross_entropy_sum(
         targets: (...) int64 in [0, V).
         weights: (...) or None for one each.
     """
-    flat, wanted, each = counted(hidden, targets, weights)
+    flat, wanted, each = select_targets(hidden, targets, weights)
     if isinstance(layer, Packed):
         return packed_cross_entropy_sum(flat, layer, wanted, each)
 

@@ -42,20 +42,20 @@ def build_optimizers(
 
     if isinstance(config, AdamWConfig):
         groups = [
-            group(config.rate, config.weight_decay, "matrix", "head"),
-            group(config.rate, 0.0, "embedding", "scalar"),
+            group(config.learning_rate, config.weight_decay, "matrix", "head"),
+            group(config.learning_rate, 0.0, "embedding", "scalar"),
         ]
         matrices = {}
     else:
         groups = [
-            group(config.embedding_rate, config.table_decay, "embedding"),
-            group(config.head_rate, config.table_decay, "head"),
-            group(config.scalar_rate, 0.0, "scalar"),
+            group(config.embedding_learning_rate, config.embedding_weight_decay, "embedding"),
+            group(config.head_learning_rate, config.embedding_weight_decay, "head"),
+            group(config.scalar_learning_rate, 0.0, "scalar"),
         ]
-        matrices = group(config.rate, config.weight_decay, "matrix").parameters
+        matrices = group(config.learning_rate, config.weight_decay, "matrix").parameters
     optimizers: list[Optimizer] = []
     if matrices and isinstance(config, MuonConfig):
         optimizers.append(Muon(matrices.values(), config, products))
     if any(one.parameters for one in groups):
-        optimizers.append(AdamW(groups, betas=config.betas, epsilon=config.epsilon))
+        optimizers.append(AdamW(groups, betas=config.betas, epsilon=config.eps))
     return optimizers

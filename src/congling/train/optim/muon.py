@@ -73,14 +73,14 @@ class Muon:
     @torch.no_grad()
     def step(self, step: int, factor: float, skip: Tensor) -> None:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and momentum as they are."""
-        config, rate = self.config, self.config.rate * factor
+        config, rate = self.config, self.config.learning_rate * factor
         momentum = _warmed_up(config, step)
         go = 1 - skip
         for stack in self.stacks:
             gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
             stack.momentum.lerp_(gradients, (1 - momentum) * go)
             gradients.lerp_(stack.momentum, momentum)  # Nesterov: look ahead along the momentum
-            update = orthogonalise(gradients, config.iterations, self.products)
+            update = orthogonalise(gradients, config.ns_steps, self.products)
             update.mul_(go * (-rate * _scale(config, *update.shape[1:])))
             weights = stack.weights()
             torch._foreach_mul_(weights, 1 - go * (rate * config.weight_decay))
@@ -97,12 +97,12 @@ class Muon:
 
 
 def _warmed_up(config: MuonConfig, step: int) -> float:
-    done = min(1.0, step / config.momentum_warmup) if config.momentum_warmup else 1.0
+    done = min(1.0, step / config.momentum_warmup_steps) if config.momentum_warmup_steps else 1.0
     return config.momentum_start + done * (config.momentum - config.momentum_start)
 
 
 def _scale(config: MuonConfig, rows: int, columns: int) -> float:
-    if config.scale == "spectral":
+    if config.adjust_lr_fn == "original":
         return math.sqrt(max(1, rows / columns))
     return 0.2 * math.sqrt(max(rows, columns))
 

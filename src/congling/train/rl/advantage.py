@@ -33,29 +33,29 @@ def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig, total:
     counted = np.where(known, table, 0.0)
     each = np.maximum(1, known.sum(1, keepdims=True))
     centred = np.where(known, table - counted.sum(1, keepdims=True) / each, 0.0)
-    if config.scale == "group":
+    if config.scale_rewards == "group":
         spread = np.sqrt((centred**2).sum(1, keepdims=True) / np.maximum(1, each - 1))
         centred = centred / (spread + _LEAST)
-    elif config.scale == "batch":
+    elif config.scale_rewards == "batch":
         _, squares, count = _moments(rewards[np.isfinite(rewards)], total)
         centred = centred / (np.sqrt(squares / max(1, count - 1)) + _LEAST)
     return centred.reshape(-1).astype(np.float32)
 
 
-def token_weights(lengths: np.ndarray, longest: int, average: str) -> np.ndarray:
+def token_weights(lengths: np.ndarray, longest: int, loss_type: str) -> np.ndarray:
     """(A,) what each token of an answer weighs, and so what a step's loss is divided by: their sum.
 
     ``sequence``: every answer weighs 1. ``token``: every token does. ``constant``: a token weighs one
     ``longest``-th, and the sum is taken over answers: see :func:`divisor`.
     """
-    if average == "sequence":
+    if loss_type == "grpo":
         return (1 / np.maximum(1, lengths)).astype(np.float32)
-    return np.full(len(lengths), 1.0 if average == "token" else 1 / longest, np.float32)
+    return np.full(len(lengths), 1.0 if loss_type == "dapo" else 1 / longest, np.float32)
 
 
-def divisor(lengths: np.ndarray, average: str) -> float:
+def loss_denominator(lengths: np.ndarray, loss_type: str) -> float:
     """What the summed loss of a step is divided by."""
-    return float(lengths.sum()) if average == "token" else float(len(lengths))
+    return float(lengths.sum()) if loss_type == "dapo" else float(len(lengths))
 
 
 def overlong(lengths: np.ndarray, longest: int, within: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def overlong(lengths: np.ndarray, longest: int, within: int) -> np.ndarray:
     return np.clip((longest - within - lengths) / within, -1.0, 0.0)
 
 
-def generalised(
+def gae(
     rewards: Sequence[np.ndarray], values: Sequence[np.ndarray], config: PPOConfig
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Advantages and returns of every token (generalised advantage estimation, Schulman et al. 2015).
@@ -81,7 +81,7 @@ def generalised(
         errors = reward + config.gamma * following - value
         found, running = np.zeros(len(errors)), 0.0
         for place in range(len(errors) - 1, -1, -1):
-            running = errors[place] + config.gamma * config.trace * running
+            running = errors[place] + config.gamma * config.lam * running
             found[place] = running
         advantages.append(found.astype(np.float32))
         returns.append((found + value).astype(np.float32))

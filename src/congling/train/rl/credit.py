@@ -9,19 +9,19 @@ from congling.data.tuning.pair_batches import batched
 from congling.train.backends.single import Single
 from congling.train.objectives.config import GRPOConfig, PPOConfig, RolloutConfig
 from congling.train.rl.advantage import (
-    divisor,
-    generalised,
+    gae,
     group_advantages,
+    loss_denominator,
     overlong,
     token_weights,
     whitened,
 )
 from congling.train.rl.reference import Reference
-from congling.train.rl.rollout_buffer import Round
+from congling.train.rl.rollout_buffer import Rollout
 from congling.train.rl.rollouts import MICRO_TOKENS, RolloutBatch
 
 
-class GroupCredit:
+class GroupAdvantage:
     """GRPO: an answer is worth what it has more than the others to its prompt, at each of its tokens.
 
     Args:
@@ -32,31 +32,33 @@ class GroupCredit:
     """
 
     def __init__(
-        self, config: GRPOConfig, rollout: RolloutConfig, looks: "Looks", reference: Reference | None
+        self, config: GRPOConfig, rollout: RolloutConfig, looks: "RolloutScorer", reference: Reference | None
     ) -> None:
         self.config, self.rollout, self.looks, self.reference = config, rollout, looks, reference
 
-    def __call__(self, found: Round) -> Round:
+    def __call__(self, found: Rollout) -> Rollout:
         """Fill in advantages and weights."""
-        lengths, longest = found.lengths, self.rollout.new_tokens
-        rewards = found.rewards + overlong(lengths, longest, self.config.overlong)
-        each = group_advantages(rewards, self.rollout.group, self.config, self.looks.backend.sum)
+        lengths, longest = found.lengths, self.rollout.max_completion_length
+        rewards = found.rewards + overlong(lengths, longest, self.config.soft_punish_cache)
+        each = group_advantages(
+            rewards, self.rollout.num_generations, self.config, self.looks.backend.all_reduce_sum
+        )
         found.advantages = [np.full(n, value, np.float32) for n, value in zip(lengths, each, strict=True)]
-        found.weights = token_weights(lengths, longest, self.config.average)
-        found.count = divisor(lengths, self.config.average)
+        found.weights = token_weights(lengths, longest, self.config.loss_type)
+        found.count = loss_denominator(lengths, self.config.loss_type)
         if self.reference is not None:
             found.reference = self.looks.reference(found, self.reference)
         return found
 
 
-class ValueCredit:
+class GAEAdvantage:
     """PPO: an answer's reward comes with its last token, every token pays for leaving the base, and a value
     head says how much of that was to be expected."""
 
-    def __init__(self, config: PPOConfig, looks: "Looks", reference: Reference | None) -> None:
+    def __init__(self, config: PPOConfig, looks: "RolloutScorer", reference: Reference | None) -> None:
         self.config, self.looks, self.reference = config, looks, reference
 
-    def __call__(self, found: Round) -> Round:
+    def __call__(self, found: Rollout) -> Rollout:
         """Fill in values, advantages, returns and weights."""
         values = self.looks.values(found)
         rewards = [np.zeros(len(old)) for old in found.old]
@@ -68,10 +70,10 @@ class ValueCredit:
             ]
         for reward, value in zip(rewards, np.nan_to_num(found.rewards), strict=True):
             reward[-1] += value
-        advantages, found.returns = generalised(rewards, values, self.config)
+        advantages, found.returns = gae(rewards, values, self.config)
         lost = ~np.isfinite(found.rewards)
-        total = self.looks.backend.sum
-        found.advantages = whitened(advantages, total) if self.config.whiten else advantages
+        total = self.looks.backend.all_reduce_sum
+        found.advantages = whitened(advantages, total) if self.config.whiten_advantages else advantages
         for index in np.flatnonzero(lost):  # nobody could judge it: it teaches nothing
             found.advantages[index], found.returns[index] = np.zeros_like(values[index]), values[index]
         found.values = values
@@ -80,17 +82,17 @@ class ValueCredit:
         return found
 
 
-class Looks:
+class RolloutScorer:
     """What the model, or the base, says of the answers of a rollout."""
 
     def __init__(self, model: Any, backend: Single, pad: int, temperature: float) -> None:
         self.model, self.backend, self.pad, self.temperature = model, backend, pad, temperature
 
-    def reference(self, found: Round, reference: Reference) -> list[np.ndarray]:
+    def reference(self, found: Rollout, reference: Reference) -> list[np.ndarray]:
         """(A,) of (L,): log-probabilities for the base."""
         return self._each(found, lambda batch: reference(batch, self.temperature))
 
-    def values(self, found: Round) -> list[np.ndarray]:
+    def values(self, found: Rollout) -> list[np.ndarray]:
         """(A,) of (L,): what the value head expects before each token."""
 
         def look(batch: Any) -> torch.Tensor:
@@ -104,8 +106,8 @@ class Looks:
         return self._each(found, look)
 
     @torch.no_grad()
-    def _each(self, found: Round, look: Any) -> list[np.ndarray]:
-        lengths = [example.inputs for example in found.examples]
+    def _each(self, found: Rollout, look: Any) -> list[np.ndarray]:
+        lengths = [example.length for example in found.examples]
         order = np.argsort(lengths, kind="stable")
         size = max(1, MICRO_TOKENS // max(lengths))
         result: list[np.ndarray] = [np.zeros(0, np.float32)] * len(lengths)
@@ -113,8 +115,8 @@ class Looks:
             part = order[start : start + size]
             examples = [found.examples[i] for i in part]
             batch = batched(RolloutBatch, examples, max(lengths), self.pad)
-            with self.backend.looking():
-                values = look(self.backend.place(batch)).float().cpu().numpy()
+            with self.backend.eval_context():
+                values = look(self.backend.to_device(batch)).float().cpu().numpy()
             owner = batch.owner[batch.weights > 0]
             for place, index in enumerate(part):
                 result[index] = values[owner == place]

@@ -68,7 +68,7 @@ class OwnTextBatches:
         seed = int(np.random.default_rng([_DRAW, self.seed, *place]).integers(2**31))
         sampling = SamplingConfig(temperature=1.0, seed=seed)
         prompts = window[:, :kept].tolist()
-        with self.backend.looking():
+        with self.backend.eval_context():
             written = tokens(
                 self.model,
                 prompts,

@@ -39,8 +39,8 @@ def reference_sums(
         place: takes a batch to the model's device.
     """
     found = np.zeros(len(examples), np.float32)
-    order = sorted(range(len(examples)), key=lambda i: examples[i].inputs)
-    size = max(1, _PLACES // max((example.inputs for example in examples), default=1))
+    order = sorted(range(len(examples)), key=lambda i: examples[i].length)
+    size = max(1, _PLACES // max((example.length for example in examples), default=1))
     training = model.training
     model.eval()
     for start in track(range(0, len(order), size), "reference", total=-(-len(order) // size)):

@@ -26,7 +26,7 @@ _MEASURED = "measured."
 
 
 @dataclass
-class Round:
+class Rollout:
     """One rollout of one process."""
 
     examples: list[Example]
@@ -57,24 +57,24 @@ class Round:
         return np.array([example.targets for example in self.examples])
 
 
-def gathered(found: Round, backend: Single) -> dict[str, Tensor]:
+def pack(found: Rollout, backend: Single) -> dict[str, Tensor]:
     """The rounds of all processes as flat tensors named ``process.field``; equal in every process."""
     own = _flat(found)
     names, world = sorted(own), backend.world
     sizes = torch.zeros(world, len(names), dtype=torch.float64)
     sizes[backend.rank] = torch.tensor([float(own[name].numel()) for name in names])
-    sizes = torch.as_tensor(backend.sum(sizes)).cpu().long()
+    sizes = torch.as_tensor(backend.all_reduce_sum(sizes)).cpu().long()
     start, mine = int(sizes[: backend.rank].sum()), torch.cat([own[name].double() for name in names])
     every = torch.zeros(int(sizes.sum()), dtype=torch.float64)
     every[start : start + len(mine)] = mine
-    parts = torch.as_tensor(backend.sum(every)).cpu().split(sizes.flatten().tolist())
+    parts = torch.as_tensor(backend.all_reduce_sum(every)).cpu().split(sizes.flatten().tolist())
     keys = [(rank, name) for rank in range(world) for name in names]
     return {
         f"{rank}.{name}": part.to(own[name].dtype) for (rank, name), part in zip(keys, parts, strict=True)
     }
 
 
-def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
+def unpack(tensors: Mapping[str, Tensor], backend: Single) -> Rollout:
     """This process's round out of :func:`gathered`.
 
     Raises:
@@ -106,7 +106,7 @@ def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
         for name, value in flat.items()
         if name.startswith(_MEASURED)
     }
-    return Round(
+    return Rollout(
         examples,
         flat["questions"],
         flat["rewards"],
@@ -118,7 +118,7 @@ def restored(tensors: Mapping[str, Tensor], backend: Single) -> Round:
     )
 
 
-def _flat(found: Round) -> dict[str, Tensor]:
+def _flat(found: Rollout) -> dict[str, Tensor]:
     """A round as flat arrays."""
     flat: dict[str, np.ndarray] = {
         "ids": np.concatenate([example.ids for example in found.examples]),

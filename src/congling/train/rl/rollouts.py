@@ -27,7 +27,7 @@ from congling.infer.completions import Completion, complete
 from congling.tokenizer.base import Tokenizer
 from congling.train.backends.single import Single
 from congling.train.objectives.config import RolloutConfig
-from congling.train.rl.rollout_buffer import Round, gathered, restored
+from congling.train.rl.rollout_buffer import Rollout, pack, unpack
 
 _ORDER, _SAMPLING = 0x726F, 0x7361
 MICRO_TOKENS = 8192
@@ -54,11 +54,11 @@ class RolloutBatch(SequenceBatch):
 
 Reward = Callable[[Sequence[Mapping[str, Any]]], np.ndarray]
 """Answers, each a mapping with ``messages``, ``text``, ``row``, ``ended``, to their rewards (A,)."""
-Credit = Callable[[Round], Round]
+Credit = Callable[[Rollout], Rollout]
 """Fills in what each token is worth."""
 
 
-class Rollouts:
+class RolloutBatches:
     """Batches for the loop: a callable of (step, rank, world) that writes when new answers are due.
 
     Args:
@@ -94,14 +94,14 @@ class Rollouts:
         self.model, self.tokenizer, self.questions = model, tokenizer, questions
         self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
         self.seed, self.even, self.undrawable = seed, even, undrawable
-        self.round: Round | None = None
+        self.round: Rollout | None = None
         self._kept: dict[str, Tensor] = {}
         """The answers of all processes, where they are used again."""
 
     @property
     def period(self) -> int:
         """Batches that are made together; only as many at once can be passed over."""
-        return self.config.updates
+        return self.config.num_iterations
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[RolloutBatch]:
         """Micro-batches of one rank for one step; equally many on every rank.
@@ -109,7 +109,7 @@ class Rollouts:
         Raises:
             UserError: no reward function could judge any answer, or prompts cannot be shared out.
         """
-        number, within = divmod(step, self.config.updates)
+        number, within = divmod(step, self.config.num_iterations)
         if within == 0:
             self.round = self._rollout(number, rank, world)
         assert self.round is not None, "a run goes on in the middle of a rollout with its answers"
@@ -125,7 +125,7 @@ class Rollouts:
         if self.round is None:
             return []
         found = []
-        for index in range(0, len(self.round.examples), self.config.group)[:count]:
+        for index in range(0, len(self.round.examples), self.config.num_generations)[:count]:
             example, ended = self.round.examples[index], bool(self.round.ended[index])
             ids, reward = example.ids[example.learnt].tolist(), float(self.round.rewards[index])
             question = self.questions[int(self.round.questions[index])]
@@ -149,20 +149,20 @@ class Rollouts:
         Raises:
             UserError: they were written by another number of processes.
         """
-        if step % self.config.updates:
-            self.round, self._kept = restored(tensors, self.backend), dict(tensors)
+        if step % self.config.num_iterations:
+            self.round, self._kept = unpack(tensors, self.backend), dict(tensors)
 
-    def _rollout(self, number: int, rank: int, world: int) -> Round:
+    def _rollout(self, number: int, rank: int, world: int) -> Rollout:
         """Write, judge and credit the answers of this process."""
-        prompts, odd = divmod(self.config.prompts, world)
+        prompts, odd = divmod(self.config.prompts_per_step, world)
         if odd:
             raise UserError(
                 "the prompts of a step cannot be shared out",
-                where="rollout.prompts",
-                value=f"{self.config.prompts} prompts, {world} processes",
+                where="rollout.prompts_per_step",
+                value=f"{self.config.prompts_per_step} prompts, {world} processes",
             )
         first = rank * prompts
-        chosen = self._chosen(number * self.config.prompts + first, prompts)
+        chosen = self._chosen(number * self.config.prompts_per_step + first, prompts)
         written = self._written(chosen, [(number, first + i, 0) for i in range(prompts)])
         for attempt in range(1, self.TRIES if not self.even else 1):
             dull = [i for i, group in enumerate(written) if _same([one["reward"] for one in group])]
@@ -175,8 +175,8 @@ class Rollouts:
         found = _round([one for group in written for one in group])
         found.measured = self._summary(found)
         found = self.credit(found)
-        if self.config.updates > 1:
-            self._kept = gathered(found, self.backend)
+        if self.config.num_iterations > 1:
+            self._kept = pack(found, self.backend)
         return found
 
     def _written(
@@ -186,12 +186,12 @@ class Rollouts:
         questions = [self.questions[i] for i in chosen]
         training = self.model.training
         self.model.eval()
-        with self.backend.looking():
+        with self.backend.eval_context():
             answers = complete(
                 self.model,
                 [question.ids for question in questions],
-                group=self.config.group,
-                new_tokens=self.config.new_tokens,
+                group=self.config.num_generations,
+                new_tokens=self.config.max_completion_length,
                 stops=self.tokenizer.stop_ids,
                 temperature=self.config.temperature,
                 top_k=self.config.top_k,
@@ -206,8 +206,8 @@ class Rollouts:
             rewards = self.reward(flat)
         self.model.train(training)
         for row, value in zip(flat, rewards.tolist(), strict=True):
-            cut = self.config.unended is not None and not row["ended"]
-            row["reward"] = self.config.unended if cut else value
+            cut = self.config.truncated_reward is not None and not row["ended"]
+            row["reward"] = self.config.truncated_reward if cut else value
         return rows
 
     def _chosen(self, start: int, count: int) -> list[int]:
@@ -226,10 +226,10 @@ class Rollouts:
         """A question to take the place of one that teaches nothing."""
         return int(np.random.default_rng([_ORDER, self.seed, *place, 1]).integers(len(self.questions)))
 
-    def _summary(self, found: Round) -> dict[str, float]:
+    def _summary(self, found: Rollout) -> dict[str, float]:
         """Means over all processes."""
         known = np.isfinite(found.rewards)
-        if not self.backend.sum(float(known.sum())):
+        if not self.backend.all_reduce_sum(float(known.sum())):
             raise UserError(
                 "no reward could be told for any answer of a whole step",
                 hint="look at the warnings of the reward function above",
@@ -245,7 +245,7 @@ class Rollouts:
             float((~known).sum()),
         ]
         judged, total, squares, answers, tokens, ended, lost = (
-            float(self.backend.sum(float(one))) for one in sums
+            float(self.backend.all_reduce_sum(float(one))) for one in sums
         )
         mean = total / judged
         return {
@@ -256,20 +256,20 @@ class Rollouts:
             "unjudged": lost,
         }
 
-    def _batches(self, found: Round, *, fresh: bool) -> list[RolloutBatch]:
+    def _batches(self, found: Rollout, *, fresh: bool) -> list[RolloutBatch]:
         """The answers in micro-batches of about equal lengths."""
-        order = np.argsort([example.inputs for example in found.examples], kind="stable")
-        longest = max(example.inputs for example in found.examples)
+        order = np.argsort([example.length for example in found.examples], kind="stable")
+        longest = max(example.length for example in found.examples)
         # Of the longest there can be, so that every process makes equally many.
-        limit = max(longest, max(len(q.ids) for q in self.questions) + self.config.new_tokens)
+        limit = max(longest, max(len(q.ids) for q in self.questions) + self.config.max_completion_length)
         size = max(1, MICRO_TOKENS // limit)
         parts = [order[start : start + size] for start in range(0, len(order), size)]
         scale = found.count / max(1e-9, float((found.weights * found.lengths).sum()))
         return [self._batch(found, part, fresh, scale) for part in parts]
 
-    def _batch(self, found: Round, part: np.ndarray, fresh: bool, scale: float) -> RolloutBatch:
+    def _batch(self, found: Rollout, part: np.ndarray, fresh: bool, scale: float) -> RolloutBatch:
         examples = [found.examples[i] for i in part]
-        context, pad = self.model.config.context, self.tokenizer.pad_id
+        context, pad = self.model.config.max_position_embeddings, self.tokenizer.pad_id
         batch = batched(
             RolloutBatch,
             examples,
@@ -314,7 +314,7 @@ def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> 
     }
 
 
-def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
+def _round(rows: Sequence[Mapping[str, Any]]) -> Rollout:
     examples = []
     for row in rows:
         ids = np.array([*row["prompt_ids"], *row["answer"].ids], np.int32)
@@ -323,7 +323,7 @@ def _round(rows: Sequence[Mapping[str, Any]]) -> Round:
         examples.append(Example(ids, learnt, 0, str(row["row"].place)))
     old = [np.array(row["answer"].log_probs, np.float32) for row in rows]
     rewards = np.array([row["reward"] for row in rows], np.float64)
-    return Round(
+    return Rollout(
         examples,
         np.array([row["question"] for row in rows]),
         rewards,

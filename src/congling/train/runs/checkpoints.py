@@ -48,7 +48,7 @@ _WEIGHTS, _AVERAGE, _BATCHES = "weights.safetensors", "average.safetensors", "ba
 
 
 @runtime_checkable
-class Remembering(Protocol):
+class Stateful(Protocol):
     """Batches that are no function of the step alone, such as answers that the model wrote some steps ago."""
 
     def tensors(self) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ def _write(
             save_file(_portable(learnt or trainer.model.state_dict()), state / _WEIGHTS)
         if trainer.ema is not None and (learnt is not None or hasattr(trainer.model, "scalar_head")):
             save_file(_portable(trainer.ema.average), state / _AVERAGE)
-        if isinstance(trainer.batches, Remembering) and (remembered := trainer.batches.tensors()):
+        if isinstance(trainer.batches, Stateful) and (remembered := trainer.batches.tensors()):
             save_file(_portable(remembered), state / _BATCHES)
         values = {
             "step": trainer.step,
@@ -217,7 +217,7 @@ def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> No
     moments = load_file(path / "state" / "optimizer.safetensors")
     for optimizer in trainer.optimizers:
         optimizer.load(moments)
-    if isinstance(trainer.batches, Remembering):
+    if isinstance(trainer.batches, Stateful):
         remembered = load_file(state / _BATCHES) if (state / _BATCHES).is_file() else {}
         trainer.batches.load(remembered, int(values["step"]))
     trainer.step, trainer.tokens, trainer.best = int(values["step"]), float(values["tokens"]), values["best"]
@@ -319,7 +319,7 @@ def _tidy(trainer: Trainer, run: RunDirectory) -> None:
     """Let pointers and kept checkpoints be those of the step just saved, or gone on from."""
     best = None if trainer.best is None else int(trainer.best["step"])
     retention.point(run, step=trainer.step, best=best, decay_start=trainer.decay_start)
-    retention.prune(run, keep=trainer.config.keep, best=best)
+    retention.prune(run, keep=trainer.config.save_total_limit, best=best)
 
 
 def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

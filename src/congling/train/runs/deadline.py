@@ -99,11 +99,11 @@ def factor_with(schedule: WSDConfig | CosineConfig, planned: int, turns: Sequenc
     if isinstance(schedule, CosineConfig):
         return _cosine(schedule, planned, made, step)
     level = warmup_factor(schedule, min(step, made[0].step) if made else step, planned)
-    if not made or not schedule.decay:
+    if not made or not schedule.decay_ratio:
         return level
     done = _progress(0.0, made, step)
-    remaining = 1 - done if schedule.shape == "linear" else 1 - math.sqrt(done)
-    return schedule.floor + (level - schedule.floor) * remaining
+    remaining = 1 - done if schedule.decay_type == "linear" else 1 - math.sqrt(done)
+    return schedule.min_lr_ratio + (level - schedule.min_lr_ratio) * remaining
 
 
 def _cosine(schedule: CosineConfig, planned: int, made: Sequence[Turn], step: int) -> float:
@@ -113,7 +113,9 @@ def _cosine(schedule: CosineConfig, planned: int, made: Sequence[Turn], step: in
     before = max(0, first - 1 - warmup) / max(1, planned - warmup)
     done = _progress(before, made, step)
     level = warmup_factor(schedule, first, planned)
-    return (schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))) * level
+    return (
+        schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
+    ) * level
 
 
 def _progress(done: float, made: Sequence[Turn], step: int) -> float:
@@ -144,7 +146,7 @@ class Deadline:
         self.settings, self.train, self.clock = settings, train, clock
         self._started = clock() if started is None else started
         self.turns: list[Turn] = []
-        self.expected = train.steps
+        self.expected = train.max_steps
         self._file: Path | None = None
         self._begun, self._replays, self._spent = False, False, 0.0
         self._mark: tuple[int, float] | None = None
@@ -157,7 +159,11 @@ class Deadline:
         """Steps of the whole run as far as it is decided, else the most it may take."""
         if self.turns:
             return self.turns[-1].steps
-        return self.train.steps if isinstance(self.train.schedule, CosineConfig) else self.settings.most_steps
+        return (
+            self.train.max_steps
+            if isinstance(self.train.schedule, CosineConfig)
+            else self.settings.most_steps
+        )
 
     @property
     def began(self) -> int | None:
@@ -167,7 +173,7 @@ class Deadline:
 
     def factor(self, step: int) -> float:
         """Share of the peak rate of the update of ``step``."""
-        return factor_with(self.train.schedule, self.train.steps, self.turns, step)
+        return factor_with(self.train.schedule, self.train.max_steps, self.turns, step)
 
     def elapsed(self) -> float:
         """Seconds of the budget used up: by this process, and by those that the run was begun with."""

@@ -44,6 +44,7 @@ class SkippedSteps:
             raise UserError(
                 f"{self.limit} steps in a row had a loss or gradient that is not a finite number",
                 where=f"step {step}",
-                hint="halve the learning rate (train.optimizer), lengthen train.schedule.warmup or use fp32; "
+                hint="halve the learning rate (train.optimizer), lengthen "
+                "train.schedule.warmup_ratio or use fp32; "
                 "then start a new run, or go back to an earlier checkpoint",
             )

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from congling.core.artifact import Artifact
 from congling.core.config import Config
-from congling.core.diagnosis import Finding
+from congling.core.diagnosis import Diagnosis
 from congling.core.errors import Interrupted, UserError
 from congling.core.progress import stage
 from congling.core.rundir import RunDirectory
@@ -20,10 +20,12 @@ from congling.train.runs.metrics import Metrics
 from congling.train.waiting import Choice, threads
 
 Evaluate = Callable[[Any], Mapping[str, float]]
-"""Model to held-out numbers; the one that ``train.choose`` names decides which checkpoint is best."""
+"""Model to held-out numbers; the one that ``train.metric_for_best_model`` names decides which
+checkpoint is best.
+"""
 Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
 """Model to rows with at least ``prompt`` and ``text``."""
-Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Sequence[Finding]]
+Watch = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], Sequence[Diagnosis]]
 """Rows of the metrics and of the samples so far to what is wrong with them."""
 UNITS = {"bits_per_character": "bits/char", "loss_per_answer": "nats/token of an answer"}
 """How held-out numbers are called on the terminal; any other by its name."""
@@ -53,7 +55,8 @@ class EndOfRun(Exception):
 
 
 def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
-    """Measure held-out numbers, log them, and remember the best of those that ``train.choose`` names.
+    """Measure held-out numbers, log them, and remember the best of those that
+    ``train.metric_for_best_model`` names.
 
     The hook raises :class:`congling.core.errors.UserError` where there is no such number.
     """
@@ -66,15 +69,15 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
         ):
             values = dict(evaluate(model))
         metrics.validation(trainer, values)
-        name = trainer.config.choose
+        name = trainer.config.metric_for_best_model
         if name not in values:
             raise UserError(
                 "the run measures no held-out number of this name",
-                where="train.choose",
+                where="train.metric_for_best_model",
                 value=name,
                 hint="one of " + ", ".join(values),
             )
-        if trainer.config.hand_on == "best" and better(name, values[name], trainer.best):
+        if trainer.config.load_best_model_at_end and better(name, values[name], trainer.best):
             trainer.best = {"step": trainer.step, name: values[name]}
         units = UNITS | {"loss": metrics.yardsticks.loss_unit}
         shown = ", ".join(f"{value:.3f} {units.get(name, name)}" for name, value in values.items())
@@ -94,16 +97,16 @@ def better(name: str, value: float, best: Mapping[str, float] | None) -> bool:
 
 
 def out_of_patience(trainer: Trainer) -> bool:
-    """Whether ``train.patience`` looks have gone by since the best one.
+    """Whether ``train.early_stopping_patience`` looks have gone by since the best one.
 
     Follows from the step and the best step alone, so a run that was stopped and gone on with ends where it
     would have ended, and one that has ended stays so.
     """
-    if trainer.config.patience is None or trainer.best is None:
+    if trainer.config.early_stopping_patience is None or trainer.best is None:
         return False
     interval = trainer.config.interval("evaluate")
     looks = trainer.step // interval - int(trainer.best["step"]) // interval
-    return looks >= trainer.config.patience
+    return looks >= trainer.config.early_stopping_patience
 
 
 def patience(say: Callable[[str], None]) -> Hook:
@@ -115,10 +118,11 @@ def patience(say: Callable[[str], None]) -> Hook:
 
     def leave(trainer: Trainer) -> None:
         first, config = trainer.backend.rank == 0, trainer.config
-        if trainer.backend.agree(first and out_of_patience(trainer)):
+        if trainer.backend.any_rank(first and out_of_patience(trainer)):
             if first and trainer.best is not None:
                 say(
-                    f"ends after step {trainer.step} of {trainer.steps}: held-out {config.choose} "
+                    f"ends after step {trainer.step} of {trainer.steps}: held-out "
+                    f"{config.metric_for_best_model} "
                     f"was best at step {trainer.best['step']:.0f}, and not since"
                 )
             raise EndOfRun
@@ -172,7 +176,7 @@ def keeping(deadline: Deadline, metrics: Metrics | None) -> Hook:
 
     def look(trainer: Trainer) -> None:
         turn = None if metrics is None else deadline.look(trainer.step, metrics.pauses())
-        steps = int(trainer.backend.sum(0.0 if turn is None else float(turn.steps)))
+        steps = int(trainer.backend.all_reduce_sum(0.0 if turn is None else float(turn.steps)))
         if steps:
             again = deadline.began is not None
             deadline.make(turn or Turn(trainer.step, steps))
@@ -241,7 +245,7 @@ def agreeing(stop: StopSignals) -> Hook:
     """Let all processes learn that one of them was asked to stop, so that they leave after the same step."""
 
     def ask(trainer: Trainer) -> None:
-        stop.agreed = trainer.backend.agree(stop.requested)
+        stop.agreed = trainer.backend.any_rank(stop.requested)
 
     return ask
 

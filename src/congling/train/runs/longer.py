@@ -99,8 +99,8 @@ def lengthened(train: Mapping[str, Any], rows: Sequence[Longer]) -> dict[str, An
     """A ``[train]`` table of an earlier end with the steps and the warm-up of the last."""
     found = dict(train)
     for row in rows:
-        if found.get("steps") == row.before:
-            found["steps"] = row.steps
+        if found.get("max_steps") == row.before:
+            found["max_steps"] = row.steps
             if row.warmup_steps is not None:
                 found["schedule"] = {**found.get("schedule", {}), "warmup_steps": row.warmup_steps}
     return found

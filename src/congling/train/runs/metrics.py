@@ -22,7 +22,7 @@ MEMORY_INTERVAL = 10.0
 
 
 @dataclass(frozen=True)
-class Yardsticks:
+class MetricScales:
     """What turns raw measurements into comparable ones; each is left out where it is not known."""
 
     tokens_per_character: float | None = None
@@ -58,7 +58,7 @@ class Metrics:
     def __init__(
         self,
         run: RunDirectory,
-        yardsticks: Yardsticks,
+        yardsticks: MetricScales,
         line: ProgressLine,
         skipped: SkippedSteps,
         *,
@@ -75,7 +75,7 @@ class Metrics:
 
     def __call__(self, trainer: Trainer) -> None:
         """Take the row of the step just done."""
-        self._waiting.append(trainer.row)
+        self._waiting.append(trainer.step_metrics)
         if len(self._waiting) >= self.every or trainer.step == trainer.steps:
             self.flush()
 

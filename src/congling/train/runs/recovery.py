@@ -26,7 +26,10 @@ SAFE = 4
 """Steps that a checkpoint had better be older than the first bad row; the update before it is what did it."""
 BEYOND = 5
 """Batches that are passed over besides those that were learnt."""
-REMEDY = "lower train.optimizer.rate or lengthen train.schedule.warmup, and look at the text of these steps"
+REMEDY = (
+    "lower train.optimizer.learning_rate or lengthen train.schedule.warmup_ratio, "
+    "and look at the text of these steps"
+)
 
 
 class RolledBack(Exception):
@@ -91,11 +94,11 @@ def recovering(
 
     def act(trainer: Trainer) -> None:
         spike = None if watch is None else watch.pending
-        if not trainer.backend.agree(spike is not None):
+        if not trainer.backend.any_rank(spike is not None):
             return
-        noticed = int(trainer.backend.sum(float(spike.step if spike is not None else 0)))
+        noticed = int(trainer.backend.all_reduce_sum(float(spike.step if spike is not None else 0)))
         place = -1 if spike is None or on_spike == "stop" else _good_step(run, spike)
-        place = int(trainer.backend.sum(float(place if watch is not None else 0)))
+        place = int(trainer.backend.all_reduce_sum(float(place if watch is not None else 0)))
         reason = "loss spike" if spike is None else f"at step {noticed} {spike.what}"
         tries = trainer.rollbacks
         if on_spike == "stop" or place < 0 or tries >= trainer.config.max_rollbacks:

@@ -3,7 +3,7 @@
 ::
 
     step-00000100   step-00000400   step-00000450   step-00000800   step-00000850   step-00000900
-    (removed)       best at 450     BEFORE_DECAY    BEST            one of `keep`   LATEST
+    (removed)       best at 450     BEFORE_DECAY    BEST            one of newest   LATEST
 
 Both follow from the checkpoints themselves. A process may be killed between writing a checkpoint and naming
 it: whoever goes on names it then.

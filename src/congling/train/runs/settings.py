@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from congling.core import artifact
-from congling.core.config import Config
+from congling.core.config import Config, upgraded
 from congling.core.differences import Difference, differences, differing, shown
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
@@ -21,31 +21,31 @@ from congling.train.runs.retention import state_of
 HARMLESS = frozenset(
     f"train.{key}"
     for key in (
-        "save_every",
-        "keep",
+        "save_steps",
+        "save_total_limit",
         "wait_for_space",
-        "log_every",
+        "logging_steps",
         "max_skipped",
         "device",
-        "evaluate_every",
-        "patience",
-        "sample_every",
+        "eval_steps",
+        "early_stopping_patience",
+        "sample_steps",
         "sample_prompts",
         "sample_tokens",
         "on_spike",
         "max_rollbacks",
-        "auto_micro_batch",
+        "auto_find_batch_size",
         "ddp_timeout",
     )
 )
 """Keys that do not touch the weights: the same command may give them other values when it goes on."""
-CUT = frozenset(("train.rows", "train.accumulation"))
+CUT = frozenset(("train.per_device_train_batch_size", "train.gradient_accumulation_steps"))
 """Keys that cut a step into micro-batches: where memory is short they may change together, as long as a step
 learns from as many rows. From there on its sums are rounded otherwise."""
 BY_CONTENT = frozenset(("data.sources",))
 """Keys whose contents are compared, by fingerprint: the same rows at another place are the same."""
 ADVICE: Mapping[str, str] = dict.fromkeys(
-    ("budget", "epochs", "train.steps"), "a later end is asked for with --longer 30m"
+    ("budget", "epochs", "train.max_steps"), "a later end is asked for with --longer 30m"
 )
 """What to do where one of these keys differs."""
 STATE_KEY = "settings"
@@ -69,7 +69,7 @@ def _step_rows(train: Any) -> int | None:
     """Rows that a step learns from; None where a table does not say."""
     if not isinstance(train, Mapping):
         return None
-    rows, accumulation = train.get("rows"), train.get("accumulation")
+    rows, accumulation = train.get("per_device_train_batch_size"), train.get("gradient_accumulation_steps")
     return rows * accumulation if isinstance(rows, int) and isinstance(accumulation, int) else None
 
 
@@ -105,7 +105,7 @@ def require_as_recorded(
 ) -> None:
     """Compare settings with those of one checkpoint; see :func:`require_unedited`."""
     now = settings_of(config)
-    then = dict(recorded)
+    then = upgraded(type(config), recorded)
     if isinstance(then.get("train"), dict):
         then["train"] = lengthened(then["train"], rows)
     if rows:
@@ -125,7 +125,7 @@ def _uncut(settings: Mapping[str, Any]) -> dict[str, Any]:
     if (rows := _step_rows(train)) is None or not isinstance(train, Mapping):
         return dict(settings)
     rest = {key: value for key, value in train.items() if f"train.{key}" not in CUT}
-    return {**settings, "train": {**rest, "rows × accumulation": rows}}
+    return {**settings, "train": {**rest, "per_device_train_batch_size × gradient_accumulation_steps": rows}}
 
 
 def _recorded(checkpoint: Path) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from congling.core import terminal
 from congling.core.artifact import Artifact, write_text
-from congling.core.config import Config, build, read_toml
+from congling.core.config import Config, load
 from congling.core.differences import require_same
 from congling.core.disk import Patience
 from congling.core.errors import Interrupted, UserError
@@ -21,7 +21,7 @@ from congling.core.lock import only_writer
 from congling.core.output import warn
 from congling.core.rundir import RunDirectory
 from congling.model.checkpoint import save_model
-from congling.train.backends.ddp import from_first
+from congling.train.backends.ddp import broadcast_text
 from congling.train.config import TrainConfig
 from congling.train.loop import Hook, Trainer
 from congling.train.micro_batch import begin_step_anew, recovers, shortage_on
@@ -45,7 +45,7 @@ from congling.train.runs.hooks import (
     waiting,
     watching,
 )
-from congling.train.runs.metrics import NATS, Metrics, Yardsticks
+from congling.train.runs.metrics import NATS, Metrics, MetricScales
 from congling.train.runs.process_history import recorded
 from congling.train.runs.progress import ProgressLine
 from congling.train.runs.recovery import RolledBack, SpikeWatch, recovering
@@ -69,7 +69,7 @@ class RunParts:
     sample: Sample | None = None
     watch: Watch | None = None
     """Looks for early signs of collapse, at every held-out look."""
-    yardsticks: Yardsticks = field(default_factory=Yardsticks)
+    yardsticks: MetricScales = field(default_factory=MetricScales)
     save_model: SaveModel = save_model
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Kept in the manifest of every checkpoint, such as ``chat``."""
@@ -102,13 +102,13 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
         rows = longer.read(run)
         start = resume(trainer, run, parts.parents, write=first, config=parts.config, rows=rows)
         if trainer.deadline is not None:
-            trainer.deadline.hear(from_first(trainer.deadline.told()))
+            trainer.deadline.hear(broadcast_text(trainer.deadline.told()))
         trainer.backend.barrier()
         if first and must_resume and not start:
             raise UserError(
                 "there is no checkpoint to resume from", value=str(run.path), hint="leave out --resume"
             )
-        require_looks(trainer.config, parts.evaluate)
+        require_eval(trainer.config, parts.evaluate)
         if start >= trainer.steps or out_of_patience(trainer):
             if first:
                 _note_end(run, start)
@@ -120,7 +120,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
                 _save(trainer, run, parts)  # what a spike before the first checkpoint goes back to
             made = _hooks if first else _follower_hooks
             _to_the_end(trainer, made(trainer, run, parts, stop, start), run)
-        if trainer.backend.agree(stop.requested):  # while the last checkpoint was written, or scored
+        if trainer.backend.any_rank(stop.requested):  # while the last checkpoint was written, or scored
             raise Interrupted(
                 f"stopped after the last step, {trainer.step}: training is complete and saved in {run.path}\n"
                 "  for what follows it, run the same command again"
@@ -147,8 +147,9 @@ def _to_the_end(trainer: Trainer, hooks: Sequence[Hook], run: RunDirectory) -> N
             "smaller micro-batch", step=trainer.step, rows=rows, accumulation=accumulation, reason=reason
         )
         print(
-            f"\nstep {trainer.step + 1}: out of memory ({reason}): going on with train.rows={rows} "
-            f"train.accumulation={accumulation}, the same step in smaller parts",
+            f"\nstep {trainer.step + 1}: out of memory ({reason}): going on with "
+            f"train.per_device_train_batch_size={rows} "
+            f"train.gradient_accumulation_steps={accumulation}, the same step in smaller parts",
             file=sys.stderr,
         )
 
@@ -174,7 +175,7 @@ def open_directory(run: RunDirectory, config: Config, files: Mapping[str, str], 
         UserError: it is not; the message names the keys that differ, then and now.
     """
     if run.config.is_file():
-        before = build(type(config), read_toml(run.config), where=run.config)
+        before = load(type(config), run.config, recorded=True)
         require_unedited(run, before, longer.read(run))
         require_same(before, config, where=run.path, harmless=harmless(before, config), advice=ADVICE)
         if take_over(run, before, config):
@@ -208,17 +209,23 @@ def _note_end(run: RunDirectory, step: int) -> None:
         run.event("finished", step=step)
 
 
-def require_looks(config: TrainConfig, evaluate: Evaluate | None) -> None:
+def require_eval(config: TrainConfig, evaluate: Evaluate | None) -> None:
     """Refuse what needs held-out numbers where the run measures none.
 
     Raises:
-        UserError: ``patience`` or ``choose`` is set, and nothing is held out.
+        UserError: ``early_stopping_patience`` or ``metric_for_best_model`` is set, and nothing is held out.
     """
-    if evaluate is None and (config.patience is not None or config.choose != "loss"):
-        key = "train.patience" if config.patience is not None else "train.choose"
+    if evaluate is None and (
+        config.early_stopping_patience is not None or config.metric_for_best_model != "loss"
+    ):
+        key = (
+            "train.early_stopping_patience"
+            if config.early_stopping_patience is not None
+            else "train.metric_for_best_model"
+        )
         raise UserError(
             f"{key} needs held-out numbers, and nothing is held out",
-            value=config.patience or config.choose,
+            value=config.early_stopping_patience or config.metric_for_best_model,
             hint="hold some text out (data.split.validation), or leave it out",
         )
 
@@ -228,7 +235,7 @@ def log_every(trainer: Trainer) -> int:
 
     What is read late is seen late: a loss that leaves its course is to be noticed within five steps.
     """
-    return trainer.config.log_every or (5 if trainer.backend.device.type == "cuda" else 1)
+    return trainer.config.logging_steps or (5 if trainer.backend.device.type == "cuda" else 1)
 
 
 def _patience_for_space(trainer: Trainer, stop: StopSignals) -> Patience:
@@ -293,7 +300,9 @@ def _deadline(trainer: Trainer, metrics: Metrics | None) -> list[Hook]:
 def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
     """Asked at every look, by all processes, or by none."""
     config = trainer.config
-    return [] if config.patience is None else [every(config.interval("evaluate"), patience(say))]
+    return (
+        [] if config.early_stopping_patience is None else [every(config.interval("evaluate"), patience(say))]
+    )
 
 
 def _follower_hooks(
