@@ -42,9 +42,10 @@ from congling.transform.config import AdapterConfig, LongLoRAConfig
 
 ROOT = Path(__file__).parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+INDEXES = (ROOT / "docs" / "README.md", ROOT / "docs" / "README.zh-CN.md")
 GUIDES = {language: sorted((ROOT / "docs" / language).glob("*.md")) for language in ("en", "zh")}
-PAGES = [*READMES, *GUIDES["en"], *GUIDES["zh"]]
-PAIRS = [READMES, *zip(GUIDES["en"], GUIDES["zh"], strict=True)]
+PAGES = [*READMES, *INDEXES, *GUIDES["en"], *GUIDES["zh"]]
+PAIRS = [READMES, INDEXES, *zip(GUIDES["en"], GUIDES["zh"], strict=True)]
 TABLES = [  # of recipes.md, in order: configuration class and the keys that have tables of their own
     (Recipe, {"data", "tokenizer", "model", "train"}),
     (DataConfig, {"split", "smallworld"}),
@@ -258,6 +259,13 @@ def test_the_readmes_name_every_recipe_family_and_guide():
         linked = "".join(page.read_text("utf-8") for page in GUIDES[language])
         for page in GUIDES[language]:
             assert f"(docs/{language}/{page.name})" in text or f"({page.name})" in linked, page
+
+
+@pytest.mark.parametrize("index", INDEXES, ids=name)
+def test_the_index_names_every_page_once(index):
+    language = "zh" if "zh" in index.name else "en"
+    named = re.findall(rf"\({language}/([\w-]+\.md)\)", index.read_text(encoding="utf-8"))
+    assert sorted(named) == [page.name for page in GUIDES[language]]
 
 
 @pytest.mark.parametrize("language", GUIDES)
