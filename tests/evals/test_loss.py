@@ -40,7 +40,7 @@ def test_a_model_that_knows_nothing_costs_log_of_the_vocabulary():
         FAMILIES["qwen3"](vocab_size=32, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32)
     )
     with torch.no_grad():
-        blank.output_weight().zero_()
+        blank.output_layer().weight.zero_()
     report = evaluate(blank, split())
     assert report.nats_per_token == pytest.approx(math.log(32), rel=1e-5)
     assert (report.tokens, report.characters, report.bytes) == (200, 140, 420)

@@ -81,7 +81,7 @@ def padded(loaded: Loaded) -> Loaded:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8)
-        model.output_weight()[size:] = 30 * torch.randn(40, config.hidden_size)  # type: ignore[index]
+        model.output_layer().weight[size:] = 30 * torch.randn(40, config.hidden_size)  # type: ignore[index]
     return Loaded(model.eval(), loaded.tokenizer, loaded.checkpoint)
 
 

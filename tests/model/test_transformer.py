@@ -121,8 +121,8 @@ def test_tied_embeddings_are_one_matrix():
     tied, untied = (
         Transformer(FAMILIES["qwen3"](**SIZES, tie_word_embeddings=tied)) for tied in (True, False)
     )
-    assert tied.output_weight() is tied.embedding.weight and "head.weight" not in tied.state_dict()
-    assert untied.output_weight() is not untied.embedding.weight
+    assert tied.output_layer() is tied.embedding and "head.weight" not in tied.state_dict()
+    assert untied.output_layer() is untied.head
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gpt2"])

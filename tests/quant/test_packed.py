@@ -66,7 +66,7 @@ def test_an_embedding_unpacks_the_rows_asked_for_and_scores_with_all():
     layer = PackedEmbedding(raw, "Q8_0")
     assert torch.equal(layer(tokens), table[tokens])
     hidden = torch.randn(2, 64)
-    torch.testing.assert_close(layer.scores(hidden), hidden @ table.T)
+    torch.testing.assert_close(layer.logits(hidden), hidden @ table.T)
 
 
 def test_products_in_half_precision_where_training_asks_for_it():

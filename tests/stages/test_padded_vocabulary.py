@@ -41,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = Transformer(config)
     torch.manual_seed(0)
     with torch.no_grad():
-        model.output_weight()[size:] = 30 * torch.randn(PADDING, config.hidden_size)  # type: ignore[index]
+        model.output_layer().weight[size:] = 30 * torch.randn(PADDING, config.hidden_size)  # type: ignore[index]
     with artifact.writing(root / "padded", "checkpoint", facts={"chat": True, "step": 1}) as folder:
         save_model(model, folder)
         shutil.copytree(root / "tokenizer", folder / "tokenizer")

@@ -24,8 +24,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def several_chunks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(chunks.CHUNK_VALUES, "cpu", 1)
-    monkeypatch.setattr(chunks, "LEAST_ROWS", 7)
+    monkeypatch.setattr(chunks, "LAYER_CHUNK", chunks.ChunkSize({"cpu": 1}, 7))
 
 
 def case() -> tuple[Tensor, nn.Linear, Tensor, nn.Linear, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.packed import load_packed
 from congling.train.objectives import log_probs
+from congling.train.objectives.chunks import ChunkSize
 from congling.train.objectives.log_probs import score, sums
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
@@ -74,7 +75,7 @@ def gradients(model: Any, value: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_chunks_are_one_piece_and_so_are_their_gradients(
     make: Any, temperature: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(log_probs.CHUNK_VALUES, "cpu", 64 * VOCABULARY)
+    monkeypatch.setattr(log_probs, "CHUNK", ChunkSize({"cpu": 64 * VOCABULARY}, 64))
     model, given = make(tmp_path), batch()
     again = []
     checkpoint = log_probs.checkpoint

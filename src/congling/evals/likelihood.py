@@ -17,8 +17,8 @@ from congling.core.progress import track
 from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
+from congling.train.objectives.chunks import LAYER_CHUNK
 
-_CHUNK_VALUES = 2**22  # logits computed at a time: 16 MB, whatever the vocabulary
 BATCH_TOKENS = 8192
 """Padded tokens read together."""
 
@@ -47,10 +47,8 @@ class Scored:
 
 
 def target_nats(model: Transformer, hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Nats (n,) of targets (N,) behind hidden states (N, W), some at a time, and their scores (n, V)."""
-    chunk = max(1, _CHUNK_VALUES // model.config.vocab_size)
-    for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
+    """Nats (n,) of targets (N,) behind hidden states (N, W), some at a time, and their logits (n, V)."""
+    for part in LAYER_CHUNK.parts(hidden, model.config.vocab_size):
         logits = model.logits(hidden[part]).float()
         yield torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"), logits
 

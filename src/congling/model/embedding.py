@@ -7,8 +7,8 @@ from torch.nn.functional import linear
 
 
 class TokenEmbedding(nn.Embedding):
-    """A vector for every token; ``scores`` is the way back."""
+    """A vector for every token; ``logits`` is the way back."""
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Product with every token's vector: (..., W) -> (..., V)."""
         return linear(hidden, self.weight)

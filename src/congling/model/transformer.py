@@ -135,17 +135,11 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (..., W) -> (..., V)."""
-        return self.embedding.scores(hidden) if self.head is None else self.head(hidden)
+        return self.embedding.logits(hidden) if self.head is None else self.head(hidden)
 
     def output_layer(self) -> nn.Module:
         """The layer behind ``logits``: the head, or the embedding in a tied model."""
         return self.embedding if self.head is None else self.head
-
-    def output_weight(self) -> Tensor | None:
-        """The matrix (V, W) behind ``logits``, for losses that multiply by it piece by piece; None where the
-        scores are more than a product with one dense matrix."""
-        layer = self.output_layer()
-        return layer.weight if isinstance(layer, nn.Embedding | nn.Linear) else None
 
     def initialise(self, seed: int) -> None:
         """Draw all weights anew by ``config.initial``; a seed gives the same weights on every device."""

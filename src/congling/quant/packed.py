@@ -154,7 +154,7 @@ class PackedEmbedding(Packed):
         values = torch.empty(len(ids), self.inputs, device=self.raw.device)
         return unpack(self.raw[ids], self.block_type, values)[places]
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Product with every vector, as a tied model's output: (..., W) -> (..., V)."""
         return self.multiply(hidden)
 

@@ -141,7 +141,7 @@ class AdaptedEmbedding(AdaptedLayer):
         a, b, scale = found
         return y + (embedding(tokens, b) @ a) * scale
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Product with every row, adapters included: (..., W) -> (..., V)."""
         return adapted(self, self.base, hidden)
 
@@ -171,7 +171,7 @@ def adapted(layer: AdaptedLayer, base: Any, x: Tensor) -> Tensor:
     """Product of x (..., I) with the base matrix plus that with the factors that act: (..., O)."""
     found = layer.acting()
     if found is None:
-        return base.scores(x) if hasattr(base, "scores") else base(x)
+        return base.logits(x) if hasattr(base, "logits") else base(x)
     a, b, scale = found
     kind = x.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -1,115 +1,123 @@
-"""Linear layer and cross-entropy in one, chunk by chunk, so that all logits never exist at once.
+"""Output layer and cross-entropy in one, chunk by chunk: what pretraining and fine-tuning minimise.
 
-Logits are the largest tensor of a small model: 4096 positions times 32,000 pieces are half a gigabyte, and as
-much again for their gradient. The gradient of a cross-entropy needs nothing from later in the graph but one
-factor, so each chunk's is computed right after its logits, while these are still in the cache, and only the
-small gradients of the hidden states and of the weight are kept (as in Liger-Kernel, Hsu et al. 2024).
+One function serves every output layer. A dense matrix has the quickest way, and so has one in ggml's blocks
+(``packed_cross_entropy.py``); any other, such as one with adapters, gives its own logits and gradients.
 """
 
-# N positions, W width, V vocabulary
-
-from typing import Any
+# N positions, n those of one chunk, W width, V vocabulary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
-"""Logits in one chunk: about a CPU's second-level cache; large enough to fill a GPU."""
-LEAST_ROWS = 256
-"""Positions in one chunk at least: each chunk passes over the whole gradient of the weight."""
+from congling.quant.packed import Packed
+from congling.train.objectives.chunks import ChunkSize, sum_over_chunks, with_gradients
+from congling.train.objectives.packed_cross_entropy import packed_cross_entropy
+
+DENSE_CHUNK = ChunkSize({"cpu": 2**20, "cuda": 2**27}, 256)
+"""About a CPU's second-level cache; each chunk passes over the whole gradient of the weight."""
 
 
-def cross_entropy_sum(
-    hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None = None
+def linear_cross_entropy(
+    hidden: Tensor, layer: nn.Module, targets: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum over positions of ``weights · -log softmax(hidden @ weight.T)[targets]``, in nats.
+    """Sum over positions of ``weights · -log softmax(logits of hidden)[targets]``, in nats: a scalar.
+
+    The gradient goes to ``hidden`` and to the layer's parameters that are trained.
 
     Args:
         hidden: (..., W).
-        weight: (V, W) of the output layer.
+        layer: the output layer, dense, packed or with adapters.
         targets: (...) int64 in [0, V).
         weights: (...) or None for one each; positions of weight 0 have no influence.
     """
-    flat, wanted, each = select_targets(hidden, targets, weights)
-    kind = flat.device.type
-    compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else flat.dtype
-    return _uncompiled(flat, weight, wanted, each, compute, torch.is_grad_enabled(), weight.requires_grad)
+    selected = select_targets(hidden, targets, weights)
+    if isinstance(layer, nn.Embedding | nn.Linear):
+        return dense_cross_entropy(selected[0], layer.weight, *selected[1:])
+    if isinstance(layer, Packed):
+        return packed_cross_entropy(selected[0], layer, *selected[1:])
+    return _any_cross_entropy(selected[0], layer, *selected[1:])
 
 
 def select_targets(
     hidden: Tensor, targets: Tensor, weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The positions that count, flattened: a question's, of weight 0, need no scores."""
+    """The positions that count, flattened: (N, W), (N,), (N,); a question's, of weight 0, need no logits.
+
+    With weights a GPU is waited for: how many count decides the shapes of what follows.
+    """
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if weights is None:
         return flat, wanted, None
     each = weights.reshape(-1)
-    places = each.nonzero().squeeze(1)
-    return flat[places], wanted[places], each[places]
+    counting = each.nonzero().squeeze(1)
+    return flat[counting], wanted[counting], each[counting]
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradients for a factor of one; backward multiplies by the factor that arrives."""
+def dense_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """:func:`linear_cross_entropy` of (N, W) over a matrix (V, W), whose gradient is left out if frozen."""
+    kind = hidden.device.type
+    compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    learn, learn_weight = torch.is_grad_enabled(), weight.requires_grad
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        compute: torch.dtype,
-        learn: bool,
-        learn_weight: bool,
-    ) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            total, grad_hidden, grad_weight = _chunked(
-                hidden, weight.to(compute), targets, weights, learn, learn_weight
-            )
-        if learn:
-            ctx.save_for_backward(grad_hidden, grad_weight)
-            ctx.dtypes = hidden.dtype, weight.dtype
-        return total
+    def computed() -> tuple[Tensor, list[Tensor]]:
+        with torch.autocast(kind, enabled=False):
+            return _dense_chunks(hidden, weight.to(compute), targets, weights, learn, learn_weight)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        hidden_dtype, weight_dtype = ctx.dtypes
-        for_hidden = (grad_hidden * grads[0]).to(hidden_dtype)
-        for_weight = (grad_weight * grads[0]).to(weight_dtype) if ctx.needs_input_grad[1] else None
-        return for_hidden, for_weight, None, None, None, None, None
+    return with_gradients(computed, (hidden, weight) if learn_weight else (hidden,)).squeeze(0)
 
 
-# Compiling would unroll the loop over chunks, to fuse what are few kernels already.
-_uncompiled: Any = torch.compiler.disable(_LinearCrossEntropy.apply)
-
-
-def _chunked(
+def _dense_chunks(
     hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor | None, learn: bool, learn_weight: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Total (scalar), gradient of hidden (N, W) and of weight (V, W); these are empty unless ``learn``, the
-    latter also unless ``learn_weight``: a frozen layer has no use for it."""
-    size = max(LEAST_ROWS, CHUNK_VALUES.get(hidden.device.type, 2**24) // weight.shape[0])
+) -> tuple[Tensor, list[Tensor]]:
+    """Total (1,); gradients of hidden (N, W) if ``learn``, and of weight (V, W) if that learns, too."""
     exact = torch.promote_types(weight.dtype, torch.float32)  # fp64 where gradients are checked in it
     grad_hidden = torch.empty_like(hidden, dtype=weight.dtype) if learn else weight.new_empty(0)
     grad_weight = torch.zeros_like(weight, dtype=exact) if learn and learn_weight else weight.new_empty(0)
     total = torch.zeros((), dtype=exact, device=hidden.device)
-    for start in range(0, len(hidden), size):
-        part = slice(start, start + size)
+    for part in DENSE_CHUNK.parts(hidden, len(weight)):
         x, target = hidden[part].to(weight.dtype), targets[part, None]
-        scores = torch.log_softmax(x @ weight.T, -1, dtype=exact)
-        losses = -scores.gather(1, target)
+        log_probs = torch.log_softmax(x @ weight.T, -1, dtype=exact)
+        losses = -log_probs.gather(1, target)
         each = None if weights is None else weights[part, None].to(exact)
         total += (losses if each is None else losses * each).sum()
-        if learn:
-            slope = scores.exp_()  # d loss / d logits = softmax - one-hot, times the position's weight
-            slope.scatter_add_(1, target, torch.full_like(losses, -1.0))
-            slope = (slope if each is None else slope.mul_(each)).to(weight.dtype)
-            torch.mm(slope, weight, out=grad_hidden[part])
-            if not learn_weight:
-                continue
-            if weight.dtype == exact:
-                grad_weight.addmm_(slope.T, x)
-            else:
-                grad_weight += slope.T @ x
-    return total, grad_hidden, grad_weight
+        if not learn:
+            continue
+        probs = log_probs.exp_()
+        # d loss / d logits = softmax - one-hot, times the position's weight
+        grad_logits = probs.scatter_add_(1, target, torch.full_like(losses, -1.0))
+        grad_logits = (grad_logits if each is None else grad_logits.mul_(each)).to(weight.dtype)
+        torch.mm(grad_logits, weight, out=grad_hidden[part])
+        if not learn_weight:
+            continue
+        if weight.dtype == exact:
+            grad_weight.addmm_(grad_logits.T, x)
+        else:
+            grad_weight += grad_logits.T @ x
+    return total[None], [grad_hidden, grad_weight] if learn_weight else [grad_hidden]
+
+
+def _any_cross_entropy(hidden: Tensor, layer: nn.Module, targets: Tensor, weights: Tensor | None) -> Tensor:
+    def loss(logits: Tensor, part: slice, learn: bool) -> tuple[Tensor | None, Tensor]:
+        return _chunk_loss(logits, targets[part], None if weights is None else weights[part], learn)
+
+    return sum_over_chunks(hidden, layer, loss).squeeze(0)
+
+
+def _chunk_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, learn: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradient of the summed loss by the logits (n, V), in their memory, and the loss."""
+    exact = logits if logits.dtype == torch.float32 else logits.float()
+    top = exact.amax(1, keepdim=True)
+    chosen = exact.gather(1, targets[:, None])
+    masses = exact.sub_(top).exp_()
+    mass = masses.sum(1, keepdim=True)
+    losses = mass.log().add_(top).sub_(chosen)
+    each = None if weights is None else weights[:, None].to(losses.dtype)
+    loss = (losses if each is None else losses * each).sum()
+    if not learn:
+        return None, loss
+    factor = mass.reciprocal_() if each is None else each / mass
+    grad_logits = masses.mul_(factor)
+    grad_logits.scatter_add_(1, targets[:, None], -torch.ones_like(factor) if each is None else -each)
+    return grad_logits.to(logits.dtype), loss

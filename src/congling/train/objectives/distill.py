@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from congling.data.batches import Batch
-from congling.train.objectives.chunks import summed_over_chunks
+from congling.train.objectives.chunks import layer_logits, sum_over_chunks
 from congling.train.objectives.distill_config import DistillConfig
 from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import LanguageModel
@@ -79,9 +79,9 @@ def distillation_sums(
 
     Args:
         hidden: (..., W) of the student; the loss has a gradient by it and by ``layer``.
-        layer: of the student; gives (..., V) by ``scores`` where it has that (an embedding), else by a call.
+        layer: the output layer of the student.
         taught: (..., its own width) of the teacher.
-        teacher_layer: as ``layer``.
+        teacher_layer: that of the teacher.
         targets: (...) int64 in [0, V).
         weights: (...) or None for one each; positions of weight 0 have no influence.
         config: divergence and temperature.
@@ -89,23 +89,25 @@ def distillation_sums(
     """
     flat, known, wanted = hidden.flatten(0, -2), taught.flatten(0, -2), targets.flatten()
     each = None if weights is None else weights.flatten()
-    if each is not None:  # positions that do not count need no scores
+    if each is not None:  # positions that do not count need no logits
         places = each.nonzero().squeeze(1)
         flat, known, wanted, each = flat[places], known[places], wanted[places], each[places]
-    score = getattr(teacher_layer, "scores", teacher_layer)
+    teach = layer_logits(teacher_layer)
 
-    def slope(logits: Tensor, part: slice, learn: bool) -> tuple[Tensor | None, Tensor]:
+    def loss(logits: Tensor, part: slice, learn: bool) -> tuple[Tensor | None, Tensor]:
         with torch.no_grad():
-            teaching = score(known[part])
+            teacher_logits = teach(known[part])
         weight = 1.0 if each is None else each[part, None]
-        return _slope(logits, teaching, wanted[part, None], weight, learn, config=config, truth=truth)
+        return _chunk_loss(
+            logits, teacher_logits, wanted[part, None], weight, learn, config=config, truth=truth
+        )
 
-    return summed_over_chunks(flat, layer, slope, 3)
+    return sum_over_chunks(flat, layer, loss, 3)
 
 
-def _slope(
+def _chunk_loss(
     logits: Tensor,
-    teaching: Tensor,
+    teacher_logits: Tensor,
     targets: Tensor,
     weight: Tensor | float,
     learn: bool,
@@ -117,18 +119,18 @@ def _slope(
     exact, warm = torch.promote_types(logits.dtype, torch.float32), config.temperature
     plain = torch.log_softmax(logits, -1, dtype=exact)
     log_q = plain if warm == 1 else torch.log_softmax(plain / warm, -1)
-    log_p = torch.log_softmax(teaching.to(exact) / warm, -1)
-    distance, by_scores = DIVERGENCES[config.divergence](log_p, log_q, config.beta)  # (n, 1), (n, V)
+    log_p = torch.log_softmax(teacher_logits.to(exact) / warm, -1)
+    distance, grad_logits = DIVERGENCES[config.divergence](log_p, log_q, config.beta)  # (n, 1), (n, V)
     nats = -plain.gather(1, targets)
     loss = (1 - truth) * warm**2 * distance + truth * nats
     sums = torch.stack([(one * weight).sum() for one in (loss, nats, distance)])
     if not learn:
         return None, sums
-    gradient = by_scores.mul_((1 - truth) * warm)  # T² over the T that divides the logits
+    grad_logits = grad_logits.mul_((1 - truth) * warm)  # T² over the T that divides the logits
     if truth:
-        gradient.add_(plain.exp(), alpha=truth)
-        gradient.scatter_add_(1, targets, torch.full_like(nats, -truth))
-    return gradient.mul_(weight).to(logits.dtype), sums
+        grad_logits.add_(plain.exp(), alpha=truth)
+        grad_logits.scatter_add_(1, targets, torch.full_like(nats, -truth))
+    return grad_logits.mul_(weight).to(logits.dtype), sums
 
 
 def forward_kl(log_p: Tensor, log_q: Tensor, beta: float) -> tuple[Tensor, Tensor]:

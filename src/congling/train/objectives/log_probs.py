@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_VALUES = {"cpu": 2**21, "cuda": 2**27}
-"""Logits in one chunk; up to twice as many in all are kept for the gradient instead of computed again."""
+from congling.train.objectives.chunks import ChunkSize, layer_logits, vocabulary_of
+
+CHUNK = ChunkSize({"cpu": 2**21, "cuda": 2**27}, 64)
+"""Up to two chunks are kept for the gradient instead of computed again."""
 
 
 class Scored(NamedTuple):
@@ -60,29 +62,23 @@ def sums(values: Tensor, owner: Tensor, count: int) -> Tensor:
 def _chunked(
     hidden: Tensor, layer: Any, targets: Tensor, temperature: float, entropy: str
 ) -> tuple[Tensor, Tensor]:
-    vocabulary = _vocabulary(layer)
-    size = max(64, CHUNK_VALUES.get(hidden.device.type, 2**24) // vocabulary)
-    again = torch.is_grad_enabled() and len(hidden) * vocabulary > 2 * size * vocabulary
-    parts = []
-    for start in range(0, max(1, len(hidden)), size):
-        arguments = (hidden[start : start + size], layer, targets[start : start + size], temperature, entropy)
-        parts.append(checkpoint(_scored, *arguments, use_reentrant=False) if again else _scored(*arguments))
-    log_probs, entropies = zip(*parts, strict=True)
+    parts = list(CHUNK.parts(hidden, vocabulary_of(layer))) or [slice(0)]
+    again = torch.is_grad_enabled() and len(parts) > 2
+    found = []
+    for part in parts:
+        arguments = (hidden[part], layer, targets[part], temperature, entropy)
+        found.append(checkpoint(_scored, *arguments, use_reentrant=False) if again else _scored(*arguments))
+    log_probs, entropies = zip(*found, strict=True)
     return torch.cat(log_probs), torch.cat(entropies)
 
 
 def _scored(
     hidden: Tensor, layer: Any, targets: Tensor, temperature: float, entropy: str
 ) -> tuple[Tensor, Tensor]:
-    logits = getattr(layer, "scores", layer)(hidden)
+    logits = layer_logits(layer)(hidden)
     logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
     log_probs = -cross_entropy(logits, targets, reduction="none")
     if not entropy:
         return log_probs, log_probs.new_empty(0)
     spread = torch.log_softmax(logits if entropy == "learn" else logits.detach(), -1)
     return log_probs, -(spread.exp() * spread).sum(-1)
-
-
-def _vocabulary(layer: Any) -> int:
-    base = getattr(layer, "base", layer)
-    return getattr(base, "num_embeddings", None) or base.out_features

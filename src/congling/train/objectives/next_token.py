@@ -2,11 +2,10 @@
 
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from congling.train.objectives.cross_entropy import cross_entropy_sum
+from congling.train.objectives.cross_entropy import linear_cross_entropy
 from congling.train.objectives.loss import Loss
-from congling.train.objectives.scored import scored_cross_entropy_sum
 
 
 class LanguageModel(Protocol):
@@ -16,12 +15,8 @@ class LanguageModel(Protocol):
         """(B, T) -> hidden states (B, T, W)."""
         ...
 
-    def output_weight(self) -> Tensor | None:
-        """(V, W); None where scores are more than a product with one dense matrix."""
-        ...
-
-    def output_layer(self) -> Any:
-        """The layer behind the scores, asked for where there is no such matrix."""
+    def output_layer(self) -> nn.Module:
+        """What gives the logits (B, T, V) of hidden states."""
         ...
 
     def balance_loss(self, uncounted: Tensor | None = None) -> Tensor:
@@ -37,9 +32,5 @@ def next_token(model: LanguageModel, batch: Any) -> Loss:
         batch: :class:`congling.data.batches.Batch` with its arrays as tensors.
     """
     hidden = model(batch.tokens, positions=batch.positions, documents=batch.documents)
-    weight = model.output_weight()
-    if weight is not None:
-        nats = cross_entropy_sum(hidden, weight, batch.targets, batch.weights)
-    else:
-        nats = scored_cross_entropy_sum(hidden, model.output_layer(), batch.targets, batch.weights)
+    nats = linear_cross_entropy(hidden, model.output_layer(), batch.targets, batch.weights)
     return Loss(nats + batch.count * model.balance_loss(batch.uncounted), {"loss": nats.detach()})

@@ -1,7 +1,7 @@
-"""Cross-entropy over a packed output layer in one pass: every row is unpacked once, for score and gradient.
+"""Cross-entropy over a packed output layer in one pass: every row is unpacked once, for logits and gradient.
 
 A softmax needs the sum over the whole vocabulary before it is one. But its gradient by the hidden state is a
-mean of the rows, weighted by the exponentials of their scores, and such a mean can be gathered as the rows
+mean of the rows, weighted by the exponentials of their logits, and such a mean can be gathered as the rows
 come by, like attention over blocks of keys (FlashAttention, Dao et al. 2022)::
 
     for each piece of rows:   s = x @ rowsᵀ      mass += Σ exp(s - m)      mean += exp(s - m) @ rows
@@ -10,23 +10,20 @@ come by, like attention over blocks of keys (FlashAttention, Dao et al. 2022)::
 
 # N positions, W width, V vocabulary, P rows of a piece
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from congling.quant.packed import Packed
+from congling.train.objectives.chunks import with_gradients
 
 _POSITIONS = 8192
-"""Positions that meet a piece of rows at once: their scores are the largest tensor."""
+"""Positions that meet a piece of rows at once: their logits are the largest tensor."""
 _SLACK = 30.0
-"""How far scores may pass the reference m before everything is scaled to a new one: float32 ends at e⁸⁸."""
+"""How far logits may pass the reference m before everything is scaled to a new one: float32 ends at e⁸⁸."""
 
 
-def packed_cross_entropy_sum(
-    hidden: Tensor, layer: Packed, targets: Tensor, weights: Tensor | None
-) -> Tensor:
-    """Sum over positions of ``weights · -log softmax(hidden @ matrixᵀ)[targets]``, in nats.
+def packed_cross_entropy(hidden: Tensor, layer: Packed, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum over positions of ``weights · -log softmax(hidden @ matrixᵀ)[targets]``, in nats: a scalar.
 
     Args:
         hidden: (N, W).
@@ -36,45 +33,25 @@ def packed_cross_entropy_sum(
     """
     kind = hidden.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    return _uncompiled(hidden, layer, targets, weights, compute, torch.is_grad_enabled())
+    learn = torch.is_grad_enabled()
 
-
-class _PackedCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradient for a factor of one; backward multiplies by the factor that arrives."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        layer: Packed,
-        targets: Tensor,
-        weights: Tensor | None,
-        compute: torch.dtype,
-        learn: bool,
-    ) -> Tensor:
+    def computed() -> tuple[Tensor, list[Tensor]]:
         total = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden) if learn else hidden.new_empty(0)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(kind, enabled=False):
             for start in range(0, len(hidden), _POSITIONS):
                 part = slice(start, start + _POSITIONS)
                 pass_over = _Pass(hidden[part].to(compute), targets[part], learn)
                 for rows, values in layer.pieces(compute):
                     pass_over.meet(rows.start, values)
                 each = None if weights is None else weights[part, None].float()
-                losses, slopes = pass_over.end()
+                losses, gradients = pass_over.end()
                 total += (losses if each is None else losses * each).sum()
                 if learn:
-                    gradient[part] = slopes if each is None else slopes.mul_(each)
-        ctx.save_for_backward(gradient)
-        return total
+                    gradient[part] = gradients if each is None else gradients.mul_(each)
+        return total[None], [gradient]
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grads[0]).to(gradient.dtype), None, None, None, None, None
-
-
-_uncompiled: Any = torch.compiler.disable(_PackedCrossEntropy.apply)
+    return with_gradients(computed, (hidden,)).squeeze(0)
 
 
 class _Pass:
@@ -83,7 +60,7 @@ class _Pass:
     def __init__(self, x: Tensor, targets: Tensor, learn: bool) -> None:
         self.x, self.targets, self.learn = x, targets, learn
         self.reference: Tensor | None = None
-        """(N, 1), about the highest score so far."""
+        """(N, 1), about the highest logit so far."""
         self.mass = torch.zeros(len(x), 1, device=x.device)
         self.chosen = torch.zeros(len(x), 1, device=x.device)
         self.mean = torch.zeros(x.shape, device=x.device) if learn else self.mass
@@ -91,26 +68,26 @@ class _Pass:
 
     def meet(self, start: int, rows: Tensor) -> None:
         """Take in the rows (P, W) from ``start`` on."""
-        scores = (self.x @ rows.T).float()
-        self.refer(scores.amax(1, keepdim=True))
+        logits = (self.x @ rows.T).float()
+        self.refer(logits.amax(1, keepdim=True))
         assert self.reference is not None
         here = (self.targets >= start) & (self.targets < start + len(rows))
-        places = here.nonzero().squeeze(1)
-        if len(places):
-            own = self.targets[places] - start
-            self.chosen[places] = scores[places, own].unsqueeze(1)
+        found = here.nonzero().squeeze(1)
+        if len(found):
+            own = self.targets[found] - start
+            self.chosen[found] = logits[found, own].unsqueeze(1)
             if self.learn:
-                self.aim[places] = rows[own].float()
-        scores.sub_(self.reference).exp_()
-        self.mass += scores.sum(1, keepdim=True)
+                self.aim[found] = rows[own].float()
+        masses = logits.sub_(self.reference).exp_()
+        self.mass += masses.sum(1, keepdim=True)
         if self.learn:
             if rows.dtype == torch.float32:
-                self.mean.addmm_(scores, rows)
+                self.mean.addmm_(masses, rows)
             else:
-                self.mean += scores.to(rows.dtype) @ rows
+                self.mean += masses.to(rows.dtype) @ rows
 
     def refer(self, top: Tensor) -> None:
-        """Move the reference where scores have left it behind."""
+        """Move the reference where logits have left it behind."""
         if self.reference is None:
             self.reference = top
         elif bool((top > self.reference + _SLACK).any()):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from congling.quant import ggml
 from congling.quant.packed import PIECE_VALUES, PackedEmbedding, PackedLinear
-from congling.train.objectives import chunks, streamed
-from congling.train.objectives.cross_entropy import cross_entropy_sum
-from congling.train.objectives.scored import scored_cross_entropy_sum
+from congling.train.objectives import chunks, packed_cross_entropy
+from congling.train.objectives.cross_entropy import linear_cross_entropy
 from congling.transform.adapted import AdaptedEmbedding, AdaptedLinear
 from congling.transform.adapter import Factors
 
@@ -24,10 +24,16 @@ def packed(
     return kind(ggml.encode(values * size, "Q8_0"), "Q8_0")
 
 
+def plain(hidden: Tensor, matrix: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """The loss from all logits at once."""
+    losses = cross_entropy((hidden @ matrix.T).flatten(0, -2), targets.flatten(), reduction="none")
+    return (losses if weights is None else losses * weights.flatten()).sum()
+
+
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(chunks.CHUNK_VALUES, "cpu", 120 * 64)
-    monkeypatch.setattr(streamed, "_POSITIONS", 16)
+    monkeypatch.setattr(chunks, "LAYER_CHUNK", chunks.ChunkSize({"cpu": 1}, 16))
+    monkeypatch.setattr(packed_cross_entropy, "_POSITIONS", 16)
     monkeypatch.setitem(PIECE_VALUES, "cpu", 450)
     torch.manual_seed(0)
 
@@ -43,14 +49,14 @@ def test_packed(kind: type, weights: str, size: float):
     each = None if each is None else each.view(2, 20)
     results = []
     for loss in (
-        scored_cross_entropy_sum(hidden, layer, targets, each),
-        cross_entropy_sum(hidden, layer.dense(), targets, each),
+        linear_cross_entropy(hidden, layer, targets, each),
+        plain(hidden, layer.dense(), targets, each),
     ):
         results.append((loss, *torch.autograd.grad(loss * 0.3, hidden)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * max(1.0, size))
     with torch.no_grad():
-        torch.testing.assert_close(scored_cross_entropy_sum(hidden, layer, targets, each), results[0][0])
+        torch.testing.assert_close(linear_cross_entropy(hidden, layer, targets, each), results[0][0])
 
 
 @pytest.mark.parametrize("base", ["dense", "packed"])
@@ -69,8 +75,8 @@ def test_adapted(base: str, tied: bool, weights: str):
     hidden, targets = torch.randn(40, 64, requires_grad=True), torch.randint(0, 120, (40,))
     results = []
     for loss in (
-        scored_cross_entropy_sum(hidden, outer, targets, each),
-        cross_entropy_sum(hidden, dense + 0.5 * b @ a, targets, each),
+        linear_cross_entropy(hidden, outer, targets, each),
+        plain(hidden, dense + 0.5 * b @ a, targets, each),
     ):
         results.append((loss, *torch.autograd.grad(loss, (hidden, a, b))))
     for ours, theirs in zip(*results, strict=True):
