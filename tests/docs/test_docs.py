@@ -248,17 +248,36 @@ def test_the_guide_shows_every_verb(language):
         assert f"\ncongling {file.stem.strip('_').replace('_', '-')} " in guide, file.stem
 
 
-def test_the_readmes_name_every_recipe_family_and_guide():
-    for readme in READMES:
-        text = readme.read_text(encoding="utf-8")
-        for file in (ROOT / "examples").glob("*.toml"):
-            assert f"(examples/{file.name})" in text
-        for family in FAMILIES:
-            assert f"`{family}`" in text
-        language = "zh" if "zh" in readme.name else "en"
-        linked = "".join(page.read_text("utf-8") for page in GUIDES[language])
-        for page in GUIDES[language]:
-            assert f"(docs/{language}/{page.name})" in text or f"({page.name})" in linked, page
+@pytest.mark.parametrize("readme", READMES, ids=name)
+def test_the_readme_is_a_door_with_every_verb_and_extra(readme):
+    text = readme.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    tables = re.sub(r"<!-- NUMBERS -->.*?<!-- /NUMBERS -->", "", text, flags=re.S)
+    first = [line.strip("|").partition("|")[0] for line in tables.splitlines() if line.startswith("| `")]
+    named = [word for cell in first for word in re.findall(r"`([\w-]+)`", cell)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert sorted(named) == sorted([*VERBS, *project["optional-dependencies"]])
+
+
+@pytest.mark.parametrize("readme", READMES, ids=name)
+def test_figures_of_the_readme_stand_in_the_pages_as_well(readme):
+    language = "zh" if "zh" in readme.name else "en"
+    pages = "".join(page.read_text("utf-8") for page in GUIDES[language])
+    (table,) = re.findall(r"<!-- NUMBERS -->\n(.*?)<!-- /NUMBERS -->", readme.read_text("utf-8"), re.S)
+    (demo,) = re.findall(r"<!-- DEMO-OUTPUT -->\n(.*?)<!-- /DEMO-OUTPUT -->", readme.read_text("utf-8"), re.S)
+    figures = re.findall(r"[+-]?\d+\.\d+(?: %|-\d+\.\d)?", table)
+    assert len(figures) >= 20
+    assert [figure for figure in figures if figure not in pages] == []
+    assert [line for line in demo.splitlines() if line not in pages] == []
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_the_page_of_recipes_names_every_recipe_and_family(language):
+    text = (ROOT / "docs" / language / "recipes.md").read_text(encoding="utf-8")
+    for file in (ROOT / "examples").glob("*.toml"):
+        assert f"(../../examples/{file.name})" in text
+    for family in FAMILIES:
+        assert f"`{family}`" in text
 
 
 @pytest.mark.parametrize("index", INDEXES, ids=name)
