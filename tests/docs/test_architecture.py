@@ -58,8 +58,18 @@ def test_planned_places_are_marked_until_something_stands_there(language):
 def test_layers_are_those_that_are_checked(language):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     layers = next(one["layers"] for one in settings["contracts"] if one["type"] == "layers")
-    (told,) = re.findall(r"^cli → .*$", page(language), re.M)
-    assert told.split(" → ") == [layer for layer in layers if layer != "__main__"]
+    for text in (page(language), (ROOT / "CONTRIBUTING.md").read_text("utf-8")):
+        (told,) = re.findall(r"^`?(cli → .*?)`?$", text, re.M)
+        assert told.split(" → ") == [layer for layer in layers if layer != "__main__"]
+
+
+def test_hooks_before_a_commit_are_rules_of_make_check():
+    entries = re.findall(
+        r"entry: \.venv/bin/(\S+(?: [a-z]+)?)", (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    )
+    rules = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    assert len(entries) == 3
+    assert [entry for entry in entries if f"/{entry}" not in rules] == []
 
 
 @pytest.mark.parametrize("language", PLANNED)
