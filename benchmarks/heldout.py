@@ -59,15 +59,15 @@ def bits_per_character(logits: Callable[[Any], Any], split: TokenSplit, context:
     """
     import torch
 
-    from congling.data.batches import evaluation_windows
+    from congling.evals.windows import split_row, window_starts
 
-    nats = 0.0
+    nats, overlap = 0.0, context // 2
     with torch.inference_mode():
-        for batch in evaluation_windows(split, context=context, rows=16, overlap=context // 2):
-            tokens, targets = torch.from_numpy(batch.tokens), torch.from_numpy(batch.targets)
-            scores = logits(tokens).flatten(0, 1).float()
-            each = torch.nn.functional.cross_entropy(scores, targets.flatten(), reduction="none")
-            nats += float(each @ torch.from_numpy(batch.weights).flatten())
+        for start in window_starts(len(split.tokens), context, overlap).tolist():
+            row = split_row(split, start, context, overlap)
+            ids = torch.from_numpy(row.ids)[None]
+            scores = logits(ids[:, :-1])[0, row.start - 1 :].float()
+            nats += float(torch.nn.functional.cross_entropy(scores, ids[0, row.start :], reduction="sum"))
     return nats / math.log(2) / int(split.characters.sum())
 
 

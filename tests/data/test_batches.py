@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from congling.core.errors import UserError
-from congling.data.batches import CorpusBatches, evaluation_windows
+from congling.data.batches import CorpusBatches
 from congling.data.packing import restarts
 from congling.data.prefetch import prefetch
 from congling.data.shards import TokenSplit
@@ -154,44 +154,6 @@ def test_restarts_by_hand():
     positions, documents = restarts(np.array([[5, 5, 9, 9, 9, 2], [7, 7, 7, 7, 7, 7]]))
     assert positions.tolist() == [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5]]
     assert documents.tolist() == [[0, 0, 1, 1, 1, 2], [0, 0, 0, 0, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    ("context", "overlap"), [(8, 0), (8, 3), (16, 15), (500, 0), (500, 100), (278, 0), (279, 0)]
-)
-@pytest.mark.parametrize("mask", [False, True])
-def test_evaluation_scores_each_token_once(context, overlap, mask):
-    windows = list(evaluation_windows(MANY, context=context, rows=3, overlap=overlap, document_mask=mask))
-    scored = np.concatenate([batch.targets[batch.weights > 0] for batch in windows])
-    assert np.array_equal(scored, MANY.tokens)
-    assert sum(batch.count for batch in windows) == len(MANY.tokens)
-    for batch in windows:
-        live = batch.weights > 0
-        before = np.where(batch.targets > 10, batch.targets - 1, EOS)
-        first = np.isin(batch.targets, [MANY.document(i)[0] for i in range(MANY.documents)])
-        sure = live & ~first & (batch.targets != EOS)
-        assert np.array_equal(batch.tokens[sure], before[sure])
-        assert (batch.tokens[live & first & (batch.targets != EOS)] == EOS).all()
-        assert (batch.positions is not None) == mask
-    assert windows[0].tokens[0, 0] == EOS
-
-
-def test_overlap_gives_context():
-    windows = list(evaluation_windows(MANY, context=8, rows=1, overlap=5))
-    for batch in windows[1:]:
-        assert (batch.weights[0, :5] == 0).all()
-    assert len(windows) == -(-(len(MANY.tokens) - 5) // 3)
-    with pytest.raises(ValueError, match="overlap"):
-        next(evaluation_windows(MANY, context=8, rows=1, overlap=8))
-
-
-def test_a_limited_evaluation_is_spread_over_the_whole_split():
-    everything = list(evaluation_windows(MANY, context=8, rows=1))
-    some = list(evaluation_windows(MANY, context=8, rows=1, limit_tokens=45))
-    assert len(some) == 5
-    assert equal([some[0]], [everything[0]]) and equal([some[-1]], [everything[-1]])
-    assert all(any(equal([window], [other]) for other in everything) for window in some)
-    assert equal(list(evaluation_windows(MANY, context=8, rows=1, limit_tokens=10**6)), everything)
 
 
 def test_prefetching_changes_nothing():

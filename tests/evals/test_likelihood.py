@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from congling.evals.likelihood import (
-    Row,
-    continuation_row,
-    prompt_ids,
-    score_rows,
-    text_ids,
-    text_nats,
-    text_rows,
-)
+from congling.evals.likelihood import continuation_row, prompt_ids, score_rows, text_ids, text_nats
+from congling.evals.windows import Row
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import tokens
 from congling.infer.sampler import SamplingConfig
@@ -52,15 +45,6 @@ def test_what_greedy_decoding_writes_is_the_likeliest_everywhere(loaded: Loaded)
 def test_a_row_that_does_not_fit_is_refused(loaded: Loaded, row: Row):
     with pytest.raises(ValueError, match="do not fit a context of 64"):
         score_rows(loaded.model, [row])
-
-
-@pytest.mark.parametrize("length", [2, 9, 10, 17, 40])
-def test_windows_score_every_id_once_behind_half_a_context(length: int):
-    ids, context = list(range(length)), 8
-    rows = text_rows(ids, context)
-    assert [index for row in rows for index in row.ids[row.start :]] == ids[1:]
-    assert all(len(row.ids) <= context + 1 for row in rows)
-    assert all(row.start > context // 2 for row in rows[1:])
 
 
 def test_a_text_costs_its_ids_and_its_end(loaded: Loaded):

@@ -3,7 +3,7 @@
 # B rows of a micro-batch, T context (targets a row)
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,59 +176,3 @@ class CorpusBatches:
             if len(self._epochs) > 2:
                 self._epochs.popitem(last=False)
         return self._epochs[epoch]
-
-
-def evaluation_windows(
-    split: TokenSplit,
-    *,
-    context: int,
-    rows: int,
-    overlap: int = 0,
-    limit_tokens: int | None = None,
-    document_mask: bool = False,
-) -> Iterator[Batch]:
-    """Cut a split into windows, in order, so that every token is scored exactly once.
-
-    Windows are ``context - overlap`` apart; the first ``overlap`` targets of all but the first window were
-    scored before and weigh 0: they are there as context only. The first token of a document, that of the
-    split included, is predicted from the end-of-text id before it. The last window is filled up with
-    end-of-text ids of weight 0.
-
-    With ``limit_tokens`` only as many windows are taken, evenly spread over the whole split: its beginning
-    alone can be much easier or harder than the rest. The sum of the batches' counts says how many tokens
-    were scored.
-
-    Raises:
-        ValueError: ``overlap`` is not between 0 and ``context - 1``.
-    """
-    if not 0 <= overlap < context:
-        raise ValueError(f"overlap {overlap} must be at least 0 and below the context {context}")
-    total, stride = len(split.tokens), context - overlap
-    starts = np.arange(0, max(1, total - overlap), stride) if total else np.empty(0, np.int64)
-    if limit_tokens is not None and limit_tokens < total:
-        starts = starts[
-            np.linspace(0, len(starts) - 1, min(len(starts), max(1, limit_tokens // stride)))
-            .round()
-            .astype(np.int64)
-        ]
-    for first in range(0, len(starts), rows):
-        yield _evaluation_batch(split, starts[first : first + rows], context, overlap, document_mask)
-
-
-def _evaluation_batch(
-    split: TokenSplit, starts: np.ndarray, context: int, overlap: int, document_mask: bool
-) -> Batch:
-    total = len(split.tokens)
-    places = starts[:, None] + np.arange(context)  # of the targets; an input is one place earlier
-    inside = np.minimum(places, total - 1)
-    targets = np.where(places < total, split.tokens[inside], split.eos_id).astype(np.int64)
-    before = np.where(
-        places > 0, split.tokens[np.minimum(np.maximum(places - 1, 0), total - 1)], split.eos_id
-    )
-    tokens = np.where(places <= total, before, split.eos_id).astype(np.int64)
-    fresh = (np.arange(context) >= overlap) | (starts[:, None] == 0)
-    weights = (fresh & (places < total)).astype(np.float32)
-    positions, documents = (
-        restarts(np.searchsorted(split.ends, inside, side="right")) if document_mask else (None, None)
-    )
-    return Batch(tokens, targets, weights, positions, documents, float(weights.sum()))

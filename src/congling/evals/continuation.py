@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from congling.data.document import Document
 from congling.evals.bench import Bench
 from congling.evals.copying import SPAN, coverage
-from congling.evals.likelihood import Row, score_rows
+from congling.evals.likelihood import score_rows
 from congling.evals.overlap import overlap
 from congling.evals.scores import Score, mean, ratio, share
+from congling.evals.windows import Row
 from congling.evals.writing import written
 from congling.tokenizer.base import Tokenizer
 

@@ -1,10 +1,10 @@
 """What a model thinks of given ids: nats of each, and whether each is the one it would write itself.
 
 Rows of unequal length are sorted, padded on the right and read together; a causal model does not see the
-padding. Only the places that are asked for pass through the output matrix.
+padding. Only what stands before a scored id passes through the output matrix.
 """
 
-# B rows, T time, N places asked for, W width, V vocabulary
+# T time, N scored ids, W width, V vocabulary
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from congling.core.progress import track
+from congling.data.packing import restarts
+from congling.evals.windows import Row, text_rows
 from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
@@ -21,14 +23,6 @@ from congling.train.objectives.chunks import LAYER_CHUNK
 
 BATCH_TOKENS = 8192
 """Padded tokens read together."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Ids, at most the context and one more, of which those from ``start`` (at least 1) are scored."""
-
-    ids: Sequence[int]
-    start: int
 
 
 @dataclass(frozen=True)
@@ -100,48 +94,44 @@ def _batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _score(model: Transformer, rows: Sequence[Row], undrawable: Sequence[int]) -> list[Scored]:
-    device, width = next(model.parameters()).device, max(len(row.ids) for row in rows)
-    ids = np.zeros((len(rows), width), np.int64)
-    asked = np.zeros((len(rows), width - 1), bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = row.ids
-        asked[i, row.start - 1 : len(row.ids) - 1] = True
-    placed = torch.from_numpy(ids).to(device)
-    mask = torch.from_numpy(asked).to(device)
-    hidden, targets = model(placed[:, :-1])[mask], placed[:, 1:][mask]  # (N, W), (N,)
-    barred = torch.tensor(undrawable, dtype=torch.long, device=device)
+    hidden, targets = read_rows(model, rows)
+    barred = torch.tensor(undrawable, dtype=torch.long, device=hidden.device)
     parts = [
         (losses, drawable(logits, barred).argmax(-1))
         for losses, logits in target_nats(model, hidden, targets)
     ]
     nats = torch.cat([losses for losses, _ in parts]).cpu().numpy()
     top = (torch.cat([likeliest for _, likeliest in parts]) == targets).cpu().numpy()
-    ends = np.cumsum(asked.sum(axis=1))[:-1]
+    ends = np.cumsum([len(row.ids) - row.start for row in rows])[:-1]
     return [Scored(*pair) for pair in zip(np.split(nats, ends), np.split(top, ends), strict=True)]
+
+
+def read_rows(model: Transformer, rows: Sequence[Row], length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Read rows together: hidden states (N, W) in front of the ids (N,) that are scored, row by row.
+
+    Args:
+        model: as it is, in training or not.
+        rows: all with documents, or all without.
+        length: inputs of a row with its padding; as long as the longest by default.
+    """
+    device, length = next(model.parameters()).device, length or max(len(row.ids) for row in rows) - 1
+    ids = np.zeros((len(rows), length + 1), np.int64)
+    scored = np.zeros((len(rows), length), bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = row.ids
+        scored[i, row.start - 1 : len(row.ids) - 1] = True
+    positions = documents = None
+    if inside := [row.documents for row in rows if row.documents is not None]:
+        begins = np.stack([np.pad(own, (0, length - len(own)), "edge") for own in inside])
+        positions, documents = (torch.from_numpy(array).to(device) for array in restarts(begins))
+    placed, mask = torch.from_numpy(ids).to(device), torch.from_numpy(scored).to(device)
+    hidden = model(placed[:, :-1], positions=positions, documents=documents)
+    return hidden[mask], placed[:, 1:][mask]
 
 
 def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """A whole document as training saw it: the beginning of a text, its ids, the end of a text."""
     return [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
-
-
-def text_rows(ids: Sequence[int], context: int) -> list[Row]:
-    """Windows that score every id but the first once, each with half a context before it where there is one.
-
-    ::
-
-        ■■■■■■■■            first window: all but its first id
-            ····■■■■        then half a window is only read, half scored
-                ····■■■■
-    """
-    rows = [Row(ids[: context + 1], 1)]
-    end = context + 1
-    while end < len(ids):
-        reach = min(len(ids), end + max(1, context // 2))
-        begin = reach - context - 1
-        rows.append(Row(ids[begin:reach], end - begin))
-        end = reach
-    return rows
 
 
 def text_nats(

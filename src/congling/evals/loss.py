@@ -4,14 +4,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from congling.core.errors import UserError
 from congling.core.progress import track
-from congling.data.batches import Batch, evaluation_windows
 from congling.data.shards import TokenSplit
-from congling.evals.likelihood import target_nats
+from congling.evals.likelihood import read_rows, target_nats
+from congling.evals.windows import split_row, window_starts
 from congling.infer.checkpoints import Loaded
 from congling.model.transformer import Transformer
 
@@ -67,7 +66,7 @@ def evaluate(
     limit_tokens: int | None = None,
     document_mask: bool = False,
 ) -> LossReport:
-    """Score every token of a split exactly once.
+    """Score every token of a split exactly once, in windows (:mod:`congling.evals.windows`).
 
     Args:
         model: its training flag is restored afterwards.
@@ -95,23 +94,20 @@ def evaluate(
             "there is no held-out text to score", hint="hold out documents: data.split.validation"
         )
     overlap = context // 2 if overlap is None else overlap
-    windows = evaluation_windows(
-        split,
-        context=context,
-        rows=rows,
-        overlap=overlap,
-        limit_tokens=limit_tokens,
-        document_mask=document_mask,
-    )
-    length = min(len(split.tokens), limit_tokens or len(split.tokens))
-    count = math.ceil(max(1, length - overlap) / (context - overlap) / rows)
-    device, was_training = next(model.parameters()).device, model.training
+    starts = window_starts(len(split.tokens), context, overlap, limit_tokens).tolist()
+    nats, scored, was_training = 0.0, 0, model.training
     model.eval()
-    nats, scored = 0.0, 0
     try:
-        for batch in track(windows, "held-out loss", total=count):
-            nats += _summed_nats(model, batch, device)
-            scored += int(batch.count)
+        firsts = range(0, len(starts), rows)
+        for first in track(firsts, "held-out loss", total=len(firsts)):
+            windows = [
+                split_row(split, start, context, overlap, document_mask=document_mask)
+                for start in starts[first : first + rows]
+            ]
+            hidden, targets = read_rows(model, windows, context)  # one shape for all: compiled models wish it
+            for losses, _ in target_nats(model, hidden, targets):
+                nats += float(losses.double().sum())
+            scored += len(targets)
     finally:
         model.train(was_training)
     share = scored / len(split.tokens)
@@ -141,20 +137,3 @@ def evaluate_loaded(
         limit_tokens=limit_tokens,
         document_mask=reading.document_mask,
     )
-
-
-def _summed_nats(model: Transformer, batch: Batch, device: torch.device) -> float:
-    """Sum of weights · -log p over all targets (B, T) of a batch, N = B · T; logits in chunks."""
-
-    def placed(array: np.ndarray | None) -> Any:
-        return None if array is None else torch.from_numpy(array).to(device)
-
-    hidden = model(
-        placed(batch.tokens), positions=placed(batch.positions), documents=placed(batch.documents)
-    ).flatten(0, 1)  # (N, W)
-    targets, weights = placed(batch.targets).flatten(), placed(batch.weights).flatten()
-    total, start = torch.zeros((), dtype=torch.float64, device="cpu"), 0
-    for losses, _ in target_nats(model, hidden, targets):
-        total += (losses * weights[start : start + len(losses)]).double().sum().cpu()
-        start += len(losses)
-    return float(total)

@@ -9,8 +9,9 @@ continued word for word without having been seen.
 from collections.abc import Sequence
 
 from congling.evals.bench import Bench
-from congling.evals.likelihood import Row, score_rows
+from congling.evals.likelihood import score_rows
 from congling.evals.scores import Score, mean, share
+from congling.evals.windows import Row
 
 GIVEN = 32
 """Tokens of a document that are given."""

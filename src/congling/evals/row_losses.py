@@ -17,7 +17,8 @@ from congling.data.config import DataConfig
 from congling.data.problems import Findings
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import read_items
-from congling.evals.likelihood import Row, score_rows
+from congling.evals.likelihood import score_rows
+from congling.evals.windows import Row
 from congling.infer.checkpoints import Loaded
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.encode import REASONING, Message, chat_ids, learnt_parts, render
