@@ -15,9 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-_DRAWN = 2**20
+from congling.evals.scores import bootstrap
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def paired(
 ) -> Difference:
     """Difference of two means over the same items, or of two ratios over the sum of their ``sizes``.
 
-    The interval is made of percentiles of a seeded bootstrap over the items (Efron 1979).
+    The interval is that of a seeded bootstrap over the items.
 
     Args:
         first: a number of each item, such as bits of each answer.
@@ -87,10 +85,4 @@ def paired(
     value, n = float(gain.sum() / weight.sum()), len(gain)
     if n < 2:
         return Difference(value, None, None, "no interval", n)
-    draw, means = np.random.default_rng(seed), []
-    block = max(1, _DRAWN // n)  # resamples at a time, in bounded memory
-    for start in range(0, RESAMPLES, block):
-        drawn = draw.integers(0, n, (min(block, RESAMPLES - start), n))
-        means.append(gain[drawn].sum(1) / weight[drawn].sum(1))
-    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(value, float(low), float(high), "paired", n)
+    return Difference(value, *bootstrap(gain, weight, seed=seed), "paired", n)
