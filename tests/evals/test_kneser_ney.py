@@ -3,9 +3,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from congling.data.counts import codes
 from congling.data.smallworld import generate
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.statistics import codes
 from congling.evals import kneser_ney
 from congling.evals.kneser_ney import KneserNey
 

@@ -11,9 +11,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from congling.data.counts import codes
+from congling.data.rolling_hash import sequence_hashes
+
 GRAM = 13
 _LEAST = 8  # common sequences below which two short texts are not called near copies
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication permutes 64-bit numbers
 _FILTER_BITS = 22
 _LAST_LETTER = 0x32400  # CJK extension H ends below; beyond are no letters
 
@@ -34,17 +36,8 @@ def _letters() -> NDArray[np.bool_]:
 
 def _hashes(text: str) -> NDArray[np.uint64]:
     """Hashes of the 13-character sequences of a text without white space and punctuation, in order."""
-    codes = np.frombuffer(text.casefold().encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    codes = codes[_letters()[codes]].astype(np.uint64)
-    count = len(codes) - GRAM + 1
-    if count < 1:
-        return np.empty(0, np.uint64)
-    hashes = np.zeros(count, np.uint64)
-    for offset in range(GRAM):
-        hashes *= _BASE
-        hashes += codes[offset : offset + count]
-    hashes ^= hashes >> np.uint64(29)  # the low bits of a product depend on the low bits of its factors alone
-    return hashes * _BASE
+    points = codes(text.casefold())
+    return sequence_hashes(points[_letters()[points]], GRAM)
 
 
 def grams(text: str) -> NDArray[np.uint64]:

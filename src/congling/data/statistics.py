@@ -20,16 +20,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from congling.data.counts import Counts, Keys, codes, discount, looked_up, merged
+
 END = 0x110000  # the end of a document, beside the code points 0 … 0x10FFFF
 SYMBOLS = END + 1
 _SHIFT = np.uint64(21)  # 2**21 > SYMBOLS
 _LARGEST_PENDING = 1 << 21  # characters gathered before pairs are counted together
 LARGEST_TABLE = 6_000_000  # distinct pairs held; 16 bytes each
-
-
-def codes(text: str) -> NDArray[np.int64]:
-    """Code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
 
 
 class CharacterCounts:
@@ -67,30 +64,19 @@ class CharacterCounts:
         np.add(self.counts, np.bincount(symbols, minlength=SYMBOLS), out=self.counts)
         if self._pairs and len(self._keys) < LARGEST_TABLE:
             keys, values = np.unique(_pairs(symbols), return_counts=True)
-            self._keys, self._values = _merged(self._keys, self._values, keys, values)
+            self._keys, self._values = merged(self._keys, self._values, keys, values)
             self.pair_characters += int((symbols != END).sum())
 
-    def pairs(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    def pairs(self) -> tuple[Keys, Counts]:
         """Sorted keys (first symbol shifted by 21 bits, second symbol) and their counts."""
         self.settle()
         return self._keys, self._values
 
 
-def _pairs(symbols: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _pairs(symbols: NDArray[np.int64]) -> Keys:
     """Pair keys of concatenated documents; the first character of each follows ``END``."""
     before = np.concatenate([np.array([END]), symbols[:-1]]).astype(np.uint64)
     return (before << _SHIFT) | symbols.astype(np.uint64)
-
-
-def _merged(
-    keys: NDArray[np.uint64], values: NDArray[np.int64], more: NDArray[np.uint64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    if not len(keys):
-        return more, counts.astype(np.int64)
-    together, inverse = np.unique(np.concatenate([keys, more]), return_inverse=True)
-    totals = np.zeros(len(together), np.int64)
-    np.add.at(totals, inverse, np.concatenate([values, counts]))
-    return together, totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +130,10 @@ class _Bigram:
     def __init__(self, train: CharacterCounts) -> None:
         train.settle()
         total, kinds = train.counts.sum(), int((train.counts > 0).sum())
-        discount = _discount(train.counts[train.counts > 0])
-        self._unigram = np.maximum(train.counts - discount, 0) / total + discount * kinds / total / SYMBOLS
+        taken = discount(train.counts[train.counts > 0])
+        self._unigram = np.maximum(train.counts - taken, 0) / total + taken * kinds / total / SYMBOLS
         self._keys, self._values = train.pairs()
-        self._pair_discount = _discount(self._values)
+        self._pair_discount = discount(self._values)
         before = (self._keys >> _SHIFT).astype(np.int64)
         self._contexts = np.bincount(before, weights=self._values, minlength=SYMBOLS)
         self._types = np.bincount(before, minlength=SYMBOLS)
@@ -156,17 +142,10 @@ class _Bigram:
         """Code lengths of one document (ending in ``END``) under the unigram and the bigram model."""
         unigram = self._unigram[symbols]
         keys = _pairs(symbols)
-        place = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
-        counts = np.where(self._keys[place] == keys, self._values[place], 0)
+        counts = looked_up(self._keys, self._values, keys)
         before = (keys >> _SHIFT).astype(np.int64)
         seen = self._contexts[before]
         context = np.maximum(seen, 1)
         left = np.where(seen > 0, self._pair_discount * self._types[before] / context, 1.0)
         bigram = np.maximum(counts - self._pair_discount, 0) / context + left * unigram
         return float(-np.log2(unigram).sum()), float(-np.log2(bigram).sum())
-
-
-def _discount(counts: NDArray[np.int64]) -> float:
-    """Ney's estimate n1 / (n1 + 2 n2), kept off 0 and 1 for tables without rare or without common entries."""
-    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-    return min(max(once / (once + 2 * twice), 0.05), 0.95) if once else 0.05

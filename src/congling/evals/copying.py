@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from congling.data.counts import codes
+from congling.data.rolling_hash import sequence_hashes
+
 SPAN = 20
 """Characters from which a verbatim span counts as copied: longer than idioms, names and verse lines."""
 _BLOCK = 1 << 20  # characters of training text looked at together
 _TABLE_BITS = 20
-_BASE = np.uint64(0x9E3779B97F4A7C15)
 _GAP = "\0"  # stands between documents; windows over it never count
 
 
@@ -108,30 +110,22 @@ def _blocks(texts: Iterable[str], overlap: int) -> Iterator[str]:
         yield held
 
 
-def _window_hashes(text: str, span: int) -> np.ndarray:
-    """Return the polynomial hash (modulo 2**64) of every window of ``span`` characters of ``text``."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    count = len(codes) - span + 1
-    if count <= 0:
-        return np.zeros(0, dtype=np.uint64)
-    total = np.zeros(count, dtype=np.uint64)
-    for offset in range(span):
-        total *= _BASE
-        total += codes[offset : offset + count]
-    return (total * _BASE) >> np.uint64(64 - _TABLE_BITS)
+def _buckets(text: str, span: int) -> np.ndarray:
+    """The place in the table of every ``span`` neighbouring characters."""
+    return sequence_hashes(codes(text), span) >> np.uint64(64 - _TABLE_BITS)
 
 
 def _table(places: Iterable[str], span: int) -> np.ndarray:
     table = np.zeros(1 << _TABLE_BITS, dtype=bool)
     for gram in places:
-        table[_window_hashes(gram, span)] = True
+        table[_buckets(gram, span)] = True
     return table
 
 
 def _hits(block: str, table: np.ndarray, places: dict[str, list[tuple[int, int]]], span: int) -> list[int]:
     """Starts of the windows of ``block`` that stand in the generated text: likely ones by hash, then
     exactly."""
-    likely = np.flatnonzero(table[_window_hashes(block, span)])
+    likely = np.flatnonzero(table[_buckets(block, span)])
     return [start for start in likely.tolist() if block[start : start + span] in places]
 
 

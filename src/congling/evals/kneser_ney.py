@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from congling.data.statistics import codes
+from congling.data.counts import Counts, Keys, codes, discount, looked_up, merged, summed
 
 _BITS = 12
 _SIZE = 1 << _BITS
@@ -33,9 +33,6 @@ LARGEST_TABLE = 6_000_000
 """Distinct n-grams of the highest order held: with the orders below about 250 MB."""
 _PENDING = 1 << 20  # characters gathered before n-grams are counted together
 _CODE_POINTS = 0x110000
-
-Keys = NDArray[np.uint64]
-Counts = NDArray[np.int64]
 
 
 class KneserNey:
@@ -123,16 +120,14 @@ class _Table:
         contexts, starts = np.unique(keys >> np.uint64(_BITS), return_index=True)
         totals = np.add.reduceat(counts, starts)
         types = np.diff(np.append(starts, len(keys)))
-        once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-        discount = min(max(once / max(1, once + 2 * twice), 0.05), 0.95)
-        return cls(keys, counts, contexts, totals, types, discount)
+        return cls(keys, counts, contexts, totals, types, discount(counts))
 
     def smoothed(self, keys: Keys, below: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of n-grams (S,), given those of the order below."""
-        counts = _looked_up(self.keys, self.counts, keys)
+        counts = looked_up(self.keys, self.counts, keys)
         before = keys >> np.uint64(_BITS)
-        totals = _looked_up(self.contexts, self.totals, before)
-        types = _looked_up(self.contexts, self.types, before)
+        totals = looked_up(self.contexts, self.totals, before)
+        types = looked_up(self.contexts, self.types, before)
         some = np.maximum(totals, 1)
         left = np.where(totals > 0, self.discount * types / some, 1.0)
         return np.maximum(counts - self.discount, 0) / some + left * below
@@ -166,9 +161,9 @@ def _counted(texts: Iterable[str], orders: Iterable[int], largest: int) -> dict[
         text_keys = np.concatenate([_symbol_keys(symbol, one, live[0]) for one in points])
         keys, counts = np.unique(text_keys, return_counts=True)
         for order in live:
-            keys, counts = _summed(keys & _mask(order), counts)
+            keys, counts = summed(keys & _mask(order), counts)
             one = found[order]
-            one.keys, one.values = _merged(one.keys, one.values, keys, counts)
+            one.keys, one.values = merged(one.keys, one.values, keys, counts)
             one.symbol, one.seen, one.characters = symbol, seen, characters
         live = [order for order in live if len(found[order].keys) <= largest]
         if not live:
@@ -199,22 +194,6 @@ def _symbol_keys(symbol: Keys, points: NDArray[np.int64], order: int) -> Keys:
 
 def _mask(order: int) -> np.uint64:
     return np.uint64((1 << _BITS * order) - 1)
-
-
-def _looked_up(keys: Keys, values: Counts, wanted: Keys) -> Counts:
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, values[place], 0)
-
-
-def _merged(keys: Keys, values: Counts, more: Keys, counts: Counts) -> tuple[Keys, Counts]:
-    return _summed(np.concatenate([keys, more]), np.concatenate([values, counts]))
-
-
-def _summed(keys: Keys, values: Counts) -> tuple[Keys, Counts]:
-    """Distinct keys, sorted, each with the sum of its values."""
-    together, inverse = np.unique(keys, return_inverse=True)
-    totals = np.bincount(inverse, weights=values, minlength=len(together))
-    return together, totals.astype(np.int64)
 
 
 def _chunks(texts: Iterable[str]) -> Iterable[list[str]]:

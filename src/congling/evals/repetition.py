@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from congling.data.counts import codes
 from congling.data.repetition import GRAM, repeated_share
-from congling.data.statistics import codes
 from congling.evals.bench import Bench
 from congling.evals.scores import Score, mean, share
 from congling.evals.writing import GREEDY, written
