@@ -104,7 +104,7 @@ def test_a_strength_is_a_finite_number(checkpoint: Path, tmp_path: Path):
 
 
 def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from congling.model import checkpoint as stored
+    from congling.model.lazy import LazyTensors
 
     asked = []
 
@@ -117,7 +117,7 @@ def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
     shapes = {
         name: tensor.shape for name, tensor in load_checkpoint(checkpoint, "cpu").model.state_dict().items()
     }
-    monkeypatch.setattr(stored.StoredWeights, "__getitem__", fail)
+    monkeypatch.setattr(LazyTensors, "__getitem__", fail)
     for target in ("gguf", "hf", "llama2c", "ollama"):
         asked.clear()
         with pytest.raises(UserError, match="No space"):

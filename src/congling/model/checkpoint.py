@@ -4,20 +4,19 @@ Tied matrices are stored once, tables that follow from the configuration not at 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from congling.core import files
 from congling.core.config import build
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.model.config import ModelConfig
+from congling.model.lazy import LazyTensors
 from congling.model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
@@ -34,25 +33,7 @@ def save_model(model: Transformer, directory: Path | str) -> None:
     write_text(directory / CONFIG, text + "\n")
 
 
-class StoredWeights(Mapping[str, Tensor]):
-    """The tensors of a checkpoint by name; each is read when it is asked for."""
-
-    def __init__(self, opened: Any, names: Iterable[str]) -> None:
-        self._opened, self._names = opened, dict.fromkeys(names)
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._opened.get_tensor(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def open_weights(directory: Path | str) -> tuple[ModelConfig, StoredWeights]:
+def open_weights(directory: Path | str) -> tuple[ModelConfig, LazyTensors]:
     """Check what a directory holds against its configuration, and give its tensors one by one.
 
     Raises:
@@ -72,7 +53,7 @@ def open_weights(directory: Path | str) -> tuple[ModelConfig, StoredWeights]:
     if odd is not None:
         what = f"{odd}: {found[odd].get_dtype()}"
         raise UserError("a tensor of a type no model has", where=path, value=what)
-    return config, StoredWeights(stored, expected)
+    return config, LazyTensors(expected, stored.get_tensor)
 
 
 def load_model(directory: Path | str, device: torch.device | str = "cpu") -> Transformer:

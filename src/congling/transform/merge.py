@@ -1,10 +1,12 @@
 """Adapters added into the weights they were made for, one tensor at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.model.lazy import LazyTensors
 from congling.transform.adapter import Adapter, Factors
 
 _STRONGEST = 1e6  # keeps its product with any scale within float32
@@ -32,42 +34,30 @@ def merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, floa
                 value=min(lost),
                 hint="it was made for another base",
             )
-    return _Merged(weights, adapters)
+    return LazyTensors(weights, partial(_merged, weights, adapters))
 
 
-class _Merged(Mapping[str, Tensor]):
-    def __init__(self, weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]]) -> None:
-        self._weights, self._adapters = weights, adapters
-
-    def __getitem__(self, name: str) -> Tensor:
-        weight = self._weights[name]
-        changes = [
-            (adapter.factors[name], strength, adapter.facts.get("name"))
-            for adapter, strength in self._adapters
-            if name in adapter.factors and strength != 0
-        ]
-        if not changes:
-            return weight
-        total = weight.detach().float().clone()
-        matrix = total if total.dim() == 2 else total.unsqueeze(-1)  # a norm's gain is one column
-        for factors, strength, where in changes:
-            _check(name, matrix, factors, where)
-            if factors.magnitude is None:
-                matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
-            else:  # relative to the weight as it was, whatever has been added to it before
-                matrix.add_(factors.delta(weight.detach().to(matrix)), alpha=strength)
-        if not total.isfinite().all():  # factors may be finite and their product not
-            where = changes[-1][2]
-            raise UserError(
-                "merged values are beyond float32: the adapter is damaged", where=where, value=name
-            )
-        return total
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
+def _merged(weights: Mapping[str, Tensor], adapters: Sequence[tuple[Adapter, float]], name: str) -> Tensor:
+    weight = weights[name]
+    changes = [
+        (adapter.factors[name], strength, adapter.facts.get("name"))
+        for adapter, strength in adapters
+        if name in adapter.factors and strength != 0
+    ]
+    if not changes:
+        return weight
+    total = weight.detach().float().clone()
+    matrix = total if total.dim() == 2 else total.unsqueeze(-1)  # a norm's gain is one column
+    for factors, strength, where in changes:
+        _check(name, matrix, factors, where)
+        if factors.magnitude is None:
+            matrix.addmm_(factors.b.to(matrix), factors.a.to(matrix), alpha=strength * factors.scale)
+        else:  # relative to the weight as it was, whatever has been added to it before
+            matrix.add_(factors.delta(weight.detach().to(matrix)), alpha=strength)
+    if not total.isfinite().all():  # factors may be finite and their product not
+        where = changes[-1][2]
+        raise UserError("merged values are beyond float32: the adapter is damaged", where=where, value=name)
+    return total
 
 
 def _check(name: str, matrix: Tensor, factors: Factors, where: object) -> None:

@@ -10,7 +10,7 @@ file, and the other way round. Rows are encoded one by one: their order makes no
 
 # O outputs, I inputs
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from congling.interop.gguf.names import FUSED, gguf_name
 from congling.interop.gguf.sources import WITH_OUTPUT
 from congling.interop.targets import gguf_architecture
 from congling.model.config import ModelConfig
+from congling.model.lazy import LazyTensors
 from congling.model.transformer import Transformer
 from congling.quant import ggml
 from congling.quant.mixtures import Mixture, named
@@ -53,7 +54,15 @@ def rounded(weights: Mapping[str, Tensor], config: ModelConfig, type: str) -> Ma
     Raises:
         UserError: as ``pack``.
     """
-    return _Rounded(weights, types_of(config, type))
+    types = types_of(config, type)
+
+    def make(name: str) -> Tensor:
+        if name not in types:
+            return weights[name]
+        raw, kind = _blocks(weights[name], name, types)
+        return torch.from_numpy(ggml.decode(raw.numpy(), kind))
+
+    return LazyTensors(weights, make)
 
 
 def types_of(config: ModelConfig, type: str) -> dict[str, str]:
@@ -82,24 +91,6 @@ def types_of(config: ModelConfig, type: str) -> dict[str, str]:
         }
     linear["embedding.weight"] = (config.vocab_size, config.hidden_size)
     return {ours: mixture.type_of(_theirs(ours, architecture), shape) for ours, shape in linear.items()}
-
-
-class _Rounded(Mapping[str, Tensor]):
-    def __init__(self, weights: Mapping[str, Tensor], types: Mapping[str, str]) -> None:
-        self._weights, self._types = weights, types
-
-    def __getitem__(self, name: str) -> Tensor:
-        weight = self._weights[name]
-        if name not in self._types:
-            return weight
-        raw, kind = _blocks(weight, name, self._types)
-        return torch.from_numpy(ggml.decode(raw.numpy(), kind))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
 
 
 def _theirs(name: str, architecture: str) -> str:

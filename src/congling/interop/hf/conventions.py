@@ -2,7 +2,7 @@
 
 # V vocabulary, W width, D head width; K groups of G heads that share keys and values
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.model.config import AttentionConfig, ModelConfig
+from congling.model.lazy import LazyTensors
 
 _NORM_HEAD_VOCABULARY = 125_696  # Baichuan 2
 
@@ -76,21 +77,13 @@ def conversions(architecture: str, config: ModelConfig, names: Iterable[str]) ->
     return found
 
 
-class Converted(Mapping[str, Tensor]):
-    """Our tensors as a class holds them, each made when it is asked for."""
+def converted(weights: Mapping[str, Tensor], changes: Mapping[str, Conversion]) -> LazyTensors:
+    """Our tensors as a class holds them."""
 
-    def __init__(self, weights: Mapping[str, Tensor], changes: Mapping[str, Conversion]) -> None:
-        self._weights, self._changes = weights, changes
+    def make(name: str) -> Tensor:
+        return changes[name].to_theirs(weights[name]) if name in changes else weights[name]
 
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self._weights[name]
-        return self._changes[name].to_theirs(tensor) if name in self._changes else tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
+    return LazyTensors(weights, make)
 
 
 def fused_rows(architecture: str, attention: AttentionConfig) -> np.ndarray | None:

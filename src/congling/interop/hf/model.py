@@ -27,7 +27,7 @@ from congling.interop.hf import tokenizer as hf_tokenizer
 from congling.interop.hf.architecture import architecture, config_json
 from congling.interop.hf.card import card
 from congling.interop.hf.config import architecture_of, config_from
-from congling.interop.hf.conventions import Converted, changes, conversions, fused_rows, normalised_head
+from congling.interop.hf.conventions import changes, conversions, converted, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
 from congling.interop.hf.parts import stretches
 from congling.interop.hf.settings import CONFIG, read_json
@@ -36,6 +36,7 @@ from congling.interop.hf.weights import FolderWeights
 from congling.interop.names import entries_of
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
+from congling.model.lazy import LazyTensors
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.imported import read as tokenizer_files
 from congling.tokenizer.imported.side_files import TEMPLATES, settings_of, template_notes
@@ -163,8 +164,8 @@ def write(
     settings[_CHAT] = bool(model.facts.get("chat", False))
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
-        converted = Converted(weights, conversions(name, config, shapes))
-        tensors = OutgoingTensors(converted, name, shapes, TYPES[type])
+        theirs = converted(weights, conversions(name, config, shapes))
+        tensors = OutgoingTensors(theirs, name, shapes, TYPES[type])
         safetensors_file.write(tensors, temporary / WEIGHTS, tensors.layout)
         _write_json(temporary / CONFIG, settings)
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))
@@ -200,7 +201,7 @@ def _with_shared_expert(
     added = config.replace(mlp={"n_shared_experts": 1})
     shapes = expected_shapes(added, added.num_hidden_layers, Path(CONFIG))
     missing = {name: torch.zeros(shape) for name, shape in shapes.items() if ".mlp.shared." in name}
-    return added, _Extended(weights, missing)
+    return added, _extended(weights, missing)
 
 
 def _with_output_bias(
@@ -210,24 +211,12 @@ def _with_output_bias(
     added = config.replace(attention={"attention_output_bias": True})
     shapes = expected_shapes(added, added.num_hidden_layers, Path(CONFIG))
     missing = {name: torch.zeros(shape) for name, shape in shapes.items() if name not in weights}
-    return added, _Extended(weights, missing)
+    return added, _extended(weights, missing)
 
 
-class _Extended(Mapping[str, Tensor]):
-    """A lazy mapping and a few tensors more."""
-
-    def __init__(self, weights: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> None:
-        self._weights, self._more = weights, more
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._more[name] if name in self._more else self._weights[name]
-
-    def __iter__(self) -> Any:
-        yield from self._weights
-        yield from self._more
-
-    def __len__(self) -> int:
-        return len(self._weights) + len(self._more)
+def _extended(weights: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> LazyTensors:
+    """Weights and a few tensors more."""
+    return LazyTensors([*weights, *more], lambda name: more[name] if name in more else weights[name])
 
 
 def _token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
