@@ -168,10 +168,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "huge number": ({"hidden_size": 2**63}, "hidden_size"),
     "negative number": ({"vocab_size": -1}, "vocab_size"),
     "num_attention_heads": ({"num_attention_heads": 7}, "multiple"),
-    "groups of heads": ({"num_key_value_heads": 5}, "kv_heads"),
+    "groups of heads": ({"num_key_value_heads": 5}, "num_key_value_heads"),
     "epsilon": ({"rms_norm_eps": 0}, r"norm\.eps"),
     "endless epsilon": ({"rms_norm_eps": float("inf")}, r"norm\.eps"),
-    "odd heads": ({"head_dim": 33}, "even head_width"),
+    "odd heads": ({"head_dim": 33}, "even head_dim"),
 }  # fmt: skip
 
 
