@@ -72,7 +72,7 @@ def inputs(tmp_path_factory):
     """Thirty lines of eight characters, read, learnt and tokenised: what `pretrain` trains on."""
     from congling.data import corpus, shards
     from congling.data.config import DataConfig
-    from congling.stages import pretrain
+    from congling.methods.inputs import open_inputs
     from congling.tokenizer import training
     from congling.tokenizer.config import TokenizerConfig
 
@@ -86,4 +86,4 @@ def inputs(tmp_path_factory):
 
     training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
     shards.write(root / "documents", root / "tokenizer", root / "shards")
-    return pretrain.open_inputs(root / "shards", root / "tokenizer")
+    return open_inputs(root / "shards", root / "tokenizer")

@@ -40,6 +40,7 @@ from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
 from congling.methods import pretrain
+from congling.methods.inputs import open_inputs
 from congling.model.families import FAMILIES
 from congling.report import record
 from congling.tokenizer import store, training
@@ -95,7 +96,7 @@ def made(root: Path, seed: int = 0) -> Path:
 
 def trained(root: Path, out: Path) -> Path:
     """Train on the shards of ``root``, or go on with the run in ``out``."""
-    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    inputs = open_inputs(root / "shards", root / "tokenizer")
     model = FAMILIES["qwen3"](
         vocab_size=inputs.shards.vocab_size, max_position_embeddings=16, num_hidden_layers=1, hidden_size=32
     )

@@ -3,8 +3,9 @@
 import sys
 
 from congling.core.errors import Interrupted
+from congling.methods.inputs import open_inputs
+from congling.methods.pretrain import PretrainConfig, run
 from congling.model.families import FAMILIES
-from congling.stages.pretrain import PretrainConfig, open_inputs, run
 from congling.train.config import TrainConfig
 
 STEPS = 60

@@ -16,7 +16,8 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
-from congling.stages import pretrain
+from congling.methods import pretrain
+from congling.methods.inputs import open_inputs
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 
@@ -48,7 +49,7 @@ def made(tmp_path_factory):
 
 
 def in_process(root, out, **changes):
-    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    inputs = open_inputs(root / "shards", root / "tokenizer")
     config = program.configuration(inputs.shards.vocab_size)
     train = config.train.replace(**changes)
     return pretrain.run(config.replace(train=train.model_dump()), inputs, out)
@@ -184,13 +185,13 @@ def test_other_shards_are_refused(made, tmp_path):
         stream.write("{}")
     opened = artifact.opened(other, "shards")
     artifact.seal(other, "shards", parents={}, facts=opened.facts)
-    inputs = pretrain.open_inputs(other, made / "tokenizer")
+    inputs = open_inputs(other, made / "tokenizer")
     with pytest.raises(UserError, match="this run was made from other shards"):
         pretrain.run(program.configuration(inputs.shards.vocab_size), inputs, made / "alone")
 
 
 def test_there_must_be_something_to_resume_when_asked_to(made, tmp_path):
-    inputs = pretrain.open_inputs(made / "shards", made / "tokenizer")
+    inputs = open_inputs(made / "shards", made / "tokenizer")
     with pytest.raises(UserError, match="there is no run to resume"):
         pretrain.run(
             program.configuration(inputs.shards.vocab_size), inputs, tmp_path / "none", must_resume=True

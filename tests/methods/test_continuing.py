@@ -10,10 +10,10 @@ from congling.core import artifact
 from congling.core.config import read_toml
 from congling.core.errors import Interrupted, UserError
 from congling.core.rundir import RunDirectory
+from congling.methods import pretrain
 from congling.methods.continuing import continued
 from congling.model.families import FAMILIES
 from congling.report import record
-from congling.stages import pretrain
 from congling.train.config import TrainConfig
 from congling.train.runs import longer
 from congling.train.runs.train import train
@@ -125,11 +125,11 @@ def test_the_same_command_after_an_interruption_makes_it_no_longer(inputs, out, 
     def stopped(trainer, *arguments, **options):
         raise Interrupted("stopped")
 
-    monkeypatch.setattr("congling.train.runs.train.train", stopped)
+    monkeypatch.setattr("congling.methods.pretrain.train", stopped)
     for _ in range(2):
         with pytest.raises(Interrupted):
             trained(inputs, out, "8steps")
-    monkeypatch.setattr("congling.train.runs.train.train", train)
+    monkeypatch.setattr("congling.methods.pretrain.train", train)
     trained(inputs, out, "8steps")
     assert [(row.steps, row.done) for row in longer.read(RunDirectory(out))] == [(20, True)]
 

@@ -15,8 +15,12 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.hf import model as hf_model
+from congling.methods import pretrain
+from congling.methods.inputs import Inputs, open_inputs, read_recipe
+from congling.methods.planned import begin_or_go_on
 from congling.model.families import FAMILIES
-from congling.stages import distill, pretrain, prune
+from congling.plan.recipe import Recipe
+from congling.stages import distill, prune
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate
@@ -61,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
     shards.write(root / "documents", root / "tokenizer", root / "shards")
-    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    inputs = open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
         model=FAMILIES["qwen3"](
             vocab_size=inputs.shards.vocab_size,
@@ -78,8 +82,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inputs(world: Path) -> pretrain.Inputs:
-    return pretrain.open_inputs(world / "shards", world / "tokenizer")
+def inputs(world: Path) -> Inputs:
+    return open_inputs(world / "shards", world / "tokenizer")
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +145,13 @@ def test_activation_scores_lose_less_than_leaving_out_what_they_keep(world: Path
 def test_pretraining_goes_on_from_a_checkpoint(world: Path, pruned: prune.Pruned, inputs, tmp_path: Path):
     task = pretrain.begun_from(pruned.out)
     out = tmp_path / "run"
-    pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), inputs, out, force=True, task=task)
-    fresh = pretrain.read_recipe(
-        None, (*TINY, "model.num_hidden_layers=2", "model.hidden_size=64", "model.intermediate_size=96")
+    begin_or_go_on(read_recipe(Recipe, None, TINY), inputs, out, force=True, variant=task)
+    fresh = read_recipe(
+        Recipe,
+        None,
+        (*TINY, "model.num_hidden_layers=2", "model.hidden_size=64", "model.intermediate_size=96"),
     )
-    pretrain.begin_or_go_on(fresh, inputs, tmp_path / "fresh", force=True)
+    begin_or_go_on(fresh, inputs, tmp_path / "fresh", force=True)
     assert losses(out)[0] < 0.8 * losses(tmp_path / "fresh")[0]
     config = read_toml(out / "config.toml")
     assert config["model"]["mlp"]["intermediate_size"] == 96
@@ -157,14 +163,14 @@ def test_pretraining_goes_on_from_a_checkpoint(world: Path, pruned: prune.Pruned
     checkpoint = artifact.opened(out / "checkpoints/step-00000006", "checkpoint")
     assert checkpoint.parents["start"] == task.start.artifact.fingerprint  # type: ignore[union-attr]
     before = (out / "metrics.jsonl").read_bytes()
-    pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), inputs, out, force=True, task=task)
+    begin_or_go_on(read_recipe(Recipe, None, TINY), inputs, out, force=True, variant=task)
     assert (out / "metrics.jsonl").read_bytes() == before
     with pytest.raises(UserError, match="made from other start"):
         other = pretrain.begun_from(world / "run")
-        pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), inputs, out, force=True, task=other)
+        begin_or_go_on(read_recipe(Recipe, None, TINY), inputs, out, force=True, variant=other)
     with pytest.raises(UserError, match="the model is that of the checkpoint: 'hidden_size'"):
-        asked = pretrain.read_recipe(None, (*TINY, "model.hidden_size=128"))
-        pretrain.begin_or_go_on(asked, inputs, tmp_path / "new", force=True, task=task)
+        asked = read_recipe(Recipe, None, (*TINY, "model.hidden_size=128"))
+        begin_or_go_on(asked, inputs, tmp_path / "new", force=True, variant=task)
 
 
 def distilled(world: Path, inputs, out: Path, *settings: str, **options) -> Path:
@@ -209,12 +215,12 @@ def test_teacher_and_shards_must_have_one_tokenizer(world: Path, inputs, tmp_pat
     corpus.make(DataConfig(sources=(str(tmp_path / "text.txt"),), documents="line"), tmp_path / "documents")
     training.train(TokenizerConfig(kind="character"), lambda: ["子曰学而时习之"], tmp_path / "tokenizer")
     shards.write(tmp_path / "documents", tmp_path / "tokenizer", tmp_path / "shards")
-    other = pretrain.open_inputs(tmp_path / "shards", tmp_path / "tokenizer")
+    other = open_inputs(tmp_path / "shards", tmp_path / "tokenizer")
     with pytest.raises(UserError, match="the teacher has another tokenizer than the shards"):
         distilled(world, other, tmp_path / "run", *STUDENT)
     with pytest.raises(UserError, match="the checkpoint has another tokenizer than the shards"):
         task = pretrain.begun_from(world / "run")
-        pretrain.begin_or_go_on(pretrain.read_recipe(None, TINY), other, tmp_path / "run", task=task)
+        begin_or_go_on(read_recipe(Recipe, None, TINY), other, tmp_path / "run", variant=task)
     with pytest.raises(UserError, match="made with another tokenizer"):
         prune.run(world / "run", tmp_path / "pruned", Sizes(intermediate_size=96), shards=tmp_path / "shards")
 

@@ -12,10 +12,14 @@ from congling.infer.checkpoints import locate_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import read_model
 from congling.interop.hf import model as hf
+from congling.methods import pretrain
+from congling.methods.inputs import open_inputs, read_recipe
+from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.stages import import_, pretrain, sft
+from congling.plan.recipe import Recipe
+from congling.stages import import_, sft
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 
@@ -59,11 +63,11 @@ def test_it_is_imported_and_trained_further(family: str, material: Path, tmp_pat
     import_.run(tmp_path / "hf", tmp_path / "base", verify=False)
     tuned = sft.read_recipe([*TINY], [str(material / "rows.jsonl")])
     sft.run(tmp_path / "base", tuned, tmp_path / "sft")
-    asked = pretrain.read_recipe(None, TINY)
+    asked = read_recipe(Recipe, None, TINY)
     shards.write(material / "documents", tmp_path / "base" / "tokenizer", tmp_path / "shards")
-    inputs = pretrain.open_inputs(tmp_path / "shards", tmp_path / "base" / "tokenizer")
-    run = pretrain.begin_or_go_on(
-        asked, inputs, tmp_path / "run", force=True, task=pretrain.begun_from(tmp_path / "base")
+    inputs = open_inputs(tmp_path / "shards", tmp_path / "base" / "tokenizer")
+    run = begin_or_go_on(
+        asked, inputs, tmp_path / "run", force=True, variant=pretrain.begun_from(tmp_path / "base")
     )
     assert [row["step"] for row in run.log("metrics").rows() if "loss" in row] == [1, 2]
     before = read_model(tmp_path / "hf").weights

@@ -9,9 +9,13 @@ import pytest
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
+from congling.methods import pretrain
+from congling.methods.inputs import open_inputs, read_recipe
+from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.plan.cost import estimate
-from congling.stages import convert, import_, pretrain, sft
+from congling.plan.recipe import Recipe
+from congling.stages import convert, import_, sft
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -65,9 +69,9 @@ def base(request: pytest.FixtureRequest, texts: Path, tmp_path_factory: pytest.T
 
 def test_pretraining_goes_on_from_it(base: Path, texts: Path, tmp_path: Path) -> None:
     shards.write(texts / "documents", base / "tokenizer", tmp_path / "shards")
-    inputs, task = pretrain.open_inputs(tmp_path / "shards", base / "tokenizer"), pretrain.begun_from(base)
-    recipe = pretrain.read_recipe(None, [*TINY, "train.max_length=24"])
-    pretrain.begin_or_go_on(recipe, inputs, tmp_path / "run", force=True, task=task)
+    inputs, task = open_inputs(tmp_path / "shards", base / "tokenizer"), pretrain.begun_from(base)
+    recipe = read_recipe(Recipe, None, [*TINY, "train.max_length=24"])
+    begin_or_go_on(recipe, inputs, tmp_path / "run", force=True, variant=task)
     assert_trained(base, tmp_path / "run", tmp_path)
 
 

@@ -12,8 +12,10 @@ from congling.data.config import DataConfig
 from congling.evals.loss import evaluate, evaluate_loaded
 from congling.infer.checkpoints import load_checkpoint
 from congling.infer.reading import Reading, reading_of
+from congling.methods import pretrain
+from congling.methods.inputs import open_inputs
 from congling.model.families import FAMILIES
-from congling.stages import distill, pretrain, prune, sft
+from congling.stages import distill, prune, sft
 from congling.stages import eval as evaluation
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
@@ -42,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
     shards.write(root / "documents", root / "tokenizer", root / "shards")
-    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    inputs = open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
         model=FAMILIES["qwen3"](
             vocab_size=inputs.shards.vocab_size,
@@ -135,7 +137,7 @@ def test_who_learns_from_it_reads_as_it_does(
 ):
     monkeypatch.setattr(calibrate, "probe", lambda *wanted: Probe(1e11, "fp32"))
     monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.01, 64, 10**8, 0.1))
-    inputs = pretrain.open_inputs(world / "shards", world / "tokenizer")
+    inputs = open_inputs(world / "shards", world / "tokenizer")
     small = (
         "train.max_steps=1",
         "train.max_length=32",

@@ -22,9 +22,11 @@ from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
 from congling.interop import adapter_directory
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
+from congling.methods import pretrain
+from congling.methods.inputs import open_inputs
 from congling.methods.session import Tuned
 from congling.model.families import FAMILIES
-from congling.stages import pretrain, sft
+from congling.stages import sft
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -60,7 +62,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     training.train(TokenizerConfig(kind="character"), texts, root / "tokenizer")
     shards.write(root / "documents", root / "tokenizer", root / "shards")
-    inputs = pretrain.open_inputs(root / "shards", root / "tokenizer")
+    inputs = open_inputs(root / "shards", root / "tokenizer")
     config = pretrain.PretrainConfig(
         model=FAMILIES["qwen3"](
             vocab_size=inputs.shards.vocab_size,

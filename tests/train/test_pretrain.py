@@ -15,10 +15,12 @@ import pytest
 from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.infer.checkpoints import locate_checkpoint
-from congling.methods import ending
-from congling.methods import pretrain as pretraining
+from congling.methods import ending, pretrain
+from congling.methods.inputs import read_recipe
+from congling.methods.planned import begin_or_go_on
 from congling.model.families import FAMILIES
-from congling.stages import pretrain, train
+from congling.plan.recipe import Recipe
+from congling.stages import train
 from congling.train import calibrate
 from congling.train.config import TrainConfig
 from congling.train.measurement import Calibration, Probe
@@ -35,36 +37,36 @@ TINY = (
 
 
 def test_a_recipe_is_planned_trained_and_only_continued_as_it_was(inputs, tmp_path, capsys):
-    out, asked = tmp_path / "run", pretrain.read_recipe(None, TINY)
-    run = pretrain.begin_or_go_on(asked, inputs, out, force=True)
+    out, asked = tmp_path / "run", read_recipe(Recipe, None, TINY)
+    run = begin_or_go_on(asked, inputs, out, force=True)
     assert locate_checkpoint(out).is_dir()
     assert [row["step"] for row in run.log("metrics").rows() if "loss" in row] == [1, 2, 3, 4]
     assert {"plan.json", "recipe.toml", "config.toml"} <= {file.name for file in out.iterdir()}
     assert "4/4" in capsys.readouterr().err
     before = run.log("metrics").path.read_bytes()
-    pretrain.begin_or_go_on(asked, inputs, out, force=True, must_resume=True)
+    begin_or_go_on(asked, inputs, out, force=True, must_resume=True)
     assert run.log("metrics").path.read_bytes() == before
-    changed = pretrain.read_recipe(
-        None, (*TINY, "train.per_device_train_batch_size=3", "model.hidden_size=128")
+    changed = read_recipe(
+        Recipe, None, (*TINY, "train.per_device_train_batch_size=3", "model.hidden_size=128")
     )
     with pytest.raises(
         UserError, match=r"other settings: 'model\.hidden_size, train\.per_device_train_batch_size'"
     ):
-        pretrain.begin_or_go_on(changed, inputs, out, force=True)
+        begin_or_go_on(changed, inputs, out, force=True)
     (out / "recipe.toml").unlink()
     with pytest.raises(UserError, match="begun by a program"):
-        pretrain.begin_or_go_on(asked, inputs, out)
+        begin_or_go_on(asked, inputs, out)
 
 
 def test_a_run_with_a_budget_ends_by_the_clock_and_again_where_it_ended(inputs, tmp_path, monkeypatch):
     ticks = itertools.count()
     clock = partial(Deadline, clock=lambda: time.monotonic() + 0.2 * next(ticks))  # seconds at every look
-    monkeypatch.setattr(pretraining, "Deadline", clock)
+    monkeypatch.setattr(pretrain, "Deadline", clock)
     monkeypatch.setattr(calibrate, "probe", lambda *_: Probe(1e11, "fp32"))
     monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.004, 32, 10**8, 0.1))
-    asked = pretrain.read_recipe(None, ("budget=60s", *TINY[1:]))
+    asked = read_recipe(Recipe, None, ("budget=60s", *TINY[1:]))
     out, started = tmp_path / "run", time.monotonic()
-    run = pretrain.begin_or_go_on(asked, inputs, out, started=started)
+    run = begin_or_go_on(asked, inputs, out, started=started)
     limits = read_toml(out / "config.toml")["deadline"]
     rows = [row for row in run.log("metrics").rows() if "lr" in row]
     turns = recorded(out)
@@ -78,7 +80,7 @@ def test_a_run_with_a_budget_ends_by_the_clock_and_again_where_it_ended(inputs, 
     weights = (run.checkpoints()[0] / "model.safetensors").read_bytes()
     for path in run.checkpoints()[:-1]:
         shutil.rmtree(path)
-    pretrain.begin_or_go_on(asked, inputs, out, started=started - 1000)
+    begin_or_go_on(asked, inputs, out, started=started - 1000)
     assert run.log("metrics").path.read_bytes() == metrics and run.pointed("LATEST").name == last
     assert (run.checkpoints()[0] / "model.safetensors").read_bytes() == weights
     said = ending.told_of_the_time(out, started)[0]  # the time of the checkpoint, and what came since
@@ -89,15 +91,15 @@ def test_a_run_with_a_budget_ends_by_the_clock_and_again_where_it_ended(inputs, 
 def test_a_run_that_ended_by_the_clock_is_made_longer(inputs, tmp_path, monkeypatch):
     ticks = itertools.count()
     clock = partial(Deadline, clock=lambda: time.monotonic() + 0.4 * next(ticks))
-    monkeypatch.setattr(pretraining, "Deadline", clock)
+    monkeypatch.setattr(pretrain, "Deadline", clock)
     monkeypatch.setattr(calibrate, "probe", lambda *_: Probe(1e11, "fp32"))
     monkeypatch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 1.0, 32, 10**8, 0.1))
-    asked = pretrain.read_recipe(None, ("budget=60s", *TINY[1:]))
+    asked = read_recipe(Recipe, None, ("budget=60s", *TINY[1:]))
     out = tmp_path / "run"
-    pretrain.begin_or_go_on(asked, inputs, out, started=time.monotonic())
+    begin_or_go_on(asked, inputs, out, started=time.monotonic())
     turns = recorded(out)
     ended, began = turns[-1].steps, turns[0].step
-    run = pretrain.begin_or_go_on(asked, inputs, out, longer="40steps")
+    run = begin_or_go_on(asked, inputs, out, longer="40steps")
     rows = [row for row in run.log("metrics").rows() if "lr" in row]
     assert rows[-1]["step"] == ended + 40
     train = read_toml(out / "config.toml")["train"]
@@ -108,10 +110,8 @@ def test_a_run_that_ended_by_the_clock_is_made_longer(inputs, tmp_path, monkeypa
     assert fall > began + 1 and all(row["lr"] == peak for row in rows[began : fall - 1])
     assert rows[-1]["lr"] < 0.1 * peak
     # The same to the bit as a run that had this end from the beginning.
-    whole = pretraining.PretrainConfig(
-        **{key: value for key, value in read_toml(out / "config.toml").items()}
-    )
-    other = pretraining.run(whole, inputs, tmp_path / "whole")
+    whole = pretrain.PretrainConfig(**{key: value for key, value in read_toml(out / "config.toml").items()})
+    other = pretrain.run(whole, inputs, tmp_path / "whole")
     ours, theirs = (one.checkpoint(ended + 40) / "model.safetensors" for one in (run, other))
     assert ours.read_bytes() == theirs.read_bytes()
 
@@ -141,7 +141,7 @@ def test_of_two_processes_one_plans(inputs, tmp_path):
 def test_train_is_not_for_several_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="torchrun started several: 2"):
-        train.run(pretrain.read_recipe(None, TINY), tmp_path / "out")
+        train.run(read_recipe(Recipe, None, TINY), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from congling.stages.pretrain import begin_or_go_on, open_inputs, read_recipe
+from congling.methods.inputs import open_inputs, read_recipe
+from congling.methods.planned import begin_or_go_on
+from congling.plan.recipe import Recipe
 
 RECIPE = (
     "budget=0.01s", "train.max_length=16", "train.per_device_train_batch_size=2", "train.device=cpu",
@@ -16,6 +18,6 @@ if __name__ == "__main__":
     shards, tokenizer, out = sys.argv[1:]
     inputs = open_inputs(shards, tokenizer)
     run = begin_or_go_on(
-        read_recipe(None, RECIPE), inputs, Path(out), force=True, show=lambda plan: print("planned")
+        read_recipe(Recipe, None, RECIPE), inputs, Path(out), force=True, show=lambda plan: print("planned")
     )
     print("steps", len([row for row in run.log("metrics").rows() if "loss" in row]))

@@ -23,7 +23,8 @@ from congling.train.objectives.distill_config import DistillConfig
 
 if TYPE_CHECKING:
     from congling.core.rundir import RunDirectory
-    from congling.methods.pretrain import Inputs, PretrainVariant
+    from congling.methods.inputs import Inputs
+    from congling.methods.pretrain import PretrainVariant
     from congling.plan.planning import Plan
 
 PREFIX_SHARE = 4
@@ -69,15 +70,15 @@ def command(
 ) -> None:
     """Train a small model to say what a larger one would."""
     from congling.core.console import Console
-    from congling.methods import pretrain
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
+    from congling.methods.inputs import open_inputs
     from congling.plan.show import show_brief
     from congling.train.runs.longer import finish
 
     started = machine.command_started()
     asked = read_recipe(recipe, overrides or [])
-    inputs = pretrain.open_inputs(shards, tokenizer)
+    inputs = open_inputs(shards, tokenizer)
     begin_anew(out, teacher, shards, tokenizer, student, fresh=fresh, resume=resume, longer=longer)
     directory = run(
         teacher,
@@ -101,9 +102,9 @@ def read_recipe(path: Path | None, overrides: Sequence[str]) -> DistillRecipe:
     Raises:
         UserError: the recipe cannot be read or does not fit.
     """
-    from congling.methods import pretrain
+    from congling.methods import inputs
 
-    return pretrain.read_recipe(DistillRecipe, path, overrides)
+    return inputs.read_recipe(DistillRecipe, path, overrides)
 
 
 def run(
@@ -138,10 +139,10 @@ def run(
             holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    from congling.methods import pretrain
+    from congling.methods.planned import begin_or_go_on
 
-    task = task_of(teacher, recipe, inputs, student)
-    return pretrain.begin_or_go_on(
+    variant = variant_of(teacher, recipe, inputs, student)
+    return begin_or_go_on(
         recipe,
         inputs,
         Path(out),
@@ -149,12 +150,12 @@ def run(
         longer=longer,
         force=force,
         show=show,
-        task=task,
+        variant=variant,
         started=started,
     )
 
 
-def task_of(
+def variant_of(
     teacher: Path | str, recipe: DistillRecipe, inputs: "Inputs", student: Path | str | None = None
 ) -> "PretrainVariant":
     """How the run differs from pretraining: a teacher in the objective, and the student's own texts.
@@ -168,6 +169,7 @@ def task_of(
     from congling.data.batches import Batches, CorpusBatches
     from congling.methods import pretrain
     from congling.methods.base_model import open_base
+    from congling.methods.inputs import require_same_tokenizer
     from congling.model.transformer import Transformer
     from congling.train.backends.single import Single
     from congling.train.loop import Objective
@@ -175,7 +177,7 @@ def task_of(
     from congling.train.rl.on_policy_texts import OwnTextBatches
 
     opened, settings = open_base(teacher), recipe.distill
-    pretrain.require_same_tokenizer(opened, inputs, "teacher")
+    require_same_tokenizer(opened, inputs, "teacher")
     frozen = opened.build(opened.model.max_position_embeddings).eval().requires_grad_(False)
 
     def objective(device: torch.device) -> Objective:

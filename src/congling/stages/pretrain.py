@@ -10,42 +10,13 @@ Whatever the recipe leaves open (model, batch, rates, number of steps) is planne
 budget. Weights of a checkpoint bring their model with them, and are trained at lower rates.
 """
 
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from congling.core import machine
 from congling.methods.options import AsJson, Fresh, Longer
-
-if TYPE_CHECKING:
-    from congling.methods.pretrain import (
-        PLAIN,
-        Inputs,
-        PretrainConfig,
-        PretrainVariant,
-        begin_or_go_on,
-        open_inputs,
-        plan,
-        prompts,
-        run,
-        run_files,
-    )
-    from congling.plan.recipe import Recipe
-
-__all__ = [
-    "PLAIN", "Inputs", "PretrainConfig", "PretrainVariant", "begin_or_go_on", "open_inputs", "plan",
-    "prompts", "run", "run_files",
-]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    """The functions of ``congling.methods.pretrain``, loaded when one is used: help needs none."""
-    if name not in __all__:
-        raise AttributeError(name)
-    return getattr(import_module("congling.methods.pretrain"), name)
 
 
 def command(
@@ -78,14 +49,17 @@ def command(
     from congling.methods import pretrain
     from congling.methods.ending import show_run_end
     from congling.methods.fresh import begin_anew
+    from congling.methods.inputs import open_inputs, read_recipe
+    from congling.methods.planned import begin_or_go_on
+    from congling.plan.recipe import Recipe
     from congling.plan.show import show_brief
     from congling.train.runs.longer import finish
 
     started = machine.command_started()
-    asked, inputs = read_recipe(recipe, overrides or []), pretrain.open_inputs(shards, tokenizer)
-    task = pretrain.PLAIN if start is None else begun_from(start)
+    asked, inputs = read_recipe(Recipe, recipe, overrides or []), open_inputs(shards, tokenizer)
+    variant = pretrain.PLAIN if start is None else pretrain.begun_from(start)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
-    run = pretrain.begin_or_go_on(
+    run = begin_or_go_on(
         asked,
         inputs,
         out,
@@ -93,32 +67,8 @@ def command(
         longer=longer,
         force=force,
         show=lambda plan: show_brief(plan, Console()),
-        task=task,
+        variant=variant,
         started=started,
     )
     finish(run)
     show_run_end(out, started=started, as_json=as_json)
-
-
-def read_recipe(path: Path | None, overrides: Sequence[str]) -> "Recipe":
-    """A recipe for shards that exist already; its ``[data]`` may be left out.
-
-    Raises:
-        UserError: the recipe cannot be read or does not fit.
-    """
-    from congling.methods import pretrain
-    from congling.plan.recipe import Recipe
-
-    return pretrain.read_recipe(Recipe, path, overrides)
-
-
-def begun_from(start: Path | str) -> "PretrainVariant":
-    """Pretraining that begins with the weights of a checkpoint or run.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    from congling.methods.base_model import open_base
-    from congling.methods.pretrain import PretrainVariant
-
-    return PretrainVariant(start=open_base(start))

@@ -21,7 +21,7 @@ from congling.core.document import print_document
 from congling.core.errors import UserError
 from congling.core.interrupt import stopping_said
 from congling.methods.options import AsJson, Fresh, Longer
-from congling.stages import data, generate, pretrain, report, tokenize, tokenizer
+from congling.stages import data, generate, report, tokenize, tokenizer
 from congling.stages import eval as evaluation
 
 if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
@@ -165,15 +165,17 @@ def _run(
     from congling.core.config import read_toml
     from congling.core.rundir import RunDirectory
     from congling.methods.continuing import require_begun
+    from congling.methods.inputs import open_inputs, prompts
+    from congling.methods.planned import begin_or_go_on
     from congling.plan.show import show_brief
     from congling.report import budget, record
     from congling.train.runs.longer import finish
 
     require_begun(RunDirectory(out / "run"), longer=longer)
     _prepare(recipe, out, console)
-    inputs = pretrain.open_inputs(out / "shards", out / "tokenizer")
+    inputs = open_inputs(out / "shards", out / "tokenizer")
     at_once, ends = not RunDirectory(out / "run").config.is_file(), _ends(out)
-    pretrain.begin_or_go_on(
+    begin_or_go_on(
         recipe,
         inputs,
         out / "run",
@@ -198,7 +200,7 @@ def _run(
     with stopping_said("the report was written", f"the trained model in {out} is kept"):
         page = report.run(out)
     finish(RunDirectory(out / "run"))
-    return Trained(out, pretrain.prompts(recipe, inputs), found, page, came_out)
+    return Trained(out, prompts(recipe, inputs), found, page, came_out)
 
 
 def _ends(out: Path) -> int:
