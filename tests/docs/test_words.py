@@ -9,8 +9,16 @@ from congling.core.renamed import RENAMED, Renamed
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
-    "en": [*sorted((ROOT / "docs/en").glob("*.md")), *sorted((ROOT / "examples").glob("*.toml"))],
-    "zh": sorted((ROOT / "docs/zh").glob("*.md")),
+    "en": [
+        path
+        for place in ("README.md", "docs/README.md", "docs/en/*.md", "examples/*.toml")
+        for path in sorted(ROOT.glob(place))
+    ],
+    "zh": [
+        path
+        for place in ("README.zh-CN.md", "docs/README.zh-CN.md", "docs/zh/*.md")
+        for path in sorted(ROOT.glob(place))
+    ],
 }
 EVERYWHERE = {  # what is not written in pages, docstrings and messages, and what is written instead
     r"\bproducts? of matri|\bmatrix products?\b|\bbf16 products?\b": "matrix multiplication",
