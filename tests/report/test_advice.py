@@ -15,7 +15,7 @@ from congling.report import record
 from congling.report.advice import ANEW, given
 from congling.report.explain import explain
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
 from situations import HLM, SLQM, plan
 
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}

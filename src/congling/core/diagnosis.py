@@ -1,5 +1,6 @@
 """One finding about a plan, a run or a text: how bad, what, why, and what to do."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,3 +23,11 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """Return the plain fields."""
         return asdict(self)
+
+
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def worst_first(findings: Iterable[Diagnosis]) -> list[Diagnosis]:
+    """Sort findings by severity, keeping the order within one."""
+    return sorted(findings, key=lambda finding: _ORDER[finding.severity])

@@ -22,10 +22,10 @@ from congling.plan import planning
 from congling.plan.advice_numbers import BUILDING_SECONDS
 from congling.plan.corpus_facts import facts_of_shards
 from congling.plan.cost import NOTHING_YET, Beside
+from congling.plan.deadline import deadline_of
 from congling.plan.planning import PLAN_FILE, Plan, require_sound
 from congling.plan.recipe import Recipe
 from congling.report import pages, record
-from congling.report.budget import deadline_of
 from congling.report.record import RECIPE_FILE
 from congling.train import calibrate
 from congling.train.backends import ddp

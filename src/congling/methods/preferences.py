@@ -8,6 +8,7 @@ import torch
 
 from congling.core.config import build
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.data.tuning.examples import Example
 from congling.data.tuning.row_reader import SplitRows
 from congling.methods.session import Session
@@ -15,7 +16,6 @@ from congling.methods.showing import show_rows, show_work
 from congling.methods.tuning import Show
 from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.plan import tuning_plan
-from congling.plan.findings import Diagnosis
 from congling.plan.tuning_plan import TuningFacts
 from congling.train.loop import Objective
 

@@ -10,6 +10,7 @@ import torch
 
 from congling.core.config import build
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.core.errors import UserError
 from congling.core.units import show_count
 from congling.data.tuning.examples import Example
@@ -25,7 +26,6 @@ from congling.methods.tuning import tune
 from congling.methods.tuning_facts import facts_of
 from congling.methods.tuning_recipe import require_sound_table
 from congling.plan import tuning_plan
-from congling.plan.findings import Diagnosis
 from congling.train.rl.credit import RolloutScorer
 from congling.train.rl.rollouts import Credit, Reward, RolloutBatches, judged_row
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from congling.core import machine
 from congling.core.config import build
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
 from congling.core.rundir import RunDirectory
@@ -23,7 +24,6 @@ from congling.methods.session import MethodSpec, Session, Tuned
 from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.model.config import parameters
 from congling.plan import tuning_plan
-from congling.plan.findings import Diagnosis
 from congling.plan.planning import PLAN_FILE, require_sound
 from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan

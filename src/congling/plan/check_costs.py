@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
+from congling.core.diagnosis import Diagnosis
 from congling.core.units import show_bytes, show_count, show_rate, show_seconds
-from congling.plan.findings import Diagnosis
 from congling.plan.situation import BATCH, Situation
 
 OVER = 1.1

@@ -13,15 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from congling.core.diagnosis import Diagnosis
 from congling.core.errors import UserError
 from congling.core.units import show_rate
 from congling.model.config import ModelConfig
 from congling.plan import advice_numbers
-from congling.plan.advise import LEAST_STEPS, Advice, Choice, advise
+from congling.plan.advise import Advice, advise
+from congling.plan.advise_batch import LEAST_STEPS
 from congling.plan.checks import check
+from congling.plan.choices import Choice
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts, this_machine, to_json
 from congling.plan.cost import NOTHING_YET, Beside, Cost, estimate
-from congling.plan.findings import Diagnosis
 from congling.plan.recipe import Recipe
 from congling.plan.situation import Situation
 from congling.train.config import TrainConfig

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.core.units import plural, show_bytes, show_count, show_rate, show_seconds
-from congling.plan.findings import Diagnosis
 from congling.plan.planning import Plan
 
 _BARS = " ▁▂▃▄▅▆▇█"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from congling.core.diagnosis import Diagnosis, worst_first
 from congling.model.config import ModelConfig
 from congling.plan.cost import memory
-from congling.plan.findings import Diagnosis, worst_first
 from congling.train.config import AdamWConfig, TrainConfig
 
 CONTEXT = 1024

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from congling.plan.findings import Diagnosis
+from congling.core.diagnosis import Diagnosis
 from congling.plan.tuning_plan import TuningFacts
 from congling.train.config import TrainConfig
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.tuning.conversations import Examples
-from congling.plan.findings import Diagnosis
 from congling.plan.show import brief_finding
 from congling.plan.tuning_plan import TuningFacts, memory_of, passes
 from congling.train.config import TrainConfig

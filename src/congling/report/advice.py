@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from congling.plan.findings import Diagnosis
+from congling.core.diagnosis import Diagnosis
 from congling.report.record import RunRecord, mapping, numeric
 from congling.train.runs.retention import BEFORE_DECAY
 

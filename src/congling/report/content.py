@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tomli_w
 
+from congling.core.diagnosis import Diagnosis
 from congling.core.units import show_count
-from congling.plan.findings import Diagnosis
 from congling.report.drawing import Chart
 from congling.report.explain import everything
 from congling.report.method_tables import method_tables

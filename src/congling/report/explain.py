@@ -11,10 +11,10 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from congling.core.diagnosis import Diagnosis, worst_first
 from congling.core.units import plural
 from congling.evals.collapse import warnings
 from congling.plan import advice_numbers
-from congling.plan.findings import Diagnosis, worst_first
 from congling.report.advice import ANEW, against_overfitting, longer, planned, with_causes
 from congling.report.budget import cause_of, pace_of, show_step
 from congling.report.record import RunRecord, mapping, numeric, peak_lr

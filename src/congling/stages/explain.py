@@ -15,7 +15,7 @@ from congling.core.document import print_document
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
-    from congling.plan.findings import Diagnosis
+    from congling.core.diagnosis import Diagnosis
 
 
 def command(
