@@ -16,7 +16,7 @@ PROGRAM = """
 import sys, time
 from congling import cli
 from congling.core.output import replacing
-from congling.stages import tokenizer
+from congling.data import vocabulary
 
 def work(*arguments, **options):
     with replacing("out") as path:
@@ -29,7 +29,7 @@ def work(*arguments, **options):
                 print("cleaning", flush=True)
                 time.sleep(60)
 
-tokenizer.run = work
+vocabulary.learn = work
 sys.argv = ["congling", "tokenizer", "documents"]
 cli.main()
 """

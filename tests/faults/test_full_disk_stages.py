@@ -22,8 +22,10 @@ from congling.data.smallworld import rows as small_rows
 from congling.data.smallworld.rows import RowsConfig
 from congling.interop import adapter_directory
 from congling.interop.adapters import write as write_adapter
+from congling.methods import conversion
 from congling.report import record
-from congling.stages import convert, import_, prune, report
+from congling.report.writing import write_report
+from congling.stages import import_, prune
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.transform.config import AdapterConfig
@@ -82,14 +84,14 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "shards": lambda made, out: shards.write(made / "documents", made / "tokenizer", out),
     "inspect": lambda made, out: inspect(DataConfig(sources=(str(made / "text.txt"),), documents="line")),
     "rows": lambda made, out: small_rows.write(RowsConfig.model_validate({"count": 50}), out),
-    "gguf": lambda made, out: convert.run(made / "checkpoint", "gguf", out, verify=False),
-    "hf": lambda made, out: convert.run(made / "checkpoint", "hf", out, verify=False),
-    "llama2c": lambda made, out: convert.run(made / "checkpoint", "llama2c", out, verify=False),
+    "gguf": lambda made, out: conversion.run(made / "checkpoint", "gguf", out, verify=False),
+    "hf": lambda made, out: conversion.run(made / "checkpoint", "hf", out, verify=False),
+    "llama2c": lambda made, out: conversion.run(made / "checkpoint", "llama2c", out, verify=False),
     "own": adapted,
     "peft": adapted,
     "ggla": adapted,
     "gguf-lora": adapted,
-    "report": lambda made, out: report.run(made / "run", out),
+    "report": lambda made, out: write_report(made / "run", out),
     "results": lambda made, out: record.add_result(made / "run", "a", "x" * 200_000),
 }
 
@@ -126,7 +128,7 @@ def test_a_failed_overwrite_leaves_what_was_there(made: Path, tmp_path: Path) ->
 
 
 def test_an_import_and_a_pruned_model(made: Path, tmp_path: Path) -> None:
-    convert.run(made / "checkpoint", "hf", tmp_path / "hf", verify=False)
+    conversion.run(made / "checkpoint", "hf", tmp_path / "hf", verify=False)
     for write in (
         lambda: import_.run(tmp_path / "hf", tmp_path / "imported"),
         lambda: prune.run(made / "checkpoint", tmp_path / "pruned", Sizes(num_hidden_layers=1)),

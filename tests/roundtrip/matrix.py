@@ -18,9 +18,9 @@ from congling.evals.conversion.parity import TEXT
 from congling.evals.conversion.verdict import Report
 from congling.interop import checkpoint_directory
 from congling.interop.foreign import ForeignModel
+from congling.methods import conversion
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.stages import convert
 from congling.tokenizer import store, training
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.config import TokenizerConfig
@@ -122,7 +122,7 @@ def measure(case: Case, folder: Path) -> Report | str:
     options: dict[str, Any] = {"version": int(kind[-1])} if target == "llama2c" else {"type": kind}
     out = folder / ("model.gguf" if target == "gguf" else "export")
     try:
-        report = convert.run(checkpoint(case, folder), target, out, verify=True, **options).report
+        report = conversion.run(checkpoint(case, folder), target, out, verify=True, **options).report
     except UserError as error:
         return error.what
     assert report is not None

@@ -13,8 +13,9 @@ from congling.cli import application
 from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.detect import kind_of
-from congling.stages import convert, import_
-from congling.stages.convert import Conversion
+from congling.methods import conversion
+from congling.methods.conversion import Conversion
+from congling.stages import import_
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_checkpoint import TOKENIZER, write
@@ -33,7 +34,7 @@ def logits(path: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("target", ["gguf", "hf", "llama2c"])
 def test_there_and_back(checkpoint: Path, tmp_path: Path, target: str):
-    made = convert.run(checkpoint, target, tmp_path / "export", verify=False)
+    made = conversion.run(checkpoint, target, tmp_path / "export", verify=False)
     assert isinstance(made, Conversion) and made.report is None
     assert kind_of(made.path) == target
     back = import_.run(made.path, tmp_path / "back", verify=False)
@@ -44,7 +45,7 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path, target: str):
 
 
 def test_a_report_lies_beside_the_export(checkpoint: Path, tmp_path: Path):
-    made = convert.run(checkpoint, "llama2c", tmp_path / "a")
+    made = conversion.run(checkpoint, "llama2c", tmp_path / "a")
     report = json.loads((tmp_path / "a" / "parity.json").read_text())
     assert report["engine"].startswith("llama2.c") and report["misses"] == []
     assert report["equal_ids"] == report["ids"] and report["largest_difference"] < 1e-4
@@ -74,7 +75,7 @@ def test_a_person_who_stops_it_is_told_what_there_is(
 
     source, more = checkpoint, ["--to", "llama2c"]
     if verb == "import":
-        source, more = convert.run(checkpoint, "llama2c", tmp_path / "model", verify=False).path, []
+        source, more = conversion.run(checkpoint, "llama2c", tmp_path / "model", verify=False).path, []
     module, function = (
         ("evals.conversion.verification", "verify") if checking else ("interop.formats", "read_model")
     )
@@ -121,23 +122,23 @@ def test_a_failure_leaves_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
     for target in ("gguf", "hf", "llama2c", "ollama"):
         asked.clear()
         with pytest.raises(UserError, match="No space"):
-            convert.run(checkpoint, target, tmp_path / "deep" / "export", verify=False)
+            conversion.run(checkpoint, target, tmp_path / "deep" / "export", verify=False)
         assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_does_not_take_the_place_of_a_directory(checkpoint: Path, tmp_path: Path):
     (tmp_path / "exports").mkdir()
     with pytest.raises(UserError, match="is a directory"):
-        convert.run(checkpoint, "gguf", tmp_path / "exports", verify=False)
+        conversion.run(checkpoint, "gguf", tmp_path / "exports", verify=False)
     assert (tmp_path / "exports").is_dir()
 
 
 def test_what_is_there_stays(checkpoint: Path, tmp_path: Path):
     (tmp_path / "export").write_text("precious")
     with pytest.raises(UserError, match="exists already"):
-        convert.run(checkpoint, "gguf", tmp_path / "export")
+        conversion.run(checkpoint, "gguf", tmp_path / "export")
     assert (tmp_path / "export").read_text() == "precious"
-    convert.run(checkpoint, "gguf", tmp_path / "export", overwrite=True, verify=False)
+    conversion.run(checkpoint, "gguf", tmp_path / "export", overwrite=True, verify=False)
     assert kind_of(tmp_path / "export") == "gguf"
 
 
@@ -155,7 +156,7 @@ def test_what_is_there_stays(checkpoint: Path, tmp_path: Path):
 )
 def test_what_makes_no_sense_is_refused(checkpoint: Path, tmp_path: Path, options: dict, reason: str):
     with pytest.raises(UserError, match=reason):
-        convert.run(checkpoint, out=tmp_path / "export", **options)
+        conversion.run(checkpoint, out=tmp_path / "export", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,23 +164,23 @@ def test_a_model_is_not_written_over(tmp_path: Path):
     source = write(tmp_path / "runs" / "checkpoint")
     for out in (source, source.parent):
         with pytest.raises(UserError, match="made from"):
-            convert.run(source, "hf", out, overwrite=True)
+            conversion.run(source, "hf", out, overwrite=True)
     assert load_checkpoint(source, "cpu")
 
 
 def test_a_report_does_not_outlive_its_export(checkpoint: Path, tmp_path: Path):
     pytest.importorskip("xllamacpp")
-    convert.run(checkpoint, "gguf", tmp_path / "a.gguf", type="F16")
+    conversion.run(checkpoint, "gguf", tmp_path / "a.gguf", type="F16")
     report = json.loads((tmp_path / "a.gguf.parity.json").read_text())
     assert report["accuracy"] is None and report["perplexity_within"] == 0.01 and report["misses"] == []
-    convert.run(checkpoint, "gguf", tmp_path / "a.gguf", overwrite=True, verify=False)
+    conversion.run(checkpoint, "gguf", tmp_path / "a.gguf", overwrite=True, verify=False)
     assert [file.name for file in tmp_path.iterdir()] == ["a.gguf"]
 
 
 def test_a_model_that_the_target_cannot_run_is_refused_with_the_nearest_choice(tmp_path: Path):
     source = write(tmp_path / "checkpoint", "qwen3")
     with pytest.raises(UserError, match="attention.qk_norm = false") as refused:
-        convert.run(source, "llama2c", tmp_path / "export")
+        conversion.run(source, "llama2c", tmp_path / "export")
     assert "as it is, it can go to gguf or hf or ollama; for a new model: " in str(refused.value)
     assert not (tmp_path / "export").exists()
 
@@ -204,12 +205,12 @@ def test_the_next_command_and_the_limit_are_printed(
 
 def test_a_text_of_ones_own(checkpoint: Path, tmp_path: Path):
     (tmp_path / "text.txt").write_text("云对雨，雪对风。" * 20, encoding="utf-8")
-    made = convert.run(checkpoint, "llama2c", tmp_path / "a", verify_text=tmp_path / "text.txt")
-    plain = convert.run(checkpoint, "llama2c", tmp_path / "b")
+    made = conversion.run(checkpoint, "llama2c", tmp_path / "a", verify_text=tmp_path / "text.txt")
+    plain = conversion.run(checkpoint, "llama2c", tmp_path / "b")
     assert made.report and plain.report and made.report.parity.ids == plain.report.parity.ids + 241
     (tmp_path / "text.txt").write_bytes(b"\xff")
     with pytest.raises(UserError, match="UTF-8"):
-        convert.run(checkpoint, "llama2c", tmp_path / "c", verify_text=tmp_path / "text.txt")
+        conversion.run(checkpoint, "llama2c", tmp_path / "c", verify_text=tmp_path / "text.txt")
     assert not (tmp_path / "c").exists()
 
 
@@ -217,10 +218,10 @@ def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypat
     from congling.evals.conversion import verification
 
     monkeypatch.setattr(verification, "available", lambda target: False)
-    made = convert.run(checkpoint, "gguf", tmp_path / "a")
+    made = conversion.run(checkpoint, "gguf", tmp_path / "a")
     assert made.report is None and "not checked" in made.notes[-1]
     with pytest.raises(UserError, match=r"congling\[gguf\]"):
-        convert.run(checkpoint, "gguf", tmp_path / "b", verify=True)
+        conversion.run(checkpoint, "gguf", tmp_path / "b", verify=True)
     assert not (tmp_path / "b").exists()
 
 
@@ -235,17 +236,17 @@ def test_adapters_go_through_every_format_and_into_the_model(checkpoint: Path, t
     base = adapter_directory.Base("0" * 64, "base", loaded.model.config)
     path = adapter_directory.write(tmp_path / "run" / "adapter", adapter, base)
     with pytest.raises(UserError, match="--lora"):
-        convert.run(path, "gguf", tmp_path / "x")
+        conversion.run(path, "gguf", tmp_path / "x")
     with pytest.raises(UserError, match=r"for models: .*--type"):
-        convert.run(path, "peft", tmp_path / "x", type="F16")
+        conversion.run(path, "peft", tmp_path / "x", type="F16")
     for before, target in ((tmp_path / "run", "gguf-lora"), (None, "peft"), (None, "ggla")):
-        path = convert.run(
+        path = conversion.run(
             before or path, target, tmp_path / target, base=None if before else checkpoint
         ).path
         assert kind_of(path) == target
     with pytest.raises(UserError, match="--base"):
-        convert.run(path, "peft", tmp_path / "x")
-    merged = convert.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 0.5)], verify=False)
+        conversion.run(path, "peft", tmp_path / "x")
+    merged = conversion.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 0.5)], verify=False)
     import_.run(merged.path, tmp_path / "back", verify=False)
     expected = loaded.model.get_parameter(name) + 0.5 * adapter.factors[name].delta()
     found = load_checkpoint(tmp_path / "back", "cpu").model.get_parameter(name)
@@ -265,11 +266,11 @@ def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoi
     path = adapter_directory.write(
         tmp_path / "own", adapter, adapter_directory.Base("0" * 64, "base", config)
     )
-    merged = convert.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 1.0)], verify=False)
+    merged = conversion.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 1.0)], verify=False)
     import_.run(merged.path, tmp_path / "back", verify=False)
     weights = rounded(loaded.model.state_dict(), config, "Q4_0")
     found = load_checkpoint(tmp_path / "back", "cpu").model.state_dict()
     torch.testing.assert_close(found[name], weights[name] + adapter.factors[name].delta())
     assert torch.equal(found["blocks.0.mlp.up.weight"], weights["blocks.0.mlp.up.weight"])
-    made = convert.run(path, "gguf-lora", tmp_path / "own.gguf", base=checkpoint)
+    made = conversion.run(path, "gguf-lora", tmp_path / "own.gguf", base=checkpoint)
     assert "Q4_0" in made.notes[-1]

@@ -17,9 +17,10 @@ from congling.data import corpus
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapters
+from congling.methods import evaluation as stage
 from congling.report import record
 from congling.report.sides import sides
-from congling.stages import eval as stage
+from congling.stages import eval as eval_stage
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
 
@@ -156,7 +157,7 @@ def test_what_cannot_be_measured_is_one_error(run: Path, tasks: str, data: list[
 @pytest.mark.parametrize("text", ["", "a", "0", "50,-1", "1.5"])
 def test_prefixes_are_numbers(run: Path, text: str):
     with pytest.raises(UserError, match="prefixes are whole numbers"):
-        stage.command(run, tasks="continuation", prefixes=text)
+        eval_stage.command(run, tasks="continuation", prefixes=text)
 
 
 @pytest.fixture

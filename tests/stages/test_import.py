@@ -9,7 +9,8 @@ import pytest
 from congling.core import artifact
 from congling.core.errors import UserError
 from congling.interop.detect import kind_of
-from congling.stages import convert, generate, import_
+from congling.methods import conversion
+from congling.stages import generate, import_
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_checkpoint import TOKENIZER, write
@@ -20,7 +21,7 @@ PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06syst
 @pytest.mark.parametrize("version", [0, 2])
 def test_an_import_writes_text(tmp_path: Path, version: int):
     """Of the 8-bit version too, where runq rounds what flows through the model: no difference to report."""
-    exported = convert.run(
+    exported = conversion.run(
         write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", version=version, verify=False
     )
     done = import_.run(exported.path, tmp_path / "base")
@@ -33,7 +34,7 @@ def test_an_import_writes_text(tmp_path: Path, version: int):
 
 
 def test_an_import_reports_where_it_comes_from_and_what_to_do_next(tmp_path: Path, call):
-    exported = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
+    exported = conversion.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
     said = call("import", str(exported.path), "--out", "base", "--no-verify").stdout
     assert "the report is base/report/report.html" in said and "\n  congling chat base\n" in said
     page = (tmp_path / "base/report/report.html").read_text("utf-8")
@@ -43,7 +44,7 @@ def test_an_import_reports_where_it_comes_from_and_what_to_do_next(tmp_path: Pat
 
 
 def test_a_model_without_tokenizer_needs_one(tmp_path: Path):
-    made = convert.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
+    made = conversion.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
     (made.path / "tokenizer.bin").unlink()
     with pytest.raises(UserError, match="--tokenizer"):
         import_.run(made.path, tmp_path / "base", verify=False)
@@ -54,7 +55,7 @@ def test_a_model_without_tokenizer_needs_one(tmp_path: Path):
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path):
-    made = convert.run(
+    made = conversion.run(
         write(tmp_path / "a", vocab_size=TOKENIZER.vocab_size), "llama2c", tmp_path / "export", verify=False
     )
     from congling.tokenizer import store
@@ -73,7 +74,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path):
      "{{ m.content }}<|im_end|>{% endfor %}", None),
 ])  # fmt: skip
 def test_a_template_that_cannot_run_here_is_said_at_import(tmp_path: Path, template: str, said: str | None):
-    made = convert.run(write(tmp_path / "checkpoint"), "hf", tmp_path / "export", verify=False)
+    made = conversion.run(write(tmp_path / "checkpoint"), "hf", tmp_path / "export", verify=False)
     (made.path / "chat_template.jinja").write_text(template, encoding="utf-8")
     settings = json.loads((made.path / "tokenizer_config.json").read_text("utf-8"))
     (made.path / "tokenizer_config.json").write_text(

@@ -12,11 +12,11 @@ from congling.data.config import DataConfig
 from congling.evals.loss import evaluate, evaluate_loaded
 from congling.infer.checkpoints import load_checkpoint
 from congling.infer.reading import Reading, reading_of
-from congling.methods import pretrain
+from congling.methods import evaluation, pretrain
 from congling.methods.inputs import open_inputs
 from congling.model.families import FAMILIES
 from congling.stages import distill, prune, sft
-from congling.stages import eval as evaluation
+from congling.stages.eval import table
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate
@@ -82,7 +82,7 @@ def test_eval_scores_as_training_looked(world: Path):
     unmasked = evaluate(loaded.model, split, context=CONTEXT).nats_per_token
     assert unmasked > look + 0.02  # what was said before
     assert "inside documents" in found.reading
-    assert found.reading in evaluation.table(found).caption
+    assert found.reading in table(found).caption
 
 
 def test_checkpoints_know_how_rows_were_read(world: Path):

@@ -16,7 +16,8 @@ from congling.report import record
 from congling.report.advice import ANEW
 from congling.report.next_steps import next_steps
 from congling.report.sides import sides
-from congling.stages import compare, report, reward, sft
+from congling.report.writing import write_report
+from congling.stages import compare, reward, sft
 
 UNREADABLE = re.compile(r">\s*(nan|None|inf|null)\s*<|\b(0(\.0+)?|1) [a-z]+s(/s| a second)|nothing recorded")
 FEW = (
@@ -80,7 +81,7 @@ def test_every_method_reports_at_its_end(base: Path, tmp_path: Path, method: str
     assert document["report"] == str(done.report)
     assert not run.looks or document["step"] in run.looks
     done.report.unlink()
-    assert report.run(done.out) == done.report and done.report.is_file()
+    assert write_report(done.out) == done.report and done.report.is_file()
 
 
 def test_what_was_found_before_the_run_is_in_its_explanation(base: Path, tmp_path: Path):

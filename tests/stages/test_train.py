@@ -18,11 +18,12 @@ from congling.data.inspection import inspect
 from congling.data.shards import open_shards
 from congling.evals.loss import evaluate
 from congling.infer.checkpoints import load_checkpoint
+from congling.methods import evaluation, train
 from congling.plan.corpus_facts import reference_lines
 from congling.plan.recipe import Recipe, read
 from congling.report import record
-from congling.stages import eval as evaluation
-from congling.stages import explain, train
+from congling.stages import explain
+from congling.stages import train as stage
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = sorted(file.stem for file in EXAMPLES.glob("*.toml") if "data" in read_toml(file))
@@ -171,7 +172,7 @@ def test_again_goes_straight_to_the_end_and_other_settings_are_refused(tmp_path:
 def test_the_end_says_what_the_loss_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = recipe("slqm", tmp_path)
     (tmp_path / "small.toml").write_text(small.to_toml(), encoding="utf-8")
-    train.command([str(tmp_path / "small.toml")], tmp_path / "out", force=True)
+    stage.command([str(tmp_path / "small.toml")], tmp_path / "out", force=True)
     said = capsys.readouterr().out
     found = [finding for finding in explain.run(tmp_path / "out") if finding.severity != "note"]
     assert found and f"{found[0].severity}: {found[0].what}\n" in said
@@ -231,17 +232,17 @@ def test_the_same_text_by_another_path_is_the_same_and_another_text_is_not(
 def test_a_finished_run_goes_on_and_is_scored_and_reported_anew(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(recipe("slqm", tmp_path).to_toml(), encoding="utf-8")
     out, words = tmp_path / "out", [str(tmp_path / "small.toml"), "train.max_steps=6"]
-    train.command(words, out, force=True)
+    stage.command(words, out, force=True)
     first = record.read(out / "run").results["held_out"]
     page = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
-    train.command([], out, longer="6steps", force=True)  # what it was begun with is in the directory
+    stage.command([], out, longer="6steps", force=True)  # what it was begun with is in the directory
     run = record.read(out / "run")
     assert run.steps[-1].step == 12 and [row.step for row in run.steps] == list(range(1, 13))
     assert run.results["held_out"] != first and "seconds" not in run.results
     again = (out / "run" / "report" / "report.md").read_text(encoding="utf-8")
     assert ", 6 steps" in page and ", 12 steps" in again and ", 6 steps" not in again
     assert run.plan["train"]["max_steps"] == 12
-    train.command(words, out, force=True)  # the command that began it: nothing is left to do
+    stage.command(words, out, force=True)  # the command that began it: nothing is left to do
     assert record.read(out / "run").steps[-1].step == 12
 
 
@@ -254,9 +255,9 @@ def test_another_budget_is_answered_with_the_way_to_train_longer(tmp_path: Path)
 def test_begun_anew_the_old_run_is_kept(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(recipe("slqm", tmp_path).to_toml(), encoding="utf-8")
     out = tmp_path / "out"
-    train.command([str(tmp_path / "small.toml")], out, force=True)
+    stage.command([str(tmp_path / "small.toml")], out, force=True)
     before = (out / "run" / "metrics.jsonl").read_bytes()
-    train.command([str(tmp_path / "small.toml"), "train.seed=5"], out, fresh=True, force=True)
+    stage.command([str(tmp_path / "small.toml"), "train.seed=5"], out, fresh=True, force=True)
     assert (tmp_path / "out.before-1" / "run" / "metrics.jsonl").read_bytes() == before
     assert (out / "run" / "metrics.jsonl").read_bytes() != before
 

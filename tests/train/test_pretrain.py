@@ -15,12 +15,11 @@ import pytest
 from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.infer.checkpoints import locate_checkpoint
-from congling.methods import ending, pretrain
+from congling.methods import ending, pretrain, train
 from congling.methods.inputs import read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.families import FAMILIES
 from congling.plan.recipe import Recipe
-from congling.stages import train
 from congling.train import calibrate
 from congling.train.config import TrainConfig
 from congling.train.measurement import Calibration, Probe

@@ -7,7 +7,6 @@ Reads a documents directory, writes a tokenizer directory::
         tokenizer.vocab_size=4096
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,6 @@ from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # what learns loads only when something is learnt
     from congling.core.console import Console
-    from congling.tokenizer.config import TokenizerConfig
     from congling.tokenizer.training import Trained
 
 
@@ -35,47 +33,19 @@ def command(
     """Learn a vocabulary from documents, and report what it does to them."""
     from congling.core.config import build, with_overrides
     from congling.core.console import Console
+    from congling.data.vocabulary import learn
     from congling.tokenizer.config import TokenizerConfig
 
     values = with_overrides({"tokenizer": {}}, overrides or [])
     if unknown := set(values) - {"tokenizer"}:
         raise UserError("settings of this verb begin with 'tokenizer.'", value=sorted(unknown)[0])
     config = build(TokenizerConfig, values["tokenizer"], where="tokenizer settings")
-    trained = run(documents, out, config, overwrite=overwrite)
+    trained = learn(documents, out, config, overwrite=overwrite)
     if as_json:
         advice = trained.advice.reasons if trained.advice else ()
         print_document({"out": out, "report": trained.report, "advice": advice, "notes": trained.notes})
         return
     show(trained, Console())
-
-
-def run(
-    documents: Path | str,
-    out: Path | str,
-    config: "TokenizerConfig | None" = None,
-    *,
-    overwrite: bool = False,
-) -> "Trained":
-    """Learn a tokenizer from the training documents and measure it on the held-out ones.
-
-    Raises:
-        UserError: the documents are missing or hold no text, or ``out`` exists.
-    """
-    from congling.core import artifact
-    from congling.data.corpus import documents as read
-    from congling.tokenizer.config import TokenizerConfig
-    from congling.tokenizer.training import train
-
-    parent = artifact.opened(documents, "documents")
-
-    def training() -> Iterator[str]:
-        return (document.text for document in read(documents, "train"))
-
-    def held_out() -> Iterator[str]:
-        return (document.text for document in read(documents, "validation"))
-
-    config = config or TokenizerConfig()
-    return train(config, training, out, parents={"documents": parent}, held_out=held_out, overwrite=overwrite)
 
 
 def show(trained: "Trained", console: "Console") -> None:

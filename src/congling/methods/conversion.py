@@ -1,0 +1,172 @@
+"""A model, or an adapter, taken to another program, and compared there where that program is installed.
+
+::
+
+    run · checkpoint · GGUF · folder ─ read, adapters merged in ─ write ─ verify ─→ Conversion
+    adapter ─ read for its base ─ write ─────────────────────────────────────────↗
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from congling.core.errors import Interrupted, UserError
+from congling.core.output import refuse_existing, refuse_inputs
+from congling.evals.conversion import verdict, verification
+from congling.evals.conversion.verdict import Report
+from congling.infer.checkpoints import locate_checkpoint
+from congling.interop import adapter_directory, adapters, formats
+from congling.interop.afterwards import adapter_commands, commands, limit
+from congling.interop.detect import ADAPTERS, kind_of
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf.packing import rounded
+from congling.quant.mixtures import PLAIN
+from congling.transform.adapter import common_packing
+from congling.transform.merge import merged
+
+Models = Literal["gguf", "hf", "llama2c", "ollama"]
+Adapters = Literal["gguf-lora", "peft", "ggla"]
+Strength = tuple[Path | str, float]
+"""An adapter in any format, and how strongly it is merged in."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written, and what is known about it."""
+
+    path: Path
+    notes: tuple[str, ...]
+    """What had to be changed on the way, in sentences."""
+    report: Report | None = None
+    """How it computes in the program it is for."""
+    limit: str = ""
+    """How much a model reads there, in a sentence."""
+    next: tuple[str, ...] = ()
+    """Command lines that run it there."""
+
+
+def run(
+    source: Path | str,
+    to: str,
+    out: Path | str,
+    *,
+    type: str | None = None,
+    version: int = 0,
+    verify: bool | None = None,
+    verify_text: Path | None = None,
+    lora: Sequence[Strength] = (),
+    base: Path | str | None = None,
+    tokenizer: Path | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert and, by default where the other program is installed, compare.
+
+    A difference that should not be is no exception: it is in the report, and the export stays.
+
+    Raises:
+        UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
+        Interrupted: Ctrl-C while the export, which stays, was compared.
+    """
+
+    if to not in (*get_args(Models), *get_args(Adapters)):
+        hint = "one of: " + ", ".join((*get_args(Models), *get_args(Adapters)))
+        raise UserError("no such target", value=to, hint=hint)
+    source, out = Path(source), Path(out)
+    refuse_existing(out, overwrite=overwrite)
+    refuse_inputs(out, source, base, tokenizer, *(path for path, _ in lora))
+    if out.is_dir() and to in ("gguf", "gguf-lora", "ggla"):
+        raise UserError(
+            "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
+        )
+    source = adapter_directory.locate(source) or source  # of a run of sft, its adapter
+    adapter = kind_of(source) in ADAPTERS
+    if adapter != (to in get_args(Adapters)):
+        what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
+        raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
+    if adapter:
+        _refuse(
+            type=type, version=version, verify=verify, verify_text=verify_text, lora=lora, tokenizer=tokenizer
+        )
+        return _adapter(source, to, out, base, overwrite)
+    _refuse(base=base)
+    return _model(_opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite)
+
+
+def _refuse(**options: object) -> None:
+    """Raise if one of the options was given, of a model to an adapter or the other way round."""
+    if given := next((name for name, value in options.items() if value), None):
+        what = "this option is for models" if given != "base" else "this option is for adapters"
+        raise UserError(what, value=f"--{given.replace('_', '-')}", hint="leave it out")
+
+
+def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> ForeignModel:
+    """The model with its adapters merged in."""
+
+    if kind_of(source) == "run":
+        source = locate_checkpoint(source)
+    model = formats.read_model(source, tokenizer)
+    if not lora:
+        return model
+
+    architecture = model.facts.get("architecture")
+    found = [(adapters.read_any(path, model.config, architecture), strength) for path, strength in lora]
+    packing, weights = common_packing(adapter for adapter, _ in found), model.weights
+    dense = set(model.facts.get("types", ())) <= PLAIN  # a GGUF file is rounded already
+    if packing is not None and dense:  # what an adapter was trained beside is what it is merged into
+        weights = rounded(weights, model.config, packing)
+    return replace(model, weights=merged(weights, found))
+
+
+def _model(
+    model: ForeignModel,
+    to: str,
+    out: Path,
+    type: str | None,
+    version: int,
+    verify: bool | None,
+    verify_text: Path | None,
+    overwrite: bool,
+) -> Conversion:
+    if to == "llama2c" and type not in (None, "F32"):
+        raise UserError("llama2.c has no types, but versions", value=type, hint="use --version 2 for 8 bits")
+    if to != "llama2c" and version:
+        raise UserError("only llama2.c has versions", value=version, hint="leave out --version")
+    text = verification.text_of(verify_text)
+    skipped = verification.wanted(verify, to, model)
+    told = limit(model, to), tuple(commands(model, to, out, version=version))
+    chosen = (type or "F32").upper()
+    notes = formats.write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
+    if skipped is not None:
+        verdict.save(None, out)
+        return Conversion(out, (*notes, f"not checked ({skipped})"), None, *told)
+    kind = "int8" if version == 2 else chosen
+    try:
+        report = verification.verify(model, to, out, type=kind, reader=formats.READERS[to], text=text)  # type: ignore[index]
+    except KeyboardInterrupt:
+        verdict.save(None, out)
+        raise Interrupted(f"stopped; {out} is written, but was not checked") from None
+    verdict.save(report := replace(report, notes=tuple(notes)), out)
+    return Conversion(out, tuple(notes), report, *told)
+
+
+def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
+    """Write an adapter; ours know their base, those of other programs do not."""
+
+    architecture = None
+    if base is not None:
+        model = _opened(Path(base), None, ())
+        config, architecture = model.config, model.facts.get("architecture")
+    elif adapter_directory.locate(source) is not None:
+        config = adapter_directory.base_of(adapter_directory.read(source)).model
+    else:
+        raise UserError(
+            "this adapter does not say what its base is", where=source, hint="name it with --base"
+        )
+    adapter = adapters.read_any(source, config, architecture)
+    notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]
+    if adapter.packed_base is not None:  # no foreign format can say so
+        notes.append(f"it belongs to its base as a GGUF file of type {adapter.packed_base}")
+    named = base if base is not None else adapter.facts.get("base_path")
+    commands = adapter_commands(to, out, None if named is None else str(named))
+    return Conversion(out, tuple(notes), next=tuple(commands))
