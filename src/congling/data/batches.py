@@ -3,7 +3,7 @@
 # B rows of a micro-batch, T context (targets a row)
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows
 from congling.data.shards import TokenSplit
 from congling.data.token_splitting import split_tokens
 
-Batches = Callable[[int, int, int], "list[Batch]"]
-"""(step, rank, world) to this rank's micro-batches of the step."""
+Batches = Callable[[int, int, int], "Sequence[Batch]"]
+"""(step, rank, world) to this rank's micro-batches of the step. A pure function (rollouts, which also depend
+on the weights, aside): to resume is to know the step."""
 _SEGMENTATION, _NOISE = 0x7365, 0x6E6F  # separate these uses of a seed from shuffling
 
 

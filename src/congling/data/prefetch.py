@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from congling.data.batches import Batch, Batches
@@ -18,7 +18,7 @@ def prefetch(
     rank: int = 0,
     world: int = 1,
     depth: int = 2,
-) -> Iterator[Iterator[list[Batch]]]:
+) -> Iterator[Iterator[Sequence[Batch]]]:
     """What ``batches(step, rank, world)`` gives for step = start, start + 1, …, made ``depth`` steps ahead.
 
     An exception in the thread is raised where its batch is asked for, and ends the iterator. The thread ends
@@ -28,7 +28,7 @@ def prefetch(
     pool = ThreadPoolExecutor(1, "prefetch")
     ahead = deque(pool.submit(batches, step, rank, world) for step in itertools.islice(steps, depth))
 
-    def made() -> Iterator[list[Batch]]:
+    def made() -> Iterator[Sequence[Batch]]:
         while ahead:
             found = ahead.popleft().result()
             ahead.extend(pool.submit(batches, step, rank, world) for step in itertools.islice(steps, 1))

@@ -18,6 +18,7 @@ from typing import Any, Self
 from congling.core import artifact, machine
 from congling.core.artifact import Artifact
 from congling.core.numbers import finite
+from congling.data.batches import Batches
 from congling.data.tuning.examples import Example
 from congling.evals.collapse import watch
 from congling.interop.gguf.packing import pack
@@ -28,7 +29,7 @@ from congling.methods.tuning_recipe import TuningConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.train.backends.ddp import build_backend
-from congling.train.loop import Batches, Hook, Objective, Trainer
+from congling.train.loop import Hook, Objective, Trainer
 from congling.train.runs.checkpoints import SaveModel
 from congling.train.runs.hooks import Evaluate, Sample
 from congling.train.runs.metrics import MetricScales

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from congling.core.progress import quiet, stage
 from congling.core.seeds import mixed
+from congling.data.batches import Batch, Batches
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
 from congling.train.ema import EMA
+from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
 from congling.train.runs.deadline import Deadline
@@ -31,10 +33,7 @@ from congling.train.schedule import decay_start, learning_rate_factor
 from congling.train.step_balance import StepBalance
 
 Objective = Callable[[Any, Any], Loss]
-"""(model, batch) to sums over the batch's targets."""
-Batches = Callable[[int, int, int], list[Any]]
-"""(step, rank, world) to this process's micro-batches, dataclasses with a ``count`` of targets. A pure
-function (rollouts, which also depend on the weights, aside): to resume is to know the step."""
+"""(model, batch on the device) to sums over its targets; each knows its own kind of batch."""
 AfterUpdate = Callable[[Callable[[Tensor], Tensor], Tensor], None]
 Hook = Callable[["Trainer"], None]
 """Called after every step."""
@@ -58,7 +57,7 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, batch: Any) -> Loss:
+    def forward(self, batch: DeviceBatch) -> Loss:
         """Sums over one micro-batch."""
         return self.objective(self.model, batch)
 
@@ -152,7 +151,7 @@ class Trainer:
                 for hook in hooks:
                     hook(self)
 
-    def _awaited(self, stream: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def _awaited(self, stream: Iterator[Sequence[Batch]]) -> Iterator[Sequence[Batch]]:
         """Batches of the stream; those that the model makes itself are worth a line."""
         while self.step < self.steps:
             with stage("" if self.prefetch else "letting the model write"):
@@ -161,7 +160,7 @@ class Trainer:
                 return
             yield micro
 
-    def train_step(self, micro: Sequence[Any]) -> dict[str, Any]:
+    def train_step(self, micro: Sequence[Batch]) -> dict[str, Any]:
         """One update from the micro-batches of one step; returns what to log, still on the device."""
         self.learning = True
         self.model.train()
@@ -222,7 +221,7 @@ class Trainer:
             yield self.model
 
     @contextlib.contextmanager
-    def _stream(self) -> Iterator[Iterator[Sequence[Any]]]:
+    def _stream(self) -> Iterator[Iterator[Sequence[Batch]]]:
         """This process's batches from here to the end of the run."""
         place = (self.backend.rank, self.backend.world)
         end = self.steps if self.deadline is None else self.deadline.settings.most_steps

@@ -12,11 +12,11 @@ more time (measured on a CPU); a step of one micro-batch in one process needs no
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from congling.data.batches import Batch
 from congling.model.moe import SoftmaxRouter
 from congling.train.backends.single import Single
 
@@ -32,7 +32,7 @@ class StepBalance:
         self._tokens: Tensor | float = 0.0
         self._count: Tensor | float = 0.0
 
-    def begin(self, micro: Sequence[Any], count: Tensor | float) -> None:
+    def begin(self, micro: Sequence[Batch], count: Tensor | float) -> None:
         """Count the load of a step of ``count`` targets over all processes."""
         if not self.routers or (len(micro) == 1 and self.backend.world == 1):
             return
@@ -43,7 +43,7 @@ class StepBalance:
             router.step_share = (self.backend.all_reduce_sum(router.load) / self._tokens).float()
             router.update_balance(self.backend.all_reduce_sum)
 
-    def weigh(self, batch: Any) -> None:
+    def weigh(self, batch: Batch) -> None:
         """Let the loss of the next micro-batch count by its share of the step's tokens.
 
         Objectives multiply by the micro-batch's own targets, and the loop divides by those of the step.
@@ -62,7 +62,7 @@ class StepBalance:
             router.load.zero_()
 
     @torch.no_grad()
-    def _read(self, micro: Sequence[Any]) -> None:
+    def _read(self, micro: Sequence[Batch]) -> None:
         """The plain forward pass of every micro-batch, to see where its tokens go."""
         self.model.eval()
         for router in self.routers:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from congling.core import machine
 from congling.core.errors import UserError
+from congling.data.batches import Batch
 from congling.train.config import TrainConfig
 
 
@@ -55,15 +56,13 @@ class Single:
         """Context of the forward pass."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
-    def to_device(self, batch: Any) -> Any:
-        """Turn the numpy arrays of a batch (any dataclass, nested or not) into tensors on the device."""
+    def to_device(self, batch: Batch) -> Any:
+        """Turn the numpy arrays of a batch into tensors on the device (``objectives/batch.py``)."""
         changes = {}
         for field in dataclasses.fields(batch):
             value = getattr(batch, field.name)
             if isinstance(value, np.ndarray):
                 changes[field.name] = self._tensor(value)
-            elif dataclasses.is_dataclass(value):
-                changes[field.name] = self.to_device(value)
         return dataclasses.replace(batch, **changes)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

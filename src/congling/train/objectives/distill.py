@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from congling.data.batches import Batch
+from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.chunks import layer_logits, sum_over_chunks
 from congling.train.objectives.distill_config import DistillConfig
 from congling.train.objectives.loss import Loss
@@ -31,7 +32,7 @@ class OwnTexts(Batch):
     """Rows the student continued itself: their targets are no truth, so only the divergence counts."""
 
 
-def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[LanguageModel, Any], Loss]:
+def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[LanguageModel, DeviceBatch], Loss]:
     """The objective: divergence from a frozen teacher and next-token loss, weighted and summed.
 
     Metrics are ``loss``, the nats of the targets as in pretraining, and ``divergence`` without the factor T².
@@ -41,7 +42,7 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
         config: divergence, temperature and mix.
     """
 
-    def objective(model: LanguageModel, batch: Any) -> Loss:
+    def objective(model: LanguageModel, batch: DeviceBatch) -> Loss:
         given: dict[str, Any] = {"positions": batch.positions, "documents": batch.documents}
         hidden = model(batch.tokens, **given)
         with torch.no_grad():

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from congling.train.objectives.batch import DeviceWeighted
 from congling.train.objectives.chunks import ChunkSize, layer_logits, vocabulary_of
 
 CHUNK = ChunkSize({"cpu": 2**21, "cuda": 2**27}, 64)
@@ -33,14 +34,18 @@ class Scored(NamedTuple):
 
 
 def score(
-    model: Any, batch: Any, *, temperature: float = 1.0, entropy: bool = False, learn_entropy: bool = False
+    model: Any,
+    batch: DeviceWeighted,
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    learn_entropy: bool = False,
 ) -> Scored:
     """Run the model and score every target whose weight is not 0.
 
     Args:
         model: gives hidden states and its ``output_layer``.
-        batch: :class:`congling.data.tuning.pair_batches.SequenceBatch` or another with tokens, targets and
-            weights.
+        batch: rows with targets, of which those of weight 0 are not scored.
         temperature: what logits are divided by.
         entropy: also measure how undecided the model is at each place.
         learn_entropy: with a gradient.

@@ -1,9 +1,10 @@
 """Predict the next token: the objective of pretraining and, with a mask for weights, of fine-tuning."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
+from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.cross_entropy import linear_cross_entropy
 from congling.train.objectives.loss import Loss
 
@@ -24,12 +25,12 @@ class LanguageModel(Protocol):
         ...
 
 
-def next_token(model: LanguageModel, batch: Any) -> Loss:
+def next_token(model: LanguageModel, batch: DeviceBatch) -> Loss:
     """Cross-entropy of each target, weighted and summed, plus a mixture of experts' load-balancing loss.
 
     Args:
         model: gives hidden states.
-        batch: :class:`congling.data.batches.Batch` with its arrays as tensors.
+        batch: rows with targets.
     """
     hidden = model(batch.tokens, positions=batch.positions, documents=batch.documents)
     nats = linear_cross_entropy(hidden, model.output_layer(), batch.targets, batch.weights)

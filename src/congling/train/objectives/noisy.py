@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.loss import Loss
 
 
@@ -25,7 +26,7 @@ def neftune(objective: Callable[[Any, Any], Loss], alpha: float) -> Callable[[An
     each step: a resumed run draws the same.
     """
 
-    def noisy(model: Any, batch: Any) -> Loss:
+    def noisy(model: Any, batch: DeviceBatch) -> Loss:
         if not model.training:
             return objective(model, batch)
         counted = lengths(batch)
@@ -43,7 +44,7 @@ def neftune(objective: Callable[[Any, Any], Loss], alpha: float) -> Callable[[An
     return noisy
 
 
-def lengths(batch: Any) -> Tensor:
+def lengths(batch: DeviceBatch) -> Tensor:
     """(B, T) float32: how many tokens the example has that each token belongs to.
 
     Several texts in a row are told apart by ``documents``; a text alone in its row ends with its last learnt

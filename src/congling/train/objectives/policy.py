@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from congling.train.objectives.batch import DeviceRollouts
 from congling.train.objectives.config import GRPOConfig, PolicyConfig, PPOConfig
 from congling.train.objectives.log_probs import Scored, score
 from congling.train.objectives.loss import Loss
@@ -51,7 +52,7 @@ class Policy:
     def __init__(self, config: GRPOConfig | PPOConfig, temperature: float = 1.0) -> None:
         self.config, self.temperature = config, temperature
 
-    def __call__(self, model: Any, batch: Any) -> Loss:
+    def __call__(self, model: Any, batch: DeviceRollouts) -> Loss:
         """Sum over the tokens of a batch, each times its weight."""
         config = self.config
         found = score(
@@ -81,7 +82,7 @@ class Policy:
         )
 
 
-def _worth(model: Any, found: Scored, batch: Any, config: PPOConfig) -> Tensor:
+def _worth(model: Any, found: Scored, batch: DeviceRollouts, config: PPOConfig) -> Tensor:
     """(N,) losses of the value head."""
     values = model.scalar_head(found.hidden).squeeze(-1)
     old, returns = (one.reshape(-1)[found.places] for one in (batch.values, batch.returns))

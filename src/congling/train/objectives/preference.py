@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from congling.train.objectives.batch import DevicePairs, DeviceRated, DeviceSequences
 from congling.train.objectives.config import PreferenceConfig
 from congling.train.objectives.log_probs import score, sums
 from congling.train.objectives.loss import Loss
@@ -86,7 +87,7 @@ class _Pairs:
     def __init__(self, config: PreferenceConfig) -> None:
         self.config = config
 
-    def __call__(self, model: Any, batch: Any) -> Loss:
+    def __call__(self, model: Any, batch: DevicePairs) -> Loss:
         """Sum over the pairs of a batch; ``accuracy`` counts those whose better answer is preferred."""
         found, lengths = sequence_sums(model, batch)
         reference = batch.reference if self.config.refers else None
@@ -108,7 +109,7 @@ class _Rated:
     def __init__(self, config: PreferenceConfig) -> None:
         self.config = config
 
-    def __call__(self, model: Any, batch: Any) -> Loss:
+    def __call__(self, model: Any, batch: DeviceRated) -> Loss:
         """Sum over the rated answers of a batch; those to other prompts stand behind them."""
         found, _ = sequence_sums(model, batch)
         gains, count = found - batch.reference, len(batch.good)
@@ -127,7 +128,7 @@ class _Rated:
         )
 
 
-def sequence_sums(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+def sequence_sums(model: Any, batch: DeviceSequences) -> tuple[Tensor, Tensor]:
     """Log-probability (S,) and length in tokens (S,) of every sequence of a batch."""
     found = score(model, batch)
     owner, count = batch.owner.reshape(-1)[found.places], int(batch.sequences)

@@ -15,10 +15,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from congling.train.objectives.batch import DeviceSequences
 from congling.train.objectives.loss import Loss
 
 
-def rewards(model: Any, batch: Any) -> Tensor:
+def rewards(model: Any, batch: DeviceSequences) -> Tensor:
     """(S,) rewards of the sequences of a batch, each scored at its one place that counts."""
     hidden = model(batch.tokens, positions=batch.positions, documents=batch.documents)
     places = batch.weights.reshape(-1).nonzero().squeeze(1)
@@ -41,7 +42,7 @@ class BradleyTerry:
     def __init__(self, centre: float = 0.01) -> None:
         self.centre = centre
 
-    def __call__(self, model: Any, batch: Any) -> Loss:
+    def __call__(self, model: Any, batch: DeviceSequences) -> Loss:
         """Sum over the pairs of a batch; ``accuracy`` counts those in the right order."""
         found = rewards(model, batch)
         losses, margins = pair_loss(found, self.centre), (found[0::2] - found[1::2]).detach()

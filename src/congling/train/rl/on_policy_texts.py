@@ -52,7 +52,7 @@ class OwnTextBatches:
         self.corpus, self.model, self.backend = corpus, model, backend
         self.share, self.prefix, self.seed, self.undrawable = share, prefix, seed, undrawable
 
-    def __call__(self, step: int, rank: int = 0, world: int = 1) -> list[Batch]:
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> Sequence[Batch]:
         """Micro-batches of one rank for one step; all ranks write, or none does."""
         found = self.corpus(step, rank, world)
         if np.random.default_rng([_CHOICE, self.seed, step]).random() >= self.share:

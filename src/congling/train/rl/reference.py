@@ -17,6 +17,7 @@ from torch import Tensor
 from congling.core.progress import track
 from congling.data.tuning.examples import Example
 from congling.data.tuning.pair_batches import SequenceBatch, batched
+from congling.train.objectives.batch import DeviceWeighted
 from congling.train.objectives.log_probs import score
 from congling.train.objectives.preference import sequence_sums
 from congling.transform import lora
@@ -65,7 +66,7 @@ class Reference:
             self._model = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def __call__(self, batch: Any, temperature: float = 1.0) -> Tensor:
+    def __call__(self, batch: DeviceWeighted, temperature: float = 1.0) -> Tensor:
         """(N,) log-probabilities of the targets that count, in the order of ``weights.nonzero()``."""
         if not self._adapted:
             return score(self._model, batch, temperature=temperature).log_probs
