@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
-from congling.data.smallworld.couplet_words import COUPLET_WORDS
+from congling.data.smallworld.package_data import table
 from congling.data.smallworld.script import to_traditional
 
 
@@ -52,7 +52,7 @@ def couplet_fault(upper: str, lower: str) -> str | None:
 def _known() -> Mapping[str, frozenset[str]]:
     """Categories of every character of the couplets, in both scripts; words of two count place by place."""
     known: dict[str, set[str]] = {}
-    for name, text in COUPLET_WORDS.items():
+    for name, text in table("lexicon")["couplets"].items():
         bare = name.removesuffix("_level").removesuffix("_oblique")
         for word in [*text.split(), *to_traditional(text).split()]:
             for place, character in enumerate(word):

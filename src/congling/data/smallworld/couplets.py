@@ -6,11 +6,13 @@ below, never the same word; a place marked ``+`` or ``-`` also changes its tone 
 the reverse), and lines end 仄 above, 平 below.
 """
 
-from congling.data.smallworld.couplet_words import TONED
 from congling.data.smallworld.grammar import Source, numbered
+from congling.data.smallworld.package_data import table
 
 ALIASES: dict[str, str] = {}
 
+_TONED = [name.removesuffix("_level") for name in table("lexicon")["couplets"] if name.endswith("_level")]
+"""Categories that exist twice: ``sky_level`` and ``sky_oblique``."""
 _TONES = {"+": ("_level", "_oblique"), "-": ("_oblique", "_level"), "": ("", "")}
 
 
@@ -32,7 +34,7 @@ def _lines(*frames: str) -> Source:
     return tuple("{}，{}。\n".format(*_sides(frame)) for frame in frames)
 
 
-SINGLE = _pairs(*(name + tone for name in TONED for tone in "+-"))
+SINGLE = _pairs(*(name + tone for name in _TONED for tone in "+-"))
 DOUBLE = _pairs(
     *("hue bird+", "hue bird-", "quality building+", "quality building-"),
     *("time_of sky+", "time_of sky-", "amount land+", "amount land-"),

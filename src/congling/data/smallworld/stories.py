@@ -1,54 +1,43 @@
-"""Short stories, and the same stories followed by questions and answers."""
+"""Short stories, and the same stories followed by questions and answers, as ``stories.toml`` has them."""
 
-from congling.data.smallworld import plots_people, plots_things
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from congling.data.smallworld.grammar import Source, some_of
-from congling.data.smallworld.plot import Plot
+from congling.data.smallworld.package_data import table
 
 ALIASES = {"who": "person", "friend": "person", "third": "person"}
+_WRITTEN = table("stories")
 
-PLOTS = plots_things.PLOTS + plots_people.PLOTS
 
-OPENING: Source = [
-    (
-        "{time}，{who}{manner}来到{place}。 | when who = time ; goes who = place",
-        "那天{time}{weather}，{who}一个人去了{place}。 | when who = time ; goes who = place",
-        "{season}的一个{time}，{who}到{place}去玩。 | when who = time ; goes who = place",
-    ),
-    (
-        "四周很安静。",
-        "风轻轻地吹着。",
-        "空气里有{smell}的香味。",
-        "一只{bird}飞了过去。",
-        "远处传来{bird}的叫声。",
-        "不远处有人在{work}。",
-        "“{saying}。”{who}一边走一边想。",
-        "",
-    ),
-]
+class Plot(NamedTuple):
+    """What happens in a story, as a grammar."""
 
-TALK: Source = (
-    "“{saying2}。”{who}说。",
-    "“{saying2}。”{friend}说。",
-    "{who}心里{feeling}。",
-    "{friend}看上去{feeling}。",
-    "",
+    sentences: list[Source]
+    questions: tuple[str, ...]
+    """Patterns of question and answer."""
+
+
+def _sequence(items: Sequence[str | list[str]]) -> list[Source]:
+    """Sentences one after the other; a list among them is a choice."""
+    return [tuple(item) if isinstance(item, list) else item for item in items]
+
+
+def _question(entry: str | Mapping[str, str]) -> str:
+    """The pattern of a question and its answer; a name stands for a question that several plots ask."""
+    known = _WRITTEN["questions"][entry] if isinstance(entry, str) else entry
+    return f"\n问：{known['ask']}？\n答：{known['answer']}。 | {known['fact']}"
+
+
+PLOTS = tuple(
+    Plot(_sequence(plot["sentences"]), tuple(map(_question, plot["questions"]))) for plot in _WRITTEN["plots"]
 )
-
-ENDING: Source = (
-    "回家的路上，{who}一直在笑。",
-    "{who}和{friend}成了更好的朋友。",
-    "{who}和{friend}约好，下次去{place0}。",
-    "晚上，{who}把这件事讲给{elder0}听，{elder0}点点头。",
-    "晚上，{who}梦见自己变成了一只{bird2}。",
-    "这件事，{friend}记了很久。",
-    "天快黑了，他们一起回家。",
-    "",
-)
+_OPENING, _TALK, _ENDING = (_sequence(_WRITTEN[part]) for part in ("opening", "talk", "ending"))
 
 
 def _story(plot: Plot) -> list[Source]:
-    return [plot.body, TALK, ENDING]
+    return [*plot.sentences, *_TALK, *_ENDING]
 
 
-STORIES: Source = [OPENING, tuple(_story(plot) for plot in PLOTS)]
-QUESTIONS: Source = [OPENING, tuple([*_story(plot), some_of(plot.questions, 2)] for plot in PLOTS)]
+STORIES: Source = [*_OPENING, tuple(_story(plot) for plot in PLOTS)]
+QUESTIONS: Source = [*_OPENING, tuple([*_story(plot), some_of(plot.questions, 2)] for plot in PLOTS)]
