@@ -12,6 +12,7 @@ from congling.data.config import DataConfig
 from congling.data.problems import Findings, Place
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation
+from congling.data.tuning.conversations import ConversationEncoder
 from congling.data.tuning.examples import answers_of
 from congling.tokenizer.base import Tokenizer as Ours
 from congling.tokenizer.chat.encode import chat_ids, render
@@ -150,7 +151,7 @@ def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks
         before = [chat_ids(ours, talk[:i]) for i, turn in enumerate(talk) if turn["role"] == "assistant"]
         answers = [turn for turn in talk if turn["role"] == "assistant"]
         said: dict[int, str] = {}
-        for example in conversations.Encoder(ours, 4000, findings)(Conversation(tuple(talk), Place("a", 1))):
+        for example in ConversationEncoder(ours, 4000, findings)(Conversation(tuple(talk), Place("a", 1))):
             learnt = [*example.learnt.tolist(), False]
             for start in (i for i, flag in enumerate(learnt) if flag and not learnt[i - 1]):
                 answer = before.index(example.ids[:start].tolist())
@@ -173,7 +174,7 @@ def test_answers_of_their_own_are_said_and_stay_on_one_side_of_the_split(
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     found = conversations.read(DataConfig(sources=(str(path),)), ours, 4000)
     sides = [{one.id for one in side} for side in (found.train, found.validation)]
-    assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == found.conversations == 20
+    assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == found.rows == 20
     assert len(found.train) + len(found.validation) == 20 * (1 + apart)
     assert answers_of([*found.train, *found.validation]) == 60
     assert any(f"{20 * apart} earlier answers of 20 conv" in note for note in found.findings.notes) == (

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from congling.core.console import Console
 from congling.core.diagnosis import Diagnosis
 from congling.core.units import plural, show_bytes, show_count
-from congling.data.tuning.conversations import Examples
+from congling.data.tuning.examples import Example
+from congling.data.tuning.row_reader import SplitRows
 from congling.plan.show import brief_finding
 from congling.plan.tuning_plan import TuningFacts, memory_of, passes
 from congling.train.config import TrainConfig
@@ -13,7 +14,7 @@ from congling.train.config import TrainConfig
 
 def show(
     facts: TuningFacts,
-    examples: Examples,
+    examples: SplitRows[Example],
     train: TrainConfig,
     findings: Sequence[Diagnosis],
     *,
@@ -28,11 +29,11 @@ def show(
         console.print(brief_finding(finding), soft_wrap=True)
 
 
-def _data(facts: TuningFacts, examples: Examples) -> list[str]:
-    kinds = ((examples.conversations, "conversation"), (examples.documents, "text"))
+def _data(facts: TuningFacts, examples: SplitRows[Example]) -> list[str]:
+    kinds = ((examples.rows, "conversation"), (examples.texts, "text"))
     read = " and ".join(f"{count} {plural(count, name)}" for count, name in kinds if count)
     lines = [
-        f"{read}: {examples.held_out} held out, {facts.examples} {plural(facts.examples, 'example')} to "
+        f"{read}: {len(examples.held_out)} held out, {facts.examples} {plural(facts.examples, 'example')} to "
         f"learn from; {show_count(facts.targets)} of {show_count(facts.inputs)} tokens are learnt"
     ]
     findings = examples.findings

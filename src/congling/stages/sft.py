@@ -26,7 +26,8 @@ from congling.transform.config import LongLoRAConfig
 
 if TYPE_CHECKING:
     from congling.core.console import Console
-    from congling.data.tuning.conversations import Examples
+    from congling.data.tuning.examples import Example
+    from congling.data.tuning.row_reader import SplitRows
     from congling.methods.session import MethodSpec, Session, Tuned
     from congling.plan.tuning_plan import TuningFacts
 
@@ -152,7 +153,7 @@ def run(
     )
 
 
-def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") -> SFTConfig:
+def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "SplitRows[Example]") -> SFTConfig:
     """The configuration with everything decided."""
     from congling.data.tuning.examples import packed
     from congling.plan.tuning_plan import settings
@@ -178,7 +179,7 @@ def _filled_in(recipe: SFTRecipe, facts: "TuningFacts", examples: "Examples") ->
     return build(SFTConfig, decided, where="recipe")
 
 
-def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
+def _batches(config: SFTConfig, examples: "SplitRows[Example]", pad: int) -> Any:
     from congling.data.tuning.examples import ExampleBatches
 
     train = config.train
@@ -193,7 +194,8 @@ def _batches(config: SFTConfig, examples: "Examples", pad: int) -> Any:
     )
 
 
-def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "MethodSpec":
+def _work(session: "Session", config: SFTConfig, examples: "SplitRows[Example]") -> "MethodSpec":
+    from congling.data.tuning.examples import tokens_per_character
     from congling.evals.answers import answers, held_out_loss
     from congling.evals.periodic import continuations
     from congling.methods.session import MethodSpec, fingerprint
@@ -221,8 +223,8 @@ def _work(session: "Session", config: SFTConfig, examples: "Examples") -> "Metho
         fingerprint((*examples.train, *examples.validation)),
         evaluate=evaluate,
         sample=sample,
-        chat=bool(examples.conversations),
+        chat=bool(examples.rows),
         yardsticks=MetricScales(  # a mean over answers is none over their characters
-            examples.tokens_per_character if config.loss_reduction == "token" else None
+            tokens_per_character(examples.train) if config.loss_reduction == "token" else None
         ),
     )

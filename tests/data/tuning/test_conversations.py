@@ -15,6 +15,7 @@ from congling.data.problems import Findings, Place
 from congling.data.sources.fields import Unfit
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation, messages_of, meta_of
+from congling.data.tuning.conversations import ConversationEncoder
 from congling.data.tuning.examples import Example, ExampleBatches, in_order, packed, targets_of
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Tokenizer
@@ -172,8 +173,8 @@ def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_pat
         for i, row in enumerate(good(40))
     ]
     found = conversations.read(write(tmp_path / "rows.jsonl", rows), tokenizer, 64)
-    assert found.domains.keys() == {example.id for example in found.validation}
-    assert set(found.domains.values()) <= {"诗", "词"}
+    assert {str(row.place) for row in found.held_out} == {example.id for example in found.validation}
+    assert {row.domain for row in found.held_out} <= {"诗", "词"}
     assert meta_of(rows[0]) == {"category": "词"}
     assert Conversation((), Place("a", 1), {"kind": "couplets", "category": "诗"}).domain == "couplets"
     assert Conversation((), Place("a", 1)).domain == ""
@@ -181,10 +182,10 @@ def test_what_a_conversation_is_about_goes_with_it(tokenizer: Tokenizer, tmp_pat
 
 def test_dictionaries_become_questions_and_articles_stay_texts(tokenizer: Tokenizer, tmp_path: Path):
     entries = [{"title": f"词{i}", "definition": f"解{i}。"} for i in range(20)]
-    assert conversations.read(write(tmp_path / "a.jsonl", entries), tokenizer, 64).conversations == 20
+    assert conversations.read(write(tmp_path / "a.jsonl", entries), tokenizer, 64).rows == 20
     articles = [{"title": f"题{i}", "text": f"文{i}。" * 5} for i in range(20)]
     found = conversations.read(write(tmp_path / "b.jsonl", articles), tokenizer, 64)
-    assert (found.conversations, found.documents) == (0, 20)
+    assert (found.rows, found.texts) == (0, 20)
 
 
 def test_marks_of_the_template_that_are_no_tokens_are_noted(tokenizer: Tokenizer, tmp_path: Path):
@@ -210,7 +211,7 @@ def test_faulty_rows_are_counted_and_named(tokenizer: Tokenizer, tmp_path: Path)
     expected = {kind: len(bad) for kind, bad in BAD.items()}
     expected["no conversation"] -= 1  # a list is no record, which the reader says
     assert found.findings.counts == expected | {"broken record": 1, "copy": 1}
-    assert found.conversations == 20 and found.held_out == 2 == len(found.validation)
+    assert found.rows == 20 and len(found.held_out) == 2 == len(found.validation)
     problem = next(one for one in found.findings.examples if one.kind == "no answer")
     assert (problem.file, problem.line, problem.reason) == ("rows.jsonl", 21, "the answer is missing")
 
@@ -262,12 +263,12 @@ def test_only_answers_are_learnt_and_each_side_of_the_split_has_its_own(tokenize
         assert example.characters == len(text) - len(IM_END)
     names = {one.id for one in found.train}, {one.id for one in found.validation}
     assert not names[0] & names[1] and len(names[0] | names[1]) == 40
-    assert found.held_out == 4
+    assert len(found.held_out) == 4
 
 
 def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(tokenizer: Tokenizer):
     findings = Findings()
-    encode = conversations.Encoder(tokenizer, 60, findings)
+    encode = ConversationEncoder(tokenizer, 60, findings)
 
     def encoded(*texts: str) -> Example | None:
         turns = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
@@ -284,7 +285,7 @@ def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(toke
 def test_texts_are_learnt_whole_in_windows(tokenizer: Tokenizer, tmp_path: Path):
     (tmp_path / "text.txt").write_text("学而时习之，不亦说乎？" * 40, encoding="utf-8")
     found = conversations.read(DataConfig(sources=(str(tmp_path / "text.txt"),)), tokenizer, 32)
-    assert found.documents and not found.conversations and found.validation
+    assert found.texts and not found.rows and found.validation
     ids = [tokenizer.bos_id]
     for example in found.train:
         assert example.learnt.all() and example.length <= 32 and example.ids[0] == ids[-1]

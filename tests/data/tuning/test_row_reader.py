@@ -49,7 +49,7 @@ def test_no_question_stands_on_both_sides_whatever_its_form(tmp_path: Path):
     found = conversations.read(written(tmp_path, rows), TOKENIZER, 128)
     held, kept = asked_by(found.validation), asked_by(found.train)
     assert len(held) == 1 and len(kept) == 9 and not held & kept
-    assert len(found.validation) == 6 and found.held_out == 6
+    assert len(found.validation) == 6 and len(found.held_out) == 6
 
 
 def test_pairs_rated_answers_and_prompts_are_held_out_by_question_too(tmp_path: Path):
@@ -125,7 +125,7 @@ def test_answers_that_are_not_to_be_learnt_are_read_and_not_learnt(tmp_path: Pat
     for one in (*found.train, *found.validation):
         assert TOKENIZER.decode(one.ids[one.learnt].tolist(), skip_special=True) == "好"
         assert "坏" in TOKENIZER.decode(one.ids.tolist(), skip_special=True)
-    assert found.conversations == 6 and found.findings.counts == {"nothing to be learnt": 2}
+    assert found.rows == 6 and found.findings.counts == {"nothing to be learnt": 2}
 
 
 def test_pairs_may_differ_in_their_thoughts_alone(tmp_path: Path):

@@ -9,4 +9,4 @@ from typing import Any
 @cache
 def table(name: str) -> dict[str, Any]:
     """The content of ``name.toml`` in this folder, in the order in which it is written."""
-    return tomllib.loads(files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
+    return tomllib.loads(files("congling.data.smallworld").joinpath(f"{name}.toml").read_text("utf-8"))

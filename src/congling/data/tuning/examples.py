@@ -205,6 +205,11 @@ def targets_of(examples: Iterable[Example]) -> int:
     return sum(example.targets for example in examples)
 
 
+def tokens_per_character(examples: Sequence[Example]) -> float:
+    """Of what is learnt: turns nats per token into bits per character."""
+    return targets_of(examples) / max(1, sum(example.characters for example in examples))
+
+
 def characters_of(tokenizer: Tokenizer) -> np.ndarray:
     """(V,) int64: characters that begin in each piece; 0 for special ids."""
     special = set(tokenizer.special.values())

@@ -19,16 +19,16 @@ from congling.data.document import Document
 from congling.data.problems import Findings, Place
 from congling.data.sources.compared import is_pair
 from congling.data.sources.fields import Log
-from congling.data.sources.turns import ASSISTANT, Message
+from congling.data.sources.turns import Message
 from congling.data.tuning import preference_rows
 from congling.data.tuning.chat_rows import Messages
-from congling.data.tuning.examples import Example, characters_of
+from congling.data.tuning.examples import Example
 from congling.data.tuning.pair_batches import Pair, Rated
 from congling.data.tuning.preference_rows import PairRow, QuestionRow, RatedRow, same
-from congling.data.tuning.row_reader import SplitRows, encode_split, held_out, place_of, read_rows
+from congling.data.tuning.row_encoder import RowEncoder, last_answer_alone
+from congling.data.tuning.row_reader import SplitRows, place_of, read_rows, split_rows
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.encode import chat_ids, render
-from congling.tokenizer.chat.templates import checked
 
 Item = TypeVar("Item")
 
@@ -47,9 +47,8 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitR
     Raises:
         UserError: a file cannot be read, no pair in any is whole, or nothing can end an answer.
     """
-    findings = Findings()
-    encode = AnswerEncoder(tokenizer, context, findings)
-    return _read(config, tokenizer, findings, preference_rows.pair_of, encode.pairs)
+    encode = AnswerEncoder(tokenizer, context, Findings())
+    return _read(config, preference_rows.pair_of, encode, encode.pairs)
 
 
 def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitRows[Rated]:
@@ -58,16 +57,8 @@ def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitR
     Raises:
         UserError: a file cannot be read, no row in any is whole, or nothing can end an answer.
     """
-    findings = Findings()
-    encode = AnswerEncoder(tokenizer, context, findings)
-
-    def rated(row: RatedRow | PairRow) -> list[Rated]:
-        if isinstance(row, PairRow):
-            return [one for side in row.sides for one in rated(side)]
-        example = encode(row.asked, row.answer, row.place)
-        return [] if example is None else [Rated(example, row.good)]
-
-    return _read(config, tokenizer, findings, rated_or_pair, rated)
+    encode = AnswerEncoder(tokenizer, context, Findings())
+    return _read(config, rated_or_pair, encode, encode.rated)
 
 
 def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> SplitRows[Question]:
@@ -76,31 +67,36 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Sp
     Raises:
         UserError: a file cannot be read, no question in any is whole, or nothing can end an answer.
     """
-    findings = Findings()
-    findings.unread.rewarded = True
+    encode = QuestionEncoder(tokenizer, longest + 1, Findings())
+    encode.findings.unread.rewarded = True
+    return _read(config, preference_rows.question_of, encode, encode.__call__)
 
-    def question(row: QuestionRow) -> list[Question]:
+
+class QuestionEncoder(RowEncoder):
+    """From a question to its ids, up to where the answer begins."""
+
+    def __call__(self, row: QuestionRow) -> list[Question]:
+        """The question; none where it leaves no room for an answer."""
         try:
-            ids = chat_ids(tokenizer, row.asked)
+            ids = chat_ids(self.tokenizer, row.asked)
         except UserError as error:
-            findings.problem("refused by the template", *row.place, error.what)
+            self.refused(row.place, error)
             return []
-        if len(ids) > longest:
-            reason = f"{len(ids)} tokens leave no room for an answer: at most {longest}"
-            findings.problem("question too long", *row.place, reason)
+        if len(ids) >= self.context:
+            reason = f"{len(ids)} tokens leave no room for an answer: at most {self.context - 1}"
+            self.findings.problem("question too long", *row.place, reason)
             return []
         return [Question(tuple(ids), row)]
 
-    return _read(config, tokenizer, findings, preference_rows.question_of, question)
+    def sides(self, row: QuestionRow) -> Iterable[tuple[str, Example]]:
+        """The same as an example of which nothing is learnt."""
+        for question in self(row):
+            ids = np.array(question.ids, np.int32)
+            yield "", self.masked(ids, np.zeros(len(ids), bool), str(row.place))
 
 
-class AnswerEncoder:
+class AnswerEncoder(RowEncoder):
     """From a conversation and its answer to an example of which the answer alone counts."""
-
-    def __init__(self, tokenizer: Tokenizer, context: int, findings: Findings) -> None:
-        self.tokenizer, self.context, self.findings = tokenizer, context, findings
-        self._characters = characters_of(tokenizer)
-        self._unended = False
 
     def both(self, row: PairRow) -> Pair | None:
         """Both answers to the same beginning; None where one does not fit at all."""
@@ -117,16 +113,27 @@ class AnswerEncoder:
             return []
         return [] if found is None else [found]
 
-    def __call__(self, asked: Messages, answer: Message, place: Place) -> Example | None:
-        """One answer; None where it does not fit at all."""
-        return self._encoded(self._shortened(asked, (answer,), place), answer, place)
+    def rated(self, row: RatedRow | PairRow) -> list[Rated]:
+        """A rated answer, none where it does not fit at all; or both of a pair, each for itself."""
+        if isinstance(row, PairRow):
+            return [one for side in row.sides for one in self.rated(side)]
+        messages = self._shortened(row.asked, row.answers, row.place)
+        example = self._encoded(messages, row.answer, row.place)
+        return [] if example is None else [Rated(example, row.good)]
+
+    def sides(self, row: RatedRow | PairRow) -> Iterable[tuple[str, Example]]:
+        """A pair's two answers, or one that is good or bad."""
+        if isinstance(row, RatedRow):
+            return [("good" if one.good else "bad", one.example) for one in self.rated(row)]
+        names = ("chosen", "rejected")
+        return [(name, one) for pair in self.pairs(row) for name, one in zip(names, pair, strict=True)]
 
     def _shortened(self, messages: Messages, answers: Sequence[Message], place: Place) -> Messages:
         """The conversation without the oldest exchanges that keep an answer from fitting."""
         kept = messages
         while True:
             following = [i for i, turn in enumerate(kept) if turn["role"] == "user"][1:]
-            if not following or self._fits(kept, answers):
+            if not following or self._all_fit(kept, answers):
                 break
             system = tuple(turn for turn in kept[:1] if turn["role"] == "system")
             kept = (*system, *kept[following[0] :])
@@ -135,34 +142,19 @@ class AnswerEncoder:
             self.findings.problem("conversation shortened", *place, reason)
         return kept
 
-    def _fits(self, messages: Messages, answers: Sequence[Message]) -> bool:
+    def _all_fit(self, messages: Messages, answers: Sequence[Message]) -> bool:
         try:
-            found = [render(self.tokenizer, [*messages, answer]) for answer in answers]
-            return all(len(one.ids) <= self.context + 1 for one in found)
+            return all(self.fits(render(self.tokenizer, [*messages, answer])) for answer in answers)
         except UserError:
             return True  # refused by the template: said where the answer is encoded
 
     def _encoded(self, messages: Messages, answer: Message, place: Place) -> Example | None:
-        earlier = [{**turn, "loss": False} if turn["role"] == ASSISTANT else turn for turn in messages]
         try:
-            rendered = render(self.tokenizer, [*earlier, answer])
+            rendered = render(self.tokenizer, last_answer_alone([*messages, answer]))
         except UserError as error:
-            self.findings.problem("refused by the template", *place, error.what)
+            self.refused(place, error)
             return None
-        if not rendered.ended and not self._unended:
-            self._unended = True
-            note = "the template ends answers with no token of its own: the end of text stands in"
-            self.findings.notes.append(note)
-        ids, learnt = np.array(rendered.ids, np.int32), np.array(rendered.answered, bool)
-        if len(ids) > self.context + 1:
-            ids, learnt = ids[: self.context + 1], learnt[: self.context + 1]
-            if not learnt[1:].any():
-                reason = f"the question alone fills the context of {self.context} tokens"
-                self.findings.problem("question too long", *place, reason)
-                return None
-            reason = f"it goes beyond the context of {self.context} tokens"
-            self.findings.problem("answer cut off", *place, reason)
-        return Example(ids, learnt, int(self._characters[ids[1:][learnt[1:]]].sum()), str(place))
+        return self.example(rendered, place)
 
 
 def rated_or_pair(record: Any, place: Place, log: Log) -> RatedRow | PairRow:
@@ -178,9 +170,8 @@ def rated_or_pair(record: Any, place: Place, log: Log) -> RatedRow | PairRow:
 
 def _read(
     config: DataConfig,
-    tokenizer: Tokenizer,
-    findings: Findings,
     make: preference_rows.Make[Any],
+    encoder: RowEncoder,
     encode: Callable[[Any], Iterable[Item]],
 ) -> SplitRows[Item]:
     """The whole rows of all files, encoded.
@@ -188,9 +179,7 @@ def _read(
     Raises:
         UserError: a file cannot be read, or nothing can end an answer under the tokenizer's template.
     """
-    findings.notes += checked(tokenizer).notes
-    rows = list(preference_items(config, findings, make))
-    return encode_split(rows, held_out(rows, config, findings), encode, config, findings)
+    return split_rows(preference_items(config, encoder.findings, make), encoder, encode, config)
 
 
 def preference_items(

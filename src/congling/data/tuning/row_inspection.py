@@ -4,7 +4,7 @@ Of conversations, preference pairs, rated answers and prompts: what a file holds
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 
 from congling.core.artifact import exists
-from congling.core.errors import UserError
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
 from congling.data.problems import Findings
 from congling.data.tuning.chat_rows import Conversation
-from congling.data.tuning.conversations import Encoder, read_items
+from congling.data.tuning.conversations import ConversationEncoder, read_items
 from congling.data.tuning.examples import Example
-from congling.data.tuning.preference_rows import PairRow, QuestionRow, RatedRow
-from congling.data.tuning.preferences import AnswerEncoder, preference_items
+from congling.data.tuning.preferences import AnswerEncoder, QuestionEncoder, preference_items
+from congling.data.tuning.row_encoder import RowEncoder
 from congling.data.tuning.row_kinds import ROWS_OF, Sort, sorts_of
 from congling.data.tuning.row_reader import nothing_to_learn
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat.encode import chat_ids
 from congling.tokenizer.chat.templates import Fit, checked, name_of
 
 ROWS = 20_000
@@ -32,6 +30,12 @@ ROWS = 20_000
 FIRST = 3
 _ENDLESS = 2**31  # a context no row reaches
 _PERCENTS = (50, 90, 95, 99)
+_ENCODERS: Mapping[Sort, type[RowEncoder]] = {
+    Sort.CONVERSATIONS: ConversationEncoder,
+    Sort.PAIRS: AnswerEncoder,
+    Sort.RATED: AnswerEncoder,
+    Sort.PROMPTS: QuestionEncoder,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,8 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
     findings, sorts = Findings(), sorts_of(config)
     sort = next(iter(sorts), Sort.CONVERSATIONS)
     fit = checked(tokenizer)
-    trained = Encoder(tokenizer, context or _ENDLESS, findings)
-    encode, measure = (_encoder(sort, one) for one in (trained, Encoder(tokenizer, _ENDLESS, Findings())))
+    encoder = _ENCODERS[sort](tokenizer, context or _ENDLESS, findings)
+    whole = _ENCODERS[sort](tokenizer, _ENDLESS, Findings())
     first: list[ShownRow] = []
     domains: Counter[str] = Counter()
     kept, lengths = {True: 0, False: 0}, list[int]()
@@ -137,9 +141,9 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
         seen += 1
         if seen > ROWS:
             break
-        examples, text = list(encode(item)), isinstance(item, Document)
+        examples, text = list(encoder.sides(item)), isinstance(item, Document)
         kept[text] += bool(examples)
-        lengths += [] if text else [example.length for _, example in measure(item)]
+        lengths += [] if text else [example.length for _, example in whole.sides(item)]
         tokens += sum(example.length for _, example in examples)
         learnt += sum(example.targets for _, example in examples)
         if examples and isinstance(item, Conversation):
@@ -152,7 +156,7 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
             ]
     if not first:
         raise nothing_to_learn(config, findings)
-    findings.notes += [*fit.notes, *trained.notes]
+    findings.notes += [*fit.notes, *encoder.notes]
     return RowInspection(
         first,
         name_of(tokenizer.chat_template),
@@ -195,40 +199,6 @@ def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
         return read_items(config, findings)
     findings.unread.rewarded = sort is Sort.PROMPTS
     return preference_items(config, findings, ROWS_OF[sort])
-
-
-def _encoder(sort: Sort, whole: Encoder) -> Callable[[Any], Iterable[tuple[str, Example]]]:
-    """From a row to its examples as they are trained on, each with the side it is."""
-    tokenizer, context, findings = whole.tokenizer, whole.context, whole.findings
-    answer = AnswerEncoder(tokenizer, context, findings)
-
-    def encode(row: Any) -> Iterable[tuple[str, Example]]:
-        if isinstance(row, PairRow):
-            sides = ("chosen", "rejected")
-            return [(side, one) for pair in answer.pairs(row) for side, one in zip(sides, pair, strict=True)]
-        if isinstance(row, RatedRow):
-            one = answer(row.asked, row.answer, row.place)
-            return [] if one is None else [("good" if row.good else "bad", one)]
-        if isinstance(row, QuestionRow):
-            return _asked(row, tokenizer, context, findings)
-        return [("", one) for one in whole(row)]
-
-    return encode
-
-
-def _asked(
-    row: QuestionRow, tokenizer: Tokenizer, context: int, findings: Findings
-) -> list[tuple[str, Example]]:
-    """A prompt as it is asked; nothing of it is learnt."""
-    try:
-        ids = np.array(chat_ids(tokenizer, row.asked), np.int32)
-    except UserError as error:
-        findings.problem("refused by the template", *row.place, error.what)
-        return []
-    if len(ids) >= context:
-        findings.problem("question too long", *row.place, f"{len(ids)} tokens leave no room for an answer")
-        return []
-    return [("", Example(ids, np.zeros(len(ids), bool), 0, str(row.place)))]
 
 
 def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str], side: str) -> ShownRow:

@@ -9,8 +9,8 @@ What a row is, and how it is encoded, comes from the method.
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from congling.core.errors import UserError
@@ -22,8 +22,10 @@ from congling.data.document import Document
 from congling.data.problems import Findings, Place
 from congling.data.sources import reading, rows
 from congling.data.sources.turns import Message
-from congling.data.split import hold_out_together
+from congling.data.split import cut_last_part, hold_out_together
 from congling.data.tuning.chat_rows import Messages
+from congling.data.tuning.row_encoder import RowEncoder
+from congling.tokenizer.chat.templates import checked
 
 QUESTIONS = 3
 """Held-out questions that are kept as they are."""
@@ -63,7 +65,11 @@ class SplitRows(Generic[Item]):
     train: Sequence[Item]
     validation: Sequence[Item]
     held_out: Sequence[Any]
-    """The rows behind :attr:`validation`."""
+    """The rows and texts behind :attr:`validation`."""
+    rows: int
+    """That were read, with those held out."""
+    texts: int
+    """Plain texts beside them."""
     findings: Findings
 
     @property
@@ -146,8 +152,49 @@ def question_key(messages: Sequence[Message]) -> str:
     return plain or "".join(text.split())
 
 
-def held_out(items: Sequence[Any], config: DataConfig, findings: Findings) -> list[bool]:
-    """Which items are held out: rows with all others that ask the same, texts each for itself."""
+def split_rows(
+    rows: Iterable[Any], encoder: RowEncoder, encode: Callable[[Any], Iterable[Item]], config: DataConfig
+) -> SplitRows[Item]:
+    """Hold some rows and texts out, and encode all.
+
+    Args:
+        rows: as they are read; what is wrong with them goes to the findings of ``encoder``.
+        encoder: of these rows.
+        encode: what it makes of a row: one of its methods.
+        config: says how many are held out.
+
+    Raises:
+        UserError: nothing is left to learn from, or nothing can end an answer under the template.
+    """
+    findings, items = encoder.findings, list(rows)
+    count = sum(not isinstance(item, Document) for item in items)
+    if count:
+        findings.notes += checked(encoder.tokenizer).notes
+    flags, items = _divided(items, config, findings)
+    parts: dict[bool, list[Item]] = {False: [], True: []}
+    held_out: list[Any] = []
+    for item, flag in track(list(zip(items, flags, strict=True)), "encoding", total=len(items)):
+        found = list(encode(item))
+        parts[flag] += found
+        if found and flag:
+            held_out.append(item)
+    if not parts[False]:
+        raise nothing_to_learn(config, findings)
+    findings.notes += encoder.notes
+    return SplitRows(parts[False], parts[True], held_out, count, len(items) - count, findings)
+
+
+def _divided(
+    items: list[Any], config: DataConfig, findings: Findings
+) -> tuple[Sequence[bool], Sequence[Any]]:
+    """Which items are held out: rows with all others that ask the same, texts each for itself.
+
+    Of a single text its last part is.
+    """
+    if len(items) == 1 and isinstance(items[0], Document):
+        head, tail = cut_last_part(items[0].text, config.split)
+        if tail:
+            return (False, True), (replace(items[0], text=head), replace(items[0], text=tail))
     keys = [item.text if isinstance(item, Document) else question_key(item.asked) for item in items]
     lengths = [
         len(item.text)
@@ -158,31 +205,7 @@ def held_out(items: Sequence[Any], config: DataConfig, findings: Findings) -> li
     found = hold_out_together([content_hash(key) for key in keys], lengths, config.split)
     if found.note:
         findings.notes.append(found.note)
-    return found.flags.tolist()
-
-
-def encode_split(
-    items: Sequence[Any],
-    flags: Sequence[bool],
-    encode: Callable[[Any], Iterable[Item]],
-    config: DataConfig,
-    findings: Findings,
-) -> SplitRows[Item]:
-    """Encode all items, those held out apart.
-
-    Raises:
-        UserError: nothing is left to learn from.
-    """
-    parts: dict[bool, list[Item]] = {False: [], True: []}
-    kept = []
-    for item, flag in track(list(zip(items, flags, strict=True)), "encoding", total=len(items)):
-        found = list(encode(item))
-        parts[flag] += found
-        if found and flag:
-            kept.append(item)
-    if not parts[False]:
-        raise nothing_to_learn(config, findings)
-    return SplitRows(parts[False], parts[True], kept, findings)
+    return found.flags.tolist(), items
 
 
 def nothing_to_learn(config: DataConfig, findings: Findings) -> UserError:
@@ -195,8 +218,3 @@ def nothing_to_learn(config: DataConfig, findings: Findings) -> UserError:
         value=" ".join(config.sources),
         hint=f"found: {found}" if found else "give rows with answers, or texts",
     )
-
-
-def domains_of(held: Iterable[Any]) -> Mapping[str, str]:
-    """What held-out conversations are about, by their places, where their rows say so."""
-    return {str(row.place): row.domain for row in held if getattr(row, "domain", "")}
