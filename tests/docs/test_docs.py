@@ -20,14 +20,19 @@ from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.llamacpp_trainers import arguments
 from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
-from congling.methods import rewards
-from congling.methods.rewarded import ReinforcementRecipe
-from congling.methods.tuning_recipe import TuningRecipe, require_sound_table
+from congling.methods import distill, grpo, ppo, preferences, reward_model, rewards, sft
+from congling.methods.recipes import (
+    ReinforcementRecipe,
+    RewardConfig,
+    SFTRecipe,
+    TuningRecipe,
+)
+from congling.methods.tuning import require_sound_table
 from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
-from congling.stages import data, distill, dpo, grpo, ppo, reward, sft
+from congling.stages import data
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
 from congling.train.objectives.config import (
@@ -62,7 +67,7 @@ TABLES = [  # of recipes.md, in order: configuration class and the keys that hav
 ]
 TUNING_TABLES = {  # by page, in order
     "finetuning.md": [
-        (sft.SFTRecipe, {"data", "adapter", "train", "longlora"}),
+        (SFTRecipe, {"data", "adapter", "train", "longlora"}),
         (AdapterConfig, set()),
         (LongLoRAConfig, set()),
     ],
@@ -71,7 +76,7 @@ TUNING_TABLES = {  # by page, in order
     ],
     "preferences.md": [
         (PreferenceConfig, set()),
-        (reward.RewardConfig, set()),
+        (RewardConfig, set()),
     ],
     "reinforcement.md": [
         (ReinforcementRecipe, {*TuningRecipe.model_fields, "rollout"}),
@@ -81,8 +86,8 @@ TUNING_TABLES = {  # by page, in order
     ],
 }
 KEY_ROW = r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$"
-TUNING = {"sft": sft, "dpo": dpo, "reward": reward, "grpo": grpo, "ppo": ppo}
-RECIPES = {"lora": sft, "dpo": dpo, "reward": reward, "grpo": grpo, "ppo": ppo}
+TUNING = {"sft": sft, "dpo": preferences, "reward": reward_model, "grpo": grpo, "ppo": ppo}
+RECIPES = {"lora": sft, "dpo": preferences, "reward": reward_model, "grpo": grpo, "ppo": ppo}
 CLASSIC = {  # verbs that read their command line themselves
     "train-text-from-scratch": ScratchOptions,
     "finetune": FinetuneOptions,

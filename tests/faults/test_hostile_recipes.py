@@ -14,7 +14,8 @@ from congling.core.config import build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.problems import Findings
-from congling.methods.tuning_recipe import TuningRecipe, read_recipe, require_sound_table
+from congling.methods.recipes import TuningRecipe, read_recipe
+from congling.methods.tuning import require_sound_table
 from congling.plan import corpus_facts, planning
 from congling.plan.recipe import Recipe, read
 

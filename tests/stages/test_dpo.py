@@ -9,8 +9,8 @@ from tuning_doubles import TINY, factors_norm, make_base, make_packed, require_s
 
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
+from congling.methods import preferences
 from congling.methods.session import Tuned
-from congling.stages import dpo
 
 RUN = (
     "train.max_steps=6",
@@ -31,8 +31,8 @@ def tuned(
     base: Path, out: Path, *settings: str, loss: str = "dpo", model: Path | None = None, **options: Any
 ) -> Tuned:
     rows = base / ("rated.jsonl" if loss == "kto" else "pairs.jsonl")
-    recipe = dpo.read_recipe([*TINY, *RUN, f"preference.loss_type={loss}", *settings], [str(rows)])
-    return dpo.run(model or base / "base", recipe, out, **options)
+    recipe = preferences.read_recipe([*TINY, *RUN, f"preference.loss_type={loss}", *settings], [str(rows)])
+    return preferences.run(model or base / "base", recipe, out, **options)
 
 
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "orpo", "simpo", "kto"])
@@ -96,9 +96,9 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     text = (base / "pairs.jsonl").read_text(encoding="utf-8")
     mixed = text + text.splitlines()[0] + "\n" + "".join(json.dumps(row) + "\n" for row in bad)
     (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
-    recipe = dpo.read_recipe([*TINY, *RUN, "train.max_steps=1"], [str(tmp_path / "mixed.jsonl")])
+    recipe = preferences.read_recipe([*TINY, *RUN, "train.max_steps=1"], [str(tmp_path / "mixed.jsonl")])
     console = Console(record=True, width=200)
-    dpo.run(base / "base", recipe, tmp_path / "run", console=console)
+    preferences.run(base / "base", recipe, tmp_path / "run", console=console)
     shown = console.export_text()
     for part in (
         "12 preferences",
@@ -113,7 +113,8 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
         assert part in shown, part
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bad), encoding="utf-8")
     with pytest.raises(UserError, match=r"nothing to learn(.|\n)*found: 2 × no preference"):
-        dpo.run(base / "base", dpo.read_recipe([*TINY], [str(tmp_path / "bad.jsonl")]), tmp_path / "no")
+        recipe = preferences.read_recipe([*TINY], [str(tmp_path / "bad.jsonl")])
+        preferences.run(base / "base", recipe, tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 
@@ -127,7 +128,7 @@ def test_kto_needs_company(base: Path, tmp_path: Path):
 ])  # fmt: skip
 def test_data_that_are_no_files_of_rows(base: Path, tmp_path: Path, settings: list[str], said: str):
     with pytest.raises(UserError, match=said):
-        dpo.run(base / "base", dpo.read_recipe([*TINY, *settings], []), tmp_path / "run")
+        preferences.run(base / "base", preferences.read_recipe([*TINY, *settings], []), tmp_path / "run")
 
 
 def test_a_file_where_the_run_should_be(base: Path, tmp_path: Path):

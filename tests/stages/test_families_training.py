@@ -12,14 +12,14 @@ from congling.infer.checkpoints import locate_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import read_model
 from congling.interop.hf import model as hf
-from congling.methods import pretrain
+from congling.methods import pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.plan.recipe import Recipe
-from congling.stages import import_, sft
+from congling.stages import import_
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 

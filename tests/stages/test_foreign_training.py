@@ -9,13 +9,13 @@ import pytest
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
-from congling.methods import conversion, pretrain
+from congling.methods import conversion, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.plan.cost import estimate
 from congling.plan.recipe import Recipe
-from congling.stages import import_, sft
+from congling.stages import import_
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig

@@ -8,8 +8,8 @@ from tuning_doubles import REWARD, TINY, factors_norm, make_base, make_packed, r
 
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
+from congling.methods import grpo, ppo
 from congling.methods.session import Tuned
-from congling.stages import grpo, ppo
 
 RUN = (
     "rollout.max_completion_length=4",

@@ -10,6 +10,7 @@ import typer
 from tuning_doubles import TINY, make_base, make_packed, tune
 
 from congling.cli import application
+from congling.methods import reward_model, sft
 from congling.methods.ending import show_end
 from congling.methods.session import Tuned
 from congling.report import record
@@ -17,7 +18,7 @@ from congling.report.advice import ANEW
 from congling.report.next_steps import next_steps
 from congling.report.sides import sides
 from congling.report.writing import write_report
-from congling.stages import compare, reward, sft
+from congling.stages import compare
 
 UNREADABLE = re.compile(r">\s*(nan|None|inf|null)\s*<|\b(0(\.0+)?|1) [a-z]+s(/s| a second)|nothing recorded")
 FEW = (
@@ -37,8 +38,8 @@ def trained(base: Path, out: Path, method: str) -> Tuned:
     if method in ("dpo", "grpo", "ppo"):
         return tune(base, out, method)
     if method == "reward":
-        recipe = reward.read_recipe([*TINY, *FEW], [str(base / "pairs.jsonl")])
-        return reward.run(base / "base", recipe, out)
+        recipe = reward_model.read_recipe([*TINY, *FEW], [str(base / "pairs.jsonl")])
+        return reward_model.run(base / "base", recipe, out)
     adapter = ("adapter.r=2",) if method.endswith("adapter") else ()
     model = make_packed(base) if method == "packed adapter" else base / "base"
     return sft.run(model, sft.read_recipe([*TINY, *FEW, *adapter], [str(base / "pairs.jsonl")]), out)

@@ -13,8 +13,8 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
 from congling.infer.reward_model import load_reward_model
+from congling.methods import ppo, reward_model
 from congling.methods.session import Tuned
-from congling.stages import ppo, reward
 
 RUN = (
     "train.max_steps=8",
@@ -32,8 +32,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tuned(base: Path, out: Path, *settings: str, model: Path | None = None, **options: Any) -> Tuned:
-    recipe = reward.read_recipe([*TINY, *RUN, *settings], [str(base / "pairs.jsonl")])
-    return reward.run(model or base / "base", recipe, out, **options)
+    recipe = reward_model.read_recipe([*TINY, *RUN, *settings], [str(base / "pairs.jsonl")])
+    return reward_model.run(model or base / "base", recipe, out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def test_pairs_that_fill_the_context_are_judged_at_their_end(base: Path, tmp_pat
     rows = [{"prompt": "问地"[: 1 + n % 2], "chosen": "天" * n, "rejected": "地" * n} for n in range(38, 60)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "long.jsonl").write_text(text, encoding="utf-8")
-    recipe = reward.read_recipe([*TINY, *RUN, "train.max_steps=2"], [str(tmp_path / "long.jsonl")])
-    done = reward.run(base / "base", recipe, tmp_path / "run")
+    recipe = reward_model.read_recipe([*TINY, *RUN, "train.max_steps=2"], [str(tmp_path / "long.jsonl")])
+    done = reward_model.run(base / "base", recipe, tmp_path / "run")
     assert done.before is not None and 0 < done.before < 5
 
 

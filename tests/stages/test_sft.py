@@ -22,11 +22,10 @@ from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
 from congling.interop import adapter_directory
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
-from congling.methods import pretrain
+from congling.methods import pretrain, sft
 from congling.methods.inputs import open_inputs
 from congling.methods.session import Tuned
 from congling.model.families import FAMILIES
-from congling.stages import sft
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig

@@ -116,14 +116,14 @@ def factors_norm(run: Path) -> float:
 
 def tune(root: Path, out: Path, method: str) -> Any:
     """A short run of one method, in one process or in one of several."""
-    from congling.stages import dpo, grpo, ppo
+    from congling.methods import grpo, ppo, preferences
 
     settings = [*TINY, "train.max_steps=3", "train.optimizer.learning_rate=0.001", "train.eval_steps=9"]
     if method == "dpo":
-        recipe = dpo.read_recipe(
+        recipe = preferences.read_recipe(
             [*settings, "train.per_device_train_batch_size=4"], [str(root / "pairs.jsonl")]
         )
-        return dpo.run(root / "base", recipe, out)
+        return preferences.run(root / "base", recipe, out)
     settings += ["rollout.max_completion_length=4", "rollout.prompts_per_step=4", "rollout.num_iterations=2"]
     settings += ["grpo.scale_rewards=batch", "grpo.beta=0.1"] if method == "grpo" else []
     stage: Any = grpo if method == "grpo" else ppo

@@ -21,12 +21,12 @@ Answer = tuple[str, str]
 """What may stand there, and what it is."""
 _KEYS = {
     **dict.fromkeys(("train", "plan", "pretrain"), ("", "congling.plan.recipe", "Recipe")),
-    "distill": ("", "congling.stages.distill", "DistillRecipe"),
-    "sft": ("", "congling.stages.sft", "SFTRecipe"),
-    "dpo": ("", "congling.stages.dpo", "PreferenceRecipe"),
-    "reward": ("", "congling.stages.reward", "RewardRecipe"),
-    "grpo": ("", "congling.stages.grpo", "GRPORecipe"),
-    "ppo": ("", "congling.stages.ppo", "PPORecipe"),
+    "distill": ("", "congling.methods.recipes", "DistillRecipe"),
+    "sft": ("", "congling.methods.recipes", "SFTRecipe"),
+    "dpo": ("", "congling.methods.recipes", "PreferenceRecipe"),
+    "reward": ("", "congling.methods.recipes", "RewardRecipe"),
+    "grpo": ("", "congling.methods.recipes", "GRPORecipe"),
+    "ppo": ("", "congling.methods.recipes", "PPORecipe"),
     "tokenizer": ("tokenizer.", "congling.tokenizer.config", "TokenizerConfig"),
     "data make": ("data.", "congling.data.config", "DataConfig"),
     "data inspect": ("data.", "congling.data.config", "DataConfig"),

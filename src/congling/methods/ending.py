@@ -1,22 +1,63 @@
-"""What a run says when it is over: what was gained, what stands out, where the report is, what to do next."""
+"""What a tuning run says before it starts, and any run when it is over: gains, findings, what to do next."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from congling.core import artifact, machine, pointers
 from congling.core.console import Console
+from congling.core.diagnosis import Diagnosis
 from congling.core.document import print_document
+from congling.core.units import plural, show_bytes, show_count
+from congling.data.problems import Findings
 from congling.methods.session import Tuned
 from congling.plan.show import brief_finding
+from congling.plan.tuning_plan import TuningFacts, memory_of
 from congling.report import record
 from congling.report.budget import came_out
 from congling.report.explain import explain
 from congling.report.next_steps import Step, next_steps
 from congling.report.pages import HTML_FILE
+from congling.train.config import TrainConfig
 
 MOST_FINDINGS = 2
 """Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
+
+
+def show_rows(kept: int, held_out: int, noun: str, findings: Findings, console: Console) -> None:
+    """Count the rows, and everything that is wrong with others, with the first of each kind."""
+    say(
+        console,
+        f"{kept + held_out} {plural(kept + held_out, noun)}: {held_out} held out, {kept} to learn from",
+    )
+    for kind, count in findings.counts.most_common():
+        first = next((one for one in findings.examples if one.kind == kind), None)
+        place = f", first {first.place}: {first.reason}" if first is not None else ""
+        say(console, f"  {count} × {kind}{place}")
+    for note in findings.sentences:
+        say(console, f"  {note}")
+
+
+def show_work(
+    what: str,
+    facts: TuningFacts,
+    train: TrainConfig,
+    learnt: int,
+    *,
+    adapter: bool,
+    console: Console,
+    findings: Sequence[Diagnosis] = (),
+) -> None:
+    """Say what is learnt, in how many steps of what, at which rate, in how much memory; then the findings."""
+    values = f"an adapter of {show_count(learnt)} values" if adapter else f"all {show_count(learnt)} values"
+    steps = f"{train.max_steps} {plural(train.max_steps, 'step')} of {what}"
+    say(console, f"training {values}: {steps}, rate {train.optimizer.learning_rate:g}")
+    parts = memory_of(facts, train, adapter=adapter, trained=learnt)
+    held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
+    say(console, f"memory about {show_bytes(sum(parts.values()))}: {held}")
+    for finding in findings:
+        console.print(brief_finding(finding), soft_wrap=True)
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -51,8 +92,8 @@ def show_end(tuned: Tuned, *, unit: str = "", as_json: bool = False) -> None:
         return
     console = Console()
     if tuned.before is not None and tuned.after is not None:
-        _say(console, f"held-out {tuned.name} {tuned.before:.4f} → {tuned.after:.4f} {unit}".rstrip())
-    _say(console, f"trained: {tuned.adapter or tuned.out}")
+        say(console, f"held-out {tuned.name} {tuned.before:.4f} → {tuned.after:.4f} {unit}".rstrip())
+    say(console, f"trained: {tuned.adapter or tuned.out}")
     show_made(tuned.out, tuned.report, console)
 
 
@@ -69,7 +110,7 @@ def show_run_end(out: Path, *, started: float, as_json: bool = False) -> None:
     elif machine.is_first_process():
         console, page = Console(), record.locate(out) / "report" / HTML_FILE
         for line in (f"trained: {out}", *told_of_the_time(out, started)):
-            _say(console, line)
+            say(console, line)
         show_made(out, page if page.is_file() else None, console)
 
 
@@ -89,15 +130,16 @@ def show_made(out: Path, report: Path | None, console: Console) -> None:
     for finding in worst:
         console.print(brief_finding(finding), soft_wrap=True)
     if report is not None:
-        _say(console, f"the report is {report}")
+        say(console, f"the report is {report}")
     show_steps(next_steps(run), console)
 
 
 def show_steps(steps: tuple[Step, ...], console: Console) -> None:
     """Print commands as they can be typed."""
     for step in steps:
-        _say(console, f"  {step.command}")
+        say(console, f"  {step.command}")
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+def say(console: Console, text: str) -> None:
+    """One plain line."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

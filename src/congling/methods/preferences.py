@@ -1,95 +1,180 @@
-"""What DPO, its relatives and reward models share: settings filled in, held-out numbers."""
+"""Learning which of two answers is better: DPO, IPO, ORPO, SimPO; or KTO, of good and of bad answers.
+
+::
+
+    pairs ─ both answers in one micro-batch ─ log-probabilities ─┬─ the preference's loss
+    base  ─ reference log-probabilities, once, before the start ─┘
+
+What reward models share with them is here too: settings, held-out numbers, and what is shown.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
 
-from congling.core.config import build
 from congling.core.console import Console
 from congling.core.diagnosis import Diagnosis
+from congling.core.errors import UserError
+from congling.data.tuning import preferences
 from congling.data.tuning.examples import Example
+from congling.data.tuning.kl_examples import kl_examples
+from congling.data.tuning.pair_batches import PairBatches, RatedBatches
 from congling.data.tuning.row_reader import SplitRows
-from congling.methods.session import Session
-from congling.methods.showing import show_rows, show_work
-from congling.methods.tuning import Show
-from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
+from congling.evals.answers import answers
+from congling.methods import recipes, tuning
+from congling.methods.ending import show_rows, show_work
+from congling.methods.recipes import PreferenceRecipe, PreferenceRunConfig, TuningConfig, TuningRecipe
+from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
+from congling.methods.tuning import RunOptions, Show, begin, facts_of, tune
 from congling.plan import tuning_plan
-from congling.plan.tuning_plan import TuningFacts
+from congling.plan.tuning_plan import TuningFacts, context_of
 from congling.train.loop import Objective
+from congling.train.objectives.preference import preference
+from congling.train.rl.reference import reference_sums
+from congling.train.runs.metrics import MetricScales
 
+LR_SCALE = 0.2
+"""Share of the learning rate of ``sft``: the answers are the model's own kind, and little has to move."""
 STEP_PAIRS, LEAST_PAIRS = 32, 8
 """Most and fewest rows of a step, where nobody asks for others; a fiftieth of the data in between."""
 C = TypeVar("C", bound=TuningConfig)
 
+read_recipe = partial(recipes.read_recipe, PreferenceRecipe)
+"""Settings and data files to a recipe; see :func:`congling.methods.recipes.read_recipe`."""
 
-def filled_in(
-    kind: type[C],
-    recipe: TuningRecipe,
-    facts: TuningFacts,
-    rows: int,
-    *,
-    sides: int,
-    gentleness: float,
-    **tables: Any,
-) -> C:
-    """The configuration with everything decided.
+
+def run(base: Path | str, recipe: PreferenceRecipe, out: Path | str, **options: Unpack[RunOptions]) -> Tuned:
+    """Train to the end, or go on from the newest checkpoint in ``out``.
 
     Args:
-        kind: of the configuration.
-        recipe: what is asked for.
-        facts: base and data.
-        rows: training rows.
-        sides: sequences of a row.
-        gentleness: share of the rate of plain tuning.
-        tables: the method's own.
+        base: a GGUF file, a checkpoint, or what leads to one; best one that was tuned on answers.
+        recipe: data, preference, adapter, training.
+        out: the run directory.
+        options: how it is begun or gone on with.
+
+    Raises:
+        UserError: base or data cannot be used, a check found an error, or ``out`` holds another run.
+        Interrupted: Ctrl-C; the state is saved.
     """
-    asked = dict(recipe.train)
-    if not asked.keys() & {"per_device_train_batch_size", "gradient_accumulation_steps"}:
-        step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning_plan.UPDATES), max(1, rows))
-        asked["per_device_train_batch_size"] = max(
-            1, min(step, tuning_plan.MICRO_TOKENS // (sides * facts.longest))
-        )
-        asked["gradient_accumulation_steps"] = max(1, round(step / asked["per_device_train_batch_size"]))
-    train = tuning_plan.settings(
-        asked,
-        facts,
-        adapter=recipe.adapter is not None,
-        epochs=recipe.num_train_epochs,
-        gentleness=gentleness,
-        steps_per_epoch=lambda context, each, accumulation: rows / (each * accumulation),
+    opened, loss_type = begin(base, recipe, out, options), recipe.preference.loss_type
+    read = preferences.read_rated if loss_type == "kto" else preferences.read_pairs
+    rows: SplitRows[Any] = read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    facts = facts_of(
+        opened, examples_of(rows.train), examples_of(rows.validation), rows.findings, recipe.adapter
     )
-    train.pop("eval_tokens", None)  # counts tokens of texts; here whole rows are scored
-    decided = {"data": recipe.data, "adapter": recipe.adapter, "train": train, **tables}
-    return build(kind, decided, where="recipe")
+    config = decided(PreferenceRunConfig, recipe, facts, len(rows.train), lr_scale=LR_SCALE)
+    _require_enough(config, len(rows.train))
+    noun = "rated answer" if loss_type == "kto" else "preference"
+    return tune(
+        opened,
+        config,
+        facts,
+        out,
+        recipe=recipe,
+        method="dpo",
+        noun=noun,
+        rows=(len(rows.train), len(rows.validation)),
+        work=lambda session: _work(session, config, rows),
+        show=shown(noun, rows, facts, config, detail=f" ({loss_type})"),
+        options=options,
+    )
+
+
+def _require_enough(config: PreferenceRunConfig, rows: int) -> None:
+    """KTO compares answers with those to other prompts of the batch.
+
+    Raises:
+        UserError: there is no other.
+    """
+    if config.preference.loss_type == "kto" and (rows < 2 or config.train.per_device_train_batch_size < 2):
+        raise UserError(
+            "kto needs at least two answers in a micro-batch",
+            value=config.train.per_device_train_batch_size,
+            hint="raise train.per_device_train_batch_size, or take another preference.loss_type",
+        )
+
+
+def _work(session: Session, config: PreferenceRunConfig, rows: SplitRows[Any]) -> MethodSpec:
+    """Batches over the rows, with what the base says of each answer, and the loss of the preference."""
+    loss_type, objective = config.preference.loss_type, preference(config.preference)
+    batches = _batches(session, config, rows.train)
+    evaluate = sample = None
+    # KTO's drift needs answers to other prompts, so one held-out answer alone cannot be scored.
+    if len(rows.validation) > (loss_type == "kto"):
+        evaluate = held_out(session, _batches(session, config, rows.validation), rows.validation, objective)
+    if rows.questions:
+        sample = answers(session.opened.tokenizer, rows.questions, config.train)
+    labels = [str(row.good) for row in (*rows.train, *rows.validation) if not isinstance(row, tuple)]
+    return MethodSpec(
+        batches,
+        objective,
+        fingerprint(examples_of((*rows.train, *rows.validation)), *labels),
+        evaluate=evaluate,
+        sample=sample,
+        yardsticks=MetricScales(loss_unit=f"{loss_type} loss", counted="rows"),
+    )
+
+
+def _batches(session: Session, config: PreferenceRunConfig, rows: Sequence[Any]) -> Any:
+    """Batches of pairs, or of rated answers, with their log-probabilities for the base where they count."""
+    train = config.train
+
+    def reference(examples: Sequence[Example]) -> np.ndarray:
+        pad, place = session.opened.tokenizer.pad_id, session.backend.to_device
+        return reference_sums(session.model, examples, context=train.max_length, pad=pad, place=place)
+
+    if config.preference.loss_type == "kto":
+        others = kl_examples(rows, train.max_length)
+        known = reference([*examples_of(rows), *others])
+        return RatedBatches(rows, others, **session.batching, reference=known)
+    known = reference(examples_of(rows)) if config.preference.refers else None
+    return PairBatches(rows, **session.batching, reference=known)
+
+
+def decided(kind: type[C], recipe: TuningRecipe, facts: TuningFacts, rows: int, *, lr_scale: float) -> C:
+    """The configuration of a run over pairs or answers; see :func:`congling.methods.tuning.decided`."""
+    train = dict(recipe.train)
+    if not train.keys() & {"per_device_train_batch_size", "gradient_accumulation_steps"}:
+        step = min(STEP_PAIRS, max(LEAST_PAIRS, rows // tuning_plan.UPDATES), max(1, rows))
+        each = max(1, min(step, tuning_plan.MICRO_TOKENS // (2 * facts.longest)))
+        train |= {
+            "per_device_train_batch_size": each,
+            "gradient_accumulation_steps": max(1, round(step / each)),
+        }
+
+    def steps_per_epoch(context: int, each: int, accumulation: int) -> float:
+        return rows / (each * accumulation)
+
+    return tuning.decided(kind, recipe, facts, train, steps_per_epoch, lr_scale=lr_scale)
 
 
 def held_out(
-    batches: Sequence[Any], objective: Objective, place: Callable[[Any], Any]
+    session: Session, batches: Any, rows: Sequence[Any], objective: Objective
 ) -> Callable[[Any], Mapping[str, float]]:
     """Model to the means over held-out rows of everything the objective measures."""
+    size = session.config.train.per_device_train_batch_size
+    starts = range(0, len(rows), size)
+    parts = [batches.batch(np.arange(start, min(start + size, len(rows)))) for start in starts]
 
     @torch.no_grad()
     def look(model: Any) -> Mapping[str, float]:
         sums: dict[str, float] = {}
-        for batch in batches:
-            for name, value in objective(model, place(batch)).metrics.items():
+        for part in parts:
+            for name, value in objective(model, session.backend.to_device(part)).metrics.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-        count = sum(batch.count for batch in batches)
+        count = sum(part.count for part in parts)
         return {name: value / count for name, value in sums.items()}
 
     return look
 
 
-def in_order(batches: Any, rows: int, total: int) -> list[Any]:
-    """All rows of a set once, as micro-batches of ``rows``, by a batcher's ``batch``."""
-    return [batches.batch(np.arange(start, min(start + rows, total))) for start in range(0, total, rows)]
-
-
-def sides_of(pairs: Iterable[tuple[Example, Example]]) -> list[Example]:
-    """All answers, the better of a pair before the worse."""
-    return [example for pair in pairs for example in pair]
+def examples_of(rows: Iterable[Any]) -> list[Example]:
+    """The sequences of pairs, the better answer before the worse, or of rated answers."""
+    return [example for row in rows for example in (row if isinstance(row, tuple) else (row.example,))]
 
 
 def shown(
@@ -100,9 +185,8 @@ def shown(
     def show(session: Session, findings: Sequence[Diagnosis], console: Console) -> None:
         show_rows(len(rows.train), len(rows.validation), noun, rows.findings, console)
         train = session.config.train  # its steps may be more than those it was begun with
-        step = f"{train.per_device_train_batch_size * train.gradient_accumulation_steps} {noun}s{detail}"
         show_work(
-            step,
+            f"{train.per_device_train_batch_size * train.gradient_accumulation_steps} {noun}s{detail}",
             facts,
             train,
             session.learnt,

@@ -5,36 +5,45 @@
     base ─ open ─ model (+ adapter) ─┬─ the method's batches and objective ─ the loop ─ run directory
                                      └─ what the method asks of the base beforehand (reference, rewards)
 
+    runs/poet/
+    ├── checkpoints/step-00000200/   adapter.safetensors  adapter.json  state/   (never the base)
+    └── adapter/                     that of the best step: for generate, chat and convert
+
 A method is data, batches and an objective; it never opens a base, attaches an adapter or writes a directory.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from congling.core import artifact, machine
+from congling.core import artifact, machine, pointers
 from congling.core.artifact import Artifact
+from congling.core.errors import UserError
 from congling.core.numbers import finite
+from congling.core.rundir import RunDirectory
 from congling.data.batches import Batches
 from congling.data.tuning.examples import Example
 from congling.evals.collapse import watch
+from congling.interop import adapter_directory
 from congling.interop.gguf.packing import pack
-from congling.methods import adapters
 from congling.methods.base_model import OpenedBase
 from congling.methods.memory import shortage_explained
-from congling.methods.tuning_recipe import TuningConfig
+from congling.methods.recipes import TuningConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.train.backends.ddp import build_backend
-from congling.train.loop import Hook, Objective, Trainer
+from congling.train.loop import Objective, Trainer
 from congling.train.runs.checkpoints import SaveModel
 from congling.train.runs.hooks import Evaluate, Sample
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
-from congling.transform.lora import attach
+from congling.transform.lora import adapter_of, attach
+
+HANDED_ON = "adapter"
+"""Name of the adapter directory in a run."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,6 @@ class MethodSpec:
     chat: bool = True
     """Whether the model will have learnt its chat template."""
     yardsticks: MetricScales = field(default_factory=MetricScales)
-    parents: Mapping[str, Artifact] = field(default_factory=dict)
-    """Further inputs, by name."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Kept in every checkpoint's manifest, besides ``chat``."""
     save_model: SaveModel | None = None
@@ -59,7 +66,6 @@ class MethodSpec:
     ahead: int = 2
     """Steps whose batches are made in advance; 0 where they depend on the weights."""
     before_update: Callable[[dict[str, Any]], None] | None = None
-    hooks: Sequence[Hook] = ()
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,19 @@ class Session:
         """Values that are trained."""
         return sum(one.numel() for one in self.model.parameters() if one.requires_grad)
 
-    def train(
-        self,
-        work: MethodSpec,
-        out: Path | str,
-        *,
-        must_resume: bool = False,
-        files: Mapping[str, str] | None = None,
-    ) -> Tuned:
+    @property
+    def batching(self) -> dict[str, int]:
+        """Rows, accumulation and the like, as batches of rows take them."""
+        train = self.config.train
+        return {
+            "context": train.max_length,
+            "rows": train.per_device_train_batch_size,
+            "accumulation": train.gradient_accumulation_steps,
+            "seed": train.seed,
+            "pad": self.opened.tokenizer.pad_id,
+        }
+
+    def train(self, work: MethodSpec, out: Path, *, must_resume: bool, files: Mapping[str, str]) -> Tuned:
         """Train to the end, or go on from the newest checkpoint in ``out``; ``files`` are kept in a new run.
 
         Raises:
@@ -138,15 +149,14 @@ class Session:
             before_update=work.before_update,
             ahead=work.ahead,
         )
-        parts = replace(self._parts(work, Path(out)), files=files or {})
-        kept = None if whole else self.learnt
+        trained = None if whole else self.learnt
         with shortage_explained(
-            self.model.config, self.config.train, self.backend, trained=kept, trainer=trainer
+            self.model.config, self.config.train, self.backend, trained=trained, trainer=trainer
         ):
-            directory = train(trainer, out, parts, must_resume=must_resume)
+            directory = train(trainer, out, self._parts(work, out, files), must_resume=must_resume)
         handed_on = None
         if not whole and self.backend.rank == 0:
-            handed_on = adapters.hand_on(directory)
+            handed_on = hand_on(directory)
         name = self.config.train.metric_for_best_model
         found = {
             row["step"]: value
@@ -155,9 +165,9 @@ class Session:
             and finite(row.get("step")) is not None
         }
         best = trainer.best["step"] if trainer.best is not None else trainer.step
-        return Tuned(Path(out), handed_on, name, found.get(0), found.get(best))
+        return Tuned(out, handed_on, name, found.get(0), found.get(best))
 
-    def _parts(self, work: MethodSpec, out: Path) -> RunParts:
+    def _parts(self, work: MethodSpec, out: Path, files: Mapping[str, str]) -> RunParts:
         """What the run needs besides its trainer."""
         facts = {"chat": work.chat or self.opened.chat} | self.opened.reading.facts() | dict(work.facts)
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
@@ -168,17 +178,22 @@ class Session:
             if self.opened.template is not None:
                 kept["chat_template"] = self.opened.template
             kept |= {"base_path": str(self.opened.path), "name": out.resolve().name}
-            whole = {"save_model": adapters.saver(self.opened.identity, kept)}
+            identity = self.opened.identity
+
+            def save(model: Any, folder: Path) -> None:
+                adapter_directory.write_files(adapter_of(model, facts=kept), identity, folder)
+
+            whole = {"save_model": save}
         return RunParts(
             self.config,
-            parents={"base": self.opened.artifact, "data": work.data, **work.parents},
+            parents={"base": self.opened.artifact, "data": work.data},
             evaluate=work.evaluate,
             evaluate_first=True,
             sample=work.sample,
             watch=watch,
             yardsticks=work.yardsticks,
             facts=facts,
-            hooks=work.hooks,
+            files=files,
             **whole,
         )
 
@@ -191,6 +206,26 @@ class Session:
             store.write(self.opened.tokenizer, place)
         self.backend.barrier()
         return place
+
+
+def hand_on(run: RunDirectory) -> Path:
+    """Copy the adapter of the run's best checkpoint, else of the latest, to where people look for it.
+
+    Raises:
+        UserError: the checkpoint is damaged or gone.
+    """
+    place = pointers.handed_on(run.path)
+    if place is None:
+        raise UserError("the run has no checkpoint to take the adapter from", value=str(run.path))
+    checkpoint, kind = artifact.opened(place, "checkpoint", verify=True), adapter_directory.KIND
+    target = run.path / HANDED_ON
+    if artifact.exists(target) and artifact.opened(target, kind).parents == {"run": checkpoint.fingerprint}:
+        return target
+    facts = {"step": checkpoint.fact("step")}
+    with artifact.writing(target, kind, parents={"run": checkpoint}, facts=facts, overwrite=True) as folder:
+        for name in (adapter_directory.WEIGHTS, adapter_directory.DESCRIPTION):
+            (folder / name).write_bytes((checkpoint.path / name).read_bytes())
+    return target
 
 
 def fingerprint(examples: Iterable[Example], *more: str) -> Artifact:

@@ -1,8 +1,8 @@
-"""From a decided configuration to a finished run: what every tuning verb does in the same order.
+"""What every tuning verb does in the same order: from a decided configuration to a finished run.
 
 ::
 
-    lock ─ checks ─ stop at an error ─ session ─ say what will be done ─ the method's work ─ train ─ report
+    begin ─ the method's rows and settings ─ tune: lock ─ checks ─ session ─ show ─ train ─ report
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypedDict, TypeVar
 
 from congling.core import machine
 from congling.core.config import build
@@ -18,10 +19,13 @@ from congling.core.diagnosis import Diagnosis
 from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
 from congling.core.rundir import RunDirectory
-from congling.methods.base_model import OpenedBase
+from congling.data.problems import Findings
+from congling.data.tuning.examples import Example, targets_of
+from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.continuing import continued, require_begun
+from congling.methods.fresh import begin_anew
+from congling.methods.recipes import TuningConfig, TuningRecipe
 from congling.methods.session import MethodSpec, Session, Tuned
-from congling.methods.tuning_recipe import TuningConfig, TuningRecipe
 from congling.model.config import parameters
 from congling.plan import tuning_plan
 from congling.plan.planning import PLAN_FILE, require_sound
@@ -30,10 +34,133 @@ from congling.plan.tuning_record import TuningPlan
 from congling.report import pages, record
 from congling.report.advice import keys
 from congling.train.backends import ddp
+from congling.train.config import checked_train
 from congling.train.runs.longer import finish
+from congling.transform.config import AdapterConfig
 
+C = TypeVar("C", bound=TuningConfig)
 Show = Callable[[Session, Sequence[Diagnosis], Console], None]
 """Says what will be done, and what was found."""
+
+
+class RunOptions(TypedDict, total=False):
+    """How a run is begun or gone on with; all may be left out."""
+
+    console: Console | None
+    """Where to show what is planned; left out, nowhere."""
+    must_resume: bool
+    """Fail where there is nothing to go on from."""
+    longer: str | None
+    """By how much the run that is there is to end later, such as ``30m`` or ``2000steps``."""
+    fresh: bool
+    """Put an earlier run aside and begin anew."""
+    force: bool
+    """Train even though a check found an error."""
+
+
+def require_sound_table(recipe: TuningRecipe) -> None:
+    """Name mistakes in ``[train]`` before anything follows from it; steps and context may be left open.
+
+    Raises:
+        UserError: the table has a mistake.
+    """
+    checked_train(recipe.train, tuning_plan.KINDS)
+
+
+def begin(base: Path | str, recipe: TuningRecipe, out: Path | str, options: RunOptions) -> OpenedBase:
+    """Open the base; an earlier run is put aside before, where the run is to begin anew.
+
+    Raises:
+        UserError: ``[train]`` has a mistake, the base cannot be used, or the run cannot be put aside.
+    """
+    begin_anew(
+        Path(out),
+        base,
+        *recipe.data.sources,
+        fresh=options.get("fresh", False),
+        resume=options.get("must_resume", False),
+        longer=options.get("longer"),
+    )
+    require_sound_table(recipe)
+    return open_base(base)
+
+
+def facts_of(
+    opened: OpenedBase,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    findings: Findings,
+    adapter: AdapterConfig | None = None,
+) -> TuningFacts:
+    """Count what is learnt from and what is held out; of a pair both answers count.
+
+    Args:
+        opened: the base.
+        train: at least one example.
+        held_out: perhaps none.
+        findings: of reading the rows.
+        adapter: what is trained beside the base, if not the base itself.
+    """
+    inputs = [example.length for example in train]
+    return TuningFacts(
+        model=opened.model,
+        base_bytes=opened.size,
+        packed=opened.packed,
+        examples=len(train),
+        inputs=sum(inputs),
+        targets=targets_of(train),
+        longest=max(inputs),
+        held_out=len(held_out),
+        faults=findings.counts,
+        held_out_inputs=sum(example.length for example in held_out),
+        held_out_targets=targets_of(held_out),
+        strange_marks=adapter is not None and _strange_marks(opened, train[0], adapter),
+    )
+
+
+def _strange_marks(opened: OpenedBase, example: Example, adapter: AdapterConfig) -> bool:
+    """Whether rows hold special tokens that the base has not been tuned on, and the adapter cannot teach."""
+    tables = ("embedding",) if opened.model.tie_word_embeddings else ("embedding", "head")
+    if opened.chat or all(adapter.chooses(table) for table in tables):
+        return False
+    tokenizer = opened.tokenizer
+    known = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, *tokenizer.prefix_ids}
+    return not {*example.ids.tolist()}.isdisjoint({*tokenizer.special.values()} - known)
+
+
+def decided(
+    kind: type[C],
+    recipe: TuningRecipe,
+    facts: TuningFacts,
+    train: dict[str, Any],
+    steps_per_epoch: Callable[[int, int, int], float],
+    *,
+    lr_scale: float = 1.0,
+    whole_rows: bool = True,
+) -> C:
+    """The configuration with everything decided.
+
+    Args:
+        kind: of the configuration; its tables besides ``[train]`` are those of the recipe.
+        recipe: what is asked for.
+        facts: base and data.
+        train: the recipe's ``[train]`` with what the method itself fills in.
+        steps_per_epoch: (context, rows, accumulation) to steps.
+        lr_scale: share of the learning rate of plain tuning.
+        whole_rows: held-out rows are scored whole, not up to a number of tokens.
+    """
+    settings = tuning_plan.settings(
+        train,
+        facts,
+        adapter=recipe.adapter is not None,
+        epochs=recipe.num_train_epochs,
+        lr_scale=lr_scale,
+        steps_per_epoch=steps_per_epoch,
+    )
+    if whole_rows:
+        settings.pop("eval_tokens", None)
+    tables = {name: getattr(recipe, name) for name in kind.model_fields if name != "train"}
+    return build(kind, {**tables, "train": settings}, where="recipe")
 
 
 def tune(
@@ -48,11 +175,8 @@ def tune(
     rows: tuple[int, int],
     work: Callable[[Session], MethodSpec],
     show: Show,
-    console: Console | None,
-    must_resume: bool,
-    force: bool,
-    longer: str | None = None,
-    beside_the_point: Collection[str] = (),
+    options: RunOptions,
+    ignored_codes: Collection[str] = (),
 ) -> Tuned:
     """Check, show, train and report; the first process alone shows and reports.
 
@@ -67,29 +191,26 @@ def tune(
         rows: how many to learn from, and held out.
         work: what the method does, once its model is there.
         show: called before that.
-        console: where to show; ``None`` is quiet.
-        must_resume: fail where there is nothing to go on from.
-        force: train even though a check found an error.
-        longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
-        beside_the_point: codes of findings that say nothing about this method.
+        options: how it is begun or gone on with.
+        ignored_codes: of findings that say nothing about this method.
 
     Raises:
         UserError: a check found an error, ``out`` holds another run or another process works in it, or the
             run cannot be made longer.
         Interrupted: Ctrl-C; the state is saved.
     """
+    console, must_resume = options.get("console"), options.get("must_resume", False)
     first, run = ddp.join(config.train.device, config.train.ddp_timeout), RunDirectory(Path(out))
     kept = stopping_said("the run was prepared or trained", f"what is finished in {out} is kept")
     with kept, ddp.together(), only_writer(run.path, once=True) if first else contextlib.nullcontext():
-        config = _as_begun(config, run, longer=longer, must_resume=must_resume, first=first)
+        config = _as_begun(config, run, longer=options.get("longer"), must_resume=must_resume, first=first)
         found = tuning_plan.check(facts, config.train, adapter=config.adapter is not None)
-        findings = [finding for finding in found if finding.code not in beside_the_point]
-        if not force:
+        findings = [finding for finding in found if finding.code not in ignored_codes]
+        if not options.get("force", False):
             require_sound(findings)
         with Session(opened, config) as session:
             if console is not None and session.backend.rank == 0:
                 show(session, findings, console)
-            asked = keys(recipe.model_dump(exclude_unset=True))
             plan = TuningPlan(
                 method,
                 str(opened.path),
@@ -97,13 +218,13 @@ def tune(
                 noun,
                 rows,
                 config.train,
-                asked,
+                keys(recipe.model_dump(exclude_unset=True)),
                 findings,
                 parameters(opened.model),
                 session.learnt,
             )
             files = {PLAN_FILE: plan.to_text()}
-            tuned = session.train(work(session), out, must_resume=must_resume, files=files)
+            tuned = session.train(work(session), run.path, must_resume=must_resume, files=files)
         finish(run)
         return (
             replace(tuned, report=pages.write(record.read(run.path), run.path / "report")) if first else tuned

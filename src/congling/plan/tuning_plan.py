@@ -82,7 +82,7 @@ def settings(
     adapter: bool,
     epochs: float,
     steps_per_epoch: Any,
-    gentleness: float = 1.0,
+    lr_scale: float = 1.0,
 ) -> dict[str, Any]:
     """Fill in what a ``[train]`` table leaves open: a pure function, so that a run goes on with the same.
 
@@ -92,7 +92,7 @@ def settings(
         adapter: whether low-rank factors are trained, or the weights themselves.
         epochs: passes over the data, where no steps are asked for.
         steps_per_epoch: (context, rows, accumulation) to steps.
-        gentleness: share of the usual rate that the method bears, where no rate is asked for.
+        lr_scale: share of the usual learning rate, where none is asked for.
     """
     found = dict(asked)
     context = found.setdefault("max_length", min(context_of(asked, facts.model), _rounded(facts.longest)))
@@ -118,7 +118,7 @@ def settings(
     optimizer = dict(found.get("optimizer", {}))
     if optimizer.setdefault("kind", KINDS["optimizer"]) == "adamw":
         optimizer = {
-            "learning_rate": float(f"{gentleness * rate_of(facts.model, adapter=adapter):.1e}"),
+            "learning_rate": float(f"{lr_scale * rate_of(facts.model, adapter=adapter):.1e}"),
             "weight_decay": 0.0,
         } | optimizer
     schedule = dict(found.get("schedule", {}))

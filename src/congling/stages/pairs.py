@@ -104,7 +104,7 @@ def run(
     from congling.core.progress import track
     from congling.infer.checkpoints import load_checkpoint
     from congling.methods import rewards
-    from congling.methods.showing import show_rows
+    from congling.methods.ending import show_rows
 
     refuse_existing(Path(out), overwrite=overwrite)
     judge = rewards.load(reward)

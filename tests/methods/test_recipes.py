@@ -3,7 +3,7 @@
 import pytest
 
 from congling.core.errors import UserError
-from congling.methods.tuning_recipe import TuningRecipe, read_recipe
+from congling.methods.recipes import TuningRecipe, read_recipe
 
 
 def test_rows_have_no_test_split_and_it_is_said() -> None:

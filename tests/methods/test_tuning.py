@@ -9,7 +9,7 @@ import pytest
 from congling.data.problems import Findings
 from congling.data.tuning.examples import Example
 from congling.methods.base_model import open_base
-from congling.methods.tuning_facts import facts_of
+from congling.methods.tuning import facts_of
 from congling.transform.config import AdapterConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
