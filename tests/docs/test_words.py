@@ -1,5 +1,6 @@
 """One word for one thing: pages and the program's texts keep to the glossary, and to the field's words."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ PAGES = {
         for path in sorted(ROOT.glob(place))
     ],
 }
+SOURCES = sorted((ROOT / "src/congling").rglob("*.py"))
 EVERYWHERE = {  # what is not written in pages, docstrings and messages, and what is written instead
     r"\bproducts? of matri|\bmatrix products?\b|\bbf16 products?\b": "matrix multiplication",
     r"\bby heart\b": "memorise",
@@ -118,6 +120,25 @@ def test_english_pages_use_the_words_of_the_field(page):
 @pytest.mark.parametrize("page", PAGES["zh"], ids=name)
 def test_chinese_pages_use_the_words_of_the_field(page):
     assert avoided(prose(page), IN_CHINESE) == set()
+
+
+@pytest.mark.parametrize(
+    "package", sorted({path.relative_to(ROOT / "src/congling").parts[0] for path in SOURCES})
+)
+def test_docstrings_and_messages_use_the_words_of_the_field(package):
+    wrong = {}
+    for path in SOURCES:
+        if path.relative_to(ROOT / "src/congling").parts[0] != package:
+            continue
+        texts = (
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        text = " ".join(" | ".join(texts).split())
+        if found := avoided(re.sub(r"`[^`]+`|runs/judge", "`…`", text), EVERYWHERE):
+            wrong[name(path)] = found
+    assert wrong == {}
 
 
 def glossary(language):

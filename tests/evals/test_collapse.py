@@ -130,7 +130,7 @@ def test_reward_that_is_earned(reward, length):
 
 
 def test_policy_that_runs_away():
-    assert "nats a token away" in codes(steps(kl=lambda i: 0.01 * 1.2**i))["kl-explosion"]
+    assert "nats per token away" in codes(steps(kl=lambda i: 0.01 * 1.2**i))["kl-explosion"]
     assert codes(steps(kl=lambda i: 0.3 * i / 40)) == {}
     assert codes(steps(kl=lambda i: 1.5)) == {}  # far, but it stays where it is
     assert codes(steps(5, kl=lambda i: 10.0**i)) == {}  # too early to say

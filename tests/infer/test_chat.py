@@ -1,4 +1,4 @@
-"""Chat: templates run in a cage, messages cannot forge turns, and the history is what the model sees."""
+"""Chat: templates run in a sandbox, messages cannot forge turns, and the history is what the model sees."""
 
 from dataclasses import replace
 

@@ -25,7 +25,7 @@ def test_everything_is_shown():
         "memory",
         "disk",
         "learning rate",
-        "learn it by heart",
+        "memorise it",
         "do:",
     ):
         assert part in text

@@ -99,7 +99,7 @@ def test_nats_stand_side_by_side_only_for_one_tokenizer(pair, tmp_path):
     third = checkpoint(make_run(tmp_path / "other", steps=40), step=40, tokenizer="bb", shards="s2")
     mixed = compare(sides([pair[0], third]))
     assert "held-out nats/token" not in mixed.tables[0].head
-    assert "only bits a character compare" in mixed.tables[0].note
+    assert "only bits per character compare" in mixed.tables[0].note
 
 
 def test_losses_of_different_texts_are_not_subtracted(pair, tmp_path):

@@ -111,7 +111,7 @@ def test_samples_that_repeat(tmp_path):
 def test_what_was_warned_of_while_training_is_not_forgotten(tmp_path):
     rows = [
         {"event": "started", "step": 0},
-        {"event": "warning", "step": 40, "code": "kl-explosion", "what": "2.10 nats a token away"},
+        {"event": "warning", "step": 40, "code": "kl-explosion", "what": "2.10 nats per token away"},
         {"event": "warning", "step": 60, "code": "repeating-samples", "what": "1 of 3"},
         {"event": "warning", "code": "damaged"},
     ]
@@ -119,7 +119,7 @@ def test_what_was_warned_of_while_training_is_not_forgotten(tmp_path):
     found = run(tmp_path, held_out=[7, 6.5, 6.3, 6.2, 6.2], samples=["却说" + "“" * 30])
     assert found["warned-earlier"] == "note" and found["repeating-samples"] == "warning"
     told = [one.what for one in explain(record.read(tmp_path)) if one.code == "warned-earlier"]
-    assert told == ["warned at step 40 of kl-explosion: 2.10 nats a token away"]
+    assert told == ["warned at step 40 of kl-explosion: 2.10 nats per token away"]
 
 
 def test_below_the_floor_is_a_leak(tmp_path):
@@ -169,7 +169,7 @@ def test_a_text_learnt_by_heart(tmp_path):
     (tmp_path / "config.toml").write_text("[train]\nload_best_model_at_end = false\n")
     found = {finding.code: finding for finding in explain(record.read(tmp_path))}
     assert found["memorised"].severity == "warning" and "at-unigram" not in found
-    assert "the last weights are handed on" in found["overfitting"].remedy
+    assert "the last weights are the result" in found["overfitting"].remedy
 
 
 def test_old_logs_with_the_share_of_the_peak_are_read_as_learning_rates(tmp_path):

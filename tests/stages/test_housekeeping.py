@@ -16,7 +16,7 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run of two checkpoints, the newer of which is handed on."""
+    """A run of two checkpoints, the newer of which is the result."""
     path = tmp_path / "runs" / "a [bold] run"
     for step in (1, 2):
         with artifact.writing(

@@ -122,7 +122,7 @@ def test_runs_with_other_prompts_answer_the_same_ones(base: Path, tmp_path: Path
     for _, texts in found.samples:
         assert [name for name, text in texts if text is not None] == ["sft", "dpo"]
         assert not any(text == "旧" for _, text in texts)
-    assert "reward judges texts" in found.samples_note
+    assert "reward scores texts" in found.samples_note
     (tmp_path / "page").mkdir()
     options = {"rows": None, "prompt": None, "limit": 1, "max_new_tokens": 2, "temperature": 0.0, "seed": 0}
     compare.command(places, out=tmp_path / "page/compare.html", overwrite=False, **options)

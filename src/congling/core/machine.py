@@ -28,8 +28,8 @@ def cores() -> int:
 def has_bf16_units() -> bool:
     """Whether this processor multiplies bf16 matrices in hardware (AMX), several times as fast as fp32.
 
-    Elsewhere bf16 products are emulated, several times slower. Read from the system instead of timed, so
-    that the answer is the same every time; ``False`` where the system does not tell.
+    Elsewhere bf16 matrix multiplications are emulated, several times slower. Read from the system instead of
+    timed, so that the answer is the same every time; ``False`` where the system does not tell.
     """
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")

@@ -82,7 +82,7 @@ class CorpusBatches:
         split_pieces: probability with which a piece falls apart into its ``parts``, anew in every epoch. The
             text is then longer than the file, and an epoch leaves out as many windows, others each time.
         parts: (V, 2), needed for ``split_pieces``.
-        noise: probability with which an input token, never a target, gives way to one drawn from the text:
+        noise: probability with which an input token, never a target, is replaced by one drawn from the text:
             what smoothing by lower orders is to an n-gram model (Xie et al. 2017).
 
     Raises:

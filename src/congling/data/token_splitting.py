@@ -1,7 +1,7 @@
 """Read the same text in other pieces: each falls apart with some probability, anew in every pass.
 
-Where a small corpus is read many times, a model that always meets a word as one piece learns sequences of
-pieces by heart. Breaking pieces up at random (as BPE-dropout does while merging, Provilkov et al. 2020)
+Where a small corpus is read many times, a model that always meets a word as one piece memorises sequences of
+tokens. Breaking pieces up at random (as BPE-dropout does while merging, Provilkov et al. 2020)
 shows it the same text in ever new ways, and teaches rare pieces through the characters they are made of.
 """
 

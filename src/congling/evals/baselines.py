@@ -1,4 +1,4 @@
-"""The model's bits a character beside those of models anybody can have: n-grams and compressors.
+"""The model's bits per character beside those of models anybody can have: n-grams and compressors.
 
 All are fitted on the training documents and measured on the same held-out ones, ends of documents included;
 denominators count characters.

@@ -5,7 +5,7 @@
     --data FILE ─┬─ texts ──────── drawn by a seed ── not among the training documents ─ held-out texts
                  └─ questions ───── drawn by a seed ─ (choice)
     RUN/../documents ─┬─ test, else validation ─ held-out texts, where no file is given
-                      └─ train ───────────────── what may have been learnt by heart
+                      └─ train ───────────────── what may have been memorised
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ number it measured, or nothing::
     and those of ``hacking.py``: what is learnt rises, and what is wanted does not
 
 The bounds are set so that a healthy run of the small world gives none of them; they are warnings, and a
-person decides. Of texts the last look counts, of numbers the median of the last tenth.
+person decides. Of texts the last evaluation counts, of numbers the median of the last tenth.
 """
 
 import re
@@ -48,7 +48,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Diagnosis]:
     """All early signs in the logs of a run so far.
 
     Args:
-        metrics: rows of numbers by step; ``kl`` in nats a token, ``length`` in tokens, ``ended`` and
+        metrics: rows of numbers by step; ``kl`` in nats per token, ``length`` in tokens, ``ended`` and
             ``reward`` as means over the rollouts of a step.
         samples: rows of ``step``, ``prompt``, ``text``; perhaps ``ended`` and ``reward``.
     """
@@ -66,7 +66,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Diagnosis]:
 
 
 def watch(metrics: Rows, samples: Rows) -> list[Diagnosis]:
-    """As :func:`warnings`, of a run that goes on: what a young model does from its first look is left out."""
+    """As :func:`warnings`, of a run that goes on: what a model does from its first evaluation is left out."""
     found, told = warnings(metrics, samples), looks(samples)
     if not 0 < len(told) < YOUNG:
         return found
@@ -114,14 +114,14 @@ def one_answer(texts: Rows) -> Iterator[Diagnosis]:
 
 
 def template_leakage(texts: Rows) -> Iterator[Diagnosis]:
-    """Marks of a chat template inside answers, written as ordinary characters."""
+    """Special tokens of a chat template inside answers, written as ordinary characters."""
     marks = [mark[0].strip() for row in texts if (mark := _MARKS.search(str(row["text"])))]
     if marks:
         mark = Counter(marks).most_common(1)[0][0]
         yield Diagnosis(
             "warning",
             "template-leakage",
-            f"{len(marks)} of {len(texts)} last answers contain marks of a template: {mark!r}",
+            f"{len(marks)} of {len(texts)} last answers contain special tokens of a template: {mark!r}",
             "the rows hold a template as text of their own, or the answers were rendered twice",
             "take the marks out of the rows (`congling data inspect` shows what is learnt), and give "
             "conversations as messages",
@@ -179,7 +179,7 @@ def reward_by_length(metrics: Rows, texts: Rows) -> Iterator[Diagnosis]:
 
 
 def kl_explosion(metrics: Rows) -> Iterator[Diagnosis]:
-    """Distance from the reference in nats a token, beyond a bound and still growing."""
+    """Distance from the reference in nats per token, beyond a bound and still growing."""
     values = column(metrics, "kl")
     if len(values) < FEWEST_STEPS:
         return
@@ -188,7 +188,7 @@ def kl_explosion(metrics: Rows) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "warning",
             "kl-explosion",
-            f"the policy is {now:.2f} nats a token away from its reference, over the first half it was "
+            f"the policy is {now:.2f} nats per token away from its reference, over the first half it was "
             f"{before:.2f}",
             "it leaves the text it was trained on in order to be rewarded; what it writes soon reads badly",
             "a larger beta (the weight of the KL), a lower rate, or an earlier checkpoint",

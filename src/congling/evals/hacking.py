@@ -7,7 +7,7 @@
     reward-hacking      the reward rises in training, and falls on held-out prompts or by another reward
     entropy-collapse    the reward rises while a model stops trying anything else
 
-Compared are medians of the first and the last tenth of the steps, or of the first and last looks.
+Compared are medians of the first and the last tenth of the steps, or of the first and last evaluations.
 """
 
 import statistics
@@ -20,9 +20,9 @@ FEWEST_STEPS, FEWEST_LOOKS = 10, 4
 MOST_LOST = 5.0
 """Nats of a whole answer. Healthy rounds of DPO lost 0.3 and 0.6; one that lost 10 won 29 % of its cases."""
 GRAM, LEAST_DISTINCT = 4, 0.7
-"""Characters of a piece, and the share of the first looks' distinct pieces that may be left."""
+"""Characters of an n-gram, and the share of the first evaluations' distinct n-grams that may be left."""
 SHORTEST = 100
-"""Characters of a look below which nothing is said of its pieces."""
+"""Characters of an evaluation below which nothing is said of its n-grams."""
 LONGER, SHORTER = 2.0, 1 / 3
 LEAST_GAIN, MOST_FALLEN = 0.25, 0.1
 """By how much a reward has risen, or fallen: in deviations of the rewards of a step; one of several rewards
@@ -51,7 +51,7 @@ def falling_chosen(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
 
 
 def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
-    """Different pieces of characters among all texts of a look, first looks against last."""
+    """Distinct n-grams of characters among all texts of an evaluation, first against last."""
     shares = [share for look in looks(samples) if (share := _distinct(look)) is not None]
     if len(shares) < FEWEST_LOOKS:
         return
@@ -105,10 +105,10 @@ def reward_hacking(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
                 "reward-hacking",
                 f"the reward of rollouts rose by {gained:.1f} of its deviations while "
                 f"{name.removeprefix('validation_')} of held-out prompts fell by {fallen:.2f}",
-                "the model found what the judge likes and nobody wants, or learnt its prompts by heart",
-                "an earlier checkpoint (train.metric_for_best_model); a better judge, from more pairs "
+                "the model found what the reward misses (reward hacking), or memorised its prompts",
+                "an earlier checkpoint (train.metric_for_best_model); a better reward model, from more pairs "
                 "of its own answers; "
-                "a larger beta; a rule beside the judge, at weight 0 to watch it",
+                "a larger beta; a rule beside it, at weight 0 to watch it",
             )
             return
 
@@ -123,7 +123,7 @@ def entropy_collapse(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "warning",
             "entropy-collapse",
-            f"the entropy fell from {first:.2f} to {last:.3f} nats a token while the reward rose",
+            f"the entropy fell from {first:.2f} to {last:.3f} nats per token while the reward rose",
             "the model is sure of one way to be rewarded and tries no other, so nothing more is found out",
             "a rate a third as high, entropy_coef=0.003, epsilon_high=0.28, more prompts; "
             "fine where one is right",
@@ -131,7 +131,7 @@ def entropy_collapse(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
 
 
 def _distinct(look: Rows) -> float | None:
-    """Different pieces as a share of all in the texts of a look; None where there is too little."""
+    """Distinct n-grams as a share of all in the texts of an evaluation; None where there is too little."""
     texts = [str(row["text"]) for row in look]
     grams = [text[i : i + GRAM] for text in texts for i in range(len(text) - GRAM + 1)]
     return len(set(grams)) / len(grams) if sum(map(len, texts)) >= SHORTEST else None

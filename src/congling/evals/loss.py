@@ -1,4 +1,4 @@
-"""Held-out loss in every unit people compare: nats a token, perplexity, bits a byte, bits a character."""
+"""Held-out loss in every unit people compare: nats/token, perplexity, bits/byte and bits/character."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -41,12 +41,12 @@ class LossReport:
 
     @property
     def bits_per_character(self) -> float:
-        """Bits a character of text costs."""
+        """Bits per character of text costs."""
         return self.nats / math.log(2) / self.characters
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits a byte of UTF-8 costs."""
+        """Bits per byte of UTF-8 costs."""
         return self.nats / math.log(2) / self.bytes
 
     def to_json(self) -> dict[str, Any]:

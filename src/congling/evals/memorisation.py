@@ -1,4 +1,4 @@
-"""What a model has learnt by heart: beginnings of training documents that it continues word for word.
+"""What a model has memorised: beginnings of training documents that it continues word for word.
 
 A document's first 32 tokens are given; it is memorised where greedy decoding writes the next 32 exactly
 (Carlini et al. 2023). Greedy decoding does so exactly when each of them is the likeliest behind the true

@@ -11,7 +11,7 @@ from congling.train.config import TrainConfig
 
 
 def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transformer], dict[str, float]]:
-    """Model to ``loss`` (nats a token) and ``bits_per_character``.
+    """Model to ``loss`` (nats per token) and ``bits_per_character``.
 
     Windows do not overlap, which is quick; the loss is a little above that of ``evaluate``'s own windows, in
     which every token has others before it.

@@ -2,7 +2,7 @@
 
 shares   Wilson's interval (1927), which stays within 0 … 1 and holds for few cases
 means    percentiles of a seeded bootstrap over the cases (Efron 1979)
-ratios   the same over pairs, for sums of one thing a sum of another: bits a character of whole texts
+ratios   the same over pairs, for sums of one thing a sum of another: bits per character of whole texts
 """
 
 import math

@@ -61,7 +61,7 @@ def _of_both(options: TrainerOptions, done: int) -> Iterator[str]:
     if options.use_flash and "use_flash" in options.given:
         yield "--use-flash computes the same: attention is always a fused kernel"
     if not options.held_out:
-        yield "no text is held out: the loss is that of what is learnt by heart; better: --held-out 0.05"
+        yield "no text is held out: the loss is that of what is memorised; better: --held-out 0.05"
     if not options.fit_schedule:
         if not done and options.warmup > 0 and not options.adam_min_alpha:
             yield "the rate begins at 0, so the first update changes nothing; better: --fit-schedule"

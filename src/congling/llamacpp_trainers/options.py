@@ -48,7 +48,7 @@ class TrainerOptions:
         value=str,
         shown="STR",
         default="ITERATION",
-        help="part of output names that gives way to the iteration",
+        help="part of output names that is replaced by the iteration",
     )
     fn_latest: str = flag(
         "--fn-latest",

@@ -172,7 +172,7 @@ class Session:
             self.out(f"train_opt_callback: iter={step:6d} held-out loss={self.held_out_loss():f}")
 
     def held_out_loss(self) -> float:
-        """Nats a token of the text that is not trained on."""
+        """Nats per token of the text that is not trained on."""
         place = self.trainer.backend.to_device
         with self.trainer.evaluated_model(), torch.no_grad():
             losses = [next_token(self.job.model, place(batch)).metrics["loss"] for batch in self.held_out]

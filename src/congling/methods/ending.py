@@ -50,9 +50,9 @@ def show_work(
     findings: Sequence[Diagnosis] = (),
 ) -> None:
     """Say what is learnt, in how many steps of what, at which rate, in how much memory; then the findings."""
-    values = f"an adapter of {show_count(learnt)} values" if adapter else f"all {show_count(learnt)} values"
+    trained = f"an adapter of {show_count(learnt)}" if adapter else f"all {show_count(learnt)}"
     steps = f"{train.max_steps} {plural(train.max_steps, 'step')} of {what}"
-    say(console, f"training {values}: {steps}, rate {train.optimizer.learning_rate:g}")
+    say(console, f"training {trained} parameters: {steps}, rate {train.optimizer.learning_rate:g}")
     parts = memory_of(facts, train, adapter=adapter, trained=learnt)
     held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
     say(console, f"memory about {show_bytes(sum(parts.values()))}: {held}")
@@ -61,7 +61,7 @@ def show_work(
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """What came of a run, for a program: the checkpoint it hands on, and its held-out numbers."""
+    """What came of a run, for a program: its best checkpoint, and its held-out numbers."""
     place = record.locate(out)
     run, checkpoint = record.read(place), pointers.handed_on(place)
     step = None if checkpoint is None else artifact.opened(checkpoint, "checkpoint").facts.get("step")

@@ -1,4 +1,4 @@
-"""Where rewards come from: rules of ours, a person's Python function, a trained judge; or several, weighted.
+"""Where rewards come from: rules of ours, a person's Python function, a reward model; or several, weighted.
 
 ==================  ==============================================================================
 ``exact``           1 where the answer is the row's ``answer``: a number by value, else as text
@@ -169,7 +169,7 @@ def _source(text: str, device: Any) -> Source:
 
 
 def _each(function: Function) -> Judge:
-    """A judge that asks a function of one answer about each."""
+    """A scorer that asks a function of one answer about each."""
 
     def judged(answers: Sequence[Mapping[str, Any]]) -> list[float]:
         return [_called(function, answer["row"].fields, answer["text"]) for answer in answers]

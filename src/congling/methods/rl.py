@@ -31,7 +31,7 @@ LR_SCALE = 0.2
 STEPS = 200
 """Where nobody asks for others."""
 LOOKED_AT = 64
-"""Held-out prompts that are answered at each look."""
+"""Held-out prompts that are answered at each evaluation."""
 ALWAYS = ("rows-repeated", "few-rows")
 """Codes of findings that say nothing here: prompts are seen again and again, and may be few."""
 

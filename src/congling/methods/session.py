@@ -1,4 +1,4 @@
-"""One tuning run from its base to what it hands on: the shell around every method.
+"""One tuning run from its base to its result: the shell around every method.
 
 ::
 
@@ -76,11 +76,11 @@ class Tuned:
     adapter: Path | None
     """The adapter's directory; None where the weights themselves were trained."""
     name: str
-    """Which held-out number chose what is handed on: ``train.metric_for_best_model``."""
+    """Which held-out number chose the best checkpoint: ``train.metric_for_best_model``."""
     before: float | None
     """Its value for the base; None where nothing was held out."""
     after: float | None
-    """That of the step that is handed on."""
+    """That of the best checkpoint."""
     report: Path | None = field(default=None, compare=False)
     """The page about it; None in all processes but the first."""
 

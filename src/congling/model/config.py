@@ -265,15 +265,15 @@ class ModelConfig(Config):
     norm: Norm = RMSNormConfig()
     positions: Positions = RotaryConfig()
     norm_placement: Literal["pre", "post", "sandwich"] = "pre"
-    """Where a sublayer has its norm: on what it reads (pre), on what it adds to the stream (post; OLMo 2), or
-    on both (sandwich; GLM-4, Gemma 3)."""
+    """Where a sublayer has its norm: on what it reads (pre), on what it adds to the residual stream (post;
+    OLMo 2), or on both (sandwich; GLM-4, Gemma 3)."""
     initial: Initial = ZeroOutputConfig()
     tie_word_embeddings: bool = True
     """The output layer is the embedding matrix itself: saves ``vocab_size * hidden_size`` parameters."""
     embedding_multiplier: PositiveFloat = 1.0
     """Factor on the embedded tokens."""
     residual_multiplier: PositiveFloat = 1.0
-    """Factor on what each sublayer adds to the stream."""
+    """Factor on what each sublayer adds to the residual stream."""
     logits_scaling: PositiveFloat = 1.0
     """What the logits are divided by."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -396,8 +396,8 @@ def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
     """Floating-point operations of training on one token, forward and backward.
 
     The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published
-    ones: 6 for each parameter in a matrix product (the output layer counts even when tied; looking up an
-    embedding and idle experts do not), plus ``12 · layers · heads · head_dim · context`` for attention,
+    ones: 6 for each parameter in a matrix multiplication (the output layer counts even when tied; looking up
+    an embedding and idle experts do not), plus ``12 · layers · heads · head_dim · context`` for attention,
     without a discount for the causal half that kernels may skip.
     """
     attention = config.attention

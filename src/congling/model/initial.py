@@ -58,8 +58,8 @@ def zero_output(scheme: ZeroOutputConfig, name: str, parameter: Tensor) -> float
 def scaled_normal(scheme: ScaledNormalConfig, name: str, layers: int) -> float:
     """Standard deviation of a parameter in GPT-2 (Radford et al. 2019, section 2.3).
 
-    Each of the ``2 · layers`` sublayers adds to the stream; dividing their outputs by the root of that count
-    keeps its size. Position vectors are half as large as token vectors, as in the released code.
+    Each of the ``2 · layers`` sublayers adds to the residual stream; dividing their outputs by the root of
+    that count keeps its size. Position vectors are half as large as token vectors, as in the released code.
     """
     if name.endswith(_OUTPUTS):
         return scheme.initializer_range / (2 * layers) ** 0.5

@@ -33,7 +33,7 @@ from congling.model.varlen import text_lengths
 
 
 class Block(nn.Module):
-    """Attention, then an MLP; what they read, what they add to the stream, or both is normalised."""
+    """Attention, then an MLP; what they read, what they add to the residual stream, or both is normalised."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()

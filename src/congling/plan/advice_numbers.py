@@ -59,7 +59,7 @@ class Regularisation:
     split_pieces: float
     """Probability with which pieces fall apart."""
     noise: float
-    """Probability with which an input token gives way to another."""
+    """Probability with which an input token is replaced by another."""
     embedding_rate: float
     ema: bool
 

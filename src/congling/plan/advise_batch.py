@@ -89,9 +89,9 @@ def batch_of(
         "precision": choices.pick(
             "precision",
             machine.precision,
-            "products of matrices in bf16, weights in fp32: this machine has units for it"
+            "matrix multiplications in bf16, weights in fp32: this machine has units for it"
             if machine.precision == "bf16"
-            else "this machine has no units for bf16 products",
+            else "this machine has no units for bf16 matrix multiplications",
         ),
     }
 

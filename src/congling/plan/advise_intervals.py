@@ -1,4 +1,4 @@
-"""How often a run evaluates, writes samples and saves, and which of its weights it hands on."""
+"""How often a run evaluates, writes samples and saves, and which of its weights are the result."""
 
 import math
 from typing import Any
@@ -48,7 +48,7 @@ def intervals(
         result["load_best_model_at_end"] = choices.pick(
             "load_best_model_at_end",
             False,
-            "the text can only be learnt by heart: held-out loss says nothing",
+            "the text can only be memorised: held-out loss says nothing",
         )
     if recipe.samples:
         result["sample_prompts"] = recipe.samples

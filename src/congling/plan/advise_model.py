@@ -96,7 +96,7 @@ def model_of(
     tiny = corpus.tokens < advice_numbers.TINY_TOKENS
     reason = (
         f"{show_count(corpus.characters)} {plural(corpus.characters, 'character')} of text can fill no "
-        "larger model; it will learn them by heart"
+        "larger model; it will memorise them"
         if tiny
         else "the size that reaches the lowest loss for this much computing time"
     )

@@ -84,14 +84,14 @@ def against_overfitting(choices: Choices, steps: int, rules: advice_numbers.Regu
         "token_split_prob": choices.pick(
             "token_split_prob",
             rules.split_pieces,
-            "the text is read in other pieces each time, so that it is harder to learn by heart"
+            "the text is tokenised in another way each time, so that it is harder to memorise"
             if rules.split_pieces
             else "each piece is met too rarely to break it up",
         ),
         "token_noise_prob": choices.pick(
             "token_noise_prob",
             rules.noise,
-            "some inputs are other tokens of the text, so that no context can be learnt by heart"
+            "some inputs are other tokens of the text, so that no context can be memorised"
             if rules.noise
             else "other means hold the model back enough",
         ),

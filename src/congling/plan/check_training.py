@@ -76,7 +76,7 @@ def passes(s: Situation) -> Iterator[Diagnosis]:
             "will-memorise",
             f"{show_count(s.corpus.characters)} {plural(s.corpus.characters, 'character')} of text: "
             "too few to learn a language from",
-            f"the text is read {count:.0f} times: the model will learn it by heart and continue it, "
+            f"the text is read {count:.0f} times: the model will memorise it and continue it, "
             "not write new text",
             "fine for a first try; add text for anything more",
         )

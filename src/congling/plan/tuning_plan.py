@@ -36,7 +36,7 @@ fewer."""
 LEAST_SCORED = 1024
 """Learnt tokens of held-out rows below which a loss is chance: so many are scored at any price."""
 FEW = 20
-"""Examples below which a model learns rows by heart, and a held-out loss is chance."""
+"""Examples below which a model memorises rows, and a held-out loss is chance."""
 MANY_PASSES = 10
 MOST_CUT = 0.2
 """Share of rows that may be cut at the context without a warning."""
@@ -204,7 +204,7 @@ def _data(facts: TuningFacts, train: TrainConfig) -> list[Diagnosis]:
         )
         found.append(Diagnosis("warning", "adapter-marks", what, why, remedy))
     if facts.examples < FEW:
-        what, why = f"{facts.examples} rows are very few", "they are learnt by heart rather than understood"
+        what, why = f"{facts.examples} rows are very few", "they are memorised rather than understood"
         found.append(Diagnosis("warning", "few-rows", what, why, "add rows, or train fewer steps"))
     if not facts.held_out:
         why = "of one row or text nobody can say when learning turns into reciting"

@@ -136,7 +136,7 @@ class PackedLinear(Packed):
 
 
 class PackedEmbedding(Packed):
-    """A table of vectors that cannot be trained; rows are unpacked as they are asked for."""
+    """An embedding that cannot be trained; rows are unpacked as they are asked for."""
 
     @property
     def num_embeddings(self) -> int:

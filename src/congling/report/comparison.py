@@ -36,11 +36,11 @@ class RowScores:
     """Rows that some model has no room for; none of them counts for any."""
 
     def bits(self, name: str) -> float:
-        """Bits a character over all answers together."""
+        """Bits per character over all answers together."""
         return math.fsum(self.nats[name]) / math.log(2) / sum(self.characters)
 
     def difference(self, first: str, second: str) -> Difference:
-        """In bits a character, over the same answers."""
+        """In bits per character, over the same answers."""
         one, other = ([value / math.log(2) for value in self.nats[name]] for name in (first, second))
         return paired(one, other, self.characters)
 
@@ -83,7 +83,7 @@ def compare(
         _warnings(sides),
     )
     if written is None:
-        samples, note = _recorded(sides), note or "Samples of the last look, as each run recorded them."
+        samples, note = _recorded(sides), note or "Samples of the last evaluation, as each run recorded them."
     else:
         samples = _side_by_side(sides, written)
     return Comparison(
@@ -99,7 +99,7 @@ def compare(
 
 
 def same_tokenizer(sides: Sequence[RunSummary]) -> bool:
-    """Whether all runs are known to count the same tokens, so that nats a token compare."""
+    """Whether all runs are known to count the same tokens, so that nats per token compare."""
     return len({side.tokenizer for side in sides}) == 1 and sides[0].tokenizer is not None
 
 
@@ -110,7 +110,7 @@ def same_text(first: RunSummary, second: RunSummary) -> bool:
 
 def _overview(sides: Sequence[RunSummary], rows: RowScores | None) -> Table:
     nats = same_tokenizer(sides)
-    head = ["run", "made by", "parameters", "trained", "tokens seen", "time", "step handed on"]
+    head = ["run", "made by", "parameters", "trained", "tokens seen", "time", "best step"]
     head += [*(["held-out nats/token"] if nats else []), "held-out bits/char"]
     head += ["bits/char of the rows"] if rows is not None else []
     body = []
@@ -131,7 +131,7 @@ def _note(sides: Sequence[RunSummary], rows: RowScores | None) -> str:
     """What must be known before any two losses are compared."""
     parts = []
     if not same_tokenizer(sides):
-        parts.append("The tokenizers differ, or are not known: only bits a character compare.")
+        parts.append("The tokenizers differ, or are not known: only bits per character compare.")
     splits = {side.split for side in sides if side.bits is not None}
     if len(splits) == 1:
         parts.append(f"Held-out losses are those of the {splits.pop()} split.")
@@ -230,7 +230,7 @@ def asked_prompts(sides: Sequence[RunSummary], most: int) -> list[str]:
 
 
 def _recorded(sides: Sequence[RunSummary]) -> tuple[Texts, ...]:
-    """Recorded samples of each run's last look; prompts that several runs have come first."""
+    """Recorded samples of each run's last evaluation; prompts that several runs have come first."""
     last = {side.name: _last_looks(side) for side in sides}
     prompts = dict.fromkeys(prompt for texts in last.values() for prompt in texts)
     order = sorted(prompts, key=lambda prompt: -sum(prompt in texts for texts in last.values()))

@@ -71,7 +71,7 @@ def _kind(side: RunSummary, metric: str) -> tuple[str, str, str]:
 
 
 def _others(sides: Sequence[RunSummary]) -> list[str]:
-    """Numbers beyond the loss in bits a character, the most telling first, held-out before the others."""
+    """Numbers beyond the loss in bits per character, the most telling first, held-out before the others."""
     names = {name for side in sides for name in _shown(side) if name.removeprefix("validation_") != _BITS}
     order = {name: place for place, name in enumerate(FIRST)}
 
@@ -83,7 +83,7 @@ def _others(sides: Sequence[RunSummary]) -> list[str]:
 
 
 def _shown(side: RunSummary) -> set[str]:
-    """What is drawn of a run: the loss in nats only where it is not known in bits a character."""
+    """What is drawn of a run: the loss in nats only where it is not known in bits per character."""
     names = set(columns(side.run))
     return names - {f"{prefix}loss" for prefix in ("", "validation_") if prefix + _BITS in names}
 

@@ -108,7 +108,7 @@ def stuck(run: RunRecord) -> Iterator[Diagnosis]:
             "memorised",
             f"held-out loss {bits:.2f} bits/character is no better than single-character frequencies "
             f"({lines['unigram']:.2f}), training loss is {trained:.2f}",
-            "the model learnt the training text by heart and knows nothing of other text",
+            "the model memorised the training text and knows nothing of other text",
             "fine where that is wanted: it continues what it has read; for anything more, add text",
         )
     elif bits > 0.97 * lines["unigram"]:
@@ -189,7 +189,7 @@ def overfitting(run: RunRecord) -> Iterator[Diagnosis]:
     if statistics.fmean(tail) < statistics.fmean(before):
         last_kept = mapping(run.config.get("train")).get("load_best_model_at_end") is False
         kept = (
-            "the last weights are handed on all the same, since this text can only be learnt by heart"
+            "the last weights are the result all the same, since this text can only be memorised"
             if last_kept
             else "the best checkpoint was kept and is the one to use"
         )
@@ -309,7 +309,7 @@ def slower_than_planned(run: RunRecord) -> Iterator[Diagnosis]:
 
 
 def training_bits(run: RunRecord) -> float | None:
-    """Median training loss of the last tenth of the steps, in bits a character."""
+    """Median training loss of the last tenth of the steps, in bits per character."""
     tail = run.steps[-max(1, len(run.steps) // 10) :]
     bits = [row.bits_per_character for row in tail if math.isfinite(row.bits_per_character)]
     return statistics.median(bits) if bits else None

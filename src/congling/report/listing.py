@@ -35,10 +35,10 @@ class Listed:
     """The verb that made it, and whether it is an adapter."""
     parameters: int | None = None
     loss: float | None = None
-    """Held-out loss of what the run hands on."""
+    """Held-out loss of the best checkpoint."""
     unit: str | None = None
     step: int | None = None
-    """Of the checkpoint that is handed on."""
+    """Of the best checkpoint."""
     steps: int | None = None
     """Of the whole run."""
     seconds: float | None = None

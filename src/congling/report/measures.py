@@ -112,8 +112,8 @@ def points(run: RunRecord, name: str) -> list[tuple[float, float]]:
 
 
 def look_handed_on(run: RunRecord) -> tuple[int, Mapping[str, float]] | None:
-    """Step and held-out numbers of what a run hands on: the best by ``train.metric_for_best_model``,
-    else the last look.
+    """Step and held-out numbers of the result of a run: the best by ``train.metric_for_best_model``,
+    else the last evaluation.
     """
     looks = {step: look for step, look in run.looks.items() if step}
     if not looks:

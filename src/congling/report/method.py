@@ -1,6 +1,6 @@
 """Which method made a run, told by what it recorded, and what its numbers are; no torch.
 
-A loss is a number of its own kind: nats a token of a text, of answers, or the loss of a method, which
+A loss is a number of its own kind: nats per token of a text, of answers, or the loss of a method, which
 compares with nothing else. So every measurement has a kind, and only one kind belongs into one picture.
 """
 
@@ -22,7 +22,7 @@ class Method:
     counted: str = "token"
     """What the log counts under ``tokens``, in the singular."""
     next_token: bool = False
-    """Whether the loss is the nats of the next token: such losses have bits a character."""
+    """Whether the loss is the nats of the next token: such losses have bits per character."""
     corpus: bool = False
     """Whether it learns from running text, whose loss stands beside reference lines."""
 

@@ -33,14 +33,14 @@ _DATA = {
 
 
 def change(run: RunRecord) -> Table:
-    """Held-out numbers before the first step, of what is handed on, and at the end."""
+    """Held-out numbers before the first step, of the best checkpoint, and at the end."""
     looks, handed_on = run.looks, look_handed_on(run)
     title = "On rows that were not learnt from"
     if handed_on is None:
         return Table(title, (), ())
     step, look = handed_on
     last = max(looks)
-    places = [("before training", looks.get(0)), (f"handed on (step {step:,})", look)]
+    places = [("before training", looks.get(0)), (f"best (step {step:,})", look)]
     places += [(f"last (step {last:,})", looks[last])] if last != step else []
     names = dict.fromkeys(
         name.removeprefix("validation_") for name in columns(run) if name.startswith("validation_")

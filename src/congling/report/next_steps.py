@@ -110,7 +110,7 @@ def _judge(known: Known) -> tuple[Step, ...]:
         []
         if base is None
         else [
-            _step("to let the model answer, and learn from this judge", "grpo", base, *judged, made("grpo")),
+            _step("to train the model by this reward model", "grpo", base, *judged, made("grpo")),
             _step("the same with a value head", "ppo", base, *judged, made("ppo")),
             _step("pairs of the model's own answers, for dpo", "pairs", base, *judged, made("pairs.jsonl")),
         ]

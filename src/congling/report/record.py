@@ -35,9 +35,9 @@ class StepRow:
     step: int
     tokens: float
     loss: float
-    """Nats a token; NaN in a skipped step."""
+    """Nats per token; NaN in a skipped step."""
     bits_per_character: float
-    """The same loss in bits a character; NaN where the run did not know the ratio."""
+    """The same loss in bits per character; NaN where the run did not know the ratio."""
     gradient_norm: float
     lr: float
     """Learning rate, of the block matrices where several groups of weights have their own."""

@@ -25,7 +25,8 @@ def charts(run: RunRecord) -> list[Chart]:
 
 
 def _of_texts(run: RunRecord) -> list[Chart]:
-    """The loss in bits a character beside the reference lines; in nats a token where only that is known."""
+    """The loss in bits per character beside the reference lines; in nats per token where only that is
+    known."""
     at = run.seconds_at()
     if run.held_out or any(math.isfinite(row.bits_per_character) for row in run.steps):
         train = [(row.step, row.tokens, row.bits_per_character) for row in run.steps]

@@ -33,14 +33,14 @@ class RunSummary:
     trained: int | None
     """How many of them were trained, or in an adapter beside them."""
     step: int
-    """Of the checkpoint that is handed on."""
+    """Of the best checkpoint."""
     tokens: float | None
     """Targets seen up to the end of the run; None where pairs are counted."""
     seconds: float | None
     nats: float | None
-    """Held-out loss in nats a token, of the step that is handed on."""
+    """Held-out loss in nats per token, of the best checkpoint."""
     bits: float | None
-    """The same in bits a character."""
+    """The same in bits per character."""
     split: str
     """The split these losses are of: that of the final score, or validation where there is none."""
     tokenizer: str | None
@@ -71,7 +71,7 @@ def _side(name: str, run: RunRecord, tokenizer: str | None) -> RunSummary:
     step = int(step) if step is not None else last.step if last else 0
     held_out, look = mapping(run.results.get("held_out")), _look(run, step)
     nats, bits = numeric(held_out.get("nats_per_token")), numeric(held_out.get("bits_per_character"))
-    # A loss of texts comes with bits a character; that of a pair is in other units, and counts pairs.
+    # A loss of texts comes with bits per character; that of a pair is in other units, and counts pairs.
     of_texts = bits is not None or "bits_per_character" in look
     seconds, split = run.seconds_at(), run.scored if bits is not None else "validation"
     return RunSummary(
@@ -113,7 +113,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _look(run: RunRecord, step: int) -> Mapping[str, float]:
-    """Held-out numbers of the step that is handed on, else of the last look."""
+    """Held-out numbers of the best checkpoint, else of the last evaluation."""
     looks = run.looks
     return looks.get(step) or (looks[max(looks)] if looks else {})
 
@@ -142,7 +142,7 @@ def _text(run: RunRecord, manifest: Mapping[str, Any], split: str) -> frozenset[
 def _scores(results: Mapping[str, Any], step: int) -> dict[str, Measured]:
     """Measurements in ``results.json``: tables with a ``value``, however deep, and some plain numbers.
 
-    Those of a checkpoint of another step than the one handed on say so.
+    Those of a checkpoint of another step than the best say so.
     """
     found: dict[str, Measured] = {}
 

@@ -53,7 +53,8 @@ def _scored(run: RunRecord) -> list[Tile]:
 
 
 def _held_out(run: RunRecord) -> list[Tile]:
-    """What the method is for, measured on held-out rows: before the first step, and of what is handed on."""
+    """What the method is for, measured on held-out rows: before the first step, and of the best
+    checkpoint."""
     handed_on, found = look_handed_on(run), []
     if handed_on is None:
         return []

@@ -45,7 +45,7 @@ class _Origin:
 
     pieces: str | None
     fingerprint: str
-    """Of the checkpoint that is handed on."""
+    """Of the best checkpoint."""
     base: str
     """Of what it began with."""
     places: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a run hands on: its checkpoint, the model in it, and how much of that was trained; no torch."""
+"""The result of a run: its checkpoint, the model in it, and how much of that was trained; no torch."""
 
 import json
 import math
@@ -20,7 +20,7 @@ _LARGEST = 16_000_000  # bytes of a description; what is larger is none of ours
 
 
 def checkpoint_of(run: RunRecord) -> Path | None:
-    """The checkpoint that is handed on; None where there is none."""
+    """The checkpoint that is the result; None where there is none."""
     return pointers.handed_on(run.path, say=lambda text: None)  # damaged pointers are named elsewhere
 
 

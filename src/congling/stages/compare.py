@@ -137,14 +137,14 @@ def _written_where_possible(
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Texts by run and prompt of the runs that can write, and a sentence for each that cannot.
 
-    Nobody asked for them: a run whose base is gone, or that is a judge, is compared without.
+    Nobody asked for them: a run whose base is gone, or that is a reward model, is compared without.
     """
     texts: dict[str, dict[str, str]] = {}
     left_out: list[str] = []
     for side in sides:
         texts[side.name] = {}
         if side.run.method.verb == "reward":
-            left_out.append(f"{side.name} judges texts, and writes none.")
+            left_out.append(f"{side.name} scores texts, and writes none.")
             continue
         try:
             texts[side.name] = _measured(_opened(side.run.path), [], writing)[0]
@@ -200,7 +200,8 @@ def _refuse(out: Path, overwrite: bool) -> None:
 
 
 def _opened(path: Path) -> "Loaded":
-    """The model a run hands on; of a run that trained an adapter, its base with the adapter on it.
+    """The model that is the result of a run; of a run that trained an adapter, its base with the adapter on
+    it.
 
     Raises:
         UserError: there is no checkpoint, or the base is not where the adapter was trained.

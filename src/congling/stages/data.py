@@ -83,7 +83,7 @@ def inspect(
 
 
 def _show_looked_at(config: "DataConfig", console: "Console") -> None:
-    """Print what a look without a tokenizer finds.
+    """Print what an inspection without a tokenizer finds.
 
     Raises:
         UserError: there is neither a text nor a row.
@@ -122,7 +122,7 @@ def _show_as_learnt(config: "DataConfig", tokenizer: Any, context: int | None, c
 
 
 def _looked_at(config: "DataConfig") -> dict[str, Any]:
-    """Everything that a look without a tokenizer finds: texts to learn from whole, and rows.
+    """Everything that an inspection without a tokenizer finds: texts to learn from whole, and rows.
 
     Raises:
         UserError: there is neither.

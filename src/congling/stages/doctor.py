@@ -1,7 +1,7 @@
 """Say what is wrong with this installation and this machine, and the command that mends it.
 
 Looks at Python, packages and extras against their supported ranges, torch with its libraries and threads,
-memory, disk, terminal and settings, and times a product of matrices; changes nothing::
+memory, disk, terminal and settings, and times a matrix multiplication; changes nothing::
 
     congling doctor
     congling doctor --out /data/runs

@@ -1,6 +1,6 @@
 """Let a model answer prompts many times and learn from what is better than its other answers (GRPO).
 
-Reads prompts with answers that can be checked, and rewards (a rule, a Python function, a trained judge)::
+Reads prompts with answers that can be checked, and rewards (a rule, a Python function, a reward model)::
 
     congling grpo runs/sft --data prompts.jsonl --reward exact --out grpo rollout.max_completion_length=16
     congling grpo runs/sft --data prompts.jsonl --reward rules.py:short --out grpo grpo.loss_type=dr_grpo

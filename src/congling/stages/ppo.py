@@ -1,6 +1,6 @@
 """Let a model answer prompts and learn from how much better the reward is than a value head expected (PPO).
 
-Reads prompts, and rewards (a trained judge, a rule, a Python function)::
+Reads prompts, and rewards (a reward model, a rule, a Python function)::
 
     congling ppo runs/sft --data prompts.jsonl --reward runs/judge --out runs/ppo
     congling ppo runs/sft --data prompts.jsonl --reward runs/judge --reward rules.py:short=0.1 --out runs/ppo

@@ -51,7 +51,7 @@ class Pruned:
     """Sizes of the whole model, with its parameters."""
     after: dict[str, int]
     losses: tuple[float, float] | None
-    """Held-out nats a token before and after; None where no shards were given."""
+    """Held-out nats per token before and after; None where no shards were given."""
     obstacles: tuple[str, ...]
     """Formats that can no longer hold the model, and why."""
     split: str | None = None
@@ -73,7 +73,7 @@ def command(
         int | None, typer.Option(min=1, help="Query heads that remain, whole groups.")
     ] = None,
     hidden_size: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the stream that remain.")
+        int | None, typer.Option(min=1, help="Channels of the residual stream that remain.")
     ] = None,
     num_experts: Annotated[int | None, typer.Option(min=1, help="Routed experts that remain.")] = None,
     score: Annotated[
@@ -229,7 +229,7 @@ def _split(text: "Shards") -> str:
 
 
 def _loss(loaded: "Loaded", text: "Shards") -> float:
-    """Held-out nats a token; of shards without a held-out part, of the text itself."""
+    """Held-out nats per token; of shards without a held-out part, of the text itself."""
     from congling.evals.loss import evaluate_loaded
 
     return evaluate_loaded(loaded, text[_split(text)], overlap=0, limit_tokens=LOSS_TOKENS).nats_per_token

@@ -20,7 +20,7 @@ class TokenizerConfig(Config):
     digits: int = Field(default=1, ge=1, le=3)
     """Digits a token may hold: with 1 every number is spelt, which small models add and compare best."""
     longest_token: int = Field(default=16, ge=1, le=64)
-    """Characters a token may hold: enough for a long word; longer ones are phrases learnt by heart."""
+    """Characters a token may hold: enough for a long word; longer ones are memorised phrases."""
     sample: Amount = Field(default=48_000_000, ge=10_000)
     """Bytes of text the vocabulary is learnt from; see ``sampling`` for the memory this takes."""
     seed: int = Field(default=0, ge=0, lt=2**63)

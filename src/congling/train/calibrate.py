@@ -21,7 +21,7 @@ from congling.train.waiting import Manner, other, threads
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.5) -> float:
-    """FLOP/s of the best of many square matrix products, tried for about ``seconds``."""
+    """FLOP/s of the best of many square matrix multiplications, tried for about ``seconds``."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     out = torch.empty_like(a)

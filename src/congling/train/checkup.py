@@ -1,4 +1,4 @@
-"""Whether torch works here and how fast: its libraries, its threads, a quick product of matrices."""
+"""Whether torch works here and how fast: its libraries, its threads, a quick matrix multiplication."""
 
 import os
 import shutil
@@ -94,7 +94,7 @@ def _speed() -> Check:
     except RuntimeError as error:
         return Check("speed", "error", f"matrices cannot be multiplied: {error}", "reinstall torch")
     values = {"flops": found.matmul_peak, "precision": found.precision}
-    told = f"{found.matmul_peak / 1e9:,.0f} GFLOP/s in products of matrices, {found.precision}"
+    told = f"{found.matmul_peak / 1e9:,.0f} GFLOP/s in matrix multiplications, {found.precision}"
     if found.accelerator is None and found.matmul_peak < SLOW * machine.cores():
         return Check("speed", "warning", told, "stop other programs; see the line about threads", values)
     return Check("speed", "good", told, None, values)

@@ -54,8 +54,8 @@ class MuonConfig(Config):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW with its own rates for the rest.
 
     The update of a matrix is its momentum made orthogonal, so a rate says how far every direction moves, and
-    hardly depends on the size of the model. Embeddings and the head are tables of vectors, not maps: AdamW.
-    """
+    hardly depends on the size of the model. Embeddings and the head are lookup tables, not linear maps:
+    AdamW."""
 
     kind: Literal["muon"] = "muon"
     learning_rate: Rate = 0.013

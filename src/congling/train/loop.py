@@ -70,7 +70,7 @@ class Trainer:
         tokens: targets seen so far, over all processes.
         row: what the last step measured, still on the device.
         step_seconds: what the last step took, without what happened between the steps.
-        best: step of the best held-out look and the number that says so, kept by the evaluation hook.
+        best: step of the best evaluation and the number that says so, kept by the evaluation hook.
         rollbacks: how often the run went back to an earlier step.
         skipped: the batches it passed over when it did, in order.
         micro_batch: rows of a micro-batch and micro-batches of a step, where batches are cut by rows.
@@ -212,7 +212,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def evaluated_model(self) -> Iterator[nn.Module]:
-        """The model as it would be handed on: averaged weights where there are any, no dropout."""
+        """The model as it would be exported: averaged weights where there are any, no dropout."""
         self.model.eval()
         with (
             self.backend.eval_context(),

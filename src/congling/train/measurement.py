@@ -10,7 +10,7 @@ class Probe:
     """What the machine is good for."""
 
     matmul_peak: float
-    """Floating-point operations a second in large matrix products, in ``precision``."""
+    """Floating-point operations a second in large matrix multiplications, in ``precision``."""
     precision: str
     """``fp32`` or ``bf16``: the faster one here, or the one asked for."""
     accelerator: str | None = None
@@ -24,7 +24,7 @@ class Calibration:
     """Speed and memory of one training step, measured on this machine."""
 
     matmul_peak: float
-    """Floating-point operations a second in large matrix products, in the precision of training."""
+    """Floating-point operations a second in large matrix multiplications, in the precision of training."""
     seconds_per_step: float
     """Of a whole step: all micro-batches, forward, backward, update."""
     tokens_per_step: int

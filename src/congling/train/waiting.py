@@ -1,7 +1,7 @@
 """How threads wait for one another at the end of each parallel piece of a step: awake or asleep.
 
-Each product of matrices is shared out to threads, and OpenMP lets those that are done first spin: awake, they
-go on at once. Beside another busy program this is the worst they can do, since the spinning keeps a
+Each matrix multiplication is shared out to threads, and OpenMP lets those that are done first spin: awake,
+they go on at once. Beside another busy program this is the worst they can do, since the spinning keeps a
 processor from the thread that everybody waits for::
 
                     thread 1  ████████▒▒▒▒▒▒████████▒▒▒▒▒▒      ▒ spins

@@ -138,9 +138,9 @@ def cut(
 
     A norm divides by the root of a mean over channels. Over W' instead of W of them it is √(W/W') as large
     when the others are zero; gains grow by as much, and epsilon by W/W', so that the quotient stays. Layer
-    norm also subtracts the mean of what is left, so for it that holds where the mean of the stream is zero.
-    Norms of queries and keys lose no channel but share that epsilon: what they divide grows with its root.
-    """
+    norm also subtracts the mean of what is left, so for it that holds where the mean of the residual stream
+    is zero. Norms of queries and keys lose no channel but share that epsilon: what they divide grows with its
+    root."""
     result = smaller(config, sizes, kept.layers)
     gain = (config.hidden_size / result.hidden_size) ** 0.5
     outer = {"width": kept.width}

@@ -2,9 +2,9 @@
 
 Magnitude needs no text: a part counts by the product of the norms of what leads into it and out of it, so
 that it is 0 where either is. Activation (Minitron, Muralidharan et al. 2024) reads text and measures, root
-mean square over positions, what a part adds to the stream; a block counts by its influence, one less the
-cosine of its input and output (ShortGPT, Men et al. 2024), a channel of the stream by what norms make of it.
-"""
+mean square over positions, what a part adds to the residual stream; a block counts by its influence, one less
+the cosine of its input and output (ShortGPT, Men et al. 2024), a channel of the residual stream by what norms
+make of it."""
 
 # N positions, L layers, W width, F hidden width, H heads, D head width, K key/value heads, E experts
 
@@ -169,7 +169,7 @@ def _shares(model: Transformer, layer: int) -> bool:
 
 
 def _added(squares: Tensor, down: Tensor) -> Tensor:
-    """What channels of mean squares (F,) add to the stream by their columns of ``down`` (W, F)."""
+    """What channels of mean squares (F,) add to the residual stream by their columns of ``down`` (W, F)."""
     return (squares * down.square().sum(0)).sqrt()
 
 
@@ -208,7 +208,7 @@ def _written(block: nn.Module) -> Tensor:
 
 
 def _stream(model: Transformer) -> Tensor:
-    """Magnitude of the channels of the stream (W,): what writes to them times what reads them."""
+    """Magnitude of the channels of the residual stream (W,): what writes to them times what reads them."""
     head: Any = model.output_layer()
     written, read = [model.embedding.weight.square().sum(0)], [head.weight.square().sum(0)]
     for name, tensor in model.state_dict().items():

@@ -1,4 +1,4 @@
-"""How many bits a character of the small world holds: the loss no model can get below, on average.
+"""How many bits per character of the small world holds: the loss no model can get below, on average.
 
 Exact, not an estimate by some model: a document is a row of uniform choices, and no two rows write the
 same text (``proof.py``), so −log2 P(text) is the sum of log2(possibilities) over its choices, that of its

@@ -2,11 +2,11 @@
 
 ::
 
-    messages ─ template in its cage ─ cut where answers begin and end ─ ids and mask together
+    messages ─ template in its sandbox ─ cut where answers begin and end ─ ids and mask together
     <|im_start|>user\\n 你好 <|im_end|>\\n <|im_start|>assistant\\n 您好 <|im_end|>
                                                                   ■■■■■■■■■■■■■■■   trained on
 
-A template comes with the model, so it is foreign code: it runs in a cage (``cage``). The texts of the
+A template comes with the model, so it is foreign code: it runs in a sandbox (``sandbox``). The texts of the
 messages pass through it with each character's source (``traced``), and only what the template itself wrote
 becomes special tokens (``sections``): whatever a text imitates, it can neither end a turn nor move the mask.
 """

@@ -1,4 +1,5 @@
-"""Parsed chat templates, changed so that their loops and what they put together are measured (``cage``)."""
+"""Parsed chat templates, changed so that their loops and what they put together are measured
+(``sandbox``)."""
 
 from typing import Any
 

@@ -69,7 +69,7 @@ def text_field(number: int, value: str) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """A number, seven bits a byte, the lowest first; all bytes but the last have the high bit."""
+    """A number, seven bits per byte, the lowest first; all bytes but the last have the high bit."""
     if value < 0x80:
         return _SHORT[value]
     out = bytearray()

@@ -128,9 +128,7 @@ class Peers:
             found = self.gone()
             if found is None:
                 what = f"one of the {self.world} processes that train together did not answer in time"
-                hint = (
-                    "where held-out looks take longer than that, raise train.ddp_timeout; else see what they"
-                )
+                hint = "where evaluations take longer than that, raise train.ddp_timeout; else see what they"
                 raise UserError(
                     what, value=str(error).split("\n")[0], hint=f"{hint} said last, and go on:\n  {again()}"
                 ) from error

@@ -116,8 +116,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bf16 products where the device has units for them, fp32 elsewhere. Weights stay fp32 in
-    any case."""
+    """``auto``: bf16 matrix multiplications where the device has units for them, fp32 elsewhere. Weights stay
+    fp32 in any case."""
     if name == "auto":
         gpu = device.type == "cuda"
         units = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else machine.has_bf16_units()

@@ -23,9 +23,9 @@ class PreferenceConfig(Config):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of preferences that may be wrong (``dpo``)."""
     simpo_gamma: NonNegativeFloat = 1.0
-    """``simpo``: by how much the better answer should win, in units of beta times nats a token."""
+    """``simpo``: by how much the better answer should win, in units of beta times nats per token."""
     rpo_alpha: NonNegativeFloat = 0.0
-    """Weight of the plain loss of the better answer, in nats a token (RPO, Pang et al. 2024): keeps its
+    """Weight of the plain loss of the better answer, in nats per token (RPO, Pang et al. 2024): keeps its
     probability from falling along with that of the worse one. ``orpo`` has it in any case."""
     desirable_weight: PositiveFloat = 1.0
     """``kto``: weight of good answers."""
@@ -78,7 +78,7 @@ class PolicyConfig(Config):
     epsilon_high: PositiveFloat | None = None
     """The same above 1, where it differs: DAPO's clip-higher (Yu et al. 2025) is 0.28."""
     beta: NonNegativeFloat = 0.0
-    """Weight of the divergence from the base, nats a token; 0 needs no second model."""
+    """Weight of the divergence from the base, nats per token; 0 needs no second model."""
     entropy_coef: NonNegativeFloat = 0.0
     """Weight of the entropy, which is then kept up."""
 

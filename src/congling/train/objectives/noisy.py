@@ -1,10 +1,10 @@
-"""NEFTune (Jain et al. 2023): noise on embedded tokens while training, so that less is learnt by heart.
+"""NEFTune (Jain et al. 2023): noise on embedded tokens while training, so that less is memorised.
 
 ::
 
     noise uniform in ±alpha / √(L · W)        L tokens of the example, W width: its length is at most alpha
 
-Added from outside, to any objective; what is evaluated or handed on has never seen it.
+Added from outside, to any objective; what is evaluated or exported has never seen it.
 """
 
 # B batch, T time, W width

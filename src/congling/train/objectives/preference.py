@@ -27,7 +27,7 @@ from congling.train.objectives.log_probs import score, sums
 from congling.train.objectives.loss import Loss
 
 _LEAST_REST = 1e-6
-"""Nats a token below certainty, of which odds are still told apart."""
+"""Nats per token below certainty, of which odds are still told apart."""
 
 
 def pair_losses(

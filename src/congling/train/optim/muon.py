@@ -1,8 +1,8 @@
 """Muon: momentum, made orthogonal (Jordan et al. 2024), for all matrices of one shape at once.
 
 A gradient matrix is usually dominated by a few directions. Replacing its singular values by about 1 moves all
-directions alike, which needs far fewer steps. Newton-Schulz iterations do that with matrix products alone;
-stacking the matrices of equal shape turns hundreds of small products into a few batched ones.
+directions alike, which needs far fewer steps. Newton-Schulz iterations do that with matrix multiplications
+alone; stacking the matrices of equal shape turns hundreds of small products into a few batched ones.
 """
 
 # N matrices of one shape, R rows (outputs), C columns (inputs)

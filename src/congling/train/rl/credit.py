@@ -52,7 +52,7 @@ class GroupAdvantage:
 
 
 class GAEAdvantage:
-    """PPO: an answer's reward comes with its last token, every token pays for leaving the base, and a value
+    """PPO: an answer's reward comes with its last token, every token has a KL penalty, and a value
     head says how much of that was to be expected."""
 
     def __init__(self, config: PPOConfig, looks: "RolloutScorer", reference: Reference | None) -> None:

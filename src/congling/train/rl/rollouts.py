@@ -2,7 +2,7 @@
 
 ::
 
-    step ─ prompts of the step ─ answers by the weights of now ─ rewards ─ credit ─ micro-batches
+    step ─ prompts of the step ─ answers by the current policy ─ rewards ─ credit ─ micro-batches
      └ the next updates − 1 steps learn from the same answers, although the model has moved on ┘
 
 Prompts and sampling follow from the step and the place in it alone, however many processes share it. So a

@@ -1,19 +1,19 @@
-"""Checkpoints, and going on from one as if nothing had happened.
+"""Checkpoints, and resuming from one as if nothing had happened.
 
 ::
 
     step-00000400/
-    ├── model.safetensors  model.json     what is handed on: the averaged weights where there is an average
+    ├── model.safetensors  model.json     the model: averaged weights where there is an average
     ├── tokenizer/
     ├── state/optimizer.safetensors       moments
-    ├── state/weights.safetensors         the weights trained on, where something else is handed on
+    ├── state/weights.safetensors         the weights in training, where the model is the average
     ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
-    ├── state/average.safetensors         their average, where there is one and it is not what is handed on
+    ├── state/average.safetensors         their average, where there is one and it is not the model
     ├── state/state.json                  step, tokens, best loss, lengths and hashes of the logs
     └── MANIFEST.json                     SHA-256 of all that
 
-Of a model whose base is frozen (an adapter is trained) the learnt parameters alone are kept; what is handed
-on is then whatever ``save_model`` writes. Data order and dropout are functions of the step, so the step is
+Of a model whose base is frozen (an adapter is trained) the trained parameters alone are kept; the model
+is then whatever ``save_model`` writes. Data order and dropout are functions of the step, so the step is
 all there is to say about them.
 """
 

@@ -44,7 +44,7 @@ RECENT_LOOKS, RECENT_SECONDS, RECENT_SHARE = 6, 6.0, 0.2
 """The pace is the mean over so many looks, so much time, and so large a share of what is left at least:
 stalls count, old times do not."""
 LAST_LOOKS, OVER = 3, 1.3
-"""Once a slow time is over, the pace is at most so many times that of the last looks."""
+"""Once a slow time is over, the pace is at most so many times that of the last measurements."""
 LEAST_STEPS = 3
 """Before so many steps were taken, the plan's estimate stands for the others."""
 
@@ -222,7 +222,7 @@ class Deadline:
 
         Args:
             step: updates done so far; asked at 0 as well.
-            pauses: seconds that the last pause of each kind took, of those since the last look:
+            pauses: seconds that the last pause of each kind took, of those since the last decision:
                 ``evaluation``, ``sampling``, ``saving``.
         """
         self._note(step, pauses)

@@ -110,7 +110,7 @@ def out_of_patience(trainer: Trainer) -> bool:
 
 
 def patience(say: Callable[[str], None]) -> Hook:
-    """End the run when no look was better for too long; stands after ``saving``, in every process.
+    """End the run when no evaluation was better for too long; stands after ``saving``, in every process.
 
     Only the first process looks; the others learn from it when it is over. The hook raises
     :class:`EndOfRun`.

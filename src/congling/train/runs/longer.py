@@ -29,7 +29,7 @@ from congling.train.runs.deadline import SCHEDULE_FILE
 
 LONGER_FILE = "longer.json"
 ENDINGS = "endings"
-"""Folder of the models that earlier ends of a run handed on."""
+"""Folder of the models of the earlier ends of a run."""
 
 
 @dataclass(frozen=True)

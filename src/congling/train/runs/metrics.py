@@ -30,7 +30,7 @@ class MetricScales:
     flops_per_token: float | None = None
     """Of training on one token (:func:`congling.model.config.flops_per_token`)."""
     matmul_peak: float | None = None
-    """Floating-point operations a second this machine reaches in matrix products."""
+    """Floating-point operations a second this machine reaches in matrix multiplications."""
     loss_unit: str = NATS
     """What the loss is measured in; another word where it is no cross-entropy."""
     counted: str = "tokens"

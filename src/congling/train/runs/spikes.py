@@ -38,7 +38,7 @@ SHARE_OF_LEVEL, SHARE_OF_FIRST = 0.25, 0.1
 ALONE_NATS, ALONE_JUMPS = 5.0, 3.0
 """How far above the ceiling a single row is enough, besides the first loss: in nats, and in largest jumps."""
 DIVERGENCE_OF_POLICY = 10.0
-"""Nats a token of KL from the base that no policy reaches unless it breaks."""
+"""Nats per token of KL from the base that no policy reaches unless it breaks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SpikeDetector:
     """Judges one row after another.
 
     Args:
-        text: whether the loss is nats a token of text, of which a single very high one is no accident. Of
+        text: whether the loss is nats per token of text, of which a single very high one is no accident. Of
             other losses (of pairs of answers, say) only rows that stay high are. The loss of a policy, whose
             rows hold a ``reward``, says nothing: there the KL from the base is looked at, where it is known.
     """

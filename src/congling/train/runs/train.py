@@ -68,7 +68,7 @@ class RunParts:
     """Also before the first step: what the base can do without training."""
     sample: Sample | None = None
     watch: Watch | None = None
-    """Looks for early signs of collapse, at every held-out look."""
+    """Looks for early signs of collapse, at every evaluation."""
     yardsticks: MetricScales = field(default_factory=MetricScales)
     save_model: SaveModel = save_model
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -298,7 +298,7 @@ def _deadline(trainer: Trainer, metrics: Metrics | None) -> list[Hook]:
 
 
 def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
-    """Asked at every look, by all processes, or by none."""
+    """Asked at every evaluation, by all processes, or by none."""
     config = trainer.config
     return (
         [] if config.early_stopping_patience is None else [every(config.interval("evaluate"), patience(say))]
