@@ -41,7 +41,7 @@ class Part(Single):
         super().__init__(settings())
         self.rank, self.world, self._add = rank, world, add
 
-    def sum(self, value: Any) -> Any:
+    def all_reduce_sum(self, value: Any) -> Any:
         return value if self._add is None else self._add(self.rank, value)
 
 
