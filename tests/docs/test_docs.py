@@ -397,27 +397,6 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
-def test_the_program_in_the_readme_runs(tmp_path, monkeypatch, capsys):
-    from congling.data.smallworld import generate
-
-    texts = [document.text for document in generate(SmallWorldConfig(size=30_000, seed=1))]
-    (tmp_path / "book.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    (program,) = blocks(READMES[0], "python")
-    tiny = ["model.num_hidden_layers=1", "model.hidden_size=32", "tokenizer.vocab_size=1024"]
-    tiny += [
-        "train.max_steps=2",
-        "train.per_device_train_batch_size=2",
-        "train.max_length=32",
-        "train.torch_compile=off",
-    ]
-    assert '["budget=15m", ' in program
-    program = program.replace('["budget=15m", ', f'["budget=5s", {", ".join(map(repr, tiny))}, ')
-    monkeypatch.chdir(tmp_path)
-    exec(compile(program, "README.md", "exec"), {})
-    assert "bigram" in capsys.readouterr().out
-    assert (tmp_path / "runs/book/run/report/report.html").is_file()
-
-
 def test_the_programs_about_the_small_world_print_what_they_say(capsys):
     page = ROOT / "docs/en/smallworld.md"
     for program in blocks(page, "python"):

@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.data import corpus, inspection
 from congling.data.config import DataConfig
 from congling.stages import data
-from congling.tokenizer import training
+from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 
 
@@ -115,7 +115,7 @@ def test_a_tokenizer_is_found_in_runs_and_checkpoints(
     training.train(TokenizerConfig(kind="character"), lambda: iter(["问答\n"] * 9), checkpoint / "tokenizer")
     (tmp_path / "run/LATEST").write_text("step-00000001\n", encoding="utf-8")
     for path in (tmp_path, tmp_path / "run", checkpoint, checkpoint / "tokenizer"):
-        assert data.tokenizer_at(path) == checkpoint / "tokenizer"
+        assert store.locate(path) == checkpoint / "tokenizer"
     source = "{% for m in messages %}{{ m['content'] + '|' }}{% endfor %}"
     (tmp_path / "own.jinja").write_text(source, encoding="utf-8")
     data.inspect([str(rows)], tokenizer=tmp_path, template=str(tmp_path / "own.jinja"), context=64)

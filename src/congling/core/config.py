@@ -26,7 +26,17 @@ from congling.core.renamed import with_new_keys
 from congling.core.text import decoded
 from congling.core.words import joined_words
 
-__all__ = ["Config", "build", "load", "models_in", "read_toml", "toml_value", "upgraded", "with_overrides"]
+__all__ = [
+    "Config",
+    "as_overrides",
+    "build",
+    "load",
+    "models_in",
+    "read_toml",
+    "toml_value",
+    "upgraded",
+    "with_overrides",
+]
 
 C = TypeVar("C", bound="Config")
 _LONGEST = 4_000_000  # bytes of a recipe
@@ -93,7 +103,7 @@ def build(
     try:
         return kind.model_validate(upgraded(kind, values) if recorded else dict(values))
     except ValidationError as error:
-        raise explained(kind, error, where, under, values) from None
+        raise explained(kind, error, where, under) from None
 
 
 def upgraded(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,6 +182,29 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
         table[parts[-1]] = toml_value(text.strip())
     _require_plain(result)
     return result
+
+
+def as_overrides(settings: Mapping[str, Any], under: str = "") -> list[str]:
+    """Settings of a program as they are typed; tables within them may stand as mappings.
+
+    >>> as_overrides({"train": {"max_steps": 20}, "data.documents": "line"})
+    ['train.max_steps=20', 'data.documents="line"']
+
+    Raises:
+        UserError: a value that no setting has.
+    """
+    found: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found += as_overrides(value, f"{under}{key}.")
+            continue
+        plain = str(value) if isinstance(value, Path) else value
+        try:
+            found.append(f"{under}{key}={tomli_w.dumps({'_': plain}).partition('=')[2].strip()}")
+        except TypeError:
+            what = "a setting is a number, a text, true or false, or a list of them"
+            raise UserError(what, where=f"{under}{key}", value=value) from None
+    return found
 
 
 def _require_plain(value: Any, key: str = "", depth: int = 0) -> None:

@@ -146,8 +146,7 @@ def _context(run: RunRecord, advised: str) -> str:
 
 
 def _vectors(run: RunRecord, advised: str) -> str:
-    tied = mapping(run.plan.get("model")).get("tie_word_embeddings")
-    if tied is True and "model.tie_word_embeddings" in advised:
+    if mapping(run.plan.get("model")).get("tied") is True and "model.tie_word_embeddings" in advised:
         return f"{ANEW}: use a smaller vocabulary"
     return _next_time(run, advised)
 

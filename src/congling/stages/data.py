@@ -172,30 +172,8 @@ def _tokenizer(path: Path, template: str | None) -> Any:
     from congling.tokenizer import store
     from congling.tokenizer.chat.templates import with_template
 
-    opened = store.load(tokenizer_at(path))
+    opened = store.load(store.locate(path))
     return opened if template is None else with_template(opened, _template(template))
-
-
-def tokenizer_at(path: Path) -> Path:
-    """The tokenizer directory that a path means: itself, that of a checkpoint, or of a run's checkpoint.
-
-    Raises:
-        UserError: there is none.
-    """
-    from congling.core import pointers
-    from congling.tokenizer import store
-
-    for place in (path, path / "run"):
-        if pointers.pointed(place):
-            found = pointers.handed_on(place) or next(iter(pointers.checkpoints(place)), None)
-            if found is not None:
-                return found / "tokenizer"
-    if (path / store.FILE).is_file():
-        return path
-    if (path / "tokenizer").is_dir():
-        return path / "tokenizer"
-    hint = "name a tokenizer directory, a checkpoint or a run"
-    raise UserError("there is no tokenizer here", value=str(path), hint=hint)
 
 
 def _template(name: str) -> str:

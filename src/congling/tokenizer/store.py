@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact, files
+from congling.core import artifact, files, pointers
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.tokenizer.base import END_OF_TEXT, IM_END, IM_START, Roles, Tokenizer, own_roles
@@ -32,6 +32,25 @@ OWN = (BytePairTokenizer, UnigramTokenizer, CharacterTokenizer)
 KINDS: dict[str, type[Tokenizer]] = {
     kind.kind: kind for kind in (*OWN, SentencePieceTokenizer, HuggingFaceTokenizer)
 }
+
+
+def locate(path: Path) -> Path:
+    """The tokenizer directory that a path means: itself, that of a checkpoint, or of a run's checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    for place in (path, path / "run"):
+        if pointers.pointed(place):
+            found = pointers.handed_on(place) or next(iter(pointers.checkpoints(place)), None)
+            if found is not None:
+                return found / "tokenizer"
+    if (path / FILE).is_file():
+        return path
+    if (path / "tokenizer").is_dir():
+        return path / "tokenizer"
+    hint = "name a tokenizer directory, a checkpoint or a run"
+    raise UserError("there is no tokenizer here", value=str(path), hint=hint)
 
 
 def load(path: Path | str) -> Tokenizer:
