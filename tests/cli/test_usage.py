@@ -82,7 +82,7 @@ def test_help_fits_the_window(verb: str, columns: int) -> None:
 
 def test_an_option_that_no_group_knows_is_a_setting() -> None:
     text = shown("train", "-h")
-    settings = text[text.index("\nSettings\n") : text.index("\nGoing on\n")]
+    settings = text[text.index("\nSettings\n") : text.index("\nResuming\n")]
     assert "--budget" in settings
 
 

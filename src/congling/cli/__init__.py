@@ -1,4 +1,4 @@
-"""The command line: one verb per file in ``stages/``, imported only when it is called.
+"""The command line: one file a subcommand in ``stages/``, imported only when it is called.
 
 ::
 

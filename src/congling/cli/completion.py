@@ -1,4 +1,4 @@
-"""What the shell asks for when Tab is pressed: verbs, options, their values, and keys of recipes.
+"""What the shell asks for when Tab is pressed: subcommands, options, their values, and keys of recipes.
 
 ::
 

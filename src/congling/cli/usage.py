@@ -4,7 +4,7 @@
 
     congling tokenizer DOCUMENTS [OVERRIDES]... [OPTIONS]
     …what it does…
-    Arguments / Input / Settings / Sampling / Going on / …             options, by what they are about
+    Arguments / Input / Settings / Sampling / Resuming / …             options, by what they are about
     Examples                                                       commands of the stage's docstring
 """
 
@@ -30,23 +30,23 @@ _GROUPS = {
         "answers max_new_tokens min_p new_tokens prompt repetition_penalty seed stop system temperature "
         "top_k top_p"
     ),
-    "Going on": "force fresh longer resume",
+    "Resuming": "force fresh longer resume",
     "Checks": "measure verify verify_text",
     "Output": "as_json out overwrite stream to type version yes",
 }
 """Options by what they are about, by the names of their parameters; all others are settings of the verb."""
 _TYPES = {int: "N", float: "X", Path: "PATH"}
 """What stands for a value in help; for anything else ``TEXT``."""
-_ORDER = ("Arguments", "Input", "Settings", "Sampling", "Going on", "Checks", "Output")
+_ORDER = ("Arguments", "Input", "Settings", "Sampling", "Resuming", "Checks", "Output")
 
 
 def of_program() -> str:
     """Help of the program itself: every verb in a line."""
     width = _width()
-    rows = [("-h, --help", "Show this, or with a verb its own help."), ("--version", "Show the version.")]
+    rows = [("-h, --help", "Show this, or the help of a subcommand."), ("--version", "Show the version.")]
     parts = [
-        "Usage: congling VERB …\n",
-        _wrapped("congling 从零: train a small language model from scratch, and take it anywhere.", width),
+        "Usage: congling SUBCOMMAND …\n",
+        _wrapped("congling 从零: train, fine-tune and export small language models.", width),
     ]
     groups = [*((title, list(verbs.items())) for title, verbs in GROUPS.items()), ("Options", rows)]
     parts += _tables(groups, width)

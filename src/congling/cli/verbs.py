@@ -1,41 +1,41 @@
-"""Every verb in a line, grouped by what a person wants; kept here so that help reads no other file."""
+"""Every subcommand in a line, grouped by purpose; kept here so that help reads no other file."""
 
 GROUPS: dict[str, dict[str, str]] = {
     "Train from texts": {
         "train": "From text files to a model with a report, in one command",
         "plan": "Show what a run will be and cost, before anything is trained",
-        "data": "Look at a corpus, make documents of it; make rows to practise on",
-        "tokenizer": "Learn a vocabulary from documents",
+        "data": "Inspect a corpus, make documents of it; generate rows of the small world",
+        "tokenizer": "Train a tokenizer on documents",
         "tokenize": "Turn documents into token files",
         "pretrain": "Train on token files, from random weights or a checkpoint",
-        "distill": "Train a small model to say what a larger one would",
+        "distill": "Train a small model on the probabilities of a larger one",
     },
-    "Tune a model": {
-        "sft": "Train on questions and answers, or on texts; an adapter, or all of it",
+    "Fine-tune a model": {
+        "sft": "Supervised fine-tuning, LoRA or full, on questions and answers or texts",
         "dpo": "Train on preferences: DPO, IPO, ORPO, SimPO, KTO",
         "reward": "Train a reward model on preferences",
-        "grpo": "Train on rewards, answers compared with each other",
-        "ppo": "Train on rewards, with a value head",
-        "pairs": "Make preferences of a model's own answers",
-        "prune": "Make a smaller model of a trained one",
+        "grpo": "Reinforcement learning: answers are compared with each other",
+        "ppo": "Reinforcement learning with a value head",
+        "pairs": "Sample preference pairs from a model",
+        "prune": "Structured pruning: make a smaller model of a trained one",
     },
-    "Use it and look at it": {
+    "Use and evaluate": {
         "generate": "Continue a text with a trained model",
         "chat": "Talk to a trained model",
-        "eval": "Score a model on held-out text, or by tasks",
+        "eval": "Evaluate a model on held-out text, or by tasks",
         "explain": "Say what a finished run means: symptom, cause, cure",
         "report": "Write the report page of a run",
         "compare": "Set runs side by side",
     },
-    "Take it away, bring one here": {
-        "convert": "Take a model or adapter to llama.cpp, Hugging Face, llama2.c, Ollama",
-        "import": "Bring a model of another program here",
+    "Export and import": {
+        "convert": "Export a model or adapter to llama.cpp, Hugging Face, llama2.c, Ollama",
+        "import": "Import a model of another program",
     },
-    "Keep house": {
+    "Manage runs and the installation": {
         "runs": "List the runs in a folder",
         "clean": "Show what can be removed, and remove it",
         "doctor": "Say what is wrong with this installation, and what mends it",
-        "completion": "Let the shell complete verbs, options and keys",
+        "completion": "Let the shell complete subcommands, options and keys",
     },
     "As llama.cpp's former trainers": {
         "train-text-from-scratch": "Train a llama model from random weights",

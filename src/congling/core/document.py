@@ -1,4 +1,4 @@
-"""What a verb prints with ``--json``: one document on standard output, and nothing else there.
+"""What a subcommand prints with ``--json``: one document on standard output, and nothing else there.
 
 ::
 

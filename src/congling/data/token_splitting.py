@@ -1,4 +1,4 @@
-"""Read the same text in other pieces: each falls apart with some probability, anew in every pass.
+"""Subword regularisation: each token is split in two with some probability, anew in every epoch.
 
 Where a small corpus is read many times, a model that always meets a word as one piece memorises sequences of
 tokens. Breaking pieces up at random (as BPE-dropout does while merging, Provilkov et al. 2020)

@@ -1,4 +1,4 @@
-"""What is looked at while a model learns to answer: the loss of held-out answers, and answers it gives."""
+"""Evaluation during fine-tuning: the loss of held-out answers, and answers to held-out questions."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Multiple choice: which of some options a model finds likeliest, or which letter it writes.
+"""Multiple choice: which of some options is the most probable, or which letter a model writes.
 
 ::
 

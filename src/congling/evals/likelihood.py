@@ -1,4 +1,4 @@
-"""What a model thinks of given ids: nats of each, and whether each is the one it would write itself.
+"""Log-likelihood of given ids: nats of each, and whether greedy decoding gives it.
 
 Rows of unequal length are sorted, padded on the right and read together; a causal model does not see the
 padding. Only what stands before a scored id passes through the output matrix.

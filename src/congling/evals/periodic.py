@@ -1,4 +1,4 @@
-"""What is looked at while a model trains: its held-out loss, and how it continues the same beginnings."""
+"""Evaluation during pretraining: the held-out loss, and samples from the same prompts."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a model thinks of the given answers of rows: nats of each last answer, thoughts and text.
+"""Log-likelihood of the answers of rows: nats of each last answer, thoughts and text.
 
 A model tuned for chat sees the question through its template, any other as plain text that the answer goes
 on with, as in ``congling chat``. Whoever divides by characters takes those that the row has

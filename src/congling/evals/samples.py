@@ -1,4 +1,4 @@
-"""Texts that a model in training writes for whoever watches: the same beginnings, drawn anew at each step."""
+"""Samples during training: continuations of the same prompts at each step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

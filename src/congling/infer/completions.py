@@ -1,4 +1,4 @@
-"""Several answers to every prompt, with the probability of each token: what reinforcement learns from.
+"""Sampling several answers to every prompt with their log-probabilities, for reinforcement learning.
 
 ::
 

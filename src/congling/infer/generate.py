@@ -1,4 +1,4 @@
-"""Continuing texts: many at once with a cache of keys and values, or one as a stream of characters.
+"""Generation: many texts at once with a KV cache, or one as a stream of characters.
 
 A prompt is read whole where it fits (one token of the context stays for the answer). A text that outgrows the
 context slides: when the cache is full, the last half of the context is read anew and generation goes on, so

@@ -1,4 +1,4 @@
-"""Which adapters act on a model, and how strongly, in the ways people write it.
+"""The adapters on a model and their strengths, as options of the command line give them.
 
 ::
 

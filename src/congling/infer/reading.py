@@ -1,4 +1,4 @@
-"""How a model was trained to read text, which whoever scores it on text must do alike.
+"""How a model read text in training (context, document mask), which evaluation must do alike.
 
 A model trained with ``document_mask`` has never seen one document behind another: scored without the mask it
 looks worse than it is. What training did is a fact of the checkpoint; older checkpoints lack it, and there

@@ -1,4 +1,4 @@
-"""Choosing the next token from its scores: pure functions of the logits and seeded generators."""
+"""Sampling the next token: pure functions of the logits and seeded generators."""
 
 # B batch, V vocabulary
 

@@ -1,4 +1,4 @@
-"""A model in our terms, wherever it came from: what every reader gives and every writer takes."""
+"""The one type of a model in interop: what every reader gives and every writer takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""What all ways of tuning a model share: recipe, session, and how a run begins and ends."""
+"""One module a method, and what they share: recipes, the session, beginning and ending a run."""

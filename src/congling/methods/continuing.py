@@ -1,4 +1,4 @@
-"""A finished run goes on: ``--longer`` gives it a later end, and ``--fresh`` puts it aside to begin anew."""
+"""Training a finished run longer: ``--longer`` gives it a later end, ``--fresh`` puts it aside."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Distillation: a small model learns on shards to say what a larger one would.
+"""Distillation: a student is trained on shards to match the probabilities of a teacher.
 
 ::
 

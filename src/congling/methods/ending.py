@@ -1,4 +1,4 @@
-"""What a tuning run says before it starts, and any run when it is over: gains, findings, what to do next."""
+"""What is printed before a fine-tuning run, and after any run: losses, findings, next commands."""
 
 import time
 from collections.abc import Sequence

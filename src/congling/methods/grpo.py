@@ -1,4 +1,4 @@
-"""GRPO: a model answers each prompt many times, and learns from what is better than its other answers.
+"""GRPO: many answers to each prompt, whose rewards are compared with each other.
 
 ::
 

@@ -1,4 +1,4 @@
-"""A run on shards from a recipe: planned and begun, or gone on with by the plan it was begun with."""
+"""A run on shards from a recipe: planned and begun, or resumed by the plan it was begun with."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""PPO: a model answers prompts, and learns from how much better the reward is than a value head expected.
+"""PPO: answers to prompts, whose rewards are compared with what a value head predicts.
 
 ::
 

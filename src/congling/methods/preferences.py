@@ -1,4 +1,4 @@
-"""Learning which of two answers is better: DPO, IPO, ORPO, SimPO; or KTO, of good and of bad answers.
+"""Training on preferences: DPO, IPO, ORPO and SimPO on pairs of answers, KTO on good and bad ones.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What a person asks of each method, and all that then determines a run; no torch: completion stays quick.
+"""The recipe of each method: its configuration, with defaults and what it inherits; imports no torch.
 
 A recipe has the tables a person may write. A run's configuration has the same tables with nothing left open::
 

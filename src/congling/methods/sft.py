@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: rows of questions and answers, or texts; an adapter beside the base, or itself.
+"""Supervised fine-tuning: rows of questions and answers, or texts; a LoRA adapter, or all weights.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What every tuning verb does in the same order: from a decided configuration to a finished run.
+"""The steps that all fine-tuning methods share, from a configuration to a finished run.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The table of token vectors, which in a tied model also scores the next token."""
+"""The token embedding, which in a tied model is also the output layer."""
 
 # W width, V vocabulary
 

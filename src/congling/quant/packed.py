@@ -1,4 +1,4 @@
-"""Layers whose weights stay in ggml's blocks: a piece at a time becomes float32, is multiplied, and is gone.
+"""Layers with quantised weights: blocks of rows are dequantised to float32, multiplied and dropped.
 
 ::
 

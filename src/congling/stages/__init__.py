@@ -1,1 +1,1 @@
-"""One verb per file: what it reads, what it writes, and how the parts below are put together for it."""
+"""One file a subcommand: its options, one call, printing."""

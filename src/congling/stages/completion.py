@@ -1,4 +1,4 @@
-"""Let the shell complete verbs, options, their values, and keys of recipes such as
+"""Let the shell complete subcommands, options, their values, and keys of recipes such as
 ``train.optimizer.learning_rate``.
 
 Prints a script for bash, zsh or fish, to be read when the shell starts::

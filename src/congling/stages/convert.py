@@ -1,4 +1,4 @@
-"""Take a model, or an adapter, to llama.cpp, Hugging Face, llama2.c or Ollama, and check it there.
+"""Export a model, or an adapter, to llama.cpp, Hugging Face, llama2.c or Ollama, and check it there.
 
 ::
 

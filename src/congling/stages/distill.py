@@ -1,4 +1,4 @@
-"""Train a small model on shards to say what a larger one would; the same command goes on where it stopped.
+"""Distillation: train a small model on the probabilities of a larger one; the same command resumes.
 
 Reads a teacher (a run or checkpoint), shards and their tokenizer, which must be the teacher's; writes a run
 directory::
@@ -43,7 +43,7 @@ def command(
     force: Annotated[bool, typer.Option(help="Train even though the plan has an error.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a small model to say what a larger one would."""
+    """Train a small model on the probabilities of a larger one."""
     from congling.core.console import Console
     from congling.methods import distill
     from congling.methods.ending import show_run_end

@@ -1,4 +1,4 @@
-"""Teach a model which of two answers is better: DPO, IPO, ORPO, SimPO; or KTO on good and bad answers.
+"""Train on preferences: DPO, IPO, ORPO and SimPO on pairs of answers, KTO on good and bad ones.
 
 Reads rows with ``chosen`` and ``rejected`` answers (for ``kto`` also a ``label``), writes a run::
 

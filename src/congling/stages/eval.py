@@ -1,4 +1,4 @@
-"""Score a model: held-out loss beside reference lines, or any of a dozen tasks, each with its interval.
+"""Evaluate a model: held-out loss beside reference lines, or any of a dozen tasks with confidence intervals.
 
 Reads a run or checkpoint, and its shards and documents or files; remembers the results in the run's
 ``results.json``::

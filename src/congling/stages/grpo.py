@@ -1,4 +1,4 @@
-"""Let a model answer prompts many times and learn from what is better than its other answers (GRPO).
+"""Reinforcement learning by GRPO: many answers to each prompt, each rewarded and compared with the others.
 
 Reads prompts with answers that can be checked, and rewards (a rule, a Python function, a reward model)::
 

@@ -1,4 +1,4 @@
-"""Bring a model of another program here: to write with, to evaluate, to train further.
+"""Import a model of another program: to generate with, to evaluate, to train further.
 
 Reads GGUF, Hugging Face folders, llama2.c and what training scripts keep with torch.save; writes a
 checkpoint directory::

@@ -1,4 +1,4 @@
-"""Let a model answer prompts several times, and keep its best and its worst answer as a preference.
+"""Sample several answers to each prompt, and keep the best and the worst as a preference pair.
 
 Reads prompts and rewards (as ``grpo`` does), writes rows with ``chosen`` and ``rejected`` for ``dpo``::
 

@@ -1,4 +1,4 @@
-"""Let a model answer prompts and learn from how much better the reward is than a value head expected (PPO).
+"""Reinforcement learning by PPO: answers are rewarded and compared with what a value head predicts.
 
 Reads prompts, and rewards (a reward model, a rule, a Python function)::
 

@@ -1,4 +1,4 @@
-"""Train a model on shards, from random weights or a checkpoint; the same command goes on where it stopped.
+"""Train a model on shards, from random weights or a checkpoint; the same command resumes.
 
 Reads a shards directory and the tokenizer directory it was made with, writes a run directory::
 

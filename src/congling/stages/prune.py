@@ -1,4 +1,4 @@
-"""Make a smaller model of a trained one by leaving out what matters least; train it further to recover.
+"""Structured pruning: remove the parts of a model that matter least; train it further to recover.
 
 Reads a run or checkpoint, and shards to measure on; writes a checkpoint::
 

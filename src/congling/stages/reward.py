@@ -1,4 +1,4 @@
-"""Train a model that gives an answer a number, from pairs of which one is better: a reward model for ``ppo``.
+"""Train a reward model on preference pairs: it gives an answer a number, for ``grpo`` and ``ppo``.
 
 Reads rows with ``chosen`` and ``rejected`` answers, writes a run whose checkpoints have a scalar head::
 

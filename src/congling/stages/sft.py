@@ -1,4 +1,4 @@
-"""Train a model further on rows of questions and answers, or on texts: an adapter beside it, or itself.
+"""Supervised fine-tuning on rows of questions and answers, or on texts: a LoRA adapter, or all weights.
 
 Only answers are learnt; of plain texts, every token. A GGUF base stays packed, and takes an adapter::
 

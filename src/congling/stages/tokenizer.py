@@ -1,4 +1,4 @@
-"""Learn a vocabulary from documents: byte-level BPE, unigram pieces or characters.
+"""Train a tokenizer on documents: byte-level BPE, unigram or characters.
 
 Reads a documents directory, writes a tokenizer directory::
 
@@ -30,7 +30,7 @@ def command(
     overwrite: Annotated[bool, typer.Option(help="Replace a directory that exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn a vocabulary from documents, and report what it does to them."""
+    """Train a tokenizer on documents, and report what it does to them."""
     from congling.core.config import build, with_overrides
     from congling.core.console import Console
     from congling.data.vocabulary import learn

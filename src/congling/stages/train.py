@@ -1,4 +1,4 @@
-"""From text files (or a recipe) to a trained model with a report, in one command; run again, it goes on.
+"""From text files (or a recipe) to a trained model with a report, in one command; run again, it resumes.
 
 ::
 

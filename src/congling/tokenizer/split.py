@@ -1,4 +1,4 @@
-r"""Where a token may end: how text is split before pieces are learnt, and how it is split when it is encoded.
+r"""Pretokenization: how text is split before a vocabulary is trained, and before it is encoded.
 
 Two splits, on purpose:
 

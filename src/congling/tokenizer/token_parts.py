@@ -1,4 +1,4 @@
-"""Which two shorter pieces a piece can fall apart into, for training on ever new segmentations."""
+"""Which two shorter tokens a token can be split into, for subword regularisation."""
 
 import numpy as np
 

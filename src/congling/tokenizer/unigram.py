@@ -1,4 +1,4 @@
-"""Unigram pieces by sentencepiece, with byte fallback and nothing changed in the text.
+"""Unigram tokenizers by sentencepiece, with byte fallback and nothing changed in the text.
 
 The model file is plain sentencepiece. llama.cpp runs unigram vocabularies (its ``t5`` kind) without byte
 fallback: where an export must tokenise every text alike, take ``bpe``.

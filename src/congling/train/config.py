@@ -1,4 +1,4 @@
-"""What a training run does, step by step: sizes, optimizer, schedule, precision, and when to save and look.
+"""What a training run does: sizes, optimizer, schedule, precision, and when to save and evaluate.
 
 Imports no torch, so that ``plan`` and ``--help`` stay quick. Every stage that learns takes this same table.
 """

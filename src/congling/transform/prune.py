@@ -1,4 +1,4 @@
-"""A smaller model out of a larger one: whole layers, heads, channels or experts are left out.
+"""Structured pruning: whole layers, heads, channels or experts are removed.
 
 Which ones, scores say (``prune_scores``); here they are cut out of every tensor they run through::
 

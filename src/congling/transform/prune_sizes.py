@@ -1,4 +1,4 @@
-"""What is to remain of a model: sizes, checked against it. Imports no torch."""
+"""The sizes of a pruned model, checked against the whole one. Imports no torch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Texts with a mask, as batches: several short ones share a row and see nothing of each other.
+"""Examples with a loss mask as batches: several short ones are packed into a sequence with a mask.
 
 ::
 

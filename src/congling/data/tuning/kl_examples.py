@@ -1,4 +1,4 @@
-"""Answers put to other questions: unrelated text, by which KTO sees how far a model has moved.
+"""Mismatched questions and answers, from which KTO estimates the KL divergence from the reference.
 
 See Ethayarajh et al. 2024, section 4.1.
 """

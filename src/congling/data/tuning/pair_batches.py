@@ -1,4 +1,4 @@
-"""Answers as batches in which every answer keeps its number: for losses that compare whole answers.
+"""Batches for losses of whole answers: each token knows the number of its answer.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Learn a teacher's whole next-token distribution, not only the token that came (Hinton et al. 2015).
+"""The distillation loss: a divergence from the teacher's next-token distribution (Hinton et al. 2015).
 
 With teacher p = softmax(t / T) and student q = softmax(s / T), logits t and s, temperature T, mixture
 m = βp + (1-β)q, the loss of a position is ``(1-α) · T² · D + α · nats of the target``, where D is::

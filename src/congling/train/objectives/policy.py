@@ -1,4 +1,4 @@
-"""Learning from rewards: the clipped objective that GRPO and PPO share, and PPO's value head.
+"""The policy loss: the clipped objective that GRPO and PPO share, and PPO's value loss.
 
 With r = exp(log π − log π_old), the ratio of a token's new to its old probability, and its advantage A::
 

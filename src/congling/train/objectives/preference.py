@@ -1,4 +1,4 @@
-"""Learning which of two answers is better: DPO and its relatives, each a few lines on the same numbers.
+"""The loss of preference pairs: DPO and its relatives, each a few lines on the same numbers.
 
 With π the sum of an answer's log-probabilities, ρ that of the reference, n its tokens::
 

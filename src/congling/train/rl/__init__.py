@@ -1,1 +1,1 @@
-"""Answers that the model writes itself, their rewards and advantages."""
+"""Reinforcement learning: rollouts, rewards and advantages."""

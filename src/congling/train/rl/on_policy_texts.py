@@ -1,4 +1,4 @@
-"""Rows that the student continues itself, so that it learns from its own mistakes (GKD, Agarwal et al. 2023).
+"""On-policy distillation: sequences that the student continues itself (GKD, Agarwal et al. 2023).
 
 ::
 

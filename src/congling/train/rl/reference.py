@@ -1,4 +1,4 @@
-"""What the base says of a text, kept for later or asked while training: what a tuned model is compared with.
+"""The reference model: log-probabilities of the base, computed beforehand or during training.
 
 ::
 

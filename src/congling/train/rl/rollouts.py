@@ -1,4 +1,4 @@
-"""Batches that the model writes itself: answers to prompts, rewarded, and what their tokens are worth.
+"""Rollouts: answers that the policy samples, with rewards and advantages, as micro-batches.
 
 ::
 

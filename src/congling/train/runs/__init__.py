@@ -1,1 +1,1 @@
-"""A run in its directory: begun, saved, stopped and gone on with."""
+"""A run in its directory: begun, saved, stopped and resumed."""

@@ -1,4 +1,4 @@
-"""What must not end a run badly: Ctrl-C, and steps without a finite gradient."""
+"""Guards of a run: Ctrl-C, and steps without a finite gradient."""
 
 from types import FrameType
 

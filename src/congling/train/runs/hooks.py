@@ -1,4 +1,4 @@
-"""What happens between steps: plain functions of the trainer, combined with ``every``."""
+"""Hooks: plain functions of the trainer that are called between steps, combined with ``every``."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

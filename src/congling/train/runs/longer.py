@@ -1,4 +1,4 @@
-"""Runs that go on beyond their end as one longer run would have gone; no torch.
+"""Training a finished run longer, as one longer run would have gone; no torch.
 
 ::
 

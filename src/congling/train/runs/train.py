@@ -1,4 +1,4 @@
-"""One run from start or from where it stopped: directory, resume, hooks, loop.
+"""One run, from its start or resumed: directory, hooks, loop.
 
 The same command starts a run and continues it. What a stage brings is a trainer (model, batches, objective)
 and a few functions; what it gets is a directory.
