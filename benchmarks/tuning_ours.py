@@ -31,8 +31,8 @@ from congling.train.objectives.next_token import next_token
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rl.credit import GroupAdvantage, RolloutScorer
-from congling.train.rl.reference import reference_sums
+from congling.train.rl.advantage import GroupAdvantage
+from congling.train.rl.reference import RolloutScorer, reference_sums
 from congling.train.rl.rollouts import RolloutBatches
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
@@ -159,8 +159,8 @@ def grpo(side: Side) -> Work:
 
     def batches(step: int, rank: int = 0, world: int = 1) -> Any:
         found = rollouts(step, rank, world)
-        assert rollouts.round is not None
-        seen[step] = sum(len(one.ids) for one in rollouts.round.examples)
+        assert rollouts.rollout is not None
+        seen[step] = sum(len(one.ids) for one in rollouts.rollout.examples)
         return found
 
     timed = range(sizes["warm_up"], sizes["warm_up"] + sizes["steps"])

@@ -134,3 +134,27 @@ def test_marks_end_with_the_budget(modules: Any) -> None:
 def test_spread_shows_median_and_range(modules: Any) -> None:
     assert modules.measuring.Spread((3.0, 1.0, 2.0)).show("{:.0f}") == "2 (1–3)"
     assert modules.measuring.ratios([4.0, 9.0], [2.0, 3.0]).values == (2.0, 3.0)
+
+
+def test_structure_counts_what_a_checkout_holds(tmp_path: Path) -> None:
+    source = tmp_path / "src" / "congling"
+    files = {
+        "__init__.py": '"""The package."""\n',
+        "stages/train.py": "def command():\n    from congling.methods import run\n\n    return run\n",
+        "stages/generate.py": "from congling.core import files\n",
+        "methods/run.py": "import congling.core.files\nfrom congling.train import loop\n",
+        "train/loop.py": "from congling.methods import run  # around\nx: Any = run\n",
+        "core/files.py": "A = 1\n",
+    }
+    for name, text in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text, encoding="utf-8")
+    out = tmp_path / "numbers.json"
+    command = [sys.executable, str(FOLDER / "structure.py"), str(tmp_path), "--json", str(out)]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["files"] == 6 and found["lines"] == 11
+    assert found["imports within functions"] == 1 and found["names Any"] == 1
+    assert found["cycles of packages"] == [["methods", "train"]] and "methods ↔ train" in page
+    assert found["files a reader opens"]["train"] == 3  # the stage, the run and the loop; core is shared
+    assert found["longest functions"] == {"congling.stages.train:command": 4}

@@ -8,9 +8,10 @@ import pytest
 from congling.evals import choice
 from congling.evals.bench import Bench
 from congling.evals.choice import chance, first_letter, listed, opening
-from congling.evals.likelihood import prompt_ids, score_rows
+from congling.evals.likelihood import score_rows
 from congling.evals.questions import Question, questions
 from congling.evals.windows import Row
+from congling.infer.prompts import prompt_ids
 
 ASKED = [
     Question("天地？", ("玄黄", "宇宙洪荒", "日月", "盈"), 2, "q:1", "a"),

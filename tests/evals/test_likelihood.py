@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from congling.evals.likelihood import continuation_row, prompt_ids, score_rows, text_ids, text_nats
+from congling.evals.likelihood import continuation_row, score_rows, text_ids, text_nats
 from congling.evals.windows import Row
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import tokens
+from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import SamplingConfig
 
 

@@ -22,10 +22,9 @@ from congling.data.smallworld import rows as small_rows
 from congling.data.smallworld.rows import RowsConfig
 from congling.interop import adapter_directory
 from congling.interop.adapters import write as write_adapter
-from congling.methods import conversion
+from congling.methods import conversion, importing, prune
 from congling.report import record
 from congling.report.writing import write_report
-from congling.stages import import_, prune
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.transform.config import AdapterConfig
@@ -130,7 +129,7 @@ def test_a_failed_overwrite_leaves_what_was_there(made: Path, tmp_path: Path) ->
 def test_an_import_and_a_pruned_model(made: Path, tmp_path: Path) -> None:
     conversion.run(made / "checkpoint", "hf", tmp_path / "hf", verify=False)
     for write in (
-        lambda: import_.run(tmp_path / "hf", tmp_path / "imported"),
+        lambda: importing.run(tmp_path / "hf", tmp_path / "imported"),
         lambda: prune.run(made / "checkpoint", tmp_path / "pruned", Sizes(num_hidden_layers=1)),
     ):
         with limited(5_000), pytest.raises(UserError, match="File too large"):

@@ -117,7 +117,7 @@ def test_any_value_of_any_key_of_a_tuning_recipe_is_taken_or_refused(book: Path)
         ("data.smallworld.mix.stories=1", "did you mean 'story'?"),
         ("model.options.head_dim.x=1", "key model.options.head_dim)"),
         ("model.options={rope_theta='x'}", "key model.options.rope_theta)"),
-        ("model.options={experts='x'}", "no such option"),
+        ("model.options={num_experts='x'}", "no such option"),
         ("model={num_attention_heads=3,hidden_size=64}", "this model cannot be built: "),
     ],
 )

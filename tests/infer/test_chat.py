@@ -7,6 +7,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.infer.chat import Conversation
 from congling.infer.checkpoints import Loaded
+from congling.infer.prompts import conversation_ids
 from congling.infer.sampler import SamplingConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import CHATML, IM_END, IM_START, Tokenizer
@@ -125,7 +126,8 @@ def test_the_oldest_exchanges_go_when_a_conversation_outgrows_the_context(loaded
         )
         assert f"oldest {count} exchange" in conversation.notices[0]
         assert len(conversation.messages) == 43, "the history itself is kept"
-        more = len(conversation._ids([*conversation._system, *conversation.messages[2 * count - 1 : 42]]))
+        earlier = conversation.messages[2 * count - 1 : 42]
+        more = len(conversation_ids(conversation.loaded, [*conversation._system, *earlier]))
         assert more >= 160, "one exchange more would not have fitted"
     assert answers[200].startswith(answers[2]) or answers[2].startswith(answers[200])
 

@@ -74,18 +74,6 @@ def test_the_likeliest_answer_is_that_of_generate(loaded: Loaded):
         assert [one.ids for one in same] == [list(ids), list(ids)]
 
 
-def test_sampling_follows_the_distribution_and_top_k_cuts_it(loaded: Loaded):
-    probabilities = torch.tensor([0.5, 0.3, 0.0, 0.2]).log()[None].repeat(20_000, 1)
-    drawn = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    chosen = completions._sampled(probabilities, drawn, None)
-    counts = torch.bincount(chosen, minlength=4) / 20_000
-    torch.testing.assert_close(counts, torch.tensor([0.5, 0.3, 0.0, 0.2]), atol=0.015, rtol=0)
-    cut = torch.bincount(completions._sampled(probabilities, drawn, 2), minlength=4) / 20_000
-    torch.testing.assert_close(cut, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.015, rtol=0)
-    edges = completions._sampled(probabilities[:2], torch.tensor([0.0, 1 - 2.0**-53]).double(), None)
-    assert edges.tolist() == [0, 3]
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_ids_without_a_token_are_never_drawn(padded: Loaded, temperature: float):
     model, size = padded.model, padded.tokenizer.vocab_size

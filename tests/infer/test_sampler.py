@@ -41,6 +41,21 @@ def test_samples_follow_the_probabilities_and_the_seed():
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
+def test_given_numbers_invert_the_distribution_and_filters_cut_it():
+    logits = torch.tensor([0.5, 0.3, 0.0, 0.2]).log()[None].repeat(20_000, 1)
+    numbers = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def shares(**changes: float) -> torch.Tensor:
+        config = SamplingConfig.model_validate({"temperature": 1.0, **changes})
+        return torch.bincount(sample(logits, config, numbers), minlength=4) / 20_000
+
+    torch.testing.assert_close(shares(), torch.tensor([0.5, 0.3, 0.0, 0.2]), atol=0.015, rtol=0)
+    for cut in ({"top_k": 2}, {"top_p": 0.8}, {"min_p": 0.5}):
+        torch.testing.assert_close(shares(**cut), torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.015, rtol=0)
+    edges = sample(logits[:2], SamplingConfig(temperature=1), torch.tensor([0.0, 1 - 2.0**-53]).double())
+    assert edges.tolist() == [0, 3]
+
+
 def test_temperature_sharpens():
     cold, hot = (filtered(LOGITS / temperature, SamplingConfig()) for temperature in (0.5, 2.0))
     assert cold[0, 0] > PROBABILITIES[0, 0] > hot[0, 0]

@@ -15,7 +15,7 @@ from congling.core.errors import UserError
 from congling.interop.assembly import transformer
 from congling.interop.formats import read_model
 from congling.interop.torch_state import Missing
-from congling.stages import import_
+from congling.methods import importing
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.store import write
 
@@ -306,9 +306,9 @@ def test_other_models_are_refused_by_name(tmp_path: Path, state: dict[str, tuple
 def test_import_asks_for_the_tokenizer_and_makes_a_checkpoint(tmp_path: Path):
     torch.save({"model": llama2c(), "model_args": LLAMA_ARGS}, tmp_path / "ckpt.pt")
     with pytest.raises(UserError, match="no tokenizer.*\n.*pretokenised"):
-        import_.run(tmp_path / "ckpt.pt", tmp_path / "base")
+        importing.run(tmp_path / "ckpt.pt", tmp_path / "base")
     write(CharacterTokenizer("从零开始"), tmp_path / "tokenizer")
-    done = import_.run(tmp_path / "ckpt.pt", tmp_path / "base", tokenizer=tmp_path / "tokenizer")
+    done = importing.run(tmp_path / "ckpt.pt", tmp_path / "base", tokenizer=tmp_path / "tokenizer")
     assert done.checkpoint.facts["source"] == {"format": "torch", "file": "ckpt.pt"}
     with pytest.raises(UserError, match="--heads.*are for checkpoints"):
         read_model(done.checkpoint.path, None, Missing(heads=4))

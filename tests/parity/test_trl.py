@@ -38,8 +38,8 @@ from congling.train.objectives.config import GRPOConfig, PreferenceConfig, Rollo
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import pair_losses, preference, sequence_sums
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rl.credit import GroupAdvantage, RolloutScorer
-from congling.train.rl.reference import Reference, reference_sums
+from congling.train.rl.advantage import GroupAdvantage
+from congling.train.rl.reference import Reference, RolloutScorer, reference_sums
 from congling.train.rl.rollout_buffer import Rollout
 from congling.train.rl.rollouts import RolloutBatches
 from congling.transform.scalar_head import attach_head
@@ -408,7 +408,7 @@ def compare_grpo(models: Models, config: GRPOConfig, fresh: bool, temperature: f
     rollouts = RolloutBatches(
         models.ours, tokenizer, questions, partial(np.zeros), lambda x: x, rollout, SINGLE, seed=0
     )  # type: ignore[arg-type]
-    batches = [SINGLE.to_device(one) for one in rollouts._batches(found, fresh=fresh)]
+    batches = [SINGLE.to_device(one) for one in rollouts.batches_of(found, fresh=fresh)]
     objective = Policy(config, temperature)
     count = sum(batch.count for batch in batches)
     ours = sum(objective(models.ours, batch).total for batch in batches) / count

@@ -12,8 +12,9 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data.problems import Place
 from congling.data.tuning.chat_rows import Conversation
-from congling.evals.row_losses import asked, characters, row_losses
+from congling.evals.row_losses import characters, row_losses
 from congling.infer.checkpoints import load_checkpoint
+from congling.infer.prompts import conversation_ids
 from congling.interop import adapter_directory
 from congling.stages import compare
 from congling.tokenizer.chat.encode import render
@@ -125,7 +126,7 @@ def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(run
     for name in ("tuned", "plain"):
         loaded = load_checkpoint(runs / name, "cpu")
         (nats,) = row_losses(loaded, [talk])
-        asks = asked(loaded, talk.messages[:1])
+        asks = conversation_ids(loaded, talk.messages[:1])
         ids = (
             render(loaded.tokenizer, talk.messages).ids
             if name == "tuned"

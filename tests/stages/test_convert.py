@@ -13,9 +13,8 @@ from congling.cli import application
 from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.detect import kind_of
-from congling.methods import conversion
+from congling.methods import conversion, importing
 from congling.methods.conversion import Conversion
-from congling.stages import import_
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_checkpoint import TOKENIZER, write
@@ -37,7 +36,7 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path, target: str):
     made = conversion.run(checkpoint, target, tmp_path / "export", verify=False)
     assert isinstance(made, Conversion) and made.report is None
     assert kind_of(made.path) == target
-    back = import_.run(made.path, tmp_path / "back", verify=False)
+    back = importing.run(made.path, tmp_path / "back", verify=False)
     torch.testing.assert_close(logits(tmp_path / "back"), logits(checkpoint), atol=1e-5, rtol=0)
     text = "学而时习之 abc\n😀"
     assert load_checkpoint(tmp_path / "back", "cpu").tokenizer.decode(TOKENIZER.encode(text)) == text
@@ -247,7 +246,7 @@ def test_adapters_go_through_every_format_and_into_the_model(checkpoint: Path, t
     with pytest.raises(UserError, match="--base"):
         conversion.run(path, "peft", tmp_path / "x")
     merged = conversion.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 0.5)], verify=False)
-    import_.run(merged.path, tmp_path / "back", verify=False)
+    importing.run(merged.path, tmp_path / "back", verify=False)
     expected = loaded.model.get_parameter(name) + 0.5 * adapter.factors[name].delta()
     found = load_checkpoint(tmp_path / "back", "cpu").model.get_parameter(name)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
@@ -267,7 +266,7 @@ def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoi
         tmp_path / "own", adapter, adapter_directory.Base("0" * 64, "base", config)
     )
     merged = conversion.run(checkpoint, "hf", tmp_path / "merged", lora=[(path, 1.0)], verify=False)
-    import_.run(merged.path, tmp_path / "back", verify=False)
+    importing.run(merged.path, tmp_path / "back", verify=False)
     weights = rounded(loaded.model.state_dict(), config, "Q4_0")
     found = load_checkpoint(tmp_path / "back", "cpu").model.state_dict()
     torch.testing.assert_close(found[name], weights[name] + adapter.factors[name].delta())

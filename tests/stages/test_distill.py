@@ -15,12 +15,11 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.hf import model as hf_model
-from congling.methods import distill, pretrain
+from congling.methods import distill, pretrain, prune
 from congling.methods.inputs import Inputs, open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.families import FAMILIES
 from congling.plan.recipe import Recipe
-from congling.stages import prune
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate

@@ -12,14 +12,13 @@ from congling.infer.checkpoints import locate_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import read_model
 from congling.interop.hf import model as hf
-from congling.methods import pretrain, sft
+from congling.methods import importing, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.plan.recipe import Recipe
-from congling.stages import import_
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 
@@ -60,7 +59,7 @@ def test_it_is_imported_and_trained_further(family: str, material: Path, tmp_pat
     model = Transformer(config)
     assert sum(tensor.numel() for tensor in model.parameters()) == parameters(config)
     hf.write(ForeignModel(config, model.state_dict(), words), tmp_path / "hf")
-    import_.run(tmp_path / "hf", tmp_path / "base", verify=False)
+    importing.run(tmp_path / "hf", tmp_path / "base", verify=False)
     tuned = sft.read_recipe([*TINY], [str(material / "rows.jsonl")])
     sft.run(tmp_path / "base", tuned, tmp_path / "sft")
     asked = read_recipe(Recipe, None, TINY)

@@ -9,13 +9,12 @@ import pytest
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
-from congling.methods import conversion, pretrain, sft
+from congling.methods import conversion, importing, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
 from congling.model.config import parameters
 from congling.plan.cost import estimate
 from congling.plan.recipe import Recipe
-from congling.stages import import_
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -56,7 +55,7 @@ def base(request: pytest.FixtureRequest, texts: Path, tmp_path_factory: pytest.T
     """An imported checkpoint, in which as many values are counted as the class has."""
     root = tmp_path_factory.mktemp("imported")
     original = MAKERS[request.param][0](root / "folder", store.load(texts / "tokenizer").vocab_size)
-    import_.run(root / "folder", root / "base", tokenizer=texts / "tokenizer", verify=False)
+    importing.run(root / "folder", root / "base", tokenizer=texts / "tokenizer", verify=False)
     config = load_checkpoint(root / "base", "cpu").model.config
     there = sum(parameter.numel() for parameter in original.parameters())
     assert (

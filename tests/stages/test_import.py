@@ -9,8 +9,8 @@ import pytest
 from congling.core import artifact
 from congling.core.errors import UserError
 from congling.interop.detect import kind_of
-from congling.methods import conversion
-from congling.stages import generate, import_
+from congling.methods import conversion, importing
+from congling.stages import generate
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_checkpoint import TOKENIZER, write
@@ -24,7 +24,7 @@ def test_an_import_writes_text(tmp_path: Path, version: int):
     exported = conversion.run(
         write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", version=version, verify=False
     )
-    done = import_.run(exported.path, tmp_path / "base")
+    done = importing.run(exported.path, tmp_path / "base")
     assert done.report is not None and done.report.misses == []
     (text,) = generate.run(tmp_path / "base", ["学而时习之"], max_new_tokens=5)
     assert isinstance(text, str)
@@ -47,10 +47,10 @@ def test_a_model_without_tokenizer_needs_one(tmp_path: Path):
     made = conversion.run(write(tmp_path / "checkpoint"), "llama2c", tmp_path / "export", verify=False)
     (made.path / "tokenizer.bin").unlink()
     with pytest.raises(UserError, match="--tokenizer"):
-        import_.run(made.path, tmp_path / "base", verify=False)
+        importing.run(made.path, tmp_path / "base", verify=False)
     assert not (tmp_path / "base").exists()
     words = tmp_path / "checkpoint" / "tokenizer"
-    done = import_.run(made.path, tmp_path / "base", tokenizer=words, verify=False)
+    done = importing.run(made.path, tmp_path / "base", tokenizer=words, verify=False)
     assert artifact.opened(done.checkpoint.path / "tokenizer", "tokenizer")
 
 
@@ -64,7 +64,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path):
     with artifact.writing(tmp_path / "larger", "tokenizer") as folder:
         store.save(CharacterTokenizer(TOKENIZER.characters + "龍鳳"), folder)
     with pytest.raises(UserError, match="more ids"):
-        import_.run(made.path, tmp_path / "base", tokenizer=tmp_path / "larger", verify=False)
+        importing.run(made.path, tmp_path / "base", tokenizer=tmp_path / "larger", verify=False)
 
 
 @pytest.mark.parametrize(("template", "said"), [
@@ -80,14 +80,14 @@ def test_a_template_that_cannot_run_here_is_said_at_import(tmp_path: Path, templ
     (made.path / "tokenizer_config.json").write_text(
         json.dumps(settings | {"chat_template": template}), encoding="utf-8"
     )
-    done = import_.run(made.path, tmp_path / "base", verify=False)
+    done = importing.run(made.path, tmp_path / "base", verify=False)
     found = [note for note in done.notes if "conversations cannot be written" in note]
     assert (len(found) == 1 and said in found[0] and "sft template=" in found[0]) if said else not found
 
 
 def test_our_own_is_not_imported(tmp_path: Path):
     with pytest.raises(UserError, match="ours already"):
-        import_.run(write(tmp_path / "checkpoint"), tmp_path / "base")
+        importing.run(write(tmp_path / "checkpoint"), tmp_path / "base")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_our_own_is_not_imported(tmp_path: Path):
 def test_a_pickle_is_refused_by_content(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(PICKLE)
     with pytest.raises(UserError, match="pickle"):
-        import_.run(tmp_path / name, tmp_path / "base")
+        importing.run(tmp_path / name, tmp_path / "base")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "ckpt.pt"])
@@ -111,9 +111,9 @@ def test_a_folder_with_a_pickle_says_so(tmp_path: Path, name: str):
 def test_anything_else_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(UserError, match="x"):
-        import_.run(tmp_path / "x", tmp_path / "base")
+        importing.run(tmp_path / "x", tmp_path / "base")
     with pytest.raises(UserError, match="no such"):
-        import_.run(tmp_path / "nothing", tmp_path / "base")
+        importing.run(tmp_path / "nothing", tmp_path / "base")
 
 
 def test_a_class_with_code_of_its_own_is_imported_but_not_checked(tmp_path: Path):
@@ -127,8 +127,8 @@ def test_a_class_with_code_of_its_own_is_imported_but_not_checked(tmp_path: Path
     MAKERS["minicpm"][0](tmp_path / "folder", TOKENIZER.vocab_size)
     with artifact.writing(tmp_path / "words", "tokenizer") as folder:
         store.save(TOKENIZER, folder)
-    done = import_.run(tmp_path / "folder", tmp_path / "base", tokenizer=tmp_path / "words")
+    done = importing.run(tmp_path / "folder", tmp_path / "base", tokenizer=tmp_path / "words")
     assert done.report is None and "MiniCPMForCausalLM" in done.notes[-1]
     with pytest.raises(UserError, match="code of its own"):
-        import_.run(tmp_path / "folder", tmp_path / "other", tokenizer=tmp_path / "words", verify=True)
+        importing.run(tmp_path / "folder", tmp_path / "other", tokenizer=tmp_path / "words", verify=True)
     assert not (tmp_path / "other").exists()

@@ -12,10 +12,9 @@ from congling.data.config import DataConfig
 from congling.evals.loss import evaluate, evaluate_loaded
 from congling.infer.checkpoints import load_checkpoint
 from congling.infer.reading import Reading, reading_of
-from congling.methods import distill, evaluation, pretrain, sft
+from congling.methods import distill, evaluation, pretrain, prune, sft
 from congling.methods.inputs import open_inputs
 from congling.model.families import FAMILIES
-from congling.stages import prune
 from congling.stages.eval import table
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig

@@ -14,8 +14,8 @@ from congling.data.tuning.preferences import Question
 from congling.train.backends.single import Single
 from congling.train.objectives.config import PPOConfig, PPORolloutConfig
 from congling.train.objectives.policy import Policy, clipped, divergence, value_loss
-from congling.train.rl.credit import GAEAdvantage, RolloutScorer
-from congling.train.rl.reference import Reference
+from congling.train.rl.advantage import GAEAdvantage
+from congling.train.rl.reference import Reference, RolloutScorer
 from congling.train.rl.rollout_buffer import Rollout
 from congling.train.rl.rollouts import RolloutBatches
 from congling.transform.scalar_head import attach_head
@@ -80,7 +80,7 @@ def test_ppo_is_its_definition_on_a_whole_model():
         SINGLE,  # type: ignore[arg-type]
         seed=0,
     )
-    batches = [SINGLE.to_device(one) for one in rollouts._batches(found, fresh=False)]
+    batches = [SINGLE.to_device(one) for one in rollouts.batches_of(found, fresh=False)]
     loss = sum(Policy(config, 0.9)(model, one).total for one in batches) / sum(one.count for one in batches)
     wanted = torch.zeros(())
     for example, reward, old in zip(examples, (1.0, -2.0, 0.5), found.old, strict=True):

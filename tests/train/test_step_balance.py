@@ -21,7 +21,7 @@ from congling.train.objectives.next_token import next_token
 from congling.train.objectives.policy import Policy
 from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
-from congling.train.rl.rollouts import RolloutBatch
+from congling.train.rl.rollout_buffer import RolloutBatch
 from congling.transform.scalar_head import attach_head
 
 PLACE = Single(settings()).to_device

@@ -23,6 +23,7 @@ from congling.cli.verbs import VERBS, module_of
 from congling.core import document, interrupt, printing, progress, terminal
 from congling.core.errors import Interrupted, UserError
 from congling.core.manual import PROGRAM
+from congling.core.renamed import OPTIONS
 
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -110,6 +111,11 @@ def _helped(kind: Any, stage: Any) -> Any:
             if len(args) == 1 and args[0] in _HELP["help_option_names"]:  # at once, as of the program
                 print(ctx.get_help())
                 ctx.exit()
+            renamed = OPTIONS.get(str(ctx.info_name), {})
+            for word in args:
+                if (name := word.partition("=")[0]) in renamed:
+                    hint = f"write {renamed[name]}"
+                    raise UserError("this option has another name now", value=name, hint=hint)
             return super().parse_args(ctx, args)
 
         def invoke(self, ctx: Any) -> Any:

@@ -1,14 +1,15 @@
 """Complaints of pydantic as one sentence: which key, as one would type it, what is wrong, and what to do."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from congling.core.errors import UserError
-from congling.core.renamed import new_key
+from congling.core.renamed import Renamed, new_key
 
 _EXPECTED = {
     "int": "a whole number is expected", "float": "a number is expected", "bool": "true or false is expected",
@@ -24,6 +25,9 @@ _LONGEST = 80  # characters of a value that are quoted
 _BRANCHES = ("float", "int", "str", "bool", "[key]")
 """Steps of pydantic's paths that are no keys: the branch of a union of plain types, and a wrong key."""
 
+_RENAMED = "renamed"
+"""Type of the error that `require_new_keys` raises."""
+
 
 class Table:
     """Marks a field that is an open dictionary now and becomes a table of this kind later."""
@@ -32,8 +36,48 @@ class Table:
         self.kind = kind
 
 
-def explained(kind: type[BaseModel], error: ValidationError, where: object, under: str = "") -> UserError:
-    """The first of pydantic's complaints about ``kind``, whose table is ``under`` that key."""
+def require_new_keys(name: str, table: Mapping[str, Any]) -> None:
+    """For validators of dictionaries that may hold any key: name one that had another name once.
+
+    Args:
+        name: of the dictionary in the table of renamed keys.
+        table: the dictionary.
+    """
+    for key in table:
+        if (found := new_key((name,), key, table)) is not None:
+            raise PydanticCustomError(_RENAMED, "write {name}", {"key": key, "name": found.name})
+
+
+def explained(
+    kind: type[BaseModel],
+    error: ValidationError,
+    where: object,
+    under: str = "",
+    values: Mapping[str, Any] | None = None,
+) -> UserError:
+    """What is wrong with ``values`` of ``kind``, whose table is ``under`` that key: of pydantic's complaints
+    the first, or that of a key with another name now, for which another one may be missing."""
+    return _of_before(kind, error, where, under, values) or _of_first(kind, error, where, under)
+
+
+def _of_before(
+    kind: type[BaseModel], error: ValidationError, where: object, under: str, values: Mapping[str, Any] | None
+) -> UserError | None:
+    """A key that has another name now."""
+    for one in error.errors():
+        keys, inner = _walked(kind, one["loc"])
+        if one["type"] == _RENAMED:  # told by a validator, of a dictionary that may hold any key
+            keys, hint = [*keys, one.get("ctx", {})["key"]], one["msg"]
+        else:
+            hint = _renamed(inner, one, values) if one["type"] == "extra_forbidden" else None
+        if hint is not None:
+            key = ".".join([*([under] if under else []), *keys])
+            return UserError("this key has another name now", where=where, value=key, hint=hint)
+    return None
+
+
+def _of_first(kind: type[BaseModel], error: ValidationError, where: object, under: str) -> UserError:
+    """The first complaint."""
     first = error.errors()[0]
     keys, inner = _walked(kind, first["loc"])
     key = ".".join([*([under] if under else []), *keys])
@@ -41,10 +85,8 @@ def explained(kind: type[BaseModel], error: ValidationError, where: object, unde
     value, context = first.get("input"), first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
-            renamed = _renamed(inner, keys, value)
-            what = "unknown key" if renamed is None else "this key has another name now"
-            hint = renamed or _nearest_key(kind, keys, inner, under)
-            return UserError(what, where=where, value=key, hint=hint)
+            hint = _nearest_key(kind, keys, inner, under)
+            return UserError("unknown key", where=where, value=key, hint=hint)
         case "missing":
             return UserError("a key is missing", where=where, value=key, hint=f"add {keys[-1]} = …")
         case "union_tag_not_found":
@@ -121,33 +163,52 @@ def _nearest_key(kind: type[BaseModel], keys: Sequence[str], inner: Sequence[Any
     near = difflib.get_close_matches(keys[-1][:100], known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    elsewhere = next((key for key in _keys(kind) if key.rpartition(".")[2] == keys[-1]), None)
-    if elsewhere is not None:
+    if (elsewhere := _elsewhere(kind, keys[-1])) is not None:
         return f"did you mean {f'{under}.{elsewhere}' if under else elsewhere}?"
     return f"known keys: {', '.join(sorted(known))}"
 
 
-def _renamed(inner: Sequence[Any], keys: Sequence[str], value: Any) -> str | None:
-    """What to write in place of a key that had this name once."""
+def _renamed(inner: Sequence[Any], error: Any, values: Mapping[str, Any] | None) -> str | None:
+    """What to write in place of the key that an error names, which had this name once."""
+    *path, key = error["loc"]
+    table: Any = values
+    for part in path:  # a step that only names a kind of table is no key
+        table = table.get(part, table) if isinstance(table, Mapping) else None
+    value = error.get("input")
     for one in inner:
-        names = tuple(parent.__name__ for parent in one.__mro__)
-        if (found := new_key(names, keys[-1], {})) is not None:
+        if (found := _new_key(one, key, table if isinstance(table, Mapping) else {})) is not None:
             if isinstance(value, str) and value in found.values:
                 return f"write {found.name} = {_as_toml(found.values[value])}"
             return f"write {found.name}"
     return None
 
 
+def _new_key(kind: type[BaseModel], key: str, table: Mapping[str, Any]) -> Renamed | None:
+    return new_key(tuple(parent.__name__ for parent in kind.__mro__), key, table)
+
+
 def _as_toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f'"{value}"'
 
 
-def _keys(kind: type[BaseModel], depth: int = 4) -> Iterator[str]:
-    """All keys of a table and of those in it, from the outside inwards."""
-    yield from kind.model_fields
+def _elsewhere(kind: type[BaseModel], key: str) -> str | None:
+    """Where else a key belongs, by its name of now."""
+    tables = list(_tables(kind))
+    for before, table in tables:
+        if key in table.model_fields:
+            return before + key
+    for before, table in tables:
+        if (found := _new_key(table, key, {})) is not None:
+            return before + found.name
+    return None
+
+
+def _tables(kind: type[BaseModel], before: str = "", depth: int = 4) -> Iterator[tuple[str, type[BaseModel]]]:
+    """A table and those in it, from the outside inwards, with what stands before their keys."""
+    yield before, kind
     for name, field in kind.model_fields.items():
         for one in tables_of(field) if depth else ():
-            yield from (f"{name}.{inner}" for inner in _keys(one, depth - 1))
+            yield from _tables(one, f"{before}{name}.", depth - 1)
 
 
 def _nearest(value: object, known: str) -> str:

@@ -103,7 +103,7 @@ def build(
     try:
         return kind.model_validate(upgraded(kind, values) if recorded else dict(values))
     except ValidationError as error:
-        raise explained(kind, error, where, under) from None
+        raise explained(kind, error, where, under, values) from None
 
 
 def upgraded(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,14 @@ RENAMED: Mapping[str, Mapping[str, Name]] = {
 }  # fmt: skip
 """New name by class and old name. A class takes over the entries of those it extends."""
 
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "prune": {
+        "--keep-layers": "--num-hidden-layers", "--hidden": "--intermediate-size",
+        "--heads": "--num-attention-heads", "--width": "--hidden-size", "--experts": "--num-experts",
+    },
+}  # fmt: skip
+"""New name of an option by verb and old name."""
+
 
 def new_key(classes: tuple[str, ...], key: str, table: Mapping[str, Any]) -> Renamed | None:
     """What a key of a table is called now.

@@ -19,11 +19,12 @@ import numpy as np
 
 from congling.evals.bench import Bench, draw
 from congling.evals.letters import LETTERS, first_letter
-from congling.evals.likelihood import continuation_row, prompt_ids, score_rows
+from congling.evals.likelihood import continuation_row, score_rows
 from congling.evals.questions import Question, questions
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
 from congling.infer.generate import Overflow, Prompt
+from congling.infer.prompts import prompt_ids
 from congling.tokenizer.chat.encode import chat_ids
 
 _TOKENS = 32  # written in answer to a question for a letter: some give a reason first

@@ -16,6 +16,7 @@ from torch import Tensor
 from congling.core.progress import track
 from congling.data.packing import restarts
 from congling.evals.windows import Row, text_rows
+from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
@@ -157,11 +158,6 @@ def text_nats(
         parts = [next(scored) for _ in rows]
         found.append((sum(part.total for part in parts), sum(len(part.nats) for part in parts)))
     return found
-
-
-def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of the beginning of a text, as generation reads it."""
-    return [*tokenizer.prefix_ids, *tokenizer.encode(text)] or [tokenizer.bos_id]
 
 
 def continuation_row(tokenizer: Tokenizer, context: int, before: str, after: str) -> tuple[Row, bool]:

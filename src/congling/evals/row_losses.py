@@ -20,8 +20,9 @@ from congling.data.tuning.conversations import read_items
 from congling.evals.likelihood import score_rows
 from congling.evals.windows import Row
 from congling.infer.checkpoints import Loaded
+from congling.infer.prompts import conversation_ids
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat.encode import REASONING, Message, chat_ids, learnt_parts, render
+from congling.tokenizer.chat.encode import REASONING, learnt_parts, render
 from congling.tokenizer.chat.rendering import owned
 from congling.tokenizer.chat.traced import plain
 
@@ -63,26 +64,13 @@ def characters(talk: Conversation) -> int:
     return len(talk.messages[-1]["content"]) + len(_thoughts(talk))
 
 
-def asked(loaded: Loaded, messages: Sequence[Message]) -> list[int]:
-    """Ids of a conversation up to where the answer begins, as this model knows conversations.
-
-    Raises:
-        UserError: the chat template is broken.
-    """
-    if loaded.tuned_for_chat:
-        return chat_ids(loaded.tokenizer, messages)
-    tokenizer = loaded.tokenizer
-    said = "".join(message["content"] + ("" if message["role"] == "user" else "\n") for message in messages)
-    return [*(tokenizer.prefix_ids or (tokenizer.bos_id,)), *tokenizer.encode(said)]
-
-
 def _thoughts(talk: Conversation) -> str:
     return talk.messages[-1].get(REASONING) or ""
 
 
 def _row(loaded: Loaded, talk: Conversation) -> tuple[Row, np.ndarray]:
     """The conversation as ids, its last answer to be scored; and (N,) bool, which ids of that count."""
-    before, tokenizer = asked(loaded, talk.messages[:-1]), loaded.tokenizer
+    before, tokenizer = conversation_ids(loaded, talk.messages[:-1]), loaded.tokenizer
     if loaded.tuned_for_chat:
         messages = [*talk.messages[:-1], {**talk.messages[-1], "loss": True}]  # scored, whatever is learnt
         rendered = render(tokenizer, messages)

@@ -3,15 +3,16 @@
 They follow the tokenizer's chat template, or for a model that only continues, plain text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from congling.core.errors import UserError
 from congling.core.seeds import mixed
 from congling.core.units import plural
 from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
+from congling.infer.prompts import conversation_ids
 from congling.infer.sampler import SamplingConfig
-from congling.tokenizer.chat.encode import Message, chat_ids, own_words
+from congling.tokenizer.chat.encode import Message, own_words
 
 
 class Conversation:
@@ -126,7 +127,7 @@ class Conversation:
         starts = [i for i in range(after, len(self.messages)) if self.messages[i]["role"] == "user"]
         count, last = least, len(starts) - 1
         while True:
-            ids = self._ids([*self._system, *self.messages[starts[count] :]])
+            ids = conversation_ids(self.loaded, [*self._system, *self.messages[starts[count] :]])
             if len(ids) <= room or count >= last:
                 return count, ids
             count += 1
@@ -136,15 +137,3 @@ class Conversation:
             what = f"the model's context of {self.loaded.model.config.max_position_embeddings} tokens is full"
             exchanges = f"{count} {plural(count, 'exchange')}"
             self.notices.append(f"{what}: the oldest {exchanges} of this conversation are not read")
-
-    def _ids(self, messages: Sequence[Message]) -> list[int]:
-        tokenizer = self.loaded.tokenizer
-        if self.loaded.tuned_for_chat:
-            return chat_ids(tokenizer, messages)
-        return [*tokenizer.prefix_ids, *tokenizer.encode(_plain(messages))] or [tokenizer.bos_id]
-
-
-def _plain(messages: Sequence[Message]) -> str:
-    """Everything said so far as one text: an answer goes on in the line of what it answers."""
-    ends = {"user": "", "assistant": "\n", "system": "\n"}
-    return "".join(message["content"] + ends[message["role"]] for message in messages)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from congling.infer.generate import read_rows
-from congling.infer.sampler import drawable
+from congling.infer.sampler import SamplingConfig, drawable, sample
 from congling.model.transformer import Transformer
 
 LEFT = 0.75
@@ -71,6 +71,8 @@ def complete(
     answers = [[Completion() for _ in range(group)] for _ in prompts]
     rows = [answer for same in answers for answer in same]
     drawn = _drawn(seeds, group, new_tokens) if temperature else None
+    # The temperature is in the log-probabilities already: those of the tokens are asked for too.
+    sampling = SamplingConfig(temperature=1.0 if temperature else 0.0, top_k=top_k)
     barred = torch.tensor(undrawable, dtype=torch.long, device=next(model.parameters()).device)
     cache, read = read_rows(model, prompts, max(map(len, prompts)) + new_tokens)
     every = torch.arange(len(prompts), device=read.device).repeat_interleave(group)
@@ -79,7 +81,7 @@ def complete(
     for step in range(new_tokens):
         log_probs = torch.log_softmax(model.logits(hidden).float() / (temperature or 1.0), -1)
         open_ = drawable(log_probs, barred)
-        chosen = open_.argmax(-1) if drawn is None else _sampled(open_, drawn[step], top_k)
+        chosen = sample(open_, sampling, () if drawn is None else drawn[step])
         paid = log_probs.gather(1, chosen[:, None]).squeeze(1)
         _append(rows, chosen.tolist(), paid.tolist(), stops)
         writing = [i for i, row in enumerate(rows) if not row.ended]
@@ -101,18 +103,6 @@ def _drawn(seeds: Sequence[int], group: int, new_tokens: int) -> Tensor:
         for seed in seeds
     ]
     return torch.cat(parts, 1)
-
-
-def _sampled(log_probs: Tensor, drawn: Tensor, top_k: int | None) -> Tensor:
-    """One id a row by inverting the distribution function: (rows, V) and (rows,) -> (rows,)."""
-    if top_k is not None and top_k < log_probs.shape[1]:
-        least = log_probs.topk(top_k, dim=-1).values[:, -1:]
-        log_probs = log_probs.masked_fill(log_probs < least, -torch.inf)
-    # By the likeliest that is left: all that was cut off may have had nearly the whole probability.
-    reached = (log_probs - log_probs.amax(-1, keepdim=True)).double().exp().cumsum(-1)
-    whole = reached[:, -1:]
-    places = (drawn.to(reached.device)[:, None] * whole).minimum(torch.nextafter(whole, whole.new_zeros(())))
-    return torch.searchsorted(reached, places, right=True).squeeze(1)
 
 
 def _append(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.core.seeds import mixed
+from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import SamplingConfig, drawable, sample
 from congling.infer.text import TextStream
 from congling.infer.whole import WholeCharacters, begun
@@ -322,7 +323,7 @@ def _advance(text: TextStream, tokenizer: Tokenizer, index: int) -> str:
 
 def _ids(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
-        prompt = [*tokenizer.prefix_ids, *tokenizer.encode(prompt)]
+        return prompt_ids(tokenizer, prompt)
     return list(prompt) or [tokenizer.bos_id]
 
 

@@ -44,13 +44,15 @@ def drawable(logits: Tensor, barred: Tensor) -> Tensor:
 def sample(
     logits: Tensor,
     config: SamplingConfig,
-    generator: torch.Generator | Sequence[torch.Generator],
+    random: torch.Generator | Sequence[torch.Generator] | Tensor,
     seen: Tensor | None = None,
 ) -> Tensor:
     """Choose one token a row: logits (B, V) -> ids (B,).
 
-    ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty. All
-    rows draw from one generator, or each from its own, so that what is drawn for one depends on no other.
+    ``seen`` (B, V) is true for tokens already in a row's text; without it there is no repetition penalty.
+
+    ``random`` is one generator for all rows; one for each, so that what is drawn for one depends on no other;
+    or a number from 0 to below 1 for each, (B,) float64, which chooses the same token on every device.
     Generators must live on the device of the logits.
 
     Raises:
@@ -62,26 +64,24 @@ def sample(
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
     if config.temperature == 0:
         return logits.argmax(-1)
-    probabilities = filtered(logits / config.temperature, config)
+    logits = logits / config.temperature
+    if isinstance(random, Tensor):
+        return _inverted(logits, config, random)
+    probabilities = filtered(logits, config)
     if not probabilities.isfinite().all():
         raise UserError(
             "the model's scores are no finite numbers",
             hint="its weights are damaged, or the temperature is too near 0: write 0 for the likeliest token",
         )
-    if isinstance(generator, torch.Generator):
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
-    drawn = [
-        torch.multinomial(row, 1, generator=own) for row, own in zip(probabilities, generator, strict=True)
-    ]
+    if isinstance(random, torch.Generator):
+        return torch.multinomial(probabilities, 1, generator=random).squeeze(-1)
+    drawn = [torch.multinomial(row, 1, generator=own) for row, own in zip(probabilities, random, strict=True)]
     return torch.cat(drawn)
 
 
 def filtered(logits: Tensor, config: SamplingConfig) -> Tensor:
     """Probabilities (B, V) after top-k, top-p and min-p; the likeliest token always stays."""
-    if config.top_k is not None and config.top_k < logits.shape[-1]:
-        least = logits.topk(config.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    probabilities = logits.softmax(-1)
+    probabilities = _likeliest(logits, config.top_k).softmax(-1)
     if config.top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         # A token goes when those before it already reach p, so the one that crosses the line stays.
@@ -91,3 +91,25 @@ def filtered(logits: Tensor, config: SamplingConfig) -> Tensor:
         least = config.min_p * probabilities.amax(-1, keepdim=True)
         probabilities = probabilities.masked_fill(probabilities < least, 0)
     return probabilities / probabilities.sum(-1, keepdim=True)
+
+
+def _likeliest(logits: Tensor, k: int | None) -> Tensor:
+    """Logits (B, V) of the k likeliest tokens, minus infinity for the others."""
+    if k is None or k >= logits.shape[-1]:
+        return logits
+    least = logits.topk(k, dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < least, -torch.inf)
+
+
+def _inverted(logits: Tensor, config: SamplingConfig, numbers: Tensor) -> Tensor:
+    """One id a row by inverting the distribution function: (B, V) and (B,) -> (B,)."""
+    logits = _likeliest(logits, config.top_k)
+    if config.top_p < 1 or config.min_p > 0:
+        logits = logits.masked_fill(filtered(logits, config) == 0, -torch.inf)
+    # By the likeliest that is left: all that was cut off may have had nearly the whole probability.
+    reached = (logits - logits.amax(-1, keepdim=True)).double().exp().cumsum(-1)
+    whole = reached[:, -1:]
+    places = (numbers.to(reached.device)[:, None] * whole).minimum(
+        torch.nextafter(whole, whole.new_zeros(()))
+    )
+    return torch.searchsorted(reached, places, right=True).squeeze(1)

@@ -15,6 +15,7 @@ from congling.core.rundir import RunDirectory
 from congling.core.units import amount, seconds, show_seconds
 from congling.plan.planning import PLAN_FILE
 from congling.report import record
+from congling.report.old_keys import plan_of
 from congling.train.config import TrainConfig
 from congling.train.runs import longer, retention
 from congling.train.runs.deadline import recorded
@@ -262,7 +263,7 @@ def _forget_results(run: RunDirectory) -> None:
 def _plan_again(run: RunDirectory, row: Longer) -> None:
     """Let ``plan.json``, where there is one, say the steps of the longer run, and what they cost."""
     file = run.path / PLAN_FILE
-    plan = _json(file)
+    plan = plan_of(_json(file))
     train, cost = plan.get("train"), plan.get("cost")
     if not isinstance(train, dict) or train.get("max_steps") != row.before:
         return

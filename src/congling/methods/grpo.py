@@ -17,7 +17,7 @@ from congling.methods.recipes import GRPORecipe, GRPORunConfig
 from congling.methods.session import MethodSpec, Tuned
 from congling.methods.tuning import RunOptions
 from congling.train.objectives.policy import Policy
-from congling.train.rl.credit import GroupAdvantage
+from congling.train.rl.advantage import GroupAdvantage
 from congling.train.rl.reference import Reference
 
 read_recipe = partial(recipes.read_recipe, GRPORecipe)
@@ -51,6 +51,6 @@ def _work(run: rl.RLSetup) -> MethodSpec:
     """Rollouts whose answers are compared with each other, and the policy loss."""
     config = run.config
     reference = Reference(run.session.model) if config.grpo.beta else None
-    credit = GroupAdvantage(config.grpo, config.rollout, run.looks, reference)
+    advantage = GroupAdvantage(config.grpo, config.rollout, run.scorer, reference)
     objective = Policy(config.grpo, config.rollout.temperature)
-    return run.work(objective, credit, even=not config.grpo.dynamic_sampling)
+    return run.work(objective, advantage, even=not config.grpo.dynamic_sampling)

@@ -16,7 +16,7 @@ from congling.methods.recipes import PPORecipe, PPORunConfig
 from congling.methods.session import MethodSpec, Tuned
 from congling.methods.tuning import RunOptions
 from congling.train.objectives.policy import Policy
-from congling.train.rl.credit import GAEAdvantage
+from congling.train.rl.advantage import GAEAdvantage
 from congling.train.rl.reference import Reference
 from congling.transform.scalar_head import attach_head, save_without_head
 
@@ -45,5 +45,5 @@ def _work(run: rl.RLSetup) -> MethodSpec:
     config, model = run.config, run.session.model
     reference = Reference(model) if config.ppo.beta else None  # before there is a head
     attach_head(model)  # zeros: a random one expects ±1 of anything, and answers would learn that
-    credit = GAEAdvantage(config.ppo, run.looks, reference)
-    return run.work(Policy(config.ppo, config.rollout.temperature), credit, save_model=save_without_head)
+    advantage = GAEAdvantage(config.ppo, run.scorer, reference)
+    return run.work(Policy(config.ppo, config.rollout.temperature), advantage, save_model=save_without_head)

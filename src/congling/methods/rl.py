@@ -23,8 +23,8 @@ from congling.methods.ending import say, show_rows, show_work
 from congling.methods.recipes import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
 from congling.methods.tuning import RunOptions, begin, facts_of, tune
-from congling.train.rl.credit import RolloutScorer
-from congling.train.rl.rollouts import Credit, Reward, RolloutBatches, judged_row
+from congling.train.rl.reference import RolloutScorer
+from congling.train.rl.rollouts import AdvantageFunction, Reward, RolloutBatches, judged_row
 
 LR_SCALE = 0.2
 """Share of the learning rate of ``sft``."""
@@ -45,17 +45,19 @@ class RLSetup:
     config: Any
 
     @property
-    def looks(self) -> RolloutScorer:
+    def scorer(self) -> RolloutScorer:
         """What scores the answers of rollouts."""
         pad, temperature = self.session.opened.tokenizer.pad_id, self.config.rollout.temperature
         return RolloutScorer(self.session.model, self.session.backend, pad, temperature)
 
-    def work(self, objective: Any, credit: Credit, *, even: bool = True, **more: Any) -> MethodSpec:
+    def work(
+        self, objective: Any, advantage: AdvantageFunction, *, even: bool = True, **more: Any
+    ) -> MethodSpec:
         """Rollouts as batches, and looks at held-out prompts.
 
         Args:
             objective: what is learnt from rollouts.
-            credit: what each token of an answer is worth.
+            advantage: what each token of an answer is worth.
             even: keep groups whose answers all have the same reward.
             more: for :class:`congling.methods.session.MethodSpec`.
         """
@@ -66,7 +68,7 @@ class RLSetup:
             tokenizer,
             prompts.train,
             reward,
-            credit,
+            advantage,
             config.rollout,
             session.backend,
             seed=config.train.seed,

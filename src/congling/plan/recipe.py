@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
-from congling.core.complaints import Table
+from congling.core.complaints import Table, require_new_keys
 from congling.core.config import Config, build, load, with_overrides
 from congling.core.errors import UserError
 from congling.core.files import exists
@@ -68,6 +68,12 @@ class ModelRecipe(Config):
     """Whether the output head shares the embedding's weights."""
     options: dict[str, Annotated[Any, AfterValidator(_option)]] = Field(default_factory=dict)
     """Further arguments of the family's function, such as the number of experts."""
+
+    @field_validator("options")
+    @classmethod
+    def _named_as_now(cls, options: dict[str, Any]) -> dict[str, Any]:
+        require_new_keys("ModelRecipe.options", options)
+        return options
 
     def given(self) -> dict[str, Any]:
         """Only what was asked for, as arguments of the family's function."""

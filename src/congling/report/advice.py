@@ -146,7 +146,8 @@ def _context(run: RunRecord, advised: str) -> str:
 
 
 def _vectors(run: RunRecord, advised: str) -> str:
-    if mapping(run.plan.get("model")).get("tied") is True and "model.tie_word_embeddings" in advised:
+    tied = mapping(run.plan.get("model")).get("tie_word_embeddings")
+    if tied is True and "model.tie_word_embeddings" in advised:
         return f"{ANEW}: use a smaller vocabulary"
     return _next_time(run, advised)
 

@@ -171,7 +171,7 @@ def _read(path: Path) -> RunRecord:
         )
     faults: list[str] = []
     metrics = _rows(path / "metrics.jsonl", faults)
-    plan = _json(path / PLAN_FILE, faults)
+    plan = old_keys.plan_of(_json(path / PLAN_FILE, faults))
     config = old_keys.config_of(_toml(path / "config.toml", faults))
     recipe, peak = old_keys.recipe_of(_toml(path / RECIPE_FILE, faults)), peak_lr(config)
     steps = [row for one in metrics if (row := _step(one, peak)) is not None]

@@ -227,12 +227,13 @@ def _measured(
     loaded: "Loaded", talks: "Sequence[Conversation]", writing: Writing
 ) -> tuple[dict[str, str], list[float | None]]:
     """Texts by prompt, and nats of each row's answer."""
-    from congling.evals.row_losses import asked, row_losses
+    from congling.evals.row_losses import row_losses
     from congling.infer.generate import generate
+    from congling.infer.prompts import conversation_ids
     from congling.infer.sampler import SamplingConfig
 
     prompts = list(dict.fromkeys(writing.prompts))
-    ids = [asked(loaded, [{"role": "user", "content": prompt}]) for prompt in prompts]
+    ids = [conversation_ids(loaded, [{"role": "user", "content": prompt}]) for prompt in prompts]
     sampling = SamplingConfig(temperature=writing.temperature, seed=writing.seed)
     texts = generate(loaded.model, loaded.tokenizer, ids, max_new_tokens=writing.tokens, sampling=sampling)
     return dict(zip(prompts, texts, strict=True)), row_losses(loaded, talks)

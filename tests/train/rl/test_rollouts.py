@@ -41,7 +41,7 @@ class Part(Single):
         super().__init__(settings())
         self.rank, self.world, self._add = rank, world, add
 
-    def sum(self, value: Any) -> Any:
+    def all_reduce_sum(self, value: Any) -> Any:
         return value if self._add is None else self._add(self.rank, value)
 
 
@@ -119,8 +119,8 @@ def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
     def work(backend: Part) -> tuple[Rollout, dict[str, torch.Tensor]]:
         made = rollouts(backend, num_iterations=2)
         made(0, backend.rank, 2)
-        assert made.round is not None
-        return made.round, made.tensors()
+        assert made.rollout is not None
+        return made.rollout, made.tensors()
 
     parts = together(2, work)
     (one, kept), (other, also) = parts
@@ -129,8 +129,8 @@ def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
     for rank, found in enumerate((one, other)):
         again = rollouts(Part(rank, 2), num_iterations=2)
         again.load(kept, 1)
-        assert again.round is not None and ids_of(again.round) == ids_of(found)
-        assert again.round.measured == found.measured and again.round.count == found.count
+        assert again.rollout is not None and ids_of(again.rollout) == ids_of(found)
+        assert again.rollout.measured == found.measured and again.rollout.count == found.count
         for ours, theirs in zip(again(1, rank, 2), rollouts_of(found)(1, rank, 2), strict=True):
             for name in ("tokens", "weights", "advantages", "old", "owner"):
                 np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
@@ -142,7 +142,7 @@ def test_every_process_takes_its_own_answers_out_of_the_checkpoint():
 
 def rollouts_of(found: Rollout) -> RolloutBatches:
     made = rollouts(num_iterations=2)
-    made.round = found
+    made.rollout = found
     return made
 
 
@@ -196,24 +196,24 @@ def test_answers_that_the_limit_cut_off_may_have_a_reward_of_their_own():
 def test_batches_hold_every_answer_once_and_count_as_one_step():
     made = rollouts()
     batches = made(0)
-    assert made.round is not None
+    assert made.rollout is not None
     total = sum(float((batch.weights * batch.advantages).sum()) for batch in batches)
-    wanted = sum(float(one.sum()) for one in made.round.advantages)
+    wanted = sum(float(one.sum()) for one in made.rollout.advantages)
     assert total == pytest.approx(wanted, abs=1e-4)
-    assert sum(batch.count for batch in batches) == pytest.approx(made.round.lengths.sum())
-    assert sum(float((batch.weights > 0).sum()) for batch in batches) == made.round.lengths.sum()
+    assert sum(batch.count for batch in batches) == pytest.approx(made.rollout.lengths.sum())
+    assert sum(float((batch.weights > 0).sum()) for batch in batches) == made.rollout.lengths.sum()
     row: dict[str, Any] = {}
     made.add_to(row)
-    assert row["length"] == pytest.approx(made.round.lengths.mean())
-    assert row["reward"] == pytest.approx(made.round.rewards.mean()) and row["unjudged"] == 0
-    assert row["reward_std"] == pytest.approx(made.round.rewards.std(), rel=1e-6)
+    assert row["length"] == pytest.approx(made.rollout.lengths.mean())
+    assert row["reward"] == pytest.approx(made.rollout.rewards.mean()) and row["unjudged"] == 0
+    assert row["reward_std"] == pytest.approx(made.rollout.rewards.std(), rel=1e-6)
 
 
 def test_micro_batches_are_parts_of_the_whole(monkeypatch: pytest.MonkeyPatch):
-    from congling.train.rl import rollouts as rollout
+    from congling.train.rl import rollout_buffer
 
     whole = rollouts()(0)
-    monkeypatch.setattr(rollout, "MICRO_TOKENS", 40)
+    monkeypatch.setattr(rollout_buffer, "MICRO_TOKENS", 40)
     parts = rollouts()(0)
     assert len(whole) == 1 and len(parts) > 2
     for name in ("weights", "advantages", "old"):

@@ -286,7 +286,7 @@ class Rank:
     def __init__(self, deadline, said, *, first):
         self.deadline, self.backend, self.step, self._said, self._first = deadline, self, 0, said, first
 
-    def sum(self, value):
+    def all_reduce_sum(self, value):
         if self._first:
             self._said.append(value)
         return self._said[-1] + (0 if self._first else value)

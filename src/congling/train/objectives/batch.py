@@ -53,7 +53,7 @@ class DeviceRated(DeviceSequences, Protocol):
 
 
 class DeviceRollouts(DeviceSequences, Protocol):
-    """:class:`congling.train.rl.rollouts.RolloutBatch` on the device."""
+    """:class:`congling.train.rl.rollout_buffer.RolloutBatch` on the device."""
 
     advantages: Tensor
     old: Tensor

@@ -42,7 +42,7 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Ten
 
 
 class Policy:
-    """The objective over :class:`congling.train.rl.rollouts.RolloutBatch`, for both methods.
+    """The objective over :class:`congling.train.rl.rollout_buffer.RolloutBatch`, for both methods.
 
     Args:
         config: a :class:`GRPOConfig` or a :class:`PPOConfig`.

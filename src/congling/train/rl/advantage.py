@@ -1,5 +1,5 @@
-"""What a reward says of each token of an answer: compared with others to the same prompt (GRPO), or with what
-a value head expected (PPO). Plain numpy."""
+"""What each token of an answer is worth: compared with others to the same prompt (GRPO), or with what a value
+head expected (PPO). Plain numpy; what models say of a rollout comes from ``reference.py``."""
 
 # A answers, G answers to a prompt, L tokens of an answer
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from congling.train.objectives.config import GRPOConfig, PPOConfig
+from congling.train.objectives.config import GRPOConfig, PPOConfig, RolloutConfig
+from congling.train.rl.reference import Reference, RolloutScorer
+from congling.train.rl.rollout_buffer import Rollout
 
 _LEAST = 1e-4
 """Added to a deviation: a group of equal rewards has none (as in TRL)."""
@@ -15,6 +17,67 @@ _LEAST = 1e-4
 
 Total = Callable[[float], float]
 """A number to its sum over all processes."""
+
+
+class GroupAdvantage:
+    """GRPO: an answer is worth what it has more than the others to its prompt, at each of its tokens.
+
+    Args:
+        config: scale, averages, and the pull to the base.
+        rollout: group and longest answer.
+        scorer: scores answers.
+        reference: the base, where ``config.beta`` asks for it.
+    """
+
+    def __init__(
+        self, config: GRPOConfig, rollout: RolloutConfig, scorer: RolloutScorer, reference: Reference | None
+    ) -> None:
+        self.config, self.rollout, self.scorer, self.reference = config, rollout, scorer, reference
+
+    def __call__(self, found: Rollout) -> Rollout:
+        """Fill in advantages and weights."""
+        lengths, longest = found.lengths, self.rollout.max_completion_length
+        rewards = found.rewards + overlong(lengths, longest, self.config.soft_punish_cache)
+        each = group_advantages(
+            rewards, self.rollout.num_generations, self.config, self.scorer.backend.all_reduce_sum
+        )
+        found.advantages = [np.full(n, value, np.float32) for n, value in zip(lengths, each, strict=True)]
+        found.weights = token_weights(lengths, longest, self.config.loss_type)
+        found.count = loss_denominator(lengths, self.config.loss_type)
+        if self.reference is not None:
+            found.reference = self.scorer.reference(found, self.reference)
+        return found
+
+
+class GAEAdvantage:
+    """PPO: an answer's reward comes with its last token, every token has a KL penalty, and a value
+    head says how much of that was to be expected."""
+
+    def __init__(self, config: PPOConfig, scorer: RolloutScorer, reference: Reference | None) -> None:
+        self.config, self.scorer, self.reference = config, scorer, reference
+
+    def __call__(self, found: Rollout) -> Rollout:
+        """Fill in values, advantages, returns and weights."""
+        values = self.scorer.values(found)
+        rewards = [np.zeros(len(old)) for old in found.old]
+        if self.reference is not None:
+            found.reference = self.scorer.reference(found, self.reference)
+            drifts = [old - ref for old, ref in zip(found.old, found.reference, strict=True)]
+            rewards = [
+                reward - self.config.beta * drift for reward, drift in zip(rewards, drifts, strict=True)
+            ]
+        for reward, value in zip(rewards, np.nan_to_num(found.rewards), strict=True):
+            reward[-1] += value
+        advantages, found.returns = gae(rewards, values, self.config)
+        lost = ~np.isfinite(found.rewards)
+        total = self.scorer.backend.all_reduce_sum
+        found.advantages = whitened(advantages, total) if self.config.whiten_advantages else advantages
+        for index in np.flatnonzero(lost):  # nobody could judge it: it teaches nothing
+            found.advantages[index], found.returns[index] = np.zeros_like(values[index]), values[index]
+        found.values = values
+        found.weights = np.ones(len(values), np.float32)
+        found.count = float(found.lengths.sum())
+        return found
 
 
 def group_advantages(rewards: np.ndarray, group: int, config: GRPOConfig, total: Total = float) -> np.ndarray:

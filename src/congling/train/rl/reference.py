@@ -17,9 +17,11 @@ from torch import Tensor
 from congling.core.progress import track
 from congling.data.tuning.examples import Example
 from congling.data.tuning.pair_batches import SequenceBatch, batched
+from congling.train.backends.single import Single
 from congling.train.objectives.batch import DeviceWeighted
 from congling.train.objectives.log_probs import score
 from congling.train.objectives.preference import sequence_sums
+from congling.train.rl.rollout_buffer import MICRO_TOKENS, Rollout, RolloutBatch
 from congling.transform import lora
 
 _PLACES = 8192
@@ -78,3 +80,44 @@ class Reference:
         finally:
             lora.set_strengths(self._model, strengths)
             self._model.train(training)
+
+
+class RolloutScorer:
+    """What the model, or the base, says of the answers of a rollout."""
+
+    def __init__(self, model: Any, backend: Single, pad: int, temperature: float) -> None:
+        self.model, self.backend, self.pad, self.temperature = model, backend, pad, temperature
+
+    def reference(self, found: Rollout, reference: Reference) -> list[np.ndarray]:
+        """(A,) of (L,): log-probabilities for the base."""
+        return self._each(found, lambda batch: reference(batch, self.temperature))
+
+    def values(self, found: Rollout) -> list[np.ndarray]:
+        """(A,) of (L,): what the value head expects before each token."""
+
+        def look(batch: Any) -> torch.Tensor:
+            training = self.model.training
+            self.model.eval()
+            hidden = self.model(batch.tokens, positions=batch.positions, documents=batch.documents)
+            self.model.train(training)
+            places = batch.weights.reshape(-1).nonzero().squeeze(1)
+            return self.model.scalar_head(hidden.reshape(-1, hidden.shape[-1])[places]).squeeze(-1)
+
+        return self._each(found, look)
+
+    @torch.no_grad()
+    def _each(self, found: Rollout, look: Any) -> list[np.ndarray]:
+        lengths = [example.length for example in found.examples]
+        order = np.argsort(lengths, kind="stable")
+        size = max(1, MICRO_TOKENS // max(lengths))
+        result: list[np.ndarray] = [np.zeros(0, np.float32)] * len(lengths)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            examples = [found.examples[i] for i in part]
+            batch = batched(RolloutBatch, examples, max(lengths), self.pad)
+            with self.backend.eval_context():
+                values = look(self.backend.to_device(batch)).float().cpu().numpy()
+            owner = batch.owner[batch.weights > 0]
+            for place, index in enumerate(part):
+                result[index] = values[owner == place]
+        return result

@@ -1,4 +1,4 @@
-"""The answers of one rollout, in memory and as the tensors of a checkpoint.
+"""The answers of one rollout: in memory, as micro-batches, and as the tensors of a checkpoint.
 
 ::
 
@@ -9,7 +9,7 @@
 # A answers of one process, L tokens of an answer
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.data.tuning.examples import Example
+from congling.data.tuning.pair_batches import SequenceBatch, batched
 from congling.train.backends.single import Single
 
 _TOKENS = ("old", "advantages", "reference", "values", "returns")
 """What there is of every token, all or none of the answers having it."""
 _MEASURED = "measured."
+MICRO_TOKENS = 8192
+"""Most places of a micro-batch."""
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Rollout:
     old: list[np.ndarray]
     """(A,) of (L,): log-probabilities when they were written."""
     advantages: list[np.ndarray] = field(default_factory=list)
-    """(A,) of (L,), once they are credited; and so on."""
+    """(A,) of (L,), once rewards are known; and so on."""
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """(A,) what a token weighs."""
     count: float = 0.0
@@ -57,8 +60,69 @@ class Rollout:
         return np.array([example.targets for example in self.examples])
 
 
+@dataclass(frozen=True)
+class RolloutBatch(SequenceBatch):
+    """Answers to learn from; arrays (B, T) are 0 where nothing counts."""
+
+    advantages: Any = None
+    old: Any = None
+    """Log-probabilities when the answers were written."""
+    fresh: bool = True
+    """Whether the model is still the one that wrote them."""
+    reference: Any = None
+    """Log-probabilities for the base; None where nobody asks."""
+    values: Any = None
+    returns: Any = None
+    """PPO alone."""
+    mean: float = 1.0
+    """``count`` over the weights' sum: turns weighted sums into means over what weighs."""
+
+
+def micro_batches(found: Rollout, context: int, pad: int, *, longest: int, fresh: bool) -> list[RolloutBatch]:
+    """The answers of a rollout in micro-batches of about equal lengths.
+
+    Args:
+        found: with advantages.
+        context: most tokens of a row.
+        pad: id that fills rows up.
+        longest: tokens of the longest prompt and answer there can be: every process makes equally many.
+        fresh: whether the model is still the one that wrote them.
+    """
+    lengths = [example.length for example in found.examples]
+    order = np.argsort(lengths, kind="stable")
+    size = max(1, MICRO_TOKENS // max(longest, max(lengths)))
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    mean = found.count / max(1e-9, float((found.weights * found.lengths).sum()))
+    return [_micro_batch(found, part, context, pad, fresh=fresh, mean=mean) for part in parts]
+
+
+def _micro_batch(found: Rollout, part: np.ndarray, context: int, pad: int, **more: Any) -> RolloutBatch:
+    count = found.count * len(part) / len(found.examples)
+    batch = batched(RolloutBatch, [found.examples[i] for i in part], context, pad, count=count, **more)
+    counts = batch.weights > 0
+    weights = batch.weights * np.take(found.weights[part], batch.owner)
+
+    def spread(values: list[np.ndarray] | None) -> np.ndarray | None:
+        if values is None:
+            return None
+        table = np.zeros(batch.weights.shape, np.float32)
+        for place, index in enumerate(part):
+            table[counts & (batch.owner == place)] = values[index]
+        return table
+
+    return replace(
+        batch,
+        weights=weights.astype(np.float32),
+        advantages=spread(found.advantages),
+        old=spread(found.old),
+        reference=spread(found.reference),
+        values=spread(found.values),
+        returns=spread(found.returns),
+    )
+
+
 def pack(found: Rollout, backend: Single) -> dict[str, Tensor]:
-    """The rounds of all processes as flat tensors named ``process.field``; equal in every process."""
+    """The rollouts of all processes as flat tensors named ``process.field``; equal in every process."""
     own = _flat(found)
     names, world = sorted(own), backend.world
     sizes = torch.zeros(world, len(names), dtype=torch.float64)
@@ -75,7 +139,7 @@ def pack(found: Rollout, backend: Single) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], backend: Single) -> Rollout:
-    """This process's round out of :func:`gathered`.
+    """This process's rollout out of :func:`pack`.
 
     Raises:
         UserError: they were written by another number of processes.
@@ -119,7 +183,7 @@ def unpack(tensors: Mapping[str, Tensor], backend: Single) -> Rollout:
 
 
 def _flat(found: Rollout) -> dict[str, Tensor]:
-    """A round as flat arrays."""
+    """A rollout as flat arrays."""
     flat: dict[str, np.ndarray] = {
         "ids": np.concatenate([example.ids for example in found.examples]),
         "sizes": np.array([len(example.ids) for example in found.examples]),

@@ -2,7 +2,7 @@
 
 ::
 
-    step ─ prompts of the step ─ answers by the current policy ─ rewards ─ credit ─ micro-batches
+    step ─ prompts of the step ─ answers by the current policy ─ rewards ─ advantages ─ micro-batches
      └ the next updates − 1 steps learn from the same answers, although the model has moved on ┘
 
 Prompts and sampling follow from the step and the place in it alone, however many processes share it. So a
@@ -13,7 +13,6 @@ checkpoint.
 # A answers of one process to a rollout, G answers to a prompt
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,40 +20,17 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.data.tuning.examples import Example
-from congling.data.tuning.pair_batches import SequenceBatch, batched
 from congling.data.tuning.preferences import Question
 from congling.infer.completions import Completion, complete
 from congling.tokenizer.base import Tokenizer
 from congling.train.backends.single import Single
 from congling.train.objectives.config import RolloutConfig
-from congling.train.rl.rollout_buffer import Rollout, pack, unpack
+from congling.train.rl.rollout_buffer import Rollout, RolloutBatch, micro_batches, pack, unpack
 
 _ORDER, _SAMPLING = 0x726F, 0x7361
-MICRO_TOKENS = 8192
-"""Most places of a micro-batch."""
-
-
-@dataclass(frozen=True)
-class RolloutBatch(SequenceBatch):
-    """Answers to learn from; arrays (B, T) are 0 where nothing counts."""
-
-    advantages: Any = None
-    old: Any = None
-    """Log-probabilities when the answers were written."""
-    fresh: bool = True
-    """Whether the model is still the one that wrote them."""
-    reference: Any = None
-    """Log-probabilities for the base; None where nobody asks."""
-    values: Any = None
-    returns: Any = None
-    """PPO alone."""
-    mean: float = 1.0
-    """``count`` over the weights' sum: turns weighted sums into means over what weighs."""
-
-
 Reward = Callable[[Sequence[Mapping[str, Any]]], np.ndarray]
 """Answers, each a mapping with ``messages``, ``text``, ``row``, ``ended``, to their rewards (A,)."""
-Credit = Callable[[Rollout], Rollout]
+AdvantageFunction = Callable[[Rollout], Rollout]
 """Fills in what each token is worth."""
 
 
@@ -66,7 +42,7 @@ class RolloutBatches:
         tokenizer: ends answers and turns them into text.
         questions: the prompts; each fits into the context together with a longest answer.
         reward: judges answers.
-        credit: makes advantages of rewards.
+        advantage: makes advantages of rewards.
         config: how many answers of which kind.
         backend: tells the device, and sums over processes.
         seed: of prompts and sampling.
@@ -83,7 +59,7 @@ class RolloutBatches:
         tokenizer: Tokenizer,
         questions: Sequence[Question],
         reward: Reward,
-        credit: Credit,
+        advantage: AdvantageFunction,
         config: RolloutConfig,
         backend: Single,
         *,
@@ -92,9 +68,9 @@ class RolloutBatches:
         undrawable: Sequence[int] = (),
     ) -> None:
         self.model, self.tokenizer, self.questions = model, tokenizer, questions
-        self.reward, self.credit, self.config, self.backend = reward, credit, config, backend
+        self.reward, self.advantage, self.config, self.backend = reward, advantage, config, backend
         self.seed, self.even, self.undrawable = seed, even, undrawable
-        self.round: Rollout | None = None
+        self.rollout: Rollout | None = None
         self._kept: dict[str, Tensor] = {}
         """The answers of all processes, where they are used again."""
 
@@ -111,24 +87,30 @@ class RolloutBatches:
         """
         number, within = divmod(step, self.config.num_iterations)
         if within == 0:
-            self.round = self._rollout(number, rank, world)
-        assert self.round is not None, "a run goes on in the middle of a rollout with its answers"
-        return self._batches(self.round, fresh=within == 0)
+            self.rollout = self._rollout(number, rank, world)
+        assert self.rollout is not None, "a run goes on in the middle of a rollout with its answers"
+        return self.batches_of(self.rollout, fresh=within == 0)
+
+    def batches_of(self, found: Rollout, *, fresh: bool) -> list[RolloutBatch]:
+        """A rollout with advantages in micro-batches; ``fresh`` where the model is the one that wrote it."""
+        longest = max(len(one.ids) for one in self.questions) + self.config.max_completion_length
+        context, pad = self.model.config.max_position_embeddings, self.tokenizer.pad_id
+        return micro_batches(found, context, pad, longest=longest, fresh=fresh)
 
     def add_to(self, row: dict[str, Any]) -> None:
         """Put what the last rollout measured into the loop's row: reward, its spread, length, share ended."""
-        assert self.round is not None
-        row.update(sorted(self.round.measured.items()))  # the same bytes in the log, restored or not
+        assert self.rollout is not None
+        row.update(sorted(self.rollout.measured.items()))  # the same bytes in the log, restored or not
 
     def shown(self, count: int) -> list[dict[str, Any]]:
         """An answer each to the first prompts of the last rollout, for whoever watches."""
-        if self.round is None:
+        if self.rollout is None:
             return []
         found = []
-        for index in range(0, len(self.round.examples), self.config.num_generations)[:count]:
-            example, ended = self.round.examples[index], bool(self.round.ended[index])
-            ids, reward = example.ids[example.learnt].tolist(), float(self.round.rewards[index])
-            question = self.questions[int(self.round.questions[index])]
+        for index in range(0, len(self.rollout.examples), self.config.num_generations)[:count]:
+            example, ended = self.rollout.examples[index], bool(self.rollout.ended[index])
+            ids, reward = example.ids[example.learnt].tolist(), float(self.rollout.rewards[index])
+            question = self.questions[int(self.rollout.questions[index])]
             found.append(
                 {
                     "prompt": f"{question.row.asked[-1]['content']}\n",
@@ -150,10 +132,10 @@ class RolloutBatches:
             UserError: they were written by another number of processes.
         """
         if step % self.config.num_iterations:
-            self.round, self._kept = unpack(tensors, self.backend), dict(tensors)
+            self.rollout, self._kept = unpack(tensors, self.backend), dict(tensors)
 
     def _rollout(self, number: int, rank: int, world: int) -> Rollout:
-        """Write, judge and credit the answers of this process."""
+        """Write and reward the answers of this process."""
         prompts, odd = divmod(self.config.prompts_per_step, world)
         if odd:
             raise UserError(
@@ -174,7 +156,7 @@ class RolloutBatches:
                 written[i] = group
         found = _round([one for group in written for one in group])
         found.measured = self._summary(found)
-        found = self.credit(found)
+        found = self.advantage(found)
         if self.config.num_iterations > 1:
             self._kept = pack(found, self.backend)
         return found
@@ -255,50 +237,6 @@ class RolloutBatches:
             "ended": ended / answers,
             "unjudged": lost,
         }
-
-    def _batches(self, found: Rollout, *, fresh: bool) -> list[RolloutBatch]:
-        """The answers in micro-batches of about equal lengths."""
-        order = np.argsort([example.length for example in found.examples], kind="stable")
-        longest = max(example.length for example in found.examples)
-        # Of the longest there can be, so that every process makes equally many.
-        limit = max(longest, max(len(q.ids) for q in self.questions) + self.config.max_completion_length)
-        size = max(1, MICRO_TOKENS // limit)
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        scale = found.count / max(1e-9, float((found.weights * found.lengths).sum()))
-        return [self._batch(found, part, fresh, scale) for part in parts]
-
-    def _batch(self, found: Rollout, part: np.ndarray, fresh: bool, scale: float) -> RolloutBatch:
-        examples = [found.examples[i] for i in part]
-        context, pad = self.model.config.max_position_embeddings, self.tokenizer.pad_id
-        batch = batched(
-            RolloutBatch,
-            examples,
-            context,
-            pad,
-            fresh=fresh,
-            mean=scale,
-            count=found.count * len(part) / len(found.examples),
-        )
-        counts = batch.weights > 0
-        weights = batch.weights * np.take(found.weights[part], batch.owner)
-
-        def spread(values: list[np.ndarray] | None) -> np.ndarray | None:
-            if values is None:
-                return None
-            table = np.zeros(batch.weights.shape, np.float32)
-            for place, index in enumerate(part):
-                table[counts & (batch.owner == place)] = values[index]
-            return table
-
-        return replace(
-            batch,
-            weights=weights.astype(np.float32),
-            advantages=spread(found.advantages),
-            old=spread(found.old),
-            reference=spread(found.reference),
-            values=spread(found.values),
-            returns=spread(found.returns),
-        )
 
 
 def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> dict[str, Any]:
