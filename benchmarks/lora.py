@@ -25,7 +25,8 @@ from congling.core import machine
 from congling.core.units import show_bytes, show_count
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
-from congling.model.config import ModelConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.model.families import llama
 from congling.model.transformer import Transformer
 from measuring import Options, Spread, peak_memory, ratios

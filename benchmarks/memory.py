@@ -3,7 +3,8 @@
 from typing import Any, Literal
 
 from congling.core.units import show_bytes, show_count
-from congling.model.config import ModelConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.plan.corpus_facts import CorpusFacts, this_machine
 from congling.plan.cost import estimate

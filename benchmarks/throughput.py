@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from congling.core import machine
 from congling.core.units import show_bytes, show_count
-from congling.model.config import ModelConfig, flops_per_token
+from congling.model.config import ModelConfig
+from congling.model.counts import flops_per_token
 from congling.model.families import qwen3
 from congling.model.presets import preset
 from measuring import Effort, Options, Spread, matmul_peak, ratios

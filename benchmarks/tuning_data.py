@@ -20,7 +20,7 @@ from congling.data.tuning import conversations, preferences
 from congling.data.tuning.examples import Example
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import model as hf_model
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import llama
 from congling.model.transformer import Transformer
 from congling.tokenizer import store, training

@@ -8,7 +8,7 @@ from congling.core.errors import UserError
 from congling.interop.hf.architecture import architecture, config_json, misfit
 from congling.interop.hf.config import config_from
 from congling.interop.hf.conventions import normalised_head
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 
 LLAMA3 = {

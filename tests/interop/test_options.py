@@ -8,14 +8,8 @@ from congling.interop import options
 from congling.interop.hf.architecture import NEEDS, architecture, misfit
 from congling.interop.targets import TARGETS, gguf_architecture, obstacles
 from congling.model import families
-from congling.model.config import (
-    AttentionConfig,
-    GatedMLPConfig,
-    ModelConfig,
-    MoEConfig,
-    PlainMLPConfig,
-    RotaryConfig,
-)
+from congling.model.config import AttentionConfig, ModelConfig, RotaryConfig
+from congling.model.mlp_config import GatedMLPConfig, MoEConfig, PlainMLPConfig
 
 SIZES: dict[str, Any] = {
     "vocab_size": 300,

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from congling.core.errors import UserError
 from congling.model.checkpoint import load_model, save_model
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 

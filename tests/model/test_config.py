@@ -6,8 +6,8 @@ import pytest
 
 from congling.core.config import build
 from congling.core.errors import UserError
-from congling.model.config import (
-    ModelConfig,
+from congling.model.config import ModelConfig
+from congling.model.counts import (
     active_parameters,
     flops_per_token,
     kv_cache_bytes,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import silu
 
-from congling.model.config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
+from congling.model.mlp_config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
 from congling.model.moe import MixtureOfExperts
 
 WIDTH = 32

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from congling.core.errors import UserError
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.plan.corpus_facts import CorpusFacts
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.plan.cost import estimate, layer_activations, memory, optimizer_values

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from congling.cli import application
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan

@@ -15,7 +15,7 @@ from congling.interop.hf import model as hf
 from congling.methods import importing, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.plan.recipe import Recipe

@@ -12,7 +12,7 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.methods import conversion, importing, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.plan.cost import estimate
 from congling.plan.recipe import Recipe
 from congling.tokenizer import store, training

@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
-from congling.model.config import ModelConfig, MoEConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.model.families import FAMILIES
+from congling.model.mlp_config import MoEConfig
 from congling.model.transformer import Transformer
 from congling.transform.prune import prune
 from congling.transform.prune_scores import Scores, activation, magnitude

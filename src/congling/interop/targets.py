@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 from congling.core.errors import UserError
 from congling.interop.hf.architecture import misfit
 from congling.interop.options import COMPUTED, OPTIONS, scaled_embedding, uncomputed, used, window_period
-from congling.model.config import ModelConfig, MoEConfig
+from congling.model.config import ModelConfig
+from congling.model.mlp_config import MoEConfig
 
 Target = Literal["gguf", "hf", "llama2c", "ollama"]
 TARGETS: tuple[Target, ...] = ("gguf", "hf", "llama2c", "ollama")

@@ -24,7 +24,7 @@ from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.inputs import Inputs, batches_of, require_fit, require_same_tokenizer
 from congling.methods.memory import shortage_explained
 from congling.methods.recipes import PretrainConfig
-from congling.model.config import flops_per_token
+from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
 from congling.tokenizer.token_parts import token_parts
 from congling.train.backends import ddp

@@ -26,7 +26,7 @@ from congling.methods.continuing import continued, require_begun
 from congling.methods.fresh import begin_anew
 from congling.methods.recipes import TuningConfig, TuningRecipe
 from congling.methods.session import MethodSpec, Session, Tuned
-from congling.model.config import parameters
+from congling.model.counts import parameters
 from congling.plan import tuning_plan
 from congling.plan.planning import PLAN_FILE, require_sound
 from congling.plan.tuning_plan import TuningFacts

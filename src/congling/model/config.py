@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from congling.core.config import Config
+from congling.model.mlp_config import MLP, DenseMLP, GatedMLPConfig, MoEConfig, hidden_channels
 
 
 class RMSNormConfig(Config):
@@ -156,79 +157,6 @@ class AttentionConfig(Config):
         return self.attention_bias if self.attention_output_bias is None else self.attention_output_bias
 
 
-class GatedMLPConfig(Config):
-    """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020), or GeGLU with GELU in its tanh form."""
-
-    kind: Literal["gated"] = "gated"
-    intermediate_size: PositiveInt
-    mlp_bias: bool = False
-    """Add a learned vector behind each of the three matrices."""
-    hidden_act: Literal["silu", "gelu_pytorch_tanh"] = "silu"
-
-
-class PlainMLPConfig(Config):
-    """Two biased layers with GELU (Hendrycks & Gimpel 2016) between them: GPT-2."""
-
-    kind: Literal["plain"] = "plain"
-    intermediate_size: PositiveInt
-    hidden_act: Literal["gelu_new", "gelu"] = "gelu_new"
-    """GELU in its tanh form (GPT-2), or the exact one with the error function (nanoGPT)."""
-
-
-class SoftmaxRouterConfig(Config):
-    """Top-k of a softmax, balanced by an auxiliary loss (Switch Transformer; Qwen3-MoE)."""
-
-    kind: Literal["softmax"] = "softmax"
-    router_aux_loss_coef: float = Field(default=0.001, ge=0)
-    """Weight of the load-balancing loss that training adds."""
-    norm_topk_prob: bool = True
-    """Divide the chosen experts' scores by their sum (Qwen3-MoE, Mixtral); DeepSeekMoE does not."""
-    routed_scaling_factor: PositiveFloat = 1.0
-    """Factor on the mixed output of the routed experts."""
-
-
-class SigmoidRouterConfig(Config):
-    """Top-k of a sigmoid plus a bias that only steers the choice: balance without a loss (DeepSeek-V3)."""
-
-    kind: Literal["sigmoid"] = "sigmoid"
-    routed_scaling_factor: PositiveFloat = 1.0
-    """Factor on the mixed output of the routed experts."""
-    bias_update_rate: float = Field(default=0.001, ge=0)
-    """How far an expert's bias moves at each step, up when it got less than its share, down when more."""
-
-
-Router = Annotated[SoftmaxRouterConfig | SigmoidRouterConfig, Field(discriminator="kind")]
-
-
-class MoEConfig(Config):
-    """Mixture of SwiGLU experts: each token uses ``num_experts_per_tok`` of ``num_experts``, and all
-    ``n_shared_experts``."""
-
-    kind: Literal["moe"] = "moe"
-    num_experts: PositiveInt
-    num_experts_per_tok: PositiveInt
-    moe_intermediate_size: PositiveInt
-    """Hidden width of one expert."""
-    n_shared_experts: int = Field(default=0, ge=0)
-    """Experts that every token uses; stored as one MLP, so many times ``moe_intermediate_size`` wide."""
-    first_k_dense_replace: int = Field(default=0, ge=0)
-    """The first so many blocks keep one dense SwiGLU of ``intermediate_size`` channels (DeepSeek)."""
-    intermediate_size: PositiveInt | None = None
-    router: Router = SoftmaxRouterConfig()
-
-    @model_validator(mode="after")
-    def _choice_is_possible(self) -> Self:
-        if self.num_experts_per_tok > self.num_experts:
-            raise ValueError(
-                f"num_experts_per_tok ({self.num_experts_per_tok}) exceeds num_experts ({self.num_experts})"
-            )
-        if self.first_k_dense_replace and self.intermediate_size is None:
-            raise ValueError(
-                "first_k_dense_replace needs intermediate_size, the hidden width of those blocks"
-            )
-        return self
-
-
 class ZeroOutputConfig(Config):
     """Blocks start as the identity: output projections are zero, other matrices have std ``gain/√inputs``."""
 
@@ -246,8 +174,6 @@ class ScaledNormalConfig(Config):
 
 Norm = Annotated[RMSNormConfig | LayerNormConfig, Field(discriminator="kind")]
 Positions = Annotated[RotaryConfig | AlibiConfig | LearnedPositionsConfig, Field(discriminator="kind")]
-DenseMLP = GatedMLPConfig | PlainMLPConfig
-MLP = Annotated[DenseMLP | MoEConfig, Field(discriminator="kind")]
 Initial = Annotated[ZeroOutputConfig | ScaledNormalConfig, Field(discriminator="kind")]
 
 
@@ -343,98 +269,10 @@ class ModelConfig(Config):
     @property
     def mlp_size(self) -> int:
         """Hidden channels of the MLP, or of one expert."""
-        return _size(self.mlp)
+        return hidden_channels(self.mlp)
 
     def _hidden_widths(self) -> set[int]:
-        widths = {_size(self.mlp_of(layer)) for layer in range(self.num_hidden_layers)}
+        widths = {hidden_channels(self.mlp_of(layer)) for layer in range(self.num_hidden_layers)}
         if self.mlp.kind == "moe" and self.mlp.n_shared_experts:
             widths.add(self.mlp.n_shared_experts * self.mlp.moe_intermediate_size)
         return widths
-
-
-def _size(mlp: MLP) -> int:
-    return mlp.moe_intermediate_size if mlp.kind == "moe" else mlp.intermediate_size
-
-
-def parameter_table(config: ModelConfig) -> dict[str, int]:
-    """Parameters by part; the values add up to the model's size exactly.
-
-    ``head`` is 0 with tied embeddings, ``positions`` is 0 unless they are learned.
-    """
-    layers = range(config.num_hidden_layers)
-    norm = config.hidden_size * (2 if config.norm.kind == "layer" else 1)
-    a_block = (4 if config.norm_placement == "sandwich" else 2) * norm
-    if config.attention.qk_norm:
-        a_block += sum(config.attention.qk_norm_widths) * (2 if config.norm.kind == "layer" else 1)
-    return {
-        "embedding": config.vocab_size * config.hidden_size,
-        "positions": config.max_position_embeddings * config.hidden_size
-        if config.positions.kind == "learned"
-        else 0,
-        "attention": config.num_hidden_layers * _attention_parameters(config.attention, config.hidden_size),
-        "mlp": sum(_mlp_parameters(config, layer, all_experts=True) for layer in layers),
-        "norms": norm + config.num_hidden_layers * a_block,
-        "head": 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size,
-    }
-
-
-def parameters(config: ModelConfig) -> int:
-    """Number of trained values."""
-    return sum(parameter_table(config).values())
-
-
-def active_parameters(config: ModelConfig) -> int:
-    """Parameters one token uses: all of them, less the routed experts it is not sent to."""
-    idle = sum(
-        _mlp_parameters(config, layer, all_experts=True) - _mlp_parameters(config, layer, all_experts=False)
-        for layer in range(config.num_hidden_layers)
-    )
-    return parameters(config) - idle
-
-
-def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
-    """Floating-point operations of training on one token, forward and backward.
-
-    The convention of PaLM (Chowdhery et al. 2022, appendix B), so that utilisations compare with published
-    ones: 6 for each parameter in a matrix multiplication (the output layer counts even when tied; looking up
-    an embedding and idle experts do not), plus ``12 · layers · heads · head_dim · context`` for attention,
-    without a discount for the causal half that kernels may skip.
-    """
-    attention = config.attention
-    in_products = config.vocab_size * config.hidden_size
-    in_products += config.num_hidden_layers * _attention_parameters(attention, config.hidden_size)
-    in_products += sum(
-        _mlp_parameters(config, layer, all_experts=False) for layer in range(config.num_hidden_layers)
-    )
-    mixing = (
-        12
-        * config.num_hidden_layers
-        * attention.num_attention_heads
-        * attention.head_dim
-        * (context or config.max_position_embeddings)
-    )
-    return 6 * in_products + mixing
-
-
-def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4) -> int:
-    """Memory of the keys and values of ``tokens`` tokens (rows times length)."""
-    values = 2 * config.num_hidden_layers * config.attention.num_key_value_heads * config.attention.head_dim
-    return values * tokens * bytes_per_value
-
-
-def _attention_parameters(attention: AttentionConfig, width: int) -> int:
-    queries, keys, values = attention.projection_sizes
-    biases = (queries + keys + values) * attention.attention_bias + width * attention.has_output_bias
-    return (queries + keys + values) * width + queries * width + biases
-
-
-def _mlp_parameters(config: ModelConfig, layer: int, *, all_experts: bool) -> int:
-    mlp, width = config.mlp_of(layer), config.hidden_size
-    if isinstance(mlp, MoEConfig):
-        used = (mlp.num_experts if all_experts else mlp.num_experts_per_tok) + mlp.n_shared_experts
-        return (
-            mlp.num_experts * width + used * 3 * width * mlp.moe_intermediate_size
-        )  # the router scores every expert
-    if mlp.kind == "plain":
-        return 2 * width * mlp.intermediate_size + mlp.intermediate_size + width
-    return 3 * width * mlp.intermediate_size + (2 * mlp.intermediate_size + width) * mlp.mlp_bias

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from typing import Any, Required, TypedDict, Unpack
 
 from congling.model.config import (
-    MLP,
     AlibiConfig,
     AttentionConfig,
-    GatedMLPConfig,
     LayerNormConfig,
     LearnedPositionsConfig,
     ModelConfig,
-    MoEConfig,
-    PlainMLPConfig,
     RMSNormConfig,
     RotaryConfig,
     ScaledNormalConfig,
+)
+from congling.model.mlp_config import (
+    MLP,
+    GatedMLPConfig,
+    MoEConfig,
+    PlainMLPConfig,
     SigmoidRouterConfig,
     SoftmaxRouterConfig,
 )

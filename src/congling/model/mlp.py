@@ -5,7 +5,7 @@
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from congling.model.config import DenseMLP
+from congling.model.mlp_config import DenseMLP
 
 
 def gelu_tanh(x: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from congling.model.config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
 from congling.model.mlp import GatedMLP
+from congling.model.mlp_config import MoEConfig, SigmoidRouterConfig, SoftmaxRouterConfig
 
 Total = Callable[[Tensor], Tensor]
 """Sum of a tensor over all processes that train the same model."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from congling.core.units import show_seconds
-from congling.model.config import ModelConfig, flops_per_token
+from congling.model.config import ModelConfig
+from congling.model.counts import flops_per_token
 from congling.plan import advice_numbers
 from congling.plan.choices import Choices
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts

@@ -5,7 +5,9 @@
 import math
 from dataclasses import dataclass
 
-from congling.model.config import MLP, ModelConfig, flops_per_token, parameter_table
+from congling.model.config import ModelConfig
+from congling.model.counts import flops_per_token, parameter_table
+from congling.model.mlp_config import MLP
 from congling.plan import advice_numbers
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.train.config import Interval, TrainConfig

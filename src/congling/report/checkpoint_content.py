@@ -10,7 +10,8 @@ from congling.core.artifact import Artifact
 from congling.core.config import upgraded
 from congling.core.diagnosis import Diagnosis
 from congling.core.units import show_bytes, show_count
-from congling.model.config import ModelConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.report.charts import Series
 from congling.report.content import Content
 from congling.report.drawing import SMALL, Chart, chart

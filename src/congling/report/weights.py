@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from congling.core import pointers
 from congling.core.config import upgraded
 from congling.core.units import show_count
-from congling.model.config import ModelConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.report.record import RunRecord, mapping, numeric
 
 ADAPTER, ADAPTER_WEIGHTS, MODEL = "adapter.json", "adapter.safetensors", "model.json"

@@ -10,7 +10,8 @@ import torch
 from congling.core import machine
 from congling.core.progress import stage
 from congling.data.batches import Batch
-from congling.model.config import ModelConfig, flops_per_token
+from congling.model.config import ModelConfig
+from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single, choose_device, choose_precision
 from congling.train.config import TrainConfig

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from congling.model.config import ModelConfig, MoEConfig
+from congling.model.config import ModelConfig
+from congling.model.mlp_config import MoEConfig
 from congling.transform.prune_scores import Scores
 from congling.transform.prune_sizes import Sizes, check, smaller
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, linear, silu
 
-from congling.model.config import MoEConfig
+from congling.model.mlp_config import MoEConfig
 from congling.model.moe import Experts, MixtureOfExperts, Routing
 from congling.model.transformer import Block, Transformer
 

@@ -6,7 +6,8 @@ from pydantic import PositiveInt
 
 from congling.core.config import Config
 from congling.core.errors import UserError
-from congling.model.config import ModelConfig, MoEConfig
+from congling.model.config import ModelConfig
+from congling.model.mlp_config import MoEConfig
 
 
 class Sizes(Config):

@@ -18,7 +18,7 @@ from congling.evals.conversion.verdict import Report
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import gguf_in
-from congling.model.config import parameters
+from congling.model.counts import parameters
 
 ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
 """Largest difference of logits between two float32 programs, by format."""

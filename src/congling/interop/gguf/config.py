@@ -14,7 +14,8 @@ from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import FUSED
 from congling.interop.options import window_period
-from congling.model.config import Llama3Scaling, ModelConfig, MoEConfig, RotaryConfig
+from congling.model.config import Llama3Scaling, ModelConfig, RotaryConfig
+from congling.model.mlp_config import MoEConfig
 
 _SOFTMAX, _SIGMOID = 1, 2
 _SCALED_EXPERTS = frozenset({"deepseek", "dots1", "glm4moe"})

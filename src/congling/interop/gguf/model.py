@@ -18,7 +18,9 @@ from congling.interop.gguf.sources import WITH_OUTPUT, sources
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.interop.targets import gguf_architecture
-from congling.model.config import ModelConfig, MoEConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
+from congling.model.mlp_config import MoEConfig
 from congling.quant.ggml import TYPES
 from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
 

@@ -16,7 +16,8 @@ from congling.interop.gguf.config import ROPE_FACTORS, rope_factors
 from congling.interop.gguf.file import TensorData
 from congling.interop.gguf.names import fused_name, gguf_name
 from congling.model.checkpoint import expected_shapes
-from congling.model.config import ModelConfig, MoEConfig
+from congling.model.config import ModelConfig
+from congling.model.mlp_config import MoEConfig
 from congling.quant import ggml
 
 WITH_OUTPUT = frozenset({"baichuan", "refact", "dots1", "stablelm", "olmo2"})

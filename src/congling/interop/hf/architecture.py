@@ -8,7 +8,8 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.interop.options import COMPUTED, scaled_embedding, uncomputed
-from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, PlainMLPConfig, RotaryConfig
+from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
+from congling.model.mlp_config import PlainMLPConfig
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
 """What a class needs, in words and as a test."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from congling.interop.foreign import ForeignModel
-from congling.model.config import MoEConfig, active_parameters, parameters
+from congling.model.counts import active_parameters, parameters
+from congling.model.mlp_config import MoEConfig
 
 
 def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str] = ()) -> str:

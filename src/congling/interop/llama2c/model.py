@@ -27,13 +27,8 @@ from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.llama2c import groups, tokenizer_bin
 from congling.interop.llama2c.layout import EPSILON, ROPE_BASE, Entry, Header, entries, parse
 from congling.interop.targets import Obstacle, Unrepresentable, obstacles
-from congling.model.config import (
-    AttentionConfig,
-    GatedMLPConfig,
-    ModelConfig,
-    RMSNormConfig,
-    RotaryConfig,
-)
+from congling.model.config import AttentionConfig, ModelConfig, RMSNormConfig, RotaryConfig
+from congling.model.mlp_config import GatedMLPConfig
 
 MODEL, TOKENIZER = "model.bin", "tokenizer.bin"
 

@@ -28,7 +28,7 @@ class MetricScales:
     tokens_per_character: float | None = None
     """Of the training text: turns nats per token into bits per character."""
     flops_per_token: float | None = None
-    """Of training on one token (:func:`congling.model.config.flops_per_token`)."""
+    """Of training on one token (:func:`congling.model.counts.flops_per_token`)."""
     matmul_peak: float | None = None
     """Floating-point operations a second this machine reaches in matrix multiplications."""
     loss_unit: str = NATS
