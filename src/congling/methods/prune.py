@@ -17,7 +17,8 @@ from congling.evals.loss import evaluate_loaded
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.interop.targets import TARGETS, obstacles
 from congling.model.checkpoint import save_model
-from congling.model.config import ModelConfig, parameters
+from congling.model.config import ModelConfig
+from congling.model.counts import parameters
 from congling.model.transformer import Transformer
 from congling.report.checkpoint_content import content_of_checkpoint
 from congling.report.next_steps import Step

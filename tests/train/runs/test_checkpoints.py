@@ -8,11 +8,12 @@ from training_doubles import settings, trainer
 
 from congling.core.rundir import RunDirectory
 from congling.model.checkpoint import save_model
-from congling.train.runs.checkpoints import resume, save
+from congling.train.runs.checkpoints import save
 from congling.train.runs.guard import SkippedSteps
 from congling.train.runs.hooks import evaluation
 from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
+from congling.train.runs.resuming import resume
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from congling.train.config import TrainConfig
 from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
 from congling.train.runs import deadline as module
-from congling.train.runs.deadline import Deadline, DeadlineConfig, Turn, factor_with, recorded
+from congling.train.runs.deadline import Deadline, DeadlineConfig, recorded
 from congling.train.runs.hooks import keeping
 from congling.train.runs.train import RunParts, train
+from congling.train.runs.turns import Turn, factor_with
 from congling.train.schedule import learning_rate_factor
 
 BUDGET = 180.0

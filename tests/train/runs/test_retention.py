@@ -9,7 +9,8 @@ from congling.core import artifact
 from congling.core.rundir import RunDirectory
 from congling.model.checkpoint import save_model
 from congling.train.runs import retention
-from congling.train.runs.checkpoints import resume, save
+from congling.train.runs.checkpoints import save
+from congling.train.runs.resuming import resume
 
 
 @pytest.fixture

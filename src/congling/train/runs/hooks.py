@@ -14,9 +14,10 @@ from congling.core.rundir import RunDirectory
 from congling.train.config import BETTER
 from congling.train.loop import Hook, Trainer
 from congling.train.runs.checkpoints import SaveModel, save
-from congling.train.runs.deadline import Deadline, Turn
+from congling.train.runs.deadline import Deadline
 from congling.train.runs.guard import StopSignals
 from congling.train.runs.metrics import Metrics
+from congling.train.runs.turns import Turn
 from congling.train.waiting import Choice, threads
 
 Evaluate = Callable[[Any], Mapping[str, float]]

@@ -18,8 +18,8 @@ from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
 from congling.train.loop import Hook, SkippedBatches, Trainer
 from congling.train.runs import retention
-from congling.train.runs.checkpoints import resume
 from congling.train.runs.metrics import Metrics
+from congling.train.runs.resuming import resume
 from congling.train.runs.spikes import Spike, SpikeDetector
 
 SAFE = 4
@@ -84,7 +84,7 @@ def recovering(
 
     Args:
         run: where checkpoints are.
-        parents: as for :func:`congling.train.runs.checkpoints.resume`.
+        parents: as for :func:`congling.train.runs.resuming.resume`.
         on_spike: ``rollback`` or ``stop``.
         watch: of the first process; None in the others.
         metrics: likewise.
