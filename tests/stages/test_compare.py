@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from congling.core import artifact
+from congling.core.console import Console
 from congling.core.errors import UserError
 from congling.data.problems import Place
 from congling.data.tuning.chat_rows import Conversation
@@ -16,6 +16,8 @@ from congling.evals.row_losses import characters, row_losses
 from congling.infer.checkpoints import load_checkpoint
 from congling.infer.prompts import conversation_ids
 from congling.interop import adapter_directory
+from congling.methods import comparison
+from congling.report import comparison_display
 from congling.stages import compare
 from congling.tokenizer.chat.encode import render
 from congling.transform.config import AdapterConfig
@@ -66,20 +68,20 @@ def runs(tmp_path_factory):
 
 
 def test_prompts_and_rows_are_the_same_for_every_run(runs):
-    writing = compare.Writing(tokens=4, seed=5)
-    found = compare.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
+    writing = comparison.Writing(tokens=4, seed=5)
+    found = comparison.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
     assert [prompt for prompt, _ in found.samples] == ["云对", "雪对", "晴"]
     assert all(text is not None for _, texts in found.samples for _, text in texts)
     assert "counted for none: 1." in found.tables[0].note and "the same 2 answers" in found.tables[0].note
     paired = [row for one in found.tables for row in one.rows if row[-1] == "paired, 2 items"]
     assert [row[:2] for row in paired] == [("bits/char of the rows", "tuned")]
-    again = compare.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
+    again = comparison.run([runs / "plain", runs / "tuned"], rows=[str(runs / "rows.jsonl")], writing=writing)
     assert again.samples == found.samples
 
 
 def test_an_adapter_is_compared_on_its_base(runs):
-    writing = compare.Writing(["云对"], tokens=4, temperature=0.0)
-    found = compare.run([runs / "plain", runs / "light"], writing=writing)
+    writing = comparison.Writing(["云对"], tokens=4, temperature=0.0)
+    found = comparison.run([runs / "plain", runs / "light"], writing=writing)
     assert [name for _, texts in found.samples for name, _ in texts] == ["plain", "light"]
     moved = (runs / "light/adapter/adapter.json").read_text().replace(str(runs / "plain"), "/nowhere")
     gone = runs / "gone"
@@ -91,8 +93,8 @@ def test_an_adapter_is_compared_on_its_base(runs):
     (gone / "adapter/adapter.json").write_text(moved)
     artifact.seal(gone / "adapter", "adapter", parents={}, facts={})
     with pytest.raises(UserError, match="the base of this adapter is not where it was: '/nowhere'"):
-        compare.run([runs / "plain", gone], writing=writing)
-    assert len(compare.run([runs / "plain", gone]).tables[0].rows) == 2  # what is recorded needs no base
+        comparison.run([runs / "plain", gone], writing=writing)
+    assert len(comparison.run([runs / "plain", gone]).tables[0].rows) == 2  # what is recorded needs no base
 
 
 @torch.inference_mode()
@@ -140,8 +142,10 @@ def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(run
 
 
 def test_the_terminal_shows_brackets_and_chinese_as_they_are(runs, capsys):
-    found = compare.run([runs / "plain", runs / "tuned"], writing=compare.Writing(["[bold]云对"], tokens=2))
-    compare.show(found, Console(width=200, force_terminal=False))
+    found = comparison.run(
+        [runs / "plain", runs / "tuned"], writing=comparison.Writing(["[bold]云对"], tokens=2)
+    )
+    comparison_display.show(found, Console(width=200, force_terminal=False))
     said = capsys.readouterr().out
     assert "[bold]云对" in said and "plain" in said and "tuned" in said and "bits/char" in said
 
@@ -149,7 +153,7 @@ def test_the_terminal_shows_brackets_and_chinese_as_they_are(runs, capsys):
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_a_comparison_takes_two_runs_or_more(runs, count):
     with pytest.raises(UserError, match="two runs or more"):
-        compare.run([runs / "plain"] * count)
+        comparison.run([runs / "plain"] * count)
 
 
 def test_a_page_is_named_like_one_and_not_replaced(runs, tmp_path):
@@ -167,11 +171,11 @@ def test_a_page_is_named_like_one_and_not_replaced(runs, tmp_path):
 def test_rows_without_answers_are_no_rows(runs, tmp_path):
     (tmp_path / "poem.txt").write_text("床前明月光", "utf-8")
     with pytest.raises(UserError, match="no questions with answers"):
-        compare.run([runs / "plain", runs / "tuned"], rows=[str(tmp_path / "poem.txt")])
+        comparison.run([runs / "plain", runs / "tuned"], rows=[str(tmp_path / "poem.txt")])
     with pytest.raises(UserError, match="no row fits"):
         (tmp_path / "long.jsonl").write_text(json.dumps(ROWS[2]) + "\n")
-        compare.run(
+        comparison.run(
             [runs / "plain", runs / "tuned"],
             rows=[str(tmp_path / "long.jsonl")],
-            writing=compare.Writing(tokens=1),
+            writing=comparison.Writing(tokens=1),
         )

@@ -15,7 +15,6 @@ from congling.infer.reading import Reading, reading_of
 from congling.methods import distill, evaluation, pretrain, prune, sft
 from congling.methods.inputs import open_inputs
 from congling.model.families import FAMILIES
-from congling.stages.eval import table
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train import calibrate
@@ -81,7 +80,7 @@ def test_eval_scores_as_training_looked(world: Path):
     unmasked = evaluate(loaded.model, split, context=CONTEXT).nats_per_token
     assert unmasked > look + 0.02  # what was said before
     assert "inside documents" in found.reading
-    assert found.reading in table(found).caption
+    assert found.reading in found.notes
 
 
 def test_checkpoints_know_how_rows_were_read(world: Path):

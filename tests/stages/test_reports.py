@@ -10,7 +10,7 @@ import typer
 from tuning_doubles import TINY, make_base, make_packed, tune
 
 from congling.cli import application
-from congling.methods import reward_model, sft
+from congling.methods import comparison, reward_model, sft
 from congling.methods.ending import show_end
 from congling.methods.session import Tuned
 from congling.report import record
@@ -117,7 +117,7 @@ def test_runs_with_other_prompts_answer_the_same_ones(base: Path, tmp_path: Path
         row = {"step": 3, "prompt": f"问{'天地'[number]}\n", "text": "旧"}
         (one.out / "samples.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     places = [one.out for one in runs]
-    found = compare.run(places, writing=compare.Writing(tokens=3))
+    found = comparison.run(places, writing=comparison.Writing(tokens=3))
     assert [prompt for prompt, _ in found.samples] == ["问天", "问地"]
     for _, texts in found.samples:
         assert [name for name, text in texts if text is not None] == ["sft", "dpo"]

@@ -1,13 +1,15 @@
 """Measurements as tables for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from congling.core.units import plural
 from congling.data.problems import Findings
 from congling.data.split import HELD_OUT
+from congling.evals.loss import LossReport
 from congling.evals.scores import Score, labelled
+from congling.evals.tasks import Task
 
 
 def score_tables(scores: Sequence[Score]) -> list[Any]:
@@ -68,8 +70,18 @@ def problem_lines(findings: Findings) -> list[str]:
     return lines + findings.sentences
 
 
-def loss_table(loss: Any, lines: dict[str, float], split: str) -> Any:
-    """A held-out loss in every unit, beside the reference lines of the same text."""
+def task_table(tasks: Mapping[str, Task]) -> Any:
+    """What can be measured, and with what."""
+    from rich.table import Table
+
+    table = Table("task", "what it measures", "needs")
+    for name, task in tasks.items():
+        table.add_row(name, task.summary, task.needs)
+    return table
+
+
+def loss_table(loss: LossReport, lines: Mapping[str, float], split: str, notes: Sequence[str] = ()) -> Any:
+    """A held-out loss in every unit, beside the reference lines of the same text; notes stand below."""
     from rich.table import Table
 
     table = Table(
@@ -90,8 +102,9 @@ def loss_table(loss: Any, lines: dict[str, float], split: str) -> Any:
         f"{loss.perplexity:,.1f}",
         style="bold",
     )
-    table.caption = (
+    counts = (
         f"{loss.tokens:,} {plural(loss.tokens, 'token')}, "
         f"{loss.characters:,} {plural(loss.characters, 'character')}"
     )
+    table.caption = "\n".join((counts, *notes))
     return table

@@ -53,6 +53,21 @@ class Evaluation:
     reading: str = ""
     """How text was read, where that is worth a sentence."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What else is to be said of it, in lines."""
+        lines = [self.reading] if self.reading else []
+        if self.copying is not None:
+            line = f"copied from the training text: {self.copying.rate:.1%} of generated text"
+            longest = f", longest {self.copying.longest} characters" if self.copying.longest else ""
+            lines.append(line + longest)
+        if self.rules is not None:
+            shown = ("grammar", "facts", "couplets", "sums")
+            values = ((name, getattr(self.rules, name)) for name in shown)
+            right = ", ".join(f"{name} {value:.1%}" for name, value in values if value is not None)
+            lines.append(f"right by the rules of the small world, in {self.rules.texts} texts: {right}")
+        return lines
+
 
 def measure(
     model: Path | str,

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from congling.core.artifact import write_text
-from congling.core.output import make_folder
+from congling.core.errors import UserError
+from congling.core.output import make_folder, refuse_existing
 from congling.report.comparison import Comparison
 from congling.report.pages import html_page, markdown_page
 
@@ -26,3 +27,14 @@ def write(found: Comparison, out: Path | str) -> Path:
     for chart in found.charts:
         write_text(folder / chart.file, chart.standalone + "\n")
     return page
+
+
+def refuse(out: Path, *, overwrite: bool) -> None:
+    """Refuse a page that cannot be written, before the work.
+
+    Raises:
+        UserError: its name is none of a page, or it exists.
+    """
+    if out.suffix != ".html":
+        raise UserError("the page is an .html file", value=str(out), hint=f"--out {out.with_suffix('.html')}")
+    refuse_existing(out, overwrite=overwrite)

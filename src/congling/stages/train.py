@@ -20,7 +20,6 @@ from congling.core import machine
 from congling.core.document import print_document
 from congling.methods.options import AsJson, Fresh, Longer
 from congling.stages import data, generate, tokenize, tokenizer
-from congling.stages import eval as evaluation
 
 if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
     from congling.core.console import Console
@@ -116,10 +115,12 @@ def _shows(console: "Console") -> "Shows":
 def _show_end(made: "Trained", console: "Console", started: float) -> None:
     """Print the loss, a text, how long it took and why, what is wrong with it, and what to do next."""
     from congling.core.units import show_seconds
+    from congling.evals.score_tables import loss_table
     from congling.methods.ending import show_made
 
     if made.evaluation is not None:
-        console.print(evaluation.table(made.evaluation))
+        found = made.evaluation
+        console.print(loss_table(found.loss, found.lines, found.split, found.notes))
     prompt = made.prompts[0] if made.prompts else ""
     text = generate.run(made.out, [prompt], max_new_tokens=SAMPLE_TOKENS)[0]
     elapsed = time.monotonic() - started
