@@ -12,20 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from congling.core import artifact, files, pointers, terminal
+from congling.core import terminal
 from congling.core.artifact import write_text
-from congling.core.config import read_toml
 from congling.core.disk import reading_from, writing_to
 from congling.core.errors import UserError
-from congling.core.json_lines import JsonLines, Unread
 from congling.core.numbers import finite
 from congling.core.output import warn
 from congling.plan.planning import PLAN_FILE
 from congling.report import old_keys
 from congling.report.method import Method, method_of
+from congling.report.record_files import changed, json_of, mapping, rows_of, toml_of
 
 RESULTS_FILE, RECIPE_FILE = "results.json", "recipe.toml"
-LARGEST_FILE = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -170,10 +168,10 @@ def _read(path: Path) -> RunRecord:
             f"the run directory {state}", value=str(path), hint="name the directory that --out named"
         )
     faults: list[str] = []
-    metrics = _rows(path / "metrics.jsonl", faults)
-    plan = old_keys.plan_of(_json(path / PLAN_FILE, faults))
-    config = old_keys.config_of(_toml(path / "config.toml", faults))
-    recipe, peak = old_keys.recipe_of(_toml(path / RECIPE_FILE, faults)), peak_lr(config)
+    metrics = rows_of(path / "metrics.jsonl", faults)
+    plan = old_keys.plan_of(json_of(path / PLAN_FILE, faults))
+    config = old_keys.config_of(toml_of(path / "config.toml", faults))
+    recipe, peak = old_keys.recipe_of(toml_of(path / RECIPE_FILE, faults)), peak_lr(config)
     steps = [row for one in metrics if (row := _step(one, peak)) is not None]
     tokens = {row.step: row.tokens for row in steps}
     corpus = mapping(plan.get("corpus"))
@@ -181,16 +179,16 @@ def _read(path: Path) -> RunRecord:
         path=path,
         steps=steps,
         held_out=[row for one in metrics if (row := _held_out(one, tokens)) is not None],
-        timing=_rows(path / "timing.jsonl", faults),
-        samples=[row for one in _rows(path / "samples.jsonl", faults) for row in _samples(one)],
-        events=_rows(path / "events.jsonl", faults),
+        timing=rows_of(path / "timing.jsonl", faults),
+        samples=[row for one in rows_of(path / "samples.jsonl", faults) for row in _samples(one)],
+        events=rows_of(path / "events.jsonl", faults),
         config=config,
         plan=plan,
-        results=_json(path / RESULTS_FILE, faults),
+        results=json_of(path / RESULTS_FILE, faults),
         reference_lines=_numbers(corpus.get("reference_lines")),
         test_reference_lines=_numbers(corpus.get("test_reference_lines")),
         metrics=metrics,
-        faults=(*faults, *_changed(path)),
+        faults=(*faults, *changed(path)),
         recipe=recipe,
     )
 
@@ -213,7 +211,7 @@ def add_result(path: Path | str, name: str, value: Any) -> None:
     file = Path(path) / RESULTS_FILE
     faults: list[str] = []
     with reading_from(file):
-        known = _json(file, faults)
+        known = json_of(file, faults)
     if faults:
         kept = file.with_name(file.name + ".damaged")
         with writing_to(kept, file):
@@ -227,11 +225,6 @@ def peak_lr(config: Mapping[str, Any]) -> float | None:
     return numeric(mapping(mapping(config.get("train")).get("optimizer")).get("learning_rate"))
 
 
-def mapping(value: object) -> Mapping[str, Any]:
-    """``value`` if it is a table, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def _numbers(value: object) -> Mapping[str, float]:
     """The numbers of a table."""
     known = mapping(value)
@@ -241,51 +234,6 @@ def _numbers(value: object) -> Mapping[str, float]:
 def numeric(value: object) -> float | None:
     """``value`` as a number that can be reckoned with, else ``None``."""
     return finite(value)
-
-
-def _rows(file: Path, faults: list[str]) -> Sequence[Mapping[str, Any]]:
-    """Objects of a log, up to a bound; what is left out goes to ``faults``."""
-    unread = Unread()
-    rows = list(JsonLines(file).rows(unread, at_most=LARGEST_FILE))
-    faults += [told] if (told := unread.told(file.name)) is not None else []
-    return rows
-
-
-def _json(file: Path, faults: list[str]) -> Mapping[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(files.content(file, LARGEST_FILE))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, Mapping):
-        faults.append(f"{file.name} cannot be read and is left out")
-    return mapping(content)
-
-
-def _toml(file: Path, faults: list[str]) -> Mapping[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        return read_toml(file)
-    except UserError as error:
-        faults.append(f"{file.name} cannot be read and is left out: {error.what}")
-        return {}
-
-
-def _changed(run: Path) -> Iterator[str]:
-    """Logs that are not what they were when the newest checkpoint was written."""
-    for checkpoint in pointers.finished(run)[:1]:
-        try:
-            found = artifact.opened(checkpoint, "checkpoint")
-            state = mapping(json.loads(found.checked("state/state.json").read_bytes()))
-        except (UserError, ValueError, RecursionError):
-            return  # no state of ours, or damaged, which whoever loads it says
-        hashes = mapping(state.get("log_hashes"))
-        for name, size in mapping(state.get("logs")).items():
-            log = JsonLines(run / f"{Path(name).name}.jsonl")
-            if name in hashes and isinstance(size, int) and log.fingerprint(size) != hashes[name]:
-                yield f"{log.path.name} was changed, or damaged, since the newest checkpoint was written"
 
 
 def _step(row: Mapping[str, Any], peak: float | None) -> StepRow | None:
