@@ -102,7 +102,7 @@ def test_a_command_that_is_none_is_explained(call: Call, line: str, expected: st
 
 def test_no_words_are_help(call: Call) -> None:
     done = call()
-    assert done.returncode == 2 and "Usage: congling VERB" in done.stdout + done.stderr
+    assert done.returncode == 2 and "Usage: congling SUBCOMMAND" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("buffered", [True, False])

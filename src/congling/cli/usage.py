@@ -87,7 +87,7 @@ def _words(context: Any) -> list[str]:
 def _pieces(command: Any, context: Any) -> list[str]:
     """Arguments, then what stands for options or verbs."""
     shown = [_named(p) for p in command.get_params(context) if p.param_type_name == "argument"]
-    return [*shown, "VERB …" if hasattr(command, "commands") else "[OPTIONS]"]
+    return [*shown, "SUBCOMMAND …" if hasattr(command, "commands") else "[OPTIONS]"]
 
 
 def _named(argument: Any) -> str:

@@ -38,7 +38,7 @@ def command(
 
     values = with_overrides({"tokenizer": {}}, overrides or [])
     if unknown := set(values) - {"tokenizer"}:
-        raise UserError("settings of this verb begin with 'tokenizer.'", value=sorted(unknown)[0])
+        raise UserError("settings of this subcommand begin with 'tokenizer.'", value=sorted(unknown)[0])
     config = build(TokenizerConfig, values["tokenizer"], where="tokenizer settings")
     trained = learn(documents, out, config, overwrite=overwrite)
     if as_json:
