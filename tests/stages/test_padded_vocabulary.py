@@ -18,10 +18,10 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.infer.sampler import SamplingConfig
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
-from congling.methods import evaluation, grpo, ppo, sft
+from congling.methods import evaluation, grpo, pairs, ppo, sft
 from congling.model.checkpoint import save_model
 from congling.model.transformer import Transformer
-from congling.stages import generate, pairs
+from congling.stages import generate
 from congling.tokenizer.base import Roles
 from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
 from congling.train.backends.single import Single

@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.tuning.preferences import read_pairs
 from congling.infer.checkpoints import load_checkpoint
-from congling.stages import pairs
+from congling.methods import pairs
 
 SAME = "def same(row, text):\n    return 1.0\n"
 

@@ -34,19 +34,19 @@ from congling.core.errors import UserError
 from congling.data.final_answer import same
 from congling.data.smallworld import judge
 
-Function = Callable[[Mapping[str, Any], str], float]
+RewardFunction = Callable[[Mapping[str, Any], str], float]
 """(row, answer) to a reward."""
-Judge = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
+BatchReward = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
 """Answers (see :data:`congling.train.rl.rollouts.Reward`) to their rewards."""
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightedReward:
     """One reward and what it weighs."""
 
     name: str
     weight: float
-    judge: Judge
+    function: BatchReward
 
 
 SAID = 200
@@ -54,35 +54,35 @@ SAID = 200
 
 
 class Rewards:
-    """The weighted sum of several rewards; an answer that any of them cannot judge has none.
+    """The weighted sum of several rewards; an answer that one of them gives none has none.
 
     Attributes:
         faults: how often each function failed, by its name and how.
-        means: of several rewards, that of each over the answers judged last, unweighted, by short name.
+        means: of several rewards, that of each over the last answers, unweighted, by short name.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources, self.faults = sources, Counter[str]()
+    def __init__(self, rewards: Sequence[WeightedReward]) -> None:
+        self.rewards, self.faults = rewards, Counter[str]()
         self.means: dict[str, float] = {}
 
     def __call__(self, answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(A,) rewards; not a number where there is none."""
         total = np.zeros(len(answers))
-        for source in self.sources:
-            values = np.array(self._judged(source, answers), np.float64)
-            if len(self.sources) > 1:
-                self.means[_short(source.name)] = (
+        for reward in self.rewards:
+            values = np.array(self._values(reward, answers), np.float64)
+            if len(self.rewards) > 1:
+                self.means[_short(reward.name)] = (
                     float(values[known].mean()) if (known := np.isfinite(values)).any() else 0.0
                 )
-            if source.weight:  # one of weight 0 is watched, and its failures cost nothing
-                total += source.weight * values
+            if reward.weight:  # one of weight 0 is watched, and its failures cost nothing
+                total += reward.weight * values
         return total
 
-    def _judged(self, source: Source, answers: Sequence[Mapping[str, Any]]) -> list[float]:
+    def _values(self, reward: WeightedReward, answers: Sequence[Mapping[str, Any]]) -> list[float]:
         found = []
-        for value in source.judge(answers):
+        for value in reward.function(answers):
             if isinstance(value, _Failure):
-                self._tell(source.name, value)
+                self._tell(reward.name, value)
                 value = math.nan
             found.append(float(value))
         return found
@@ -115,11 +115,11 @@ def load(names: Sequence[str], device: Any = None) -> Rewards:
     if not names:
         hint = "--reward smallworld, exact, a file.py:function, or a run of `congling reward`"
         raise UserError("nothing says which answers are good", hint=hint)
-    return Rewards([_source(name, device) for name in names])
+    return Rewards([_reward(name, device) for name in names])
 
 
 def identity(names: Sequence[str]) -> str:
-    """What tells rewards from others on resume: names, the text of functions, the weights of judges."""
+    """What tells rewards from others on resume: names, texts of functions, weights of reward models."""
     texts = []
     for name in names:
         plain = _parted(name)[0]
@@ -153,36 +153,36 @@ def _parted(name: str) -> tuple[str, float]:
     return before, weight
 
 
-def _source(text: str, device: Any) -> Source:
+def _reward(text: str, device: Any) -> WeightedReward:
     name, weight = _parted(text)
     if name == "exact":
-        return Source(name, weight, lambda answers: [_exact(answer) for answer in answers])
+        return WeightedReward(name, weight, lambda answers: [_exact(answer) for answer in answers])
     if name == "smallworld":
-        return Source(name, weight, _each(judge.reward))
+        return WeightedReward(name, weight, _each(judge.reward))
     file, _, function = name.rpartition(":")
     if file.endswith(".py"):
-        return Source(name, weight, _each(_on_copies(_function(Path(file), function))))
+        return WeightedReward(name, weight, _each(_on_copies(_function(Path(file), function))))
     if name and files.exists(name) and Path(name).is_dir():
-        return Source(name, weight, _trained(name, device))
+        return WeightedReward(name, weight, _trained(name, device))
     hint = "exact, smallworld, file.py:function, or a run of `congling reward`"
     raise UserError("no such reward", value=name, hint=hint)
 
 
-def _each(function: Function) -> Judge:
+def _each(function: RewardFunction) -> BatchReward:
     """A scorer that asks a function of one answer about each."""
 
-    def judged(answers: Sequence[Mapping[str, Any]]) -> list[float]:
+    def rewards(answers: Sequence[Mapping[str, Any]]) -> list[float]:
         return [_called(function, answer["row"].fields, answer["text"]) for answer in answers]
 
-    return judged
+    return rewards
 
 
-def _on_copies(function: Function) -> Function:
+def _on_copies(function: RewardFunction) -> RewardFunction:
     """A person's function, given a copy of each row: what it does to it stays its own."""
     return lambda row, text: function(copy.deepcopy(dict(row)), text)
 
 
-def _called(function: Function, row: Mapping[str, Any], text: str) -> float:
+def _called(function: RewardFunction, row: Mapping[str, Any], text: str) -> float:
     try:
         value = function(row, text)
     except UserError as error:
@@ -213,7 +213,7 @@ def _exact(answer: Mapping[str, Any]) -> float:
     return float(same(answer["text"], wanted))
 
 
-def _function(file: Path, name: str) -> Function:
+def _function(file: Path, name: str) -> RewardFunction:
     """Load a function from a file of the person's own."""
     if not files.exists(file) or not file.is_file():
         raise UserError("the file of the reward function does not exist", value=str(file))
@@ -253,13 +253,13 @@ def _beside(folder: Path) -> Iterator[None]:
             sys.path.append(str(folder))
 
 
-def _trained(name: str, device: Any) -> Judge:
+def _trained(name: str, device: Any) -> BatchReward:
     from congling.infer.reward_model import load_reward_model
 
     model = load_reward_model(name, device)
 
-    def judged(answers: Sequence[Mapping[str, Any]]) -> Sequence[float]:
-        # An empty answer has no text to render: it is scored as a full stop, which no judge likes.
+    def rewards(answers: Sequence[Mapping[str, Any]]) -> Sequence[float]:
+        # An empty answer has no text to render: it is scored as a full stop, which no reward model likes.
         said = [answer["text"].strip() or "。" for answer in answers]
         return model(
             [
@@ -268,4 +268,4 @@ def _trained(name: str, device: Any) -> Judge:
             ]
         )
 
-    return judged
+    return rewards

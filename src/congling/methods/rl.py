@@ -24,7 +24,7 @@ from congling.methods.recipes import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
 from congling.methods.tuning import RunOptions, begin, facts_of, tune
 from congling.train.rl.reference import RolloutScorer
-from congling.train.rl.rollouts import AdvantageFunction, Reward, RolloutBatches, judged_row
+from congling.train.rl.rollouts import AdvantageFunction, Reward, RolloutBatches, reward_input
 
 LR_SCALE = 0.2
 """Share of the learning rate of ``sft``."""
@@ -206,7 +206,7 @@ def held_out_reward(
             undrawable=tokenizer.undrawable(model.config.vocab_size),
         )
         rows = [
-            judged_row(question, one, tokenizer) for question, (one,) in zip(questions, found, strict=True)
+            reward_input(question, one, tokenizer) for question, (one,) in zip(questions, found, strict=True)
         ]
         values = reward(rows)
         known = values[np.isfinite(values)]

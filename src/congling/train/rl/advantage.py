@@ -72,7 +72,7 @@ class GAEAdvantage:
         lost = ~np.isfinite(found.rewards)
         total = self.scorer.backend.all_reduce_sum
         found.advantages = whitened(advantages, total) if self.config.whiten_advantages else advantages
-        for index in np.flatnonzero(lost):  # nobody could judge it: it teaches nothing
+        for index in np.flatnonzero(lost):  # it has no reward: it teaches nothing
             found.advantages[index], found.returns[index] = np.zeros_like(values[index]), values[index]
         found.values = values
         found.weights = np.ones(len(values), np.float32)

@@ -41,7 +41,7 @@ class RolloutBatches:
         model: what is trained.
         tokenizer: ends answers and turns them into text.
         questions: the prompts; each fits into the context together with a longest answer.
-        reward: judges answers.
+        reward: of answers.
         advantage: makes advantages of rewards.
         config: how many answers of which kind.
         backend: tells the device, and sums over processes.
@@ -83,7 +83,7 @@ class RolloutBatches:
         """Micro-batches of one rank for one step; equally many on every rank.
 
         Raises:
-            UserError: no reward function could judge any answer, or prompts cannot be shared out.
+            UserError: no answer has a reward, or prompts cannot be shared out.
         """
         number, within = divmod(step, self.config.num_iterations)
         if within == 0:
@@ -164,7 +164,7 @@ class RolloutBatches:
     def _written(
         self, chosen: Sequence[int], places: Sequence[tuple[int, ...]]
     ) -> list[list[dict[str, Any]]]:
-        """Answers to some questions, judged: G for each. Places tell random numbers apart."""
+        """Answers to some questions, rewarded: G for each. Places tell random numbers apart."""
         questions = [self.questions[i] for i in chosen]
         training = self.model.training
         self.model.eval()
@@ -181,7 +181,7 @@ class RolloutBatches:
                 undrawable=self.undrawable,
             )
             rows = [
-                [judged_row(question, one, self.tokenizer) | {"question": index} for one in same]
+                [reward_input(question, one, self.tokenizer) | {"question": index} for one in same]
                 for index, question, same in zip(chosen, questions, answers, strict=True)
             ]
             flat = [row for same in rows for row in same]
@@ -226,20 +226,20 @@ class RolloutBatches:
             found.ended.sum(),
             float((~known).sum()),
         ]
-        judged, total, squares, answers, tokens, ended, lost = (
+        with_reward, total, squares, answers, tokens, ended, lost = (
             float(self.backend.all_reduce_sum(float(one))) for one in sums
         )
-        mean = total / judged
+        mean = total / with_reward
         return {
             "reward": mean,
-            "reward_std": max(0.0, squares / judged - mean**2) ** 0.5,
+            "reward_std": max(0.0, squares / with_reward - mean**2) ** 0.5,
             "length": tokens / answers,
             "ended": ended / answers,
             "unjudged": lost,
         }
 
 
-def judged_row(question: Question, answer: Completion, tokenizer: Tokenizer) -> dict[str, Any]:
+def reward_input(question: Question, answer: Completion, tokenizer: Tokenizer) -> dict[str, Any]:
     """An answer as a reward function sees it, and as it is learnt from."""
     ids = answer.ids[:-1] if answer.ended else answer.ids
     return {
