@@ -18,7 +18,7 @@ import torch
 from congling.data.batches import Batch
 from congling.data.smallworld import generate, problems
 from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.tuning.examples import Example, ExampleBatches, in_order
+from congling.data.tuning.examples import Example, ExampleBatches, evaluation_batches
 from congling.model.families import llama
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single
@@ -142,7 +142,7 @@ class World:
 
 def windows(texts: Sequence[Example], context: int) -> list[Example]:
     """Texts one after the other, cut into rows of ``context`` tokens that all count."""
-    ids = np.concatenate([text.ids for text in texts])
+    ids = np.concatenate([text.input_ids for text in texts])
     every = np.ones(context + 1, bool)
     return [
         Example(ids[start : start + context + 1], every, context, "")
@@ -177,7 +177,7 @@ def loss(model: Transformer, examples: Sequence[Example], context: int) -> float
     total = count = 0.0
     model.eval()
     with torch.no_grad():
-        for batch in in_order(fitting(examples, context), context=context, rows=8):
+        for batch in evaluation_batches(fitting(examples, context), context=context, rows=8):
             parts = (batch.tokens, batch.targets, batch.weights, batch.positions, batch.documents)
             total += float(next_token(model, Batch(*map(place, parts))).total)
             count += batch.count

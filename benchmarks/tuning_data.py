@@ -66,17 +66,17 @@ def prepare(folder: Path, sizes: dict[str, Any], options: Options) -> dict[str, 
     ).train
     sft, pairs = sft[: steps * sizes["examples"]], pairs[: steps * sizes["pairs"]]
     rows = {
-        "sft": [{"ids": one.ids.tolist(), "learnt": one.learnt.tolist()} for one in sft],
+        "sft": [{"ids": one.input_ids.tolist(), "learnt": one.loss_mask.tolist()} for one in sft],
         "pairs": [_pair(*pair) for pair in pairs],
         "prompts": [
-            {"ids": list(one.ids), "messages": [dict(turn) for turn in one.row.asked]}
+            {"ids": list(one.ids), "messages": [dict(turn) for turn in one.row.prompt]}
             for one in islice(asked, 4 * (steps + sizes["warm_up"]) * sizes["prompts"])
         ],
     }
     (folder / "rows.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     said = {
-        "sft": _lengths([one.ids for one in sft]),
-        "pairs": _lengths([one.ids for pair in pairs for one in pair]),
+        "sft": _lengths([one.input_ids for one in sft]),
+        "pairs": _lengths([one.input_ids for pair in pairs for one in pair]),
         "prompts": _lengths([one["ids"] for one in rows["prompts"]]),
     }
     return {"parameters": parameters(config), "vocab_size": config.vocab_size, "rows": said}
@@ -89,11 +89,11 @@ def example(ids: Sequence[int], learnt: Sequence[bool]) -> Example:
 
 def _pair(better: Example, worse: Example) -> dict[str, list[int]]:
     """Two examples as their common beginning and two answers."""
-    start = int(better.learnt.argmax())
+    start = int(better.loss_mask.argmax())
     return {
-        "prompt_ids": better.ids[:start].tolist(),
-        "chosen_ids": better.ids[start:].tolist(),
-        "rejected_ids": worse.ids[start:].tolist(),
+        "prompt_ids": better.input_ids[:start].tolist(),
+        "chosen_ids": better.input_ids[start:].tolist(),
+        "rejected_ids": worse.input_ids[start:].tolist(),
     }
 
 

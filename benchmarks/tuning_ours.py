@@ -106,7 +106,7 @@ def dpo(side: Side) -> Work:
             side.model, flat, context=sizes["max_position_embeddings"], pad=pad, place=side.backend.to_device
         )
 
-    tokens = sum(len(one.ids) for one in flat)
+    tokens = sum(len(one.input_ids) for one in flat)
     steps = -(-len(pairs) // sizes["pairs"])
     return Work(batches, preference(PreferenceConfig()), steps, lambda: tokens, before=before)
 
@@ -114,7 +114,7 @@ def dpo(side: Side) -> Work:
 def reward(side: Side) -> Work:
     """Pairs scored at their ends by a scalar head."""
     pairs, sizes, pad = side.pairs(), side.sizes, side.tokenizer.pad_id
-    tokens = sum(len(one.ids) for pair in pairs for one in pair)
+    tokens = sum(len(one.input_ids) for pair in pairs for one in pair)
     attach_head(side.model)
     ends = [(scored_at_its_end(better, pad), scored_at_its_end(worse, pad)) for better, worse in pairs]
     batches = PairBatches(
@@ -160,7 +160,7 @@ def grpo(side: Side) -> Work:
     def batches(step: int, rank: int = 0, world: int = 1) -> Any:
         found = rollouts(step, rank, world)
         assert rollouts.rollout is not None
-        seen[step] = sum(len(one.ids) for one in rollouts.rollout.examples)
+        seen[step] = sum(len(one.input_ids) for one in rollouts.rollout.examples)
         return found
 
     timed = range(sizes["warm_up"], sizes["warm_up"] + sizes["steps"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from congling.core.config import Config
-from congling.core.differences import differences, require_same, shown
+from congling.core.differences import differences, listed, require_same
 from congling.core.errors import UserError
 
 
@@ -34,7 +34,7 @@ class Outer(Config):
     ],
 )
 def test_each_key_is_shown_with_its_old_and_its_new_value(changes, expected):
-    assert shown(differences(Outer(), Outer().replace(**changes))) == expected
+    assert listed(differences(Outer(), Outer().replace(**changes))) == expected
 
 
 def test_the_error_names_keys_values_and_what_to_do():

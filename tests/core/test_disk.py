@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from congling.core.disk import Patience, Refused, reading_from, told, unwritable, writing_to
+from congling.core.disk import Patience, Refused, reading_from, refusal, unwritable, writing_to
 
 RUST = "Error while serializing: I/O error: No space left on device (os error 28)"
 
@@ -70,10 +70,10 @@ def test_reading_is_told_as_reading(tmp_path: Path) -> None:
 
 
 def test_what_reaches_the_top_has_a_sentence(tmp_path: Path) -> None:
-    assert "what is printed" in str(told(of(errno.ENOSPC)))
-    assert str(tmp_path) in str(told(of(errno.EROFS, str(tmp_path))))
-    assert "Too many open files" in str(told(of(errno.EMFILE, str(tmp_path))))
-    assert "a → b" in str(told(OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")))
+    assert "what is printed" in str(refusal(of(errno.ENOSPC)))
+    assert str(tmp_path) in str(refusal(of(errno.EROFS, str(tmp_path))))
+    assert "Too many open files" in str(refusal(of(errno.EMFILE, str(tmp_path))))
+    assert "a → b" in str(refusal(OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")))
 
 
 class Disk:

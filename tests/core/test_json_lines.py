@@ -59,8 +59,8 @@ def test_lines_that_are_no_rows_are_counted_and_named(tmp_path: Path):
     unread = Unread()
     assert list(log.rows(unread)) == ROWS[:2]
     assert (unread.lines, unread.first) == (len(bad) + 1, 2)
-    assert unread.told("metrics.jsonl").startswith("8 lines of metrics.jsonl cannot be read")
-    assert Unread().told("metrics.jsonl") is None
+    assert unread.sentence("metrics.jsonl").startswith("8 lines of metrics.jsonl cannot be read")
+    assert Unread().sentence("metrics.jsonl") is None
 
 
 def test_numbers_beyond_all_measure_are_no_numbers(tmp_path: Path):
@@ -76,7 +76,7 @@ def test_reading_ends_at_a_bound_and_says_so(tmp_path: Path):
     unread = Unread()
     rows = list(log.rows(unread, at_most=200))
     assert 10 < len(rows) < 20 and unread.end == log.size() - sum(len(json.dumps(row)) + 1 for row in rows)
-    assert "too long" in unread.told("a.jsonl")
+    assert "too long" in unread.sentence("a.jsonl")
 
 
 class Full:

@@ -116,18 +116,18 @@ def test_what_others_say_is_a_line_too(monkeypatch, capsys):
 def test_how_long_it_takes_where_that_is_known():
     current = progress.Stage("measuring", seconds=100.0)
     current.started -= 41
-    assert current.told() == "measuring: 41 s, about 59 s left"
+    assert current.line() == "measuring: 41 s, about 59 s left"
     current.started -= 80
-    assert current.told() == "measuring: 2 m 01 s"  # longer than thought: nothing is known any more
+    assert current.line() == "measuring: 2 m 01 s"  # longer than thought: nothing is known any more
     counted = progress.Stage("reading", total=10.0, done=2.0)
     counted.started -= 10
-    assert counted.told() == "reading: 20%, 40 s left"
+    assert counted.line() == "reading: 20%, 40 s left"
 
 
 def test_a_library_that_is_being_loaded_is_named(monkeypatch):
     spec = type("Spec", (), {"_initializing": True})()
     monkeypatch.setitem(sys.modules, "torch", type("Module", (), {"__spec__": spec})())
-    assert progress.Stage("congling train").told().startswith("loading torch: ")
+    assert progress.Stage("congling train").line().startswith("loading torch: ")
 
 
 def test_other_processes_than_the_first_are_silent(monkeypatch):

@@ -31,7 +31,7 @@ def by_answer() -> list[list[int]]:
     return [
         list(part)
         for one in talks()
-        for part in np.split(one.ids, np.flatnonzero(np.diff(one.learnt)) + 1)[1::2]
+        for part in np.split(one.input_ids, np.flatnonzero(np.diff(one.loss_mask)) + 1)[1::2]
     ]
 
 
@@ -70,10 +70,10 @@ def test_held_out_loss_is_told_by_token_and_by_answer():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
     each, means = [], []
     for one in given:
-        ids = torch.from_numpy(one.ids.astype(np.int64))[None]
+        ids = torch.from_numpy(one.input_ids.astype(np.int64))[None]
         nats = cross_entropy(model.logits(model(ids[:, :-1]))[0], ids[0, 1:], reduction="none").detach()
-        parts = np.split(nats.numpy(), np.flatnonzero(np.diff(one.learnt[1:])) + 1)
-        learnt = parts[0 if one.learnt[1] else 1 :: 2]
+        parts = np.split(nats.numpy(), np.flatnonzero(np.diff(one.loss_mask[1:])) + 1)
+        learnt = parts[0 if one.loss_mask[1] else 1 :: 2]
         each += [value for part in learnt for value in part]
         means += [part.mean() for part in learnt]
     settings = TrainConfig(max_steps=1, max_length=64, per_device_train_batch_size=2, device="cpu")

@@ -92,7 +92,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answers(*texts: str, record: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     row = question_of(record or {"prompt": "问", "answer": "a"}, Place("rows", 1), Log())
-    return [{"row": row, "text": text, "messages": row.asked, "ended": True} for text in texts]
+    return [{"row": row, "text": text, "messages": row.prompt, "ended": True} for text in texts]
 
 
 def test_functions_see_the_row_and_the_text(functions: Path):

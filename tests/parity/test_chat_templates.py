@@ -114,7 +114,7 @@ def theirs_of(folder: Path):
 
 def starts(ours: Ours, talk: list[dict[str, str]]) -> list[int]:
     """Where learnt stretches begin."""
-    answered = render(ours, talk).answered
+    answered = render(ours, talk).answer_mask
     return [i for i, flag in enumerate(answered) if flag and not (i and answered[i - 1])]
 
 
@@ -127,8 +127,8 @@ def test_what_is_asked_stood_before_the_learnt_answer(name: str, folders: dict[s
         answers = [i for i, turn in enumerate(talk) if turn["role"] == "assistant"]
         assert len(begins) + len(found.apart) == len(answers)
         for place, begin in zip([i for i in answers if i not in found.apart], begins, strict=True):
-            assert found.ids[:begin] == chat_ids(ours, talk[:place])
-        assert found.ids[-1] in ours.stop_ids or not found.ended
+            assert found.input_ids[:begin] == chat_ids(ours, talk[:place])
+        assert found.input_ids[-1] in ours.stop_ids or not found.ended
 
 
 THOUGHT = [
@@ -152,11 +152,11 @@ def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks
         answers = [turn for turn in talk if turn["role"] == "assistant"]
         said: dict[int, str] = {}
         for example in ConversationEncoder(ours, 4000, findings)(Conversation(tuple(talk), Place("a", 1))):
-            learnt = [*example.learnt.tolist(), False]
+            learnt = [*example.loss_mask.tolist(), False]
             for start in (i for i, flag in enumerate(learnt) if flag and not learnt[i - 1]):
-                answer = before.index(example.ids[:start].tolist())
+                answer = before.index(example.input_ids[:start].tolist())
                 assert answer not in said  # once
-                said[answer] = ours.decode(example.ids[start : learnt.index(False, start)].tolist())
+                said[answer] = ours.decode(example.input_ids[start : learnt.index(False, start)].tolist())
         assert sorted(said) == [i for i, turn in enumerate(answers) if turn.get("loss") is not False]
         for i, text in said.items():
             assert answers[i].get("reasoning_content", "") in text and answers[i]["content"] in text
@@ -205,7 +205,8 @@ def test_no_text_makes_a_mark(name: str, folders: dict[str, Path]):
     answer = text.replace("</think>", "")  # which some templates look for in answers
     forged = [{"role": "user", "content": text}, {"role": "assistant", "content": f"b{answer}"}]
     written = [
-        [index for index in render(ours, talk).ids if index in marks.values()] for talk in (plain, forged)
+        [index for index in render(ours, talk).input_ids if index in marks.values()]
+        for talk in (plain, forged)
     ]
     assert written[0] == written[1]
 
@@ -236,9 +237,9 @@ def test_thoughts_are_learnt_where_the_template_asks_for_them(
     said = {"role": "assistant", "content": "<think>\nt\n</think>\n\nb"}
     for answer in (SAY, said):
         found = render(ours, [ASK, answer])
-        begin = found.answered.index(True)
-        assert ours.decode(found.ids[begin:]).strip() == learnt.strip()
-        assert found.ids[:begin] == chat_ids(ours, [ASK])
+        begin = found.answer_mask.index(True)
+        assert ours.decode(found.input_ids[begin:]).strip() == learnt.strip()
+        assert found.input_ids[:begin] == chat_ids(ours, [ASK])
 
 
 def test_earlier_thoughts_go_where_the_template_lets_them_go(folders: dict[str, Path]):

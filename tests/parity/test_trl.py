@@ -142,13 +142,13 @@ def pairs() -> list[tuple[Example, Example]]:
 
 def padded(examples: Sequence[Example]) -> dict[str, Tensor]:
     """Rows as TRL's collators make them: filled up on the right."""
-    longest = max(len(one.ids) for one in examples)
+    longest = max(len(one.input_ids) for one in examples)
     rows: dict[str, list[np.ndarray]] = {"input_ids": [], "attention_mask": [], "completion_mask": []}
     for one in examples:
-        beyond = longest - len(one.ids)
-        rows["input_ids"].append(np.pad(one.ids.astype(np.int64), (0, beyond), constant_values=PAD))
-        rows["attention_mask"].append(np.pad(np.ones(len(one.ids), np.int64), (0, beyond)))
-        rows["completion_mask"].append(np.pad(one.learnt.astype(np.int64), (0, beyond)))
+        beyond = longest - len(one.input_ids)
+        rows["input_ids"].append(np.pad(one.input_ids.astype(np.int64), (0, beyond), constant_values=PAD))
+        rows["attention_mask"].append(np.pad(np.ones(len(one.input_ids), np.int64), (0, beyond)))
+        rows["completion_mask"].append(np.pad(one.loss_mask.astype(np.int64), (0, beyond)))
     return {name: torch.from_numpy(np.stack(row)) for name, row in rows.items()}
 
 
@@ -443,7 +443,7 @@ def their_grpo(
         GRPOTrainer._get_per_token_logps_and_entropies,
     )
     trainer._get_per_token_logps_and_entropies = partial(score, trainer)
-    prompts = [one.ids[~one.learnt] for one in examples]
+    prompts = [one.input_ids[~one.loss_mask] for one in examples]
     longest = max(map(len, prompts))
 
     def right(rows: Sequence[np.ndarray], dtype: Any) -> Tensor:
@@ -451,7 +451,7 @@ def their_grpo(
         return torch.from_numpy(np.stack([np.pad(row.astype(dtype), (0, width - len(row))) for row in rows]))
 
     left = [np.pad(row.astype(np.int64), (longest - len(row), 0)) for row in prompts]
-    answers = [one.ids[one.learnt] for one in examples]
+    answers = [one.input_ids[one.loss_mask] for one in examples]
     inputs = {
         "prompt_ids": torch.from_numpy(np.stack(left)),
         "prompt_mask": torch.from_numpy(np.stack(left)).ne(0).long(),

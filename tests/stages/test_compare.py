@@ -103,9 +103,9 @@ def test_losses_are_of_the_answer_alone(runs):
     messages = ({"role": "user", "content": "云对"}, {"role": "assistant", "content": "雨"})
     (nats,) = row_losses(loaded, [Conversation(messages, Place("rows", 1))])
     rendered = render(loaded.tokenizer, messages)
-    chances = loaded.model.logits(loaded.model(torch.tensor([rendered.ids[:-1]])))[0].log_softmax(-1)
-    answer = [i for i, learnt in enumerate(rendered.answered) if learnt][:-1]  # the last one ends the turn
-    expected = -sum(float(chances[i - 1, rendered.ids[i]]) for i in answer)
+    chances = loaded.model.logits(loaded.model(torch.tensor([rendered.input_ids[:-1]])))[0].log_softmax(-1)
+    answer = [i for i, learnt in enumerate(rendered.answer_mask) if learnt][:-1]  # the last one ends the turn
+    expected = -sum(float(chances[i - 1, rendered.input_ids[i]]) for i in answer)
     assert len(answer) == 1 and nats == pytest.approx(expected, rel=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_thoughts_are_scored_and_counted_and_the_templates_own_marks_are_not(run
         (nats,) = row_losses(loaded, [talk])
         asks = conversation_ids(loaded, talk.messages[:1])
         ids = (
-            render(loaded.tokenizer, talk.messages).ids
+            render(loaded.tokenizer, talk.messages).input_ids
             if name == "tuned"
             else [*asks, *loaded.tokenizer.encode_rest("风雪\n雨")]
         )

@@ -133,7 +133,7 @@ def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: 
 
 def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):
     from congling.data.tuning import conversations
-    from congling.data.tuning.examples import in_order
+    from congling.data.tuning.examples import evaluation_batches
     from congling.evals.answers import held_out_loss
     from congling.train.backends.single import Single
 
@@ -147,7 +147,7 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
     # of some rows, bits a character are of the characters of these rows
     settings = settings.model_copy(update={"per_device_train_batch_size": 1, "eval_tokens": 1})
     found = held_out_loss(examples.validation, settings, Single(settings).to_device)(loaded.model)
-    (batch,) = in_order(examples.validation, context=48, rows=1, limit_targets=1)
+    (batch,) = evaluation_batches(examples.validation, context=48, rows=1, limit_targets=1)
     learnt = batch.targets[batch.weights > 0].tolist()
     characters = sum(len(loaded.tokenizer.decode([i], skip_special=True)) for i in learnt)
     assert found["bits_per_character"] == pytest.approx(

@@ -84,10 +84,10 @@ def test_ppo_is_its_definition_on_a_whole_model():
     loss = sum(Policy(config, 0.9)(model, one).total for one in batches) / sum(one.count for one in batches)
     wanted = torch.zeros(())
     for example, reward, old in zip(examples, (1.0, -2.0, 0.5), found.old, strict=True):
-        tokens = torch.from_numpy(example.ids[None].astype(np.int64))
+        tokens = torch.from_numpy(example.input_ids[None].astype(np.int64))
         hidden = model(tokens[:, :-1])[0]
         new = torch.log_softmax(model.logits(hidden) / 0.9, -1).gather(1, tokens[0, 1:, None])[:, 0]
-        learnt = torch.from_numpy(example.learnt[1:])
+        learnt = torch.from_numpy(example.loss_mask[1:])
         values, new, prior = head(hidden)[learnt, 0], new[learnt], torch.from_numpy(old)
         with torch.no_grad():
             other = base._model(tokens[:, :-1])[0]

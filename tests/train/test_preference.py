@@ -144,7 +144,10 @@ def test_a_reward_model_tells_pairs_apart_and_keeps_rewards_around_zero():
     attach_head(model, 1)
     rows = pairs(4)
     ends: Any = [
-        tuple(Example(one.ids, np.arange(len(one.ids)) == len(one.ids) - 1, 0, "") for one in pair)
+        tuple(
+            Example(one.input_ids, np.arange(len(one.input_ids)) == len(one.input_ids) - 1, 0, "")
+            for one in pair
+        )
         for pair in rows
     ]
     batches = PairBatches(ends, context=CONTEXT, rows=4, accumulation=1, seed=0, pad=0, reference=None)

@@ -97,7 +97,7 @@ def _of_first(kind: type[BaseModel], error: ValidationError, where: object, unde
             return UserError(what, where=f"{place}.kind", value=context["tag"], hint=hint)
         case "literal_error":
             hint = _nearest(value, context["expected"])
-            return UserError("no such value", where=place, value=shown(value), hint=hint)
+            return UserError("no such value", where=place, value=as_written(value), hint=hint)
     return _plain(first, value, place)
 
 
@@ -105,7 +105,7 @@ def _plain(first: Any, value: Any, place: str) -> UserError:
     """A value of another type, or out of range."""
     sort, _, fault = first["type"].replace("model_attributes", "model").partition("_")
     if sort in _EXPECTED and fault in ("type", "from_float"):
-        return UserError(_EXPECTED[sort], where=place, value=shown(value), hint=_written(sort, value))
+        return UserError(_EXPECTED[sort], where=place, value=as_written(value), hint=_written(sort, value))
     message = first["msg"]
     for theirs, ours in _WORDS:
         message = message.replace(theirs, ours)
@@ -114,10 +114,10 @@ def _plain(first: Any, value: Any, place: str) -> UserError:
         value = value[:_LONGEST] + "…"
     if isinstance(value, (dict, BaseModel)) or _quotes(message, value):
         return UserError(message, where=place)
-    return UserError(message[:1].lower() + message[1:], where=place, value=shown(value))
+    return UserError(message[:1].lower() + message[1:], where=place, value=as_written(value))
 
 
-def shown(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """A value of a recipe as it is written there, where Python writes it otherwise."""
     return Word(value.isoformat()) if isinstance(value, (date, datetime, time)) else value
 

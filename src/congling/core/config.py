@@ -20,7 +20,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from congling.core import files
-from congling.core.complaints import Word, explained, models_in, shown, tables_of
+from congling.core.complaints import Word, as_written, explained, models_in, tables_of
 from congling.core.errors import UserError
 from congling.core.renamed import with_new_keys
 from congling.core.text import decoded
@@ -221,7 +221,7 @@ def _require_plain(value: Any, key: str = "", depth: int = 0) -> None:
         for name, item in items:
             _require_plain(item, f"{key}.{name}" if key else str(name), depth + 1)
     elif isinstance(value, (date, datetime, time)):
-        raise UserError("no setting is a date or a time", where=place, value=shown(value))
+        raise UserError("no setting is a date or a time", where=place, value=as_written(value))
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError("a finite number is expected", where=place, value=value)
     elif isinstance(value, int) and abs(value) >= _LARGEST:

@@ -54,12 +54,12 @@ def require_same(
             "this directory was made with other settings",
             where=where,
             value=", ".join(one.key for one in found),
-            hint=f"{shown(found)}; keep the old values, choose another --out, or begin anew with --fresh"
+            hint=f"{listed(found)}; keep the old values, choose another --out, or begin anew with --fresh"
             + (f"; {more}" if more else ""),
         )
 
 
-def shown(found: Collection[Difference]) -> str:
+def listed(found: Collection[Difference]) -> str:
     """Each key with its old and its new value, in one line."""
     parts = [str(one) for one in list(found)[:_MOST]]
     return ", ".join(parts) + (f" and {len(found) - _MOST} more" if len(found) > _MOST else "")

@@ -86,7 +86,7 @@ def unreadable(path: Path | str, error: Exception) -> Refused:
     return Refused(what, number=number, value=str(path), hint=remedies.get(number or 0))
 
 
-def told(error: OSError) -> Refused:
+def refusal(error: OSError) -> Refused:
     """The error for what the system refused somewhere, where nothing more is known than it says itself.
 
     What has no name is what is printed: files are written where :func:`writing_to` names them.

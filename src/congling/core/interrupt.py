@@ -85,7 +85,7 @@ class StopAtOnce(OnStopSignals):
         raise KeyboardInterrupt
 
 
-def answered() -> None:
+def acknowledge() -> None:
     """Say that Ctrl-C was understood and the program goes on, as a chat does: the next is a first again."""
     _asked.clear()
 

@@ -33,7 +33,7 @@ class Unread:
     end: int = 0
     """Bytes after the last line that was looked at."""
 
-    def told(self, name: str) -> str | None:
+    def sentence(self, name: str) -> str | None:
         """In a sentence; None where nothing was left out."""
         parts = []
         if self.lines:

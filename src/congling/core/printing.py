@@ -17,9 +17,9 @@ def refused(error: OSError) -> UserError | None:
     """The error for what the system refused; None where a reader of what is printed has gone, which is no
     error.
     """
-    from congling.core.disk import told  # takes a moment to import, and is hardly ever needed
+    from congling.core.disk import refusal  # takes a moment to import, and is hardly ever needed
 
-    return None if isinstance(error, BrokenPipeError) else told(error)
+    return None if isinstance(error, BrokenPipeError) else refusal(error)
 
 
 def finish(status: int) -> int:

@@ -57,7 +57,7 @@ class Stage:
     patient: bool = False
     """Within a stage that is quiet: this one must itself have taken a while before it is shown."""
 
-    def told(self) -> str:
+    def line(self) -> str:
         """In a line, as of now."""
         from congling.core.units import show_seconds
 
@@ -139,9 +139,9 @@ class _Watcher:
                 if stage is None or not stage.label or ended.is_set() or not stage.due(self.shown):
                     continue
                 if terminal.rewrites():
-                    self.shown = terminal.show(stage.told())
+                    self.shown = terminal.show(stage.line())
                 else:
-                    terminal.say(stage.told())
+                    terminal.say(stage.line())
                 stage.said = time.monotonic()
 
 

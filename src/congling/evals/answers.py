@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from congling.data.tuning.examples import Example, in_order, spread
+from congling.data.tuning.examples import Example, evaluation_batches, spread
 from congling.evals.likelihood import target_nats
 from congling.evals.samples import Samples
 from congling.model.transformer import Transformer
@@ -33,7 +33,7 @@ def held_out_loss(
     def look(model: Transformer) -> dict[str, float]:
         nats = by_answer = answered = 0.0
         targets = 0
-        for batch in in_order(
+        for batch in evaluation_batches(
             examples,
             context=settings.max_length,
             rows=settings.per_device_train_batch_size,

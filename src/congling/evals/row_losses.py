@@ -22,7 +22,7 @@ from congling.evals.windows import Row
 from congling.infer.checkpoints import Loaded
 from congling.infer.prompts import conversation_ids
 from congling.tokenizer.base import Tokenizer
-from congling.tokenizer.chat.encode import REASONING, learnt_parts, render
+from congling.tokenizer.chat.encode import REASONING, answer_texts, render
 from congling.tokenizer.chat.rendering import owned
 from congling.tokenizer.chat.traced import plain
 
@@ -74,9 +74,9 @@ def _row(loaded: Loaded, talk: Conversation) -> tuple[Row, np.ndarray]:
     if loaded.tuned_for_chat:
         messages = [*talk.messages[:-1], {**talk.messages[-1], "loss": True}]  # scored, whatever is learnt
         rendered = render(tokenizer, messages)
-        start = next(i for i in range(len(before), len(rendered.ids)) if rendered.answered[i])
-        ids = rendered.ids[:-1]
-        said = learnt_parts(tokenizer, messages)[len(messages) - 1]
+        start = next(i for i in range(len(before), len(rendered.input_ids)) if rendered.answer_mask[i])
+        ids = rendered.input_ids[:-1]
+        said = answer_texts(tokenizer, messages)[len(messages) - 1]
         return Row(ids, start), _own(tokenizer, ids[start:], said, len(talk.messages) - 1)
     texts = [text for text in (_thoughts(talk), talk.messages[-1]["content"]) if text]
     ids = tokenizer.encode_rest("\n".join(texts))

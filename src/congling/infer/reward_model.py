@@ -26,7 +26,7 @@ def scored_at_its_end(example: Example, pad: int) -> Example:
 
     ``pad`` is what stands as its target, and is never looked at.
     """
-    ids = np.append(example.ids, np.int32(pad)).astype(np.int32)
+    ids = np.append(example.input_ids, np.int32(pad)).astype(np.int32)
     learnt = np.zeros(len(ids), bool)
     learnt[-1] = True
     return Example(ids, learnt, 0, example.id)
@@ -63,7 +63,7 @@ class RewardModel:
 
     def _example(self, talk: Sequence[Message]) -> Example:
         tokenizer, context = self.loaded.tokenizer, self.loaded.model.config.max_position_embeddings
-        ids = np.array(render(tokenizer, talk).ids[:context], np.int32)
+        ids = np.array(render(tokenizer, talk).input_ids[:context], np.int32)
         return scored_at_its_end(Example(ids, np.ones(len(ids), bool), 0, ""), tokenizer.pad_id)
 
 

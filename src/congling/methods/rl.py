@@ -220,6 +220,6 @@ def held_out_reward(
 def _longest_example(question: Question, config: Any) -> Example:
     """A prompt with a longest answer, as far as counts go."""
     ids = np.array([*question.ids, *[0] * config.rollout.max_completion_length], np.int32)
-    learnt = np.zeros(len(ids), bool)
-    learnt[len(question.ids) :] = True
-    return Example(ids, learnt, 0, str(question.row.place))
+    loss_mask = np.zeros(len(ids), bool)
+    loss_mask[len(question.ids) :] = True
+    return Example(ids, loss_mask, 0, str(question.row.place))

@@ -232,7 +232,7 @@ def fingerprint(examples: Iterable[Example], *more: str) -> Artifact:
     """Data as something a run can be compared with; ``more`` are texts that also make it what it is."""
     found = hashlib.sha256()
     for example in examples:
-        found.update(example.ids.tobytes() + example.learnt.tobytes())
+        found.update(example.input_ids.tobytes() + example.loss_mask.tobytes())
     for text in more:
         found.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return Artifact(Path("data"), "examples", found.hexdigest(), {}, {})

@@ -125,7 +125,7 @@ def _strange_marks(opened: OpenedBase, example: Example, adapter: AdapterConfig)
         return False
     tokenizer = opened.tokenizer
     known = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, *tokenizer.prefix_ids}
-    return not {*example.ids.tolist()}.isdisjoint({*tokenizer.special.values()} - known)
+    return not {*example.input_ids.tolist()}.isdisjoint({*tokenizer.special.values()} - known)
 
 
 def decided(

@@ -18,7 +18,7 @@ def rows_of(file: Path, faults: list[str]) -> Sequence[Mapping[str, Any]]:
     """Objects of a log, up to a bound; what is left out goes to ``faults``."""
     unread = Unread()
     rows = list(JsonLines(file).rows(unread, at_most=LARGEST_FILE))
-    faults += [told] if (told := unread.told(file.name)) is not None else []
+    faults += [told] if (told := unread.sentence(file.name)) is not None else []
     return rows
 
 

@@ -95,7 +95,7 @@ def run(conversation: "Conversation", history: History | None = None) -> None:
             print()
             return
         except KeyboardInterrupt:
-            interrupt.answered()
+            interrupt.acknowledge()
             print()
             if stopped or not interactive():
                 return
@@ -140,5 +140,5 @@ def _show(conversation: "Conversation", answer: Iterator[str]) -> None:
         for notice in conversation.notices:
             terminal.say(f"({notice}; /reset begins anew)")
     except KeyboardInterrupt:
-        interrupt.answered()
+        interrupt.acknowledge()
         print(" … (stopped)")

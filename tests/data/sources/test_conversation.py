@@ -8,7 +8,7 @@ import pytest
 from congling.data.problems import Place
 from congling.data.sources.conversation import asks
 from congling.data.sources.fields import Log, Unfit
-from congling.data.tuning.chat_rows import messages_of, talk_of
+from congling.data.tuning.chat_rows import conversation_of, messages_of
 from congling.data.tuning.preference_rows import question_of, rated_of
 
 CALL = '{"name": "calc", "arguments": {"e": "1*2"}}'
@@ -23,7 +23,7 @@ def said(record: Any) -> list[tuple[str, str]]:
 def told(record: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]], list[str]]:
     """Turns, repairs, fields that were not read."""
     log = Log()
-    talk = talk_of(record, AT, log)
+    talk = conversation_of(record, AT, log)
     unread = [one.name for one in log.unread([turn["content"] for turn in talk.messages])]
     return [(turn["role"], turn["content"]) for turn in talk.messages], log.repairs, unread
 
@@ -209,7 +209,7 @@ def test_an_empty_turn_costs_no_more_than_itself():
 
 def test_an_empty_turn_at_the_end_of_a_prompt_asks_for_the_answer():
     row = talk(("system", ""), ("user", "问"), ("assistant", ""))
-    assert question_of(row, AT, Log()).asked == ({"role": "user", "content": "问"},)
+    assert question_of(row, AT, Log()).prompt == ({"role": "user", "content": "问"},)
     assert question_of({"prompt": row["messages"], "answer": "答"}, AT, Log()).answer == "答"
 
 

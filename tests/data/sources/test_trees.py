@@ -109,7 +109,7 @@ def test_pairs_under_other_names(tmp_path: Path, row: dict[str, Any]):
     config, findings = written(tmp_path / "pairs.jsonl", rows), Findings()
     found = list(preference_items(config, findings, pair_of))
     assert [
-        (pair.asked[0]["content"], pair.chosen["content"], pair.rejected["content"]) for pair in found
+        (pair.prompt[0]["content"], pair.chosen["content"], pair.rejected["content"]) for pair in found
     ] == [(f"问{i}", "好", "坏") for i in range(3)]
     assert any("pairs" in note for note in findings.notes) and not findings.counts
     shown = look(config)

@@ -16,7 +16,7 @@ from congling.data.sources.fields import Unfit
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation, messages_of, meta_of
 from congling.data.tuning.conversations import ConversationEncoder
-from congling.data.tuning.examples import Example, ExampleBatches, in_order, packed, targets_of
+from congling.data.tuning.examples import Example, ExampleBatches, evaluation_batches, packed, targets_of
 from congling.tokenizer import store, training
 from congling.tokenizer.base import IM_END, Tokenizer
 from congling.tokenizer.chat.templates import with_template
@@ -258,7 +258,7 @@ def test_rows_without_any_answer_are_an_error(tokenizer: Tokenizer, tmp_path: Pa
 def test_only_answers_are_learnt_and_each_side_of_the_split_has_its_own(tokenizer: Tokenizer, tmp_path: Path):
     found = conversations.read(write(tmp_path / "rows.jsonl", good(40)), tokenizer, 64)
     for example in (*found.train, *found.validation):
-        text = tokenizer.decode(example.ids[example.learnt].tolist())
+        text = tokenizer.decode(example.input_ids[example.loss_mask].tolist())
         assert text.startswith("答") and text.endswith(f"。{IM_END}")
         assert example.characters == len(text) - len(IM_END)
     names = {one.id for one in found.train}, {one.id for one in found.validation}
@@ -275,9 +275,9 @@ def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(toke
         return next(iter(encode(Conversation(tuple(turns), Place("a", 1)))), None)
 
     whole, shortened = encoded("学", "答"), encoded("学", "答", "时" * 9, "说" * 60)
-    assert whole and shortened and shortened.ids.tolist() == whole.ids.tolist()
+    assert whole and shortened and shortened.input_ids.tolist() == whole.input_ids.tolist()
     cut = encoded("学", "说" * 90)
-    assert cut and len(cut.ids) == 61 and cut.learnt[-1]
+    assert cut and len(cut.input_ids) == 61 and cut.loss_mask[-1]
     assert encoded("学" * 90, "答") is None
     assert findings.counts == {"conversation shortened": 1, "answer cut off": 1, "question too long": 1}
 
@@ -288,8 +288,8 @@ def test_texts_are_learnt_whole_in_windows(tokenizer: Tokenizer, tmp_path: Path)
     assert found.texts and not found.rows and found.validation
     ids = [tokenizer.bos_id]
     for example in found.train:
-        assert example.learnt.all() and example.length <= 32 and example.ids[0] == ids[-1]
-        ids += example.ids[1:].tolist()
+        assert example.loss_mask.all() and example.length <= 32 and example.input_ids[0] == ids[-1]
+        ids += example.input_ids[1:].tolist()
     characters = sum(example.characters for example in found.train)
     assert characters == len(tokenizer.decode(ids, skip_special=True))
 
@@ -317,7 +317,7 @@ def test_rows_hold_every_example_once_and_are_nearly_full(lengths: list[int]):
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 3))
 def test_a_pass_learns_every_target_once_whoever_takes_it(lengths: list[int], rows: int, world: int):
     given_examples = examples(lengths)
-    wanted = sorted(int(i) for one in given_examples for i in one.ids[1:][one.learnt[1:]])
+    wanted = sorted(int(i) for one in given_examples for i in one.input_ids[1:][one.loss_mask[1:]])
     batches = ExampleBatches(given_examples, context=50, rows=rows, accumulation=world)
     count = len(batches.packed)
     taken: list[int] = []
@@ -333,7 +333,8 @@ def test_a_pass_learns_every_target_once_whoever_takes_it(lengths: list[int], ro
         targets, weights = batch_rows[rest]
         taken += targets[weights > 0].tolist()
     assert sorted(taken) == wanted
-    assert sum(batch.count for batch in in_order(given_examples, context=50, rows=rows)) == len(wanted)
+    batches = evaluation_batches(given_examples, context=50, rows=rows)
+    assert sum(batch.count for batch in batches) == len(wanted)
 
 
 def test_examples_of_a_row_are_apart():

@@ -91,8 +91,8 @@ def test_rows_hold_whole_sequences_and_their_masks():
     for index, one in enumerate(given_examples):
         place = (batch.owner == index) & (batch.tokens != PAD)
         assert place.sum() == one.length
-        np.testing.assert_array_equal(batch.targets[place], one.ids[1:])
-        np.testing.assert_array_equal(batch.weights[place], one.learnt[1:])
+        np.testing.assert_array_equal(batch.targets[place], one.input_ids[1:])
+        np.testing.assert_array_equal(batch.weights[place], one.loss_mask[1:])
         np.testing.assert_array_equal(batch.positions[place], np.arange(one.length))
         assert len(set(batch.documents[place].tolist())) == 1
 
@@ -124,9 +124,9 @@ def test_unrelated_answers_are_those_to_another_question():
         return Rated(Example(ids, np.array([False, False, True, True]), 0, ""), True)
 
     rated = [asked(1, 11), asked(1, 12), asked(2, 21), asked(2, 22), asked(1, 13)]
-    found = [one.ids.tolist() for one in kl_examples(rated, CONTEXT)]
+    found = [one.input_ids.tolist() for one in kl_examples(rated, CONTEXT)]
     assert found == [[1, 1, 21, 21], [1, 1, 21, 21], [2, 2, 13, 13], [2, 2, 13, 13], [1, 1, 21, 21]]
-    alike = [one.ids.tolist() for one in kl_examples([asked(1, 11), asked(1, 12)], CONTEXT)]
+    alike = [one.input_ids.tolist() for one in kl_examples([asked(1, 11), asked(1, 12)], CONTEXT)]
     assert alike == [[1, 1, 12, 12], [1, 1, 11, 11]]
     cut = kl_examples([asked(1, 11), asked(2, 22)], 2)
-    assert [one.ids.tolist() for one in cut] == [[1, 1, 22], [2, 2, 11]]
+    assert [one.input_ids.tolist() for one in cut] == [[1, 1, 22], [2, 2, 11]]

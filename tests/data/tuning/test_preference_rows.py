@@ -56,33 +56,33 @@ QUESTIONS: list[tuple[dict[str, Any], str | None]] = [
 @pytest.mark.parametrize("record", PAIRS)
 def test_every_form_of_a_pair(record: dict[str, Any]):
     found = pair_of(record, AT, Log())
-    assert (found.asked, found.chosen["content"], found.rejected["content"]) == (ASKED, "好", "坏")
+    assert (found.prompt, found.chosen["content"], found.rejected["content"]) == (ASKED, "好", "坏")
 
 
 @pytest.mark.parametrize(("record", "good"), RATED)
 def test_every_form_of_a_rated_answer(record: dict[str, Any], good: bool):
     found = rated_of(record, AT, Log())
-    assert (found.asked, found.answer["content"], found.good) == (ASKED, "好", good)
+    assert (found.prompt, found.answer["content"], found.good) == (ASKED, "好", good)
 
 
 @pytest.mark.parametrize(("record", "answer"), QUESTIONS)
 def test_every_form_of_a_question(record: dict[str, Any], answer: str | None):
     found = question_of(record, AT, Log())
-    assert (found.asked, found.answer, found.fields) == (ASKED, answer, record)
+    assert (found.prompt, found.answer, found.fields) == (ASKED, answer, record)
 
 
 def test_earlier_turns_and_instructions_stand_before_the_question():
     earlier = [SYSTEM, USER, GOOD, {"role": "user", "content": "再问"}]
     found = pair_of({"messages": earlier, "chosen": "好", "rejected": "坏"}, AT, Log())
-    assert [turn["role"] for turn in found.asked] == ["system", "user", "assistant", "user"]
+    assert [turn["role"] for turn in found.prompt] == ["system", "user", "assistant", "user"]
     same = pair_of({"chosen": [*earlier, GOOD], "rejected": [*earlier, BAD]}, AT, Log())
-    assert same.asked == found.asked
-    assert question_of({"messages": earlier}, AT, Log()).asked == found.asked
+    assert same.prompt == found.prompt
+    assert question_of({"messages": earlier}, AT, Log()).prompt == found.prompt
     row = {"system": "你是", "history": [["问", "好"]], "instruction": "再问"} | {
         "chosen": "好",
         "rejected": "坏",
     }
-    assert pair_of(row, AT, Log()).asked == found.asked
+    assert pair_of(row, AT, Log()).prompt == found.prompt
 
 
 HOSTILE: list[tuple[Any, Any, str]] = [
@@ -214,11 +214,11 @@ def test_nothing_but_a_named_reason_comes_of_any_record(record: Any):
         except Unfit as unfit:
             assert unfit.kind and str(unfit)
             continue
-        assert found.asked and all(
+        assert found.prompt and all(
             set(turn) == {"role", "content"} and isinstance(turn["content"], str) and turn["content"].strip()
-            for turn in found.asked
+            for turn in found.prompt
         )
-        assert any(turn["role"] != "system" for turn in found.asked)
+        assert any(turn["role"] != "system" for turn in found.prompt)
 
 
 @pytest.mark.parametrize(("name", "make", "rows"), [
@@ -230,4 +230,4 @@ def test_the_real_preferences_are_read_whole(corpora: Path, name: str, make: Any
     found = list(reading.read(config.sources, config, findings, taker(make)))
     assert len(found) + sum(findings.counts.values()) == rows
     assert findings.counts <= Counter({"equal sides": 5}), findings.examples
-    assert all(row.asked[-1]["role"] != "assistant" for row in found)
+    assert all(row.prompt[-1]["role"] != "assistant" for row in found)

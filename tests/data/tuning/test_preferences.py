@@ -26,7 +26,7 @@ def test_what_cannot_be_seen_is_taken_out_before_answers_are_compared(tmp_path: 
     found = read_pairs(written(tmp_path, rows), TOKENIZER, 64)
     assert found.findings.counts == {"copy": 1, "equal sides": 1, "no preference": 1}
     (pair,) = [*found.train, *found.validation]
-    said = [TOKENIZER.decode(side.ids[side.learnt].tolist(), skip_special=True) for side in pair]
+    said = [TOKENIZER.decode(side.input_ids[side.loss_mask].tolist(), skip_special=True) for side in pair]
     assert said == ["玄", "黄"]
 
 
@@ -34,5 +34,5 @@ def test_questions_are_cleaned_and_their_rows_stay_for_the_reward(tmp_path: Path
     rows: list[dict[str, object]] = [{"prompt": "问\ud800天", "answer": "玄", "topic": "\u200b"}]
     found = read_questions(written(tmp_path, rows), TOKENIZER, 64)
     (question,) = [*found.train, *found.validation]
-    assert question.row.asked[-1]["content"] == "问天"
+    assert question.row.prompt[-1]["content"] == "问天"
     assert question.row.fields["topic"] == "\u200b"

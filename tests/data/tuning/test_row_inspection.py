@@ -46,11 +46,11 @@ def test_pieces_and_counts_are_those_of_training(tokenizer: Tokenizer, tmp_path:
     turns = [{"role": "user", "content": "学0"}, {"role": "assistant", "content": "时习之"}]
     rendered = render(tokenizer, turns)
     first = found.first[0]
-    assert "".join(piece.text for piece in first.pieces) == tokenizer.decode(rendered.ids)
-    assert "".join(piece.text for piece in first.pieces if piece.learnt) == "时习之<|im_end|>"
+    assert "".join(piece.text for piece in first.pieces) == tokenizer.decode(rendered.input_ids)
+    assert "".join(piece.text for piece in first.pieces if piece.in_loss) == "时习之<|im_end|>"
     assert [piece.text for piece in first.pieces if piece.special][:2] == ["<|endoftext|>", "<|im_start|>"]
-    assert (first.learnt, first.tokens) == (4, len(rendered.ids) - 1)
-    assert found.learnt == 4 * (4 + 7 + 10) and found.rows == 12 and found.whole
+    assert (first.targets, first.tokens) == (4, len(rendered.input_ids) - 1)
+    assert found.targets == 4 * (4 + 7 + 10) and found.rows == 12 and found.whole
     assert found.domains == {"诗": 12} and found.template == "chatml" and not found.findings.counts
 
 
@@ -66,7 +66,7 @@ def test_rows_beyond_the_context_are_counted_and_named(tokenizer: Tokenizer, tmp
                     {"role": "user", "content": row["instruction"]},
                     {"role": "assistant", "content": row["output"]},
                 ],
-            ).ids
+            ).input_ids
         )
         - 1
         > 28
@@ -148,7 +148,7 @@ def test_every_sort_of_rows_is_shown_as_what_it_is(
     tokenizer: Tokenizer, tmp_path: Path, rows: list[dict], sort: Sort, methods: str, learnt: int
 ):
     found = row_inspection.inspect(config(tmp_path / "rows.jsonl", rows), tokenizer)
-    assert found.sort is sort and found.rows == 12 and found.learnt == learnt
+    assert found.sort is sort and found.rows == 12 and found.targets == learnt
     text = shown(found)
     assert f"for        {methods}" in text and f"12 {sort}s" in text
     assert (f"{sort}s" in text) and "nothing to learn" not in text

@@ -26,7 +26,7 @@ def written(folder: Path, rows: list[Any], **split: Any) -> DataConfig:
 
 def asked_by(examples: Any) -> set[str]:
     """The questions behind examples, by the ten of them."""
-    text = {TOKENIZER.decode(one.ids[~one.learnt].tolist(), skip_special=True) for one in examples}
+    text = {TOKENIZER.decode(one.input_ids[~one.loss_mask].tolist(), skip_special=True) for one in examples}
     return {said.partition("问")[2][:1] for said in text}
 
 
@@ -67,7 +67,7 @@ def test_pairs_rated_answers_and_prompts_are_held_out_by_question_too(tmp_path: 
     assert len(asked_by(parts[0])) == 1 and not asked_by(parts[0]) & asked_by(parts[1])
     prompts = [{"prompt": f"问{i}", "answer": str(n)} for i in range(10) for n in range(6)]
     found = read_questions(written(tmp_path, prompts), TOKENIZER, 64)
-    said = [{one.row.asked[-1]["content"] for one in part} for part in (found.validation, found.train)]
+    said = [{one.row.prompt[-1]["content"] for one in part} for part in (found.validation, found.train)]
     assert len(said[0]) == 1 and len(said[1]) == 9
 
 
@@ -123,8 +123,8 @@ def test_answers_that_are_not_to_be_learnt_are_read_and_not_learnt(tmp_path: Pat
     rows.append({"prompt": "问地", "response": "坏", "train": False})
     found = conversations.read(written(tmp_path, rows, validation=1), TOKENIZER, 64)
     for one in (*found.train, *found.validation):
-        assert TOKENIZER.decode(one.ids[one.learnt].tolist(), skip_special=True) == "好"
-        assert "坏" in TOKENIZER.decode(one.ids.tolist(), skip_special=True)
+        assert TOKENIZER.decode(one.input_ids[one.loss_mask].tolist(), skip_special=True) == "好"
+        assert "坏" in TOKENIZER.decode(one.input_ids.tolist(), skip_special=True)
     assert found.rows == 6 and found.findings.counts == {"nothing to be learnt": 2}
 
 
@@ -135,7 +135,7 @@ def test_pairs_may_differ_in_their_thoughts_alone(tmp_path: Path):
     rows = [{"prompt": f"问{i}", "chosen": side("天"), "rejected": side("地")} for i in range(3)]
     found = read_pairs(written(tmp_path, rows, validation=1), TOKENIZER, 64)
     chosen, rejected = (
-        TOKENIZER.decode(one.ids[one.learnt].tolist(), skip_special=True) for one in found.train[0]
+        TOKENIZER.decode(one.input_ids[one.loss_mask].tolist(), skip_special=True) for one in found.train[0]
     )
     assert "天" in chosen and "地" in rejected and not found.findings.counts
 

@@ -38,7 +38,7 @@ def template(tokenizer: Tokenizer):
 def answers(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> list[str]:
     """The masked stretches of a conversation, as text."""
     found, stretches = render(tokenizer, messages), [[]]
-    for index, answered in zip(found.ids, found.answered, strict=True):
+    for index, answered in zip(found.input_ids, found.answer_mask, strict=True):
         if answered:
             stretches[-1].append(index)
         elif stretches[-1]:
@@ -51,9 +51,9 @@ def test_the_mask_covers_the_answers_and_their_ends(tokenizer: Tokenizer):
     messages = [system, QUESTION, ANSWER, QUESTION, {"role": "assistant", "content": "说"}]
     assert answers(tokenizer, messages) == [f"不亦说乎？{IM_END}", f"说{IM_END}"]
     found = render(tokenizer, messages)
-    assert found.ended and found.ids[-1] == tokenizer.special[IM_END]
+    assert found.ended and found.input_ids[-1] == tokenizer.special[IM_END]
     prompt = chat_ids(tokenizer, messages[:-1])
-    assert found.ids[: len(prompt)] == prompt  # what is trained is what is asked for when generating
+    assert found.input_ids[: len(prompt)] == prompt  # what is trained is what is asked for when generating
 
 
 @pytest.mark.parametrize("role", ["system", "user", "tool"])
@@ -61,7 +61,7 @@ def test_a_text_that_imitates_the_template_moves_nothing(tokenizer: Tokenizer, r
     messages = [{"role": role, "content": FORGED}, QUESTION, ANSWER]
     assert answers(tokenizer, messages) == [f"不亦说乎？{IM_END}"]
     found = render(tokenizer, messages)
-    assert found.ids.count(tokenizer.special[IM_END]) == 3
+    assert found.input_ids.count(tokenizer.special[IM_END]) == 3
 
 
 def test_an_answer_that_imitates_the_template_is_trained_as_characters(tokenizer: Tokenizer):
@@ -80,7 +80,7 @@ def test_the_mask_counts_exactly_the_answers(tokenizer: Tokenizer, texts: list[s
         for i, text in enumerate(texts)
     ]
     trained = sum(len(tokenizer.encode(message["content"])) + 1 for message in messages[1::2])
-    assert sum(render(tokenizer, messages).answered) == trained
+    assert sum(render(tokenizer, messages).answer_mask) == trained
 
 
 def test_llama_2_style_ends_an_answer_with_what_the_template_puts_behind_it(tokenizer: Tokenizer):
@@ -97,8 +97,8 @@ def test_without_a_template_a_line_asks_and_the_end_of_text_ends(tokenizer: Toke
     found = render(tokenizer, [QUESTION, ANSWER])
     question, answer = tokenizer.encode("学而时习之"), tokenizer.encode("不亦说乎？")
     line = tokenizer.encode("\n")
-    assert found.ids == [tokenizer.bos_id, *question, *line, *answer, tokenizer.eos_id] and found.ended
-    assert chat_ids(tokenizer, [QUESTION]) == found.ids[: 1 + len(question) + len(line)]
+    assert found.input_ids == [tokenizer.bos_id, *question, *line, *answer, tokenizer.eos_id] and found.ended
+    assert chat_ids(tokenizer, [QUESTION]) == found.input_ids[: 1 + len(question) + len(line)]
 
 
 def test_an_end_of_text_stands_in_for_a_missing_end_of_turn(tokenizer: Tokenizer):
@@ -106,8 +106,8 @@ def test_an_end_of_text_stands_in_for_a_missing_end_of_turn(tokenizer: Tokenizer
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     )
     found = render(tokenizer, [QUESTION, ANSWER])
-    assert not found.ended and found.ids[-1] == tokenizer.eos_id and found.answered[-1]
-    assert sum(found.answered) == len(tokenizer.encode("assistant: 不亦说乎？")) + 1  # not asked with
+    assert not found.ended and found.input_ids[-1] == tokenizer.eos_id and found.answer_mask[-1]
+    assert sum(found.answer_mask) == len(tokenizer.encode("assistant: 不亦说乎？")) + 1  # not asked with
 
 
 @pytest.mark.parametrize(("template", "reason"), [
@@ -157,7 +157,7 @@ def test_common_features_of_templates_work(tokenizer: Tokenizer):
         "{%- set ns.n = ns.n + 1 -%}{{ m.role | upper }}{{ ns.n }}"
         "{{ m.content | trim }}{{ eos_token }}{{ {'a': '字'} | tojson }}{%- endfor -%}"
     )
-    text = tokenizer.decode(render(tokenizer, [QUESTION, ANSWER]).ids)
+    text = tokenizer.decode(render(tokenizer, [QUESTION, ANSWER]).input_ids)
     end = tokenizer.decode([tokenizer.eos_id])
     assert text.removeprefix(end) == f'USER1学而时习之{end}{{"a": "字"}}ASSISTANT2不亦说乎？{end}'
 
@@ -185,4 +185,4 @@ def test_a_template_with_a_place_for_thoughts_puts_them_there(tokenizer: Tokeniz
 def test_an_answer_without_loss_is_read_and_not_learnt(tokenizer: Tokenizer):
     messages = [QUESTION, ANSWER | {"loss": False}, QUESTION, {"role": "assistant", "content": "说"}]
     assert answers(tokenizer, messages) == [f"说{IM_END}"]
-    assert len(render(tokenizer, messages).ids) > len(render(tokenizer, messages[2:]).ids)
+    assert len(render(tokenizer, messages).input_ids) > len(render(tokenizer, messages[2:]).input_ids)

@@ -147,11 +147,11 @@ def test_a_text_that_spells_the_marks_never_has_their_ids(name: str, tmp_path: P
         return [index for index in found if index in ids]
 
     asked = [{"role": "user", "content": "了"}, {"role": "assistant", "content": "的"}]
-    usual = marks(chat_ids(tokenizer, asked[:1])), marks(render(tokenizer, asked).ids)
+    usual = marks(chat_ids(tokenizer, asked[:1])), marks(render(tokenizer, asked).input_ids)
     assert [len(found) for found in usual] == [3, 4]
     for text in FORGED:
         assert not marks(tokenizer.encode(text)) and not marks(tokenizer.encode_rest(text))
         forged = [turn | {"content": turn["content"] + text} for turn in asked]
         found = render(tokenizer, forged)
-        assert (marks(chat_ids(tokenizer, forged[:1])), marks(found.ids)) == usual
-        assert found.answered[-1] and found.ids[-1] == tokenizer.special["<|im_end|>"]
+        assert (marks(chat_ids(tokenizer, forged[:1])), marks(found.input_ids)) == usual
+        assert found.answer_mask[-1] and found.input_ids[-1] == tokenizer.special["<|im_end|>"]

@@ -88,8 +88,8 @@ def test_what_is_trained_begins_with_what_is_asked(own: Tokenizer, name: str):
     tokenizer = with_template(with_marks(own, *MARKS.get(name, ())), name)
     prompt = chat_ids(tokenizer, [ASK])
     found = render(tokenizer, [ASK, SAID])
-    learnt = [index for index, taken in zip(found.ids, found.answered, strict=True) if taken]
-    assert found.ids[: len(prompt)] == prompt and found.answered.index(True) == len(prompt)
+    learnt = [index for index, taken in zip(found.input_ids, found.answer_mask, strict=True) if taken]
+    assert found.input_ids[: len(prompt)] == prompt and found.answer_mask.index(True) == len(prompt)
     assert tokenizer.decode(learnt).strip().startswith("二") and learnt[-1] in tokenizer.stop_ids
 
 
@@ -101,17 +101,19 @@ def test_odd_answers_are_asked_for_as_they_are_learnt(own: Tokenizer, name: str,
     tokenizer = with_template(with_marks(own, *MARKS.get(name, ())), name)
     talk = [ASK, {"role": "assistant", "content": answer}, AGAIN, SAID]
     found = render(tokenizer, talk)
-    begins = [i for i, flag in enumerate(found.answered) if flag and not found.answered[i - 1]]
-    assert [found.ids[:begin] for begin in begins] == [chat_ids(tokenizer, talk[:end]) for end in (1, 3)]
+    begins = [i for i, flag in enumerate(found.answer_mask) if flag and not found.answer_mask[i - 1]]
+    assert [found.input_ids[:begin] for begin in begins] == [
+        chat_ids(tokenizer, talk[:end]) for end in (1, 3)
+    ]
 
 
 def test_a_generated_answer_goes_into_the_history_as_it_was_learnt(own: Tokenizer):
     tokenizer = with_template(own, "llama2")
     found = render(tokenizer, [ASK, SAID, AGAIN, SAID])
     assert own_words(tokenizer, " 二 ") == "二" and own_words(own, " 二 ") == " 二 "
-    begin = [i for i, flag in enumerate(found.answered) if flag and not found.answered[i - 1]][1]
+    begin = [i for i, flag in enumerate(found.answer_mask) if flag and not found.answer_mask[i - 1]][1]
     said = {"role": "assistant", "content": own_words(tokenizer, " 二 ")}
-    assert chat_ids(tokenizer, [ASK, said, AGAIN]) == found.ids[:begin]
+    assert chat_ids(tokenizer, [ASK, said, AGAIN]) == found.input_ids[:begin]
 
 
 def test_marks_the_vocabulary_has_are_single_tokens_and_end_generation(own: Tokenizer):
@@ -120,7 +122,7 @@ def test_marks_the_vocabulary_has_are_single_tokens_and_end_generation(own: Toke
     assert fit.foreign == () and fit.notes == () and fit.end == "<|eot_id|>"
     end = tokenizer.special["<|eot_id|>"]
     assert end in tokenizer.stop_ids and end not in own.stop_ids
-    assert render(tokenizer, [ASK, SAID]).ids[-1] == end
+    assert render(tokenizer, [ASK, SAID]).input_ids[-1] == end
 
 
 def test_marks_the_vocabulary_lacks_are_named(own: Tokenizer):

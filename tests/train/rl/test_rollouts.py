@@ -92,7 +92,7 @@ def rollouts(
 
 
 def ids_of(found: Rollout) -> list[tuple[int, ...]]:
-    return [tuple(one.ids.tolist()) for one in found.examples]
+    return [tuple(one.input_ids.tolist()) for one in found.examples]
 
 
 def test_two_processes_write_the_answers_of_one():

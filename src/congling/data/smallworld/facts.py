@@ -42,7 +42,7 @@ def statements(meaning: str) -> tuple[Statement, ...]:
 class Facts:
     """The facts of one text, told pattern by pattern."""
 
-    told: dict[Key, str | int] = field(default_factory=dict)
+    known: dict[Key, str | int] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
     wrong_sums: list[str] = field(default_factory=list)
     checks: int = 0
@@ -66,9 +66,9 @@ class Facts:
     def value(self, key: Key) -> str | int | None:
         """A fact; ``("sum", thing)`` adds up what everybody has of it."""
         if key[0] == "sum":
-            counts = [v for k, v in self.told.items() if k[0] == "count" and k[2:] == key[1:]]
+            counts = [v for k, v in self.known.items() if k[0] == "count" and k[2:] == key[1:]]
             return sum(count for count in counts if isinstance(count, int))
-        return self.told.get(key)
+        return self.known.get(key)
 
     def _values(self, found: Match) -> dict[str, str | int]:
         """Variables of a pattern by what its slots show; attributes that do not go together contradict."""
@@ -115,7 +115,7 @@ class Facts:
         if statement.operator in ("+=", "-="):
             change = values[0] if isinstance(values[0], int) else 0
             before = old if isinstance(old, int) else 0
-            self.told[key] = compute(before, statement.operator[0], change)
+            self.known[key] = compute(before, statement.operator[0], change)
             if statement.operator == "-=" and change > before:
                 self._contradict(f"{_show(key)}: {change} taken from {before}")
             return
@@ -124,7 +124,7 @@ class Facts:
         if statement.operator in (":", "?") and old != values[0]:
             self._contradict(f"{_show(key)}: {values[0]}, but it was {'never told' if old is None else old}")
         if statement.operator != "?":
-            self.told[key] = values[-1]
+            self.known[key] = values[-1]
 
     def _contradict(self, reason: str) -> None:
         self.contradictions.append(reason)

@@ -39,9 +39,9 @@ from congling.data.sources.trees import best_path, is_tree
 from congling.data.sources.turns import (
     ASSISTANT,
     Message,
+    counts_in_loss,
     hashed,
     joined,
-    learnt,
     messages_of_turns,
     reasoning_of,
     text_of,
@@ -142,7 +142,7 @@ def answer_of(fields: Fields, log: Log) -> list[Message]:
     if len(found) == 1 and found[0]["role"] == ASSISTANT:
         thought = reasoning_of(fields, log)
         more = {"reasoning_content": thought} if thought and "reasoning_content" not in found[0] else {}
-        flag: dict[str, Any] = {} if learnt(fields) else {"loss": False}
+        flag: dict[str, Any] = {} if counts_in_loss(fields) else {"loss": False}
         return [{**found[0], **more, **flag}]
     return found
 

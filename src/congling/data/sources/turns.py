@@ -161,7 +161,7 @@ def _marked(message: dict[str, Any], fields: Fields, log: Log) -> Message:
     thought = reasoning_of(fields, log)
     if thought:
         message["reasoning_content"] = thought
-    return message if learnt(fields) else message | {"loss": False}
+    return message if counts_in_loss(fields) else message | {"loss": False}
 
 
 def reasoning_of(fields: Fields, log: Log) -> str:
@@ -173,7 +173,7 @@ def reasoning_of(fields: Fields, log: Log) -> str:
     return "" if text.strip() == "None" else text.strip()
 
 
-def learnt(fields: Fields) -> bool:
+def counts_in_loss(fields: Fields) -> bool:
     """Whether the flags of an answer, or of a whole row, leave it to be learnt."""
     given = [name for name in fields.all(FLAGS) if _is_flag(fields[name])]
     return not any([_switched_off(fields.use(name)) for name in given])

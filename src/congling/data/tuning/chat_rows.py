@@ -31,7 +31,7 @@ class Conversation:
     """The fields of :data:`META` the record has: what the conversation is about."""
 
     @property
-    def asked(self) -> Messages:
+    def prompt(self) -> Messages:
         """The turns before the last answer."""
         return self.messages[:-1]
 
@@ -68,10 +68,10 @@ def take(
         yield from rows.documents(records, note, config, findings)
         return
     note.choice, note.why = "conversations", "recognised from its first records"
-    yield from made(talk_of, records, note.file, findings)
+    yield from rows_of(conversation_of, records, note.file, findings)
 
 
-def made(make: Any, records: Iterable[rows.Record], file: str, findings: Findings) -> Iterator[Any]:
+def rows_of(make: Any, records: Iterable[rows.Record], file: str, findings: Findings) -> Iterator[Any]:
     """What ``make(record, place, log)`` makes of each record; what it cannot use is named and counted."""
     layouts: set[str] = set()
     for record in records:
@@ -86,7 +86,7 @@ def made(make: Any, records: Iterable[rows.Record], file: str, findings: Finding
             findings.notes.append(f"rows of {file} are read as {log.layout}")
         for kind, reason in log.repairs:
             findings.problem(kind, *place, reason)
-        texts = [str(text) for turn in (*row.asked, *row.answers) for text in _texts(turn)]
+        texts = [str(text) for turn in (*row.prompt, *row.answers) for text in _texts(turn)]
         for found in log.unread(texts):
             findings.unread.add(found, str(place))
         yield row
@@ -96,7 +96,7 @@ def _texts(turn: Message) -> list[str]:
     return [turn["content"], *([turn["reasoning_content"]] if "reasoning_content" in turn else [])]
 
 
-def talk_of(record: Any, place: Place, log: Log) -> Conversation:
+def conversation_of(record: Any, place: Place, log: Log) -> Conversation:
     """The conversation in one record.
 
     Raises:
@@ -106,7 +106,7 @@ def talk_of(record: Any, place: Place, log: Log) -> Conversation:
     for name in fields.all(META):
         if meta_of({name: fields[name]}):
             fields.use(name)
-    return Conversation(tuple(answered(messages, log)), place, meta_of(fields.values))
+    return Conversation(tuple(training_turns(messages, log)), place, meta_of(fields.values))
 
 
 def messages_of(record: Any) -> list[Message]:
@@ -116,16 +116,16 @@ def messages_of(record: Any) -> list[Message]:
         Unfit: there is no answer, no question, a turn without text or a role nobody knows.
     """
     log = Log()
-    return answered(whole(record, log)[1], log)
+    return training_turns(whole(record, log)[1], log)
 
 
-def answered(messages: Sequence[Message], log: Log) -> list[Message]:
+def training_turns(messages: Sequence[Message], log: Log) -> list[Message]:
     """Turns as they can be learnt from, up to the last answer; what is left out is told to ``log``.
 
     Raises:
         Unfit: there is no answer, no question before it, or none of the answers is to be learnt.
     """
-    found = settled(messages, log)
+    found = merged_turns(messages, log)
     last = max((i for i, turn in enumerate(found) if turn["role"] == ASSISTANT), default=-1)
     if last < 0:
         if not found and any(turn["role"] == ASSISTANT and not _empty(turn) for turn in messages):
@@ -147,13 +147,13 @@ def answered(messages: Sequence[Message], log: Log) -> list[Message]:
     return found[: last + 1]
 
 
-def asked(messages: Sequence[Message], log: Log) -> list[Message]:
+def prompt_turns(messages: Sequence[Message], log: Log) -> list[Message]:
     """Turns that are to be answered: an empty turn of the assistant at their end asks for its answer.
 
     Raises:
         Unfit: nobody asks.
     """
-    found = settled(messages, log)
+    found = merged_turns(messages, log)
     if not any(turn["role"] in ("user", "tool") for turn in found):
         only = bool(found) and all(turn["role"] == "system" for turn in found)
         why = "there are only system turns" if only else "nobody asks"
@@ -161,7 +161,7 @@ def asked(messages: Sequence[Message], log: Log) -> list[Message]:
     return found
 
 
-def settled(messages: Sequence[Message], log: Log) -> list[Message]:
+def merged_turns(messages: Sequence[Message], log: Log) -> list[Message]:
     """Turns that say something, those of one speaker in a row as one.
 
     An empty system turn is none. An answer that is empty is left out, and what it answers goes on with the

@@ -29,9 +29,9 @@ _WIDTH = 64  # rows end at a multiple of this: few different shapes, little padd
 class Example:
     """A text to learn from."""
 
-    ids: np.ndarray
+    input_ids: np.ndarray
     """(N,) int32; each but the last is an input, each but the first a target."""
-    learnt: np.ndarray
+    loss_mask: np.ndarray
     """(N,) bool: which are learnt as targets."""
     characters: int
     """Of the text behind the learnt ids."""
@@ -41,28 +41,26 @@ class Example:
     @property
     def length(self) -> int:
         """Places it takes in a row."""
-        return len(self.ids) - 1
+        return len(self.input_ids) - 1
 
     @property
     def targets(self) -> int:
         """Ids that are learnt."""
-        return int(self.learnt[1:].sum())
+        return int(self.loss_mask[1:].sum())
 
     @property
     def answers(self) -> int:
         """Stretches of learnt ids: the answers of a conversation, or 1 for a text."""
-        return int(np.diff(self.learnt[1:], prepend=False).sum() + self.learnt[-1]) // 2
+        return int(np.diff(self.loss_mask[1:], prepend=False).sum() + self.loss_mask[-1]) // 2
 
     def weights(self, answer: float | None = None) -> np.ndarray:
         """(N − 1,) float32 of the targets: 1 where one is learnt; or each answer has ``answer`` in all."""
-        learnt = self.learnt[1:]
+        mask = self.loss_mask[1:]
         if answer is None:
-            return learnt.astype(np.float32)
-        number = (
-            np.cumsum(np.diff(learnt, prepend=False) & learnt) * learnt
-        )  # 0, or which answer it belongs to
+            return mask.astype(np.float32)
+        number = np.cumsum(np.diff(mask, prepend=False) & mask) * mask  # 0, or which answer it belongs to
         sizes = np.bincount(number)
-        return np.where(learnt, answer / sizes[number], 0).astype(np.float32)
+        return np.where(mask, answer / sizes[number], 0).astype(np.float32)
 
 
 class ExampleBatches:
@@ -123,7 +121,7 @@ class ExampleBatches:
         return np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.packed))
 
 
-def in_order(
+def evaluation_batches(
     examples: Sequence[Example],
     *,
     context: int,
@@ -142,7 +140,7 @@ def in_order(
 
 
 def spread(examples: Sequence[Example], context: int, limit_targets: int | None) -> list[list[Example]]:
-    """The rows of :func:`in_order`: all examples, or with a limit some of them."""
+    """The rows of :func:`evaluation_batches`: all examples, or with a limit some of them."""
     places = packed([example.length for example in examples], context)
     targets = sum(example.targets for example in examples)
     if limit_targets is not None and limit_targets < targets:
@@ -181,7 +179,7 @@ def collated(rows: Sequence[Sequence[Example]], context: int, pad: int, answer: 
         start = 0
         for number, example in enumerate(row):
             part = slice(start, start := start + example.length)
-            tokens[i, part], targets[i, part] = example.ids[:-1], example.ids[1:]
+            tokens[i, part], targets[i, part] = example.input_ids[:-1], example.input_ids[1:]
             weights[i, part] = example.weights(answer)
             positions[i, part], documents[i, part] = np.arange(example.length), number
         positions[i, start:], documents[i, start:] = np.arange(width - start), len(row)

@@ -13,16 +13,16 @@ from congling.data.tuning.pair_batches import Rated
 
 def kl_examples(rated: Sequence[Rated], context: int) -> list[Example]:
     """For each row its question with the answer to the next other question, cut at the context."""
-    questions = [one.example.ids[~one.example.learnt] for one in rated]
+    questions = [one.example.input_ids[~one.example.loss_mask] for one in rated]
     keys = [question.tobytes() for question in questions]
     following = _next_other(keys)
     found = []
     for one, question, place in zip(rated, questions, following, strict=True):
         other = rated[place]
-        ids = np.concatenate([question, other.example.ids[other.example.learnt]])[: context + 1]
-        learnt = np.zeros(len(ids), bool)
-        learnt[len(question) :] = True
-        found.append(Example(ids, learnt, 0, one.example.id))
+        ids = np.concatenate([question, other.example.input_ids[other.example.loss_mask]])[: context + 1]
+        loss_mask = np.zeros(len(ids), bool)
+        loss_mask[len(question) :] = True
+        found.append(Example(ids, loss_mask, 0, one.example.id))
     return found
 
 

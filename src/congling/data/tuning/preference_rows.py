@@ -23,7 +23,14 @@ from congling.data.sources.conversation import side, turns_of, under_system, who
 from congling.data.sources.fields import Fields, Log, Unfit, holds, kind_of
 from congling.data.sources.names import ANSWER, ASK, TALK
 from congling.data.sources.turns import ASSISTANT, Message, turn_list
-from congling.data.tuning.chat_rows import Clean, Messages, answered, asked, made, settled
+from congling.data.tuning.chat_rows import (
+    Clean,
+    Messages,
+    merged_turns,
+    prompt_turns,
+    rows_of,
+    training_turns,
+)
 
 CHOSEN = ("chosen", "chosen_response", "response_j")
 REJECTED = ("rejected", "rejected_response", "response_k")
@@ -37,7 +44,7 @@ _TRUTH = ("answer", "ground_truth", *ANSWER)
 class RatedRow:
     """An answer that is good or bad."""
 
-    asked: Messages
+    prompt: Messages
     answer: Message
     good: bool
     place: Place
@@ -49,14 +56,14 @@ class RatedRow:
 
     def cleaned(self, clean: Clean) -> "RatedRow":
         """The same with clean texts."""
-        return replace(self, asked=clean(self.asked), answer=clean(self.answers)[0])
+        return replace(self, asked=clean(self.prompt), answer=clean(self.answers)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
     """A better and a worse answer to the same conversation."""
 
-    asked: Messages
+    prompt: Messages
     chosen: Message
     rejected: Message
     place: Place
@@ -70,21 +77,21 @@ class PairRow:
     def sides(self) -> tuple[RatedRow, RatedRow]:
         """Both as rated answers."""
         return (
-            RatedRow(self.asked, self.chosen, True, self.place),
-            RatedRow(self.asked, self.rejected, False, self.place),
+            RatedRow(self.prompt, self.chosen, True, self.place),
+            RatedRow(self.prompt, self.rejected, False, self.place),
         )
 
     def cleaned(self, clean: Clean) -> "PairRow":
         """The same with clean texts."""
         chosen, rejected = clean(self.answers)
-        return PairRow(clean(self.asked), chosen, rejected, self.place)
+        return PairRow(clean(self.prompt), chosen, rejected, self.place)
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
     """A conversation to be answered, and what the answer can be checked with."""
 
-    asked: Messages
+    prompt: Messages
     answer: str | None
     place: Place
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -97,7 +104,7 @@ class QuestionRow:
 
     def cleaned(self, clean: Clean) -> "QuestionRow":
         """The same with a clean question; what a reward compares with stays as it is."""
-        return replace(self, asked=clean(self.asked))
+        return replace(self, asked=clean(self.prompt))
 
 
 Row = TypeVar("Row")
@@ -120,7 +127,7 @@ def pair_of(record: Any, place: Place, log: Log) -> PairRow:
     log.objects.remove(sides)
     better, worse = (_side(record[name], rest, log) for name in names)
     if len(better) == len(worse) == 1 and better[0]["role"] == worse[0]["role"] == ASSISTANT:
-        before = asked(_without(turns_of(rest, log)[1], better[0]), log)
+        before = prompt_turns(_without(turns_of(rest, log)[1], better[0]), log)
     else:
         before, better, worse = _conversations(rest, better, worse, log)
     chosen, rejected = _said(better[-1], "chosen"), _said(worse[-1], "rejected")
@@ -150,7 +157,7 @@ def rated_of(record: Any, place: Place, log: Log) -> RatedRow:
         value = fields[label]
         shown = repr(value)[:40] if isinstance(value, str | float | int) else kind_of(value)
         raise Unfit("no label", f"{label!r} is {shown}, not true or false")
-    messages = answered([_learnt(turn) for turn in messages], log)
+    messages = training_turns([_learnt(turn) for turn in messages], log)
     return RatedRow(tuple(messages[:-1]), messages[-1], good, place)
 
 
@@ -173,11 +180,11 @@ def question_of(record: Any, place: Place, log: Log) -> QuestionRow:
     fields, messages = turns_of(record, log)
     kept = dict(record) if isinstance(record, Mapping) else {"messages": record}
     answer = _checkable(fields)
-    found = settled([_learnt(turn) for turn in messages], log)
+    found = merged_turns([_learnt(turn) for turn in messages], log)
     if found and found[-1]["role"] == ASSISTANT:  # a whole conversation: its last answer is the right one
-        found = answered(found, log)
+        found = training_turns(found, log)
         return QuestionRow(tuple(found[:-1]), answer or found[-1]["content"], place, kept)
-    return QuestionRow(tuple(asked(found, log)), answer, place, kept)
+    return QuestionRow(tuple(prompt_turns(found, log)), answer, place, kept)
 
 
 def _checkable(fields: Fields) -> str | None:
@@ -202,7 +209,7 @@ def taker(make: Make[Any]) -> rows.Take:
         records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
     ) -> Iterator[Any]:
         note.choice, note.why = make.__name__.removesuffix("_of") + " rows", "as the method needs"
-        yield from made(make, records, note.file, findings)
+        yield from rows_of(make, records, note.file, findings)
 
     return take
 
@@ -235,9 +242,9 @@ def _conversations(
         raise Unfit("no preference", "the two conversations differ before their last answer")
     fields = Fields(rest, log)
     if any(turn["role"] == "user" for turn in better):
-        return asked(under_system(fields, better[:-1], log), log), better, worse
+        return prompt_turns(under_system(fields, better[:-1], log), log), better, worse
     log.objects.remove(fields)
-    return asked([*turns_of(rest, log)[1], *better[:-1]], log), better, worse
+    return prompt_turns([*turns_of(rest, log)[1], *better[:-1]], log), better, worse
 
 
 def _without(messages: Sequence[Message], answer: Message) -> Sequence[Message]:

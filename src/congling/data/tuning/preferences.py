@@ -78,7 +78,7 @@ class QuestionEncoder(RowEncoder):
     def __call__(self, row: QuestionRow) -> list[Question]:
         """The question; none where it leaves no room for an answer."""
         try:
-            ids = chat_ids(self.tokenizer, row.asked)
+            ids = chat_ids(self.tokenizer, row.prompt)
         except UserError as error:
             self.refused(row.place, error)
             return []
@@ -100,7 +100,7 @@ class AnswerEncoder(RowEncoder):
 
     def both(self, row: PairRow) -> Pair | None:
         """Both answers to the same beginning; None where one does not fit at all."""
-        messages = self._shortened(row.asked, row.answers, row.place)
+        messages = self._shortened(row.prompt, row.answers, row.place)
         chosen = self._encoded(messages, row.chosen, row.place)
         rejected = None if chosen is None else self._encoded(messages, row.rejected, row.place)
         return None if chosen is None or rejected is None else (chosen, rejected)
@@ -108,7 +108,7 @@ class AnswerEncoder(RowEncoder):
     def pairs(self, row: PairRow) -> list[Pair]:
         """The same in a list, which is empty also where both answers are cut to the same."""
         found = self.both(row)
-        if found is not None and np.array_equal(found[0].ids, found[1].ids):
+        if found is not None and np.array_equal(found[0].input_ids, found[1].input_ids):
             self.findings.problem("equal sides", *row.place, "both answers are cut to the same tokens")
             return []
         return [] if found is None else [found]
@@ -117,7 +117,7 @@ class AnswerEncoder(RowEncoder):
         """A rated answer, none where it does not fit at all; or both of a pair, each for itself."""
         if isinstance(row, PairRow):
             return [one for side in row.sides for one in self.rated(side)]
-        messages = self._shortened(row.asked, row.answers, row.place)
+        messages = self._shortened(row.prompt, row.answers, row.place)
         example = self._encoded(messages, row.answer, row.place)
         return [] if example is None else [Rated(example, row.good)]
 

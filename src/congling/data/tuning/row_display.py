@@ -58,7 +58,7 @@ def show_roles(found: RowLook, console: Console) -> None:
     _say(console, Text(f"\nas {found.sort}s, for tuning:"))
     for number, row in enumerate(found.first, 1):
         _say(console, _heading(number, str(row.place), [*getattr(row, "meta", {}).values()]))
-        for turn in row.asked:
+        for turn in row.prompt:
             _turn(turn["role"], turn, console)
         for name, turn in zip(_sides(row), row.answers, strict=True):
             _turn(name, turn, console)
@@ -114,17 +114,17 @@ def _sorts(sort: Sort, sorts: Mapping[Sort, int], console: Console) -> None:
 
 
 def _row(number: int, row: ShownRow, console: Console, *, plain: bool) -> None:
-    counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.learnt:,} learnt"
+    counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.targets:,} learnt"
     side = [row.side] if row.side else []
     _say(console, _heading(number, row.id, [*side, counts, *row.meta.values()]))
     body = Text()
     within = False
     for piece in row.pieces:
-        if plain and piece.learnt != within:
-            body.append("⟦" if piece.learnt else "⟧")
-            within = piece.learnt
-        style = _LEARNT if piece.learnt else _SPECIAL if piece.special else _PLAIN
-        body.append(_visible(piece.text), f"{style} underline" if piece.learnt and piece.special else style)
+        if plain and piece.in_loss != within:
+            body.append("⟦" if piece.in_loss else "⟧")
+            within = piece.in_loss
+        style = _LEARNT if piece.in_loss else _SPECIAL if piece.special else _PLAIN
+        body.append(_visible(piece.text), f"{style} underline" if piece.in_loss and piece.special else style)
     if within:
         body.append("⟧")
     for line in _shortened(body).split("\n"):
@@ -155,13 +155,13 @@ def _shortened(body: Text) -> Text:
 
 
 def _totals(found: RowInspection, console: Console) -> None:
-    share = 100 * found.learnt / max(1, found.tokens)
+    share = 100 * found.targets / max(1, found.tokens)
     counted = ((found.rows, str(found.sort)), (found.texts, "text"))
     rows = " and ".join(f"{count:,} {plural(count, noun)}" for count, noun in counted if count)
     part = "" if found.whole else " (the first rows; there are more)"
     _say(
         console,
-        Text(f"learnt    {found.learnt:,} of {found.tokens:,} tokens ({share:.1f} %) in {rows}{part}"),
+        Text(f"learnt    {found.targets:,} of {found.tokens:,} tokens ({share:.1f} %) in {rows}{part}"),
     )
     end = found.fit.end
     _say(console, Text("ends      an answer ends with ") + Text(end or "the end of text", _SPECIAL))

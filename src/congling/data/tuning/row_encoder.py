@@ -48,7 +48,7 @@ class RowEncoder(ABC):
 
     def fits(self, rendered: Rendered) -> bool:
         """Whether nothing of it has to be cut off."""
-        return len(rendered.ids) <= self.context + 1
+        return len(rendered.input_ids) <= self.context + 1
 
     def refused(self, place: Place, error: UserError) -> None:
         """Count and name a row that the template does not render."""
@@ -57,20 +57,20 @@ class RowEncoder(ABC):
     def example(self, rendered: Rendered, place: Place) -> Example | None:
         """An example of it, its answer cut off where it is too long; None if nothing of an answer is left."""
         self.unended += not rendered.ended
-        ids, learnt = np.array(rendered.ids, np.int32), np.array(rendered.answered, bool)
+        ids, loss_mask = np.array(rendered.input_ids, np.int32), np.array(rendered.answer_mask, bool)
         if not self.fits(rendered):
-            ids, learnt = ids[: self.context + 1], learnt[: self.context + 1]
-            if not learnt[1:].any():
+            ids, loss_mask = ids[: self.context + 1], loss_mask[: self.context + 1]
+            if not loss_mask[1:].any():
                 reason = f"the question alone fills the context of {self.context} tokens"
                 self.findings.problem("question too long", *place, reason)
                 return None
             reason = f"it goes beyond the context of {self.context} tokens"
             self.findings.problem("answer cut off", *place, reason)
-        return self.masked(ids, learnt, str(place))
+        return self.masked(ids, loss_mask, str(place))
 
-    def masked(self, ids: np.ndarray, learnt: np.ndarray, name: str) -> Example:
+    def masked(self, ids: np.ndarray, loss_mask: np.ndarray, name: str) -> Example:
         """An example of these ids, with the characters of what is learnt of them."""
-        return Example(ids, learnt, int(self._characters[ids[1:][learnt[1:]]].sum()), name)
+        return Example(ids, loss_mask, int(self._characters[ids[1:][loss_mask[1:]]].sum()), name)
 
 
 def last_answer_alone(messages: Sequence[Message]) -> list[Message]:

@@ -43,7 +43,7 @@ class Piece:
     """A stretch of a rendered row."""
 
     text: str
-    learnt: bool
+    in_loss: bool
     special: bool
     """Whether it is one special token."""
 
@@ -55,7 +55,7 @@ class ShownRow:
     id: str
     pieces: Sequence[Piece]
     tokens: int
-    learnt: int
+    targets: int
     meta: Mapping[str, str]
     side: str = ""
     """Of a pair ``chosen`` or ``rejected``, of a rated answer ``good`` or ``bad``."""
@@ -101,7 +101,7 @@ class RowInspection:
     texts: int
     tokens: int
     """Of all examples, as they would be trained on."""
-    learnt: int
+    targets: int
     lengths: Lengths
     domains: Mapping[str, int]
     """Conversations by what they are about, the most frequent first."""
@@ -136,7 +136,7 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
     first: list[ShownRow] = []
     domains: Counter[str] = Counter()
     kept, lengths = {True: 0, False: 0}, list[int]()
-    tokens = learnt = seen = shown = 0
+    tokens = targets = seen = shown = 0
     for item in islice(_items(sort, config, findings), ROWS + 1):
         seen += 1
         if seen > ROWS:
@@ -145,7 +145,7 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
         kept[text] += bool(examples)
         lengths += [] if text else [example.length for _, example in whole.sides(item)]
         tokens += sum(example.length for _, example in examples)
-        learnt += sum(example.targets for _, example in examples)
+        targets += sum(example.targets for _, example in examples)
         if examples and isinstance(item, Conversation):
             domains[item.domain] += 1
         if examples and shown < FIRST:
@@ -167,7 +167,7 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
         kept[False],
         kept[True],
         tokens,
-        learnt,
+        targets,
         Lengths.of(lengths, context),
         dict(domains.most_common()),
         seen <= ROWS,
@@ -203,7 +203,7 @@ def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
 
 def _shown(example: Example, tokenizer: Tokenizer, meta: Mapping[str, str], side: str) -> ShownRow:
     special = set(tokenizer.special.values())
-    marked = zip(example.ids.tolist(), example.learnt.tolist(), strict=True)
+    marked = zip(example.input_ids.tolist(), example.loss_mask.tolist(), strict=True)
     # special tokens stay apart from each other: they are numbered so that no two are one group
     keyed = [(index, taken, place if index in special else -1) for place, (index, taken) in enumerate(marked)]
     pieces = [

@@ -14,7 +14,7 @@ from congling.data.sources import reading, rows
 from congling.data.sources.compared import is_pair
 from congling.data.sources.conversation import asks
 from congling.data.sources.fields import Log, Unfit
-from congling.data.tuning.chat_rows import talk_of
+from congling.data.tuning.chat_rows import conversation_of
 from congling.data.tuning.preference_rows import Make, pair_of, question_of
 from congling.data.tuning.preferences import rated_or_pair
 
@@ -31,7 +31,7 @@ class Sort(StrEnum):
 ROWS_OF: Mapping[Sort, Make[Any]] = {
     Sort.PAIRS: pair_of,
     Sort.RATED: rated_or_pair,
-    Sort.CONVERSATIONS: talk_of,
+    Sort.CONVERSATIONS: conversation_of,
     Sort.PROMPTS: question_of,
 }
 METHODS: Mapping[Sort, str] = {

@@ -41,7 +41,7 @@ class Row(Protocol):
         ...
 
     @property
-    def asked(self) -> Messages:
+    def prompt(self) -> Messages:
         """The turns before the answer."""
         ...
 
@@ -75,7 +75,7 @@ class SplitRows(Generic[Item]):
     @property
     def questions(self) -> Sequence[Messages]:
         """Held-out conversations without an answer, the first few: what to ask while training."""
-        return [row.asked for row in self.held_out if not isinstance(row, Document)][:QUESTIONS]
+        return [row.prompt for row in self.held_out if not isinstance(row, Document)][:QUESTIONS]
 
 
 def read_rows(config: DataConfig, findings: Findings, take: rows.Take) -> Iterator[Any]:
@@ -121,7 +121,7 @@ def _cleaned(row: Any, config: DataConfig) -> Any:
 
 def _look_for_marks(row: Any, findings: Findings) -> None:
     if not isinstance(row, Document):  # those of texts are counted where they are divided
-        for turn in (*row.asked, *row.answers):
+        for turn in (*row.prompt, *row.answers):
             findings.marks.look(turn["content"], str(row.place), turn=True)
 
 
@@ -129,7 +129,7 @@ def _content(row: Any) -> str:
     """All that a row says, as one text: rows are copies where it is equal."""
     if isinstance(row, Document):
         return row.text
-    return json.dumps([row.asked, row.answers, getattr(row, "answer", None), getattr(row, "good", None)])
+    return json.dumps([row.prompt, row.answers, getattr(row, "answer", None), getattr(row, "good", None)])
 
 
 def place_of(row: Any) -> Place:
@@ -195,11 +195,11 @@ def _divided(
         head, tail = cut_last_part(items[0].text, config.split)
         if tail:
             return (False, True), (replace(items[0], text=head), replace(items[0], text=tail))
-    keys = [item.text if isinstance(item, Document) else question_key(item.asked) for item in items]
+    keys = [item.text if isinstance(item, Document) else question_key(item.prompt) for item in items]
     lengths = [
         len(item.text)
         if isinstance(item, Document)
-        else sum(len(turn["content"]) for turn in (*item.asked, *item.answers))
+        else sum(len(turn["content"]) for turn in (*item.prompt, *item.answers))
         for item in items
     ]
     found = hold_out_together([content_hash(key) for key in keys], lengths, config.split)

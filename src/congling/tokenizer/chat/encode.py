@@ -23,8 +23,17 @@ from congling.tokenizer.chat.traced import plain
 from congling.tokenizer.chat.turns import PLAIN
 
 __all__ = [
-    "ASSISTANT", "REASONING", "Message", "Rendered", "bare_template", "chat_ids", "learnt_parts",
-    "own_words", "render", "whole_template", "written",
+    "ASSISTANT",
+    "REASONING",
+    "Message",
+    "Rendered",
+    "answer_texts",
+    "bare_template",
+    "chat_ids",
+    "own_words",
+    "render",
+    "whole_template",
+    "written",
 ]  # fmt: skip
 
 _BEGINNING = "{{ bos_token }}"
@@ -34,8 +43,8 @@ _BEGINNING = "{{ bos_token }}"
 class Rendered:
     """A conversation to train on."""
 
-    ids: list[int]
-    answered: list[bool]
+    input_ids: list[int]
+    answer_mask: list[bool]
     """For each id whether the assistant writes it: its words, and what ends its turn."""
     ended: bool
     """Whether the template itself ends the last answer; if not, an end of text was put there."""
@@ -72,28 +81,28 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
     found = script(tokenizer, messages, answer_next=False)
     parts = _ended_parts(tokenizer, found.parts)
     ids: list[int] = []
-    answered: list[bool] = []
+    answer_mask: list[bool] = []
     ended = False
     for part, piece in zip(parts, encoded(tokenizer, [part.text for part in parts]), strict=True):
         learnt = part.answer is not None and messages[part.answer].get("loss") is not False
         ids += piece
-        answered += [learnt] * len(piece)
+        answer_mask += [learnt] * len(piece)
         if learnt and piece:
             ended = piece[-1] in _ends(tokenizer)
-    if True not in answered:
+    if True not in answer_mask:
         silent = any(message.get("loss") is False for message in messages)
         what = "no answer is to be learnt" if silent else "the chat template leaves out the answers"
         raise UserError(what, value=None if silent else tokenizer.chat_template)
-    length = len(answered) - answered[::-1].index(True)
-    ids, answered = ids[:length], answered[:length]
+    length = len(answer_mask) - answer_mask[::-1].index(True)
+    ids, answer_mask = ids[:length], answer_mask[:length]
     if not ended:
-        ids, answered = [*ids, tokenizer.eos_id], [*answered, True]
+        ids, answer_mask = [*ids, tokenizer.eos_id], [*answer_mask, True]
     prefix = _missing_prefix(tokenizer, ids)
     apart = tuple(place for place in found.apart if messages[place].get("loss") is not False)
-    return Rendered([*prefix, *ids], [False] * len(prefix) + answered, ended, apart)
+    return Rendered([*prefix, *ids], [False] * len(prefix) + answer_mask, ended, apart)
 
 
-def learnt_parts(tokenizer: Tokenizer, messages: Sequence[Message]) -> dict[int, str]:
+def answer_texts(tokenizer: Tokenizer, messages: Sequence[Message]) -> dict[int, str]:
     """The text of each answer from where it begins to where it ends, by the place of its message.
 
     Raises:
@@ -110,7 +119,7 @@ def own_words(tokenizer: Tokenizer, text: str) -> str:
     """
     turns = [{"role": "user", "content": "?"}, {"role": ASSISTANT, "content": "!"}]
     try:
-        before, _, behind = plain(learnt_parts(tokenizer, turns).get(1, "")).partition("!")
+        before, _, behind = plain(answer_texts(tokenizer, turns).get(1, "")).partition("!")
     except UserError:  # it refuses this conversation: nothing is known of it
         return text
     ends = [texts for texts, index in tokenizer.special.items() if index in _ends(tokenizer)]

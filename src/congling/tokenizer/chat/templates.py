@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from congling.core.errors import UserError
 from congling.tokenizer.base import CHATML, Tokenizer
 from congling.tokenizer.chat import sandbox
-from congling.tokenizer.chat.encode import Message, learnt_parts
+from congling.tokenizer.chat.encode import Message, answer_texts
 from congling.tokenizer.chat.guard import guarded
 from congling.tokenizer.chat.rendering import script, template_text, written
 from congling.tokenizer.chat.turns import CHATGLM2, PLAIN
@@ -236,7 +236,7 @@ def _differences(tokenizer: Tokenizer) -> Iterator[str]:
 
 def _learnt_text(tokenizer: Tokenizer, messages: Sequence[Message], place: int) -> str | None:
     """An answer's text as far as its own end, without what ends it."""
-    found = learnt_parts(tokenizer, messages).get(place)
+    found = answer_texts(tokenizer, messages).get(place)
     return None if found is None else str.partition(found, "!")[0] + "!"
 
 

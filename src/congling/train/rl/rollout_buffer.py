@@ -185,8 +185,8 @@ def unpack(tensors: Mapping[str, Tensor], backend: Single) -> Rollout:
 def _flat(found: Rollout) -> dict[str, Tensor]:
     """A rollout as flat arrays."""
     flat: dict[str, np.ndarray] = {
-        "ids": np.concatenate([example.ids for example in found.examples]),
-        "sizes": np.array([len(example.ids) for example in found.examples]),
+        "ids": np.concatenate([example.input_ids for example in found.examples]),
+        "sizes": np.array([len(example.input_ids) for example in found.examples]),
         "answers": found.lengths,
         "questions": found.questions,
         "rewards": found.rewards,

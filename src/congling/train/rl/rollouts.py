@@ -109,11 +109,11 @@ class RolloutBatches:
         found = []
         for index in range(0, len(self.rollout.examples), self.config.num_generations)[:count]:
             example, ended = self.rollout.examples[index], bool(self.rollout.ended[index])
-            ids, reward = example.ids[example.learnt].tolist(), float(self.rollout.rewards[index])
+            ids, reward = example.input_ids[example.loss_mask].tolist(), float(self.rollout.rewards[index])
             question = self.questions[int(self.rollout.questions[index])]
             found.append(
                 {
-                    "prompt": f"{question.row.asked[-1]['content']}\n",
+                    "prompt": f"{question.row.prompt[-1]['content']}\n",
                     "text": self.tokenizer.decode(ids[:-1] if ended else ids, skip_special=True),
                     "reward": reward if np.isfinite(reward) else None,
                     "ended": ended,
@@ -243,7 +243,7 @@ def reward_input(question: Question, answer: Completion, tokenizer: Tokenizer) -
     """An answer as a reward function sees it, and as it is learnt from."""
     ids = answer.ids[:-1] if answer.ended else answer.ids
     return {
-        "messages": question.row.asked,
+        "messages": question.row.prompt,
         "row": question.row,
         "ended": answer.ended,
         "text": tokenizer.decode(ids, skip_special=True),

@@ -12,7 +12,7 @@ from typing import Any
 
 from congling.core import artifact
 from congling.core.config import Config, upgraded
-from congling.core.differences import Difference, differences, differing, shown
+from congling.core.differences import Difference, differences, differing, listed
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
 from congling.train.runs.longer import Longer, lengthened
@@ -115,7 +115,7 @@ def require_as_recorded(
             f"these settings are not those that {checkpoint.name} was trained with",
             where=run.config,
             value=", ".join(one.key for one in found),
-            hint=f"{shown(found)}; put the old values back, or begin anew with --fresh",
+            hint=f"{listed(found)}; put the old values back, or begin anew with --fresh",
         )
 
 
