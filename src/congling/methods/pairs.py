@@ -135,5 +135,5 @@ def _pairs(
         if best - worst < _LEAST:
             dull["all answers earn the same"] += 1
             continue
-        messages = [dict(message) for message in question.row.asked]
+        messages = [dict(message) for message in question.row.prompt]
         yield {"messages": messages, "chosen": chosen, "rejected": rejected, "rewards": [best, worst]}
