@@ -53,7 +53,7 @@ class Work:
     """Of one pass."""
     tokens: Callable[[], float]
     """Of the rows of the timed steps."""
-    ahead: int = 2
+    prefetch: int = 2
     before: Callable[[], None] = lambda: None
     """What belongs to the time of one pass, besides its steps."""
 
@@ -169,7 +169,7 @@ def grpo(side: Side) -> Work:
         Policy(config, rollout.temperature),
         sizes["steps"],
         lambda: sum(seen[step] for step in timed),
-        ahead=0,
+        prefetch=0,
     )
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     work.before()
     before = _since(starts.pop())
     config = TrainConfig(max_steps=warm_up + work.steps, **settings)
-    Trainer(model, batches, work.objective, config, backend, ahead=work.ahead).run([begin])
+    Trainer(model, batches, work.objective, config, backend, prefetch=work.prefetch).run([begin])
     timed = _since(starts[0])
     wall, cpu = before[0] + timed[0], before[1] + timed[1]
     peak, tokens = peak_memory("cpu"), work.tokens()

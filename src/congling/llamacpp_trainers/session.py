@@ -98,7 +98,7 @@ class Session:
             optimizers=[self.adam],
             rate=self.schedule.factor,
             before_update=self.before_update,
-            ahead=0,
+            prefetch=0,
         )
         self.trainer.step = first
         self.tokens, self.saved_at = job.done.tokens, first

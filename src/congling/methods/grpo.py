@@ -44,13 +44,13 @@ def run(base: Path | str, recipe: GRPORecipe, out: Path | str, **options: Unpack
             value=recipe.rollout.num_generations,
             hint="4 or more; ppo learns from one",
         )
-    return rl.run(GRPORunConfig, base, recipe, out, _work, method="grpo", options=options)
+    return rl.run(GRPORunConfig, base, recipe, out, _spec, method="grpo", options=options)
 
 
-def _work(run: rl.RLSetup) -> MethodSpec:
+def _spec(setup: rl.RLSetup) -> MethodSpec:
     """Rollouts whose answers are compared with each other, and the policy loss."""
-    config = run.config
-    reference = Reference(run.session.model) if config.grpo.beta else None
-    advantage = GroupAdvantage(config.grpo, config.rollout, run.scorer, reference)
+    config = setup.config
+    reference = Reference(setup.session.model) if config.grpo.beta else None
+    advantage = GroupAdvantage(config.grpo, config.rollout, setup.scorer, reference)
     objective = Policy(config.grpo, config.rollout.temperature)
-    return run.work(objective, advantage, even=not config.grpo.dynamic_sampling)
+    return setup.spec(objective, advantage, even=not config.grpo.dynamic_sampling)

@@ -37,13 +37,13 @@ def run(base: Path | str, recipe: PPORecipe, out: Path | str, **options: Unpack[
         UserError: base, data or rewards cannot be used, a check found an error, or ``out`` holds another run.
         Interrupted: Ctrl-C; the state is saved.
     """
-    return rl.run(PPORunConfig, base, recipe, out, _work, method="ppo", options=options)
+    return rl.run(PPORunConfig, base, recipe, out, _spec, method="ppo", options=options)
 
 
-def _work(run: rl.RLSetup) -> MethodSpec:
+def _spec(setup: rl.RLSetup) -> MethodSpec:
     """Rollouts compared with what the value head expected, and the losses of policy and values."""
-    config, model = run.config, run.session.model
+    config, model = setup.config, setup.session.model
     reference = Reference(model) if config.ppo.beta else None  # before there is a head
     attach_head(model)  # zeros: a random one expects ±1 of anything, and answers would learn that
-    advantage = GAEAdvantage(config.ppo, run.scorer, reference)
-    return run.work(Policy(config.ppo, config.rollout.temperature), advantage, save_model=save_without_head)
+    advantage = GAEAdvantage(config.ppo, setup.scorer, reference)
+    return setup.spec(Policy(config.ppo, config.rollout.temperature), advantage, save_model=save_without_head)

@@ -78,7 +78,7 @@ def run(base: Path | str, recipe: PreferenceRecipe, out: Path | str, **options: 
         method="dpo",
         noun=noun,
         rows=(len(rows.train), len(rows.validation)),
-        work=lambda session: _work(session, config, rows),
+        spec=lambda session: _spec(session, config, rows),
         show=shown(noun, rows, facts, config, detail=f" ({loss_type})"),
         options=options,
     )
@@ -98,7 +98,7 @@ def _require_enough(config: PreferenceRunConfig, rows: int) -> None:
         )
 
 
-def _work(session: Session, config: PreferenceRunConfig, rows: SplitRows[Any]) -> MethodSpec:
+def _spec(session: Session, config: PreferenceRunConfig, rows: SplitRows[Any]) -> MethodSpec:
     """Batches over the rows, with what the base says of each answer, and the loss of the preference."""
     loss_type, objective = config.preference.loss_type, preference(config.preference)
     batches = _batches(session, config, rows.train)
@@ -115,7 +115,7 @@ def _work(session: Session, config: PreferenceRunConfig, rows: SplitRows[Any]) -
         fingerprint(examples_of((*rows.train, *rows.validation)), *labels),
         evaluate=evaluate,
         sample=sample,
-        yardsticks=MetricScales(loss_unit=f"{loss_type} loss", counted="rows"),
+        scales=MetricScales(loss_unit=f"{loss_type} loss", counted="rows"),
     )
 
 
@@ -161,7 +161,7 @@ def held_out(
     parts = [batches.batch(np.arange(start, min(start + size, len(rows)))) for start in starts]
 
     @torch.no_grad()
-    def look(model: Any) -> Mapping[str, float]:
+    def evaluate(model: Any) -> Mapping[str, float]:
         sums: dict[str, float] = {}
         for part in parts:
             for name, value in objective(model, session.backend.to_device(part)).metrics.items():
@@ -169,7 +169,7 @@ def held_out(
         count = sum(part.count for part in parts)
         return {name: value / count for name, value in sums.items()}
 
-    return look
+    return evaluate
 
 
 def examples_of(rows: Iterable[Any]) -> list[Example]:

@@ -125,7 +125,7 @@ def run(
             backend,
             after_update=transformer.update_balance,
             deadline=config.deadline and Deadline(config.deadline, settings, started=started),
-            ahead=2 if variant.batches is None else 0,
+            prefetch=2 if variant.batches is None else 0,
         )
         parts = _parts(config, inputs, trainer, files or {}, variant)
         with shortage_explained(config.model, settings, backend, trainer=trainer):
@@ -167,12 +167,12 @@ def require_one_tokenizer(inputs: Inputs, variant: PretrainVariant) -> None:
 def _parts(
     config: PretrainConfig, inputs: Inputs, trainer: Any, files: Mapping[str, str], variant: PretrainVariant
 ) -> RunParts:
-    """What the run needs besides its trainer: inputs to compare, looks to take, yardsticks."""
+    """What the run needs besides its trainer: inputs to compare, looks to take, scales."""
     split, validation = inputs.shards["train"], inputs.shards["validation"]
     settings, backend = config.train, trainer.backend
     # The loss is a mean over the tokens trained on, which are more than the file's where pieces fall apart.
     growth = expected_growth(split, token_parts(inputs.tokenizer), settings.token_split_prob)
-    yardsticks = MetricScales(
+    scales = MetricScales(
         tokens_per_character=len(split.tokens) / max(1, int(split.characters.sum())) * growth,
         flops_per_token=flops_per_token(config.model, settings.max_length),
         matmul_peak=matmul_peak(backend.device, backend.dtype) if backend.rank == 0 else None,
@@ -190,6 +190,6 @@ def _parts(
         evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
         sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
         watch=watch,
-        yardsticks=yardsticks,
+        scales=scales,
         files=files,
     )

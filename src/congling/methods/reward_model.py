@@ -63,13 +63,13 @@ def run(base: Path | str, recipe: RewardRecipe, out: Path | str, **options: Unpa
         method="reward",
         noun="preference",
         rows=(len(rows.train), len(rows.validation)),
-        work=lambda session: _work(session, config, rows),
+        spec=lambda session: _spec(session, config, rows),
         show=preferences.shown("preference", rows, facts, config),
         options=options,
     )
 
 
-def _work(session: Session, config: RewardRunConfig, rows: SplitRows[Any]) -> MethodSpec:
+def _spec(session: Session, config: RewardRunConfig, rows: SplitRows[Any]) -> MethodSpec:
     """Pairs whose answers are scored at their ends, by a head that is new."""
     attach_head(session.model, config.train.seed)
     objective, evaluate = BradleyTerry(config.reward.center_rewards_coefficient), None
@@ -83,7 +83,7 @@ def _work(session: Session, config: RewardRunConfig, rows: SplitRows[Any]) -> Me
         evaluate=evaluate,
         facts={"reward": True},
         save_model=save_with_head,
-        yardsticks=MetricScales(loss_unit="loss", counted="pairs"),
+        scales=MetricScales(loss_unit="loss", counted="pairs"),
     )
 
 

@@ -30,7 +30,7 @@ LR_SCALE = 0.2
 """Share of the learning rate of ``sft``."""
 STEPS = 200
 """Where nobody asks for others."""
-LOOKED_AT = 64
+EVALUATED = 64
 """Held-out prompts that are answered at each evaluation."""
 ALWAYS = ("rows-repeated", "few-rows")
 """Codes of findings that say nothing here: prompts are seen again and again, and may be few."""
@@ -50,10 +50,10 @@ class RLSetup:
         pad, temperature = self.session.opened.tokenizer.pad_id, self.config.rollout.temperature
         return RolloutScorer(self.session.model, self.session.backend, pad, temperature)
 
-    def work(
+    def spec(
         self, objective: Any, advantage: AdvantageFunction, *, even: bool = True, **more: Any
     ) -> MethodSpec:
-        """Rollouts as batches, and looks at held-out prompts.
+        """Rollouts as batches, and the reward of held-out prompts.
 
         Args:
             objective: what is learnt from rollouts.
@@ -77,7 +77,7 @@ class RLSetup:
         )
         evaluate = None
         if prompts.validation:
-            evaluate = held_out_reward(prompts.validation[:LOOKED_AT], tokenizer, reward, config)
+            evaluate = held_out_reward(prompts.validation[:EVALUATED], tokenizer, reward, config)
         rows = [_longest_example(one, config) for one in (*prompts.train, *prompts.validation)]
         return MethodSpec(
             rollouts,
@@ -85,7 +85,7 @@ class RLSetup:
             fingerprint(rows, sources.identity(config.rewards)),
             evaluate=evaluate,
             sample=lambda model: rollouts.shown(4),
-            ahead=0,
+            prefetch=0,
             before_update=rollouts.add_to,
             **more,
         )
@@ -96,12 +96,12 @@ def run(
     base: Path | str,
     recipe: ReinforcementRecipe,
     out: Path | str,
-    work: Callable[[RLSetup], MethodSpec],
+    spec: Callable[[RLSetup], MethodSpec],
     *,
     method: str,
     options: RunOptions,
 ) -> Tuned:
-    """Train on rewards; ``work`` is what the method does, once the model is there.
+    """Train on rewards; ``spec`` is what the method trains on, once the model is there.
 
     Raises:
         UserError: base, data or rewards cannot be used, a check found an error, or ``out`` holds another run.
@@ -142,7 +142,7 @@ def run(
         method=method,
         noun="prompt",
         rows=(len(prompts.train), len(prompts.validation)),
-        work=lambda session: work(RLSetup(session, prompts, config)),
+        spec=lambda session: spec(RLSetup(session, prompts, config)),
         show=show,
         options=options,
         ignored_codes=ALWAYS,
@@ -195,7 +195,7 @@ def held_out_reward(
     """Model to the mean reward of its likeliest answers to held-out prompts, the share it ends itself,
     and the mean of each reward by itself where there are several (one of weight 0 is only watched)."""
 
-    def look(model: Any) -> Mapping[str, float]:
+    def evaluate(model: Any) -> Mapping[str, float]:
         found = complete(
             model,
             [question.ids for question in questions],
@@ -214,7 +214,7 @@ def held_out_reward(
         parts = {f"reward_{name}": value for name, value in getattr(reward, "means", {}).items()}
         return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows])), **parts}
 
-    return torch.no_grad()(look)
+    return torch.no_grad()(evaluate)
 
 
 def _longest_example(question: Question, config: Any) -> Example:

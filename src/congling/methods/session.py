@@ -58,12 +58,12 @@ class MethodSpec:
     sample: Sample | None = None
     chat: bool = True
     """Whether the model will have learnt its chat template."""
-    yardsticks: MetricScales = field(default_factory=MetricScales)
+    scales: MetricScales = field(default_factory=MetricScales)
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Kept in every checkpoint's manifest, besides ``chat``."""
     save_model: SaveModel | None = None
     """Writes the whole model, where it is more than a language model."""
-    ahead: int = 2
+    prefetch: int = 2
     """Steps whose batches are made in advance; 0 where they depend on the weights."""
     before_update: Callable[[dict[str, Any]], None] | None = None
 
@@ -131,7 +131,7 @@ class Session:
             "pad": self.opened.tokenizer.pad_id,
         }
 
-    def train(self, work: MethodSpec, out: Path, *, must_resume: bool, files: Mapping[str, str]) -> Tuned:
+    def train(self, spec: MethodSpec, out: Path, *, must_resume: bool, files: Mapping[str, str]) -> Tuned:
         """Train to the end, or go on from the newest checkpoint in ``out``; ``files`` are kept in a new run.
 
         Raises:
@@ -141,19 +141,19 @@ class Session:
         whole = self.config.adapter is None
         trainer = Trainer(
             self.model,
-            work.batches,
-            work.objective,
+            spec.batches,
+            spec.objective,
             self.config.train,
             self.backend,
             after_update=self.model.update_balance if whole else None,
-            before_update=work.before_update,
-            ahead=work.ahead,
+            before_update=spec.before_update,
+            prefetch=spec.prefetch,
         )
         trained = None if whole else self.learnt
         with shortage_explained(
             self.model.config, self.config.train, self.backend, trained=trained, trainer=trainer
         ):
-            directory = train(trainer, out, self._parts(work, out, files), must_resume=must_resume)
+            directory = train(trainer, out, self._parts(spec, out, files), must_resume=must_resume)
         handed_on = None
         if not whole and self.backend.rank == 0:
             handed_on = hand_on(directory)
@@ -167,12 +167,12 @@ class Session:
         best = trainer.best["step"] if trainer.best is not None else trainer.step
         return Tuned(out, handed_on, name, found.get(0), found.get(best))
 
-    def _parts(self, work: MethodSpec, out: Path, files: Mapping[str, str]) -> RunParts:
+    def _parts(self, spec: MethodSpec, out: Path, files: Mapping[str, str]) -> RunParts:
         """What the run needs besides its trainer."""
-        facts = {"chat": work.chat or self.opened.chat} | self.opened.reading.facts() | dict(work.facts)
+        facts = {"chat": spec.chat or self.opened.chat} | self.opened.reading.facts() | dict(spec.facts)
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
-        if work.save_model is not None:
-            whole["save_model"] = work.save_model
+        if spec.save_model is not None:
+            whole["save_model"] = spec.save_model
         if self.config.adapter is not None:
             kept = facts | {"adapter": self.config.adapter.model_dump(mode="json")}
             if self.opened.template is not None:
@@ -186,12 +186,12 @@ class Session:
             whole = {"save_model": save}
         return RunParts(
             self.config,
-            parents={"base": self.opened.artifact, "data": work.data},
-            evaluate=work.evaluate,
+            parents={"base": self.opened.artifact, "data": spec.data},
+            evaluate=spec.evaluate,
             evaluate_first=True,
-            sample=work.sample,
+            sample=spec.sample,
             watch=watch,
-            yardsticks=work.yardsticks,
+            scales=spec.scales,
             facts=facts,
             files=files,
             **whole,

@@ -67,7 +67,7 @@ def run(base: Path | str, recipe: SFTRecipe, out: Path | str, **options: Unpack[
         method="sft",
         noun="example",
         rows=(facts.examples, facts.held_out),
-        work=lambda session: _work(session, config, examples),
+        spec=lambda session: _spec(session, config, examples),
         show=show_plan,
         options=options,
     )
@@ -86,7 +86,7 @@ def _decided(recipe: SFTRecipe, facts: TuningFacts, examples: SplitRows[Example]
     return tuning.decided(SFTConfig, recipe, facts, train, steps_per_epoch, whole_rows=False)
 
 
-def _work(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> MethodSpec:
+def _spec(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> MethodSpec:
     """Packed examples, the next token's loss, and the loss of held-out answers."""
     train, tokenizer = config.train, session.opened.tokenizer
     if config.longlora is not None:
@@ -107,5 +107,5 @@ def _work(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> 
         evaluate=evaluate,
         sample=sample,
         chat=bool(examples.rows),
-        yardsticks=MetricScales(tokens_per_character(examples.train) if by_token else None),
+        scales=MetricScales(tokens_per_character(examples.train) if by_token else None),
     )

@@ -173,7 +173,7 @@ def tune(
     method: str,
     noun: str,
     rows: tuple[int, int],
-    work: Callable[[Session], MethodSpec],
+    spec: Callable[[Session], MethodSpec],
     show: Show,
     options: RunOptions,
     ignored_codes: Collection[str] = (),
@@ -189,7 +189,7 @@ def tune(
         method: the command.
         noun: what a row is called, in the singular.
         rows: how many to learn from, and held out.
-        work: what the method does, once its model is there.
+        spec: what the method trains on, once its model is there.
         show: called before that.
         options: how it is begun or gone on with.
         ignored_codes: of findings that say nothing about this method.
@@ -224,7 +224,7 @@ def tune(
                 session.learnt,
             )
             files = {PLAN_FILE: plan.to_text()}
-            tuned = session.train(work(session), run.path, must_resume=must_resume, files=files)
+            tuned = session.train(spec(session), run.path, must_resume=must_resume, files=files)
         finish(run)
         return (
             replace(tuned, report=pages.write(record.read(run.path), run.path / "report")) if first else tuned

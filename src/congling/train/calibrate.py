@@ -71,7 +71,7 @@ def measure(
     transformer = Transformer(model)
     transformer.checkpoint_blocks(config.gradient_checkpointing)
     minimised = next_token if objective is None else objective(backend.device)
-    trainer = Trainer(transformer, _RandomBatches(model, config), minimised, config, backend, ahead=0)
+    trainer = Trainer(transformer, _RandomBatches(model, config), minimised, config, backend, prefetch=0)
     first = _timed_step(trainer)  # compiles, allocates: not part of the pace
     pace, manner, slower = _pace(trainer, seconds - first)
     used = flops_per_token(model, config.max_length) * config.tokens_per_step / pace / peak

@@ -90,18 +90,18 @@ class Trainer:
         optimizers: Sequence[Optimizer] | None = None,
         rate: Callable[[int], float] | None = None,
         deadline: Deadline | None = None,
-        ahead: int = 2,
+        prefetch: int = 2,
     ) -> None:
-        """Set up; batches are made ``ahead`` steps in advance.
+        """Set up; batches are made ``prefetch`` steps in advance.
 
         ``after_update`` follows each update; it is given what sums a tensor over all processes, and 1 where
         the update was skipped (on the device, else 0).
-        ``before_update`` precedes it; it is given the step's means, and ends the run by raising.
-        ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``; of a run with a
-        ``deadline`` rate and end are decided while it trains.
+        ``before_update`` precedes it; it is given the step's means, may add to them, and ends the run by
+        raising. ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``; of a run
+        with a ``deadline`` rate and end are decided while it trains.
         """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
-        self.batches, self.prefetch = batches, ahead
+        self.batches, self.prefetch = batches, prefetch
         self.before_update, self.after_update = before_update, after_update
         built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
         self.optimizers = list(optimizers or built)

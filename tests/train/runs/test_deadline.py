@@ -200,7 +200,7 @@ class Machine:
             self.config,
             made.backend,
             deadline=found,
-            ahead=0,
+            prefetch=0,
         )
 
     def _batches(self, batches):

@@ -19,9 +19,9 @@ from congling.train.schedule import learning_rate_factor
 
 
 def metrics(path, limit=10, interval=1):
-    yardsticks = MetricScales(tokens_per_character=0.5, flops_per_token=100.0, matmul_peak=1e9)
+    scales = MetricScales(tokens_per_character=0.5, flops_per_token=100.0, matmul_peak=1e9)
     line = ProgressLine(6, 0)
-    return Metrics(RunDirectory(path), yardsticks, line, SkippedSteps(limit), every=interval)
+    return Metrics(RunDirectory(path), scales, line, SkippedSteps(limit), every=interval)
 
 
 def broken(model, batch):

@@ -80,7 +80,7 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
             )
         if trainer.config.load_best_model_at_end and better(name, values[name], trainer.best):
             trainer.best = {"step": trainer.step, name: values[name]}
-        units = UNITS | {"loss": metrics.yardsticks.loss_unit}
+        units = UNITS | {"loss": metrics.scales.loss_unit}
         shown = ", ".join(f"{value:.3f} {units.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")
 

@@ -58,7 +58,7 @@ class Metrics:
     def __init__(
         self,
         run: RunDirectory,
-        yardsticks: MetricScales,
+        scales: MetricScales,
         line: ProgressLine,
         skipped: SkippedSteps,
         *,
@@ -67,7 +67,7 @@ class Metrics:
     ) -> None:
         """Set up; ``see`` is shown every row once it is written."""
         self.see = see
-        self.run, self.yardsticks, self.line, self.skipped, self.every = run, yardsticks, line, skipped, every
+        self.run, self.scales, self.line, self.skipped, self.every = run, scales, line, skipped, every
         self._waiting: list[dict[str, Any]] = []
         self._mark, self._tokens = time.monotonic(), None
         self._pauses: dict[str, float] = {}
@@ -131,7 +131,7 @@ class Metrics:
         numbers |= {"step": int(row["step"]), "tokens": int(row["tokens"])}
         if not numbers.pop("skipped"):
             loss = numbers.get("loss")
-            numbers["bits_per_character"] = None if loss is None else self.yardsticks.bits_per_character(loss)
+            numbers["bits_per_character"] = None if loss is None else self.scales.bits_per_character(loss)
             return {name: value for name, value in numbers.items() if value is not None}
         return numbers | {"skipped": True}
 
@@ -141,12 +141,12 @@ class Metrics:
         tokens = last["tokens"] - (self._tokens if self._tokens is not None else 0)
         if self._tokens is not None:
             speed = tokens / max(1e-9, now - self._mark)
-            share = self.yardsticks.utilisation(speed)
+            share = self.scales.utilisation(speed)
             timing = {"step": last["step"], "seconds": now - self.line.started, "tokens_per_second": speed}
             if now >= self._weighed + MEMORY_INTERVAL:
                 self._weighed, timing["memory"] = now, machine.memory_used()
             self.run.log("timing").append(timing | ({} if share is None else {"utilisation": share}))
-            self.line.show(last["step"], _shown_loss(last, self.yardsticks.loss_unit), speed, share)
+            self.line.show(last["step"], _shown_loss(last, self.scales.loss_unit), speed, share)
         self._mark, self._tokens = now, last["tokens"]
 
 

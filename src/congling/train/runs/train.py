@@ -68,7 +68,7 @@ class RunParts:
     sample: Sample | None = None
     watch: Watch | None = None
     """Looks for early signs of collapse, at every evaluation."""
-    yardsticks: MetricScales = field(default_factory=MetricScales)
+    scales: MetricScales = field(default_factory=MetricScales)
     save_model: SaveModel = save_model
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Kept in the manifest of every checkpoint, such as ``chat``."""
@@ -188,11 +188,11 @@ def _patience_for_space(trainer: Trainer, stop: StopSignals) -> Patience:
 def _hooks(trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int) -> list[Hook]:
     config, interval = trainer.config, log_every(trainer)
     end = trainer.steps if trainer.deadline is None else trainer.deadline.expected
-    line = ProgressLine(end, start, parts.yardsticks.counted)
-    text = parts.yardsticks.loss_unit == NATS
+    line = ProgressLine(end, start, parts.scales.counted)
+    text = parts.scales.loss_unit == NATS
     watch = SpikeWatch(run, line.note, text=text, on_spike=config.on_spike)
     metrics = Metrics(
-        run, parts.yardsticks, line, SkippedSteps(config.max_skipped), every=interval, see=watch.see
+        run, parts.scales, line, SkippedSteps(config.max_skipped), every=interval, see=watch.see
     )
     hooks: list[Hook] = [metrics, every(interval, agreeing(stop))]
     if config.on_spike != "warn":
