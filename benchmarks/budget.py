@@ -154,7 +154,7 @@ def _trainer(effort: str) -> Trainer:
         tokens = np.random.default_rng(step).integers(0, 4600, (8, 129))
         return [Batch(tokens[:, :-1], tokens[:, 1:], count=8 * 128.0)]
 
-    return Trainer(model, batches, next_token, config, Single(config), ahead=0)
+    return Trainer(model, batches, next_token, config, Single(config), prefetch=0)
 
 
 def _steps(trainer: Trainer, seconds: float, choice: Choice | None) -> float:

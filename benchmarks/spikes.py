@@ -111,9 +111,9 @@ def _losses(
     batches: Any = CorpusBatches(split, context=CONTEXT, rows=rows, seed=seed)
     if trouble is not None and not trouble.factor:
         batches = _broken(batches, trouble.at, vocabulary)
-    one = Trainer(model, batches, next_token, config, Single(config), ahead=0)
+    one = Trainer(model, batches, next_token, config, Single(config), prefetch=0)
     if trouble is not None and trouble.factor:
-        one.rate = _raised(one.rate, trouble)
+        one.lr_factor = _raised(one.lr_factor, trouble)
     found: list[float] = []
     one.run([lambda trainer: found.append(float(trainer.step_metrics["loss"]))])
     return found

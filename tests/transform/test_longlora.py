@@ -5,8 +5,9 @@ import torch
 
 from congling.core.errors import UserError
 from congling.interop.gguf.packing import pack
-from congling.model.attention import AttentionContext, sdpa
+from congling.model.attention import sdpa
 from congling.model.families import FAMILIES
+from congling.model.positions import AttentionContext
 from congling.model.transformer import Transformer
 from congling.transform import longlora, lora
 from congling.transform.config import AdapterConfig, LongLoRAConfig
@@ -51,13 +52,13 @@ def test_heads_attend_inside_their_groups_and_texts(heads: tuple[int, int], mask
     draw = lambda count: torch.randn(2, count, time, 8)  # noqa: E731
     query, key, value = draw(many), draw(few), draw(few)
     visible = seen_by(many, time, size)[None].expand(2, -1, -1, -1)
-    sight = AttentionContext(None, None, True)
+    context = AttentionContext(None, None, True)
     if masked:
         documents = torch.tensor([[0] * 5 + [1] * 6, [0] * 2 + [1] * 7 + [2] * 2])
         same = (documents[:, :, None] == documents[:, None, :]).tril()[:, None]
-        sight, visible = AttentionContext(None, same, False), visible & same
+        context, visible = AttentionContext(None, same, False), visible & same
     expected = sdpa(query, key, value, AttentionContext(None, visible, False))
-    found = longlora.ShiftedGroups(size).train()(query, key, value, sight)
+    found = longlora.ShiftedGroups(size).train()(query, key, value, context)
     torch.testing.assert_close(found, expected)
 
 

@@ -96,7 +96,7 @@ class Session:
             config,
             backend,
             optimizers=[self.adam],
-            rate=self.schedule.factor,
+            lr_factor=self.schedule.factor,
             before_update=self.before_update,
             prefetch=0,
         )

@@ -13,34 +13,20 @@ from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
-from congling.model.positions import Angles, no_rotation, rotate
+from congling.model.positions import Angles, AttentionContext, no_rotation, rotate
 from congling.model.varlen import attend_apart
 
 
-class AttentionContext(NamedTuple):
-    """Where the tokens stand and which others they see: computed once, used by every block."""
-
-    angles: Angles | None
-    mask: Tensor | None
-    """(B or 1, 1 or H, T, S): booleans, true where a query sees a key, or values added to the scores; None:
-    decided by ``causal``."""
-    causal: bool
-    """Without a mask: each token sees itself and those before it (else all keys)."""
-    lengths: tuple[int, ...] | None = None
-    """Of the texts that share rows, where each is attended to by itself (``varlen.py``); ``mask`` and
-    ``causal`` are then those of a row with one text."""
-
-
-def sdpa(query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext) -> Tensor:
+def sdpa(query: Tensor, key: Tensor, value: Tensor, context: AttentionContext) -> Tensor:
     """What each query draws from the values it sees: (B, H, T, D), twice (B, K, S, D) -> (B, H, T, D)."""
-    if sight.lengths is not None:
-        return attend_apart(query, key, value, sight.lengths, sight.mask)
+    if context.lengths is not None:
+        return attend_apart(query, key, value, context.lengths, context.mask)
     return scaled_dot_product_attention(
         query,
         key,
         value,
-        attn_mask=sight.mask,
-        is_causal=sight.causal,
+        attn_mask=context.mask,
+        is_causal=context.causal,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
@@ -102,24 +88,27 @@ class Attention(nn.Module):
         self.scale = build_multiplier(1 if multiplier is None else multiplier * self.head_width**0.5)
         self.attention_fn = sdpa
 
-    def forward(self, x: Tensor, sight: AttentionContext, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
         # Normalised and rotated as (B, T, H, D), where memory is contiguous, and transposed only for the
         # kernel, which takes any strides: 15 % off the time of compiled attention on a CPU.
-        query = self.scale(self.place(self.query(x), self.query_norm, sight.angles)).transpose(1, 2)
-        key = self.place(self.key(x), self.key_norm, sight.angles).transpose(1, 2)
+        query = self.scale(self.place(self.query(x), self.query_norm, context.angles)).transpose(1, 2)
+        key = self.place(self.key(x), self.key_norm, context.angles).transpose(1, 2)
         value = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = self.attention_fn(query, key, value, sight)
+        mixed = self.attention_fn(query, key, value, context)
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
 
 
-def attention_mask(
-    tokens: Tensor, documents: Tensor | None, cache: KVCache | None
-) -> tuple[Tensor | None, bool]:
-    """The mask and the causal flag of ``AttentionContext`` for tokens (B, T).
+def causal_context(
+    tokens: Tensor,
+    documents: Tensor | None,
+    cache: KVCache | None,
+    lengths: tuple[int, ...] | None = None,
+) -> AttentionContext:
+    """Each of the tokens (B, T) sees itself and those before it; nothing is said of positions yet.
 
     With ``documents`` (B, T), numbers that differ between neighbouring texts of a row, no text sees another::
 
@@ -128,10 +117,13 @@ def attention_mask(
                                    b         ■ ■
                                    c             ■
                                    d             ■ ■
+
+    With the ``lengths`` of these texts there is no such mask: each is attended to by itself.
     """
+    mask, causal = None, True
     if cache is not None:
-        return cache.visible(tokens.shape[1], tokens.device)
-    if documents is None:
-        return None, True
-    same = documents[:, :, None] == documents[:, None, :]
-    return same.tril()[:, None], False
+        mask, causal = cache.visible(tokens.shape[1], tokens.device)
+    elif documents is not None and lengths is None:
+        same = documents[:, :, None] == documents[:, None, :]
+        mask, causal = same.tril()[:, None], False
+    return AttentionContext(None, mask, causal, lengths)

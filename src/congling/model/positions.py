@@ -1,11 +1,13 @@
 """How a model knows the order of its tokens: rotary angles or biases inside attention, or a vector before it.
 
-All kinds have the same three methods, so that the transformer need not know which one it holds: ``add``
-changes the embedded tokens, ``angles`` gives attention what it rotates queries and keys by, ``bias`` turns
-what each token may see into how much it does.
+All kinds have the same two methods, so that the transformer need not know which one it holds: ``add``
+changes the embedded tokens, ``context`` tells attention what it rotates queries and keys by, or turns what
+each token may see into how much it does.
 """
 
 # B batch, T time, S keys in sight, W width, H heads, D head width, C context
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +27,18 @@ Angles = tuple[Tensor, Tensor]
 """Cosines and signed sines, each broadcastable to (B, T, H, D)."""
 
 
-Visibility = tuple[Tensor | None, bool]
-"""The mask and the causal flag of ``attention.AttentionContext``."""
+class AttentionContext(NamedTuple):
+    """Where the tokens stand and which others they see: computed once, used by every block."""
+
+    angles: Angles | None
+    mask: Tensor | None
+    """(B or 1, 1 or H, T, S): booleans, true where a query sees a key, or values added to the scores; None:
+    decided by ``causal``."""
+    causal: bool
+    """Without a mask: each token sees itself and those before it (else all keys)."""
+    lengths: tuple[int, ...] | None = None
+    """Of the texts that share rows, where each is attended to by itself (``varlen.py``); ``mask`` and
+    ``causal`` are then those of a row with one text."""
 
 
 class _Positions:
@@ -36,13 +48,11 @@ class _Positions:
         """Leave the embedded tokens (B, T, W) as they are."""
         return hidden
 
-    def angles(self, positions: Tensor | slice) -> Angles | None:
-        """Nothing to rotate by."""
-        return None
-
-    def bias(self, visible: Visibility, tokens: int, before: int) -> Visibility:
-        """Leave what is visible as it is."""
-        return visible
+    def context(
+        self, seen: AttentionContext, positions: Tensor | slice, tokens: int, before: int
+    ) -> AttentionContext:
+        """What attention is told of these positions of ``tokens`` after ``before`` others: nothing more."""
+        return seen
 
 
 class RotaryPositions(_Positions, nn.Module):
@@ -52,18 +62,32 @@ class RotaryPositions(_Positions, nn.Module):
     permutation.
     """
 
-    like: Tensor
+    _device_anchor: Tensor
 
     def __init__(self, config: RotaryConfig, head_width: int) -> None:
         super().__init__()
         self.config, self.head_width = config, head_width
         # Empty: it knows where the model is and in which type. There is no table of all angles: a forward
         # pass computes its own once for all blocks, and a file that claims a huge context costs nothing.
-        self.register_buffer("like", torch.empty(0), persistent=False)
+        self.register_buffer("_device_anchor", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._device_anchor.device
+
+    def context(
+        self, seen: AttentionContext, positions: Tensor | slice, tokens: int, before: int
+    ) -> AttentionContext:
+        """With the angles of these positions."""
+        return seen._replace(angles=self.angles(positions))
 
     def angles(self, positions: Tensor | slice) -> Angles:
-        """Of these positions: (T, 1, D) for a slice, (B, T, 1, D) for positions (B, T)."""
-        device, dtype = self.like.device, self.like.dtype
+        """(T, 1, D) for a slice, (B, T, 1, D) for positions (B, T).
+
+        Computed in float32 and rounded to the model's type.
+        """
+        device, dtype = self.device, self._device_anchor.dtype
         if isinstance(positions, slice):
             positions = torch.arange(positions.start, positions.stop, device=device)
         frequency = rotary_frequencies(self.config, self.head_width, device)
@@ -82,21 +106,24 @@ class AlibiPositions(_Positions, nn.Module):
         super().__init__()
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads)), persistent=False)
 
-    def bias(self, visible: Visibility, tokens: int, before: int) -> Visibility:
-        """Values (B or 1, H, T, S) added to the scores of ``tokens`` after ``before`` others; -inf: unseen.
+    def context(
+        self, seen: AttentionContext, positions: Tensor | slice, tokens: int, before: int
+    ) -> AttentionContext:
+        """With a mask of values (B or 1, H, T, S) that are added to the scores; -inf: unseen.
 
         Distances are those between slots. Inside one text of a row, padded or packed, they equal those
         between positions.
         """
-        mask, causal = visible
+        mask = seen.mask
         slots = torch.arange(before + tokens, device=self.slopes.device)
         distance = slots - slots[before:, None]  # (T, S), 0 at the token itself and negative before it
         bias = self.slopes.float()[:, None, None] * distance
-        if causal:
+        if seen.causal:
             mask = distance <= 0
         if mask is not None:
             bias = torch.where(mask, bias, float("-inf"))
-        return bias.to(self.slopes.dtype).view(-1, *bias.shape[-3:]), False
+        bias = bias.to(self.slopes.dtype).view(-1, *bias.shape[-3:])
+        return seen._replace(mask=bias, causal=False)
 
 
 class LearnedPositions(_Positions, nn.Embedding):

@@ -17,14 +17,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from congling.model.attention import AttentionContext
 from congling.model.config import ModelConfig, RotaryConfig
-from congling.model.positions import RotaryPositions
+from congling.model.positions import AttentionContext, RotaryPositions
 
 Narrowing = Callable[[AttentionContext, Tensor | slice, int, int], AttentionContext]
 
 
-class SlidingSight(nn.Module):
+class SlidingContext(nn.Module):
     """What blocks with a window see of what the others see, and their own rotary positions."""
 
     def __init__(self, window: int, positions: RotaryConfig, head_width: int) -> None:
@@ -36,31 +35,33 @@ class SlidingSight(nn.Module):
         self.positions = RotaryPositions(local, head_width)
 
     def forward(
-        self, sight: AttentionContext, place: Tensor | slice, tokens: int, before: int
+        self, context: AttentionContext, place: Tensor | slice, tokens: int, before: int
     ) -> AttentionContext:
-        """Narrow the sight of ``tokens`` after ``before`` others; both count slots, padding too.
+        """Narrow the context of ``tokens`` after ``before`` others; both count slots, padding too.
 
         Distances are those between slots: inside one text of a row, padded or packed, they equal those
         between positions.
         """
-        sight = sight._replace(angles=self.positions.angles(place))
+        context = context._replace(angles=self.positions.angles(place))
         if before + tokens <= self.window:
-            return sight
-        slots = torch.arange(before + tokens, device=self.positions.like.device)
+            return context
+        slots = torch.arange(before + tokens, device=self.positions.device)
         query = slots[before:, None]
         near = slots > query - self.window  # (T, S)
-        mask = near & (slots <= query) if sight.mask is None else near & sight.mask
-        return sight._replace(mask=mask.view(-1, 1, *near.shape), causal=False)
+        mask = near & (slots <= query) if context.mask is None else near & context.mask
+        return context._replace(mask=mask.view(-1, 1, *near.shape), causal=False)
 
 
 def build_sliding(config: ModelConfig) -> Narrowing:
-    """The sight of blocks with a window; without any, nothing is narrowed."""
+    """The context of blocks with a window; without any, nothing is narrowed."""
     window = config.attention.sliding_window
     if window is None or not isinstance(config.positions, RotaryConfig):
         return unnarrowed
-    return SlidingSight(window, config.positions, config.attention.head_dim)
+    return SlidingContext(window, config.positions, config.attention.head_dim)
 
 
-def unnarrowed(sight: AttentionContext, place: Tensor | slice, tokens: int, before: int) -> AttentionContext:
-    """Stand in for ``SlidingSight`` where no block has a window."""
-    return sight
+def unnarrowed(
+    context: AttentionContext, place: Tensor | slice, tokens: int, before: int
+) -> AttentionContext:
+    """Stand in for ``SlidingContext`` where no block has a window."""
+    return context

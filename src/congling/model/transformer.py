@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from congling.model.attention import Attention, AttentionContext, attention_mask
+from congling.model.attention import Attention, causal_context
 from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.embedding import TokenEmbedding
@@ -27,7 +27,7 @@ from congling.model.mlp import build_mlp
 from congling.model.moe import MixtureOfExperts, Total
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
-from congling.model.positions import build_positions
+from congling.model.positions import AttentionContext, build_positions
 from congling.model.sliding import build_sliding
 from congling.model.varlen import text_lengths
 
@@ -52,9 +52,9 @@ class Block(nn.Module):
         self.scale = build_multiplier(config.residual_multiplier)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, sight: AttentionContext, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext, cache: LayerCache | None = None) -> Tensor:
         """(B, T, W) -> (B, T, W)."""
-        mixed = self.post_attention_norm(self.attention(self.attention_norm(x), sight, cache))
+        mixed = self.post_attention_norm(self.attention(self.attention_norm(x), context, cache))
         x = x + self.dropout(self.scale(mixed))
         return x + self.dropout(self.scale(self.post_mlp_norm(self.mlp(self.mlp_norm(x)))))
 
@@ -114,19 +114,16 @@ class Transformer(nn.Module):
             apart = text_lengths(
                 documents, self.config.attention.num_attention_heads * self.config.attention.head_dim
             )
-        visible = attention_mask(tokens, documents if apart is None else None, cache)
         before = 0 if cache is None else cache.length
-        sight = AttentionContext(
-            self.positions.angles(place), *self.positions.bias(visible, time, before), apart
-        )
+        context = self.positions.context(causal_context(tokens, documents, cache, apart), place, time, before)
         x = self.embedding_scale(self.embedding(tokens))
         x = self.dropout(self.positions.add(x, place))
-        sights = {
-            "full_attention": sight,
-            "sliding_attention": self.sliding(sight, place, time, before),
+        contexts = {
+            "full_attention": context,
+            "sliding_attention": self.sliding(context, place, time, before),
         }
         for i, block in enumerate(self.blocks):
-            memory, seen = None if cache is None else cache.layers[i], sights[self.layer_types[i]]
+            memory, seen = None if cache is None else cache.layers[i], contexts[self.layer_types[i]]
             if self.recompute:
                 x = checkpoint(block, x, seen, memory, use_reentrant=False)
             else:

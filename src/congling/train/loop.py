@@ -4,7 +4,7 @@
 
     batches(step) ─ micro-batches ─┬─ Step.forward ─ total / count ─ backward ─┐
                                    └──────────── gradients add up ─────────────┘
-    gradients ─ norm, clip ─ finite? ─ optimizers at rate(step) ─ average ─ hooks
+    gradients ─ norm, clip ─ finite? ─ optimizers at lr_factor(step) ─ average ─ hooks
 
 Pretraining, fine-tuning, preferences and reinforcement differ in batches and objective, never here.
 """
@@ -68,7 +68,8 @@ class Trainer:
     Attributes:
         step: updates done (or skipped) so far.
         tokens: targets seen so far, over all processes.
-        row: what the last step measured, still on the device.
+        step_metrics: what the last step measured; its tensors are still on the device.
+        lr_factor: step to the share of the peak learning rate.
         step_seconds: what the last step took, without what happened between the steps.
         best: step of the best evaluation and the number that says so, kept by the evaluation hook.
         rollbacks: how often the run went back to an earlier step.
@@ -88,7 +89,7 @@ class Trainer:
         after_update: AfterUpdate | None = None,
         before_update: Callable[[dict[str, Tensor]], None] | None = None,
         optimizers: Sequence[Optimizer] | None = None,
-        rate: Callable[[int], float] | None = None,
+        lr_factor: Callable[[int], float] | None = None,
         deadline: Deadline | None = None,
         prefetch: int = 2,
     ) -> None:
@@ -97,18 +98,19 @@ class Trainer:
         ``after_update`` follows each update; it is given what sums a tensor over all processes, and 1 where
         the update was skipped (on the device, else 0).
         ``before_update`` precedes it; it is given the step's means, may add to them, and ends the run by
-        raising. ``optimizers`` and ``rate`` (step to factor) take the place of those of ``config``; of a run
-        with a ``deadline`` rate and end are decided while it trains.
+        raising. ``optimizers`` and ``lr_factor`` take the place of those of ``config``; of a run with a
+        ``deadline`` learning rate and end are decided while it trains.
         """
         self.model, self.config, self.backend = model.to(backend.device), config, backend
         self.batches, self.prefetch = batches, prefetch
         self.before_update, self.after_update = before_update, after_update
-        built = build_optimizers(self.model, config.optimizer, backend.dtype) if optimizers is None else ()
-        self.optimizers = list(optimizers or built)
+        if optimizers is None:
+            optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
+        self.optimizers = list(optimizers)
         self.deadline = deadline
-        planned = deadline.factor if deadline is not None else self._planned_rate
-        self.rate = planned if rate is None else rate
-        self._decay_start = decay_start(config.schedule, config.max_steps) if rate is None else None
+        planned = self._planned_factor if deadline is None else deadline.factor
+        self.lr_factor = planned if lr_factor is None else lr_factor
+        self._decay_start = decay_start(config.schedule, config.max_steps) if lr_factor is None else None
         self.peak = config.optimizer.learning_rate
         self.ema = EMA(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.balance = StepBalance(self.model, backend)
@@ -117,10 +119,8 @@ class Trainer:
         self.step_metrics: dict[str, Any] = {}
         self.step_seconds = 0.0
         self.best: dict[str, float] | None = None
-        self.micro_batch, self.learning = (
-            (config.per_device_train_batch_size, config.gradient_accumulation_steps),
-            False,
-        )
+        self.micro_batch = config.per_device_train_batch_size, config.gradient_accumulation_steps
+        self.learning = False
         self.rollbacks = 0
         self.skipped: tuple[SkippedBatches, ...] = ()
 
@@ -183,14 +183,14 @@ class Trainer:
         means = {name: self.backend.all_reduce_sum(value) / count for name, value in sums.items()}
         if self.before_update is not None:
             self.before_update(means)
-        factor = self.rate(self.step)
+        factor = self.lr_factor(self.step)
         self.learning = False
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
         place = {"step": self.step, "tokens": self.tokens}
         return place | means | {"gradient_norm": norm, "lr": self.peak * factor, "skipped": skipped}
 
-    def _planned_rate(self, step: int) -> float:
+    def _planned_factor(self, step: int) -> float:
         return learning_rate_factor(self.config.schedule, step, self.config.max_steps)
 
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
@@ -213,7 +213,7 @@ class Trainer:
     @contextlib.contextmanager
     def evaluated_model(self) -> Iterator[nn.Module]:
         """The model as it would be exported: averaged weights where there are any, no dropout."""
-        self.model.eval()
+        self.model.eval()  # and it stays so: the next step sets it to training again
         with (
             self.backend.eval_context(),
             self.ema.in_place() if self.ema is not None else contextlib.nullcontext(),

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from congling.core.errors import UserError
-from congling.model.attention import Attention, AttentionContext, sdpa
+from congling.model.attention import Attention, sdpa
+from congling.model.positions import AttentionContext
 from congling.model.transformer import Transformer
 from congling.model.varlen import cut
 from congling.transform.config import LongLoRAConfig
@@ -57,16 +58,18 @@ class ShiftedGroups(nn.Module):
         super().__init__()
         self.size = size
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, context: AttentionContext) -> Tensor:
         """(B, H, T, D), twice (B, K, T, D) -> (B, H, T, D)."""
         time, heads = query.shape[2], query.shape[1]
         if not self.training or key.shape[2] != time or time <= self.size:
-            return sdpa(query, key, value, sight)
+            return sdpa(query, key, value, context)
         # Each half of the heads needs keys of its own, which the heads that share one need not divide into.
         key, value = (one.repeat_interleave(heads // one.shape[1], dim=1) for one in (key, value))
         halves = (slice(0, heads // 2), 0), (slice(heads // 2, heads), self.size // 2)
         mixed = [
-            _in_groups(query[:, part], key[:, part], value[:, part], _of_heads(sight, part), self.size, first)
+            _in_groups(
+                query[:, part], key[:, part], value[:, part], _of_heads(context, part), self.size, first
+            )
             for part, first in halves
         ]
         return torch.cat(mixed, dim=1)
@@ -85,34 +88,36 @@ def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
 
 
 def _in_groups(
-    query: Tensor, key: Tensor, value: Tensor, sight: AttentionContext, size: int, first: int
+    query: Tensor, key: Tensor, value: Tensor, context: AttentionContext, size: int, first: int
 ) -> Tensor:
     """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
-    if sight.lengths is not None:
-        parts = cut(sight.lengths, query.shape[2], size, first)
-        return sdpa(query, key, value, sight._replace(lengths=parts))
+    if context.lengths is not None:
+        parts = cut(context.lengths, query.shape[2], size, first)
+        return sdpa(query, key, value, context._replace(lengths=parts))
     batch, found = len(query), []
     for part, each in pieces(query.shape[2], size, first):
         q, k, v = (
             one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
             for one in (query, key, value)
         )  # (B·n, h, G, D)
-        mixed = sdpa(q, k, v, _of_groups(sight, part, each, batch))
+        mixed = sdpa(q, k, v, _of_groups(context, part, each, batch))
         found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
     return torch.cat(found, dim=2)
 
 
-def _of_heads(sight: AttentionContext, part: slice) -> AttentionContext:
+def _of_heads(context: AttentionContext, part: slice) -> AttentionContext:
     """What these heads see; a mask may be one for all of them."""
-    if sight.mask is None or sight.mask.shape[1] == 1:
-        return sight
-    return sight._replace(mask=sight.mask[:, part])
+    if context.mask is None or context.mask.shape[1] == 1:
+        return context
+    return context._replace(mask=context.mask[:, part])
 
 
-def _of_groups(sight: AttentionContext, part: slice, size: int, batch: int) -> AttentionContext:
+def _of_groups(context: AttentionContext, part: slice, size: int, batch: int) -> AttentionContext:
     """What groups see of themselves: squares on the diagonal of a mask (B or 1, …, T, T), (B·n, …, G, G)."""
-    if sight.mask is None:
-        return sight
-    square = sight.mask[:, :, part, part].unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (…, n, G, n, G)
+    if context.mask is None:
+        return context
+    square = (
+        context.mask[:, :, part, part].unflatten(3, (-1, size)).unflatten(2, (-1, size))
+    )  # (…, n, G, n, G)
     own = square.diagonal(dim1=2, dim2=4).movedim(-1, 1)  # (B or 1, n, …, G, G)
-    return sight._replace(mask=own.expand(batch, *own.shape[1:]).flatten(0, 1))
+    return context._replace(mask=own.expand(batch, *own.shape[1:]).flatten(0, 1))

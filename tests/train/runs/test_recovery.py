@@ -22,13 +22,13 @@ def started(tmp_path, broken=(), *, by="batch", hooks=(), **changes):
     }
     config = settings(**(given | changes))
     one = trainer(config)
-    usual = one.rate
+    usual = one.lr_factor
 
     def rate(step):
         place = one.batch_of(step) if by == "batch" else step
         return usual(step) * (1000 if place in broken else 1)
 
-    one.rate = rate
+    one.lr_factor = rate
     return one, lambda: train(one, tmp_path, RunParts(config, hooks=hooks))
 
 

@@ -75,15 +75,15 @@ class Muon:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and momentum as they are."""
         config, rate = self.config, self.config.learning_rate * factor
         momentum = _warmed_up(config, step)
-        go = 1 - skip
+        keep = 1 - skip
         for stack in self.stacks:
             gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
-            stack.momentum.lerp_(gradients, (1 - momentum) * go)
+            stack.momentum.lerp_(gradients, (1 - momentum) * keep)
             gradients.lerp_(stack.momentum, momentum)  # Nesterov: look ahead along the momentum
             update = orthogonalise(gradients, config.ns_steps, self.products)
-            update.mul_(go * (-rate * _scale(config, *update.shape[1:])))
+            update.mul_(keep * (-rate * _scale(config, *update.shape[1:])))
             weights = stack.weights()
-            torch._foreach_mul_(weights, 1 - go * (rate * config.weight_decay))
+            torch._foreach_mul_(weights, 1 - keep * (rate * config.weight_decay))
             torch._foreach_add_(weights, list(update.unbind(0)))
 
     def tensors(self) -> dict[str, Tensor]:
