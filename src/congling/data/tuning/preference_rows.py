@@ -56,7 +56,7 @@ class RatedRow:
 
     def cleaned(self, clean: Clean) -> "RatedRow":
         """The same with clean texts."""
-        return replace(self, asked=clean(self.prompt), answer=clean(self.answers)[0])
+        return replace(self, prompt=clean(self.prompt), answer=clean(self.answers)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class QuestionRow:
 
     def cleaned(self, clean: Clean) -> "QuestionRow":
         """The same with a clean question; what a reward compares with stays as it is."""
-        return replace(self, asked=clean(self.prompt))
+        return replace(self, prompt=clean(self.prompt))
 
 
 Row = TypeVar("Row")
