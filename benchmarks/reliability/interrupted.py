@@ -7,19 +7,23 @@ disturbed: checkpoints, logs, pointers, settings. Needs Linux.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = Path(__file__).parents[2] / "tests" / "faults" / "crash_points.py"
+TESTS = Path(__file__).parents[2] / "tests"
+PROGRAM = TESTS / "faults" / "crash_points.py"
 
 
 def tried(*arguments: str) -> dict[str, object]:
     """Results of one series of tries."""
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, str(PROGRAM), root, *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found = json.loads(done.stdout)
     found.pop("trace")
     return found

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "faults"))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+sys.path.insert(0, str(ROOT / "tests"))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
 
-from opening import MEMORY, Opener, Program, mutant_of, size_of  # noqa: E402
-from victims import FORMATS, reseal  # noqa: E402
+from support.opening import MEMORY, Opener, Program, mutant_of, size_of  # noqa: E402
+from support.victims import FORMATS, reseal  # noqa: E402
 
 HANG = 10.0  # seconds of wall clock
 

@@ -22,10 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-
 import torch
-from training_doubles import settings, trainer
 
 from congling.core.config import Config
 from congling.core.rundir import RunDirectory
@@ -34,6 +31,7 @@ from congling.model.checkpoint import save_model
 from congling.train.config import TrainConfig
 from congling.train.runs.longer import finish
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import settings, trainer
 
 STEPS, MORE = 8, "4steps"
 LOOKS = {2: 3.0, 4: 2.0, 6: 2.5, 8: 1.5, 10: 1.7, 12: 1.0}

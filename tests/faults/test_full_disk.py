@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-from training_doubles import settings, trainer
-
 from congling.core import artifact, json_lines, output
 from congling.core.disk import Refused
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
 from congling.train.runs import checkpoints
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import settings, trainer
 
 STEPS = 6
 
@@ -180,7 +178,7 @@ def test_the_disk_has_the_new_before_the_old_goes(tmp_path: Path, monkeypatch: p
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-sys.path[:0] = sys.argv[3:]
+sys.path.insert(0, sys.argv[3])
 size = int(sys.argv[1])
 from test_full_disk import trained
 if size:
@@ -194,9 +192,8 @@ except UserError as error:
 
 
 def in_a_process(size: int, out: Path) -> subprocess.CompletedProcess[str]:
-    places = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "train")]
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(size), str(out), *places],
+        [sys.executable, "-c", PROGRAM, str(size), str(out), str(Path(__file__).parent)],
         capture_output=True,
         text=True,
         check=False,

@@ -3,14 +3,10 @@
 import contextlib
 import resource
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-import tiny_checkpoint
 
 from congling.core import artifact
 from congling.core.disk import Refused
@@ -30,6 +26,7 @@ from congling.tokenizer.config import TokenizerConfig
 from congling.transform.config import AdapterConfig
 from congling.transform.lora import adapter_of, attach
 from congling.transform.prune_sizes import Sizes
+from support import tiny_checkpoint
 
 LINES = ["云对雨，雪对风，晚照对晴空。" + chr(0x4E00 + i) * 20 for i in range(200)]
 

@@ -3,16 +3,10 @@
 import json
 import random
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-from synthetic import make_run
-from training_doubles import settings, trainer
 
 from congling.core.errors import UserError
 from congling.evals import collapse
@@ -22,6 +16,8 @@ from congling.report.content import content
 from congling.report.explain import everything
 from congling.report.sides import sides
 from congling.train.runs.train import RunParts, train
+from support.synthetic import make_run
+from support.training_doubles import settings, trainer
 
 MUTANTS = 80
 VALUES = (

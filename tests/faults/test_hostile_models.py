@@ -9,15 +9,13 @@ import hashlib
 import os
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from opening import Opener, Program, complaint, mutant_of, size_of
-from victims import FORMATS, reseal
+from support.opening import Opener, Program, complaint, mutant_of, size_of
+from support.victims import FORMATS, reseal
 
 SEEDS = Path(__file__).parent / "seeds"
 MUTANTS = int(os.environ.get("CONGLING_FUZZ", "100"))

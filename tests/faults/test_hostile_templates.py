@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from template_bombs import BOMBS
+from support.template_bombs import BOMBS
 
 PROGRAM = Path(__file__).parent / "template_bombs.py"
 SECONDS, MEMORY = 2.5, 64 * 2**20  # of the processor

@@ -1,15 +1,11 @@
 """One of two processes that train together until one of them is gone: the run directory is its argument."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-
-from training_doubles import settings, trainer
 
 from congling.core.errors import UserError
 from congling.train.backends.ddp import build_backend
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import settings, trainer
 
 if __name__ == "__main__":
     config = settings(

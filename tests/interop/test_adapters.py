@@ -16,8 +16,7 @@ from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.file import GGUFFile
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
-
-from .adapters_made import CONFIGS, IDS, adapted_logits, adapter_of, logits, model_of, same
+from support.adapters_made import CONFIGS, IDS, adapted_logits, adapter_of, logits, model_of, same
 
 TOLERANCE = {"gpt2": 5e-3}  # llama.cpp looks GELU up in a table of 16-bit values
 FORMATS = ["gguf-lora", "peft", "ggla"]

@@ -1,8 +1,5 @@
 """Vocabularies in GGUF keys that are damaged or that nobody can run: one error that says so."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tokenizers
@@ -16,9 +13,7 @@ from congling.tokenizer.bpe import train
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.imported import read
 from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
-from vocabularies import hugging_face, sentencepiece_model, stories
+from support.vocabularies import hugging_face, sentencepiece_model, stories
 
 TEXTS = stories(100)
 

@@ -19,8 +19,7 @@ from congling.quant.mixtures import named
 from congling.quant.packed import Packed
 from congling.transform.adapter import Adapter, Factors, common_packing
 from congling.transform.config import AdapterConfig, Blocks
-
-from .adapters_made import IDS, model_of
+from support.adapters_made import IDS, model_of
 
 SIZES = {
     "vocab_size": 300,

@@ -1,6 +1,5 @@
 """Facts of base and data: above all whether an adapter can learn what the template's tokens are."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,7 @@ from congling.data.tuning.examples import Example
 from congling.methods.base_model import open_base
 from congling.methods.tuning import facts_of
 from congling.transform.config import AdapterConfig
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from tuning_doubles import make_base
+from support.tuning_doubles import make_base
 
 
 @pytest.mark.parametrize(("targets", "chat", "marks", "warned"), [

@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,7 @@ from congling.tokenizer.base import Tokenizer as Ours
 from congling.tokenizer.chat.encode import chat_ids, render
 from congling.tokenizer.chat.templates import checked
 from congling.tokenizer.imported import read
-
-sys.path.insert(0, str(Path(__file__).parent))
-from public_templates import FORMS, Form
+from support.public_templates import FORMS, Form
 
 transformers = pytest.importorskip("transformers")
 _SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -28,8 +28,8 @@ from congling.model.transformer import Transformer
 
 pytest.importorskip("transformers", reason="the originals come with congling[hf]")
 pytest.importorskip("xllamacpp")
-from .foreign_folders import MAKERS
-from .gguf_models import foreign, logits, model_of
+from support.foreign_folders import MAKERS
+from support.gguf_models import foreign, logits, model_of
 
 V = 97
 TOLERANCE = 2e-5

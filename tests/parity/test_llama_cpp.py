@@ -16,8 +16,7 @@ from congling.interop.targets import gguf_architecture
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.quant import library
-
-from .gguf_models import CONFIGS, foreign, logits, model_of
+from support.gguf_models import CONFIGS, foreign, logits, model_of
 
 pytest.importorskip("xllamacpp")
 

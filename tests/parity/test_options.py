@@ -16,8 +16,7 @@ from congling.interop.formats import read_model, write_model
 from congling.interop.targets import obstacles
 from congling.model.config import ModelConfig
 from congling.model.families import FAMILIES
-
-from .gguf_models import foreign, logits, model_of
+from support.gguf_models import foreign, logits, model_of
 
 pytest.importorskip("transformers")
 pytest.importorskip("xllamacpp")

@@ -12,8 +12,7 @@ from congling.interop.foreign import ForeignModel
 from congling.transform import lora
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.merge import merged
-
-from ..interop.adapters_made import CONFIGS, IDS, adapter_of, logits, model_of, same
+from support.adapters_made import CONFIGS, IDS, adapter_of, logits, model_of, same
 
 pytest.importorskip("peft")
 TOKENS = torch.tensor([IDS])

@@ -1,6 +1,5 @@
 """Tokenizers in the real llama.cpp: the same ids for every text, and read back, the same tokenizer again."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,14 @@ from congling.tokenizer import store
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.imported import read
 from congling.tokenizer.training import train
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
-from vocabularies import BYTE_LEVEL, SPECIAL_TEXTS, hugging_face, provoking, sentencepiece_model, stories
+from support.vocabularies import (
+    BYTE_LEVEL,
+    SPECIAL_TEXTS,
+    hugging_face,
+    provoking,
+    sentencepiece_model,
+    stories,
+)
 
 pytest.importorskip("xllamacpp")
 

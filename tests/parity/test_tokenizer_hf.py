@@ -1,8 +1,6 @@
 """Tokenizers in transformers: our directories and what is exported give our ids, without foreign code."""
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,7 @@ from congling.tokenizer.chat.encode import chat_ids
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.imported import read
 from congling.tokenizer.training import train
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizer"))
-from vocabularies import (
+from support.vocabularies import (
     BYTE_LEVEL,
     SENTENCEPIECE,
     hugging_face,

@@ -1,17 +1,13 @@
 """The advice follows corpus, machine and budget, explains itself, and leaves what is given alone."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from congling.core.errors import UserError
 from congling.model.counts import parameters
 from congling.plan.corpus_facts import CorpusFacts
-
-sys.path.insert(0, str(Path(__file__).parent))
-from situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
+from support.situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
 
 
 @pytest.mark.parametrize("corpus", [HLM, SLQM, DICTIONARY, WEB])

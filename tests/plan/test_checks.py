@@ -1,9 +1,7 @@
 """Each classic mistake is caught, and a sensible plan is left in peace."""
 
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,7 @@ from congling.plan.corpus_facts import CorpusFacts
 from congling.plan.cost import Beside
 from congling.plan.planning import require_sound
 from congling.plan.recipe import Recipe
-
-sys.path.insert(0, str(Path(__file__).parent))
-from situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
+from support.situations import DICTIONARY, GPU, HLM, LAPTOP, SLQM, WEB, codes, plan
 
 MISTAKES = {
     "fine-tuning-rate": ({"train__optimizer": {"kind": "adamw", "learning_rate": 2e-5}}, "error"),

@@ -1,8 +1,5 @@
 """The cost model: exact where it counts, checked against autograd where it estimates."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,9 +8,7 @@ from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.plan.cost import estimate, layer_activations, memory, optimizer_values
 from congling.train.config import TrainConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-from situations import HLM, LAPTOP, plan
+from support.situations import HLM, LAPTOP, plan
 
 
 def kept(family: str, layers: int, **options) -> float:

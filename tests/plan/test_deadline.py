@@ -1,14 +1,9 @@
 """What a budget makes of a plan: when training has to be over."""
 
-import sys
-from pathlib import Path
-
 from congling.core.config import build
 from congling.plan.deadline import deadline_of
 from congling.plan.recipe import Recipe
-
-sys.path.insert(0, str(Path(__file__).parent))
-from situations import HLM, SLQM, plan
+from support.situations import HLM, SLQM, plan
 
 
 def recipe(**train):

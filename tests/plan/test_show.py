@@ -2,16 +2,12 @@
 
 import io
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from congling.plan.show import curve, show, show_brief
-
-sys.path.insert(0, str(Path(__file__).parent))
-from situations import HLM, SLQM, plan
+from support.situations import HLM, SLQM, plan
 
 
 def test_everything_is_shown():

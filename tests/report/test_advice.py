@@ -1,9 +1,7 @@
 """Advice about runs that are over: it names what a person can change, and what was known names the cause."""
 
 import json
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,7 @@ from congling.plan.recipe import Recipe
 from congling.report import record
 from congling.report.advice import ANEW, given
 from congling.report.explain import explain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
-from situations import HLM, SLQM, plan
+from support.situations import HLM, SLQM, plan
 
 LINES = {"uniform": 12.0, "unigram": 8.8, "bigram": 6.9}
 SHORT = CorpusFacts(70_000, 52_000, 900, 60, 9000, 5000, 90, reference_lines=LINES)

@@ -1,16 +1,12 @@
 """What a run says of its budget when it is over."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from congling.report import budget, record
 from congling.report.explain import explain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
-from situations import HLM, plan
+from support.situations import HLM, plan
 
 
 def finished(path, *, step_seconds, planned=200, steps=200, stalls=(), turns=(), seconds=180.0):

@@ -3,9 +3,7 @@
 import json
 import math
 import re
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -17,9 +15,7 @@ from congling.report.charts import Series, line_chart
 from congling.report.comparison import RowScores, compare, same_text, same_tokenizer
 from congling.report.record import add_result
 from congling.report.sides import sides
-
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import PASSAGE, make_run, rows_to
+from support.synthetic import PASSAGE, make_run, rows_to
 
 EVIL = '<script>alert(1)</script><img src="http://evil.example/x.png">`|*_[a](http://evil.example)'
 

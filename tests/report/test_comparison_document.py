@@ -1,16 +1,12 @@
 """A comparison for a program: numbers in full, and what the tables say in words."""
 
 import json
-import sys
-from pathlib import Path
 
 from congling.core.document import plain
 from congling.report.comparison import RowScores, compare
 from congling.report.comparison_document import as_document
 from congling.report.sides import sides
-
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import make_run
+from support.synthetic import make_run
 
 
 def test_numbers_are_those_that_were_measured(tmp_path):

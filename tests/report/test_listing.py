@@ -4,16 +4,13 @@ import json
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from congling.core.errors import UserError
 from congling.report.listing import listed, run_directories, size_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-import synthetic
+from support import synthetic
 
 
 @pytest.fixture

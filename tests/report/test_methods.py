@@ -4,7 +4,6 @@ import html
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,7 @@ from congling.report import pages, record
 from congling.report.content import content
 from congling.report.explain import explain
 from congling.train.config import TrainConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import make_run, rows_to
+from support.synthetic import make_run, rows_to
 
 MODEL = FAMILIES["qwen3"](vocab_size=500, max_position_embeddings=96, num_hidden_layers=2, hidden_size=64)
 UNREADABLE = re.compile(

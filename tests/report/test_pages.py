@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,9 +10,7 @@ import pytest
 
 from congling.report import pages, record
 from congling.report.origin import how_to_reproduce
-
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import PASSAGE, make_run
+from support.synthetic import PASSAGE, make_run
 
 EVIL = '<script>alert(1)</script><img src="http://evil.example/x.png">`|*_[a](http://evil.example)'
 

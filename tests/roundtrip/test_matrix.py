@@ -4,17 +4,14 @@
 """
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("xllamacpp")
 pytest.importorskip("transformers")
-sys.path.insert(0, str(Path(__file__).parent))
-import matrix
-
 from congling.evals.conversion.verdict import Report
+from support import matrix
 
 ROOT = Path(__file__).parents[2]
 HEADS = {

@@ -1,8 +1,6 @@
 """``compare`` on real checkpoints: the same prompts and rows for each, asked as each model knows it."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,9 +20,7 @@ from congling.stages import compare
 from congling.tokenizer.chat.encode import render
 from congling.transform.config import AdapterConfig
 from congling.transform.lora import adapter_of, attach
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny_checkpoint
+from support import tiny_checkpoint
 
 ROWS = [
     {"prompt": "云对", "response": "雨"},

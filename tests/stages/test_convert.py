@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.interop.detect import kind_of
 from congling.methods import conversion, importing
 from congling.methods.conversion import Conversion
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_checkpoint import TOKENIZER, write
+from support.tiny_checkpoint import TOKENIZER, write
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_checkpoint import write
-
 from congling import cli
 from congling.core.errors import UserError
 from congling.data import corpus
@@ -23,6 +20,7 @@ from congling.report.sides import sides
 from congling.stages import eval as eval_stage
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
+from support.tiny_checkpoint import write
 
 
 @pytest.fixture

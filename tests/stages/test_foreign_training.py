@@ -1,7 +1,6 @@
 """Imported models of other classes are counted exactly and trained further: two steps of each method."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,8 @@ from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
 
 pytest.importorskip("transformers", reason="the originals come with congling[hf]")
-sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
-from foreign_folders import MAKERS
-from situations import HLM, LAPTOP
+from support.foreign_folders import MAKERS
+from support.situations import HLM, LAPTOP
 
 CASES = ("ernie", "hunyuan", "smollm3", "minicpm", "internlm2", "minimind, experts")
 TINY = (

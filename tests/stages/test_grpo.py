@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuning_doubles import REWARD, TINY, factors_norm, make_base, make_packed, require_same_after, rows_of
 
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.methods import grpo, ppo
 from congling.methods.session import Tuned
+from support.tuning_doubles import (
+    REWARD,
+    TINY,
+    factors_norm,
+    make_base,
+    make_packed,
+    require_same_after,
+    rows_of,
+)
 
 RUN = (
     "rollout.max_completion_length=4",

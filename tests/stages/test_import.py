@@ -1,7 +1,6 @@
 """``congling import``: what it takes, what it refuses, and that its checkpoints are as good as our own."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,7 @@ from congling.core.errors import UserError
 from congling.interop.detect import kind_of
 from congling.methods import conversion, importing
 from congling.stages import generate
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_checkpoint import TOKENIZER, write
+from support.tiny_checkpoint import TOKENIZER, write
 
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x07echo hi\x85R."
 
@@ -119,10 +116,8 @@ def test_anything_else_is_named(tmp_path: Path, content: bytes):
 def test_a_class_with_code_of_its_own_is_imported_but_not_checked(tmp_path: Path):
     """Importing fails neither before nor after the checkpoint is written; asked to check, it says why not."""
     pytest.importorskip("transformers")
-    sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
-    from foreign_folders import MAKERS
-
     from congling.tokenizer import store
+    from support.foreign_folders import MAKERS
 
     MAKERS["minicpm"][0](tmp_path / "folder", TOKENIZER.vocab_size)
     with artifact.writing(tmp_path / "words", "tokenizer") as folder:

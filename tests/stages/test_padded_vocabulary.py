@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tuning_doubles import TINY, make_base
 
 from congling.core import artifact
 from congling.core.rundir import RunDirectory
@@ -27,6 +26,7 @@ from congling.tokenizer.imported.hf_json import HuggingFaceTokenizer
 from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
 from congling.train.rl.on_policy_texts import OwnTextBatches
+from support.tuning_doubles import TINY, make_base
 
 PADDING = 24
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tuning_doubles import make_base
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.tuning.preferences import read_pairs
 from congling.infer.checkpoints import load_checkpoint
 from congling.methods import pairs
+from support.tuning_doubles import make_base
 
 SAME = "def same(row, text):\n    return 1.0\n"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from tuning_doubles import TINY, make_base, make_packed, tune
 
 from congling.cli import application
 from congling.methods import comparison, reward_model, sft
@@ -19,6 +18,7 @@ from congling.report.next_steps import next_steps
 from congling.report.sides import sides
 from congling.report.writing import write_report
 from congling.stages import compare
+from support.tuning_doubles import TINY, make_base, make_packed, tune
 
 UNREADABLE = re.compile(r">\s*(nan|None|inf|null)\s*<|\b(0(\.0+)?|1) [a-z]+s(/s| a second)|nothing recorded")
 FEW = (

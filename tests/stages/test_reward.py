@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tuning_doubles import TINY, make_base, make_packed, require_same_after, rows_of
 
 from congling.core import artifact
 from congling.core.errors import UserError
@@ -15,6 +14,7 @@ from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
 from congling.infer.reward_model import load_reward_model
 from congling.methods import ppo, reward_model
 from congling.methods.session import Tuned
+from support.tuning_doubles import TINY, make_base, make_packed, require_same_after, rows_of
 
 RUN = (
     "train.max_steps=8",

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny_checkpoint
 
 from congling import cli
 from congling.infer.chat import Conversation
 from congling.infer.sampler import SamplingConfig
 from congling.stages import chat
 from congling.train.runs.progress import ProgressLine
+from support import tiny_checkpoint
 
 FOREIGN = ["云", "\x1b]0;gone\x07", "\x1b[2J", "\r", "\b", "\u202e", "\x9b31m", "雨\n"]
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

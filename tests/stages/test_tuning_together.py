@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tuning_doubles import make_base, tune
+
+from support.tuning_doubles import make_base, tune
 
 
 @pytest.mark.parametrize("method", ["dpo", "grpo", "ppo"])

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tuning_doubles import tune
+from support.tuning_doubles import tune
 
 if __name__ == "__main__":
     tune(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

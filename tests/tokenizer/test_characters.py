@@ -13,8 +13,7 @@ from congling.tokenizer import bpe, unigram
 from congling.tokenizer.base import FIRST_BYTE, Tokenizer
 from congling.tokenizer.character import CharacterTokenizer
 from congling.tokenizer.characters import WHOLE, CharacterTable, after
-
-from .vocabularies import stories
+from support.vocabularies import stories
 
 
 def made(kind: str) -> Tokenizer:

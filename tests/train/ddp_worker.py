@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from safetensors.torch import save_file
-from training_doubles import settings, small_model, trainer
 
 from congling.train.backends.ddp import build_backend
+from support.training_doubles import settings, small_model, trainer
 
 if __name__ == "__main__":
     config = settings(max_steps=4)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from training_doubles import settings, small_model
 
 from congling.train.calibrate import measure
 from congling.train.measurement import Calibration
+from support.training_doubles import settings, small_model
 
 
 def test_numbers_are_consistent():

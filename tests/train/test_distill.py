@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model
 
 from congling.data.batches import Batch
 from congling.train.backends.single import Single
@@ -12,6 +11,7 @@ from congling.train.loop import Trainer
 from congling.train.objectives import chunks
 from congling.train.objectives.distill import DIVERGENCES, OwnTexts, distill, distillation_sums
 from congling.train.objectives.distill_config import DistillConfig
+from support.training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model
 
 CASES = [
     DistillConfig(),

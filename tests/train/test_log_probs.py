@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from training_doubles import CONTEXT, VOCABULARY, small_model
 
 from congling.data.batches import Batch
 from congling.interop.foreign import ForeignModel
@@ -17,6 +16,7 @@ from congling.train.objectives.chunks import ChunkSize
 from congling.train.objectives.log_probs import score, sums
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
+from support.training_doubles import CONTEXT, VOCABULARY, small_model
 
 ROWS = 40
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_doubles import SplitBatches, settings, small_model, trainer
 
 from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig, MuonConfig
 from congling.train.objectives.loss import Loss
 from congling.train.objectives.next_token import next_token
+from support.training_doubles import SplitBatches, settings, small_model, trainer
 
 
 def weights(found):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 from congling.core.errors import Interrupted, UserError
 from congling.core.out_of_memory import Shortage
@@ -19,6 +18,7 @@ from congling.train.measurement import Calibration
 from congling.train.micro_batch import smaller
 from congling.train.objectives.next_token import next_token
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to \

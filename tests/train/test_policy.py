@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 from congling.data.problems import Place
 from congling.data.tuning.examples import Example
@@ -19,6 +18,7 @@ from congling.train.rl.reference import Reference, RolloutScorer
 from congling.train.rl.rollout_buffer import Rollout
 from congling.train.rl.rollouts import RolloutBatches
 from congling.transform.scalar_head import attach_head
+from support.training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 SINGLE = Single(settings())
 

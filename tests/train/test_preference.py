@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 from congling.data.tuning.examples import Example
 from congling.data.tuning.pair_batches import (
@@ -25,6 +24,7 @@ from congling.train.rl.reference import Reference, reference_sums
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
 from congling.transform.scalar_head import attach_head
+from support.training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 PLACE = Single(settings()).to_device
 

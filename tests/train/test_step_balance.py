@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model
 
 from congling.data.tuning.examples import Example, ExampleBatches, collated
 from congling.data.tuning.pair_batches import PairBatch, Rated, RatedBatches, batched
@@ -23,6 +22,7 @@ from congling.train.objectives.preference import preference
 from congling.train.objectives.reward import BradleyTerry
 from congling.train.rl.rollout_buffer import RolloutBatch
 from congling.transform.scalar_head import attach_head
+from support.training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model
 
 PLACE = Single(settings()).to_device
 COEFFICIENT = 0.001

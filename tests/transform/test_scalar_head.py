@@ -1,7 +1,6 @@
 """Scalar heads: written beside the model, read back, refused where damaged or somebody else's."""
 
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from congling.transform.scalar_head import (
     save_with_head,
     save_without_head,
 )
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "faults"))
-from mutations import mutate
+from support.mutations import mutate
 
 
 def model(width: int = 32) -> Any:

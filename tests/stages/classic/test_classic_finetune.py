@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from classic_runs import TEXT, losses, make_inputs, merge, train, tune
 
 from congling.core.errors import UserError
 from congling.evals.conversion.parity import logits_of
@@ -21,6 +20,7 @@ from congling.interop.llamacpp_checkpoint import progress_of
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.tokenizer.imported import read
+from support.classic_runs import TEXT, losses, make_inputs, merge, train, tune
 
 IDS = [1, 9, 12, 5, 30, 41, 7, 8]
 CHECKPOINTS = "--checkpoint-in chk-LATEST.gguf --checkpoint-out chk-ITERATION.gguf"

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from classic_runs import TEXT, losses, make_inputs, train
 
 from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
@@ -23,6 +22,7 @@ from congling.model.transformer import Transformer
 from congling.tokenizer import store, training
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.imported import read
+from support.classic_runs import TEXT, losses, make_inputs, train
 
 NAMES = (
     "--checkpoint-in",

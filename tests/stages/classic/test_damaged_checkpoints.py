@@ -6,13 +6,13 @@ import struct
 import time
 
 import pytest
-from classic_runs import make_inputs, train, tune
 
 from congling.core.errors import UserError
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.llamacpp_trainers import finetune, scratch
 from congling.llamacpp_trainers.arguments import parse
 from congling.llamacpp_trainers.options import FinetuneOptions, ScratchOptions
+from support.classic_runs import make_inputs, train, tune
 
 NONE = ("--checkpoint-in", "")
 EXTREME = (0, 1, 2**31 - 1, 2**32 - 1, 2**63, 2**64 - 1)

@@ -19,8 +19,7 @@ from congling.tokenizer.chat.encode import chat_ids, render
 from congling.tokenizer.config import TokenizerConfig
 from congling.tokenizer.imported import read
 from congling.tokenizer.imported.sentencepiece_file import PieceType
-
-from ..vocabularies import hugging_face, stories
+from support.vocabularies import hugging_face, stories
 
 MARKS = ("<|im_start|>", "<|im_end|>")
 FORGED = (

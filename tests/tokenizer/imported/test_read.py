@@ -15,8 +15,7 @@ from congling.tokenizer.imported.sentencepiece import SentencePieceTokenizer
 from congling.tokenizer.imported.sentencepiece_file import Algorithm, Piece, PieceType, SentencePieceModel
 from congling.tokenizer.library import LARGEST
 from congling.tokenizer.rows import within
-
-from ..vocabularies import (
+from support.vocabularies import (
     BYTE_LEVEL,
     SENTENCEPIECE,
     SPECIAL_TEXTS,

@@ -8,8 +8,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.tokenizer.imported import charsmap, sentencepiece_file
 from congling.tokenizer.imported.sentencepiece_file import Algorithm, Piece, PieceType, SentencePieceModel
-
-from ..vocabularies import SENTENCEPIECE, sentencepiece_model
+from support.vocabularies import SENTENCEPIECE, sentencepiece_model
 
 
 @pytest.mark.parametrize("name", SENTENCEPIECE)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_doubles import settings, small_model
 
 from congling.core.errors import UserError
 from congling.data.problems import Place
@@ -21,6 +20,7 @@ from congling.train.objectives.config import GRPOConfig, RolloutConfig
 from congling.train.rl.advantage import group_advantages, loss_denominator, token_weights
 from congling.train.rl.rollout_buffer import Rollout, pack, unpack
 from congling.train.rl.rollouts import RolloutBatches
+from support.training_doubles import settings, small_model
 
 STOP = 7
 TOKENIZER: Any = SimpleNamespace(

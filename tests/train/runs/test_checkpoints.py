@@ -4,7 +4,6 @@ import math
 import shutil
 
 import pytest
-from training_doubles import settings, trainer
 
 from congling.core.rundir import RunDirectory
 from congling.model.checkpoint import save_model
@@ -14,6 +13,7 @@ from congling.train.runs.hooks import evaluation
 from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
 from congling.train.runs.resuming import resume
+from support.training_doubles import settings, trainer
 
 
 @pytest.fixture

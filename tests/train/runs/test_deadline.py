@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
-from training_doubles import settings, trainer
 
 from congling.core import artifact
 from congling.core.config import build
@@ -21,6 +20,7 @@ from congling.train.runs.hooks import keeping
 from congling.train.runs.train import RunParts, train
 from congling.train.runs.turns import Turn, factor_with
 from congling.train.schedule import learning_rate_factor
+from support.training_doubles import settings, trainer
 
 BUDGET = 180.0
 

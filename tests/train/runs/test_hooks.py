@@ -7,7 +7,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from training_doubles import VOCABULARY, settings, small_model, trainer
 
 from congling.core.config import build
 from congling.core.diagnosis import Diagnosis
@@ -22,6 +21,7 @@ from congling.train.objectives.config import PreferenceConfig
 from congling.train.objectives.preference import preference
 from congling.train.runs.hooks import better
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import VOCABULARY, settings, small_model, trainer
 
 LOOKS = (3.0, 2.0, 2.5, 2.1, 2.2, 1.0)
 """Held-out losses at steps 2, 4 … 12; the best for a patience of 2 is that of step 4."""

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from training_doubles import settings, trainer
 
 from congling.core.errors import Interrupted, UserError
 from congling.core.rundir import JsonLines, RunDirectory
@@ -16,6 +15,7 @@ from congling.train.runs.hooks import agreeing, every, stopping
 from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
 from congling.train.schedule import learning_rate_factor
+from support.training_doubles import settings, trainer
 
 
 def metrics(path, limit=10, interval=1):

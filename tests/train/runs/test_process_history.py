@@ -1,13 +1,13 @@
 """How processes that trained here ended; one that vanished is named by the next."""
 
 import pytest
-from training_doubles import settings, trainer
 
 from congling.core import machine
 from congling.core.errors import Interrupted
 from congling.core.rundir import RunDirectory
 from congling.train.runs.process_history import recorded, vanished
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import settings, trainer
 
 
 def names(path):

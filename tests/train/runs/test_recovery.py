@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from training_doubles import settings, trainer
 
 from congling.core.errors import Interrupted, UserError
 from congling.train.runs.train import RunParts, train
+from support.training_doubles import settings, trainer
 
 STEPS = 40
 

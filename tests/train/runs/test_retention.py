@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from training_doubles import settings, trainer
 
 from congling.core import artifact
 from congling.core.rundir import RunDirectory
@@ -11,6 +10,7 @@ from congling.model.checkpoint import save_model
 from congling.train.runs import retention
 from congling.train.runs.checkpoints import save
 from congling.train.runs.resuming import resume
+from support.training_doubles import settings, trainer
 
 
 @pytest.fixture

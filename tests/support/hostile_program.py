@@ -68,10 +68,9 @@ def tokenizer(path: Path) -> None:
 
 def adapter(path: Path) -> None:
     """An adapter, merged into its base; what is not finite must not get there."""
-    from victims import model
-
     from congling.interop.adapters import read_any
     from congling.transform.merge import merged
+    from support.victims import model
 
     base = model(300)
     weights = merged(base.state_dict(), [(read_any(path, base.config), 1.0)])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mutations import mutate
-from victims import reseal
+from support.mutations import mutate
+from support.victims import reseal
 
 SECONDS, MEMORY = 1.0, 64 * 2**20
 """Most that opening a file may take: of the processor, and beyond the file's size."""

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -286,8 +285,7 @@ TEMPLATE = """\
 
 def run_directory(folder: Path) -> Path:
     """What a run leaves behind, as far as reports read it."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
-    from synthetic import make_run
+    from support.synthetic import make_run
 
     return make_run(folder / "run", steps=40)
 
