@@ -62,7 +62,7 @@ def test_the_message_holds_the_numbers():
 LIMITED = """
 import resource, sys
 import congling.cli as cli
-from congling.stages import data
+from congling.data import corpus
 soft = resource.getrlimit(resource.RLIMIT_AS)[1]
 
 def read(*arguments, **options):
@@ -71,7 +71,7 @@ def read(*arguments, **options):
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, soft))
     return bytes(2**31)
 
-data.run = read
+corpus.make = read
 sys.argv = ["congling", "data", "make", "book.txt"]
 cli.main()
 """

@@ -16,6 +16,7 @@ from congling.cli import application
 from congling.cli.verbs import VERBS, module_of
 from congling.core import manual
 from congling.core.config import build, read_toml, with_overrides
+from congling.data import command_line
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.llamacpp_trainers import arguments
@@ -32,7 +33,6 @@ from congling.model.families import FAMILIES, Sizes
 from congling.plan import planning
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
-from congling.stages import data
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import AdamWConfig, CosineConfig, MuonConfig, TrainConfig, WSDConfig
 from congling.train.objectives.config import (
@@ -224,9 +224,9 @@ def _parse(words):
 
 def _parse_data(verb, params):
     if verb != "rows":
-        data.configured(params["sources"])
+        command_line.configured(params["sources"])
         return
-    data.rows_configured(params)
+    command_line.rows_configured(params)
 
 
 def _parse_tuning(stage, params):

@@ -3,11 +3,12 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from congling.cli import application
+from congling.core.console import Console
 from congling.core.errors import UserError
-from congling.data import corpus, inspection
+from congling.data import corpus, display, inspection
+from congling.data.command_line import configured, rows_configured
 from congling.data.config import DataConfig
 from congling.stages import data
 from congling.tokenizer import store, training
@@ -24,7 +25,7 @@ BODY = "\n".join(map(chapter, range(5)))
 
 def printed(found: inspection.Inspection) -> str:
     console = Console(record=True, width=80, file=io.StringIO())
-    data.show(found, console)
+    display.show(found, console)
     return console.export_text()
 
 
@@ -32,7 +33,7 @@ def test_inspect_tells_a_person_what_would_happen(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_bytes(BODY.encode("gb18030"))
     (tmp_path / "rows.jsonl").write_text('{"text": "甲"}\nbroken\n', encoding="utf-8")
     before = sorted(tmp_path.iterdir())
-    text = printed(inspection.inspect(data.configured([str(tmp_path)])))
+    text = printed(inspection.inspect(configured([str(tmp_path)])))
     assert "book.txt: " in text
     assert "gb18030 (frequent characters" in text
     assert "5 documents by chapter: 5 headings" in text
@@ -43,27 +44,27 @@ def test_inspect_tells_a_person_what_would_happen(tmp_path: Path) -> None:
 
 def test_file_names_and_texts_are_no_markup(tmp_path: Path) -> None:
     (tmp_path / "[red]x[bold].txt").write_text("[/bold] 文[blink]", encoding="utf-8")
-    text = printed(inspection.inspect(data.configured([str(tmp_path)])))
+    text = printed(inspection.inspect(configured([str(tmp_path)])))
     assert "[red]x[bold].txt" in text
     assert "[/bold] 文[bl" in text
 
 
 def test_a_finished_directory_can_be_inspected(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(BODY, encoding="utf-8")
-    data.run(DataConfig(sources=(str(tmp_path / "book.txt"),)), tmp_path / "out")
-    found = inspection.inspect(data.configured([str(tmp_path / "out")]))
+    corpus.make(DataConfig(sources=(str(tmp_path / "book.txt"),)), tmp_path / "out")
+    found = inspection.inspect(configured([str(tmp_path / "out")]))
     assert found.summary == corpus.summary(tmp_path / "out")
     assert found.first[0].id == "book.txt:1"
 
 
 def test_settings_of_the_command_line(tmp_path: Path) -> None:
-    config = data.configured(["a.txt", "data.split.validation=8", "data.split.order=last", "b=c.txt"])
+    config = configured(["a.txt", "data.split.validation=8", "data.split.order=last", "b=c.txt"])
     assert config.sources == ("a.txt", "b=c.txt")
     assert (config.split.validation, config.split.order) == (8, "last")
     with pytest.raises(UserError, match="did you mean 'split'"):
-        data.configured(["a.txt", "data.splt.validation=8"])
+        configured(["a.txt", "data.splt.validation=8"])
     with pytest.raises(UserError, match="no source"):
-        data.configured(["data.split.validation=8"])
+        configured(["data.split.validation=8"])
 
 
 def test_looking_at_a_large_corpus_stops_early(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_rows_of_the_small_world_from_the_command_line(tmp_path: Path) -> None:
     mixes = [{"mix": mix} for mix in ("arithmetic", "riddles=1", "story=-1", "story=x")]
     for faulty in ({"kind": "pears"}, {"count": 0}, *mixes):
         with pytest.raises(UserError):
-            data.rows_configured(faulty)
+            rows_configured(faulty)
 
 
 def test_inspecting_rows_needs_a_tokenizer_for_a_template(tmp_path: Path) -> None:

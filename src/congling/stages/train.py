@@ -19,7 +19,7 @@ import typer
 from congling.core import machine
 from congling.core.document import print_document
 from congling.methods.options import AsJson, Fresh, Longer
-from congling.stages import data, generate, tokenize, tokenizer
+from congling.stages import generate, tokenize, tokenizer
 
 if TYPE_CHECKING:  # what prepares and trains loads only when something is trained
     from congling.core.console import Console
@@ -101,11 +101,12 @@ def _asked(arguments: Sequence[str], budget: str | None, out: Path) -> "Recipe":
 
 def _shows(console: "Console") -> "Shows":
     """Every step as its own verb shows it, the plan in short."""
+    from congling.data import display
     from congling.methods.train import Shows
     from congling.plan.show import show_brief
 
     return Shows(
-        documents=lambda summary: data.show_result(summary, console),
+        documents=lambda summary: display.show_result(summary, console),
         tokenizer=lambda trained: tokenizer.show(trained, console),
         shards=lambda shards: tokenize.show(shards, console),
         plan=lambda plan: show_brief(plan, console),

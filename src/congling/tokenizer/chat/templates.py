@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from congling.core import files
 from congling.core.errors import UserError
 from congling.tokenizer.base import CHATML, Tokenizer
 from congling.tokenizer.chat import sandbox
@@ -131,6 +132,21 @@ def source_of(name: str) -> str:
         value=name,
         hint=f"templates are {', '.join(TEMPLATES)}; or give Jinja source",
     )
+
+
+def read(name: str) -> str:
+    """The source in a file that ends in ``.jinja``; a template's name or source is given back as it is.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not name.endswith(".jinja"):
+        return name
+    try:
+        return files.text(name)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UserError(f"the chat template cannot be read ({reason})", value=name) from None
 
 
 def name_of(template: str) -> str:
