@@ -20,8 +20,10 @@ from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import drawable
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
-from congling.train.objectives.chunks import LAYER_CHUNK
+from congling.train.objectives.chunks import ChunkSize
 
+_CHUNK = ChunkSize({"cpu": 2**22, "cuda": 2**22}, 1)
+"""16 MB of logits, whatever the vocabulary: a GPU may be a small one."""
 BATCH_TOKENS = 8192
 """Padded tokens read together."""
 
@@ -43,7 +45,7 @@ class Scored:
 
 def target_nats(model: Transformer, hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Nats (n,) of targets (N,) behind hidden states (N, W), some at a time, and their logits (n, V)."""
-    for part in LAYER_CHUNK.parts(hidden, model.config.vocab_size):
+    for part in _CHUNK.parts(hidden, model.config.vocab_size):
         logits = model.logits(hidden[part]).float()
         yield torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"), logits
 

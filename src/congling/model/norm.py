@@ -30,8 +30,9 @@ class RMSNorm(nn.Module):
 class _EagerRMSNorm(torch.autograd.Function):
     """The same for uncompiled steps on a CPU, where torch has no kernel for RMSNorm but one for LayerNorm.
 
-    The gradient of LayerNorm at mean 0 is that of RMSNorm less ``scale * mean(gradient * weight)``: one
-    kernel and a correction instead of ten passes over memory. A whole step of a 5 M model gets 9 % shorter.
+    With s = (mean(x²) + ε)^-½, y = x s w and h = gradient · w, RMSNorm's dx = s h - x s³ mean(h x). LayerNorm
+    at mean 0 has the same scale and takes ``s * mean(h)`` off besides, since its mean moves with x: one
+    kernel and that correction instead of ten passes over memory. A step of a 5 M model gets 9 % shorter.
     """
 
     @staticmethod

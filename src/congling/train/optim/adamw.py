@@ -31,7 +31,8 @@ class AdamW:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and state as they are."""
         for group, settings in zip(self.groups, self.inner.param_groups, strict=True):
             settings["lr"] = group.rate * factor
-        # The fused kernel's own way to skip on the device, made for gradient scalers.
+        # The fused kernel's own way to skip on the device, made for gradient scalers. It is private to torch:
+        # should that change, `test_a_skipped_step_changes_neither_weights_nor_state` says so.
         self.inner.__dict__.update(found_inf=skip, grad_scale=None)
         self.inner.step()
 

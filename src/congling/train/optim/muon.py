@@ -74,12 +74,12 @@ class Muon:
     def step(self, step: int, factor: float, skip: Tensor) -> None:
         """Move the weights; ``skip`` (scalar, 0 or 1) leaves weights and momentum as they are."""
         config, rate = self.config, self.config.learning_rate * factor
-        momentum = _warmed_up(config, step)
+        beta = _momentum(config, step)
         keep = 1 - skip
         for stack in self.stacks:
             gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
-            stack.momentum.lerp_(gradients, (1 - momentum) * keep)
-            gradients.lerp_(stack.momentum, momentum)  # Nesterov: look ahead along the momentum
+            stack.momentum.lerp_(gradients, (1 - beta) * keep)
+            gradients.lerp_(stack.momentum, beta)  # Nesterov: look ahead along the momentum
             update = orthogonalise(gradients, config.ns_steps, self.products)
             update.mul_(keep * (-rate * _scale(config, *update.shape[1:])))
             weights = stack.weights()
@@ -96,7 +96,8 @@ class Muon:
             stack.momentum.copy_(tensors[_stack_name(stack)])
 
 
-def _warmed_up(config: MuonConfig, step: int) -> float:
+def _momentum(config: MuonConfig, step: int) -> float:
+    """Of a step: it grows while gradients still go stale quickly."""
     done = min(1.0, step / config.momentum_warmup_steps) if config.momentum_warmup_steps else 1.0
     return config.momentum_start + done * (config.momentum - config.momentum_start)
 
