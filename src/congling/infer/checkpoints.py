@@ -28,7 +28,8 @@ from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
 from congling.interop.detect import refuse_pickle
 from congling.interop.gguf import model as gguf_model
-from congling.interop.gguf.config import config_from, facts_of
+from congling.interop.gguf.architectures import facts_of
+from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.packed import load_packed
 from congling.interop.gguf.packing import pack

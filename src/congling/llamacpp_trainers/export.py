@@ -8,8 +8,9 @@ import torch
 
 from congling.core.errors import UserError
 from congling.interop.adapters.any import read_any
+from congling.interop.gguf.architectures import architecture_of
 from congling.interop.gguf.arrangement import to_interleaved
-from congling.interop.gguf.config import architecture_of, config_from
+from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.llamacpp_trainers.console import Print, say

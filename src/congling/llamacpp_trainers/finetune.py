@@ -10,7 +10,7 @@ from congling.core.errors import UserError
 from congling.interop import llamacpp_checkpoint as checkpoints
 from congling.interop.adapters import ggla
 from congling.interop.adapters import gguf as gguf_adapter
-from congling.interop.gguf.config import architecture_of
+from congling.interop.gguf.architectures import architecture_of
 from congling.interop.gguf.contents import require_model
 from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.gguf.packed import load_packed

@@ -85,7 +85,8 @@ def open_base(path: Path | str) -> OpenedBase:
 
 
 def _gguf(path: Path) -> OpenedBase:
-    from congling.interop.gguf.config import config_from, facts_of
+    from congling.interop.gguf.architectures import facts_of
+    from congling.interop.gguf.config import config_from
     from congling.interop.gguf.file import GGUFFile
     from congling.interop.gguf.packed import load_packed
     from congling.interop.gguf.vocabulary_reading import tokenizer_of

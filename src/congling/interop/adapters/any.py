@@ -8,7 +8,7 @@ from congling.interop import adapter_directory
 from congling.interop.adapters import ggla, gguf, peft
 from congling.interop.adapters.fitting import checked
 from congling.interop.detect import ADAPTERS, kind_of
-from congling.interop.gguf.config import READABLE
+from congling.interop.gguf.architectures import READABLE
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter
 

@@ -18,11 +18,9 @@ DoRA of PEFT stretches the columns of an embedding, ours no embedding at all: su
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -124,7 +122,7 @@ def write(
             tensors[f"{_PREFIX}{module}{end}"] = factor.detach().to("cpu", torch.float32).contiguous()
         if part.magnitude is not None:
             tensors[f"{_PREFIX}{module}{_MAGNITUDE}"] = part.magnitude.detach().to("cpu", torch.float32)
-    text = json.dumps(_settings(modules, config, base), ensure_ascii=False, indent=2)
+    text = json.dumps(peft_config.written(modules, config, base), ensure_ascii=False, indent=2)
     with replacing(Path(folder), overwrite=overwrite) as temporary:
         temporary.mkdir()
         safetensors_file.write(tensors, temporary / WEIGHTS)
@@ -299,30 +297,3 @@ def _theirs(factors: Mapping[str, Factors], config: ModelConfig) -> dict[str, Fa
     if lost := factors.keys() - held:
         raise UserError("PEFT has no layer of its own for this tensor", value=min(lost))
     return found
-
-
-def _settings(modules: Mapping[str, Factors], config: ModelConfig, base: str | None) -> dict[str, Any]:
-    """``adapter_config.json``: the commonest rank and alpha, and the exceptions by full name."""
-    ranks = {module: part.rank for module, part in modules.items()}
-    alphas = {module: part.scale * part.rank for module, part in modules.items()}
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "inference_mode": True,
-        "r": rank,
-        "lora_alpha": _whole(alpha),
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "use_rslora": False,
-        "use_dora": any(part.magnitude is not None for part in modules.values()),
-        "fan_in_fan_out": config.positions.kind == "learned",
-        "target_modules": sorted(modules),
-        "rank_pattern": {re.escape(module): one for module, one in ranks.items() if one != rank},
-        "alpha_pattern": {re.escape(module): _whole(one) for module, one in alphas.items() if one != alpha},
-    }
-
-
-def _whole(number: float) -> float | int:
-    return int(number) if number == int(number) else number

@@ -1,7 +1,8 @@
-"""``adapter_config.json`` of PEFT: what of it changes the result, and what is refused because it would."""
+"""``adapter_config.json`` of PEFT: written, and read: what changes the result, and what is refused for it."""
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.interop.hf.settings import read_json
+from congling.model.config import ModelConfig
+from congling.transform.adapter import Factors
 
 CONFIG = "adapter_config.json"
 _OFF: dict[str, tuple[Any, ...]] = {
@@ -139,3 +142,30 @@ def _pattern(pattern: str, where: Path) -> str:
             hint="write the names out",
         )
     return pattern
+
+
+def written(modules: Mapping[str, Factors], config: ModelConfig, base: str | None) -> dict[str, Any]:
+    """``adapter_config.json``: the commonest rank and alpha, and the exceptions by full name."""
+    ranks = {module: part.rank for module, part in modules.items()}
+    alphas = {module: part.scale * part.rank for module, part in modules.items()}
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": _whole(alpha),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": any(part.magnitude is not None for part in modules.values()),
+        "fan_in_fan_out": config.positions.kind == "learned",
+        "target_modules": sorted(modules),
+        "rank_pattern": {re.escape(module): one for module, one in ranks.items() if one != rank},
+        "alpha_pattern": {re.escape(module): _whole(one) for module, one in alphas.items() if one != alpha},
+    }
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if number == int(number) else number

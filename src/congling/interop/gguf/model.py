@@ -11,7 +11,9 @@ import gguf
 from congling.core.units import plural
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
-from congling.interop.gguf.config import CHAT, config_fields, config_from, facts_of
+from congling.interop.gguf.architectures import CHAT, facts_of
+from congling.interop.gguf.config import config_from
+from congling.interop.gguf.config_writing import config_fields
 from congling.interop.gguf.differences import differences
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.sources import WITH_OUTPUT, sources

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from congling.core.errors import UserError
+from congling.interop.gguf.architectures import architecture_of
 from congling.interop.gguf.arrangement import to_half_split
-from congling.interop.gguf.config import architecture_of, config_from
+from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.model.config import ModelConfig

@@ -12,7 +12,7 @@ from torch import Tensor, float32
 from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.arrangement import Heads, to_interleaved, turned_heads
-from congling.interop.gguf.config import ROPE_FACTORS, rope_factors
+from congling.interop.gguf.config_writing import ROPE_FACTORS, rope_factors
 from congling.interop.gguf.file import TensorData
 from congling.interop.gguf.names import fused_name, gguf_name
 from congling.model.checkpoint import expected_shapes

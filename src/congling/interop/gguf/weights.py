@@ -16,7 +16,7 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.gguf.arrangement import Heads, Rows, to_half_split, turned_heads
-from congling.interop.gguf.config import ROPE_FACTORS
+from congling.interop.gguf.config_writing import ROPE_FACTORS
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import fused_name, gguf_name, our_name
 from congling.model.checkpoint import expected_shapes
