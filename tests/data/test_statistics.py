@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from congling.data.statistics import END, SYMBOLS, CharacterCounts, _Bigram, reference_lines
+from congling.data.statistics import END, SYMBOLS, BigramModel, CharacterCounts, reference_lines
 
 
 def counted(*texts: str) -> CharacterCounts:
@@ -12,18 +12,12 @@ def counted(*texts: str) -> CharacterCounts:
 
 
 def test_distributions_sum_to_one_over_all_of_unicode() -> None:
-    model = _Bigram(counted("云对雨", "雪对风", "晚照对晴空"))
-    assert model._unigram.sum() == pytest.approx(1)
-    after = np.stack([np.full(SYMBOLS, ord("对")), np.arange(SYMBOLS)])
-    total = sum(
-        2.0 ** -model.bits(np.array([ord("对"), symbol]))[1] for symbol in (ord("雨"), ord("风"), ord("晴"))
-    )
-    first = 2.0 ** -model.bits(np.array([ord("对")]))[1]
-    seen = total / first
-    context, kinds, discount = 3, 3, model._pair_discount
-    rest = 1 - sum(model._unigram[ord(character)] for character in "雨风晴")
-    assert seen + discount * kinds / context * rest == pytest.approx(1)
-    assert after.shape[1] == SYMBOLS
+    model = BigramModel(counted("云对雨", "雪对风", "晚照对晴空"))
+    for before in (ord("对"), ord("无")):  # one that was read, and one that never was
+        text = np.stack([np.full(SYMBOLS, before), np.arange(SYMBOLS)], axis=1).ravel()
+        alone, after = (found[1::2] for found in model.probabilities(text))
+        assert alone.sum() == pytest.approx(1) and after.sum() == pytest.approx(1)
+    assert after == pytest.approx(alone)
 
 
 def test_unigram_of_a_known_source() -> None:

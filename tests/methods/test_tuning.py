@@ -1,5 +1,6 @@
 """Facts of base and data: above all whether an adapter can learn what the template's tokens are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,7 @@ from support.tuning_doubles import make_base
 ])  # fmt: skip
 def test_strange_marks(tmp_path: Path, targets, chat: bool, marks: bool, warned: bool):
     opened = open_base(make_base(tmp_path) / "base")
-    object.__setattr__(opened, "chat", chat)
-    object.__setattr__(opened, "model", opened.model.replace(tie_word_embeddings=False))
+    opened = replace(opened, chat=chat, model=opened.model.replace(tie_word_embeddings=False))
     end = opened.tokenizer.special["<|im_end|>"]
     ids = np.array([opened.tokenizer.bos_id, 5, 6, end if marks else opened.tokenizer.eos_id], np.int32)
     example = Example(ids, np.ones(4, bool), 3, "rows:1")

@@ -103,7 +103,7 @@ def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> Refere
     """Measure validation texts with models of the training counts; ``None`` when either side is empty."""
     if not train.characters:
         return None
-    model = _Bigram(train)
+    model = BigramModel(train)
     known = train.counts > 0
     uniform_bits = np.log2(known.sum() + 1)
     bits = np.zeros(3)
@@ -124,7 +124,7 @@ def reference_lines(train: CharacterCounts, validation: Iterable[str]) -> Refere
     )
 
 
-class _Bigram:
+class BigramModel:
     """P(c | p) = max(n(p,c) - d, 0) / n(p) + d · types(p) / n(p) · P(c), and P(c) likewise over a uniform."""
 
     def __init__(self, train: CharacterCounts) -> None:
@@ -140,6 +140,11 @@ class _Bigram:
 
     def bits(self, symbols: NDArray[np.int64]) -> tuple[float, float]:
         """Code lengths of one document (ending in ``END``) under the unigram and the bigram model."""
+        unigram, bigram = self.probabilities(symbols)
+        return float(-np.log2(unigram).sum()), float(-np.log2(bigram).sum())
+
+    def probabilities(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of each symbol of a document, alone and after the one before it."""
         unigram = self._unigram[symbols]
         keys = _pairs(symbols)
         counts = looked_up(self._keys, self._values, keys)
@@ -147,5 +152,4 @@ class _Bigram:
         seen = self._contexts[before]
         context = np.maximum(seen, 1)
         left = np.where(seen > 0, self._pair_discount * self._types[before] / context, 1.0)
-        bigram = np.maximum(counts - self._pair_discount, 0) / context + left * unigram
-        return float(-np.log2(unigram).sum()), float(-np.log2(bigram).sum())
+        return unigram, np.maximum(counts - self._pair_discount, 0) / context + left * unigram

@@ -97,12 +97,12 @@ def ids_of(found: Rollout) -> list[tuple[int, ...]]:
 
 def test_two_processes_write_the_answers_of_one():
     made = rollouts(num_iterations=2)
-    whole = [ids_of(made._rollout(number, 0, 1)) for number in range(2)]
+    whole = [ids_of(made.sample(number, 0, 1)) for number in range(2)]
     assert whole[0] != whole[1] and len(set(whole[0])) > 4
 
     def work(backend: Part) -> list[list[tuple[int, ...]]]:
         mine = rollouts(backend, num_iterations=2)
-        return [ids_of(mine._rollout(number, backend.rank, 2)) for number in range(2)]
+        return [ids_of(mine.sample(number, backend.rank, 2)) for number in range(2)]
 
     first, second = together(2, work)
     assert [a + b for a, b in zip(first, second, strict=True)] == whole
@@ -110,7 +110,7 @@ def test_two_processes_write_the_answers_of_one():
 
 def test_prompts_come_once_a_pass():
     made = rollouts()
-    order = made._chosen(0, 18)
+    order = made.prompt_order(0, 18)
     assert all(sorted(order[i : i + 6]) == list(range(6)) for i in (0, 6, 12))
     assert order[:6] != order[6:12] or order[6:12] != order[12:]
 
@@ -178,7 +178,7 @@ def test_groups_without_a_difference_give_way_to_others():
         dull = [str(one["row"].place) in ("a:0", "a:1", "a:2") for one in answers]
         return np.where(dull, 1.0, length(answers) + np.arange(len(answers)))
 
-    kept, replaced = (rollouts(reward=reward, even=even)._rollout(0, 0, 1) for even in (True, False))
+    kept, replaced = (rollouts(reward=reward, even=even).sample(0, 0, 1) for even in (True, False))
     assert calls[0] == 12 and len(calls) > 2, "others were drawn"
     dull = [[(found.questions[i : i + 3] < 3).all() for i in range(0, 12, 3)] for found in (kept, replaced)]
     assert sum(dull[1]) < sum(dull[0])
@@ -188,7 +188,7 @@ def test_groups_without_a_difference_give_way_to_others():
 
 
 def test_answers_that_the_limit_cut_off_may_have_a_reward_of_their_own():
-    found = rollouts(truncated_reward=-3.0, max_completion_length=10)._rollout(0, 0, 1)
+    found = rollouts(truncated_reward=-3.0, max_completion_length=10).sample(0, 0, 1)
     assert not found.ended.all() and (found.rewards[~found.ended] == -3).all()
     assert (found.rewards[found.ended] > 0).all()
 
@@ -224,4 +224,4 @@ def test_micro_batches_are_parts_of_the_whole(monkeypatch: pytest.MonkeyPatch):
 
 def test_prompts_that_cannot_be_shared_out_are_named():
     with pytest.raises(UserError, match="cannot be shared out"):
-        rollouts(prompts_per_step=3)._rollout(0, 0, 2)
+        rollouts(prompts_per_step=3).sample(0, 0, 2)

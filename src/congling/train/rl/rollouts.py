@@ -87,7 +87,7 @@ class RolloutBatches:
         """
         number, within = divmod(step, self.config.num_iterations)
         if within == 0:
-            self.rollout = self._rollout(number, rank, world)
+            self.rollout = self.sample(number, rank, world)
         assert self.rollout is not None, "a run goes on in the middle of a rollout with its answers"
         return self.batches_of(self.rollout, fresh=within == 0)
 
@@ -134,8 +134,12 @@ class RolloutBatches:
         if step % self.config.num_iterations:
             self.rollout, self._kept = unpack(tensors, self.backend), dict(tensors)
 
-    def _rollout(self, number: int, rank: int, world: int) -> Rollout:
-        """Write and reward the answers of this process."""
+    def sample(self, number: int, rank: int, world: int) -> Rollout:
+        """Write and reward the answers of one process, of the rollout with this number.
+
+        Raises:
+            UserError: the prompts cannot be shared out among so many processes.
+        """
         prompts, odd = divmod(self.config.prompts_per_step, world)
         if odd:
             raise UserError(
@@ -144,7 +148,7 @@ class RolloutBatches:
                 value=f"{self.config.prompts_per_step} prompts, {world} processes",
             )
         first = rank * prompts
-        chosen = self._chosen(number * self.config.prompts_per_step + first, prompts)
+        chosen = self.prompt_order(number * self.config.prompts_per_step + first, prompts)
         written = self._written(chosen, [(number, first + i, 0) for i in range(prompts)])
         for attempt in range(1, self.TRIES if not self.even else 1):
             dull = [i for i, group in enumerate(written) if _same([one["reward"] for one in group])]
@@ -192,7 +196,7 @@ class RolloutBatches:
             row["reward"] = self.config.truncated_reward if cut else value
         return rows
 
-    def _chosen(self, start: int, count: int) -> list[int]:
+    def prompt_order(self, start: int, count: int) -> list[int]:
         """Questions at some places of an endless order, every pass another one."""
         places = [divmod(place, len(self.questions)) for place in range(start, start + count)]
         orders = {
