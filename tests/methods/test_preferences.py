@@ -102,7 +102,7 @@ def test_what_is_wrong_with_rows_is_counted_and_shown(base: Path, tmp_path: Path
     shown = console.export_text()
     for part in (
         "12 preferences",
-        "1 × equal sides",
+        "1 × chosen equals rejected",
         "2 × no preference",
         "1 × copy",
         "1 × question too long",

@@ -72,7 +72,7 @@ def test_checks_name_what_would_go_wrong():
     good = filled({})
     assert codes(good, dataclasses.replace(FACTS, examples=5)) == ["few-rows"]
     assert codes(good, dataclasses.replace(FACTS, held_out=0)) == ["nothing-held-out"]
-    assert codes(good, dataclasses.replace(FACTS, faults={"answer cut off": 90})) == ["rows-cut"]
+    assert codes(good, dataclasses.replace(FACTS, faults={"answer truncated": 90})) == ["rows-cut"]
     assert codes(filled({"max_steps": 9999})) == ["rows-repeated"]
     assert codes(filled({"optimizer": {"learning_rate": 0.5}})) == ["tuning-rate-high"]
     assert codes(filled({"optimizer": {"learning_rate": 1e-6}})) == ["tuning-rate-low"]

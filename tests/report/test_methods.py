@@ -80,7 +80,7 @@ def method_run(
         [{"step": 40, "prompt": "三加四等于几？\n", "text": "七。", "ended": True, "reward": 1.0}],
     )
     if planned:
-        facts = TuningFacts(MODEL, 10**6, False, 60, 900, 400, 30, 6, {"equal sides": 2})
+        facts = TuningFacts(MODEL, 10**6, False, 60, 900, 400, 30, 6, {"chosen equals rejected": 2})
         train = TrainConfig(max_steps=40, max_length=96, per_device_train_batch_size=4)
         learnt = 4096 if adapter else parameters(MODEL)
         noun = NOUNS.get(method, "prompts").removesuffix("s")
@@ -158,12 +158,12 @@ def test_every_method_has_its_own_curves_and_numbers(finished):
             in titles
         )
     tables = {table.title: table for table in found.tables}
-    assert {"On rows that were not learnt from", "Data", "Settings", "Model"} <= tables.keys()
-    assert ("equal sides (left out or mended)", "2") in tables["Data"].rows
+    assert {"On held-out rows", "Data", "Settings", "Model"} <= tables.keys()
+    assert ("chosen equals rejected (left out or mended)", "2") in tables["Data"].rows
     assert ("train.max_steps", "40", "recipe") in tables["Settings"].rows
     assert ("train.per_device_train_batch_size", "4", "plan") in tables["Settings"].rows
     assert found.samples and "prompt and answer together" in found.note and "96 tokens" in found.note
-    before = next(row for row in tables["On rows that were not learnt from"].rows)
+    before = next(row for row in tables["On held-out rows"].rows)
     assert before[2] and before[3] and before[2] != before[3]
 
 
@@ -171,10 +171,10 @@ def test_what_is_counted_is_called_by_its_name(finished):
     method, run = finished
     page = read_page(run)
     if method in NOUNS:
-        assert re.search(rf"\b160\s+{NOUNS[method]} learnt from", page)
+        assert re.search(rf"\b160\s+{NOUNS[method]} trained on", page)
         assert f"{NOUNS[method]} a second" in page and f"{NOUNS[method]} per second" in page
     if method not in ("sft", "pretrain"):
-        assert not re.search(r"(?<!answer )tokens (seen|a second|per second|learnt from)", page)
+        assert not re.search(r"(?<!answer )tokens (seen|a second|per second|trained on)", page)
 
 
 @pytest.mark.parametrize("speed", [0.04, 0.6, 1.0, 1.4])

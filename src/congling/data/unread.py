@@ -43,7 +43,7 @@ class UnreadFields:
         found = [f"{one.name} ({self.counts[one]:,} ×, first {self.first[one]}): {why}" for one in said]
         about = ", ".join(f"{one.name} ({count:,} ×)" for one, count in self.counts.items() if one.about)
         if about:
-            found.append(f"not learnt, for it is only about the rows: {about}")
+            found.append(f"not read, for it is only about the rows: {about}")
         if self.beyond:
             found.append(f"{self.beyond:,} fields of further names: {why}")
         return found

@@ -123,7 +123,7 @@ def template_leakage(texts: Rows) -> Iterator[Diagnosis]:
             "template-leakage",
             f"{len(marks)} of {len(texts)} last answers contain special tokens of a template: {mark!r}",
             "the rows hold a template as text of their own, or the answers were rendered twice",
-            "take the marks out of the rows (`congling data inspect` shows what is learnt), and give "
+            "remove them from the rows (`congling data inspect` shows the loss mask), and give "
             "conversations as messages",
         )
 

@@ -17,8 +17,8 @@ RewardNames = Annotated[
         "--reward", help="exact, smallworld, file.py:function or a reward run; repeatable, each =weight."
     ),
 ]
-Out = Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")]
+Out = Annotated[Path, typer.Option(help="The run directory to write, or to resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a checkpoint to resume from.")]
 Force = Annotated[bool, typer.Option(help="Train even though a check found an error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")]
 Longer = Annotated[

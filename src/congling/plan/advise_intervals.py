@@ -33,7 +33,7 @@ def intervals(
         "save_steps": choices.pick(
             "save_steps",
             math.ceil(steps / _saves(seconds)),
-            "checkpoints to go on from after an interruption, in a fiftieth of the time",
+            "checkpoints to resume from after an interruption, in a fiftieth of the time",
         ),
     }
     if affordable < corpus.validation_tokens:

@@ -57,7 +57,7 @@ def vocabulary(s: Situation) -> Iterator[Diagnosis]:
             "vocabulary-too-big",
             f"{show_count(s.corpus.vocab_size)} pieces for {show_count(s.corpus.tokens)} tokens: "
             f"{seen:.1f} occurrences each on average",
-            "rare pieces keep their random vectors; a smaller vocabulary shares what is learnt",
+            "rare tokens keep their random embeddings; a smaller vocabulary has fewer of them",
             f"leave tokenizer.vocab_size to the advice (at most {advised:,} here), or take kind character"
             if s.gives("tokenizer.vocab_size")
             else f"make a tokenizer of at most {advised:,} pieces (tokenizer.vocab_size), or add text",

@@ -212,9 +212,9 @@ def _data(facts: TuningFacts, train: TrainConfig) -> list[Diagnosis]:
     if (epochs := passes(facts, train)) > MANY_PASSES:
         what, why = f"every row is seen {epochs:.0f} times", "then the held-out loss usually rises"
         found.append(Diagnosis("warning", "rows-repeated", what, why, "lower train.max_steps or epochs"))
-    shortened = sum(facts.faults.get(kind, 0) for kind in ("answer cut off", "conversation shortened"))
+    shortened = sum(facts.faults.get(kind, 0) for kind in ("answer truncated", "conversation shortened"))
     if shortened > MOST_CUT * facts.examples:
-        what, why = f"{shortened} rows are cut at the context", "how such answers end is not learnt"
+        what, why = f"{shortened} rows are cut at the context", "the ends of such answers are not trained on"
         remedy = "raise train.max_length, if the base's context allows"
         found.append(Diagnosis("warning", "rows-cut", what, why, remedy))
     return found

@@ -34,7 +34,7 @@ def _data(facts: TuningFacts, examples: SplitRows[Example]) -> list[str]:
     read = " and ".join(f"{count} {plural(count, name)}" for count, name in kinds if count)
     lines = [
         f"{read}: {len(examples.held_out)} held out, {facts.examples} {plural(facts.examples, 'example')} to "
-        f"learn from; {show_count(facts.targets)} of {show_count(facts.inputs)} tokens are learnt"
+        f"learn from; {show_count(facts.targets)} of {show_count(facts.inputs)} tokens are in the loss"
     ]
     findings = examples.findings
     for kind, count in findings.counts.most_common():

@@ -79,9 +79,7 @@ def held_out_change(run: RunRecord) -> Iterator[Diagnosis]:
     best = min(measured.values()) if lower else max(measured.values())
     told = f"held-out {name.replace('_', ' ')} {first:.3f} before training, {best:.3f} at its best after"
     if best < first if lower else best > first:
-        yield Diagnosis(
-            "note", "better", told, "what was learnt holds for rows that were not learnt from", ""
-        )
+        yield Diagnosis("note", "better", told, "what was learnt generalises to held-out rows", "")
     else:
         yield Diagnosis(
             "warning",

@@ -27,7 +27,7 @@ _DATA = {
     "rows": "{}s to learn from",
     "held_out": "{}s held out",
     "tokens": "tokens in all",
-    "learnt": "tokens that are learnt",
+    "learnt": "tokens in the loss",
     "longest": "tokens of the longest",
 }
 
@@ -35,7 +35,7 @@ _DATA = {
 def change(run: RunRecord) -> Table:
     """Held-out numbers before the first step, of the best checkpoint, and at the end."""
     looks, handed_on = run.looks, look_handed_on(run)
-    title = "On rows that were not learnt from"
+    title = "On held-out rows"
     if handed_on is None:
         return Table(title, (), ())
     step, look = handed_on

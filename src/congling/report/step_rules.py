@@ -52,7 +52,7 @@ def loss_spikes(run: RunRecord) -> Iterator[Diagnosis]:
             "rolled-back",
             f"the run went back {len(steps)} {plural(len(steps), 'time')} after a spike of its loss: from "
             f"step {', '.join(steps[:5])}",
-            "the batches in between were passed over, and are never learnt",
+            "the batches in between were passed over, and are never trained on",
             "lower the rate a little next time, and look at the text around these steps",
         )
 

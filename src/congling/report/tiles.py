@@ -89,7 +89,7 @@ def _seen(run: RunRecord) -> list[Tile]:
         return []
     seen, times = run.steps[-1].tokens, passes(run)
     often = "" if times is None else f", {times:.1f} {'pass' if f'{times:.1f}' == '1.0' else 'passes'}"
-    return [Tile(show_count(seen), f"{run.method.count(seen)} learnt from{often}")]
+    return [Tile(show_count(seen), f"{run.method.count(seen)} trained on{often}")]
 
 
 def passes(run: RunRecord) -> float | None:

@@ -48,7 +48,7 @@ def make(
 def inspect(
     sources: _Sources,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A tokenizer, run or checkpoint: show rows as they would be learnt.")
+        Path | None, typer.Option(help="A tokenizer, run or checkpoint: show rows with their loss mask.")
     ] = None,
     template: Annotated[
         str | None,

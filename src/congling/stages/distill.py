@@ -28,7 +28,7 @@ def command(
     tokenizer: Annotated[
         Path, typer.Option(help="The tokenizer directory the shards were made with.")
     ] = Path("tokenizer"),
-    out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
+    out: Annotated[Path, typer.Option(help="The run directory to write, or to resume.")] = Path("run"),
     student: Annotated[
         Path | None, typer.Option(help="A checkpoint or run to begin from, such as a pruned model.")
     ] = None,
@@ -36,7 +36,7 @@ def command(
         Path | None, typer.Option(help="A recipe (.toml); its data and tokenizer tables are not used.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
+        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to resume from.")
     ] = False,
     longer: Longer = None,
     fresh: Fresh = False,

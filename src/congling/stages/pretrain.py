@@ -28,7 +28,7 @@ def command(
     tokenizer: Annotated[
         Path, typer.Option(help="The tokenizer directory the shards were made with.")
     ] = Path("tokenizer"),
-    out: Annotated[Path, typer.Option(help="The run directory to write, or to go on with.")] = Path("run"),
+    out: Annotated[Path, typer.Option(help="The run directory to write, or to resume.")] = Path("run"),
     start: Annotated[
         Path | None,
         typer.Option("--from", help="A checkpoint or run whose weights to begin from, not random ones."),
@@ -37,7 +37,7 @@ def command(
         Path | None, typer.Option(help="A recipe (.toml); its data and tokenizer tables are not used.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to go on from.")
+        bool, typer.Option("--resume", help="Fail unless there is a checkpoint to resume from.")
     ] = False,
     longer: Longer = None,
     fresh: Fresh = False,

@@ -40,7 +40,7 @@ def command(
             "Left out: what the run in --out was begun with.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The directory to write, or to go on with.")],
+    out: Annotated[Path, typer.Option(help="The directory to write, or to resume.")],
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 90s, 15m or 2h.")] = None,
     longer: Longer = None,
     fresh: Fresh = False,

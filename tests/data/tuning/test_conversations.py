@@ -279,7 +279,7 @@ def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(toke
     cut = encoded("学", "说" * 90)
     assert cut and len(cut.input_ids) == 61 and cut.loss_mask[-1]
     assert encoded("学" * 90, "答") is None
-    assert findings.counts == {"conversation shortened": 1, "answer cut off": 1, "question too long": 1}
+    assert findings.counts == {"conversation shortened": 1, "answer truncated": 1, "question too long": 1}
 
 
 def test_texts_are_learnt_whole_in_windows(tokenizer: Tokenizer, tmp_path: Path):

@@ -89,7 +89,7 @@ HOSTILE: list[tuple[Any, Any, str]] = [
     (pair_of, ["问"], "no conversation"),
     (pair_of, 5, "no conversation"),
     (pair_of, {"prompt": "问", "chosen": "好"}, "no preference"),
-    (pair_of, {"prompt": "问", "chosen": "好", "rejected": " 好\n"}, "equal sides"),
+    (pair_of, {"prompt": "问", "chosen": "好", "rejected": " 好\n"}, "chosen equals rejected"),
     (pair_of, {"prompt": "问", "chosen": "好", "rejected": ""}, "no preference"),
     (pair_of, {"prompt": "问", "chosen": None, "rejected": "坏"}, "no preference"),
     (pair_of, {"prompt": "问", "chosen": ["好", "可"], "rejected": ["坏"]}, "no preference"),
@@ -229,5 +229,5 @@ def test_the_real_preferences_are_read_whole(corpora: Path, name: str, make: Any
     config = DataConfig(sources=(str(path),))
     found = list(reading.read(config.sources, config, findings, taker(make)))
     assert len(found) + sum(findings.counts.values()) == rows
-    assert findings.counts <= Counter({"equal sides": 5}), findings.examples
+    assert findings.counts <= Counter({"chosen equals rejected": 5}), findings.examples
     assert all(row.prompt[-1]["role"] != "assistant" for row in found)

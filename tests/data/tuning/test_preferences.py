@@ -24,7 +24,7 @@ def test_what_cannot_be_seen_is_taken_out_before_answers_are_compared(tmp_path: 
         {"prompt": "问日", "chosen": "\u200b", "rejected": "月"},
     ]
     found = read_pairs(written(tmp_path, rows), TOKENIZER, 64)
-    assert found.findings.counts == {"copy": 1, "equal sides": 1, "no preference": 1}
+    assert found.findings.counts == {"copy": 1, "chosen equals rejected": 1, "no preference": 1}
     (pair,) = [*found.train, *found.validation]
     said = [TOKENIZER.decode(side.input_ids[side.loss_mask].tolist(), skip_special=True) for side in pair]
     assert said == ["玄", "黄"]

@@ -72,7 +72,7 @@ def test_rows_beyond_the_context_are_counted_and_named(tokenizer: Tokenizer, tmp
         > 28
         for row in ROWS
     )
-    assert 0 < long == found.lengths.beyond == found.findings.counts["answer cut off"]
+    assert 0 < long == found.lengths.beyond == found.findings.counts["answer truncated"]
     text = shown(found)
     assert f"{long} of 12 rows" in text and "1 × no answer" in text
     assert "rows.jsonl:13  the answer is null" in text or "rows.jsonl:13  the answer is missing" in text

@@ -125,7 +125,7 @@ def test_answers_that_are_not_to_be_learnt_are_read_and_not_learnt(tmp_path: Pat
     for one in (*found.train, *found.validation):
         assert TOKENIZER.decode(one.input_ids[one.loss_mask].tolist(), skip_special=True) == "好"
         assert "坏" in TOKENIZER.decode(one.input_ids.tolist(), skip_special=True)
-    assert found.rows == 6 and found.findings.counts == {"nothing to be learnt": 2}
+    assert found.rows == 6 and found.findings.counts == {"nothing to train on": 2}
 
 
 def test_pairs_may_differ_in_their_thoughts_alone(tmp_path: Path):
@@ -168,7 +168,7 @@ def test_every_field_that_is_not_read_is_counted_and_named(tmp_path: Path):
         "field 'note' (5 ×, first rows.jsonl:1): not read",
         "turn field 'mood' (4 ×, first rows.jsonl:6): not read",
         "turn field 'weight' (4 ×, first rows.jsonl:6): not read",
-        "not learnt, for it is only about the rows: id (5 ×), url (5 ×), name (4 ×)",
+        "not read, for it is only about the rows: id (5 ×), url (5 ×), name (4 ×)",
     ]
     prompts = read_questions(written(tmp_path, rows[:5]), TOKENIZER, 64).findings
     assert "field 'note' (5 ×, first rows.jsonl:1): only the reward sees it" in prompts.sentences

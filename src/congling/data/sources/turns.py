@@ -224,7 +224,7 @@ def _parts(parts: Sequence[Any], role: str) -> Iterator[str]:
         text = part.get("text") if isinstance(part, Mapping) else part
         if not isinstance(text, str):
             kind = str(part.get("type", "of no type"))[:40] if isinstance(part, Mapping) else kind_of(part)
-            reason = f"the {role} says a part {kind!r}; only text can be learnt"
+            reason = f"the {role} says a part {kind!r}; only text can be trained on"
             raise Unfit("part that is no text", reason)
         yield text
 

@@ -136,9 +136,7 @@ def training_turns(messages: Sequence[Message], log: Log) -> list[Message]:
     if not any(turn["role"] in ("user", "tool") for turn in found[:last]):
         raise Unfit("no question", log.empty.get("user", "the assistant speaks before anybody asks"))
     if all(turn.get("loss") is False for turn in found if turn["role"] == ASSISTANT):
-        raise Unfit(
-            "nothing to be learnt", "every answer is marked as not to be learnt (loss, weight, train …)"
-        )
+        raise Unfit("nothing to train on", "every answer is masked out of the loss (loss, weight, train …)")
     if last + 1 < len(found):
         who = "s are" if last + 2 < len(found) else f" ({found[-1]['role']}) is"
         log.repairs.append(

@@ -62,7 +62,7 @@ class ConversationEncoder(RowEncoder):
         if self.apart:
             found.append(
                 f"{self.apart:,} earlier {plural(self.apart, 'answer')} of {self.parted:,} "
-                f"{plural(self.parted, 'conversation')} learnt in examples of their own: "
+                f"{plural(self.parted, 'conversation')} trained in examples of their own: "
                 "the template asks for an answer otherwise than it writes it in a history"
             )
         return found

@@ -132,7 +132,7 @@ def pair_of(record: Any, place: Place, log: Log) -> PairRow:
         before, better, worse = _conversations(rest, better, worse, log)
     chosen, rejected = _said(better[-1], "chosen"), _said(worse[-1], "rejected")
     if same(chosen, rejected):
-        raise Unfit("equal sides", "the chosen and the rejected answer are the same")
+        raise Unfit("chosen equals rejected", "the chosen and the rejected answer are the same")
     return PairRow(tuple(before), chosen, rejected, place)
 
 

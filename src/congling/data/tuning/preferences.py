@@ -109,7 +109,7 @@ class AnswerEncoder(RowEncoder):
         """The same in a list, which is empty also where both answers are cut to the same."""
         found = self.both(row)
         if found is not None and np.array_equal(found[0].input_ids, found[1].input_ids):
-            self.findings.problem("equal sides", *row.place, "both answers are cut to the same tokens")
+            self.findings.problem("chosen equals rejected", *row.place, "both are cut to the same tokens")
             return []
         return [] if found is None else [found]
 
@@ -194,6 +194,6 @@ def preference_items(
         if isinstance(row, Document):
             findings.problem("no conversation", *place_of(row), "plain text holds no questions")
         elif isinstance(row, PairRow) and same(row.chosen, row.rejected):
-            findings.problem("equal sides", *row.place, "cleaned, both answers are the same")
+            findings.problem("chosen equals rejected", *row.place, "cleaned, both answers are the same")
         else:
             yield row

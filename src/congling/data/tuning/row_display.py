@@ -2,7 +2,7 @@
 
 ::
 
-    1  rows.jsonl:1 · 38 tokens, 12 learnt · couplets
+    1  rows.jsonl:1 · 38 tokens, 12 in the loss · couplets
     │ <|im_start|>user⏎
     │ 对下联：白鹭飞青岭<|im_end|>⏎
     │ <|im_start|>assistant⏎
@@ -28,7 +28,7 @@ _KEPT = 120  # of them from its end, where the last answer stands
 _BAR = 32
 _DOMAINS = 8
 _MARKED = {
-    Sort.CONVERSATIONS: "what is learnt is {}",
+    Sort.CONVERSATIONS: "what is in the loss is {}",
     Sort.PAIRS: "the answers that are compared are {}",
     Sort.RATED: "the answer that is rated is {}",
     Sort.PROMPTS: "the model goes on from there",
@@ -68,7 +68,7 @@ def show_roles(found: RowLook, console: Console) -> None:
     _findings(found.findings, console)
     _say(
         console,
-        Text("\nadd --tokenizer DIR (a tokenizer, a run or a checkpoint) to see tokens and what is learnt"),
+        Text("\nadd --tokenizer DIR (a tokenizer, a run or a checkpoint) to see tokens and the loss mask"),
     )
 
 
@@ -103,7 +103,7 @@ def _turn(name: str, turn: Mapping[str, Any], console: Console) -> None:
     for who, text in texts:
         line = Text("│ ", _DIM) + Text(f"{who:<10}", style)
         line += Text(_cut(" ".join(text.split()), 160))
-        _say(console, line + Text(" (not learnt)" if turn.get("loss") is False else "", _DIM))
+        _say(console, line + Text(" (not in the loss)" if turn.get("loss") is False else "", _DIM))
 
 
 def _sorts(sort: Sort, sorts: Mapping[Sort, int], console: Console) -> None:
@@ -114,7 +114,7 @@ def _sorts(sort: Sort, sorts: Mapping[Sort, int], console: Console) -> None:
 
 
 def _row(number: int, row: ShownRow, console: Console, *, plain: bool) -> None:
-    counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.targets:,} learnt"
+    counts = f"{row.tokens:,} {plural(row.tokens, 'token')}, {row.targets:,} in the loss"
     side = [row.side] if row.side else []
     _say(console, _heading(number, row.id, [*side, counts, *row.meta.values()]))
     body = Text()
@@ -161,7 +161,7 @@ def _totals(found: RowInspection, console: Console) -> None:
     part = "" if found.whole else " (the first rows; there are more)"
     _say(
         console,
-        Text(f"learnt    {found.targets:,} of {found.tokens:,} tokens ({share:.1f} %) in {rows}{part}"),
+        Text(f"in loss   {found.targets:,} of {found.tokens:,} tokens ({share:.1f} %) in {rows}{part}"),
     )
     end = found.fit.end
     _say(console, Text("ends      an answer ends with ") + Text(end or "the end of text", _SPECIAL))

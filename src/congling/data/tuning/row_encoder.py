@@ -55,7 +55,7 @@ class RowEncoder(ABC):
         self.findings.problem("refused by the template", *place, error.what)
 
     def example(self, rendered: Rendered, place: Place) -> Example | None:
-        """An example of it, its answer cut off where it is too long; None if nothing of an answer is left."""
+        """An example of it, its answer truncated where it is too long; None if nothing of it is left."""
         self.unended += not rendered.ended
         ids, loss_mask = np.array(rendered.input_ids, np.int32), np.array(rendered.answer_mask, bool)
         if not self.fits(rendered):
@@ -65,7 +65,7 @@ class RowEncoder(ABC):
                 self.findings.problem("question too long", *place, reason)
                 return None
             reason = f"it goes beyond the context of {self.context} tokens"
-            self.findings.problem("answer cut off", *place, reason)
+            self.findings.problem("answer truncated", *place, reason)
         return self.masked(ids, loss_mask, str(place))
 
     def masked(self, ids: np.ndarray, loss_mask: np.ndarray, name: str) -> Example:

@@ -22,7 +22,7 @@ def require_model(file: GGUFFile) -> None:
     if kind is not None and kind.type == "string" and kind.value in _TRAINERS:
         program, more, what, name = _TRAINERS[kind.value]
         raise UserError(
-            f"this is a checkpoint of {program}, to go on training from",
+            f"this is a checkpoint of {program}, to resume training from",
             where=file.path,
             hint=f"take the file that --{what}-out named, or write it: congling {program}{more} "
             f"--only-write-{what} --checkpoint-in {shlex.quote(str(file.path))} --{what}-out {name}",

@@ -91,7 +91,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> Rendered:
             ended = piece[-1] in _ends(tokenizer)
     if True not in answer_mask:
         silent = any(message.get("loss") is False for message in messages)
-        what = "no answer is to be learnt" if silent else "the chat template leaves out the answers"
+        what = "no answer is in the loss" if silent else "the chat template leaves out the answers"
         raise UserError(what, value=None if silent else tokenizer.chat_template)
     length = len(answer_mask) - answer_mask[::-1].index(True)
     ids, answer_mask = ids[:length], answer_mask[:length]

@@ -227,7 +227,7 @@ def _differences(tokenizer: Tokenizer) -> Iterator[str]:
         common = len(os.path.commonprefix([asked, whole]))  # noqa: RUF071 - character by character is meant
         yield (
             f"the template asks for an answer with {asked[common:]!r}, but writes {_short(whole[common:])!r} "
-            "there: answers are learnt behind what it asks with"
+            "there: answers are trained behind what it asks with"
         )
     said = _learnt_text(tokenizer, _EXCHANGE[:2], 1)
     system = {"role": "system", "content": "."}
@@ -239,7 +239,7 @@ def _differences(tokenizer: Tokenizer) -> Iterator[str]:
         if apart:
             yield (
                 f"the template writes earlier answers of a conversation{where} otherwise than it asks for "
-                "them: each is learnt in an example of its own"
+                "them: each is trained in an example of its own"
             )
             return
     earlier = _learnt_text(tokenizer, _EXCHANGE, 1)

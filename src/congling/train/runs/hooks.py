@@ -261,7 +261,7 @@ def stopping(run: RunDirectory, stop: StopSignals) -> Hook:
         if stop.agreed:
             raise Interrupted(
                 f"stopped after step {trainer.step} of {trainer.steps}, saved in {run.path}\n"
-                "  to go on, run the same command again"
+                "  to resume, run the same command again"
             )
 
     return leave

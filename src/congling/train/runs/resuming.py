@@ -128,7 +128,7 @@ def _fitting(path: Path) -> Iterator[None]:
             "this checkpoint does not fit the run: it belongs to another, or was edited",
             where=path,
             value=reason,
-            hint="restore it, or remove it to go on from the one before",
+            hint="restore it, or remove it to resume from the one before",
         ) from error
 
 
