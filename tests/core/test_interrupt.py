@@ -10,7 +10,7 @@ import time
 import pytest
 
 from congling.core.errors import Interrupted
-from congling.core.interrupt import StopAtOnce, interruptible, stop_signals, stopping_said
+from congling.core.interrupt import StopAtOnce, abandoned, interruptible, stop_signals, stopping_said
 
 PROGRAM = """
 import sys, time
@@ -79,7 +79,11 @@ def test_work_that_answers_no_signal_is_left_behind():
     with pytest.raises(KeyboardInterrupt):
         interruptible(released.wait, 30)
     assert time.monotonic() - began < 20
+    assert abandoned()  # so that the program ends without waiting for it
     released.set()
+    while abandoned() and time.monotonic() - began < 20:
+        time.sleep(0.01)
+    assert not abandoned()
 
 
 def test_what_such_work_gives_and_raises_comes_through():

@@ -26,7 +26,9 @@ AGAIN = "To do it after all, run the same command again"
 STATUS = 130
 """Exit status of a program that was asked to stop."""
 _POLL = 0.1  # seconds within which a signal is answered
-_abandoned, _asked = threading.Event(), threading.Event()
+_asked = threading.Event()
+_abandoned: list[threading.Event] = []
+"""Of work that was left behind: set when it ends after all."""
 _doing: list[str] = []
 """What was being done when the first signal came."""
 
@@ -109,7 +111,7 @@ def end_at_once() -> None:
 
 def abandoned() -> bool:
     """Whether work of another library still runs in a thread; the interpreter cannot end around it."""
-    return _abandoned.is_set()
+    return not all(ended.is_set() for ended in _abandoned)
 
 
 def interruptible(function: Callable[..., T], *arguments: Any) -> T:
@@ -122,12 +124,15 @@ def interruptible(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     found: list[T] = []
     failed: list[BaseException] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
             found.append(function(*arguments))
         except BaseException as error:  # raised again below
             failed.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -135,7 +140,7 @@ def interruptible(function: Callable[..., T], *arguments: Any) -> T:
         while thread.is_alive():
             thread.join(_POLL)
     except KeyboardInterrupt:
-        _abandoned.set()
+        _abandoned.append(ended)  # the thread itself may call itself over: its join was interrupted
         raise
     if failed:
         raise failed[0]
