@@ -29,7 +29,8 @@ from congling.methods.recipes import (
     TuningRecipe,
 )
 from congling.methods.tuning import require_sound_table
-from congling.model.families import FAMILIES, Sizes
+from congling.model.dense_families import Sizes
+from congling.model.families import FAMILIES
 from congling.plan import planning
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import ModelRecipe, Recipe, separate
