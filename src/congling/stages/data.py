@@ -91,9 +91,9 @@ def rows(
     seed: Annotated[int, typer.Option(help="Another seed gives other rows.")] = 0,
     script: Annotated[str, typer.Option(help="hans or hant.")] = "hans",
     mix: Annotated[str, typer.Option(help="Shares by kind: questions=1,arithmetic=2,couplets=1.")] = "",
-    wordings: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
-    contents: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
-    turns: Annotated[int, typer.Option(help="Questions about one story, in instructions.")] = 1,
+    paraphrases: Annotated[str, typer.Option(help="seen, unseen (held out of seen) or all.")] = "seen",
+    split: Annotated[str, typer.Option(help="seen, unseen (in no seen row of any seed) or all.")] = "seen",
+    questions_per_story: Annotated[int, typer.Option(help="Questions about one story, in instructions.")] = 1,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -105,7 +105,8 @@ def rows(
     from congling.data.smallworld import rows as small_rows
 
     values = {"kind": kind, "count": count, "seed": seed, "script": script, "mix": mix}
-    config = rows_configured(values | {"wordings": wordings, "contents": contents, "turns": turns})
+    chosen = {"split": split, "paraphrases": paraphrases, "questions_per_story": questions_per_story}
+    config = rows_configured(values | chosen)
     size = small_rows.write(config, out, overwrite=overwrite)
     if as_json:
         print_document({"out": out, "rows": config.count, "kind": kind, "bytes": size})

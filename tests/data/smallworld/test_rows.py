@@ -18,7 +18,7 @@ from congling.data.smallworld.wordings import TASKS, WORDINGS, TaskKind, unwrap
 
 
 def made(**values: object) -> list[dict]:
-    return list(rows(RowsConfig.model_validate({"count": 40, "wordings": "all", **values})))
+    return list(rows(RowsConfig.model_validate({"count": 40, "paraphrases": "all", **values})))
 
 
 @pytest.mark.parametrize("script", ["hans", "hant"])
@@ -37,7 +37,7 @@ def test_chosen_is_right_and_rejected_is_wrong_by_rule(kind: str, script: str) -
 def test_a_row_depends_on_seed_and_number_alone_and_all_layouts_hold_the_same_tasks() -> None:
     instructions, pairs, prompts = (made(kind=kind) for kind in ("instructions", "pairs", "prompts"))
     for index, (told, pair, asked) in enumerate(zip(instructions, pairs, prompts, strict=True)):
-        assert told == row(RowsConfig(wordings="all"), index)
+        assert told == row(RowsConfig(paraphrases="all"), index)
         assert told["messages"][0] == pair["messages"][0] == asked["messages"][0]
         assert told["messages"][1] == {"role": "assistant", "content": pair["chosen"]}
         assert asked["answer"] == pair["chosen"] and len(asked["messages"]) == 1
@@ -53,8 +53,8 @@ def test_rows_ask_of_no_document_of_the_corpus() -> None:
 
 
 def test_the_unseen_wording_is_in_no_seen_row() -> None:
-    seen = {(found["kind"], found["wording"]) for found in made(wordings="seen", count=200)}
-    unseen = {(found["kind"], found["wording"]) for found in made(wordings="unseen", count=200)}
+    seen = {(found["kind"], found["wording"]) for found in made(paraphrases="seen", count=200)}
+    unseen = {(found["kind"], found["wording"]) for found in made(paraphrases="unseen", count=200)}
     assert {kind for kind, _ in seen} == {kind for kind, _ in unseen} == set(TASKS)
     assert not seen & unseen
     assert len(seen) == sum(len(WORDINGS["hans"][kind]) - 1 for kind in TASKS)
@@ -65,9 +65,9 @@ def test_unseen_contents_are_in_no_seen_row_of_any_seed() -> None:
         seen = {
             prompt_of(found)
             for seed in range(3)
-            for found in made(mix={kind: 1}, seed=seed, count=300, contents="seen")
+            for found in made(mix={kind: 1}, seed=seed, count=300, split="seen")
         }
-        unseen = {prompt_of(found) for found in made(mix={kind: 1}, seed=9, count=60, contents="unseen")}
+        unseen = {prompt_of(found) for found in made(mix={kind: 1}, seed=9, count=60, split="unseen")}
         assert not seen & unseen and len(unseen) > 20
 
 
@@ -217,7 +217,9 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_turns_ask_the_rest_of_a_storys_questions():
-    one, many = (RowsConfig(count=30, seed=3, mix={"questions": 1}, turns=turns) for turns in (1, 16))
+    one, many = (
+        RowsConfig(count=30, seed=3, mix={"questions": 1}, questions_per_story=most) for most in (1, 16)
+    )
     for short, long in zip(rows(one), rows(many), strict=True):
         assert long["messages"][:2] == short["messages"]  # the same rows, with more behind them
         story = short["messages"][0]["content"]
@@ -228,7 +230,7 @@ def test_turns_ask_the_rest_of_a_storys_questions():
             assert (question["role"], answer["role"]) == ("user", "assistant")
             text = f"{_story_of(story)}\n问：{question['content']}\n答：{answer['content']}"
             assert check(text).facts == 1, text
-    assert len(next(rows(many.replace(turns=2)))["messages"]) == 4
+    assert len(next(rows(many.replace(questions_per_story=2)))["messages"]) == 4
 
 
 def _story_of(asked: str) -> str:

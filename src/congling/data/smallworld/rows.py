@@ -4,7 +4,7 @@ Row ``i`` depends on the seed and ``i`` alone, and the three layouts of one seed
 chosen side of a pair is the answer of the instruction. No seed gives the documents of the corpus again.
 
 Other seeds give other rows, but there are few sums: of those of one seed many come again with another. What
-nobody has trained on is what ``contents = "unseen"`` asks: that share of all tasks is in no ``seen`` row.
+nobody has trained on is what ``split = "unseen"`` asks: that share of all tasks is in no ``seen`` row.
 
 ::
 
@@ -45,13 +45,13 @@ class RowsConfig(Config):
     mix: dict[TaskKind, float] = Field(default_factory=DEFAULT_MIX.copy)
     """Share of the rows of each kind; weights need not add up to 1. A kind left out is not made."""
 
-    wordings: Literal["seen", "unseen", "all"] = "seen"
+    paraphrases: Literal["seen", "unseen", "all"] = "seen"
     """Which wordings a task may be put in: ``unseen`` is one of each kind that ``seen`` leaves out."""
 
-    contents: Literal["seen", "unseen", "all"] = "seen"
+    split: Literal["seen", "unseen", "all"] = "seen"
     """Which tasks: ``unseen`` is a tenth of all, stories, sums and lines that no ``seen`` rows hold."""
 
-    turns: int = Field(1, ge=1, le=16)
+    questions_per_story: int = Field(1, ge=1, le=16)
     """Questions about one story, asked one after another, in instructions: the rest of a story's questions
     cost few tokens more."""
 
@@ -75,11 +75,11 @@ def row(config: RowsConfig, index: int) -> dict[str, Any]:
     at = random.random() * ends[-1]
     kind = kinds[min(sum(end <= at for end in ends), len(kinds) - 1)]
     task = draw(kind, config.script, random)
-    while config.contents != "all" and task.held_out != (config.contents == "unseen"):
+    while config.split != "all" and task.held_out != (config.split == "unseen"):
         task = draw(kind, config.script, random)
     wordings = WORDINGS[config.script][kind]
     choices = {"seen": range(len(wordings) - 1), "unseen": [len(wordings) - 1], "all": range(len(wordings))}
-    possible = choices[config.wordings]
+    possible = choices[config.paraphrases]
     wording = possible[int(random.random() * len(possible))]
     user = {"role": "user", "content": wordings[wording].format_map(task.fields)}
     meta = {"kind": kind, "wording": wording}
@@ -89,7 +89,7 @@ def row(config: RowsConfig, index: int) -> dict[str, Any]:
     turns = [user]
     if config.kind == "instructions":
         turns.append({"role": "assistant", "content": task.answer})
-        for question, answer in task.more[: config.turns - 1]:
+        for question, answer in task.more[: config.questions_per_story - 1]:
             turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return {"messages": turns, "answer": task.answer, **meta}
 
