@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from congling.core.errors import UserError
-from congling.interop.hf.architecture import architecture, config_json, misfit
+from congling.interop.hf.architecture import architecture, misfit
 from congling.interop.hf.config import config_from
+from congling.interop.hf.config_writing import config_json
 from congling.interop.hf.conventions import normalised_head
 from congling.model.counts import parameters
 from congling.model.families import FAMILIES

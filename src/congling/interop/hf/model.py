@@ -24,9 +24,10 @@ from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import tokenizer as hf_tokenizer
-from congling.interop.hf.architecture import architecture, config_json
+from congling.interop.hf.architecture import architecture
 from congling.interop.hf.card import card
 from congling.interop.hf.config import architecture_of, config_from
+from congling.interop.hf.config_writing import config_json
 from congling.interop.hf.conventions import changes, conversions, converted, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
 from congling.interop.hf.parts import stretches
