@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from support import template_bombs
 from support.template_bombs import BOMBS
 
-PROGRAM = Path(__file__).parent / "template_bombs.py"
+PROGRAM = Path(template_bombs.__file__)
 SECONDS, MEMORY = 2.5, 64 * 2**20  # of the processor
 
 
