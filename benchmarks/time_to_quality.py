@@ -74,7 +74,7 @@ def compete(contender: str, text: Path, budget: float, out: Path, *flags: str) -
 def congling(text: Path, budget: float) -> Curve:
     """Train by the command a person would use, and score the model it leaves."""
     from congling.data.shards import open_shards
-    from congling.infer.checkpoints import locate_checkpoint
+    from congling.interop.source import locate_checkpoint
     from congling.model.checkpoint import load_model
 
     curve = Curve("congling", budget)

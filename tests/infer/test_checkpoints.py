@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
-from congling.infer.checkpoints import Loaded, load_checkpoint, locate_checkpoint
+from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.generate import generate
 from congling.infer.sampler import SamplingConfig
 from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.gguf.packing import pack
+from congling.interop.source import locate_checkpoint
 from congling.quant.packed import PackedEmbedding
 from congling.transform import lora
 from congling.transform.adapter import Adapter

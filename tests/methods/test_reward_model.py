@@ -10,8 +10,9 @@ import torch
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
+from congling.infer.checkpoints import load_checkpoint
 from congling.infer.reward_model import load_reward_model
+from congling.interop.source import locate_checkpoint
 from congling.methods import ppo, reward_model
 from congling.methods.session import Tuned
 from support.tuning_doubles import TINY, make_base, make_packed, require_same_after, rows_of

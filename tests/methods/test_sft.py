@@ -18,10 +18,11 @@ from congling.core.errors import UserError
 from congling.core.lock import only_writer
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
-from congling.infer.checkpoints import load_checkpoint, locate_checkpoint
+from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
+from congling.interop.source import locate_checkpoint
 from congling.methods import pretrain, sft
 from congling.methods.inputs import open_inputs
 from congling.methods.session import Tuned

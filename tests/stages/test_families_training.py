@@ -8,10 +8,10 @@ import pytest
 
 from congling.data import corpus, shards
 from congling.data.config import DataConfig
-from congling.infer.checkpoints import locate_checkpoint
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import read_model
 from congling.interop.hf import model as hf
+from congling.interop.source import locate_checkpoint
 from congling.methods import importing, pretrain, sft
 from congling.methods.inputs import open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on

@@ -14,7 +14,7 @@ import pytest
 
 from congling.core.config import read_toml
 from congling.core.errors import UserError
-from congling.infer.checkpoints import locate_checkpoint
+from congling.interop.source import locate_checkpoint
 from congling.methods import ending, pretrain, train
 from congling.methods.inputs import read_recipe
 from congling.methods.planned import begin_or_go_on

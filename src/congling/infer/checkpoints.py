@@ -1,24 +1,14 @@
-"""Finding the model a person means: a checkpoint, a run, the directory that ``congling train`` wrote, or a
-GGUF file; with adapters on it, if so wished.
-
-::
-
-    runs/book/               made by congling train
-    └── run/                 made by congling pretrain
-        ├── BEST  LATEST     the name of a directory below
-        └── checkpoints/
-            └── step-00000400/    model.safetensors  model.json  tokenizer/  MANIFEST.json
-"""
+"""Loading the model that a path leads to, checkpoint or GGUF file; with adapters on it, if so wished."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from congling.core import artifact, files, pointers
-from congling.core.addresses import refuse_address
+from congling.core import artifact, files
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import stage
@@ -35,7 +25,9 @@ from congling.interop.gguf.packed import load_packed
 from congling.interop.gguf.packing import pack
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.writer import MAGIC
+from congling.interop.source import locate_checkpoint
 from congling.model.checkpoint import load_model
+from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
@@ -62,32 +54,6 @@ class Loaded:
     def reading(self) -> Reading:
         """How the model was trained to read rows of text."""
         return reading_of(self.checkpoint, self.model.config)
-
-
-def locate_checkpoint(path: Path | str) -> Path:
-    """The checkpoint directory that ``path`` is or leads to; of a run the best one, else the latest.
-
-    A pointer that is lost or damaged is said on standard error, see :func:`congling.core.pointers.handed_on`.
-
-    Raises:
-        UserError: there is none, or the run names only checkpoints that are gone.
-    """
-    refuse_address(path)
-    path = Path(path)
-    if artifact.exists(path):
-        return artifact.opened(path, "checkpoint").path
-    runs = [run for run in (path, path / "run") if pointers.pointed(run) or pointers.checkpoints(run)]
-    for run in runs:
-        if (found := pointers.handed_on(run)) is not None:
-            return found
-    if runs:
-        hint = "resume the run"
-        raise UserError("the checkpoint this run names is gone", where=runs[0], hint=hint)
-    state = "this directory holds no checkpoint (yet)" if path.is_dir() else "no such directory"
-    hint = "name a checkpoint, a run, or the directory that `congling train` wrote"
-    if (path / "config.json").is_file():
-        hint = f"bring a Hugging Face folder here first: congling import {path} --out base"
-    raise UserError(state, value=str(path), hint=hint)
 
 
 @stage("loading the model")
@@ -148,7 +114,22 @@ def _from_directory(path: Path | str) -> Loaded:
     return Loaded(load_model(found.path), tokenizer, found)
 
 
-def _from_gguf(path: Path) -> Loaded:
+@dataclass(frozen=True)
+class OpenedGGUF:
+    """A GGUF file with all that it says of its model, whose weights are not read yet."""
+
+    file: GGUFFile
+    facts: dict[str, Any]
+    model: ModelConfig
+    tokenizer: Tokenizer
+
+
+def open_gguf(path: Path) -> OpenedGGUF:
+    """Open a GGUF file.
+
+    Raises:
+        UserError: it is none, damaged, or of an architecture that is not known here.
+    """
     with files.opened(path) as stream:
         foreign = stream.read(len(MAGIC)) != MAGIC
     if foreign:
@@ -156,11 +137,18 @@ def _from_gguf(path: Path) -> Loaded:
         hint = "name a run, a checkpoint or a GGUF file; models of llama2.c come here by `congling import`"
         raise UserError("this is no GGUF file", value=str(path), hint=hint)
     file = GGUFFile.open(path)
+    if file.text("general.type", "model") == "adapter":
+        hint = "name the model it was made for"
+        raise UserError("this is an adapter, not a model", value=str(path), hint=hint)
     facts, config = facts_of(file), config_from(file)
-    tokenizer = tokenizer_of(file, config.vocab_size)
-    mixture = config.mlp.kind == "moe"  # stacked experts have no packed layers
-    model = transformer(gguf_model.read(path)) if mixture else load_packed(file)
-    return Loaded(model, tokenizer, Artifact(path, "gguf", "", {}, {}, facts))
+    return OpenedGGUF(file, facts, config, tokenizer_of(file, config.vocab_size))
+
+
+def _from_gguf(path: Path) -> Loaded:
+    opened = open_gguf(path)
+    mixture = opened.model.mlp.kind == "moe"  # stacked experts have no packed layers
+    model = transformer(gguf_model.read(path)) if mixture else load_packed(opened.file)
+    return Loaded(model, opened.tokenizer, Artifact(path, "gguf", "", {}, {}, opened.facts))
 
 
 def _adapter(path: Path | str, loaded: Loaded) -> Adapter:

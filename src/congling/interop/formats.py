@@ -10,11 +10,12 @@ from pathlib import Path
 from congling.core.errors import UserError
 from congling.core.progress import stage
 from congling.interop import checkpoint_directory, torch_checkpoint
-from congling.interop.detect import MODELS, Kind, kind_of
+from congling.interop.detect import MODELS, Kind
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
+from congling.interop.source import Source, source_of
 from congling.interop.targets import TARGETS, Target, Unrepresentable, obstacles
 from congling.interop.torch_state import Missing
 
@@ -44,8 +45,10 @@ READERS: Mapping[Kind, Callable[[Path], ForeignModel]] = {
 
 
 @stage("reading the model")
-def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None = None) -> ForeignModel:
-    """Open a model in any format; a run is not one, but leads to checkpoints.
+def read_model(
+    source: Path | Source, tokenizer: Path | None = None, given: Missing | None = None
+) -> ForeignModel:
+    """Open a model in any format; of a run, its checkpoint.
 
     ``tokenizer`` replaces the one that came with the model, or did not; ``given`` is what a checkpoint of
     torch does not say.
@@ -53,7 +56,8 @@ def read_model(path: Path, tokenizer: Path | None = None, given: Missing | None 
     Raises:
         UserError: it is no model, damaged, of an unknown kind, or has fewer ids than the tokenizer.
     """
-    kind = kind_of(path)
+    found = source_of(source).model
+    path, kind = found.path, found.kind
     if kind not in READERS:
         what = f"a model is needed, and this is: {kind}"
         raise UserError(what, value=str(path), hint=f"one of: {', '.join(MODELS)}")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from congling.core.artifact import Artifact, file_hash
-from congling.core.errors import UserError
-from congling.infer.checkpoints import load_checkpoint
+from congling.infer.checkpoints import load_checkpoint, open_gguf
 from congling.infer.reading import Reading, reading_of
 from congling.interop.adapter_directory import Base
+from congling.interop.gguf.packed import load_packed
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
@@ -85,25 +85,14 @@ def open_base(path: Path | str) -> OpenedBase:
 
 
 def _gguf(path: Path) -> OpenedBase:
-    from congling.interop.gguf.architectures import facts_of
-    from congling.interop.gguf.config import config_from
-    from congling.interop.gguf.file import GGUFFile
-    from congling.interop.gguf.packed import load_packed
-    from congling.interop.gguf.vocabulary_reading import tokenizer_of
-
-    file = GGUFFile.open(path)
-    if file.value("general.type", "model") == "adapter":
-        hint = "name the model it was made for"
-        raise UserError("this is an adapter, not a base to train on", value=str(path), hint=hint)
-    facts, config = facts_of(file), config_from(file)
-    tokenizer = tokenizer_of(file, config.vocab_size)
+    opened = open_gguf(path)
     return OpenedBase(
         path,
         Artifact(path, "gguf", file_hash(path), {}, {}),
-        config,
-        tokenizer,
+        opened.model,
+        opened.tokenizer,
         packed=True,
-        chat=facts["chat"],
+        chat=opened.facts["chat"],
         size=path.stat().st_size,
-        build=lambda longest: load_packed(file, context=longest),
+        build=lambda longest: load_packed(opened.file, context=longest),
     )

@@ -15,12 +15,11 @@ from congling.core.errors import Interrupted, UserError
 from congling.core.output import refuse_existing, refuse_inputs
 from congling.evals.conversion import verdict, verification
 from congling.evals.conversion.verdict import Report
-from congling.infer.checkpoints import locate_checkpoint
 from congling.interop import adapter_directory, adapters, formats
 from congling.interop.afterwards import adapter_commands, commands, limit
-from congling.interop.detect import ADAPTERS, kind_of
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.packing import rounded
+from congling.interop.source import Source, source_of
 from congling.quant.mixtures import PLAIN
 from congling.transform.adapter import common_packing
 from congling.transform.merge import merged
@@ -68,7 +67,6 @@ def run(
         UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
         Interrupted: Ctrl-C while the export, which stays, was compared.
     """
-
     if to not in (*get_args(Models), *get_args(Adapters)):
         hint = "one of: " + ", ".join((*get_args(Models), *get_args(Adapters)))
         raise UserError("no such target", value=to, hint=hint)
@@ -79,18 +77,18 @@ def run(
         raise UserError(
             "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
         )
-    source = adapter_directory.locate(source) or source  # of a run of sft, its adapter
-    adapter = kind_of(source) in ADAPTERS
-    if adapter != (to in get_args(Adapters)):
+    found = source_of(source)
+    if found.is_adapter != (to in get_args(Adapters)):
         what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
-        raise UserError(what, value=f"{source} → {to}", hint="to merge an adapter into its model, use --lora")
-    if adapter:
+        hint = "to merge an adapter into its model, use --lora"
+        raise UserError(what, value=f"{found.path} → {to}", hint=hint)
+    if found.is_adapter:
         _refuse(
             type=type, version=version, verify=verify, verify_text=verify_text, lora=lora, tokenizer=tokenizer
         )
-        return _adapter(source, to, out, base, overwrite)
+        return _adapter(found, to, out, base, overwrite)
     _refuse(base=base)
-    return _model(_opened(source, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite)
+    return _model(_opened(found, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite)
 
 
 def _refuse(**options: object) -> None:
@@ -100,15 +98,11 @@ def _refuse(**options: object) -> None:
         raise UserError(what, value=f"--{given.replace('_', '-')}", hint="leave it out")
 
 
-def _opened(source: Path, tokenizer: Path | None, lora: Sequence[Strength]) -> ForeignModel:
+def _opened(source: Source, tokenizer: Path | None, lora: Sequence[Strength]) -> ForeignModel:
     """The model with its adapters merged in."""
-
-    if kind_of(source) == "run":
-        source = locate_checkpoint(source)
     model = formats.read_model(source, tokenizer)
     if not lora:
         return model
-
     architecture = model.facts.get("architecture")
     found = [(adapters.read_any(path, model.config, architecture), strength) for path, strength in lora]
     packing, weights = common_packing(adapter for adapter, _ in found), model.weights
@@ -150,18 +144,17 @@ def _model(
     return Conversion(out, tuple(notes), report, *told)
 
 
-def _adapter(source: Path, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
+def _adapter(source: Source, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:
     """Write an adapter; ours know their base, those of other programs do not."""
-
     architecture = None
     if base is not None:
-        model = _opened(Path(base), None, ())
+        model = _opened(source_of(base), None, ())
         config, architecture = model.config, model.facts.get("architecture")
-    elif adapter_directory.locate(source) is not None:
-        config = adapter_directory.base_of(adapter_directory.read(source)).model
+    elif source.kind == "adapter":
+        config = adapter_directory.base_of(adapter_directory.read(source.path)).model
     else:
         raise UserError(
-            "this adapter does not say what its base is", where=source, hint="name it with --base"
+            "this adapter does not say what its base is", where=source.path, hint="name it with --base"
         )
     adapter = adapters.read_any(source, config, architecture)
     notes = adapters.write(adapter, config, to, out, architecture, overwrite=overwrite)  # type: ignore[arg-type]

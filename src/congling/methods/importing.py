@@ -13,6 +13,7 @@ from congling.evals.conversion.verdict import Report
 from congling.interop import checkpoint_directory, formats
 from congling.interop.detect import kind_of
 from congling.interop.foreign import ForeignModel
+from congling.interop.source import Source
 from congling.interop.torch_state import Missing
 from congling.report import checkpoint_content
 from congling.tokenizer.chat.templates import failure_of
@@ -55,7 +56,7 @@ def run(
     kind = kind_of(source)
     if kind in ("run", "checkpoint"):
         raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
-    model = formats.read_model(source, tokenizer, given)
+    model = formats.read_model(Source(source, kind), tokenizer, given)
     text, skipped = verification.text_of(verify_text), verification.wanted(verify, kind, model)
     skipped = skipped or verification.comparable(verify, kind, source, model)
     with artifact.writing(

@@ -127,7 +127,7 @@ def identity(names: Sequence[str]) -> str:
         if files.exists(place) and place.is_file():
             content = files.content(place).decode("utf-8", "replace")
         elif files.exists(plain) and Path(plain).is_dir():
-            from congling.infer.checkpoints import locate_checkpoint
+            from congling.interop.source import locate_checkpoint
 
             content = opened(locate_checkpoint(plain), "checkpoint").fingerprint
         texts.append(name + content)

@@ -7,19 +7,20 @@ from congling.core.errors import UserError
 from congling.interop import adapter_directory
 from congling.interop.adapters import ggla, gguf, peft
 from congling.interop.adapters.fitting import checked
-from congling.interop.detect import ADAPTERS, kind_of
+from congling.interop.detect import ADAPTERS
 from congling.interop.gguf.architectures import READABLE
+from congling.interop.source import Source, source_of
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter
 
 Format = Literal["gguf-lora", "peft", "ggla"]
 
 
-def read_any(path: Path | str, config: ModelConfig, architecture: str | None = None) -> Adapter:
+def read_any(source: Path | str | Source, config: ModelConfig, architecture: str | None = None) -> Adapter:
     """Open an adapter for a model of ``config``.
 
     Args:
-        path: an adapter directory or the run that made one, a GGUF or ggla file, or a PEFT folder.
+        source: an adapter directory or the run that made one, a GGUF or ggla file, or a PEFT folder.
         config: of the base.
         architecture: the base's architecture in its GGUF file, where it is one, for names and order of rows;
             a class of transformers, as a folder's facts have it, says nothing here.
@@ -27,11 +28,12 @@ def read_any(path: Path | str, config: ModelConfig, architecture: str | None = N
     Raises:
         UserError: it is no adapter, damaged, or made for another base.
     """
-    path = Path(path)
-    if (found := adapter_directory.locate(path)) is not None:
-        return checked(adapter_directory.read(found), config, found)
+    found = source_of(source)
     architecture = architecture if architecture in READABLE else None
-    match kind_of(path):
+    path = found.path
+    match found.kind:
+        case "adapter":
+            return checked(adapter_directory.read(path), config, path)
         case "gguf-lora":
             return gguf.read(path, config, architecture)
         case "ggla":
