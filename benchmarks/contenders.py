@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from congling.core.config import build
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.train.config import TrainConfig
 from pacing import Pace, Workload, workload_from
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import psutil
 
 from congling.data.config import DataConfig
-from congling.data.shards import Shards, TokenSplit
+from congling.data.shards import Shards
+from congling.data.token_split import TokenSplit
 from measuring import Options, circumstances
 from reporting import Skipped
 

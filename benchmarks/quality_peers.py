@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 import peers
 from congling.core.units import seconds
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from heldout import Clock, Curve, bits_per_character, marks, prepare
 from peer_settings import Setting, setting_for
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from congling.data.batches import Batch, CorpusBatches
-from congling.data.shards import TokenSplit
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.smallworld.generator import generate
+from congling.data.token_split import TokenSplit
 from congling.model.families import qwen3
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single

@@ -7,7 +7,7 @@ from congling.core.errors import UserError
 from congling.data.batches import CorpusBatches
 from congling.data.packing import restarts
 from congling.data.prefetch import prefetch
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 
 EOS = 1
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from congling.data.openings import TOKENS, opening, openings
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.tokenizer.character import CharacterTokenizer
 
 TEXTS = {

@@ -7,7 +7,7 @@ import zstandard
 
 from congling.core import artifact
 from congling.core.errors import UserError
-from congling.data import shards
+from congling.data import shards, token_split
 from congling.data.document import Document, DocumentWriter, read_documents
 from congling.plan import corpus_facts
 from congling.tokenizer import store
@@ -61,24 +61,24 @@ def test_documents_come_back(inputs, written):
 
 def test_beginnings_hold_no_end_of_text(inputs, written):
     tokenizer, opened = store.load(inputs / "tokenizer"), shards.open_shards(written)
-    whole = shards.beginnings(opened["validation"], tokenizer, documents=9, tokens=1000)
+    whole = token_split.beginnings(opened["validation"], tokenizer, documents=9, tokens=1000)
     assert list(whole) == HELD_OUT
-    (one,) = shards.beginnings(opened["train"], tokenizer, documents=1, tokens=2)
+    (one,) = token_split.beginnings(opened["train"], tokenizer, documents=1, tokens=2)
     assert one == tokenizer.decode(tokenizer.encode(TRAIN[0])[:2])
 
 
 def test_small_batches_write_the_same_files(inputs, written, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BATCH_CHARACTERS", 8)
-    monkeypatch.setattr(shards, "CHUNK_CHARACTERS", 16)
-    monkeypatch.setattr(shards, "CHUNKS_AT_ONCE", 3)
+    monkeypatch.setattr(token_split, "BATCH_CHARACTERS", 8)
+    monkeypatch.setattr(token_split, "CHUNK_CHARACTERS", 16)
+    monkeypatch.setattr(token_split, "CHUNKS_AT_ONCE", 3)
     again = shards.write(inputs / "documents", inputs / "tokenizer", tmp_path / "again")
     assert again.files["train.bin"] == artifact.opened(written, "shards").files["train.bin"]
     assert again.fingerprint == artifact.opened(written, "shards").fingerprint
 
 
 def test_token_types():
-    assert shards.dtype_for(65_536) == "uint16"
-    assert shards.dtype_for(65_537) == "uint32"
+    assert token_split.dtype_for(65_536) == "uint16"
+    assert token_split.dtype_for(65_537) == "uint32"
 
 
 def test_another_tokenizer_is_refused(inputs, written):

@@ -4,7 +4,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import token_splitting
 from congling.data.batches import CorpusBatches
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.data.token_splitting import expected_growth, split_tokens
 
 PARTS = np.full((10, 2), -1)

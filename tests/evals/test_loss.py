@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.evals.loss import LossReport, evaluate
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.evals.windows import Row, split_row, text_rows, window_starts
 
 EOS = 1

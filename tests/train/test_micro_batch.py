@@ -9,7 +9,7 @@ import torch
 from congling.core.errors import Interrupted, UserError
 from congling.core.out_of_memory import Shortage
 from congling.data.batches import CorpusBatches
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.methods.memory import fitting, measured, shortage_explained
 from congling.train import calibrate
 from congling.train.backends.single import Single

@@ -11,7 +11,7 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.data.token_splitting import split_tokens
 
 Batches = Callable[[int, int, int], "Sequence[Batch]"]

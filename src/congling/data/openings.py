@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from congling.data.segmenter import is_heading
-from congling.data.shards import TokenSplit, beginnings
+from congling.data.token_split import TokenSplit, beginnings
 from congling.tokenizer.base import Tokenizer
 
 TOKENS = 24

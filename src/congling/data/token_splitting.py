@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from congling.core.errors import UserError
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 
 MOST_TOKENS = 100_000_000
 """A pass is held in memory; a corpus beyond this is not read often enough to need it."""

@@ -8,7 +8,7 @@ import torch
 
 from congling.core.errors import UserError
 from congling.core.progress import track
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.evals.likelihood import read_rows, target_nats
 from congling.evals.windows import split_row, window_starts
 from congling.infer.checkpoints import Loaded

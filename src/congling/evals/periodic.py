@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 from congling.evals.loss import evaluate
 from congling.evals.samples import Samples
 from congling.model.transformer import Transformer

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from congling.data.shards import TokenSplit
+from congling.data.token_split import TokenSplit
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from congling.core.progress import stage
 from congling.data.config import SMALL_WORLD
 from congling.data.corpus import documents as read_documents
 from congling.data.problems import Findings
-from congling.data.shards import Shards, beginnings, open_shards
+from congling.data.shards import Shards, open_shards
+from congling.data.token_split import beginnings
 from congling.evals import tasks as registry
 from congling.evals.bench import Bench
 from congling.evals.copying import CopyReport, copy_report
