@@ -135,3 +135,15 @@ def test_a_file_where_the_run_should_be(base: Path, tmp_path: Path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="cannot be made"):
         tuned(base, tmp_path / "run")
+
+
+def test_a_run_that_begins_anew_puts_the_earlier_one_aside(base: Path, tmp_path: Path):
+    tuned(base, tmp_path / "run", "train.max_steps=1")
+    weights = next((tmp_path / "run").rglob("model.safetensors")).read_bytes()
+    with pytest.raises(UserError, match="one begins anew, the other goes on"):
+        tuned(base, tmp_path / "run", fresh=True, must_resume=True)
+    with pytest.raises(UserError, match="other settings"):
+        tuned(base, tmp_path / "run", "train.seed=5", "train.max_steps=1")
+    tuned(base, tmp_path / "run", "train.seed=5", "train.max_steps=1", fresh=True)
+    kept = next((tmp_path / "run.before-1").rglob("model.safetensors")).read_bytes()
+    assert kept == weights and (tmp_path / "run/report/report.html").is_file()
