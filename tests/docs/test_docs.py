@@ -20,7 +20,8 @@ from congling.data import command_line
 from congling.data.config import DataConfig, SplitConfig
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.llamacpp_trainers import arguments
-from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
+from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOptions
+from congling.llamacpp_trainers.options import ScratchOptions
 from congling.methods import distill, grpo, ppo, preferences, reward_model, rewards, sft
 from congling.methods.recipes import (
     ReinforcementRecipe,

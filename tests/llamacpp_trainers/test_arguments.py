@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOptions
 from congling.llamacpp_trainers.arguments import HelpWanted, Misuse, parse, unescaped, usage
-from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions, TrainerOptions
+from congling.llamacpp_trainers.options import ScratchOptions, TrainerOptions
 
 DEFAULTS = {
     "train_data": "shakespeare.txt", "checkpoint_in": "checkpoint.gguf",

@@ -7,8 +7,9 @@ from pathlib import Path
 import sentencepiece
 
 from congling.llamacpp_trainers import export, finetune, inputs, scratch
+from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOptions
 from congling.llamacpp_trainers.arguments import parse
-from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
+from congling.llamacpp_trainers.options import ScratchOptions
 
 TEXT = """云对雨，雪对风，晚照对晴空。
 来鸿对去燕，宿鸟对鸣虫。

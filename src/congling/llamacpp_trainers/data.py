@@ -9,8 +9,9 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.interop.llamacpp_checkpoint import Progress
+from congling.llamacpp_trainers.adapter_options import FinetuneOptions
 from congling.llamacpp_trainers.console import Print
-from congling.llamacpp_trainers.options import FinetuneOptions, TrainerOptions
+from congling.llamacpp_trainers.options import TrainerOptions
 from congling.llamacpp_trainers.rows import Filling, RowSource, straight_rows
 from congling.llamacpp_trainers.samples import Samples, Splitting, read_text, split
 from congling.llamacpp_trainers.shuffle import seeded

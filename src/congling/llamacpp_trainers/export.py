@@ -13,8 +13,8 @@ from congling.interop.gguf.arrangement import to_interleaved
 from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.weights import GGUFWeights, pieces
+from congling.llamacpp_trainers.adapter_options import ExportOptions
 from congling.llamacpp_trainers.console import Print, say
-from congling.llamacpp_trainers.options import ExportOptions
 from congling.quant import ggml
 from congling.transform.adapter import Adapter
 from congling.transform.merge import merged

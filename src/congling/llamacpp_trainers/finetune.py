@@ -16,10 +16,11 @@ from congling.interop.gguf.file import Field, GGUFFile, write_gguf
 from congling.interop.gguf.packed import load_packed
 from congling.interop.llamacpp_checkpoint import Slot
 from congling.llamacpp_trainers import finetune_model, notes, startup, vocabulary
+from congling.llamacpp_trainers.adapter_options import FinetuneOptions
 from congling.llamacpp_trainers.console import Print, say
 from congling.llamacpp_trainers.data import prepare
 from congling.llamacpp_trainers.finetune_model import Base
-from congling.llamacpp_trainers.options import LONGEST_ROWS, FinetuneOptions
+from congling.llamacpp_trainers.options import LONGEST_ROWS
 from congling.llamacpp_trainers.outputs import output_names, write_copies
 from congling.llamacpp_trainers.session import Job, Session, Snapshot
 from congling.transform import lora

@@ -21,7 +21,7 @@ from congling.interop.gguf.arrangement import turned_heads
 from congling.interop.gguf.file import Field, GGUFFile, TensorData
 from congling.interop.gguf.names import gguf_name
 from congling.interop.llamacpp_checkpoint import Slot, tensor, values_of
-from congling.llamacpp_trainers.options import NORM_RANKS, FinetuneOptions
+from congling.llamacpp_trainers.adapter_options import NORM_RANKS, FinetuneOptions
 from congling.model.config import LinearScaling, ModelConfig
 from congling.model.norm import RMSNorm
 from congling.model.positions import build_positions

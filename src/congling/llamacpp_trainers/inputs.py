@@ -4,7 +4,8 @@ from pathlib import Path
 
 from congling.core import files
 from congling.core.errors import UserError
-from congling.llamacpp_trainers.options import FinetuneOptions, ScratchOptions, TrainerOptions
+from congling.llamacpp_trainers.adapter_options import FinetuneOptions
+from congling.llamacpp_trainers.options import ScratchOptions, TrainerOptions
 
 _VOCABULARIES = "--vocab-model takes a GGUF file, a tokenizer directory or a sentencepiece .model"
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from congling.llamacpp_trainers.options import NORM_RANKS, FinetuneOptions, ScratchOptions, TrainerOptions
+from congling.llamacpp_trainers.adapter_options import NORM_RANKS, FinetuneOptions
+from congling.llamacpp_trainers.options import ScratchOptions, TrainerOptions
 from congling.llamacpp_trainers.vocabulary import Vocabulary
 
 

@@ -11,8 +11,8 @@
 import typer
 
 from congling.core import manual
+from congling.llamacpp_trainers.adapter_options import FinetuneOptions
 from congling.llamacpp_trainers.arguments import called
-from congling.llamacpp_trainers.options import FinetuneOptions
 
 RAW = True
 """The command line is taken as it is, by the former program's rules."""

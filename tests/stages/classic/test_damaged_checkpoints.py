@@ -10,8 +10,9 @@ import pytest
 from congling.core.errors import UserError
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.llamacpp_trainers import finetune, scratch
+from congling.llamacpp_trainers.adapter_options import FinetuneOptions
 from congling.llamacpp_trainers.arguments import parse
-from congling.llamacpp_trainers.options import FinetuneOptions, ScratchOptions
+from congling.llamacpp_trainers.options import ScratchOptions
 from support.classic_runs import make_inputs, train, tune
 
 NONE = ("--checkpoint-in", "")

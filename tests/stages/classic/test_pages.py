@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from congling.llamacpp_trainers.options import ExportOptions, FinetuneOptions, ScratchOptions
+from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOptions
+from congling.llamacpp_trainers.options import ScratchOptions
 
 DOCS = Path(__file__).parents[3] / "docs"
 CHOICES = [
