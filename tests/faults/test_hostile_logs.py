@@ -14,7 +14,7 @@ from congling.report import comparison_pages, pages, record
 from congling.report.comparison import compare
 from congling.report.content import content
 from congling.report.explain import everything
-from congling.report.sides import sides
+from congling.report.sides import summaries
 from congling.train.runs.train import RunParts, train
 from support.synthetic import make_run
 from support.training_doubles import settings, trainer
@@ -109,7 +109,7 @@ def test_whatever_a_run_says_it_is_read_reported_and_compared(whole: Path, tmp_p
             said = content(found)
             assert pages.html(said) and pages.markdown(said)
             assert not any("nan" in chart.svg or "inf" in chart.svg for chart in said.charts)
-            comparison_pages.write(compare(sides([run, whole])), tmp_path / "compare.html")
+            comparison_pages.write(compare(summaries([run, whole])), tmp_path / "compare.html")
             kept += 1
         except UserError as error:
             assert str(error), f"seed {seed}"
@@ -130,7 +130,9 @@ def test_what_is_left_out_is_said(whole: Path, tmp_path: Path) -> None:
     assert told[0].startswith("2 lines of metrics.jsonl cannot be read")
     assert {text.partition(" ")[0] for text in told[1:]} == {"results.json", "config.toml"}
     assert "2 lines of metrics.jsonl" in pages.html(content(record.read(run)))
-    (warned,) = [table for table in compare(sides([run, whole])).tables if table.title == "What stands out"]
+    (warned,) = [
+        table for table in compare(summaries([run, whole])).tables if table.title == "What stands out"
+    ]
     assert any("metrics.jsonl" in row[-1] for row in warned.rows)
 
 

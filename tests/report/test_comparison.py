@@ -14,7 +14,7 @@ from congling.report import comparison_pages
 from congling.report.charts import Series, line_chart
 from congling.report.comparison import RowScores, compare, same_text, same_tokenizer
 from congling.report.record import add_result
-from congling.report.sides import sides
+from congling.report.sides import summaries
 from support.synthetic import PASSAGE, make_run, rows_to
 
 EVIL = '<script>alert(1)</script><img src="http://evil.example/x.png">`|*_[a](http://evil.example)'
@@ -61,7 +61,7 @@ def table(found, title):
 
 
 def test_what_is_read_of_a_run(pair):
-    one, other = sides(pair)
+    one, other = summaries(pair)
     assert (one.name, other.name) == ("甲", "sft")
     assert (one.step, other.step, other.made_by) == (50, 160, "sft")
     assert one.bits == 6.17 and one.nats == 4.95 and one.scores["accuracy"].n == 40
@@ -77,23 +77,23 @@ def test_the_loss_of_pairs_is_no_nats_a_token_and_pairs_are_no_tokens(tmp_path):
     (run / "metrics.jsonl").write_text(
         json.dumps({"step": 50, "tokens": 400, "loss": 0.4}) + "\n" + json.dumps(row)
     )
-    (one,) = sides([run])
+    (one,) = summaries([run])
     assert (one.nats, one.bits, one.tokens) == (None, None, None)
     assert one.scores["held-out loss"].value == 0.5 and one.scores["held-out margin"].value == 2.0
 
 
 def test_without_a_full_score_the_look_at_the_step_that_is_handed_on_counts(pair):
     (pair[0] / "results.json").unlink()
-    one, _ = sides(pair)
+    one, _ = summaries(pair)
     look = next(row for row in one.run.held_out if row.step == 50)
     assert one.bits == look.bits_per_character and one.nats == look.values["loss"]
 
 
 def test_nats_stand_side_by_side_only_for_one_tokenizer(pair, tmp_path):
-    found = sides(pair)
+    found = summaries(pair)
     assert same_tokenizer(found) and "held-out nats/token" in compare(found).tables[0].head
     third = checkpoint(make_run(tmp_path / "other", steps=40), step=40, tokenizer="bb", shards="s2")
-    mixed = compare(sides([pair[0], third]))
+    mixed = compare(summaries([pair[0], third]))
     assert "held-out nats/token" not in mixed.tables[0].head
     assert "only bits per character compare" in mixed.tables[0].note
 
@@ -104,17 +104,17 @@ def test_losses_of_different_texts_are_not_subtracted(pair, tmp_path):
     plan["corpus"]["reference_lines"] = {"unigram": 7.0}
     (other / "plan.json").write_text(json.dumps(plan))
     add_result(other, "held_out", {"bits_per_character": 5.0, "characters": 7, "bytes": 21})
-    found = sides([pair[0], other])
+    found = summaries([pair[0], other])
     assert not same_text(*found)
     told = compare(found)
     assert "do not compare" in told.tables[0].note
     assert not any(row[0] == "held-out bits/char" for row in table(told, "Differences").rows)
-    same = compare(sides(pair))
+    same = compare(summaries(pair))
     assert ("held-out bits/char", "sft", "+0.000", "–", "no interval") in table(same, "Differences").rows
 
 
 def test_scores_with_intervals_and_paired_differences(pair):
-    found = compare(sides(pair))
+    found = compare(summaries(pair))
     assert ("accuracy (n 40)", "0.500 [0.400–0.600]", "0.750 [0.650–0.850]") in table(found, "Scores").rows
     _, run, value, interval, how = next(
         row for row in table(found, "Differences").rows if row[0] == "accuracy"
@@ -123,14 +123,14 @@ def test_scores_with_intervals_and_paired_differences(pair):
     low, high = map(float, interval.split(" … "))
     assert low < 0.25 < high
     score(pair[1], "accuracy", [1, 1, 0, 1] * 9)
-    assert "unpaired" in {row[4] for row in table(compare(sides(pair)), "Differences").rows}
+    assert "unpaired" in {row[4] for row in table(compare(summaries(pair)), "Differences").rows}
 
 
 def test_rows_scored_by_every_run(pair):
     nats = {"甲": [math.log(2) * 12, math.log(2) * 20], "sft": [math.log(2) * 6, math.log(2) * 10]}
     rows = RowScores(nats, [6, 10], left_out=1)
     assert rows.bits("甲") == pytest.approx(2.0)
-    found = compare(sides(pair), rows=rows)
+    found = compare(summaries(pair), rows=rows)
     assert found.tables[0].rows[1][-1] == "1.000" and "counted for none: 1." in found.tables[0].note
     row = next(row for row in table(found, "Differences").rows if row[0] == "bits/char of the rows")
     assert row[2:] == ("-1.000 *", "-1.000 … -1.000", "paired, 2 items")
@@ -139,14 +139,14 @@ def test_rows_scored_by_every_run(pair):
 def test_metrics_of_any_method_become_curves(pair):
     rows = [{"step": i, "reward": i / 10, "kl": 0.01, "validation_score": 0.5} for i in range(1, 9)]
     rows_to(pair[1] / "metrics.jsonl", rows)
-    titles = {chart.title: chart.svg for chart in compare(sides(pair)).charts}
+    titles = {chart.title: chart.svg for chart in compare(summaries(pair)).charts}
     assert {"Held-out loss", "Training loss", "Reward", "KL", "Held-out score"} <= titles.keys()
     assert titles["Reward"].count("<polyline") == 1 and "var(--c2)" in titles["Reward"]
 
 
 def test_samples_stand_beside_each_other(pair, tmp_path):
     third = make_run(tmp_path / "other", steps=40, prompt="且说")
-    prompts = dict(compare(sides([*pair, third])).samples)
+    prompts = dict(compare(summaries([*pair, third])).samples)
     assert list(prompts) == ["却说宝玉", "且说"]
     assert [name for name, text in prompts["却说宝玉"] if text] == ["甲", "sft"]
     assert prompts["且说"][:2] == (("甲", None), ("sft", None))
@@ -155,12 +155,12 @@ def test_samples_stand_beside_each_other(pair, tmp_path):
 def test_runs_of_one_name_are_told_apart(tmp_path):
     paths = [make_run(tmp_path / part / "run", steps=20) for part in ("a", "b")]
     paths.append(make_run(tmp_path / "x" / "b", steps=20))
-    assert [one.name for one in sides(paths)] == [f"{tmp_path.name}/a", f"{tmp_path.name}/b", "x/b"]
+    assert [one.name for one in summaries(paths)] == [f"{tmp_path.name}/a", f"{tmp_path.name}/b", "x/b"]
 
 
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        sides([tmp_path / "none"])
+        summaries([tmp_path / "none"])
 
 
 class Tags(HTMLParser):
@@ -175,7 +175,7 @@ class Tags(HTMLParser):
 def test_pages_are_whole_and_hostile_text_stays_text(pair, tmp_path):
     rows_to(pair[0] / "samples.jsonl", [{"step": 1, "prompt": EVIL, "text": EVIL}])
     score(pair[0], "evil", [1, 0], name=EVIL)
-    page = comparison_pages.write(compare(sides(pair)), tmp_path / "out dir" / "compare.html")
+    page = comparison_pages.write(compare(summaries(pair)), tmp_path / "out dir" / "compare.html")
     parser, text = Tags(), page.read_text(encoding="utf-8")
     parser.feed(text)
     for tag, attributes in parser.seen:
@@ -244,25 +244,25 @@ def adapter_run(path, base, *, step=50, tokenizer="aa", config="[adapter]\nr = 4
 def test_an_adapter_has_the_tokenizer_of_its_base(pair, tmp_path):
     child = checkpoint(make_run(tmp_path / "child", steps=40), step=40)
     light = adapter_run(tmp_path / "light", pair[0])
-    assert same_tokenizer(sides([light, child, pair[0]]))
-    assert "tokenizers differ" not in compare(sides([light, child])).tables[0].note
+    assert same_tokenizer(summaries([light, child, pair[0]]))
+    assert "tokenizers differ" not in compare(summaries([light, child])).tables[0].note
     other = checkpoint(make_run(tmp_path / "other", steps=40), step=40, tokenizer="bb")
-    assert not same_tokenizer(sides([light, other]))
+    assert not same_tokenizer(summaries([light, other]))
     moved = json.loads((light / "checkpoints/step-00000050/adapter.json").read_text()) | {
         "base_path": "/gone"
     }
     (light / "checkpoints/step-00000050/adapter.json").write_text(json.dumps(moved))
-    assert same_tokenizer(sides([light, pair[0]])), "the base stands beside it, wherever it was"
-    assert not same_tokenizer(sides([light, child])), "nobody tells what the base was"
+    assert same_tokenizer(summaries([light, pair[0]])), "the base stands beside it, wherever it was"
+    assert not same_tokenizer(summaries([light, child])), "nobody tells what the base was"
     manifest = child / "checkpoints/step-00000040/MANIFEST.json"
     content = json.loads(manifest.read_text())
     content["parents"]["base"] = artifact.opened(
         pair[0] / "checkpoints/step-00000050", "checkpoint"
     ).fingerprint
     manifest.write_text(json.dumps(content))
-    assert same_tokenizer(sides([light, child])), "both were made from it"
+    assert same_tokenizer(summaries([light, child])), "both were made from it"
     again = adapter_run(tmp_path / "again", pair[0])
-    assert same_tokenizer(sides([light, again])), "the same base, as the other adapter tells where it is"
+    assert same_tokenizer(summaries([light, again])), "the same base, as the other adapter tells where it is"
 
 
 def test_a_chat_template_changes_no_token(pair):
@@ -270,11 +270,11 @@ def test_a_chat_template_changes_no_token(pair):
     content = json.loads(manifest.read_text())
     content["files"] |= {"tokenizer/congling.json": "other", "tokenizer/report.json": "other"}
     manifest.write_text(json.dumps(content))
-    assert same_tokenizer(sides(pair))
+    assert same_tokenizer(summaries(pair))
 
 
 def test_an_adapter_shows_what_was_trained_beside_its_base(pair, tmp_path):
-    found = compare(sides([pair[0], adapter_run(tmp_path / "light", pair[0])])).tables[0]
+    found = compare(summaries([pair[0], adapter_run(tmp_path / "light", pair[0])])).tables[0]
     columns = [found.head.index(name) for name in ("parameters", "trained")]
     whole, light = ([row[column] for column in columns] for row in found.rows)
     assert whole[0] == whole[1] == light[0] and light[1] == "1.2 k"
@@ -288,7 +288,7 @@ def test_settings_that_differ_stand_beside_each_other_and_no_others(pair):
     ):
         text = f"seed = 0\n[train]\n{own}\n[train.optimizer]\nlearning_rate = 0.02\n"
         (run / "config.toml").write_text(text, "utf-8")
-    found = table(compare(sides(pair)), "Settings that differ")
+    found = table(compare(summaries(pair)), "Settings that differ")
     assert ("train.per_device_train_batch_size", "16", "8") in found.rows and (
         "train.ema_decay",
         "–",
@@ -326,7 +326,7 @@ def test_one_picture_shows_one_kind_of_loss(pair, tmp_path):
         "judge": (plain + "[reward]\ncenter_rewards_coefficient = 0\n", preferred | {"loss": 0.4}),
     }
     runs = [method_run(tmp_path / name, config, **columns) for name, (config, columns) in made.items()]
-    found = list(compare(sides([pair[0], *runs])).charts)
+    found = list(compare(summaries([pair[0], *runs])).charts)
     names = ("甲", *made)
     drawn = [(chart.title, {name for name in names if f">{name}<" in chart.svg}) for chart in found]
     kinds = {
@@ -351,7 +351,7 @@ def test_rewards_of_other_judges_are_other_numbers(tmp_path):
         method_run(tmp_path / name, f"rewards = ['{judge}']\n{table}", reward=0.5, length=9.0, kl=0.1)
         for name, judge in (("a", "exact"), ("b", "exact"), ("c", "rules.py:short"))
     ]
-    drawn = {chart.title: chart.svg for chart in compare(sides(runs)).charts}
+    drawn = {chart.title: chart.svg for chart in compare(summaries(runs)).charts}
     assert drawn["Length of answers"].count("<polyline") == 3 and drawn["KL"].count("<polyline") == 3
     rewards = sorted(svg.count("<polyline") for title, svg in drawn.items() if title.startswith("Reward"))
     assert rewards == [1, 2]

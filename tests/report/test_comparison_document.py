@@ -5,14 +5,16 @@ import json
 from congling.core.document import plain
 from congling.report.comparison import RowScores, compare
 from congling.report.comparison_document import as_document
-from congling.report.sides import sides
+from congling.report.sides import summaries
 from support.synthetic import make_run
 
 
 def test_numbers_are_those_that_were_measured(tmp_path):
     runs = [make_run(tmp_path / "one", steps=40), make_run(tmp_path / "two", steps=80)]
     rows = RowScores({"one": [1.0 / 3, 2.0], "two": [0.5, float("nan")]}, [3, 7])
-    found = compare(sides(runs), rows=rows, written={"one": {"问": "答"}, "two": {"问": "是"}}, note="seed 0")
+    found = compare(
+        summaries(runs), rows=rows, written={"one": {"问": "答"}, "two": {"问": "是"}}, note="seed 0"
+    )
     document = json.loads(json.dumps(plain(as_document(found)), allow_nan=False))
     first, second = document["runs"]
     assert (first["name"], second["name"]) == ("one", "two")

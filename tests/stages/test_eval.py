@@ -16,7 +16,7 @@ from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapters
 from congling.methods import evaluation as stage
 from congling.report import record
-from congling.report.sides import sides
+from congling.report.sides import summaries
 from congling.stages import eval as eval_stage
 from congling.transform import lora
 from congling.transform.config import AdapterConfig
@@ -92,7 +92,7 @@ def test_scores_of_one_file_do_not_replace_those_of_another(run: Path):
     kept = record.read(run).results[stage.SCORES]
     assert kept["choice/sum (cmmlu.jsonl)"]["n"] == 6 and kept["choice/sum (xcopa.jsonl)"]["n"] == 3
     assert "choice/sum/a (cmmlu.jsonl)" in kept and "choice/sum" not in kept
-    assert {"choice/sum (cmmlu.jsonl)", "choice/sum (xcopa.jsonl)"} <= sides([run])[0].scores.keys()
+    assert {"choice/sum (cmmlu.jsonl)", "choice/sum (xcopa.jsonl)"} <= summaries([run])[0].scores.keys()
     # What is measured again takes its old groups with it; what other files gave stays.
     stage.measure(run, "choice", [str(files[0])], limit=1)
     kept = record.read(run).results[stage.SCORES]
@@ -112,9 +112,9 @@ def test_scores_of_another_step_are_called_so(run: Path):
     stage.measure(run, "arithmetic", limit=2)
     kept = record.read(run).results[stage.SCORES]
     assert {score["step"] for score in kept.values()} == {1}
-    assert "arithmetic/right" in sides([run])[0].scores
+    assert "arithmetic/right" in summaries([run])[0].scores
     (run / "LATEST").write_text("step-00000002\n")
-    found = sides([run])[0]
+    found = summaries([run])[0]
     assert found.step == 2 and "arithmetic/right, step 1" in found.scores
     assert "arithmetic/right" not in found.scores
 

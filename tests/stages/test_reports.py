@@ -15,7 +15,7 @@ from congling.methods.session import Tuned
 from congling.report import record
 from congling.report.advice import ANEW
 from congling.report.next_steps import next_steps
-from congling.report.sides import sides
+from congling.report.sides import summaries
 from congling.report.writing import write_report
 from congling.stages import compare
 from support.tuning_doubles import TINY, make_base, make_packed, tune
@@ -101,13 +101,13 @@ def test_an_adapter_and_another_child_of_its_base_count_the_same_tokens(base: Pa
     from congling.report.comparison import same_tokenizer
 
     runs = [trained(base, tmp_path / name, name) for name in ("sft", "sft adapter")]
-    found = sides([one.out for one in runs])
+    found = summaries([one.out for one in runs])
     assert same_tokenizer(found)
     whole, light = found
     assert whole.trained == whole.parameters == light.parameters
     assert light.trained is not None and light.parameters is not None and light.trained < light.parameters
     (runs[1].out / "plan.json").unlink()
-    (before,) = sides([runs[1].out])
+    (before,) = summaries([runs[1].out])
     assert before.trained == light.trained, "of a run that did not record it, the adapter's file tells"
 
 

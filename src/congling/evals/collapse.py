@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from congling.core.diagnosis import Diagnosis
 from congling.data.repetition import repeated_share
 from congling.evals import hacking
-from congling.evals.logged import Rows, column, correlation, head, looks, number, tail
+from congling.evals.logged import Rows, by_step, column, correlation, head, number, tail
 
 MOST_REPEATED = 0.5
 SHORTEST = 40
@@ -52,7 +52,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Diagnosis]:
             ``reward`` as means over the rollouts of a step.
         samples: rows of ``step``, ``prompt``, ``text``; perhaps ``ended`` and ``reward``.
     """
-    texts: Rows = told[-1] if (told := looks(samples)) else ()
+    texts: Rows = told[-1] if (told := by_step(samples)) else ()
     found = (
         repetition(texts),
         one_answer(texts),
@@ -67,7 +67,7 @@ def warnings(metrics: Rows, samples: Rows) -> list[Diagnosis]:
 
 def watch(metrics: Rows, samples: Rows) -> list[Diagnosis]:
     """As :func:`warnings`, of a run that goes on: what a model does from its first evaluation is left out."""
-    found, told = warnings(metrics, samples), looks(samples)
+    found, told = warnings(metrics, samples), by_step(samples)
     if not 0 < len(told) < YOUNG:
         return found
     always = [{finding.code for finding in warnings(metrics, look)} for look in told]

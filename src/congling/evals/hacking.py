@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from congling.core.diagnosis import Diagnosis
-from congling.evals.logged import Rows, column, head, looks, tail
+from congling.evals.logged import Rows, by_step, column, head, tail
 
 FEWEST_STEPS, FEWEST_LOOKS = 10, 4
 MOST_LOST = 5.0
@@ -52,7 +52,7 @@ def falling_chosen(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
 
 def falling_diversity(metrics: Rows, samples: Rows) -> Iterator[Diagnosis]:
     """Distinct n-grams of characters among all texts of an evaluation, first against last."""
-    shares = [share for look in looks(samples) if (share := _distinct(look)) is not None]
+    shares = [share for look in by_step(samples) if (share := _distinct(look)) is not None]
     if len(shares) < FEWEST_LOOKS:
         return
     first, last = (statistics.median(part) for part in (shares[:2], shares[-2:]))

@@ -18,7 +18,7 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
         return 0.0
 
 
-def looks(samples: Rows) -> list[Rows]:
+def by_step(samples: Rows) -> list[Rows]:
     """The texts of each step that wrote any, in order of the steps."""
     found: dict[float, list[Mapping[str, Any]]] = {}
     for row in samples:

@@ -13,7 +13,7 @@ from congling.infer.prompts import conversation_ids
 from congling.infer.sampler import SamplingConfig
 from congling.interop import adapter_directory
 from congling.report.comparison import Comparison, RowScores, asked_prompts, compare, shared_prompts
-from congling.report.sides import RunSummary, sides
+from congling.report.sides import RunSummary, summaries
 
 MOST_RUNS = 8
 QUESTIONS = 4
@@ -56,7 +56,7 @@ def run(
     """
     if not 2 <= len(runs) <= MOST_RUNS:
         raise UserError("compare takes two runs or more", value=len(runs), hint=f"two to {MOST_RUNS} runs")
-    found, writing = sides(runs), writing or Writing()
+    found, writing = summaries(runs), writing or Writing()
     if not rows and not writing.prompts:
         if shared_prompts(found):
             return compare(found)

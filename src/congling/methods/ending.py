@@ -12,7 +12,7 @@ from congling.core.document import print_document
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.problems import Findings
 from congling.methods.session import Tuned
-from congling.plan.show import brief_finding
+from congling.plan.show import brief_diagnosis
 from congling.plan.tuning_plan import TuningFacts, memory_of
 from congling.report import record
 from congling.report.budget import came_out
@@ -57,7 +57,7 @@ def show_work(
     held = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
     say(console, f"memory about {show_bytes(sum(parts.values()))}: {held}")
     for finding in findings:
-        console.print(brief_finding(finding), soft_wrap=True)
+        console.print(brief_diagnosis(finding), soft_wrap=True)
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def show_made(out: Path, report: Path | None, console: Console) -> None:
     run = record.read(record.locate(out))
     worst = [finding for finding in explain(run) if finding.severity != "note"][:MOST_FINDINGS]
     for finding in worst:
-        console.print(brief_finding(finding), soft_wrap=True)
+        console.print(brief_diagnosis(finding), soft_wrap=True)
     if report is not None:
         say(console, f"the report is {report}")
     show_steps(next_steps(run), console)

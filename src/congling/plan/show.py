@@ -25,7 +25,7 @@ def show(plan: Plan, console: Console) -> None:
         console.print(shown)
     console.print(_rates(plan))
     for finding in plan.findings:
-        console.print(finding_text(finding))
+        console.print(diagnosis_text(finding))
     if not plan.findings:
         console.print("[green]nothing to warn about[/]")
 
@@ -36,7 +36,7 @@ def show_brief(plan: Plan, console: Console) -> None:
     for name, text in _brief_lines(plan):
         console.print(f"[bold]{name:<8}[/] {escape(text)}", highlight=False)
     for finding in plan.findings:
-        console.print(brief_finding(finding))
+        console.print(brief_diagnosis(finding))
         if finding.severity != "note":
             console.print(Text(f"  do: {finding.remedy}"))
     console.print("[dim]`congling plan` shows the reason of every choice, and so does the report[/]\n")
@@ -96,12 +96,12 @@ def curve(values: Sequence[float], height: int = 4) -> list[str]:
     ]
 
 
-def brief_finding(finding: Diagnosis) -> Text:
+def brief_diagnosis(finding: Diagnosis) -> Text:
     """Render one finding in a line: how serious, and what."""
     return Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), finding.what)
 
 
-def finding_text(finding: Diagnosis) -> RenderableType:
+def diagnosis_text(finding: Diagnosis) -> RenderableType:
     """Render one finding: what, why, and what to do; lines that break go on below their own text."""
     what = Text.assemble((f"{finding.severity}: ", _STYLES[finding.severity]), (finding.what, "bold"))
     reasons = Table.grid(padding=(0, 1))

@@ -7,7 +7,7 @@ from congling.core.diagnosis import Diagnosis
 from congling.core.units import plural, show_bytes, show_count
 from congling.data.tuning.examples import Example
 from congling.data.tuning.row_reader import SplitRows
-from congling.plan.show import brief_finding
+from congling.plan.show import brief_diagnosis
 from congling.plan.tuning_plan import TuningFacts, memory_of, passes
 from congling.train.config import TrainConfig
 
@@ -26,7 +26,7 @@ def show(
     for line in (*_data(facts, examples), *_work(facts, train, adapter=adapter, learnt=learnt)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for finding in findings:
-        console.print(brief_finding(finding), soft_wrap=True)
+        console.print(brief_diagnosis(finding), soft_wrap=True)
 
 
 def _data(facts: TuningFacts, examples: SplitRows[Example]) -> list[str]:

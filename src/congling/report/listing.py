@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from congling.core.errors import UserError
 from congling.report.record import mapping, numeric
-from congling.report.sides import RunSummary, sides
+from congling.report.sides import RunSummary, summaries
 
 State = Literal["running", "finished", "stopped", "damaged"]
 _DEEPEST = 8
@@ -112,7 +112,7 @@ def _line(folder: Path, path: Path) -> Listed:
     name, size = folder.resolve().name if name == "." else name, size_of(place)
     running = is_running(path) or is_running(place)
     try:
-        (side,) = sides([path])
+        (side,) = summaries([path])
     except (UserError, OSError) as error:
         what = error.what if isinstance(error, UserError) else str(error.strerror)
         return Listed(name, path, "running" if running else "damaged", bytes=size, problem=what)

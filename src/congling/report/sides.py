@@ -51,7 +51,7 @@ class RunSummary:
     """Results by name, such as ``choice/accuracy``."""
 
 
-def sides(paths: Sequence[Path | str]) -> list[RunSummary]:
+def summaries(paths: Sequence[Path | str]) -> list[RunSummary]:
     """Read runs, each under a name of its own.
 
     Raises:

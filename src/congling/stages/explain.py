@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Explain a finished run: symptom, cause, cure."""
     from congling.core.console import Console
-    from congling.plan.show import finding_text
+    from congling.plan.show import diagnosis_text
 
     found = run(run_directory)
     if as_json:
@@ -34,7 +34,7 @@ def command(
         return
     console = Console()
     for finding in found:
-        console.print(finding_text(finding))
+        console.print(diagnosis_text(finding))
     if not found:
         console.print("nothing stands out")
 

@@ -39,8 +39,7 @@ _DEFAULTS = {"llama": (1, 2, True, True), "gpt2": (11, 11, False, False), "t5": 
 """bos, eos, whether bos is added and a space put first, where a file does not say."""
 _NO_ID = 2**32 - 1
 """How llama.cpp's former trainers wrote that there is no such token."""
-_MOST_TOKENS = 2**19
-_MOST_MERGES = 4  # a token; Llama 3 has 2.2, as some tokens can be made in several ways
+_MOST_TOKENS, _MOST_MERGES = 2**19, 4  # merges a token: Llama 3 has 2.2, some can be made in several ways
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,8 @@ def tokenizer_from(fields: Mapping[str, Field], where: object = "this GGUF file"
     pieces = _pieces(keys)
     roles = _roles(keys, model, pieces)
     special = _special(pieces)
-    template = keys.value("tokenizer.chat_template", ("string",)) or (
-        CHATML if IM_START in special else PLAIN
-    )
+    usual = CHATML if IM_START in special else PLAIN
+    template = keys.value("tokenizer.chat_template", ("string",)) or usual
     if not is_text(template):
         raise UserError("the chat template is no UTF-8 text", where=where)
     try:

@@ -115,7 +115,7 @@ def _write(
             name: value for optimizer in trainer.optimizers for name, value in optimizer.tensors().items()
         }
         save_file(_portable(moments), state / "optimizer.safetensors")
-        learnt = learnt_parameters(trainer.model)
+        learnt = trainable_parameters(trainer.model)
         if trainer.ema is not None or learnt is not None or hasattr(trainer.model, "scalar_head"):
             save_file(_portable(learnt or trainer.model.state_dict()), state / WEIGHTS)
         if trainer.ema is not None and (learnt is not None or hasattr(trainer.model, "scalar_head")):
@@ -138,7 +138,7 @@ def _write(
     return target
 
 
-def learnt_parameters(model: nn.Module) -> dict[str, Tensor] | None:
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor] | None:
     """The parameters that are learnt, where a part of the model is frozen; None where all of it is learnt."""
     parameters = dict(model.named_parameters())
     learnt = {name: one for name, one in parameters.items() if one.requires_grad}

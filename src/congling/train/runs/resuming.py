@@ -22,7 +22,7 @@ from congling.train.loop import SkippedBatches, Trainer
 from congling.train.micro_batch import can_shrink, shrink
 from congling.train.runs import retention
 from congling.train.runs import settings as recorded
-from congling.train.runs.checkpoints import AVERAGE, BATCHES, WEIGHTS, Stateful, learnt_parameters, tidy
+from congling.train.runs.checkpoints import AVERAGE, BATCHES, WEIGHTS, Stateful, tidy, trainable_parameters
 from congling.train.runs.longer import Longer
 
 
@@ -81,7 +81,7 @@ def resume(
 
 def _restore(trainer: Trainer, run: RunDirectory, path: Path, write: bool) -> None:
     values = _values(path / "state" / "state.json")
-    learnt, state = learnt_parameters(trainer.model), path / "state"
+    learnt, state = trainable_parameters(trainer.model), path / "state"
     if trainer.ema is not None:
         kept = state / AVERAGE
         average = load_file(kept if kept.is_file() else path / "model.safetensors")
