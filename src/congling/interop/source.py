@@ -1,4 +1,4 @@
-"""What a path leads to, asked once and handed on to whoever opens it.
+"""What a path leads to, asked once and passed to whoever opens it.
 
 ::
 
