@@ -214,7 +214,7 @@ def checked_train(table: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
     Raises:
         UserError: the table has a mistake.
     """
-    given = {"max_steps": 1, "max_length": 1, **table}
+    given: dict[str, Any] = {"max_steps": 1, "max_length": 1, **table}
     for key, kind in kinds.items():
         if isinstance(given.get(key), Mapping):
             given[key] = {"kind": kind} | given[key]

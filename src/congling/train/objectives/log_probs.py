@@ -69,7 +69,7 @@ def _chunked(
 ) -> tuple[Tensor, Tensor]:
     parts = list(CHUNK.parts(hidden, vocabulary_of(layer))) or [slice(0)]
     again = torch.is_grad_enabled() and len(parts) > 2
-    found = []
+    found: list[tuple[Tensor, Tensor]] = []
     for part in parts:
         arguments = (hidden[part], layer, targets[part], temperature, entropy)
         found.append(checkpoint(_scored, *arguments, use_reentrant=False) if again else _scored(*arguments))

@@ -14,5 +14,5 @@ class Loss:
 
     total: Tensor
     """Scalar with gradient."""
-    metrics: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Detached scalar sums to log, by name; ``loss`` is in nats."""

@@ -97,7 +97,7 @@ def _write(
     settings: Mapping[str, Any] | None,
 ) -> Path:
     target = run.checkpoint(trainer.step)
-    known = {"step": trainer.step, "steps": trainer.steps, "tokens": float(trainer.tokens)}
+    known: dict[str, Any] = {"step": trainer.step, "steps": trainer.steps, "tokens": float(trainer.tokens)}
     known |= facts or {}
     if settings is not None:
         known[recorded.STATE_KEY] = recorded.fingerprint(settings)
