@@ -29,7 +29,7 @@ from congling.methods import recipes, tuning
 from congling.methods.ending import show_rows, show_work
 from congling.methods.recipes import PreferenceRecipe, PreferenceRunConfig, TuningConfig, TuningRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
-from congling.methods.tuning import RunOptions, Show, begin, facts_of, tune
+from congling.methods.tuning import Prepared, RunOptions, Show, begin, facts_of, tune
 from congling.plan import tuning_plan
 from congling.plan.tuning_plan import TuningFacts, context_of
 from congling.train.loop import Objective
@@ -69,15 +69,11 @@ def run(base: Path | str, recipe: PreferenceRecipe, out: Path | str, **options: 
     config = decided(PreferenceRunConfig, recipe, facts, len(rows.train), lr_scale=LR_SCALE)
     _require_enough(config, len(rows.train))
     noun = "rated answer" if loss_type == "kto" else "preference"
+    counts = (len(rows.train), len(rows.validation))
+    prepared = Prepared("dpo", noun, opened, recipe, config, facts, counts)
     return tune(
-        opened,
-        config,
-        facts,
+        prepared,
         out,
-        recipe=recipe,
-        method="dpo",
-        noun=noun,
-        rows=(len(rows.train), len(rows.validation)),
         spec=lambda session: _spec(session, config, rows),
         show=shown(noun, rows, facts, config, detail=f" ({loss_type})"),
         options=options,

@@ -21,7 +21,7 @@ from congling.methods import preferences, recipes
 from congling.methods.preferences import examples_of
 from congling.methods.recipes import RewardRecipe, RewardRunConfig
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
-from congling.methods.tuning import RunOptions, begin, facts_of, tune
+from congling.methods.tuning import Prepared, RunOptions, begin, facts_of, tune
 from congling.plan.tuning_plan import context_of
 from congling.train.objectives.reward import BradleyTerry
 from congling.train.runs.metrics import MetricScales
@@ -54,15 +54,11 @@ def run(base: Path | str, recipe: RewardRecipe, out: Path | str, **options: Unpa
     rows = read_pairs(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
     facts = facts_of(opened, examples_of(rows.train), examples_of(rows.validation), rows.findings)
     config = preferences.decided(RewardRunConfig, recipe, facts, len(rows.train), lr_scale=LR_SCALE)
+    counts = (len(rows.train), len(rows.validation))
+    prepared = Prepared("reward", "preference", opened, recipe, config, facts, counts)
     return tune(
-        opened,
-        config,
-        facts,
+        prepared,
         out,
-        recipe=recipe,
-        method="reward",
-        noun="preference",
-        rows=(len(rows.train), len(rows.validation)),
         spec=lambda session: _spec(session, config, rows),
         show=preferences.shown("preference", rows, facts, config),
         options=options,

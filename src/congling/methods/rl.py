@@ -22,7 +22,7 @@ from congling.methods.base_model import OpenedBase
 from congling.methods.ending import say, show_rows, show_work
 from congling.methods.recipes import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
-from congling.methods.tuning import RunOptions, begin, facts_of, tune
+from congling.methods.tuning import Prepared, RunOptions, begin, facts_of, tune
 from congling.train.rl.reference import RolloutScorer
 from congling.train.rl.rollouts import AdvantageFunction, Reward, RolloutBatches, reward_input
 
@@ -133,19 +133,14 @@ def run(
         rollouts = -(-now.max_steps // rollout.num_iterations)
         say(console, f"rewards: {', '.join(config.rewards)}; {show_count(rollouts * answers)} answers in all")
 
+    counts = (len(prompts.train), len(prompts.validation))
+    prepared = Prepared(method, "prompt", opened, recipe, config, facts, counts, ignored_codes=ALWAYS)
     return tune(
-        opened,
-        config,
-        facts,
+        prepared,
         out,
-        recipe=recipe,
-        method=method,
-        noun="prompt",
-        rows=(len(prompts.train), len(prompts.validation)),
         spec=lambda session: spec(RLSetup(session, prompts, config)),
         show=show,
         options=options,
-        ignored_codes=ALWAYS,
     )
 
 

@@ -22,7 +22,7 @@ from congling.evals.periodic import continuations
 from congling.methods import recipes, tuning
 from congling.methods.recipes import SFTConfig, SFTRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
-from congling.methods.tuning import RunOptions, begin, facts_of, tune
+from congling.methods.tuning import Prepared, RunOptions, begin, facts_of, tune
 from congling.plan.tuning_plan import TuningFacts, context_of
 from congling.plan.tuning_show import show
 from congling.train.objectives.next_token import next_token
@@ -58,18 +58,10 @@ def run(base: Path | str, recipe: SFTRecipe, out: Path | str, **options: Unpack[
         train, adapter = session.config.train, config.adapter is not None
         show(facts, examples, train, findings, adapter=adapter, learnt=session.learnt, console=console)
 
+    counts = (facts.examples, facts.held_out)
+    prepared = Prepared("sft", "example", opened, recipe, config, facts, counts)
     return tune(
-        opened,
-        config,
-        facts,
-        out,
-        recipe=recipe,
-        method="sft",
-        noun="example",
-        rows=(facts.examples, facts.held_out),
-        spec=lambda session: _spec(session, config, examples),
-        show=show_plan,
-        options=options,
+        prepared, out, spec=lambda session: _spec(session, config, examples), show=show_plan, options=options
     )
 
 

@@ -8,7 +8,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -65,6 +65,40 @@ def require_sound_table(recipe: TuningRecipe) -> None:
         UserError: the table has a mistake.
     """
     checked_train(recipe.train, tuning_plan.KINDS)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A tuning run with everything decided."""
+
+    method: str
+    """The command."""
+    noun: str
+    """What a row is called, in the singular."""
+    opened: OpenedBase
+    recipe: TuningRecipe
+    """What of all this was asked for."""
+    config: TuningConfig
+    facts: TuningFacts
+    rows: tuple[int, int]
+    """How many to learn from, and held out."""
+    ignored_codes: Collection[str] = ()
+    """Of findings that say nothing about this method."""
+
+    def plan(self, session: Session, findings: list[Diagnosis]) -> TuningPlan:
+        """What the run keeps of how it came about."""
+        return TuningPlan(
+            self.method,
+            str(self.opened.path),
+            self.facts,
+            self.noun,
+            self.rows,
+            session.config.train,
+            keys(self.recipe.model_dump(exclude_unset=True)),
+            findings,
+            parameters(self.opened.model),
+            session.learnt,
+        )
 
 
 def begin(base: Path | str, recipe: TuningRecipe, out: Path | str, options: RunOptions) -> OpenedBase:
@@ -164,35 +198,21 @@ def decided(
 
 
 def tune(
-    opened: OpenedBase,
-    config: TuningConfig,
-    facts: TuningFacts,
+    prepared: Prepared,
     out: Path | str,
     *,
-    recipe: TuningRecipe,
-    method: str,
-    noun: str,
-    rows: tuple[int, int],
     spec: Callable[[Session], MethodSpec],
     show: Show,
     options: RunOptions,
-    ignored_codes: Collection[str] = (),
 ) -> Tuned:
     """Check, show, train and report; the first process alone shows and reports.
 
     Args:
-        opened: the base.
-        config: everything decided.
-        facts: base and data.
+        prepared: base, rows and settings.
         out: the run directory.
-        recipe: what of all this was asked for.
-        method: the command.
-        noun: what a row is called, in the singular.
-        rows: how many to learn from, and held out.
         spec: what the method trains on, once its model is there.
         show: called before that.
         options: how it is begun or gone on with.
-        ignored_codes: of findings that say nothing about this method.
 
     Raises:
         UserError: a check found an error, ``out`` holds another run or another process works in it, or the
@@ -200,35 +220,24 @@ def tune(
         Interrupted: Ctrl-C; the state is saved.
     """
     console, must_resume = options.get("console"), options.get("must_resume", False)
-    first, run = ddp.join(config.train.device, config.train.ddp_timeout), RunDirectory(Path(out))
+    config, run = prepared.config, RunDirectory(Path(out))
+    first = ddp.join(config.train.device, config.train.ddp_timeout)
     kept = stopping_said("the run was prepared or trained", f"what is finished in {out} is kept")
     with kept, ddp.together(), only_writer(run.path, once=True) if first else contextlib.nullcontext():
         config = _as_begun(config, run, longer=options.get("longer"), must_resume=must_resume, first=first)
-        found = tuning_plan.check(facts, config.train, adapter=config.adapter is not None)
-        findings = [finding for finding in found if finding.code not in ignored_codes]
+        found = tuning_plan.check(prepared.facts, config.train, adapter=config.adapter is not None)
+        findings = [finding for finding in found if finding.code not in prepared.ignored_codes]
         if not options.get("force", False):
             require_sound(findings)
-        with Session(opened, config) as session:
+        with Session(prepared.opened, config) as session:
             if console is not None and session.backend.rank == 0:
                 show(session, findings, console)
-            plan = TuningPlan(
-                method,
-                str(opened.path),
-                facts,
-                noun,
-                rows,
-                config.train,
-                keys(recipe.model_dump(exclude_unset=True)),
-                findings,
-                parameters(opened.model),
-                session.learnt,
-            )
-            files = {PLAN_FILE: plan.to_text()}
+            files = {PLAN_FILE: prepared.plan(session, findings).to_text()}
             tuned = session.train(spec(session), run.path, must_resume=must_resume, files=files)
         finish(run)
-        return (
-            replace(tuned, report=pages.write(record.read(run.path), run.path / "report")) if first else tuned
-        )
+        if not first:
+            return tuned
+        return replace(tuned, report=pages.write(record.read(run.path), run.path / "report"))
 
 
 def _as_begun(
