@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from congling.interop import options
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.interop.hf.architecture import NEEDS, architecture, misfit
-from congling.interop.targets import TARGETS, gguf_architecture, obstacles
+from congling.interop.targets import TARGETS, obstacles
 from congling.model import families
 from congling.model.config import AttentionConfig, ModelConfig, RotaryConfig
 from congling.model.mlp_config import GatedMLPConfig, MoEConfig, PlainMLPConfig

@@ -8,8 +8,10 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.interop.gguf import vocabulary
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.interop.llama2c import tokenizer_bin
-from congling.interop.targets import TARGETS, Unrepresentable, gguf_architecture, obstacles
+from congling.interop.obstacles import Unrepresentable
+from congling.interop.targets import TARGETS, obstacles
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.tokenizer import store, training

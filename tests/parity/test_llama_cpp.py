@@ -12,7 +12,7 @@ from congling.interop.assembly import transformer
 from congling.interop.engines.llama_cpp import LlamaCpp
 from congling.interop.gguf import model as gguf_model
 from congling.interop.gguf.file import Field, GGUFFile
-from congling.interop.targets import gguf_architecture
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.quant import library

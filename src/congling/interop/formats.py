@@ -15,8 +15,9 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
 from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
+from congling.interop.obstacles import Unrepresentable
 from congling.interop.source import Source, source_of
-from congling.interop.targets import TARGETS, Target, Unrepresentable, obstacles
+from congling.interop.targets import TARGETS, Target, obstacles
 from congling.interop.torch_state import Missing
 
 

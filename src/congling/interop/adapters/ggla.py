@@ -28,7 +28,7 @@ from congling.core.output import replacing
 from congling.interop.adapters.fitting import LARGEST_RANK, checked, common_scale, is_gain, refuse_magnitudes
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.interop.gguf.names import gguf_name, our_name
-from congling.interop.targets import gguf_architecture
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
 

@@ -35,7 +35,7 @@ from congling.interop.adapters.fitting import (
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.names import fused_name, gguf_name, our_names
-from congling.interop.targets import gguf_architecture
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
 

@@ -19,7 +19,7 @@ from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.sources import WITH_OUTPUT, sources
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.weights import GGUFWeights, pieces
-from congling.interop.targets import gguf_architecture
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.mlp_config import MoEConfig

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from congling.core.errors import UserError
 from congling.interop.gguf.names import FUSED, gguf_name
 from congling.interop.gguf.sources import WITH_OUTPUT
-from congling.interop.targets import gguf_architecture
+from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.model.lazy import LazyTensors
 from congling.model.transformer import Transformer

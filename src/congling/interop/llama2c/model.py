@@ -26,7 +26,8 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
 from congling.interop.llama2c import groups, tokenizer_bin
 from congling.interop.llama2c.layout import EPSILON, ROPE_BASE, Entry, Header, entries, parse
-from congling.interop.targets import Obstacle, Unrepresentable, obstacles
+from congling.interop.obstacles import Obstacle, Unrepresentable
+from congling.interop.targets import obstacles
 from congling.model.config import AttentionConfig, ModelConfig, RMSNormConfig, RotaryConfig
 from congling.model.mlp_config import GatedMLPConfig
 

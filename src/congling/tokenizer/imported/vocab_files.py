@@ -40,20 +40,7 @@ def as_json(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any])
         UserError: a file is damaged, or the class is none whose split is known here.
     """
     kind = _kind(folder, settings, model)
-    try:
-        vocabulary = json.loads(library.read_text(folder / VOCABULARY))
-    except (ValueError, RecursionError):
-        raise UserError("this is no JSON", where=folder / VOCABULARY) from None
-    if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
-        raise UserError("this should be an object of tokens and their ids", where=folder / VOCABULARY)
-    lines = library.read_text(folder / MERGES).split("\n")
-    merges = [
-        line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")
-    ]
-    if odd := next((pair for pair in merges if len(pair) != 2), None):
-        raise UserError(
-            "a merge is two tokens with a space between", where=folder / MERGES, value=" ".join(odd)
-        )
+    vocabulary, merges = _vocabulary(folder / VOCABULARY), _merges(folder / MERGES)
     roles = [named(settings.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")]
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
@@ -100,6 +87,26 @@ def as_json(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any])
         },
         ensure_ascii=False,
     )
+
+
+def _vocabulary(file: Path) -> dict[str, int]:
+    try:
+        vocabulary = json.loads(library.read_text(file))
+    except (ValueError, RecursionError):
+        raise UserError("this is no JSON", where=file) from None
+    if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
+        raise UserError("this should be an object of tokens and their ids", where=file)
+    return vocabulary
+
+
+def _merges(file: Path) -> list[list[str]]:
+    lines = library.read_text(file).split("\n")
+    merges = [
+        line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")
+    ]
+    if odd := next((pair for pair in merges if len(pair) != 2), None):
+        raise UserError("a merge is two tokens with a space between", where=file, value=" ".join(odd))
+    return merges
 
 
 def _kind(folder: Path, settings: Mapping[str, Any], model: Mapping[str, Any]) -> str:
