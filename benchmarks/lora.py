@@ -198,7 +198,7 @@ def _congling(order: dict[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], t
     _trained.extend(parameter for parameter in model.train().parameters() if parameter.requires_grad)
 
     def loss(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        batch = SimpleNamespace(
+        batch: Any = SimpleNamespace(
             tokens=tokens,
             targets=targets,
             weights=None,
