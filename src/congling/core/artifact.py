@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ class Artifact:
     """Hash over the names and contents of all its files: what later artifacts name as their parent."""
     parents: Mapping[str, str]
     files: Mapping[str, str] = field(repr=False)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def verify(self) -> None:
         """Compare every file with the manifest's SHA-256.
@@ -104,7 +104,7 @@ def writing(
     parents: Mapping[str, Artifact] | None = None,
     facts: dict[str, Any] | None = None,
     overwrite: bool = False,
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """Write a directory as a whole or not at all: yields a temporary one, sealed and renamed on success.
 
     ``facts`` are small JSON values for the manifest; the caller may fill the dictionary inside the block.

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
@@ -98,7 +98,8 @@ def _of_first(kind: type[BaseModel], error: ValidationError, where: object, unde
         case "literal_error":
             hint = _nearest(value, context["expected"])
             return UserError("no such value", where=place, value=as_written(value), hint=hint)
-    return _plain(first, value, place)
+        case _:
+            return _plain(first, value, place)
 
 
 def _plain(first: Any, value: Any, place: str) -> UserError:
@@ -171,12 +172,13 @@ def _nearest_key(kind: type[BaseModel], keys: Sequence[str], inner: Sequence[Any
 def _renamed(inner: Sequence[Any], error: Any, values: Mapping[str, Any] | None) -> str | None:
     """What to write in place of the key that an error names, which had this name once."""
     *path, key = error["loc"]
-    table: Any = values
+    table: Mapping[str, Any] = values or {}
     for part in path:  # a step that only names a kind of table is no key
-        table = table.get(part, table) if isinstance(table, Mapping) else None
+        inside: Any = table.get(part, table)
+        table = cast(Mapping[str, Any], inside) if isinstance(inside, Mapping) else {}
     value = error.get("input")
     for one in inner:
-        if (found := _new_key(one, key, table if isinstance(table, Mapping) else {})) is not None:
+        if (found := _new_key(one, key, table)) is not None:
             if isinstance(value, str) and value in found.values:
                 return f"write {found.name} = {_as_toml(found.values[value])}"
             return f"write {found.name}"

@@ -5,6 +5,9 @@ Nothing is converted that a person may have meant otherwise: ``"100"`` is no num
 do not have. A field that takes text for something else says so by a parser of its own (``core/units.py``).
 """
 
+# Tables of TOML hold anything until pydantic has looked at them.
+# pyright: standard
+
 import copy
 import hashlib
 import json

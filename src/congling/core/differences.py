@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from congling.core.config import Config
 from congling.core.errors import UserError
@@ -71,14 +71,15 @@ def differing(before: Any, now: Any, path: str = "") -> Iterator[Difference]:
         if before not in (now, _written(now)):
             yield Difference(path, before, now)
         return
-    for key in [*before, *(key for key in now if key not in before)]:
-        yield from differing(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    old, new = cast(dict[Any, Any], before), cast(dict[Any, Any], now)
+    for key in [*old, *(key for key in new if key not in old)]:
+        yield from differing(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
 
 
 def _written(value: Any) -> Any:
     """A value as a TOML file holds it: U+FFFD for each byte of a name that is not in UTF-8 (core/text.py)."""
     if isinstance(value, list):
-        return [_written(one) for one in value]
+        return [_written(one) for one in cast(list[Any], value)]
     return valid(value) if isinstance(value, str) else value
 
 

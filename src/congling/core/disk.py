@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -100,7 +100,7 @@ def refusal(error: OSError) -> Refused:
 
 
 @contextlib.contextmanager
-def writing_to(path: Path | str, *names: Path) -> Iterator[None]:
+def writing_to(path: Path | str, *names: Path) -> Generator[None, None, None]:
     """Within the block, what the system says against writing at ``path``, or below it, is one error.
 
     ``names`` are others that it has while it is written.
@@ -118,7 +118,7 @@ def writing_to(path: Path | str, *names: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading_from(path: Path | str) -> Iterator[None]:
+def reading_from(path: Path | str) -> Generator[None, None, None]:
     """Within the block, what the system says against reading at ``path`` is one error.
 
     Raises:

@@ -14,10 +14,10 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from congling.core.machine import is_first_process
 from congling.core.text import printable_json
@@ -27,7 +27,7 @@ _document: TextIO | None = None
 
 
 @contextlib.contextmanager
-def only_document(asked: bool) -> Iterator[None]:
+def only_document(asked: bool) -> Generator[None, None, None]:
     """Within the block standard output takes one document alone: what else is printed goes to standard error.
 
     ``asked`` false: nothing is different.
@@ -78,9 +78,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
+        return {str(plain(key)): plain(item) for key, item in cast(Mapping[Any, Any], value).items()}
     inner = _opened(value)
-    return [plain(item) for item in inner] if isinstance(inner, list) else plain(inner)
+    return [plain(item) for item in cast(list[Any], inner)] if isinstance(inner, list) else plain(inner)
 
 
 def _opened(value: Any) -> Any:
@@ -101,5 +101,5 @@ def _opened(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Iterable):
-        return list(value)
+        return list(cast(Iterable[Any], value))
     raise TypeError(f"JSON has nothing for {type(value).__name__}")

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -148,7 +148,7 @@ def interruptible(function: Callable[..., T], *arguments: Any) -> T:
 
 
 @contextlib.contextmanager
-def stopping_said(doing: str, kept: str = "nothing half-written is left") -> Iterator[None]:
+def stopping_said(doing: str, kept: str = "nothing half-written is left") -> Generator[None, None, None]:
     """Let Ctrl-C within the block say in one line what was being done, what is kept, and how to go on.
 
     Args:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from congling.core.disk import Retry, at_once, reading_from, writing_to
 from congling.core.errors import UserError
@@ -35,7 +35,7 @@ class Unread:
 
     def sentence(self, name: str) -> str | None:
         """In a sentence; None where nothing was left out."""
-        parts = []
+        parts: list[str] = []
         if self.lines:
             what = f"{self.lines:,} {plural(self.lines, 'line')} of {name} cannot be read"
             parts.append(
@@ -189,7 +189,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line, parse_int=_int, parse_float=_float, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return cast(dict[str, Any], row) if isinstance(row, dict) else None
 
 
 def _int(text: str) -> int | None:

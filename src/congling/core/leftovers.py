@@ -52,7 +52,7 @@ def sweep(folder: Path, of: str | None = None) -> list[str]:
     Returns:
         A sentence for each output that came back.
     """
-    told = []
+    told: list[str] = []
     with contextlib.suppress(OSError):
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name.startswith("."))

@@ -17,9 +17,10 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from filelock import lock_descriptor
 
@@ -32,7 +33,7 @@ _held: set[tuple[str, int]] = set()
 
 
 @contextlib.contextmanager
-def only_writer(directory: Path | str, *, once: bool = False) -> Iterator[None]:
+def only_writer(directory: Path | str, *, once: bool = False) -> Generator[None, None, None]:
     """Hold the directory's lock, making the directory where it is missing.
 
     What was made for the lock alone is gone behind the block. With ``once`` nothing happens where a caller of
@@ -164,7 +165,7 @@ def _said(descriptor: int) -> dict[str, object] | None:
         content = json.loads(os.read(descriptor, _LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) and "pid" in content else None
+    return cast(dict[str, object], content) if isinstance(content, dict) and "pid" in content else None
 
 
 def _holder(descriptor: int) -> str:

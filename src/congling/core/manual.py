@@ -18,7 +18,7 @@ PROGRAM = "congling"
 
 def sentences(docstring: str | None) -> list[str]:
     """Paragraphs of plain text, each as one line, without the marks of code; what is indented is left out."""
-    found = []
+    found: list[str] = []
     for paragraph in _paragraphs(docstring):
         text = " ".join(line.strip() for line in paragraph if not line.startswith(" "))
         text = text.removesuffix("::").rstrip().replace("``", "")

@@ -9,7 +9,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from congling.core import leftovers
@@ -23,7 +23,7 @@ _unfinished: set[Path] = set()
 
 
 @contextlib.contextmanager
-def replacing(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+def replacing(path: Path | str, *, overwrite: bool = False) -> Generator[Path, None, None]:
     """Yield a free path to write a file or a directory at, and rename it to ``path`` on success.
 
     Anything raised inside removes what was written, and the directories that were made to hold it. What a

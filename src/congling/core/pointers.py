@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from congling.core import artifact, leftovers
 from congling.core.artifact import Artifact
@@ -108,6 +109,6 @@ def _best_known(newest: Path | None) -> Path | None:
 
 
 def _best_step(checkpoint: Artifact) -> int | None:
-    state = json.loads(checkpoint.checked(_STATE).read_bytes())
-    best = state.get("best") if isinstance(state, dict) else None
-    return whole(best.get("step")) if isinstance(best, dict) else None
+    state: Any = json.loads(checkpoint.checked(_STATE).read_bytes())
+    best = cast(dict[str, Any], state).get("best") if isinstance(state, dict) else None
+    return whole(cast(dict[str, Any], best).get("step")) if isinstance(best, dict) else None

@@ -13,7 +13,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -151,7 +151,7 @@ _watcher = _Watcher()
 @contextlib.contextmanager
 def stage(
     label: str, *, total: float | None = None, unit: str = "", seconds: float | None = None, ends: bool = True
-) -> Iterator[Stage]:
+) -> Generator[Stage, None, None]:
     """Say what is being done where the block works in silence; give ``done`` of the stage its progress.
 
     Args:

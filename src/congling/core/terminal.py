@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class Heard:
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
+def heard() -> Generator[None, None, None]:
     """Listen to both streams within the block."""
     global _state
     before, _state = _state, _State()
