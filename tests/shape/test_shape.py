@@ -17,8 +17,6 @@ LONG_FILES: set[str] = {
     "infer/generate.py",
 }
 LONG_FUNCTIONS: set[str] = {
-    "methods/prune.py:run",
-    "methods/tuning.py:tune",
     "plan/planning.py:make",
     "stages/convert.py:command",
     "stages/generate.py:command",

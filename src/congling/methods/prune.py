@@ -1,6 +1,7 @@
 """Prune a trained model once: score its parts, leave out what matters least, write what remains."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -93,21 +94,14 @@ def run(
     smaller, weights, kept = prune(config, loaded.model.state_dict(), scores, sizes)
     result = Transformer(smaller)
     result.load_state_dict(weights)
-    losses = (
-        None if text is None else (_loss(loaded, text), _loss(replace(loaded, model=result.eval()), text))
-    )
+    pruned = replace(loaded, model=result.eval())
+    losses = None if text is None else (_loss(loaded, text), _loss(pruned, text))
     before, after = ({**sizes_of(one), "parameters": parameters(one)} for one in (config, smaller))
     obstacles = _obstacles(loaded, smaller)
     made = {"score": score, "from": before, "to": after, "layers": kept.layers, "losses": losses}
-    made |= {"model": str(model), "obstacles": list(obstacles)}
-    made |= {} if shards is None else {"shards": str(shards)}
-    facts = (
-        {key: loaded.checkpoint.facts[key] for key in ("chat", "name") if key in loaded.checkpoint.facts}
-        | loaded.reading.facts()
-        | {"pruned": made}
-    )
+    made |= {"model": str(model), "obstacles": list(obstacles)} | ({"shards": str(shards)} if shards else {})
     parents = {"base": loaded.checkpoint} | ({} if text is None else {"shards": text.artifact})
-    with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
+    with artifact.writing(out, "checkpoint", parents=parents, facts=_facts(loaded, made)) as folder:
         save_model(result, folder)
         words = artifact.opened(loaded.checkpoint.path / "tokenizer", "tokenizer")
         artifact.copy(words, folder / "tokenizer")
@@ -123,6 +117,13 @@ def run(
         write_content(described, Path(out) / "report"),
         described.steps,
     )
+
+
+def _facts(loaded: Loaded, made: Mapping[str, Any]) -> dict[str, Any]:
+    """What the checkpoint says of itself: what the model said that still holds, and how it was pruned."""
+    known = loaded.checkpoint.facts
+    kept = {key: known[key] for key in ("chat", "name") if key in known}
+    return kept | loaded.reading.facts() | {"pruned": made}
 
 
 def _opened(shards: Path | str, loaded: Loaded) -> Shards:
