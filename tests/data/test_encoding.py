@@ -6,7 +6,7 @@ from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import detect, from_outside, named
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.reading import read
 
 HANS = "原来女娲氏炼石补天之时，于大荒山无稽崖炼成高经十二丈、方经二十四丈顽石三万六千五百零一块。这是真的吗？我们都不知道。"  # noqa: E501
@@ -47,7 +47,7 @@ def test_unknown_names_are_refused() -> None:
 
 
 def texts(path: Path) -> list[Document]:
-    return list(read([path], DataConfig(sources=(str(path),), documents="line"), Findings()))
+    return list(read([path], DataConfig(sources=(str(path),), documents="line"), ReadingLog()))
 
 
 def test_one_text_in_every_encoding_is_one_text(corpora: Path) -> None:
@@ -60,7 +60,7 @@ def test_one_text_in_every_encoding_is_one_text(corpora: Path) -> None:
 
 
 def test_a_cut_tail_costs_one_character_and_is_named(corpora: Path) -> None:
-    findings = Findings()
+    findings = ReadingLog()
     path = corpora / "encodings" / "hans.truncated-utf8.txt"
     found = list(read([path], DataConfig(sources=(str(path),), documents="line"), findings))
     whole = texts(corpora / "encodings" / "hans.utf8.txt")

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.separators import divided, separator_of
 from congling.data.sources import reading
 
 STORIES = [f"从前有一只兔子，名叫第{i}号。\n它去河边喝水。\n\n后来它搬家了。" for i in range(20)]
 
 
-def read(path: Path, content: str, **settings: str) -> tuple[list[str], Findings]:
+def read(path: Path, content: str, **settings: str) -> tuple[list[str], ReadingLog]:
     path.write_text(content, encoding="utf-8")
-    findings, config = Findings(), DataConfig.model_validate({"sources": (str(path),), **settings})
+    findings, config = ReadingLog(), DataConfig.model_validate({"sources": (str(path),), **settings})
     return [document.text for document in reading.read(config.sources, config, findings)], findings
 
 
@@ -26,7 +26,7 @@ def test_known_marks_between_texts_divide_them(tmp_path: Path, mark: str, form: 
     found, findings = read(tmp_path / "a.txt", content)
     assert found == STORIES
     assert findings.notes == [f"a.txt is divided into documents: {mark!r}, 20 times between texts"]
-    assert not findings.marks.counts
+    assert not findings.foreign_tokens.counts
 
 
 def test_a_mark_between_texts_alone_and_marks_that_begin_them(tmp_path: Path):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from congling.core.errors import UserError
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.evals.questions import question_of, questions
 
 GOOD = {"question": "天地？", "A": "玄", "B": "黄", "C": "宇", "answer": "B", "subject": "x"}
@@ -45,7 +45,7 @@ def test_faulty_rows_of_a_file_are_counted_and_named(tmp_path: Path):
     file = tmp_path / "quiz.jsonl"
     lines = [json.dumps(GOOD), "{broken", json.dumps(GOOD | {"answer": "Z"}), json.dumps(ENDINGS)]
     file.write_text("\n".join(lines), encoding="utf-8")
-    findings = Findings()
+    findings = ReadingLog()
     assert [question.id for question in questions([str(file)], findings)] == ["quiz.jsonl:1", "quiz.jsonl:4"]
     assert findings.counts == {"broken record": 1, "no question": 1}
 
@@ -53,15 +53,15 @@ def test_faulty_rows_of_a_file_are_counted_and_named(tmp_path: Path):
 def test_no_question_at_all(tmp_path: Path):
     (tmp_path / "book.txt").write_text("天地玄黄", encoding="utf-8")
     with pytest.raises(UserError, match="no question with options"):
-        questions([str(tmp_path / "book.txt")], Findings())
+        questions([str(tmp_path / "book.txt")], ReadingLog())
     with pytest.raises(UserError, match="needs a file"):
-        questions([], Findings())
+        questions([], ReadingLog())
 
 
 def test_the_sample_sets_are_read_whole(corpora: Path):
     sizes = {"eval_nc/cmmlu.jsonl": 200, "eval/gaokao_mcq.jsonl": 150, "eval/xcopa_zh.jsonl": 100}
     for name, size in sizes.items():
-        findings = Findings()
+        findings = ReadingLog()
         found = questions([str(corpora / name)], findings)
         assert len(found) + findings.counts["no question"] == size and len(found) >= size - 5
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from congling.core.errors import UserError
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.evals import baselines, domains, memorisation, tasks
 from congling.evals.bench import Bench
 from congling.evals.kneser_ney import KneserNey
@@ -143,7 +143,7 @@ def test_what_nobody_would_read_is_refused(
 
 def test_every_kind_of_what_is_left_out_has_its_first_place_named():
     """Behind four kinds of five examples each, the fifth kind was a bare number."""
-    findings = Findings()
+    findings = ReadingLog()
     for kind in range(40):
         for line in range(1, 9):
             findings.problem(f"kind {kind}", "quiz.jsonl", line, "why")

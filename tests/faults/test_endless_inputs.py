@@ -16,7 +16,7 @@ import zstandard
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources import stream
 from congling.interop.detect import kind_of
 from congling.interop.gguf.file import GGUFFile
@@ -25,9 +25,9 @@ from congling.tokenizer.imported import read as foreign
 NAMES = ("x", "x.txt", "x.jsonl", "x.json", "x.csv", "x.parquet", "x.arrow", "x.gguf", "x.toml", "x.gz")
 
 
-def read(path: Path) -> tuple[list[str], Findings]:
+def read(path: Path) -> tuple[list[str], ReadingLog]:
     """The texts of a source, and what was told."""
-    findings = Findings()
+    findings = ReadingLog()
     config = DataConfig(sources=(str(path),), deduplicate=False)
     return [one.text for one, _ in corpus.prepared(config, findings, lambda *_: None)], findings
 
@@ -148,7 +148,7 @@ def test_a_file_that_grows_while_it_is_read_is_one_error(tmp_path: Path) -> None
 
     def growing() -> Iterator[None]:
         with stream.opened(path) as opened:
-            for part in stream.chunks(opened, "x.txt", Findings()):
+            for part in stream.chunks(opened, "x.txt", ReadingLog()):
                 with path.open("ab") as more:
                     more.write(part)
                 yield
@@ -166,14 +166,14 @@ from congling.core.errors import UserError
 from congling.core.machine import peak_memory_bytes
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 rows, longest = int(sys.argv[2]), int(sys.argv[3])
 values = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * longest]))
 pq.write_table(pa.table({"text": values}), sys.argv[1], compression="zstd")
 del values
 before = peak_memory_bytes()
 try:
-    found = len(list(corpus.prepared(DataConfig(sources=(sys.argv[1],)), Findings(), lambda *_: None)))
+    found = len(list(corpus.prepared(DataConfig(sources=(sys.argv[1],)), ReadingLog(), lambda *_: None)))
 except UserError as error:
     found = str(error)
 print(json.dumps([found, Path(sys.argv[1]).stat().st_size, peak_memory_bytes() - before]))

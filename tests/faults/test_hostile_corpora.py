@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from congling.core.errors import UserError
 from congling.data import corpus
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.reading import READERS
 
 TEXT = (
@@ -65,7 +65,7 @@ def survives(folder: Path, name: str, content: bytes) -> None:
     """Reading either yields clean documents or raises a UserError; nothing else."""
     path = folder / name
     path.write_bytes(content)
-    findings = Findings()
+    findings = ReadingLog()
     try:
         for document, _ in corpus.prepared(DataConfig(sources=(str(path),)), findings, lambda *_: None):
             document.text.encode("utf-8")

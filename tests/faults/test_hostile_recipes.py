@@ -13,7 +13,7 @@ from congling.core.complaints import tables_of
 from congling.core.config import build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data import corpus
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.methods.recipes import TuningRecipe, read_recipe
 from congling.methods.tuning import require_sound_table
 from congling.plan import corpus_facts, planning
@@ -46,7 +46,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(values: dict[str, Any]) -> None:
     """Check and plan a recipe as `congling plan --no-measure` does."""
     recipe = build(Recipe, values, where="recipe")
-    documents = (one for one, _ in corpus.prepared(recipe.data, Findings(), lambda *_: None))
+    documents = (one for one, _ in corpus.prepared(recipe.data, ReadingLog(), lambda *_: None))
     split = recipe.data.split
     found = corpus_facts.facts_of_text(
         documents,

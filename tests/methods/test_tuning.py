@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.examples import Example
 from congling.methods.base_model import open_base
 from congling.methods.tuning import facts_of
@@ -29,4 +29,4 @@ def test_strange_marks(tmp_path: Path, targets, chat: bool, marks: bool, warned:
     ids = np.array([opened.tokenizer.bos_id, 5, 6, end if marks else opened.tokenizer.eos_id], np.int32)
     example = Example(ids, np.ones(4, bool), 3, "rows:1")
     adapter = None if targets is None else AdapterConfig(target_modules=targets)
-    assert facts_of(opened, [example], [], Findings(), adapter).strange_marks is warned
+    assert facts_of(opened, [example], [], ReadingLog(), adapter).strange_marks is warned

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from congling.data.config import DataConfig
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import ConversationEncoder
@@ -142,7 +142,7 @@ THOUGHT = [
 def test_every_answer_of_a_row_is_learnt_once_with_its_thoughts_behind_what_asks_for_it(
     name: str, folders: dict[str, Path]
 ):
-    ours, findings = read.read(folders[name]), Findings()
+    ours, findings = read.read(folders[name]), ReadingLog()
     system = [{"role": "system", "content": "hello"}] if FORMS[name].system else []
     for talk in (THOUGHT, [*system, *THOUGHT], [*THOUGHT[:5], THOUGHT[5] | {"loss": False}]):
         before = [chat_ids(ours, talk[:i]) for i, turn in enumerate(talk) if turn["role"] == "assistant"]

@@ -81,14 +81,14 @@ def rows(path: Path) -> None:
     """Texts or rows, read as both."""
     from congling.data import corpus
     from congling.data.config import DataConfig
-    from congling.data.problems import Findings
+    from congling.data.problems import ReadingLog
     from congling.data.tuning import conversations
 
     config = DataConfig(sources=(str(path),))
     refused: list[UserError] = []
     for read in (
-        lambda: corpus.prepared(config, Findings(), lambda *_: None),
-        lambda: conversations.read_items(config, Findings()),
+        lambda: corpus.prepared(config, ReadingLog(), lambda *_: None),
+        lambda: conversations.read_items(config, ReadingLog()),
     ):
         try:
             for _ in read():

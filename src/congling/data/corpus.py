@@ -21,7 +21,7 @@ from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document, DocumentWriter, read_documents
-from congling.data.problems import Findings, Problem
+from congling.data.problems import Problem, ReadingLog
 from congling.data.segmenter import cut
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources.contents import contents
@@ -66,7 +66,7 @@ def build(config: DataConfig, folder: Path, *, at_most: int | None = None) -> di
         Dropped(folder / "dropped.jsonl.zst") as dropped,
         (folder / PROBLEMS).open("w", encoding="utf-8", errors="backslashreplace") as log,
     ):
-        findings = Findings(sink=_logged(log))
+        findings = ReadingLog(sink=_logged(log))
         intake = _take_in(config, findings, dropped, folder, at_most)
         spool = folder / _SPOOL
         splits = divide(spool, intake.hashes, intake.lengths, config, findings, dropped)
@@ -141,7 +141,7 @@ class _Intake:
 
 
 def prepared(
-    config: DataConfig, findings: Findings, drop: Callable[[Document, str], None]
+    config: DataConfig, findings: ReadingLog, drop: Callable[[Document, str], None]
 ) -> Iterator[tuple[Document, int]]:
     """Read, clean and deduplicate the sources; yield each kept document with its content hash.
 
@@ -182,7 +182,7 @@ def prepared(
 
 
 def _take_in(
-    config: DataConfig, findings: Findings, dropped: Dropped, folder: Path, at_most: int | None
+    config: DataConfig, findings: ReadingLog, dropped: Dropped, folder: Path, at_most: int | None
 ) -> _Intake:
     intake, characters = _Intake(), 0
     with DocumentWriter(folder / _SPOOL) as spool:
@@ -205,7 +205,7 @@ def _take_in(
 @stage("computing reference lines")
 def _summary(
     config: DataConfig,
-    findings: Findings,
+    findings: ReadingLog,
     dropped: Dropped,
     splits: Mapping[Split, SplitWriter],
     folder: Path,

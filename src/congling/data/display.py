@@ -8,7 +8,7 @@ from congling.core.console import Console
 from congling.core.units import plural, show_bytes
 from congling.data import corpus
 from congling.data.inspection import Inspection
-from congling.data.looking import Learnt, Look
+from congling.data.looking import InspectedRows, Look
 from congling.data.tuning import row_display
 
 FILES = 12  # files listed one by one
@@ -27,7 +27,7 @@ def show_look(found: Look, console: Console) -> None:
     row_display.show_sorts([look.sort for look in found.rows], console)
 
 
-def show_learnt(found: Learnt, console: Console) -> None:
+def show_inspected(found: InspectedRows, console: Console) -> None:
     """Print rows as they would be learnt, sort by sort; why others cannot be is said behind them."""
     for one in found.rows:
         show_files(one.findings.as_json(), console)

@@ -22,7 +22,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class InspectedRows:
     """Rows as they would be learnt."""
 
     rows: Sequence[RowInspection]
@@ -46,7 +46,7 @@ def look(config: DataConfig) -> Look:
         return Look(None, rows)
 
 
-def as_learnt(config: DataConfig, tokenizer: Tokenizer, context: int | None) -> Learnt:
+def inspected(config: DataConfig, tokenizer: Tokenizer, context: int | None) -> InspectedRows:
     """Rows of each sort as they would be learnt, and the errors of those that cannot be.
 
     Raises:
@@ -61,4 +61,4 @@ def as_learnt(config: DataConfig, tokenizer: Tokenizer, context: int | None) -> 
             refused.append(error)
     if not rows:
         raise refused[0]
-    return Learnt(rows, refused)
+    return InspectedRows(rows, refused)

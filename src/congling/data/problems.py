@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from congling.data.marks import Marks
+from congling.data.foreign_tokens import ForeignTokens
 from congling.data.unread import UnreadFields
 
 EXAMPLES = 20  # of all kinds together, but for the first of each
@@ -57,7 +57,7 @@ class FileNote:
 
 
 @dataclass(slots=True)
-class Findings:
+class ReadingLog:
     """Collects notes and problems while documents stream past; its size is bounded."""
 
     files: list[FileNote] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Findings:
     """Whole sentences a person should read; with what else was found they are :attr:`sentences`."""
     unread: UnreadFields = field(default_factory=UnreadFields)
     """Fields of rows that were not read."""
-    marks: Marks = field(default_factory=Marks)
+    foreign_tokens: ForeignTokens = field(default_factory=ForeignTokens)
     """Marks of other programs that stand in texts."""
     sink: Callable[[Problem], None] | None = None
     """Told every problem, whatever their number."""
@@ -95,12 +95,12 @@ class Findings:
     @property
     def sentences(self) -> list[str]:
         """All notes: those of the reader, fields that were not read, marks of other programs."""
-        return [*self.notes, *self.unread.sentences(), *self.marks.sentences()]
+        return [*self.notes, *self.unread.sentences(), *self.foreign_tokens.sentences()]
 
     @property
     def sound(self) -> bool:
         """Whether nothing was skipped, repaired or left unread, and no mark of another program is in it."""
-        return not self.counts and not self.unread.said and not self.marks.counts
+        return not self.counts and not self.unread.said and not self.foreign_tokens.counts
 
     def most(self, count: int = 4) -> str:
         """The most frequent problems, each with its first place and the reason."""

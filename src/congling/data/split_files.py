@@ -23,7 +23,7 @@ from congling.data import script, statistics
 from congling.data.config import DataConfig
 from congling.data.dedup import Overlap
 from congling.data.document import Document, DocumentWriter, read_documents
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.split import cut_last_part, hold_out
 
 Split = Literal["train", "validation", "test"]
@@ -88,7 +88,7 @@ def divide(
     hashes: Sequence[int],
     lengths: Sequence[int],
     config: DataConfig,
-    findings: Findings,
+    findings: ReadingLog,
     dropped: Dropped,
 ) -> dict[Split, SplitWriter]:
     """Write all splits beside the spool; near copies of what is held out are dropped from what comes later.
@@ -152,7 +152,7 @@ def _compared(document: Document, config: DataConfig) -> bool:
 
 
 def _divide_one(
-    document: Document, config: DataConfig, findings: Findings, folder: Path, splits: Sequence[Split]
+    document: Document, config: DataConfig, findings: ReadingLog, folder: Path, splits: Sequence[Split]
 ) -> dict[Split, SplitWriter]:
     """Write a lone document in parts, in the order of the text: what is learnt, validation, test."""
     parts: dict[Split, str] = {}

@@ -21,7 +21,7 @@ from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import rows
 from congling.data.sources.reading import read
 from congling.infer.checkpoints import Loaded
@@ -55,7 +55,7 @@ class Bench:
     """How many of them."""
     chat: bool = False
     """Ask through the chat template instead of continuing plain text."""
-    findings: Findings = field(default_factory=Findings)
+    findings: ReadingLog = field(default_factory=ReadingLog)
     """What was left out, counted and named."""
 
     def held_out(self) -> list[Document]:
@@ -145,11 +145,11 @@ def draw(items: Iterable[T], limit: int, seed: int) -> list[T]:
     return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
 
 
-def _texts(config: DataConfig, findings: Findings, by: str) -> Iterator[Document]:
+def _texts(config: DataConfig, findings: ReadingLog, by: str) -> Iterator[Document]:
     """Documents of files, cleaned, each with the field ``by`` of its record among its meta data."""
 
     def take(
-        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
     ) -> Iterator[Document]:
         values: dict[int, Any] = {}
 

@@ -23,8 +23,9 @@ from congling.evals.likelihood import continuation_row, score_rows
 from congling.evals.questions import Question, questions
 from congling.evals.scores import Score, share
 from congling.evals.writing import written
-from congling.infer.generate import Overflow, Prompt
+from congling.infer.generate import Prompt
 from congling.infer.prompts import prompt_ids
+from congling.infer.window import Overflow
 from congling.tokenizer.chat.encode import chat_ids
 
 _TOKENS = 32  # written in answer to a question for a letter: some give a reason first

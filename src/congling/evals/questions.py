@@ -14,7 +14,7 @@ from typing import Any
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import rows
 from congling.data.sources.reading import read
 from congling.evals.letters import LETTERS, first_letter
@@ -39,7 +39,7 @@ class Question:
     """What joins a premise and its ending; None for a question with answers."""
 
 
-def questions(files: Sequence[str], findings: Findings) -> list[Question]:
+def questions(files: Sequence[str], findings: ReadingLog) -> list[Question]:
     """All questions of some files.
 
     Raises:
@@ -60,7 +60,7 @@ def questions(files: Sequence[str], findings: Findings) -> list[Question]:
 
 
 def take(
-    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
 ) -> Iterator[Question]:
     """Turn the records of one file into questions."""
     note.choice, note.why = "questions with options", "as asked for"

@@ -14,7 +14,7 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import read_items
 from congling.evals.likelihood import score_rows
@@ -33,7 +33,7 @@ def read_rows(files: Sequence[str], limit: int) -> list[Conversation]:
     Raises:
         UserError: a file cannot be read, or holds no questions with answers.
     """
-    found = read_items(DataConfig(sources=tuple(files)), Findings())
+    found = read_items(DataConfig(sources=tuple(files)), ReadingLog())
     talks = list(itertools.islice((item for item in found if isinstance(item, Conversation)), limit))
     if not talks:
         raise UserError(

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from congling.core.units import plural
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.split import HELD_OUT
 from congling.evals.loss import LossReport
 from congling.evals.scores import Score, labelled
@@ -58,7 +58,7 @@ def shown(value: float, unit: str) -> str:
     return f"{value:,.1f}" if unit in ("characters", "tokens") or value >= 100 else f"{value:.3f}"
 
 
-def problem_lines(findings: Findings) -> list[str]:
+def problem_lines(findings: ReadingLog) -> list[str]:
     """What was left out or changed: a line a kind, with its number and its first place."""
     lines = []
     for kind, count in findings.counts.most_common():

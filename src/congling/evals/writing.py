@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from congling.core.progress import track
 from congling.infer.checkpoints import Loaded
-from congling.infer.generate import Overflow, Prompt, counted, generate
+from congling.infer.generate import Prompt, counted, generate
 from congling.infer.sampler import SamplingConfig
+from congling.infer.window import Overflow
 
 GREEDY = SamplingConfig(temperature=0.0)
 ROWS = 32

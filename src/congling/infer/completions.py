@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from congling.infer.generate import read_rows
 from congling.infer.sampler import SamplingConfig, drawable, sample
+from congling.infer.window import read_rows
 from congling.model.transformer import Transformer
 
 LEFT = 0.75

@@ -10,9 +10,8 @@ that a beginning is read no more, passes ``on_overflow``.
 # B batch, T time, V vocabulary
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,40 +22,12 @@ from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import SamplingConfig, drawable, sample
 from congling.infer.text import TextStream
 from congling.infer.whole import WholeCharacters, begun
-from congling.model.cache import KVCache
+from congling.infer.window import OnOverflow, Refit, Window, hidden_states
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 
 Prompt = str | Sequence[int]
 """Text, which the model reads as the beginning of a document, or ids taken as they are."""
-
-
-@dataclass(frozen=True)
-class Overflow:
-    """A text that is longer than the model's context, so that its beginning is not read, or no more."""
-
-    row: int
-    """Which of the prompts."""
-    kind: Literal["prompt", "text"]
-    """Whether the prompt itself is too long, or what has been written with it."""
-    dropped: int
-    """Tokens at the beginning that are not read."""
-    context: int
-
-    def told(self) -> str:
-        """In a sentence."""
-        if self.kind == "prompt":
-            what = f"the prompt is longer than the model's context of {self.context} tokens"
-            return f"{what}: its first {self.dropped} are not read"
-        what = f"the text has outgrown the model's context of {self.context} tokens"
-        return f"{what}: its beginning is no longer read"
-
-
-OnOverflow = Callable[[Overflow], None]
-"""Told of a prompt that is too long, and once of each text that begins to slide."""
-Refit = Callable[[list[int]], list[int] | None]
-"""What has been written so far to what is read in place of prompt and text when the context is full (itself
-included, shorter than the context); None for the last half, as without it."""
 
 
 def generate(
@@ -210,7 +181,7 @@ def tokens(
         generator = torch.Generator(device).manual_seed(sampling.seed)
     else:
         generator = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    window = _Window(model.config.max_position_embeddings, prompts, on_overflow, refit)
+    window = Window(model.config.max_position_embeddings, prompts, on_overflow, refit)
     seen = _seen(model, window.texts) if sampling.repetition_penalty != 1 else None
     barred = torch.tensor(undrawable, dtype=torch.long, device=device)
     cache, hidden = window.read(model, max_new_tokens)
@@ -229,88 +200,10 @@ def tokens(
         if step + 1 == max_new_tokens:
             return
         if cache.length < cache.capacity:
-            hidden = _evaluate(model, chosen[:, None], cache)
+            hidden = hidden_states(model, chosen[:, None], cache)
         else:
             window.slide()
             cache, hidden = window.read(model, max_new_tokens - step - 1)
-
-
-class _Window:
-    """The part of each text that is read: from ``begins`` on, at most a context."""
-
-    def __init__(
-        self,
-        context: int,
-        prompts: Sequence[Sequence[int]],
-        on_overflow: OnOverflow | None,
-        refit: Refit | None,
-    ) -> None:
-        self.context, self.on_overflow, self.refit = context, on_overflow, refit
-        self.texts = [list(prompt) for prompt in prompts]
-        self.written: list[list[int]] = [[] for _ in prompts]
-        self.begins = [max(0, len(text) - max(1, context - 1)) for text in self.texts]
-        self.said: set[int] = set()
-        for row, begin in enumerate(self.begins):
-            if begin:
-                self._say(Overflow(row, "prompt", begin, context))
-
-    def append(self, chosen: Sequence[int]) -> None:
-        """Add an id to every row."""
-        for text, written, index in zip(self.texts, self.written, chosen, strict=True):
-            text.append(index)
-            written.append(index)
-
-    def slide(self) -> None:
-        """Move on in every row that is full; the others are read from where they were."""
-        for row, text in enumerate(self.texts):
-            if len(text) - self.begins[row] <= self.context:
-                continue
-            fitted = None if self.refit is None else self.refit(self.written[row])
-            if fitted is not None:
-                self.texts[row], self.begins[row] = list(fitted), 0
-                continue
-            self.begins[row] = len(text) - max(1, self.context - max(1, self.context // 2))
-            if row not in self.said:
-                self.said.add(row)
-                self._say(Overflow(row, "text", self.begins[row], self.context))
-
-    def read(self, model: Transformer, new: int) -> tuple[KVCache, Tensor]:
-        """Read all windows into a cache with room for ``new`` more tokens, as far as the context goes."""
-        rows = [text[begin:] for text, begin in zip(self.texts, self.begins, strict=True)]
-        return read_rows(model, rows, min(self.context, max(map(len, rows)) + new))
-
-    def _say(self, found: Overflow) -> None:
-        if self.on_overflow is not None:
-            self.on_overflow(found)
-
-
-def read_rows(model: Transformer, rows: Sequence[Sequence[int]], capacity: int) -> tuple[KVCache, Tensor]:
-    """Read rows of unequal length, padded on the left, into a cache of ``capacity`` tokens.
-
-    Returns:
-        The cache, and the hidden states (B, T, W).
-
-    Raises:
-        UserError: ``capacity`` exceeds the model's context.
-    """
-    weight = next(model.parameters())
-    longest = max(map(len, rows))
-    padding = [longest - len(row) for row in rows]
-    padded = [[0] * pad + list(row) for pad, row in zip(padding, rows, strict=True)]
-    start = torch.tensor(padding, device=weight.device) if any(padding) else None
-    cache = KVCache(model.config, len(rows), capacity, start=start, device=weight.device, dtype=weight.dtype)
-    return cache, _evaluate(model, torch.tensor(padded, device=weight.device), cache)
-
-
-@torch.inference_mode()
-def _evaluate(model: Transformer, ids: Tensor, cache: KVCache) -> Tensor:
-    """Hidden states without dropout; a model in training (samples between steps) goes back to it."""
-    training = model.training
-    model.eval()
-    try:
-        return model(ids, cache=cache)
-    finally:
-        model.train(training)
 
 
 def _advance(text: TextStream, tokenizer: Tokenizer, index: int) -> str:

@@ -10,7 +10,7 @@ from congling.core.console import Console
 from congling.core.diagnosis import Diagnosis
 from congling.core.document import print_document
 from congling.core.units import plural, show_bytes, show_count
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.methods.session import Tuned
 from congling.plan.show import brief_diagnosis
 from congling.plan.tuning_plan import TuningFacts, memory_of
@@ -25,7 +25,7 @@ MOST_FINDINGS = 2
 """Errors and warnings about the finished run that are shown; ``congling explain`` shows all."""
 
 
-def show_rows(kept: int, held_out: int, noun: str, findings: Findings, console: Console) -> None:
+def show_rows(kept: int, held_out: int, noun: str, findings: ReadingLog, console: Console) -> None:
     """Count the rows, and everything that is wrong with others, with the first of each kind."""
     say(
         console,

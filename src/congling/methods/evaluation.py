@@ -18,7 +18,7 @@ from congling.core.output import warn
 from congling.core.progress import stage
 from congling.data.config import SMALL_WORLD
 from congling.data.corpus import documents as read_documents
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.shards import Shards, open_shards
 from congling.data.token_split import beginnings
 from congling.evals import tasks as registry
@@ -79,7 +79,7 @@ def measure(
     documents: Path | str | None = None,
     chat: bool | None = None,
     **settings: Any,
-) -> tuple[list[Score], Findings]:
+) -> tuple[list[Score], ReadingLog]:
     """Measure tasks (names separated by commas), and remember their scores in the run's ``results.json``.
 
     Args:

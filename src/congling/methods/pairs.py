@@ -19,7 +19,7 @@ from congling.core.errors import UserError
 from congling.core.output import refuse_existing, replacing
 from congling.core.progress import track
 from congling.data.config import DataConfig, SplitConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.preferences import Question, read_questions
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.completions import complete
@@ -87,7 +87,7 @@ def run(
     return kept, len(questions)
 
 
-def _questions(loaded: Loaded, data: Sequence[str], new_tokens: int) -> tuple[list[Question], Findings]:
+def _questions(loaded: Loaded, data: Sequence[str], new_tokens: int) -> tuple[list[Question], ReadingLog]:
     """All questions that leave room for an answer, in order of the split.
 
     Raises:

@@ -19,7 +19,7 @@ from congling.core.diagnosis import Diagnosis
 from congling.core.interrupt import stopping_said
 from congling.core.lock import only_writer
 from congling.core.rundir import RunDirectory
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.examples import Example, targets_of
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.continuing import continued, require_begun
@@ -123,7 +123,7 @@ def facts_of(
     opened: OpenedBase,
     train: Sequence[Example],
     held_out: Sequence[Example],
-    findings: Findings,
+    findings: ReadingLog,
     adapter: AdapterConfig | None = None,
 ) -> TuningFacts:
     """Count what is learnt from and what is held out; of a pair both answers count.

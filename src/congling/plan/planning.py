@@ -112,9 +112,39 @@ def make(
     Raises:
         UserError: the recipe contradicts itself.
     """
-    squeeze, tries = 1.0, FITTING_TRIES
     if recipe.budget is not None:
         beside = replace(beside, scoring=advice_numbers.SCORE_SHARE * recipe.budget)
+    advice, cost = _within_budget(
+        recipe, corpus, machine, seconds_per_step, peak_memory=peak_memory, start=start, beside=beside
+    )
+    situation = Situation(
+        advice.model,
+        advice.train,
+        corpus,
+        machine,
+        cost,
+        recipe.budget,
+        fresh=start is None,
+        tokenizer_kind=recipe.tokenizer.kind,
+        exports=recipe.exports,
+        spent=beside.spent,
+        given=recipe.given_keys | ({"model"} if start is not None else set()),
+    )
+    return Plan(advice, corpus, machine, cost, tuple(check(situation)))
+
+
+def _within_budget(
+    recipe: Recipe,
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    seconds_per_step: float | None,
+    *,
+    peak_memory: float | None,
+    start: ModelConfig | None,
+    beside: Beside,
+) -> tuple[Advice, Cost]:
+    """Advice with so many steps that all of it fits the budget, and what it costs."""
+    squeeze, tries = 1.0, FITTING_TRIES
     while True:
         advised = advise(
             recipe,
@@ -143,22 +173,8 @@ def make(
             or "max_steps" in recipe.train
             or advice.train.max_steps <= LEAST_STEPS
         ):
-            break
+            return advice, cost
         squeeze *= max(0.01, 0.99 * room / moving)  # what interrupts the steps takes time as well
-    situation = Situation(
-        advice.model,
-        advice.train,
-        corpus,
-        machine,
-        cost,
-        recipe.budget,
-        fresh=start is None,
-        tokenizer_kind=recipe.tokenizer.kind,
-        exports=recipe.exports,
-        spent=beside.spent,
-        given=recipe.given_keys | ({"model"} if start is not None else set()),
-    )
-    return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
 
 FITTING_TRIES = 5

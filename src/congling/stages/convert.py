@@ -25,7 +25,7 @@ from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # what converts loads only when something is converted
-    from congling.methods.conversion import Strength
+    from congling.methods.conversion import Conversion, Strength
 
 
 def command(
@@ -56,7 +56,6 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Take a model, or an adapter, to another program, and check it there."""
-    from congling.core.units import show_bytes, show_seconds
     from congling.methods.conversion import run
 
     started = time.monotonic()
@@ -82,9 +81,17 @@ def command(
         found = {"bytes": size, "notes": done.notes, "parity": done.report, "seconds": seconds}
         print_document({"out": done.path, **found})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
+    if not _show(done, time.monotonic() - started):
+        raise typer.Exit(1)
+
+
+def _show(done: "Conversion", seconds: float) -> bool:
+    """Say what was made, and whether it is sound."""
+    from congling.core.units import show_bytes, show_seconds
+
     for note in done.notes:
         put(f"note: {note}")
-    put(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(time.monotonic() - started)}")
+    put(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(seconds)}")
     sound = True
     if done.report is not None:
         from congling.evals.conversion.verdict import show
@@ -93,8 +100,7 @@ def command(
     for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
         if line:
             put(line)
-    if not sound:
-        raise typer.Exit(1)
+    return sound
 
 
 def _strength(text: str) -> "Strength":

@@ -77,11 +77,11 @@ def inspect(
     opened = store.load(store.locate(tokenizer))
     if template is not None:
         opened = templates.with_template(opened, templates.read(template))
-    found = looking.as_learnt(config, opened, context)
+    found = looking.inspected(config, opened, context)
     if as_json:
         print_document({"rows": found.rows, "refused": [str(error) for error in found.refused]})
     else:
-        display.show_learnt(found, Console())
+        display.show_inspected(found, Console())
 
 
 def rows(

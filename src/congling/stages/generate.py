@@ -21,8 +21,9 @@ from congling.infer.options import Lora, LoraScaled, ModelArgument, ModelOption,
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:  # torch loads only when a model does
-    from congling.infer.generate import Overflow
+    from congling.infer.checkpoints import Loaded
     from congling.infer.sampler import SamplingConfig
+    from congling.infer.window import Overflow
 
 COMMAND = MixingCommand
 
@@ -54,46 +55,56 @@ def command(
     """Continue a text with a trained model."""
     from congling.core.config import build
     from congling.data.encoding import from_outside
-    from congling.infer import generate
     from congling.infer.checkpoints import load_checkpoint
     from congling.infer.sampler import SamplingConfig
 
-    sampling = build(
-        SamplingConfig,
-        {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "seed": seed,
-            "whole_characters": whole_characters,
-        },
-        where="generate",
-    )
+    values = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "whole_characters": whole_characters,
+    }
+    sampling = build(SamplingConfig, values, where="generate")
     place, adapters = one_model(model, model_file, "generate"), mix(lora, lora_scaled)
     prompts = [from_outside(text) for text in prompt or [""]]
     stops = [from_outside(text) for text in stop or ()]
+    if stream and not as_json:
+        return _stream(load_checkpoint(place, adapters=adapters), prompts, max_new_tokens, sampling, stops)
     found: list[Overflow] = []
-    if as_json or not stream:
-        texts = run(
-            place,
-            prompts,
-            adapters=adapters,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            stop=stops,
-            on_overflow=found.append,
-        )
-        if as_json:
-            rows = [{"prompt": start, "text": text} for start, text in zip(prompts, texts, strict=True)]
-            print_document({"texts": rows, "warnings": [one.told() for one in found]})
-            return
-        for start, text in zip(prompts, texts, strict=True):
-            put(start + text + "\n")
-        _warn(found)
-        return
-    loaded = load_checkpoint(place, adapters=adapters)
+    texts = run(
+        place,
+        prompts,
+        adapters=adapters,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        stop=stops,
+        on_overflow=found.append,
+    )
+    _show(prompts, texts, found, as_json=as_json)
+
+
+def _show(
+    prompts: Sequence[str], texts: Sequence[str], found: Sequence["Overflow"], *, as_json: bool
+) -> None:
+    """Print finished texts, each behind its prompt."""
+    if as_json:
+        rows = [{"prompt": start, "text": text} for start, text in zip(prompts, texts, strict=True)]
+        return print_document({"texts": rows, "warnings": [one.told() for one in found]})
+    for start, text in zip(prompts, texts, strict=True):
+        put(start + text + "\n")
+    _warn(found)
+
+
+def _stream(
+    loaded: "Loaded", prompts: Sequence[str], new_tokens: int, sampling: "SamplingConfig", stop: Sequence[str]
+) -> None:
+    """Show one text after another as it is written."""
+    from congling.infer import generate
+
+    found: list[Overflow] = []
     for start, number in zip(prompts, generate.counted(prompts), strict=True):
         put(start, end="")
         found.clear()
@@ -101,9 +112,9 @@ def command(
             loaded.model,
             loaded.tokenizer,
             start,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=new_tokens,
             sampling=sampling,
-            stop=stops,
+            stop=stop,
             on_overflow=found.append,
             number=number,
         )

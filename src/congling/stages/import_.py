@@ -11,7 +11,7 @@ checkpoint directory::
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ from congling.core.errors import Interrupted
 from congling.core.interrupt import AGAIN
 from congling.core.terminal import put
 from congling.methods.options import AsJson
+
+if TYPE_CHECKING:
+    from congling.methods.importing import Import
 
 
 def command(
@@ -54,10 +57,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Bring a model of another program here."""
-    from congling.core.units import show_seconds
     from congling.interop.torch_state import Missing
     from congling.methods import importing
-    from congling.report.checkpoint_content import content_of_checkpoint
 
     started = time.monotonic()
     try:
@@ -76,14 +77,20 @@ def command(
         said = {"out": done.checkpoint.path, "notes": done.notes, "parity": done.report, "report": done.page}
         print_document(said | {"seconds": time.monotonic() - started})
         raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
+    if not _show(done, time.monotonic() - started):
+        raise typer.Exit(1)
+
+
+def _show(done: "Import", seconds: float) -> bool:
+    """Say what was made, and whether it computes the same as the other program."""
+    from congling.core.units import show_seconds
+    from congling.evals.conversion import verdict
+    from congling.report.checkpoint_content import content_of_checkpoint
+
     for note in done.notes:
         put(f"note: {note}")
-    put(f"made {done.checkpoint.path} in {show_seconds(time.monotonic() - started)}")
+    put(f"made {done.checkpoint.path} in {show_seconds(seconds)}")
     put(f"the report is {done.page}")
     for step in content_of_checkpoint(done.checkpoint).steps:
         put(f"  {step.command}")
-    if done.report is not None:
-        from congling.evals.conversion.verdict import show
-
-        if not show(done.report):
-            raise typer.Exit(1)
+    return done.report is None or verdict.show(done.report)

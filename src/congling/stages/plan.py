@@ -85,10 +85,12 @@ def run(
 def _guess(recipe: "Recipe") -> "corpus_facts.CorpusFacts":
     """Corpus facts from the texts of a recipe, read once."""
     from congling.data.corpus import prepared
-    from congling.data.problems import Findings
+    from congling.data.problems import ReadingLog
     from congling.plan import corpus_facts
 
-    documents = (document for document, _ in prepared(recipe.data, Findings(), lambda document, reason: None))
+    documents = (
+        document for document, _ in prepared(recipe.data, ReadingLog(), lambda document, reason: None)
+    )
     found = corpus_facts.facts_of_text(
         documents,
         kind=recipe.tokenizer.kind,

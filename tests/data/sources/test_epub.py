@@ -10,7 +10,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources import package
 from congling.data.sources.reading import read
 
@@ -63,8 +63,8 @@ class Book:
         return path
 
 
-def found(path: Path, **settings: object) -> tuple[list[Document], Findings]:
-    findings = Findings()
+def found(path: Path, **settings: object) -> tuple[list[Document], ReadingLog]:
+    findings = ReadingLog()
     config = DataConfig.model_validate({"sources": (str(path),), **settings})
     return list(read(config.sources, config, findings)), findings
 

@@ -9,14 +9,14 @@ import pytest
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.reading import has_records, read
 
 pytest.importorskip("lxml")
 
 
-def found(path: Path, **settings: object) -> tuple[list[Document], Findings]:
-    findings = Findings()
+def found(path: Path, **settings: object) -> tuple[list[Document], ReadingLog]:
+    findings = ReadingLog()
     config = DataConfig.model_validate({"sources": (str(path),), **settings})
     return list(read(config.sources, config, findings)), findings
 
@@ -148,4 +148,4 @@ def test_without_the_extra_one_error_says_how_to_get_it(
 def test_addresses_are_not_downloaded(source: str):
     config = DataConfig(sources=(source,))
     with pytest.raises(UserError, match=r"does not download: 'https?://example"):
-        list(read(config.sources, config, Findings()))
+        list(read(config.sources, config, ReadingLog()))

@@ -12,7 +12,7 @@ import pytest
 from congling.core.errors import UserError
 from congling.data import corpus, inspection
 from congling.data.config import DataConfig
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources.fields import Log, Unfit
 from congling.data.tuning import conversations, preferences, row_inspection, row_kinds
 from congling.data.tuning.preference_rows import pair_of, question_of
@@ -64,10 +64,10 @@ GOOD = [
 def readers(path: Path) -> list[Callable[[], Any]]:
     config = DataConfig(sources=(str(path),))
     return [
-        lambda: list(corpus.prepared(config, Findings(), lambda *_: None)),
-        lambda: list(conversations.read_items(config, Findings())),
+        lambda: list(corpus.prepared(config, ReadingLog(), lambda *_: None)),
+        lambda: list(conversations.read_items(config, ReadingLog())),
         *(
-            lambda make=make: list(preferences.preference_items(config, Findings(), make))
+            lambda make=make: list(preferences.preference_items(config, ReadingLog(), make))
             for make in (pair_of, question_of, preferences.rated_or_pair)
         ),
         lambda: [row_inspection.look(part) for part in row_kinds.by_sort(config)],
@@ -93,7 +93,7 @@ def test_odd_rows_among_good_ones(good: str, tmp_path: Path) -> None:
 def test_an_odd_row_is_counted_and_named(odd: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"text": "first"}}\n{odd}\n{{"text": "last"}}\n', encoding="utf-8")
-    findings = Findings()
+    findings = ReadingLog()
     config = DataConfig(sources=(str(path),))
     texts = [one.text for one, _ in corpus.prepared(config, findings, lambda *_: None)]
     assert texts[:1] == ["first"] and texts[-1:] == ["last"]

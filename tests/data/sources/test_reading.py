@@ -9,14 +9,14 @@ import zstandard
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.reading import read
 
 ROWS = [{"id": 1, "title": "云", "text": "云对雨\n雪对风"}, {"id": 2, "title": "雨", "text": '晚照,对"晴空"'}]
 
 
-def found(path: Path, **settings: object) -> tuple[list[Document], Findings]:
-    findings = Findings()
+def found(path: Path, **settings: object) -> tuple[list[Document], ReadingLog]:
+    findings = ReadingLog()
     config = DataConfig.model_validate({"sources": (str(path),), **settings})
     return list(read(config.sources, config, findings)), findings
 

@@ -5,12 +5,12 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.rows import Record, documents
 
 
 def rendered(*records: object, text: str | None = None) -> list[str]:
-    findings = Findings()
+    findings = ReadingLog()
     config = DataConfig(sources=("x",), text=text)
     numbered = [Record(number, record) for number, record in enumerate(records, 1)]
     return [

@@ -8,7 +8,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources import reading
 from congling.data.tuning import chat_rows
 from congling.data.tuning.chat_rows import Conversation
@@ -17,10 +17,10 @@ ROWS = [{"instruction": f"问{i}", "input": "", "output": f"答{i}"} for i in ra
 LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
 
 
-def read(path: Path, content: str | bytes) -> tuple[list[tuple[str, str]], Findings]:
+def read(path: Path, content: str | bytes) -> tuple[list[tuple[str, str]], ReadingLog]:
     """Questions and answers of a file, and what was found."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    findings, config = Findings(), DataConfig(sources=(str(path),))
+    findings, config = ReadingLog(), DataConfig(sources=(str(path),))
     talks = list(reading.read(config.sources, config, findings, chat_rows.take))
     assert all(isinstance(talk, Conversation) for talk in talks)
     return [tuple(turn["content"] for turn in talk.messages) for talk in talks], findings
@@ -143,6 +143,6 @@ def test_records_that_are_no_objects_are_named(tmp_path: Path, values: list[Any]
     _, findings = read(tmp_path / "a.json", content)
     assert findings.counts == {"no conversation": 3}
     config = DataConfig(sources=(str(tmp_path / "a.json"),))
-    findings = Findings()
+    findings = ReadingLog()
     assert len(list(reading.read(config.sources, config, findings))) == 12
     assert findings.counts == {"record without text": 3}

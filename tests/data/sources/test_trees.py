@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from congling.data.config import DataConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources import reading
 from congling.data.tuning import chat_rows
 from congling.data.tuning.preference_rows import pair_of
@@ -45,8 +45,8 @@ def written(path: Path, rows: list[Any]) -> DataConfig:
     return DataConfig(sources=(str(path),))
 
 
-def talks(config: DataConfig) -> tuple[list[list[tuple[str, str]]], Findings]:
-    findings = Findings()
+def talks(config: DataConfig) -> tuple[list[list[tuple[str, str]]], ReadingLog]:
+    findings = ReadingLog()
     found = list(reading.read(config.sources, config, findings, chat_rows.take))
     return [[(turn["role"], turn["content"]) for turn in talk.messages] for talk in found], findings
 
@@ -106,7 +106,7 @@ def test_pairs_under_other_names(tmp_path: Path, row: dict[str, Any]):
     rows = [
         {key: f"{value}{i}" if value in ("问",) else value for key, value in row.items()} for i in range(3)
     ]
-    config, findings = written(tmp_path / "pairs.jsonl", rows), Findings()
+    config, findings = written(tmp_path / "pairs.jsonl", rows), ReadingLog()
     found = list(preference_items(config, findings, pair_of))
     assert [
         (pair.prompt[0]["content"], pair.chosen["content"], pair.rejected["content"]) for pair in found
@@ -119,7 +119,7 @@ def test_pairs_under_other_names(tmp_path: Path, row: dict[str, Any]):
 
 def test_what_says_not_which_is_better_is_no_pair(tmp_path: Path):
     row = {"prompt": "问", "response_0": "甲", "response_1": "乙", "better_response_id": 2}
-    findings = Findings()
+    findings = ReadingLog()
     assert not list(preference_items(written(tmp_path / "a.jsonl", [row] * 3), findings, pair_of))
     assert findings.counts == {"no preference": 3}
 
@@ -134,4 +134,4 @@ def test_documents_of_rows_with_a_history_keep_it_and_of_a_tree_its_replies(tmp_
         ("b", [tree(0), tree(1)], "问0\n是0\n谢谢\n不客气"),
     ):
         config = written(tmp_path / f"{name}.jsonl", given)
-        assert next(iter(reading.read(config.sources, config, Findings()))).text == said
+        assert next(iter(reading.read(config.sources, config, ReadingLog()))).text == said

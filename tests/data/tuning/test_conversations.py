@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources.fields import Unfit
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation, messages_of, meta_of
@@ -267,7 +267,7 @@ def test_only_answers_are_learnt_and_each_side_of_the_split_has_its_own(tokenize
 
 
 def test_long_conversations_are_shortened_at_turns_and_a_long_answer_is_cut(tokenizer: Tokenizer):
-    findings = Findings()
+    findings = ReadingLog()
     encode = ConversationEncoder(tokenizer, 60, findings)
 
     def encoded(*texts: str) -> Example | None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from congling.data.config import DataConfig
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources import reading
 from congling.data.sources.fields import Log, Unfit
 from congling.data.tuning.preference_rows import pair_of, question_of, rated_of, taker
@@ -225,7 +225,7 @@ def test_nothing_but_a_named_reason_comes_of_any_record(record: Any):
     ("dpo_zh.jsonl", pair_of, 222), ("dpo_en.jsonl.gz", pair_of, 227), ("kto_en.jsonl", rated_of, 150),
 ])  # fmt: skip
 def test_the_real_preferences_are_read_whole(corpora: Path, name: str, make: Any, rows: int):
-    findings, path = Findings(), corpora / "preference" / name
+    findings, path = ReadingLog(), corpora / "preference" / name
     config = DataConfig(sources=(str(path),))
     found = list(reading.read(config.sources, config, findings, taker(make)))
     assert len(found) + sum(findings.counts.values()) == rows

@@ -8,7 +8,7 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.config import DataConfig, SplitConfig
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning import conversations
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.preferences import read_pairs, read_questions, read_rated
@@ -188,13 +188,13 @@ def test_neighbouring_readings_of_a_dictionary_are_taken_out_whole(tmp_path: Pat
         "definition": "&&浮ㄈㄨˊ&&在ㄗㄞˋ&&水面上，&&水ㄕㄨㄟˇ&&中。",
     }
     rows = [entry, {"title": "云", "definition": "天上的水气。"}]
-    first, _ = conversations.read_items(written(tmp_path, rows), Findings())
+    first, _ = conversations.read_items(written(tmp_path, rows), ReadingLog())
     assert isinstance(first, Conversation) and first.messages[-1]["content"] == "浮在水面上，水中。"
 
 
 def test_of_the_real_dictionary_no_mark_of_a_reading_is_left(corpora: Path):
     config = DataConfig(sources=(str(corpora / "moe_dict" / "mini.jsonl"),))
-    talks = conversations.read_items(config, Findings())
+    talks = conversations.read_items(config, ReadingLog())
     answers = [talk.answers[0]["content"] for talk in talks if isinstance(talk, Conversation)]
     assert len(answers) == 1037 and not any("&&" in answer for answer in answers)
     assert (
@@ -215,7 +215,7 @@ def test_marks_of_other_programs_in_turns_are_counted_and_named(tmp_path: Path):
     ("medical_qa/medical_qa.jsonl", 300), ("eval/cmrc2018_qa.jsonl", 200), ("sft/belle_prompts_zh.jsonl", 0),
 ])  # fmt: skip
 def test_real_rows_are_read_or_counted(corpora: Path, name: str, talks: int):
-    findings = Findings()
+    findings = ReadingLog()
     found = list(conversations.read_items(DataConfig(sources=(str(corpora / name),)), findings))
     assert len(found) == talks
     assert findings.counts["copy"] + findings.counts["no answer"] + talks in (200, 222, 227, 300)

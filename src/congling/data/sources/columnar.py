@@ -7,7 +7,7 @@ from typing import Any
 from congling.core import files
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import rows
 from congling.data.sources.stream import MOST_TIMES, MOST_UNPACKED
 
@@ -17,7 +17,7 @@ _DENSE, _USUAL = 20, 1 << 22  # times that text is packed at most; bytes of a lo
 
 
 def read(
-    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+    path: Path, note: FileNote, config: DataConfig, findings: ReadingLog, take: rows.Take = rows.documents
 ) -> Iterator[Any]:
     """Yield the documents (or what ``take`` makes of the records) of a columnar file.
 

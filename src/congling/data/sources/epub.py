@@ -18,7 +18,7 @@ from congling.core.units import plural
 from congling.data import encoding, segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.sources import markup
 from congling.data.sources.markup import Page
 from congling.data.sources.package import (
@@ -37,7 +37,7 @@ _OF_THE_BOOK = ("file", "line", "paragraph", "pieces")
 """Choices of ``documents`` for which pages are no borders."""
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
+def read(path: Path, note: FileNote, config: DataConfig, findings: ReadingLog) -> Iterator[Document]:
     """Yield the documents of a book; the line of a document is its paragraph, counted through the book.
 
     Raises:
@@ -60,7 +60,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
             choices[markup.named(choice, config)] += 1
             for part in segmenter.segments(enumerate(lines, number + 1), choice, config):
                 place = Place(note.file, part.line)
-                findings.marks.look(part.text, str(place))
+                findings.foreign_tokens.look(part.text, str(place))
                 found = {"title": part.title or heading, "source": package.title}
                 yield Document(part.text, str(place), {k: v for k, v in found.items() if v}, place)
             number += len(lines)
@@ -83,7 +83,7 @@ def _pages(
     package: Package,
     note: FileNote,
     config: DataConfig,
-    findings: Findings,
+    findings: ReadingLog,
     left_out: Counter[str],
 ) -> Iterator[tuple[list[str], str]]:
     """The paragraphs of every page, and its heading; what cannot be read is named."""
@@ -103,7 +103,7 @@ def _pages(
         yield lines, page.heading
 
 
-def _decoded(data: bytes, part: str, file: str, config: DataConfig, findings: Findings) -> Sequence[str]:
+def _decoded(data: bytes, part: str, file: str, config: DataConfig, findings: ReadingLog) -> Sequence[str]:
     """The text of a page; what are no characters of its encoding is named.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.encoding import Encoding
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import jsonl, rows, stream
 from congling.data.sources.conversation import asks
 from congling.data.sources.json_shapes import records_in
@@ -23,7 +23,7 @@ _SPACE = " \t\n\r"
 
 
 def read(
-    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+    path: Path, note: FileNote, config: DataConfig, findings: ReadingLog, take: rows.Take = rows.documents
 ) -> Iterator[Any]:
     """Yield the documents (or what ``take`` makes of the records) of a JSON file.
 
@@ -38,7 +38,7 @@ def read(
     if not text.more():
         findings.problem("empty file", note.file, None, "nothing in it")
         return
-    shape = _shape(text, lines=note.format != "json", decoder=jsonl.Decoder(note.file, Findings()))
+    shape = _shape(text, lines=note.format != "json", decoder=jsonl.Decoder(note.file, ReadingLog()))
     if shape == "lines":
         note.format = "jsonl"
         yield from jsonl.read(path, note, config, findings, take)
@@ -83,12 +83,12 @@ def _shape(text: "_Text", *, lines: bool, decoder: jsonl.Decoder) -> str:
 class _Text:
     """Decoded text with a window that moves forward: the record being parsed is all that is held."""
 
-    def __init__(self, path: Path, name: str, found: Encoding, findings: Findings) -> None:
+    def __init__(self, path: Path, name: str, found: Encoding, findings: ReadingLog) -> None:
         self._parts = self._decoded(path, name, found, findings)
         self.window, self.done = "", False
 
     @staticmethod
-    def _decoded(path: Path, name: str, found: Encoding, findings: Findings) -> Iterator[str]:
+    def _decoded(path: Path, name: str, found: Encoding, findings: ReadingLog) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder(found.codec)("replace")
         with stream.opened(path) as file:
             for part in stream.chunks(file, name, findings):
@@ -123,7 +123,7 @@ class _Text:
 
 
 def _values(
-    text: _Text, file: str, config: DataConfig, findings: Findings, *, array: bool
+    text: _Text, file: str, config: DataConfig, findings: ReadingLog, *, array: bool
 ) -> Iterator[rows.Record]:
     """Values one after the other, as the items of an array or without anything around them."""
     text.take(array)
@@ -175,7 +175,7 @@ def _next_value(text: _Text, decoder: jsonl.Decoder, largest: int) -> Any:
         return value
 
 
-def _object(text: _Text, file: str, findings: Findings) -> Iterator[rows.Record]:
+def _object(text: _Text, file: str, findings: ReadingLog) -> Iterator[rows.Record]:
     """The records inside an object; see :mod:`json_shapes`."""
     if text.grow(LARGEST_OBJECT):
         raise UserError(

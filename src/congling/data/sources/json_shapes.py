@@ -13,7 +13,7 @@ dictionary     ``{"云": "水气。", …}``: headwords and what they mean
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.sources.conversation import asks
 from congling.data.sources.names import TALK
 
@@ -21,7 +21,7 @@ _TRAIN = ("train", "training", "训练集")
 Value = Mapping[str, Any]
 
 
-def records_in(value: Value, file: str, findings: Findings) -> Sequence[Any]:
+def records_in(value: Value, file: str, findings: ReadingLog) -> Sequence[Any]:
     """The records inside an object, or the object as the only one; what is not read is named."""
     part = next((value[name] for name in _TRAIN if isinstance(value.get(name), Mapping)), None)
     if part is not None and not asks(value):
@@ -103,7 +103,7 @@ def _is_wrapped(item: Any) -> bool:
     return isinstance(item, Mapping) and "row_idx" in item and isinstance(item.get("row"), Mapping)
 
 
-def _name_rest(value: Value, found: Any, file: str, findings: Findings) -> None:
+def _name_rest(value: Value, found: Any, file: str, findings: ReadingLog) -> None:
     """Name other lists of records beside the one that is read."""
     for name, item in _others(value, found):
         count = f"{len(item):,} records" if isinstance(item, list) else "records"

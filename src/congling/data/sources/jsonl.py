@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from congling.data.config import DataConfig
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import rows, stream
 from congling.data.sources.conversation import asks
 
 
 def read(
-    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+    path: Path, note: FileNote, config: DataConfig, findings: ReadingLog, take: rows.Take = rows.documents
 ) -> Iterator[Any]:
     """Yield the documents (or what ``take`` makes of the records) of a JSON lines file.
 
@@ -43,7 +43,7 @@ def read(
     yield from take(records(), note, config, findings)
 
 
-def _parsed(line: stream.Line, codec: str, file: str, findings: Findings) -> Iterator[Any]:
+def _parsed(line: stream.Line, codec: str, file: str, findings: ReadingLog) -> Iterator[Any]:
     """The records of one line; none after naming what is wrong with it."""
     text, reason = stream.decoded(line.data, codec)
     if reason:
@@ -71,7 +71,7 @@ def _parsed(line: stream.Line, codec: str, file: str, findings: Findings) -> Ite
 class Decoder:
     """Strict JSON (RFC 8259), but for NaN and the infinities, which are read as null and named."""
 
-    def __init__(self, file: str, findings: Findings) -> None:
+    def __init__(self, file: str, findings: ReadingLog) -> None:
         self._file, self._findings = file, findings
         self._constants: list[str] = []
         self._decoder = json.JSONDecoder(parse_constant=self._constants.append)

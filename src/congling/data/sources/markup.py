@@ -21,7 +21,7 @@ from congling.data import segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import Encoding
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.segmenter import Choice
 from congling.data.sources import stream
 from congling.data.sources.page_encoding import of_page
@@ -58,7 +58,7 @@ _BEGINS = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--[^>]*-->\s*)*<(!doctype\s+html
 _LONGEST = 1 << 20  # characters of a paragraph; what is longer is cut
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
+def read(path: Path, note: FileNote, config: DataConfig, findings: ReadingLog) -> Iterator[Document]:
     """Yield the documents of a page.
 
     Raises:
@@ -68,7 +68,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     found = _encoding(path, note.file, config)
     note.encoding, note.encoding_why = found.codec, found.why
     page = Page(config)
-    seen = segmenter.survey(enumerate(_lines(path, note.file, found, Page(config), Findings()), 1))
+    seen = segmenter.survey(enumerate(_lines(path, note.file, found, Page(config), ReadingLog()), 1))
     if not seen.characters:
         findings.problem("empty file", note.file, None, "no text in this page")
         return
@@ -77,7 +77,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     lines = enumerate(_lines(path, note.file, found, page, findings), 1)
     for part in segmenter.segments(lines, choice, config):
         place = Place(note.file, part.line)
-        findings.marks.look(part.text, str(place))
+        findings.foreign_tokens.look(part.text, str(place))
         title = part.title or page.heading or page.title
         yield Document(part.text, str(place), {"title": title} if title else {}, place)
     if page.left_out:
@@ -127,11 +127,11 @@ def _encoding(path: Path, name: str, config: DataConfig) -> Encoding:
     if config.encoding is not None:
         return stream.encoding_of(path, name, config.encoding)
     with stream.opened(path) as opened:
-        beginning = next(stream.chunks(opened, name, Findings()), b"")
+        beginning = next(stream.chunks(opened, name, ReadingLog()), b"")
     return of_page(beginning, stream.head_of(path, name), name)
 
 
-def _lines(path: Path, name: str, found: Encoding, page: "Page", findings: Findings) -> Iterator[str]:
+def _lines(path: Path, name: str, found: Encoding, page: "Page", findings: ReadingLog) -> Iterator[str]:
     """The paragraphs of a file."""
     decoder, spoilt, skipped = codecs.getincrementaldecoder(found.codec)("replace"), 0, found.mark
 

@@ -8,13 +8,13 @@ from congling.data import segmenter
 from congling.data.config import DataConfig
 from congling.data.document import Document
 from congling.data.encoding import Encoding
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.sources import stream
 
 LONGEST_LINE = 1 << 20  # bytes held of one line; the rest of it becomes the next
 
 
-def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[Document]:
+def read(path: Path, note: FileNote, config: DataConfig, findings: ReadingLog) -> Iterator[Document]:
     """Yield the documents of a text file.
 
     Raises:
@@ -22,7 +22,7 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
     """
     found = stream.encoding_of(path, note.file, config.encoding)
     note.encoding, note.encoding_why = found.codec, found.why
-    seen = segmenter.survey(_lines(path, note.file, found, Findings()))
+    seen = segmenter.survey(_lines(path, note.file, found, ReadingLog()))
     if not seen.characters:
         findings.problem(
             "empty file", note.file, None, "no text in it" if note.bytes else "the file has no bytes"
@@ -34,11 +34,11 @@ def read(path: Path, note: FileNote, config: DataConfig, findings: Findings) -> 
         findings.notes.append(f"{note.file} is divided into documents: {choice.why}")
     for part in segmenter.segments(_lines(path, note.file, found, findings), choice, config):
         place = Place(note.file, part.line)
-        findings.marks.look(part.text, str(place))
+        findings.foreign_tokens.look(part.text, str(place))
         yield Document(part.text, str(place), {"title": part.title} if part.title else {}, place)
 
 
-def _lines(path: Path, name: str, found: Encoding, findings: Findings) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, name: str, found: Encoding, findings: ReadingLog) -> Iterator[tuple[int, str]]:
     """Decoded lines with their numbers; over-long ones in parts that end at sentence borders."""
     codec = stream.codec_of_lines(found)
     decoder = codecs.getincrementaldecoder(codec)("replace")

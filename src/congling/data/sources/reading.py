@@ -29,12 +29,12 @@ from congling.core.progress import stage
 from congling.core.text import one_line
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.smallworld.config import SmallWorldConfig
 from congling.data.sources import columnar, epub, json_file, markup, plain, rows, table
 from congling.data.sources.tree_lines import grown
 
-Reader = Callable[[Path, FileNote, DataConfig, Findings], Iterator[Document]]
+Reader = Callable[[Path, FileNote, DataConfig, ReadingLog], Iterator[Document]]
 
 READERS: dict[str, Callable[..., Iterator[Any]]] = {
     "txt": plain.read,
@@ -58,7 +58,7 @@ _COMPRESSED = {".gz", ".zst"}
 
 
 def read(
-    paths: Sequence[str | Path], config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+    paths: Sequence[str | Path], config: DataConfig, findings: ReadingLog, take: rows.Take = rows.documents
 ) -> Iterator[Any]:
     """Yield the documents of files, folders (sorted, recursive) and the embedded corpus, in a fixed order.
 
@@ -103,7 +103,7 @@ def files_of(sources: Sequence[str | Path]) -> list[str]:
     Raises:
         UserError: a source does not exist, or a folder holds nothing readable.
     """
-    return [str(path) for path, _, _ in _files([_path(source) for source in sources], Findings())]
+    return [str(path) for path, _, _ in _files([_path(source) for source in sources], ReadingLog())]
 
 
 def has_records(file: str) -> bool:
@@ -122,7 +122,7 @@ def _reader(kind: str, take: rows.Take) -> Reader:
         return found
 
     def whole(
-        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
     ) -> Iterator[Any]:
         return take(records if config.text else grown(records), note, config, findings)
 
@@ -155,7 +155,7 @@ def _format(path: Path) -> str:
     return suffixes[-1].removeprefix(".") if suffixes else ""
 
 
-def _files(sources: Sequence[Path], findings: Findings) -> list[tuple[Path, str, bool]]:
+def _files(sources: Sequence[Path], findings: ReadingLog) -> list[tuple[Path, str, bool]]:
     """Every file with its short name, and whether a person named it (failing to read it is an error then)."""
     found: list[tuple[Path, str, bool]] = []
     for given in sources:
@@ -181,7 +181,7 @@ def _unreadable(source: Path, error: OSError) -> UserError:
     return UserError(f"this source cannot be read ({error.strerror})", value=str(source))
 
 
-def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
+def _inside(folder: Path, findings: ReadingLog) -> list[tuple[Path, str, bool]]:
     """The readable files below a folder, in a person's order: ``chapter2`` before ``chapter10``."""
     found, links = [], 0
     for path in sorted(_ordinary(folder, findings), key=lambda path: _natural(path, folder)):
@@ -204,7 +204,7 @@ def _inside(folder: Path, findings: Findings) -> list[tuple[Path, str, bool]]:
     return found
 
 
-def _ordinary(folder: Path, findings: Findings) -> Iterator[Path]:
+def _ordinary(folder: Path, findings: ReadingLog) -> Iterator[Path]:
     """The files and links below a folder, but hidden ones and what is neither: pipes, sockets, devices."""
     for path in folder.rglob("*"):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -221,7 +221,7 @@ def _natural(path: Path, folder: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part[:18]), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _small_world(config: DataConfig, findings: Findings) -> Iterator[Document]:
+def _small_world(config: DataConfig, findings: ReadingLog) -> Iterator[Document]:
     from congling.data import smallworld
 
     note = findings.file(SMALL_WORLD, 0, "generated")

@@ -12,7 +12,7 @@ from typing import Any
 
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.segmenter import cut
 from congling.data.separators import divided, separator_of
 from congling.data.sources import layouts
@@ -31,12 +31,12 @@ class Record:
     value: Any
 
 
-Take = Callable[[Iterable[Record], FileNote, DataConfig, Findings], Iterator[Any]]
+Take = Callable[[Iterable[Record], FileNote, DataConfig, ReadingLog], Iterator[Any]]
 """What is made of the records of one file: documents, or conversations."""
 
 
 def documents(
-    records: Iterable[Record], note: FileNote, config: DataConfig, findings: Findings
+    records: Iterable[Record], note: FileNote, config: DataConfig, findings: ReadingLog
 ) -> Iterator[Document]:
     """Turn the records of one file into documents; those without text are named and counted.
 
@@ -71,7 +71,7 @@ def documents(
             findings.unread.add(found, str(place))
         parts = divided(text, separator) if separator else [text]
         for part in parts:
-            findings.marks.look(part, str(place))
+            findings.foreign_tokens.look(part, str(place))
         pieces = (piece for part in parts for piece in cut(part, LARGEST_PIECE))
         for number, piece in enumerate(pieces):
             yield Document(piece, f"{place}.{number}" if number else str(place), _meta(record.value), place)

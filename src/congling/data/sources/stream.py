@@ -28,7 +28,7 @@ from congling.core.errors import UserError
 from congling.data import encoding
 from congling.data.document import LARGEST_WINDOW
 from congling.data.encoding import Encoding
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 
 CHUNK = 1 << 18  # bytes read at a time
 MOST_TIMES, MOST_UNPACKED = 200, 1 << 28
@@ -176,7 +176,7 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
         raise UserError("this is a Python pickle, not text", where=path, hint=hint)
 
 
-def chunks(stream: IO[bytes], name: str, findings: Findings) -> Iterator[bytes]:
+def chunks(stream: IO[bytes], name: str, findings: ReadingLog) -> Iterator[bytes]:
     """Read in pieces; damage in the compression ends the reading and is named, what came before is kept."""
     while True:
         try:
@@ -196,7 +196,7 @@ def head_of(path: Path, name: str) -> bytes:
     """
     with opened(path) as stream:
         first = b""
-        for number, chunk in enumerate(chunks(stream, name, Findings())):
+        for number, chunk in enumerate(chunks(stream, name, ReadingLog())):
             first = first or chunk
             if not chunk.isascii():
                 return chunk
@@ -224,7 +224,7 @@ def encoding_of(path: Path, name: str, configured: str | None, *, json: bool = F
     return Encoding(chosen.codec, found.mark if found.codec == chosen.codec else 0, chosen.why)
 
 
-def lines(path: Path, name: str, found: Encoding, findings: Findings, *, longest: int) -> Iterator[Line]:
+def lines(path: Path, name: str, found: Encoding, findings: ReadingLog, *, longest: int) -> Iterator[Line]:
     """Yield lines as bytes (UTF-16/32 becomes UTF-8), in parts of about ``longest`` bytes at most."""
     with opened(path) as stream:
         parts = chunks(stream, name, findings)
@@ -247,14 +247,14 @@ def _split(parts: Iterator[bytes], longest: int) -> Iterator[Line]:
         yield Line(number, bytes(rest), True)
 
 
-def _as_utf8(parts: Iterator[bytes], found: Encoding, name: str, findings: Findings) -> Iterator[bytes]:
+def _as_utf8(parts: Iterator[bytes], found: Encoding, name: str, findings: ReadingLog) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(found.codec)("replace")
     for part in parts:
         yield _checked(decoder.decode(part), name, findings)
     yield _checked(decoder.decode(b"", final=True), name, findings)
 
 
-def _checked(text: str, name: str, findings: Findings) -> bytes:
+def _checked(text: str, name: str, findings: ReadingLog) -> bytes:
     if "\ufffd" in text:
         findings.problem(
             "invalid bytes",

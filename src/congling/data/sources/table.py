@@ -9,12 +9,12 @@ from typing import Any
 from congling.core.errors import UserError
 from congling.core.units import plural
 from congling.data.config import DataConfig
-from congling.data.problems import FileNote, Findings
+from congling.data.problems import FileNote, ReadingLog
 from congling.data.sources import rows, stream
 
 
 def read(
-    path: Path, note: FileNote, config: DataConfig, findings: Findings, take: rows.Take = rows.documents
+    path: Path, note: FileNote, config: DataConfig, findings: ReadingLog, take: rows.Take = rows.documents
 ) -> Iterator[Any]:
     """Yield the documents (or what ``take`` makes of the records) of a table with a row of names.
 
@@ -31,7 +31,7 @@ def read(
 class _Lines:
     """Decoded lines for the csv module, which needs their ends; remembers the number of the last one."""
 
-    def __init__(self, path: Path, note: FileNote, config: DataConfig, findings: Findings) -> None:
+    def __init__(self, path: Path, note: FileNote, config: DataConfig, findings: ReadingLog) -> None:
         self._found = stream.encoding_of(path, note.file, config.encoding)
         self._codec = stream.codec_of_lines(self._found)
         self._lines = stream.lines(path, note.file, self._found, findings, longest=config.largest_record)
@@ -54,7 +54,9 @@ class _Lines:
         return text.replace("\0", "") + "\n"
 
 
-def _records(lines: _Lines, note: FileNote, config: DataConfig, findings: Findings) -> Iterator[rows.Record]:
+def _records(
+    lines: _Lines, note: FileNote, config: DataConfig, findings: ReadingLog
+) -> Iterator[rows.Record]:
     csv.field_size_limit(
         min(config.largest_record, 2**31 - 1)
     )  # against a quote that is never closed; the default is too small for text

@@ -8,7 +8,7 @@ from typing import Any
 from congling.data.clean import blank
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.sources import rows
 from congling.data.sources.conversation import asks, whole
 from congling.data.sources.fields import Log, Unfit
@@ -54,7 +54,7 @@ Clean = Any  # (messages) -> messages, all texts of them clean
 
 
 def take(
-    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
 ) -> Iterator[Conversation | Document]:
     """Turn the records of one file into conversations, or into documents if it holds none.
 
@@ -71,7 +71,7 @@ def take(
     yield from rows_of(conversation_of, records, note.file, findings)
 
 
-def rows_of(make: Any, records: Iterable[rows.Record], file: str, findings: Findings) -> Iterator[Any]:
+def rows_of(make: Any, records: Iterable[rows.Record], file: str, findings: ReadingLog) -> Iterator[Any]:
     """What ``make(record, place, log)`` makes of each record; what it cannot use is named and counted."""
     layouts: set[str] = set()
     for record in records:

@@ -17,7 +17,7 @@ from congling.core.errors import UserError
 from congling.core.units import plural
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning import chat_rows
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.examples import Example
@@ -35,14 +35,14 @@ def read(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitRows[Ex
     Raises:
         UserError: a file cannot be read, there is nothing to learn in any, or nothing can end an answer.
     """
-    encode = ConversationEncoder(tokenizer, context, Findings())
+    encode = ConversationEncoder(tokenizer, context, ReadingLog())
     return split_rows(read_items(config, encode.findings), encode, encode.__call__, config)
 
 
 class ConversationEncoder(RowEncoder):
     """From conversations and texts to examples that fit into the context."""
 
-    def __init__(self, tokenizer: Tokenizer, context: int, findings: Findings) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: int, findings: ReadingLog) -> None:
         super().__init__(tokenizer, context, findings)
         self.apart = self.parted = 0
         """Answers that are examples of their own, and the conversations they come from."""
@@ -110,7 +110,7 @@ def _learnt(turn: Message) -> bool:
     return turn["role"] == "assistant" and turn.get("loss") is not False
 
 
-def read_items(config: DataConfig, findings: Findings) -> Iterator[Item]:
+def read_items(config: DataConfig, findings: ReadingLog) -> Iterator[Item]:
     """Conversations and texts of the files, cleaned, each once; faults go to the findings.
 
     Raises:

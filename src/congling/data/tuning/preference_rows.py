@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from congling.data.config import DataConfig
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.sources import rows
 from congling.data.sources.compared import named
 from congling.data.sources.conversation import side, turns_of, under_system, whole
@@ -206,7 +206,7 @@ def taker(make: Make[Any]) -> rows.Take:
     """What turns the records of a file into rows of one sort."""
 
     def take(
-        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+        records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
     ) -> Iterator[Any]:
         note.choice, note.why = make.__name__.removesuffix("_of") + " rows", "as the method needs"
         yield from rows_of(make, records, note.file, findings)

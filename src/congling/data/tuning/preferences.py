@@ -16,7 +16,7 @@ import numpy as np
 from congling.core.errors import UserError
 from congling.data.config import DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources.compared import is_pair
 from congling.data.sources.fields import Log
 from congling.data.sources.turns import Message
@@ -47,7 +47,7 @@ def read_pairs(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitR
     Raises:
         UserError: a file cannot be read, no pair in any is whole, or nothing can end an answer.
     """
-    encode = AnswerEncoder(tokenizer, context, Findings())
+    encode = AnswerEncoder(tokenizer, context, ReadingLog())
     return _read(config, preference_rows.pair_of, encode, encode.pairs)
 
 
@@ -57,7 +57,7 @@ def read_rated(config: DataConfig, tokenizer: Tokenizer, context: int) -> SplitR
     Raises:
         UserError: a file cannot be read, no row in any is whole, or nothing can end an answer.
     """
-    encode = AnswerEncoder(tokenizer, context, Findings())
+    encode = AnswerEncoder(tokenizer, context, ReadingLog())
     return _read(config, rated_or_pair, encode, encode.rated)
 
 
@@ -67,7 +67,7 @@ def read_questions(config: DataConfig, tokenizer: Tokenizer, longest: int) -> Sp
     Raises:
         UserError: a file cannot be read, no question in any is whole, or nothing can end an answer.
     """
-    encode = QuestionEncoder(tokenizer, longest + 1, Findings())
+    encode = QuestionEncoder(tokenizer, longest + 1, ReadingLog())
     encode.findings.unread.rewarded = True
     return _read(config, preference_rows.question_of, encode, encode.__call__)
 
@@ -183,7 +183,7 @@ def _read(
 
 
 def preference_items(
-    config: DataConfig, findings: Findings, make: preference_rows.Make[Any]
+    config: DataConfig, findings: ReadingLog, make: preference_rows.Make[Any]
 ) -> Iterable[Any]:
     """Whole rows of one sort, cleaned, each once; faults go to the findings.
 

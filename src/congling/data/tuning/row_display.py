@@ -17,7 +17,7 @@ from rich.text import Text
 from congling.core.console import Console
 from congling.core.text import printable
 from congling.core.units import plural
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.preference_rows import PairRow, RatedRow
 from congling.data.tuning.row_inspection import Lengths, RowInspection, RowLook, ShownRow
 from congling.data.tuning.row_kinds import METHODS, Sort
@@ -194,7 +194,7 @@ def _domains(found: RowInspection, console: Console) -> None:
         _say(console, Text(f"about     {listed}{more}\n"))
 
 
-def _findings(found: Findings, console: Console) -> None:
+def _findings(found: ReadingLog, console: Console) -> None:
     for note in found.sentences:
         _say(console, Text(f"note: {note}", "yellow"))
     if found.sound:

@@ -9,7 +9,7 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.core.units import plural
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources.turns import ASSISTANT, Message
 from congling.data.tuning.examples import Example, characters_of
 from congling.tokenizer.base import Tokenizer
@@ -25,7 +25,7 @@ class RowEncoder(ABC):
         findings: where problems are counted and named.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context: int, findings: Findings) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: int, findings: ReadingLog) -> None:
         self.tokenizer, self.context, self.findings = tokenizer, context, findings
         self.unended = 0
         """Answers that the template does not end."""

@@ -14,7 +14,7 @@ import numpy as np
 from congling.core.artifact import exists
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
-from congling.data.problems import Findings
+from congling.data.problems import ReadingLog
 from congling.data.tuning.chat_rows import Conversation
 from congling.data.tuning.conversations import ConversationEncoder, read_items
 from congling.data.tuning.examples import Example
@@ -107,7 +107,7 @@ class RowInspection:
     """Conversations by what they are about, the most frequent first."""
     whole: bool
     """Whether all rows were looked at."""
-    findings: Findings
+    findings: ReadingLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class RowLook:
     sorts: Mapping[Sort, int]
     rows: int
     whole: bool
-    findings: Findings
+    findings: ReadingLog
 
 
 def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None) -> RowInspection:
@@ -128,11 +128,11 @@ def inspect(config: DataConfig, tokenizer: Tokenizer, context: int | None = None
     Raises:
         UserError: a file cannot be read, the template does not work, or there is nothing to learn.
     """
-    findings, sorts = Findings(), sorts_of(config)
+    findings, sorts = ReadingLog(), sorts_of(config)
     sort = next(iter(sorts), Sort.CONVERSATIONS)
     fit = checked(tokenizer)
     encoder = _ENCODERS[sort](tokenizer, context or _ENDLESS, findings)
-    whole = _ENCODERS[sort](tokenizer, _ENDLESS, Findings())
+    whole = _ENCODERS[sort](tokenizer, _ENDLESS, ReadingLog())
     first: list[ShownRow] = []
     domains: Counter[str] = Counter()
     kept, lengths = {True: 0, False: 0}, list[int]()
@@ -183,7 +183,7 @@ def look(config: DataConfig) -> RowLook | None:
     """
     if any(source == SMALL_WORLD or exists(source) for source in config.sources):
         return None
-    sorts, findings = sorts_of(config), Findings()
+    sorts, findings = sorts_of(config), ReadingLog()
     if not sorts:
         return None
     sort, first, count = next(iter(sorts)), [], 0
@@ -194,7 +194,7 @@ def look(config: DataConfig) -> RowLook | None:
     return RowLook(first, sort, sorts, min(count, ROWS), count <= ROWS, findings)
 
 
-def _items(sort: Sort, config: DataConfig, findings: Findings) -> Iterable[Any]:
+def _items(sort: Sort, config: DataConfig, findings: ReadingLog) -> Iterable[Any]:
     if sort is Sort.CONVERSATIONS:
         return read_items(config, findings)
     findings.unread.rewarded = sort is Sort.PROMPTS

@@ -9,7 +9,7 @@ from congling.core.artifact import exists
 from congling.core.errors import UserError
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.document import Document
-from congling.data.problems import FileNote, Findings, Place
+from congling.data.problems import FileNote, Place, ReadingLog
 from congling.data.sources import reading, rows
 from congling.data.sources.compared import is_pair
 from congling.data.sources.conversation import asks
@@ -53,7 +53,7 @@ def sorts_of(config: DataConfig) -> Mapping[Sort, int]:
         return {}
     records = [
         record
-        for record in islice(reading.read(config.sources, config, Findings(), _raw), rows.LOOK)
+        for record in islice(reading.read(config.sources, config, ReadingLog(), _raw), rows.LOOK)
         if not isinstance(record, Document)
     ]
     if not records or 2 * sum(_is_row(record) for record in records) <= len(records):
@@ -105,6 +105,6 @@ def _can(make: Make[Any], record: Any) -> bool:
 
 
 def _raw(
-    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: Findings
+    records: Iterable[rows.Record], note: FileNote, config: DataConfig, findings: ReadingLog
 ) -> Iterator[Any]:
     return (record.value for record in records)

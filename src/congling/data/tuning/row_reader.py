@@ -19,7 +19,7 @@ from congling.data.clean import clean
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.data.dedup import content_hash
 from congling.data.document import Document
-from congling.data.problems import Findings, Place
+from congling.data.problems import Place, ReadingLog
 from congling.data.sources import reading, rows
 from congling.data.sources.turns import Message
 from congling.data.split import cut_last_part, hold_out_together
@@ -70,7 +70,7 @@ class SplitRows(Generic[Item]):
     """That were read, with those held out."""
     texts: int
     """Plain texts beside them."""
-    findings: Findings
+    findings: ReadingLog
 
     @property
     def questions(self) -> Sequence[Messages]:
@@ -78,7 +78,7 @@ class SplitRows(Generic[Item]):
         return [row.prompt for row in self.held_out if not isinstance(row, Document)][:QUESTIONS]
 
 
-def read_rows(config: DataConfig, findings: Findings, take: rows.Take) -> Iterator[Any]:
+def read_rows(config: DataConfig, findings: ReadingLog, take: rows.Take) -> Iterator[Any]:
     """Rows and texts of the files, cleaned, each once; faults go to the findings.
 
     Raises:
@@ -119,10 +119,10 @@ def _cleaned(row: Any, config: DataConfig) -> Any:
     return row.cleaned(texts)
 
 
-def _look_for_marks(row: Any, findings: Findings) -> None:
+def _look_for_marks(row: Any, findings: ReadingLog) -> None:
     if not isinstance(row, Document):  # those of texts are counted where they are divided
         for turn in (*row.prompt, *row.answers):
-            findings.marks.look(turn["content"], str(row.place), turn=True)
+            findings.foreign_tokens.look(turn["content"], str(row.place), turn=True)
 
 
 def _content(row: Any) -> str:
@@ -185,7 +185,7 @@ def split_rows(
 
 
 def _divided(
-    items: list[Any], config: DataConfig, findings: Findings
+    items: list[Any], config: DataConfig, findings: ReadingLog
 ) -> tuple[Sequence[bool], Sequence[Any]]:
     """Which items are held out: rows with all others that ask the same, texts each for itself.
 
@@ -208,7 +208,7 @@ def _divided(
     return found.flags.tolist(), items
 
 
-def nothing_to_learn(config: DataConfig, findings: Findings) -> UserError:
+def nothing_to_learn(config: DataConfig, findings: ReadingLog) -> UserError:
     """The error of files that hold no row one can learn from, with what they hold instead."""
     why = findings.most()
     fields = "; ".join(findings.unread.sentences()[:2])

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from congling.core.errors import UserError
 from congling.tokenizer.base import Roles, Tokenizer
 from congling.tokenizer.chat.rendering import ASSISTANT, REASONING, Message, Part, owned, script, written
-from congling.tokenizer.chat.sections import encoded, marks_in
+from congling.tokenizer.chat.sections import encoded, special_tokens_in
 from congling.tokenizer.chat.traced import plain
 from congling.tokenizer.chat.turns import PLAIN
 
@@ -167,7 +167,9 @@ def _ended_parts(tokenizer: Tokenizer, parts: Sequence[Part]) -> list[Part]:
             continue
         said = max(owned(part.text, part.answer), default=-1) + 1
         behind = [
-            mark.end for mark in marks_in(tokenizer, part.text) if mark.start >= said and mark.index in ends
+            mark.end
+            for mark in special_tokens_in(tokenizer, part.text)
+            if mark.start >= said and mark.index in ends
         ]
         end = behind[0] if behind else said
         found += [Part(part.text[:end], part.answer), Part(part.text[end:])]

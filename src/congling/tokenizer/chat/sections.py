@@ -22,7 +22,7 @@ _PLAIN = TokenAttributes()
 
 
 @dataclass(frozen=True)
-class Mark:
+class SpecialToken:
     """A special token in a text, and which characters it takes."""
 
     start: int
@@ -33,13 +33,13 @@ class Mark:
     """Whether it takes the white space that follows."""
 
 
-def marks_in(tokenizer: Tokenizer, text: str) -> list[Mark]:
+def special_tokens_in(tokenizer: Tokenizer, text: str) -> list[SpecialToken]:
     """The special tokens that the template wrote, the longest where several begin."""
     known = dict(tokenizer.special) | dict(tokenizer.inner_marks)
     pattern = _pattern(tuple(known))
     if pattern is None:
         return []
-    found: list[Mark] = []
+    found: list[SpecialToken] = []
     letters = plain(text)
     for begin, part in from_template(text):
         for match in pattern.finditer(part):
@@ -56,7 +56,7 @@ def marks_in(tokenizer: Tokenizer, text: str) -> list[Mark]:
                 start = least + len(letters[least:start].rstrip())
             if attributes.rstrip:
                 end += len(letters[end:]) - len(letters[end:].lstrip())
-            found.append(Mark(start, end, known[match[0]], attributes.rstrip))
+            found.append(SpecialToken(start, end, known[match[0]], attributes.rstrip))
     return found
 
 
@@ -74,7 +74,7 @@ class SectionEncoder:
             text = text[len(text) - len(text.lstrip()) :]
         ids: list[int] = []
         place = 0
-        for mark in marks_in(self.tokenizer, text):
+        for mark in special_tokens_in(self.tokenizer, text):
             ids += [*self._section(plain(text)[place : mark.start]), mark.index]
             place = mark.end
             self._fresh, self._beginning, self._open = True, False, mark.open

@@ -23,7 +23,7 @@ KINDS = 30
 
 
 @dataclass(slots=True)
-class Marks:
+class ForeignTokens:
     """Counts marks; its size is bounded."""
 
     counts: Counter[str] = field(default_factory=Counter)
