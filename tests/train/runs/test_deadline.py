@@ -15,6 +15,7 @@ from congling.train.config import TrainConfig
 from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
 from congling.train.runs import deadline as module
+from congling.train.runs import metrics
 from congling.train.runs.deadline import Deadline, DeadlineConfig, recorded
 from congling.train.runs.hooks import keeping
 from congling.train.runs.train import RunParts, train
@@ -213,7 +214,9 @@ class Machine:
     def run(self, out):
         hooks = () if self.stop_at is None else (self._stop,)
         parts = RunParts(self.config, evaluate=lambda model: {"loss": 1.0}, hooks=hooks)
-        train(self.trainer, out, parts)
+        with pytest.MonkeyPatch.context() as patch:  # pauses take no time, however busy the real machine is
+            patch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: 0.0))
+            train(self.trainer, out, parts)
         return self.trainer
 
     def _stop(self, one):
