@@ -21,7 +21,7 @@ def said(program):
 
 
 def test_the_functions_are_those_of_the_api():
-    assert sorted(congling.__all__) == ["__version__", *FUNCTIONS]
+    assert sorted(congling.__all__) == sorted(["__version__", "methods", *FUNCTIONS])
     assert set(FUNCTIONS) <= set(dir(congling))
     assert all(
         getattr(congling, name) is getattr(api, name)
@@ -30,6 +30,18 @@ def test_the_functions_are_those_of_the_api():
     )
     with pytest.raises(AttributeError, match="nothing"):
         congling.nothing  # noqa: B018
+
+
+def test_each_method_is_a_module_with_a_run():
+    program = """
+import sys, congling
+print("torch" in sys.modules, callable(congling.methods))
+print(*(callable(getattr(congling.methods, name).run) for name in congling.methods.__all__ if name != "recipes"))
+print(congling.methods.recipes.SFTRecipe.__name__, "sft" in dir(congling.methods))
+"""
+    assert said(program) == ["False", "False", *["True"] * 8, "SFTRecipe", "True"]
+    with pytest.raises(AttributeError, match="nothing"):
+        congling.methods.nothing  # noqa: B018
 
 
 def test_import_loads_nothing_before_it_is_asked_for():

@@ -13,15 +13,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from congling import methods
     from congling.api import chat, convert, evaluate, generate, load, tokenizer, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "chat", "convert", "evaluate", "generate", "load", "tokenizer", "train"]
+__all__ = ["__version__", "chat", "convert", "evaluate", "generate", "load", "methods", "tokenizer", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "methods":
+        return import_module("congling.methods")
     return getattr(import_module("congling.api"), name)
 
 
@@ -43,7 +46,7 @@ class _Package(ModuleType):
     ``congling.tokenizer`` must not hide the functions of these names."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in __all__ and isinstance(value, ModuleType):
+        if name in __all__ and name != "methods" and isinstance(value, ModuleType):
             value.__class__ = _Callable
         super().__setattr__(name, value)
 
