@@ -36,7 +36,8 @@ def test_each_method_is_a_module_with_a_run():
     program = """
 import sys, congling
 print("torch" in sys.modules, callable(congling.methods))
-print(*(callable(getattr(congling.methods, name).run) for name in congling.methods.__all__ if name != "recipes"))
+names = [name for name in congling.methods.__all__ if name != "recipes"]
+print(*(callable(getattr(congling.methods, name).run) for name in names))
 print(congling.methods.recipes.SFTRecipe.__name__, "sft" in dir(congling.methods))
 """
     assert said(program) == ["False", "False", *["True"] * 8, "SFTRecipe", "True"]

@@ -34,7 +34,7 @@ def made(base: Path, out: Path, reward: str, **options) -> tuple[int, int]:
         [f"{base}/{reward}"],
         out,
         answers=24,
-        new_tokens=4,
+        max_new_tokens=4,
         temperature=0.7,
         **options,
     )
@@ -65,6 +65,6 @@ def test_mistakes_leave_no_file(base: Path, tmp_path: Path):
         made(base, tmp_path / "own.jsonl", "same.py:same")
     with pytest.raises(UserError, match="answers fill the whole context"):
         pairs.run(
-            base / "base", [str(base / "prompts.jsonl")], ["exact"], tmp_path / "own.jsonl", new_tokens=99
+            base / "base", [str(base / "prompts.jsonl")], ["exact"], tmp_path / "own.jsonl", max_new_tokens=99
         )
     assert not list(tmp_path.iterdir())

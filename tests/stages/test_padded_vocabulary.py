@@ -92,7 +92,7 @@ def test_pairs(base: Path, tmp_path: Path):
         [f"{base}/length.py:length"],
         tmp_path / "pairs.jsonl",
         answers=24,
-        new_tokens=12,
+        max_new_tokens=12,
         temperature=3.0,
     )
     assert asked == 12 and kept

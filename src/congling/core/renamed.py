@@ -123,6 +123,7 @@ RENAMED: Mapping[str, Mapping[str, Name]] = {
 """New name by class and old name. A class takes over the entries of those it extends."""
 
 OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "pairs": {"--new-tokens": "--max-new-tokens"},
     "prune": {
         "--keep-layers": "--num-hidden-layers", "--hidden": "--intermediate-size",
         "--heads": "--num-attention-heads", "--width": "--hidden-size", "--experts": "--num-experts",

@@ -40,7 +40,7 @@ def run(
     out: Path | str,
     *,
     answers: int = 8,
-    new_tokens: int = 128,
+    max_new_tokens: int = 128,
     temperature: float = 1.0,
     seed: int = 0,
     overwrite: bool = False,
@@ -54,7 +54,7 @@ def run(
         reward: names of rewards, see :mod:`congling.methods.rewards`.
         out: the file to write.
         answers: to each prompt, at least two.
-        new_tokens: longest answer; what it cuts off is left out.
+        max_new_tokens: longest answer; what it cuts off is left out.
         temperature: of sampling.
         seed: equal seeds give equal files.
         overwrite: replace a file that exists.
@@ -66,10 +66,10 @@ def run(
     refuse_existing(Path(out), overwrite=overwrite)
     function = rewards.load(reward)
     loaded = load_checkpoint(model)
-    questions, findings = _questions(loaded, data, new_tokens)
+    questions, findings = _questions(loaded, data, max_new_tokens)
     if console is not None:
         show_rows(len(questions), 0, "prompt", findings, console)
-    sampling = {"group": answers, "new_tokens": new_tokens, "temperature": temperature}
+    sampling = {"group": answers, "new_tokens": max_new_tokens, "temperature": temperature}
     starts, kept, dull = range(0, len(questions), PROMPTS), 0, Counter[str]()
     with (
         replacing(out, overwrite=overwrite) as temporary,
@@ -87,22 +87,22 @@ def run(
     return kept, len(questions)
 
 
-def _questions(loaded: Loaded, data: Sequence[str], new_tokens: int) -> tuple[list[Question], ReadingLog]:
+def _questions(loaded: Loaded, data: Sequence[str], max_new_tokens: int) -> tuple[list[Question], ReadingLog]:
     """All questions that leave room for an answer, in order of the split.
 
     Raises:
         UserError: a file cannot be read, or none of its rows is such a question.
     """
     context = loaded.model.config.max_position_embeddings
-    if new_tokens >= context:
+    if max_new_tokens >= context:
         raise UserError(
             "answers fill the whole context",
-            where="--new-tokens",
-            value=new_tokens,
+            where="--max-new-tokens",
+            value=max_new_tokens,
             hint=f"the model reads {context} tokens",
         )
     config = DataConfig(sources=tuple(data), split=SplitConfig(validation=1))
-    found = read_questions(config, loaded.tokenizer, context - new_tokens)
+    found = read_questions(config, loaded.tokenizer, context - max_new_tokens)
     return [*found.train, *found.validation], found.findings
 
 
