@@ -19,7 +19,7 @@ from congling.core.words import separate
 from congling.data.config import DataConfig, LossReduction
 from congling.model.config import ModelConfig
 from congling.plan.recipe import Recipe
-from congling.train.config import TrainConfig
+from congling.train.config import TrainConfig, checked_train
 from congling.train.objectives.config import (
     GRPOConfig,
     PPOConfig,
@@ -218,6 +218,9 @@ def read_recipe(
     if not table.get("sources"):
         raise UserError("nothing to learn from", hint="name rows or texts with --data")
     recipe = build(kind, values, where=recipes[0] if recipes else "command line")
+    from congling.plan.tuning_plan import KINDS
+
+    checked_train(recipe.train, KINDS)
     if isinstance(recipe, ReinforcementRecipe) and rewards:
         return recipe.replace(rewards=(*recipe.rewards, *rewards))
     return recipe

@@ -27,10 +27,12 @@ def command(
 ) -> None:
     """Train a model on preferences."""
     from congling.core.console import Console
-    from congling.methods import preferences
+    from congling.methods.recipes import PreferenceRecipe, read_recipe
+
+    recipe = read_recipe(PreferenceRecipe, settings or [], data or [])
+    from congling.methods import preferences  # torch loads once what was typed is right
     from congling.methods.ending import show_end
 
-    recipe = preferences.read_recipe(settings or [], data or [])
     tuned = preferences.run(
         base,
         recipe,

@@ -38,10 +38,12 @@ def command(
 ) -> None:
     """Train a model on rewards, answers compared with each other."""
     from congling.core.console import Console
-    from congling.methods import grpo
+    from congling.methods.recipes import GRPORecipe, read_recipe
+
+    recipe = read_recipe(GRPORecipe, settings or [], data or [], reward or [])
+    from congling.methods import grpo  # torch loads once what was typed is right
     from congling.methods.ending import show_end
 
-    recipe = grpo.read_recipe(settings or [], data or [], reward or [])
     tuned = grpo.run(
         base,
         recipe,

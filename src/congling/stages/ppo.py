@@ -38,10 +38,12 @@ def command(
 ) -> None:
     """Train a model on rewards, with a value head."""
     from congling.core.console import Console
-    from congling.methods import ppo
+    from congling.methods.recipes import PPORecipe, read_recipe
+
+    recipe = read_recipe(PPORecipe, settings or [], data or [], reward or [])
+    from congling.methods import ppo  # torch loads once what was typed is right
     from congling.methods.ending import show_end
 
-    recipe = ppo.read_recipe(settings or [], data or [], reward or [])
     tuned = ppo.run(
         base,
         recipe,

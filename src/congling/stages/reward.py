@@ -27,10 +27,12 @@ def command(
 ) -> None:
     """Train a reward model on preferences."""
     from congling.core.console import Console
-    from congling.methods import reward_model
+    from congling.methods.recipes import RewardRecipe, read_recipe
+
+    recipe = read_recipe(RewardRecipe, settings or [], data or [])
+    from congling.methods import reward_model  # torch loads once what was typed is right
     from congling.methods.ending import show_end
 
-    recipe = reward_model.read_recipe(settings or [], data or [])
     tuned = reward_model.run(
         base,
         recipe,

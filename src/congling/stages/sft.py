@@ -31,10 +31,12 @@ def command(
 ) -> None:
     """Train a model on questions and answers."""
     from congling.core.console import Console
-    from congling.methods import sft
+    from congling.methods.recipes import SFTRecipe, read_recipe
+
+    recipe = read_recipe(SFTRecipe, settings or [], data or [])
+    from congling.methods import sft  # torch loads once what was typed is right
     from congling.methods.ending import show_end
 
-    recipe = sft.read_recipe(settings or [], data or [])
     tuned = sft.run(
         base,
         recipe,

@@ -50,11 +50,12 @@ def command(
     """Train a model from text files or a recipe, and report."""
     from congling.core.console import Console
     from congling.methods.fresh import begin_anew
-    from congling.methods.train import run
 
     started, console = machine.command_started(), Console()
     recipe = _asked(arguments, budget, out)
     begin_anew(out, *recipe.data.sources, fresh=fresh, longer=longer)
+    from congling.methods.train import run  # torch loads once what was typed is right
+
     made = run(recipe, out, shows=_shows(console), force=force, started=started, longer=longer)
     if as_json:
         from congling.report import record
