@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from congling.model.cache import KVCache
-from congling.model.config import LinearScaling, Llama3Scaling, RotaryConfig
+from congling.model.config import RotaryConfig
 from congling.model.families import FAMILIES
-from congling.model.positions import alibi_slopes, rotary_frequencies
+from congling.model.frequencies import rotary_frequencies
+from congling.model.positions import alibi_slopes
+from congling.model.rope_scaling import LinearScaling, Llama3Scaling
 from congling.model.transformer import Transformer
 
 

@@ -22,9 +22,10 @@ from congling.interop.gguf.file import Field, GGUFFile, TensorData
 from congling.interop.gguf.names import gguf_name
 from congling.interop.llamacpp_checkpoint import Slot, tensor, values_of
 from congling.llamacpp_trainers.adapter_options import NORM_RANKS, FinetuneOptions
-from congling.model.config import LinearScaling, ModelConfig
+from congling.model.build_positions import build_positions
+from congling.model.config import ModelConfig
 from congling.model.norm import RMSNorm
-from congling.model.positions import build_positions
+from congling.model.rope_scaling import LinearScaling
 from congling.model.sliding import build_sliding
 from congling.model.transformer import Transformer
 from congling.transform import lora

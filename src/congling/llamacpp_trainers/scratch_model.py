@@ -18,9 +18,10 @@ from congling.interop.llamacpp_checkpoint import Slot
 from congling.llamacpp_trainers.options import LONGEST_ROWS, ScratchOptions
 from congling.llamacpp_trainers.vocabulary import Vocabulary
 from congling.model.checkpoint import expected_shapes
-from congling.model.config import LinearScaling, ModelConfig, RMSNormConfig, RotaryConfig
+from congling.model.config import ModelConfig, RMSNormConfig, RotaryConfig
 from congling.model.families import llama
 from congling.model.mlp_config import GatedMLPConfig
+from congling.model.rope_scaling import LinearScaling
 from congling.model.transformer import Transformer
 
 ARCHITECTURE = "llama"

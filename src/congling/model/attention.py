@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -13,7 +14,7 @@ from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
-from congling.model.positions import Angles, AttentionContext, no_rotation, rotate
+from congling.model.positions import Angles, AttentionContext, Band, no_rotation, rotate
 from congling.model.varlen import attend_apart
 
 
@@ -100,6 +101,43 @@ class Attention(nn.Module):
             key, value = cache.extend(key, value)
         mixed = self.attention_fn(query, key, value, context)
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
+
+
+class LengthAttention(Attention):
+    """Attention of positions whose frequencies depend on the length: keys are kept as they were before
+    rotation, and all that a band of tokens sees are turned by its frequencies (``length_positions.py``)."""
+
+    def forward(self, x: Tensor, context: AttentionContext, cache: LayerCache | None = None) -> Tensor:
+        """Mix what each token sees: (B, T, W) -> (B, T, W)."""
+        batch, time, _ = x.shape
+        query, key = self.query(x), self.key(x)
+        value = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (B, K, T, D)
+        before = 0
+        if cache is not None:
+            before = cache.length
+            kept, value = cache.extend(key.unflatten(-1, (-1, self.head_width)).transpose(1, 2), value)
+            key = kept.transpose(1, 2).flatten(2)  # (B, S, K·D)
+        mixed = []
+        for band in context.bands:
+            cosines, sines = band.angles(x.dtype if x.is_floating_point() else key.dtype)
+            sight, looking = before + band.end, slice(before + band.start, before + band.end)
+            own = cosines[:, looking], sines[:, looking]
+            q = self.scale(self.place(query[:, band.start : band.end], self.query_norm, own)).transpose(1, 2)
+            k = self.place(key[:, :sight], self.key_norm, (cosines, sines)).transpose(1, 2)
+            mixed.append(self.attention_fn(q, k, value[:, :, :sight], _of_band(context, band, before)))
+        return self.output(torch.cat(mixed, 2).transpose(1, 2).reshape(batch, time, -1))
+
+
+def _of_band(context: AttentionContext, band: Band, before: int) -> AttentionContext:
+    """What the tokens of a band see of the keys up to its end."""
+    sight = before + band.end
+    if context.mask is not None:
+        return context._replace(mask=context.mask[..., band.start : band.end, :sight], lengths=None)
+    if not context.causal or (not before and not band.start):
+        return context._replace(lengths=None)
+    slots = torch.arange(sight, device=band.positions.device)
+    mask = slots <= slots[before + band.start :, None]
+    return context._replace(mask=mask[None, None], causal=False, lengths=None)
 
 
 def causal_context(

@@ -18,7 +18,7 @@ from congling.model.config import ModelConfig
 
 
 class LayerCache:
-    """One block's keys and values, (B, K, S, D) each."""
+    """One block's keys and values, (B, K, S, D) each; keys are rotated unless that depends on the length."""
 
     def __init__(
         self, shape: tuple[int, int, int, int], device: torch.device | str, dtype: torch.dtype

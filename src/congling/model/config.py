@@ -6,7 +6,7 @@
     ├── attention   heads, shared key/value heads (GQA), head width, QK-norm, biases, scale of the scores
     ├── mlp         gated (SwiGLU) │ plain (GELU) │ moe (routed + shared experts)
     ├── norm        rms │ layer
-    ├── positions   rope (plain, linear or llama3 scaling; in all blocks or some) │ alibi │ learned
+    ├── positions   rope (plain or stretched by ``rope_scaling.py``; in all blocks or some) │ alibi │ learned
     ├── initial     zero-output │ scaled-normal
     └── multipliers of the embedding, of what blocks add, and of the logits
 """
@@ -17,6 +17,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from congling.core.config import Config
 from congling.model.mlp_config import MLP, DenseMLP, GatedMLPConfig, MoEConfig, hidden_channels
+from congling.model.rope_scaling import LongRopeScaling, RotaryScaling, depends_on_length
 
 
 class RMSNormConfig(Config):
@@ -31,36 +32,6 @@ class LayerNormConfig(Config):
 
     kind: Literal["layer"] = "layer"
     eps: PositiveFloat = 1e-5
-
-
-class LinearScaling(Config):
-    """Positions divided by ``factor`` (position interpolation, Chen et al. 2023)."""
-
-    rope_type: Literal["linear"] = "linear"
-    factor: PositiveFloat
-
-
-class Llama3Scaling(Config):
-    """Slow channels divided by ``factor``, fast ones kept, those between blended (Llama 3.1).
-
-    A channel is fast when it turns at least ``high_frequency_factor`` times within ``original_context``
-    tokens, slow when at most ``low_frequency_factor`` times.
-    """
-
-    rope_type: Literal["llama3"] = "llama3"
-    factor: PositiveFloat
-    low_freq_factor: PositiveFloat = 1.0
-    high_freq_factor: PositiveFloat = 4.0
-    original_max_position_embeddings: PositiveInt = 8192
-
-    @model_validator(mode="after")
-    def _bands_are_apart(self) -> Self:
-        if self.low_freq_factor >= self.high_freq_factor:
-            raise ValueError("low_freq_factor must be less than high_freq_factor")
-        return self
-
-
-RotaryScaling = Annotated[LinearScaling | Llama3Scaling, Field(discriminator="rope_type")]
 
 
 class RotaryConfig(Config):
@@ -213,6 +184,7 @@ class ModelConfig(Config):
             turned = self.positions.rotary_dim(self.attention.head_dim)
             if turned % 2 or not turned:
                 raise ValueError(f"positions.partial_rotary_factor must turn pairs, not {turned} channels")
+            _check_scaling(self.positions, turned)
         attention = self.attention
         if attention.layer_types is not None and len(attention.layer_types) != self.num_hidden_layers:
             raise ValueError(f"attention.layer_types needs one for each of {self.num_hidden_layers} layers")
@@ -220,6 +192,8 @@ class ModelConfig(Config):
             raise ValueError("attention.layer_types needs sliding_window")
         if attention.sliding_window is not None and self.positions.kind != "rope":
             raise ValueError("attention.sliding_window needs rotary positions")
+        if attention.sliding_window is not None and self.depends_on_length:
+            raise ValueError("attention.sliding_window needs positions that do not depend on the length")
         if self.mlp.kind == "moe" and self.mlp.first_k_dense_replace > self.num_hidden_layers:
             raise ValueError(
                 f"mlp.first_k_dense_replace ({self.mlp.first_k_dense_replace}) exceeds num_hidden_layers "
@@ -267,6 +241,17 @@ class ModelConfig(Config):
         return self.positions.no_rope_layers is None or self.positions.no_rope_layers[layer] == 1
 
     @property
+    def depends_on_length(self) -> bool:
+        """Whether frequencies of rotary positions depend on where the token stands that looks."""
+        return self.positions.kind == "rope" and depends_on_length(self.positions.rope_scaling)
+
+    @property
+    def trained_length(self) -> int:
+        """Tokens that the model read before its positions were stretched; else all that it reads."""
+        scaling = self.positions.rope_scaling if self.positions.kind == "rope" else None
+        return getattr(scaling, "original_max_position_embeddings", None) or self.max_position_embeddings
+
+    @property
     def mlp_size(self) -> int:
         """Hidden channels of the MLP, or of one expert."""
         return hidden_channels(self.mlp)
@@ -276,3 +261,17 @@ class ModelConfig(Config):
         if self.mlp.kind == "moe" and self.mlp.n_shared_experts:
             widths.add(self.mlp.n_shared_experts * self.mlp.moe_intermediate_size)
         return widths
+
+
+def _check_scaling(positions: RotaryConfig, turned: int) -> None:
+    """Refuse a scaling that does not fit the channels that turn."""
+    scaling = positions.rope_scaling
+    if scaling is None:
+        return
+    if scaling.rope_type in ("dynamic", "clex") and turned < 4:
+        raise ValueError(f"positions.rope_scaling = {scaling.rope_type} needs two pairs that turn and more")
+    if scaling.rope_type in ("yarn", "dynamic", "clex") and positions.rope_theta <= 1:
+        raise ValueError(f"positions.rope_scaling = {scaling.rope_type} needs rope_theta greater than 1")
+    if isinstance(scaling, LongRopeScaling) and len(scaling.long_factor) != turned // 2:
+        found = len(scaling.long_factor)
+        raise ValueError(f"positions.rope_scaling: long_factor has {found} values for {turned // 2} pairs")

@@ -2,12 +2,13 @@
 
 from congling.model.config import AttentionConfig, ModelConfig
 from congling.model.mlp_config import MoEConfig
+from congling.model.rope_scaling import ClexScaling
 
 
 def parameter_table(config: ModelConfig) -> dict[str, int]:
     """Parameters by part; the values add up to the model's size exactly.
 
-    ``head`` is 0 with tied embeddings, ``positions`` is 0 unless they are learned.
+    ``head`` is 0 with tied embeddings, ``positions`` is 0 unless something of them is learned.
     """
     layers = range(config.num_hidden_layers)
     norm = config.hidden_size * (2 if config.norm.kind == "layer" else 1)
@@ -16,9 +17,7 @@ def parameter_table(config: ModelConfig) -> dict[str, int]:
         a_block += sum(config.attention.qk_norm_widths) * (2 if config.norm.kind == "layer" else 1)
     return {
         "embedding": config.vocab_size * config.hidden_size,
-        "positions": config.max_position_embeddings * config.hidden_size
-        if config.positions.kind == "learned"
-        else 0,
+        "positions": _position_parameters(config),
         "attention": config.num_hidden_layers * _attention_parameters(config.attention, config.hidden_size),
         "mlp": sum(_mlp_parameters(config, layer, all_experts=True) for layer in layers),
         "norms": norm + config.num_hidden_layers * a_block,
@@ -68,6 +67,16 @@ def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4
     """Memory of the keys and values of ``tokens`` tokens (rows times length)."""
     values = 2 * config.num_hidden_layers * config.attention.num_key_value_heads * config.attention.head_dim
     return values * tokens * bytes_per_value
+
+
+def _position_parameters(config: ModelConfig) -> int:
+    if config.positions.kind == "learned":
+        return config.max_position_embeddings * config.hidden_size
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    if not isinstance(scaling, ClexScaling) or config.positions.kind != "rope":
+        return 0
+    turned = config.positions.rotary_dim(config.attention.head_dim)
+    return 2 * scaling.hidden(turned) * (turned // 2)
 
 
 def _attention_parameters(attention: AttentionConfig, width: int) -> int:

@@ -25,6 +25,12 @@ def initialise(model: nn.Module, seed: int) -> None:
                 parameter.zero_()
             elif "norm" in name:
                 parameter.fill_(1.0)
+            elif name == "positions.down":
+                parameter.zero_()  # CLEX begins as NTK-aware scaling
+            elif name == "positions.up":
+                parameter.copy_(
+                    torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5
+                )
             elif (std := _std(config, name, parameter)) == 0:
                 parameter.zero_()
             else:

@@ -11,20 +11,32 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from congling.model.config import (
-    AlibiConfig,
-    LearnedPositionsConfig,
-    LinearScaling,
-    Llama3Scaling,
-    ModelConfig,
     RotaryConfig,
-    RotaryScaling,
 )
+from congling.model.frequencies import magnitude, rotary_frequencies
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and signed sines, each broadcastable to (B, T, H, D)."""
+
+
+class Band(NamedTuple):
+    """Neighbouring tokens that see through the same frequencies: what turns them, and the keys they see."""
+
+    start: int
+    end: int
+    """Of the T tokens, these look."""
+    frequency: Tensor
+    """(1 or B, D/2)."""
+    positions: Tensor
+    """(1 or B, S) of all keys that are in sight of the last of them, itself included."""
+    magnitude: float
+
+    def angles(self, dtype: torch.dtype) -> Angles:
+        """Of all keys in sight: (1 or B, S, 1, D); those of the tokens that look are the last."""
+        angle = self.positions[..., None, None].float() * self.frequency[:, None, None]
+        return _signed(angle, self.magnitude, dtype)
 
 
 class AttentionContext(NamedTuple):
@@ -39,6 +51,8 @@ class AttentionContext(NamedTuple):
     lengths: tuple[int, ...] | None = None
     """Of the texts that share rows, where each is attended to by itself (``varlen.py``); ``mask`` and
     ``causal`` are then those of a row with one text."""
+    bands: tuple[Band, ...] = ()
+    """In place of ``angles`` where frequencies depend on the text's length (``length_positions.py``)."""
 
 
 class _Positions:
@@ -92,9 +106,7 @@ class RotaryPositions(_Positions, nn.Module):
             positions = torch.arange(positions.start, positions.stop, device=device)
         frequency = rotary_frequencies(self.config, self.head_width, device)
         angle = positions[..., None, None].float() * frequency  # (…, 1, D/2)
-        cosine, sine = angle.cos().to(dtype), angle.sin().to(dtype)
-        # The sign of the rotation matrix lives here: `rotate` then works on whole heads, not on halves.
-        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+        return _signed(angle, magnitude(self.config.rope_scaling), dtype)
 
 
 class AlibiPositions(_Positions, nn.Module):
@@ -137,26 +149,6 @@ class LearnedPositions(_Positions, nn.Embedding):
         return hidden + self.weight[positions]
 
 
-def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Radians that each channel pair turns by from one position to the next: (D/2,) float32."""
-    turned = config.rotary_dim(head_width)
-    channel = torch.arange(0, turned, 2, dtype=torch.float32, device=device)
-    frequency = _scaled(config.rope_theta ** (-channel / turned), config.rope_scaling)
-    return pad(frequency, (0, (head_width - turned) // 2))  # the other pairs stand still
-
-
-def _scaled(frequency: Tensor, scaling: RotaryScaling | None) -> Tensor:
-    match scaling:
-        case None:
-            return frequency
-        case LinearScaling(factor=factor):
-            return frequency / factor
-        case Llama3Scaling(low_freq_factor=low, high_freq_factor=high):
-            turns = scaling.original_max_position_embeddings * frequency / (2 * torch.pi)
-            kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
-            return frequency * (kept + (1 - kept) / scaling.factor)
-
-
 def alibi_slopes(heads: int) -> list[float]:
     """How much each head's scores fall with one token of distance: a geometric series (Press et al. 2022).
 
@@ -166,6 +158,16 @@ def alibi_slopes(heads: int) -> list[float]:
     power = 1 << (heads.bit_length() - 1)
     first = [2.0 ** (-8 * (head + 1) / power) for head in range(power)]
     return first + [2.0 ** (-4 * (2 * head + 1) / power) for head in range(heads - power)]
+
+
+def _signed(angle: Tensor, magnitude: float, dtype: torch.dtype) -> Angles:
+    """Cosines and signed sines (…, D) of angles (…, D/2), times the magnitude."""
+    cosine, sine = angle.cos(), angle.sin()
+    if magnitude != 1:
+        cosine, sine = cosine * magnitude, sine * magnitude
+    cosine, sine = cosine.to(dtype), sine.to(dtype)
+    # The sign of the rotation matrix lives here: `rotate` then works on whole heads, not on halves.
+    return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
 
 def rotate(x: Tensor, angles: Angles | None) -> Tensor:
@@ -180,14 +182,3 @@ def rotate(x: Tensor, angles: Angles | None) -> Tensor:
 def no_rotation(x: Tensor, angles: Angles | None) -> Tensor:
     """Stand in for ``rotate`` where positions are not rotary."""
     return x
-
-
-def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | LearnedPositions:
-    """The positions part that the configuration asks for."""
-    match config.positions:
-        case RotaryConfig():
-            return RotaryPositions(config.positions, config.attention.head_dim)
-        case AlibiConfig():
-            return AlibiPositions(config.attention.num_attention_heads)
-        case LearnedPositionsConfig():
-            return LearnedPositions(config.hidden_size, config.max_position_embeddings)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from congling.model.attention import Attention, causal_context
+from congling.model.attention import Attention, LengthAttention, causal_context
+from congling.model.build_positions import build_positions
 from congling.model.cache import KVCache, LayerCache
 from congling.model.config import ModelConfig
 from congling.model.embedding import TokenEmbedding
@@ -27,7 +28,7 @@ from congling.model.mlp import build_mlp
 from congling.model.moe import MixtureOfExperts, Total
 from congling.model.multiplier import build_multiplier
 from congling.model.norm import build_norm
-from congling.model.positions import AttentionContext, build_positions
+from congling.model.positions import AttentionContext
 from congling.model.sliding import build_sliding
 from congling.model.varlen import text_lengths
 
@@ -40,7 +41,8 @@ class Block(nn.Module):
         mlp = config.mlp_of(layer)
         before, after = config.norm_placement != "post", config.norm_placement != "pre"
         self.attention_norm = build_norm(config.norm, config.hidden_size) if before else nn.Identity()
-        self.attention = Attention(config, layer)
+        turned_on_use = config.depends_on_length and config.rotated(layer)
+        self.attention = (LengthAttention if turned_on_use else Attention)(config, layer)
         self.post_attention_norm = build_norm(config.norm, config.hidden_size) if after else nn.Identity()
         self.mlp_norm = build_norm(config.norm, config.hidden_size) if before else nn.Identity()
         self.mlp = (
@@ -110,7 +112,7 @@ class Transformer(nn.Module):
         if place is None:
             place = slice(0, time) if cache is None else cache.positions(time)
         apart = None
-        if documents is not None and self.varlen:
+        if documents is not None and self.varlen and not self.config.depends_on_length:
             apart = text_lengths(
                 documents, self.config.attention.num_attention_heads * self.config.attention.head_dim
             )

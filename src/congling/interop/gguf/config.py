@@ -26,7 +26,8 @@ from congling.interop.gguf.config_writing import ROPE_FACTORS, rope_factors
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import FUSED
-from congling.model.config import Llama3Scaling, ModelConfig
+from congling.model.config import ModelConfig
+from congling.model.rope_scaling import Llama3Scaling
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "attention.scale": (0.0,), "attention.causal": (True,), "attention.clamp_kqv": (0.0,),

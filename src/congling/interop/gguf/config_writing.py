@@ -9,8 +9,9 @@ import numpy as np
 from congling.interop.gguf.architectures import MIXTURES, MULTIPLIED, SCALED_EXPERTS, SIGMOID, SOFTMAX
 from congling.interop.gguf.fields import Field
 from congling.interop.options import window_period
-from congling.model.config import Llama3Scaling, ModelConfig, RotaryConfig
+from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.mlp_config import MoEConfig
+from congling.model.rope_scaling import Llama3Scaling
 
 ROPE_FACTORS = "rope_freqs.weight"
 

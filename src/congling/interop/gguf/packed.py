@@ -18,8 +18,8 @@ from congling.interop.gguf.arrangement import to_half_split
 from congling.interop.gguf.config import config_from
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.weights import GGUFWeights, pieces
+from congling.model.build_positions import build_positions
 from congling.model.config import ModelConfig
-from congling.model.positions import build_positions
 from congling.model.sliding import build_sliding
 from congling.model.transformer import Transformer
 from congling.quant.packed import PackedEmbedding, PackedLinear

@@ -5,8 +5,9 @@ from typing import Any
 
 from congling.interop.hf.architecture import MODEL_TYPES, architecture
 from congling.interop.options import COMPUTED
-from congling.model.config import LinearScaling, Llama3Scaling, ModelConfig, RotaryConfig
+from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.mlp_config import PlainMLPConfig
+from congling.model.rope_scaling import LinearScaling, Llama3Scaling
 
 
 def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> dict[str, Any]:

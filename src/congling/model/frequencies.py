@@ -1,0 +1,83 @@
+"""How fast each pair of channels turns: the frequencies of rotary positions, stretched or not.
+
+Everything is computed in float32, whatever the model's type: an angle is a position times a frequency, and
+positions beyond 256 are not exact in bfloat16.
+"""
+
+# D head width, N lengths
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from congling.model.config import RotaryConfig
+from congling.model.rope_scaling import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    RotaryScaling,
+    YarnScaling,
+)
+
+
+def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Radians that each channel pair turns by from one position to the next: (D/2,) float32.
+
+    Of a kind that depends on the text's length: those within the trained length.
+    """
+    turned = config.rotary_dim(head_width)
+    frequency = _scaled(_plain(config, turned, device), config, turned)
+    return pad(frequency, (0, (head_width - turned) // 2))  # the other pairs stand still
+
+
+def frequencies_at(config: RotaryConfig, head_width: int, lengths: Tensor) -> Tensor:
+    """The same for tokens that end texts of these lengths (N,): (N, D/2) float32. Not for CLEX, whose curve
+    is learnt.
+    """
+    turned, scaling = config.rotary_dim(head_width), config.rope_scaling
+    plain = _plain(config, turned, lengths.device)
+    match scaling:
+        case DynamicScaling(factor=factor, original_max_position_embeddings=trained):
+            length = lengths.clamp_min(trained).cpu().double()
+            growth = (factor * length / trained - (factor - 1)).log()
+            channel = torch.arange(0, turned, 2, dtype=torch.float64)
+            # The base grows by growth^(D/(D-2)), and a frequency is base^(-2i/D).
+            slower = (-growth[:, None] * channel / (turned - 2)).exp().float()
+            found = plain * slower.to(plain.device)
+        case LongRopeScaling(short_factor=short, long_factor=long):
+            factors = torch.tensor((short, long), dtype=torch.float32, device=lengths.device)
+            found = plain / factors[(lengths > scaling.original_max_position_embeddings).long()]
+        case _:
+            found = _scaled(plain, config, turned).expand(len(lengths), -1)
+    return pad(found, (0, (head_width - turned) // 2))
+
+
+def magnitude(scaling: RotaryScaling | None) -> float:
+    """What cosines and sines are multiplied by, of queries and keys: scores grow by its square."""
+    return scaling.magnitude if isinstance(scaling, YarnScaling | LongRopeScaling) else 1.0
+
+
+def _plain(config: RotaryConfig, turned: int, device: torch.device | str) -> Tensor:
+    channel = torch.arange(0, turned, 2, dtype=torch.float32, device=device)
+    return config.rope_theta ** (-channel / turned)
+
+
+def _scaled(frequency: Tensor, config: RotaryConfig, turned: int) -> Tensor:
+    """The frequencies (turned/2,) within the trained length."""
+    match config.rope_scaling:
+        case LinearScaling(factor=factor):
+            return frequency / factor
+        case Llama3Scaling(low_freq_factor=low, high_freq_factor=high) as scaling:
+            turns = scaling.original_max_position_embeddings * frequency / (2 * torch.pi)
+            kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
+            return frequency * (kept + (1 - kept) / scaling.factor)
+        case YarnScaling(factor=factor) as scaling:
+            low, high = scaling.ramp(config.rope_theta, turned)
+            pair = torch.arange(turned // 2, dtype=torch.float32, device=frequency.device)
+            slow = ((pair - low) / (high - low)).clamp(0, 1)
+            return frequency / factor * slow + frequency * (1 - slow)
+        case LongRopeScaling(short_factor=short):
+            return frequency / torch.tensor(short, dtype=torch.float32, device=frequency.device)
+        case _:
+            return frequency
