@@ -34,6 +34,28 @@ def test_every_family_goes_to_llama_cpp(family):
     assert obstacles(config, "bpe", "gguf") == obstacles(config, "bpe", "ollama") == []
 
 
+STRETCHED = {
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 64},
+    "dynamic": {"factor": 4.0, "original_max_position_embeddings": 64},
+    "longrope": {
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "short_factor": [1.0] * 8,
+        "long_factor": [2.0] * 8,
+    },
+    "clex": {"original_max_position_embeddings": 64},
+}
+
+
+@pytest.mark.parametrize("target", ["gguf", "ollama", "llama2c"])
+@pytest.mark.parametrize("kind", STRETCHED)
+def test_no_kind_of_stretched_positions_is_dropped(kind, target):
+    config = changed(LLAMA, "attention", head_dim=16, num_attention_heads=4, num_key_value_heads=4)
+    assert not obstacles(config.replace(norm={"eps": 1e-5}), None, target)
+    stretched = changed(config, "positions", rope_scaling={"rope_type": kind, **STRETCHED[kind]})
+    assert any("scal" in obstacle.nearest for obstacle in obstacles(stretched, None, target))
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -16,6 +16,7 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     if config.num_hidden_layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
+    _scaling_is_known(config)
     if config.norm_placement != "pre" or (
         config.attention.qk_norm and config.attention.qk_norm_over == "projection"
     ):
@@ -211,6 +212,17 @@ def _no_llama3_scaling(config: ModelConfig, reason: str) -> None:
         raise Unrepresentable(
             Obstacle(
                 f"llama.cpp does not combine Llama 3's rotary scaling with {reason}",
+                "use positions.rope_scaling = linear, or a larger positions.rope_theta",
+            )
+        )
+
+
+def _scaling_is_known(config: ModelConfig) -> None:
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    if scaling is not None and scaling.rope_type not in ("linear", "llama3"):
+        raise Unrepresentable(
+            Obstacle(
+                f"rotary positions of the kind {scaling.rope_type} are not written to GGUF",
                 "use positions.rope_scaling = linear, or a larger positions.rope_theta",
             )
         )
