@@ -1,5 +1,6 @@
 """Charts are well-formed SVG whose lines lie where the numbers say."""
 
+import itertools
 import math
 import re
 from importlib.resources import files
@@ -8,9 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from congling.report.charts import Reference, Series, line_chart, number, thinned, ticks
+from congling.report.charts import Reference, Series, line_chart, thinned
 from congling.report.drawing import LARGE, NARROW, SMALL
 from congling.report.drawing import chart as picture
+from congling.report.plane import log_ticks, number, ticks
 
 
 def chart(points, **options) -> str:
@@ -53,6 +55,38 @@ def test_long_curves_are_averaged():
 def test_ticks_are_round():
     assert ticks(0.03, 0.97, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert [number(value) for value in (0, 0.02, 1500, 2_000_000)] == ["0", "0.02", "1.5k", "2M"]
+
+
+def corners(svg: str, shape: str) -> list[tuple[float, float]]:
+    found = re.search(rf'{shape} points="([^"]+)"', svg)
+    assert found
+    return [(float(x), float(y)) for x, y in (point.split(",") for point in found[1].split())]
+
+
+def test_equal_factors_are_equally_far_apart_on_a_logarithmic_axis():
+    svg = chart([(0, 9.0), (64, 3.0), (128, 2.0), (256, 1.5), (1024, 1.0)], log_x=True)
+    places = [x for x, _ in corners(svg, "polyline")]
+    steps = [second - first for first, second in itertools.pairwise(places)]
+    assert steps == pytest.approx([steps[0], steps[0], 2 * steps[0]], abs=0.2)  # 0 has no place
+    assert {"64", "512", "1,024"} <= set(re.findall(r">([\d,]+)<", svg))
+    ElementTree.fromstring(chart([(7, 1.0)], log_x=True))
+    assert "nothing recorded" in chart([(-1, 1.0), (0, 2.0)], log_x=True)
+
+
+@pytest.mark.parametrize(("most", "step"), [(9, 1), (6, 1), (5, 2), (3, 2), (2, 3), (1, 6)])
+def test_doublings_are_thinned_evenly(most: int, step: int):
+    assert log_ticks(64, 2048, most) == [64 * 2**power for power in range(0, 6, step)]
+
+
+def test_a_band_lies_around_its_line():
+    band = [(0, 0.5, 1.5), (1, 1.0, math.nan), (2, 2.5, 9.0)]
+    series = Series("one", [(0, 1.0), (1, 2.0), (2, 3.0)], band=band)
+    svg = line_chart([series], x_label="x", y_label="y")
+    line, area = corners(svg, "polyline"), corners(svg, "polygon")
+    assert [x for x, _ in area] == [line[0][0], line[2][0], line[2][0], line[0][0]]
+    assert area[0][1] < line[0][1] < area[3][1] and area[1][1] < line[2][1] < area[2][1]
+    cut = corners(line_chart([series], x_label="x", y_label="y", y_range=(0, 4)), "polygon")
+    assert min(y for _, y in cut) >= 16  # what leaves the picture is cut off at its edge
 
 
 SVG = "{http://www.w3.org/2000/svg}"

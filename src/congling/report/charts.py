@@ -13,10 +13,11 @@ series stand above it, those of reference lines at their right ends::
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
-_LEFT, _TOP, _BOTTOM = 66, 16, 44
+from congling.report.plane import BOTTOM, LEFT, TOP, Plane, axes, log_ticks, ticks
+
 _RIGHT = 18  # margin where no reference line has its name
 _LETTER, _WIDE = 7, 12  # units that a letter takes, and a Chinese character
 COLOURS = tuple(f"--c{i}" for i in range(1, 9))
@@ -39,6 +40,8 @@ class Series:
     points: Sequence[tuple[float, float]]
     dots: bool = False
     faint: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+    """(x, low, high) in order of x: an area behind the line, such as its interval."""
 
 
 @dataclass(frozen=True)
@@ -56,40 +59,54 @@ def line_chart(
     y_label: str,
     references: Sequence[Reference] = (),
     y_range: tuple[float, float] | None = None,
+    log_x: bool = False,
     size: tuple[int, int] = (720, 320),
     standalone: bool = False,
 ) -> str:
     """Draw series over a common x axis as one ``<svg>`` element; points that are not finite are left out.
 
+    On a logarithmic axis (``log_x``) so are those at 0 and below; the numbers at it are doublings.
     References outside the drawn range are left out too. ``size`` is in the units of the 12-unit lettering,
     and that of a chart without a legend: its lines are added to the height. A series has the colour of its
     place, also where one before it has no points.
     """
     several = len(series) > 1  # where one of them is empty, too, the name says which is drawn
-    series = [Series(one.name, thinned(finite(one.points)), one.dots, one.faint) for one in series]
+    series = [_drawable(one, log_x) for one in series]
     coloured = [(one, COLOURS[i % len(COLOURS)]) for i, one in enumerate(series) if one.points]
     series = [one for one, _ in coloured]
     if not series:
         return _empty(size, standalone)
     xs = [x for one in series for x, _ in one.points]
-    low, high = y_range or _range([y for one in series for _, y in one.points], references)
+    ys = [y for one in series for _, y in one.points]
+    ys += [end for one in series for _, *ends in one.band for end in ends]
+    low, high = y_range or _range(ys, references)
     legend, lines = _legend(coloured, size[0]) if several else ("", 0)
-    x_ticks, y_ticks = ticks(min(xs), max(xs), max(4, size[0] // 110)), ticks(low, high, size[1] // 50)
+    x_ticks = (log_ticks if log_x else ticks)(min(xs), max(xs), max(4, size[0] // 110))
+    y_ticks = ticks(low, high, size[1] // 50)
     low, high = min(low, y_ticks[0]), max(high, y_ticks[-1])
     drawn = [line for line in references if low <= line.value <= high]
     size = (size[0], size[1] + _LINE * lines)
-    frame = _Frame(
+    plane = Plane(
         min(xs),
         max(max(xs), min(xs) + 1e-9 * max(1.0, abs(min(xs)))),
         low,
         high,
         size[0] - max([_RIGHT, *(_room(_named(line)) for line in drawn)]),
-        size[1] - _BOTTOM,
-        _TOP + _LINE * lines,
+        size[1] - BOTTOM,
+        TOP + _LINE * lines,
+        log_x,
     )
-    parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label), *_references(frame, drawn)]
-    parts += [_line(frame, one, colour) for one, colour in coloured]
+    parts = [axes(plane, x_ticks, y_ticks, x_label, y_label), *_references(plane, drawn)]
+    parts += [_band(plane, one, colour) for one, colour in coloured]
+    parts += [_line(plane, one, colour) for one, colour in coloured]
     return _svg("".join([*parts, legend]), f"{y_label} against {x_label}", size, standalone)
+
+
+def _drawable(one: Series, log_x: bool) -> Series:
+    """What of a series can be drawn."""
+    points = [(x, y) for x, y in finite(one.points) if x > 0 or not log_x]
+    band = [row for row in one.band if all(map(math.isfinite, row)) and (row[0] > 0 or not log_x)]
+    return replace(one, points=thinned(points), band=band)
 
 
 def finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -108,50 +125,6 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> 
     ]
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers at equal distances from at or below ``low`` to at or above ``high``.
-
-    >>> ticks(0, 10, 5)
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
-    """
-    span = high - low
-    if span <= 0 or not math.isfinite(span):
-        return [low, low + (abs(low) or 1.0)]
-    raw = span / max(1, about)
-    magnitude = 10 ** math.floor(math.log10(raw))
-    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def number(value: float) -> str:
-    """Short text of a tick: ``1.5M``, ``20k``, ``0.02``."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:g}{unit}"
-    return f"{value:g}"
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Maps data to the plane of the drawing."""
-
-    left: float
-    right: float
-    low: float
-    high: float
-    end: float
-    """Right end of the plane."""
-    bottom: float
-    top: float = _TOP
-
-    def x(self, value: float) -> float:
-        return _LEFT + (value - self.left) / (self.right - self.left) * (self.end - _LEFT)
-
-    def y(self, value: float) -> float:
-        return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - self.top)
-
-
 def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[float, float]:
     """Cover nearly all values (a few wild first ones may leave the picture) and references near them."""
     order = sorted(values)
@@ -163,51 +136,16 @@ def _range(values: Sequence[float], references: Sequence[Reference]) -> tuple[fl
     return (max(0.0, low - pad) if low >= 0 else low - pad), high + pad
 
 
-def _axes(
-    frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str
-) -> str:
-    bottom, right = frame.bottom, frame.end
-    parts = []
-    for value in y_ticks:
-        y = frame.y(value)
-        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>')
-        parts.append(
-            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" '
-            f'fill="var(--soft)">{number(value)}</text>'
-        )
-    for value in x_ticks:
-        if frame.left <= value <= frame.right:
-            x = frame.x(value)
-            parts.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" stroke="var(--soft)"/>'
-            )
-            parts.append(
-                f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" '
-                f'fill="var(--soft)">{number(value)}</text>'
-            )
-    parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" stroke="var(--soft)"/>')
-    parts.append(
-        f'<text x="{(_LEFT + right) / 2}" y="{bottom + 36}" text-anchor="middle" '
-        f'fill="var(--ink)">{escape(x_label)}</text>'
-    )
-    middle = (frame.top + bottom) / 2
-    parts.append(
-        f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle" '
-        f'fill="var(--ink)">{escape(y_label)}</text>'
-    )
-    return "".join(parts)
-
-
-def _references(frame: _Frame, lines: Sequence[Reference]) -> list[str]:
+def _references(plane: Plane, lines: Sequence[Reference]) -> list[str]:
     """Dashed lines; labels at the right keep a line's height apart."""
-    parts, right = [], frame.end
+    parts, right = [], plane.end
     previous = math.inf
     for line in sorted(lines, key=lambda one: one.value):
-        y = frame.y(line.value)
+        y = plane.y(line.value)
         label = min(y + 4, previous - 14)
         previous = label
         parts.append(
-            f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)" '
+            f'<line x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)" '
             f'stroke-dasharray="5 4"/>'
         )
         parts.append(
@@ -225,8 +163,20 @@ def _room(text: str) -> int:
     return 12 + sum(_WIDE if ord(letter) > 0x2E7F else _LETTER for letter in text)
 
 
-def _line(frame: _Frame, one: Series, colour: str) -> str:
-    inside = [(frame.x(x), max(frame.top - 4.0, frame.y(y))) for x, y in one.points]
+def _band(plane: Plane, one: Series, colour: str) -> str:
+    """The area between the low and high ends, within the picture."""
+    if not one.band:
+        return ""
+    above = [(x, high) for x, _, high in one.band]
+    below = [(x, low) for x, low, _ in reversed(one.band)]
+    corners = " ".join(
+        f"{plane.x(x):.1f},{min(max(plane.y(y), plane.top), plane.bottom):.1f}" for x, y in [*above, *below]
+    )
+    return f'<polygon points="{corners}" fill="var({colour})" opacity="0.15"/>'
+
+
+def _line(plane: Plane, one: Series, colour: str) -> str:
+    inside = [(plane.x(x), max(plane.top - 4.0, plane.y(y))) for x, y in one.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
     weight = 1.4 if one.faint else 2.2
     opacity = 0.75 if one.faint else 1
@@ -242,13 +192,13 @@ def _line(frame: _Frame, one: Series, colour: str) -> str:
 def _legend(coloured: Sequence[tuple[Series, str]], width: float) -> tuple[str, int]:
     """Names side by side over the plane, and how many lines they take."""
     parts: list[str] = []
-    x, line = float(_LEFT), 0
+    x, line = float(LEFT), 0
     for one, colour in coloured:
         name = one.name if len(one.name) <= _LONGEST_NAME else one.name[: _LONGEST_NAME - 1] + "…"
         needed = 34 + _room(name)
         if parts and x + needed > width:
-            x, line = float(_LEFT), line + 1
-        parts.append(_entry(x, _TOP - 4 + _LINE * line, name, colour))
+            x, line = float(LEFT), line + 1
+        parts.append(_entry(x, TOP - 4 + _LINE * line, name, colour))
         x += needed
     return "".join(parts), line + 1
 
