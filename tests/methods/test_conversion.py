@@ -270,3 +270,27 @@ def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoi
     assert torch.equal(found["blocks.0.mlp.up.weight"], weights["blocks.0.mlp.up.weight"])
     made = conversion.run(path, "gguf-lora", tmp_path / "own.gguf", base=checkpoint)
     assert "Q4_0" in made.notes[-1]
+
+
+def test_adapters_of_bases_stretched_otherwise_are_not_merged_into_one(checkpoint: Path, tmp_path: Path):
+    from congling.interop import adapter_directory
+    from congling.interop.adapters import base_positions
+    from congling.transform.adapter import Adapter, Factors
+
+    plain = load_checkpoint(checkpoint, "cpu").model.config
+    longer = plain.replace(positions={"rope_scaling": {"rope_type": "linear", "factor": 4.0}})
+    factors = {"blocks.0.attention.query.weight": Factors(torch.randn(4, 64), torch.randn(64, 4), 0.05)}
+    lora = [
+        (
+            adapter_directory.write(
+                tmp_path / name,
+                Adapter(factors, base_positions.facts_of(config)),
+                adapter_directory.Base("0" * 64, name, config),
+            ),
+            0.5,
+        )
+        for name, config in (("short", plain), ("long", longer))
+    ]
+    with pytest.raises(UserError, match=r"stretched otherwise.*linear × 4; this base: rotary, base 10000"):
+        conversion.run(checkpoint, "hf", tmp_path / "merged", lora=lora, verify=False)
+    assert not (tmp_path / "merged").exists()

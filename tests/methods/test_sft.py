@@ -20,6 +20,7 @@ from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import adapter_directory
+from congling.interop.adapters import read_any
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.source import locate_checkpoint
@@ -120,6 +121,16 @@ def test_an_adapter_learns_held_out_answers_and_leaves_the_base_alone(base: Path
     identity = adapter_directory.base_of(found)
     assert identity.fingerprint == artifact.opened(locate_checkpoint(base / "run"), "checkpoint").fingerprint
     assert identity.model == load_checkpoint(base / "run", "cpu").model.config
+
+
+def test_an_adapter_knows_how_its_base_was_stretched(base: Path, packed: Path, adapted: Tuned):
+    model = load_checkpoint(base / "run", "cpu").model.config
+    found = adapter_directory.read(adapted.out)
+    assert found.facts["positions"] == model.positions.model_dump(mode="json")
+    assert load_checkpoint(packed, "cpu", adapters=[(adapted.out, 1.0)])  # the file of the same base
+    longer = model.replace(positions={"rope_scaling": {"rope_type": "linear", "factor": 4.0}})
+    with pytest.raises(UserError, match="stretched otherwise.*this base: rotary, base 10000, linear × 4"):
+        read_any(adapted.out, longer)
 
 
 def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: Path):

@@ -28,6 +28,7 @@ from congling.data.batches import Batches
 from congling.data.tuning.examples import Example
 from congling.evals.collapse import watch
 from congling.interop import adapter_directory
+from congling.interop.adapters import base_positions
 from congling.interop.gguf.packing import pack
 from congling.methods.base_model import OpenedBase
 from congling.methods.memory import shortage_explained
@@ -178,6 +179,7 @@ class Session:
             if self.opened.template is not None:
                 kept["chat_template"] = self.opened.template
             kept |= {"base_path": str(self.opened.path), "name": out.resolve().name}
+            kept |= base_positions.facts_of(self.opened.model)
             identity = self.opened.identity
 
             def save(model: Any, folder: Path) -> None:

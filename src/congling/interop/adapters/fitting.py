@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from congling.core.errors import UserError
+from congling.interop.adapters.base_positions import require_same
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.transform.adapter import Adapter, Factors
@@ -43,7 +44,8 @@ def checked(adapter: Adapter, config: ModelConfig, where: Path | str) -> Adapter
     """Return the adapter if every factor fits the model of ``config``.
 
     Raises:
-        UserError: it is empty, was made for another base, or holds values that are not finite.
+        UserError: it is empty, was made for another base or for one whose positions are stretched otherwise,
+            or holds values that are not finite.
     """
     known = matrices(config)
     if not adapter.factors:
@@ -53,6 +55,7 @@ def checked(adapter: Adapter, config: ModelConfig, where: Path | str) -> Adapter
             what, hint = "the adapter changes a tensor that this model lacks", "it was made for another base"
             raise UserError(what, where=where, value=name, hint=hint)
         _check(name, factors, known[name], where)
+    require_same(adapter, config, where)
     return adapter
 
 
