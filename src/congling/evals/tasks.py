@@ -10,6 +10,7 @@ from congling.evals import (
     baselines,
     choice,
     continuation,
+    copying_at_distance,
     domains,
     lm_eval,
     memorisation,
@@ -54,6 +55,9 @@ TASKS: dict[str, Task] = {
     "baselines": Task("bits/character beside n-grams and compressors", baselines.run, "texts, documents"),
     "repetition": Task("how much written texts repeat themselves", repetition.run, "texts"),
     "memorisation": Task("training texts continued word for word", memorisation.run, "texts, documents"),
+    "copying-at-distance": Task(
+        "random tokens copied from further and further before", copying_at_distance.run, "nothing"
+    ),
     "lm-eval": Task("multiple choice by lm-eval on the Hugging Face export", lm_eval.run, "questions"),
 }
 

@@ -1,0 +1,29 @@
+"""At which lengths a model is asked: multiples of the one it was trained at, as far as it reads."""
+
+from congling.core.numbers import whole
+from congling.infer.checkpoints import Loaded
+
+
+def trained_length(loaded: Loaded) -> int:
+    """Tokens that the model read before its context was extended; else all that it reads.
+
+    An extended checkpoint says so (``extended.from``); of others the scaling of their positions does.
+    NTK-aware scaling is only a larger base, which nobody can see in a configuration.
+    """
+    extended = loaded.checkpoint.facts.get("extended")
+    told = whole(extended.get("from")) if isinstance(extended, dict) else None
+    context = loaded.model.config.max_position_embeddings
+    return min(told or loaded.model.config.trained_length, context)
+
+
+def doublings(first: int, most: int) -> list[int]:
+    """``first`` and twice each before it, up to ``most``.
+
+    >>> doublings(64, 300), doublings(64, 10)
+    ([64, 128, 256], [])
+    """
+    found = []
+    while 1 <= first <= most:
+        found.append(first)
+        first *= 2
+    return found
