@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from congling.core.config import Config
 from congling.core.units import Amount
 
-Kind = Literal["story", "questions", "couplets", "dictionary", "arithmetic"]
+Kind = Literal["story", "questions", "couplets", "dictionary", "arithmetic", "long"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_MIX: dict[Kind, float] = {
@@ -42,6 +42,9 @@ class SmallWorldConfig(Config):
 
     mix: dict[Kind, float] = Field(default_factory=DEFAULT_MIX.copy)
     """Share of the *documents* of each kind; weights need not add up to 1. A kind left out is not made."""
+
+    long_characters: int = Field(4000, ge=200, le=100_000)
+    """Characters of a document of the kind ``long``, which ends with the line that reaches them."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:

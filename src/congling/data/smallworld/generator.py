@@ -11,6 +11,8 @@ from random import Random
 
 from congling.data.document import Document
 from congling.data.smallworld.config import KINDS, Kind, SmallWorldConfig
+from congling.data.smallworld.long import writing as long
+from congling.data.smallworld.script import to_traditional
 from congling.data.smallworld.world import world
 
 
@@ -20,6 +22,7 @@ class Generator:
     def __init__(self, config: SmallWorldConfig) -> None:
         self.world = world(config.script)
         self._seed = config.seed
+        self._long_characters = config.long_characters
         weights = [config.mix.get(kind, 0.0) for kind in KINDS]
         total = sum(weights)
         # Thresholds instead of a weighted draw, for speed; the last one is exactly 1 whatever the rounding.
@@ -39,7 +42,11 @@ class Generator:
         random.seed(self._seed << 64 | index)
         draw = random.random()
         _, kind, bits = next(row for row in self._kinds if draw < row[0])
-        text, more = self.world.grammars[kind].write(random.random)
+        if kind == "long":
+            text, more = long.document(self._long_characters, random.random)
+            text = to_traditional(text) if self.world.script == "hant" else text
+        else:
+            text, more = self.world.grammars[kind].write(random.random)
         return Document(text, f"{kind}-{index:06d}", {"kind": kind, "bits": bits + more})
 
 

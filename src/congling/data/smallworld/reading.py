@@ -68,8 +68,12 @@ def information(text: str, world: World, kind: Kind) -> float | None:
 
     None where the world cannot write it. The choice of the kind itself is not counted.
     """
-    grammar = world.grammars[kind]
-    reader = _Reader(grammar, text, world.categories["number"])
+    return grammar_information(text, world.grammars[kind], world.categories["number"])
+
+
+def grammar_information(text: str, grammar: Grammar, numbers: Category) -> float | None:
+    """Bits of the choices by which a grammar writes ``text``; None where it cannot."""
+    reader = _Reader(grammar, text, numbers)
     bits = reader.read(grammar.nodes)
     return bits if reader.position == len(text) else None
 

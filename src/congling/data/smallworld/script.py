@@ -21,13 +21,22 @@ PAIRS = """
 针針 钟鐘 钥鑰 钱錢 钳鉗 铁鐵 铃鈴 铅鉛 铛鐺 铜銅 银銀 锄鋤 错錯 镜鏡 长長 门門 闪閃 闭閉 问問 间間
 闹鬧 队隊 阳陽 阴陰 阶階 陆陸 雾霧 静靜 顶頂 顾顧 预預 颗顆 颜顏 风風 飘飄 飞飛 饭飯 饱飽 饺餃 饼餅
 饿餓 馆館 馋饞 马馬 驼駝 骆駱 骑騎 鱼魚 鲤鯉 鲫鯽 鳅鰍 鳞鱗 鸟鳥 鸡雞 鸥鷗 鸦鴉 鸭鴨 鸽鴿 鹅鵝 鹉鵡
-鹊鵲 鹏鵬 鹤鶴 鹦鸚 鹭鷺 鹰鷹 麦麥 黄黃 龙龍 龟龜 “「 ”」 乌烏 丛叢 广廣 点點 车車 里裡 栖棲
+鹊鵲 鹏鵬 鹤鶴 鹦鸚 鹭鷺 鹰鷹 麦麥 黄黃 龙龍 龟龜 “「 ”」 乌烏 丛叢 广廣 点點 车車 里裡 栖棲 设設
 """
 """Characters of the world that differ: Simplified, Traditional."""
 
 _TABLE = str.maketrans({pair[0]: pair[1] for pair in PAIRS.split()})
+_BACK = str.maketrans({pair[1]: pair[0] for pair in PAIRS.split()}) | dict.fromkeys(_TABLE, "\0")
 
 
 def to_traditional(text: str) -> str:
     """A text of the small world in Traditional characters; the same length, character for character."""
     return text.translate(_TABLE)
+
+
+def to_simplified(text: str) -> str:
+    """The Simplified form of a text of the small world in Traditional characters; undoes ``to_traditional``.
+
+    A Simplified character in it stands for none and becomes ``\\0``.
+    """
+    return text.translate(_BACK)

@@ -32,12 +32,12 @@ def _question(entry: str | Mapping[str, str]) -> str:
 PLOTS = tuple(
     Plot(_sequence(plot["sentences"]), tuple(map(_question, plot["questions"]))) for plot in _WRITTEN["plots"]
 )
-_OPENING, _TALK, _ENDING = (_sequence(_WRITTEN[part]) for part in ("opening", "talk", "ending"))
+OPENING, _TALK, _ENDING = (_sequence(_WRITTEN[part]) for part in ("opening", "talk", "ending"))
 
 
 def _story(plot: Plot) -> list[Source]:
     return [*plot.sentences, *_TALK, *_ENDING]
 
 
-STORIES: Source = [*_OPENING, tuple(_story(plot) for plot in PLOTS)]
-QUESTIONS: Source = [*_OPENING, tuple([*_story(plot), some_of(plot.questions, 2)] for plot in PLOTS)]
+STORIES: Source = [*OPENING, tuple(_story(plot) for plot in PLOTS)]
+QUESTIONS: Source = [*OPENING, tuple([*_story(plot), some_of(plot.questions, 2)] for plot in PLOTS)]
