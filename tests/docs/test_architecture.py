@@ -20,7 +20,6 @@ LATER = {
     "data/parts",
     "quant/gptq",
     "quant/awq",
-    "transform/extend",
 }
 
 

@@ -294,3 +294,15 @@ def test_adapters_of_bases_stretched_otherwise_are_not_merged_into_one(checkpoin
     with pytest.raises(UserError, match=r"stretched otherwise.*linear × 4; this base: rotary, base 10000"):
         conversion.run(checkpoint, "hf", tmp_path / "merged", lora=lora, verify=False)
     assert not (tmp_path / "merged").exists()
+
+
+def test_positions_that_follow_the_length_are_frozen_for_programs_that_know_none(tmp_path: Path):
+    dynamic = {"rope_type": "dynamic", "factor": 4.0, "original_max_position_embeddings": 64}
+    source = write(tmp_path / "dynamic", positions={"rope_scaling": dynamic}, max_position_embeddings=256)
+    made = conversion.run(source, "gguf", tmp_path / "a.gguf", freeze=256, verify=False)
+    assert "positions are those of a text of 256 tokens" in made.notes[0]
+    base = load_checkpoint(made.path, "cpu").model.config.positions
+    assert base.kind == "rope" and base.rope_scaling is None
+    assert base.rope_theta == pytest.approx(10_000 * 13 ** (16 / 14))
+    static = conversion.run(write(tmp_path / "plain"), "gguf", tmp_path / "b.gguf", freeze=9, verify=False)
+    assert "do not depend on the text's length" in static.notes[0]

@@ -14,7 +14,9 @@ from congling.tokenizer.character import CharacterTokenizer
 TOKENIZER = CharacterTokenizer("从零开始学而时习之不亦说乎云对雨雪风晚照晴空")
 
 
-def write(folder: Path, family: str = "llama", **sizes: object) -> Path:
+def write(
+    folder: Path, family: str = "llama", positions: dict[str, object] | None = None, **sizes: object
+) -> Path:
     """A checkpoint with random weights."""
     shape = {
         "vocab_size": TOKENIZER.vocab_size,
@@ -23,7 +25,8 @@ def write(folder: Path, family: str = "llama", **sizes: object) -> Path:
         "hidden_size": 64,
         "num_attention_heads": 4,
     } | sizes
-    model = Transformer(FAMILIES[family](**shape).replace(norm={"eps": 1e-5}))  # type: ignore[arg-type]
+    config = FAMILIES[family](**shape).replace(norm={"eps": 1e-5}, positions=positions or {})  # type: ignore[arg-type]
+    model = Transformer(config)
     torch.manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

@@ -22,6 +22,7 @@ from congling.interop.gguf.packing import rounded
 from congling.interop.source import Source, source_of
 from congling.quant.mixtures import PLAIN
 from congling.transform.adapter import common_packing
+from congling.transform.freeze import frozen
 from congling.transform.merge import merged
 
 Models = Literal["gguf", "hf", "llama2c", "ollama"]
@@ -57,14 +58,17 @@ def run(
     lora: Sequence[Strength] = (),
     base: Path | str | None = None,
     tokenizer: Path | None = None,
+    freeze: int | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert and, by default where the other program is installed, compare.
 
-    A difference that should not be is no exception: it is in the report, and the export stays.
+    A difference that should not be is no exception: it is in the report, and the export stays. With
+    ``freeze`` positions that depend on the text's length are those of that length, see ``transform.freeze``.
 
     Raises:
-        UserError: the source is damaged or of no known format, the target cannot hold it, or ``out`` exists.
+        UserError: the source is damaged or of no known format, the target cannot hold it, ``out`` exists, or
+            the model does not read ``freeze`` tokens.
         Interrupted: Ctrl-C while the export, which stays, was compared.
     """
     if to not in (*get_args(Models), *get_args(Adapters)):
@@ -83,12 +87,25 @@ def run(
         hint = "to merge an adapter into its model, use --lora"
         raise UserError(what, value=f"{found.path} → {to}", hint=hint)
     if found.is_adapter:
-        _refuse(
-            type=type, version=version, verify=verify, verify_text=verify_text, lora=lora, tokenizer=tokenizer
-        )
+        _refuse(type=type, version=version, verify=verify, verify_text=verify_text, lora=lora)
+        _refuse(tokenizer=tokenizer, freeze=freeze)
         return _adapter(found, to, out, base, overwrite)
     _refuse(base=base)
-    return _model(_opened(found, tokenizer, lora), to, out, type, version, verify, verify_text, overwrite)
+    model = _opened(found, tokenizer, lora)
+    notes = []
+    if freeze is not None:
+        model, notes = _frozen(model, freeze)
+    return _model(model, to, out, type, version, verify, verify_text, overwrite, notes)
+
+
+def _frozen(model: ForeignModel, length: int) -> tuple[ForeignModel, list[str]]:
+    """The model with the positions of one length, and what is to be said of it."""
+    config, weights = frozen(model.config, model.weights, length)
+    if config == model.config:
+        return model, ["its positions do not depend on the text's length: --freeze changes nothing"]
+    note = f"positions are those of a text of {length:,} tokens, also for shorter texts; the context is "
+    note += f"{config.max_position_embeddings:,}"
+    return replace(model, config=config, weights=weights), [note]
 
 
 def _refuse(**options: object) -> None:
@@ -121,7 +138,9 @@ def _model(
     verify: bool | None,
     verify_text: Path | None,
     overwrite: bool,
+    notes: list[str],
 ) -> Conversion:
+    """``notes``: what has been changed so far."""
     if to == "llama2c" and type not in (None, "F32"):
         raise UserError("llama2.c has no types, but versions", value=type, hint="use --version 2 for 8 bits")
     if to != "llama2c" and version:
@@ -130,7 +149,7 @@ def _model(
     skipped = verification.wanted(verify, to, model)
     told = limit(model, to), tuple(commands(model, to, out, version=version))
     chosen = (type or "F32").upper()
-    notes = formats.write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
+    notes = notes + formats.write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
     if skipped is not None:
         verdict.save(None, out)
         return Conversion(out, (*notes, f"not checked ({skipped})"), None, *told)

@@ -52,6 +52,10 @@ def command(
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Of an adapter: the model it was made for.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Use this tokenizer, not the model's own.")] = None,
+    freeze: Annotated[
+        int | None,
+        typer.Option(metavar="LENGTH", min=1, help="Positions that depend on the length: those of this one."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,6 +76,7 @@ def command(
             lora=strengths,
             base=base,
             tokenizer=tokenizer,
+            freeze=freeze,
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
