@@ -11,6 +11,7 @@ import numpy as np
 
 from congling.core.errors import UserError
 from congling.data.packing import Epoch, epoch_layout, gather, restarts, windows_per_epoch
+from congling.data.position_sampling import PositionSampling
 from congling.data.token_split import TokenSplit
 from congling.data.token_splitting import split_tokens
 
@@ -31,7 +32,7 @@ class Batch:
     weights: np.ndarray | None = None
     """(B, T) float32, how much each target counts; None means one each."""
     positions: np.ndarray | None = None
-    """(B, T) int64, restarting at each document; None means 0 … T-1."""
+    """(B or 1, T) int64, restarting at each document; None means 0 … T-1."""
     documents: np.ndarray | None = None
     """(B, T) int64, equal within a document; attention stays inside. None means one document a row."""
     count: float = 0.0
@@ -84,6 +85,7 @@ class CorpusBatches:
         parts: (V, 2), needed for ``split_pieces``.
         noise: probability with which an input token, never a target, is replaced by one drawn from the text:
             what smoothing by lower orders is to an n-gram model (Xie et al. 2017).
+        sampling: draws other positions than those that tokens have in their row.
 
     Raises:
         UserError: the split is empty.
@@ -101,6 +103,7 @@ class CorpusBatches:
         split_pieces: float = 0.0,
         parts: np.ndarray | None = None,
         noise: float = 0.0,
+        sampling: PositionSampling | None = None,
     ) -> None:
         if not len(split.tokens):
             raise UserError("this split of the shards holds no tokens")
@@ -110,6 +113,7 @@ class CorpusBatches:
         self.seed, self.document_mask = seed, document_mask
         self.windows = windows_per_epoch(len(split.tokens), context)
         self.split_pieces, self.parts, self.noise = split_pieces, parts, noise
+        self.sampling = sampling
         self._epochs: OrderedDict[int, tuple[TokenSplit, Epoch]] = OrderedDict()
 
     @property
@@ -146,6 +150,8 @@ class CorpusBatches:
             places, begins[chosen] = gather(layout, text.ends, within[chosen], self.context)
             window[chosen] = text.tokens[places]
         positions, documents = restarts(begins[:, 1:]) if self.document_mask else (None, None)
+        if self.sampling is not None:
+            positions = self.sampling(rows, self.rows_per_step, self.context, positions)
         inputs = self._noisy(window[:, :-1], rows) if self.noise else window[:, :-1]
         return Batch(inputs, window[:, 1:], None, positions, documents, float(window[:, 1:].size))
 

@@ -9,6 +9,7 @@ from congling.core.config import build, read_toml, with_overrides
 from congling.core.errors import UserError
 from congling.data.batches import CorpusBatches
 from congling.data.openings import openings
+from congling.data.position_sampling import PositionSampling
 from congling.data.shards import Shards, open_shards
 from congling.methods.base_model import OpenedBase
 from congling.model.config import ModelConfig
@@ -109,8 +110,10 @@ def require_fit(model: ModelConfig, settings: TrainConfig, shards: Shards, teach
         )
 
 
-def batches_of(inputs: Inputs, settings: TrainConfig) -> CorpusBatches:
-    """Batches of the training part."""
+def batches_of(
+    inputs: Inputs, settings: TrainConfig, sampling: PositionSampling | None = None
+) -> CorpusBatches:
+    """Batches of the training part; ``sampling`` draws their positions."""
     return CorpusBatches(
         inputs.shards["train"],
         context=settings.max_length,
@@ -121,4 +124,5 @@ def batches_of(inputs: Inputs, settings: TrainConfig) -> CorpusBatches:
         split_pieces=settings.token_split_prob,
         parts=token_parts(inputs.tokenizer) if settings.token_split_prob else None,
         noise=settings.token_noise_prob,
+        sampling=sampling,
     )

@@ -32,6 +32,7 @@ from congling.train.backends.single import Single
 from congling.train.calibrate import matmul_peak
 from congling.train.loop import Objective, Trainer
 from congling.train.objectives.next_token import next_token
+from congling.train.positions import sampling_of
 from congling.train.runs.deadline import Deadline
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
@@ -110,11 +111,13 @@ def run(
     require_fit(config.model, config.train, inputs.shards, variant.context)
     require_one_tokenizer(inputs, variant)
     settings = config.train
+    # Whoever brings batches or an objective of its own lets a teacher read the same rows.
+    sampling = sampling_of(settings, config.model) if variant.objective is None else None
     transformer = _model(config, variant)
     transformer.checkpoint_blocks(settings.gradient_checkpointing)
     backend = ddp.build_backend(settings)
     try:
-        corpus = batches_of(inputs, settings)
+        corpus = batches_of(inputs, settings, sampling)
         batches = corpus if variant.batches is None else variant.batches(corpus, transformer, backend)
         objective = next_token if variant.objective is None else variant.objective(backend.device)
         trainer = Trainer(

@@ -45,6 +45,16 @@ Rows = Annotated[DataConfig, AfterValidator(_without_test)]
 """What is learnt from, and what is held out of it for validation."""
 
 
+def _with_own_positions(train: TrainConfig) -> TrainConfig:
+    if train.position_sampling not in (None, "none"):
+        raise ValueError(f"position_sampling = {train.position_sampling} is for pretrain and sft")
+    return train
+
+
+Train = Annotated[TrainConfig, AfterValidator(_with_own_positions)]
+"""``[train]`` of methods whose rows keep the positions they have."""
+
+
 class PretrainConfig(Config):
     """All that determines a pretraining run, besides its shards."""
 
@@ -64,6 +74,7 @@ class DistillRecipe(Recipe):
 class DistillRunConfig(PretrainConfig):
     """All that determines the run, besides its shards and its teacher."""
 
+    train: Train
     distill: DistillConfig
 
 
@@ -84,7 +95,7 @@ class TuningConfig(Config):
 
     data: Rows
     adapter: AdapterConfig | None = None
-    train: TrainConfig
+    train: Train
 
 
 class SFTRecipe(TuningRecipe):
@@ -104,6 +115,7 @@ class SFTRecipe(TuningRecipe):
 class SFTConfig(TuningConfig):
     """All that determines an ``sft`` run."""
 
+    train: TrainConfig
     template: str | None = None
     neftune_noise_alpha: PositiveFloat | None = None
     longlora: LongLoRAConfig | None = None

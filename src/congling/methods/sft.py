@@ -27,6 +27,7 @@ from congling.plan.tuning_plan import TuningFacts, context_of
 from congling.plan.tuning_show import show
 from congling.train.objectives.next_token import next_token
 from congling.train.objectives.noisy import neftune
+from congling.train.positions import sampling_of
 from congling.train.runs.metrics import MetricScales
 from congling.transform.longlora import shift
 
@@ -93,7 +94,12 @@ def _spec(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> 
         sample = answers(tokenizer, examples.questions, train)
     by_token = config.loss_reduction == "token"  # a mean over answers is none over their characters
     return MethodSpec(
-        ExampleBatches(examples.train, **session.batching, reduction=config.loss_reduction),
+        ExampleBatches(
+            examples.train,
+            **session.batching,
+            reduction=config.loss_reduction,
+            sampling=sampling_of(train, session.opened.model),
+        ),
         next_token if noise is None else neftune(next_token, noise),
         fingerprint((*examples.train, *examples.validation)),
         evaluate=evaluate,

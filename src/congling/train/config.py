@@ -25,6 +25,8 @@ Small = Annotated[int, Field(ge=1, le=2**20)]
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+CURVE_RATE = 2e-5
+"""Peak rate of the curve that rotary frequencies follow (CLEX), where none is given."""
 BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "loss": "lower", "loss_per_answer": "lower", "perplexity": "lower", "bits_per_character": "lower",
     "bits_per_byte": "lower",
@@ -48,6 +50,8 @@ class AdamWConfig(Config):
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.1
+    positions_learning_rate: Rate | None = None
+    """Peak rate of the curve of CLEX, which AdamW moves without decay; 2e-5 when not given."""
 
 
 class MuonConfig(Config):
@@ -65,6 +69,8 @@ class MuonConfig(Config):
     """Peak rate of the output matrix; also of the one matrix that is both, when embeddings are tied."""
     scalar_learning_rate: Rate = 0.03
     """Peak rate of norm gains and biases."""
+    positions_learning_rate: Rate | None = None
+    """Peak rate of the curve of CLEX, which AdamW moves without decay; 2e-5 when not given."""
     adjust_lr_fn: Literal["original", "match_rms_adamw"] = "original"
     """Size of an (R, C) update: ``original`` sqrt(max(1, R/C)); ``match_rms_adamw`` 0.2 sqrt(max(R, C)), as
     large as AdamW's typical update, so that AdamW rates can be reused (Liu et al. 2025)."""
@@ -133,6 +139,10 @@ class TrainConfig(Config):
     regularisation): the same text in other tokens, against memorising a small corpus."""
     token_noise_prob: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability with which an input token, never a target, is replaced by one drawn from the text."""
+    position_sampling: Literal["none", "randomized", "pose"] | None = None
+    """Draw positions up to the model's context for rows that are shorter: a sorted random subset
+    (``randomized``, Ruoss et al. 2023) or one gap (``pose``, Zhu et al. 2023). Not given: ``randomized``
+    where the model has a curve to learn (CLEX), else ``none``."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""

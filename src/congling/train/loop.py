@@ -28,6 +28,7 @@ from congling.train.ema import EMA
 from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.loss import Loss
 from congling.train.optim.build import Optimizer, build_optimizers
+from congling.train.optim.clipping import clip, clipped_together
 from congling.train.runs.deadline import Deadline
 from congling.train.schedule import decay_start, learning_rate_factor
 from congling.train.step_balance import StepBalance
@@ -107,6 +108,7 @@ class Trainer:
         if optimizers is None:
             optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
         self.optimizers = list(optimizers)
+        self.clipped = clipped_together(self.model)
         self.deadline = deadline
         planned = self._planned_factor if deadline is None else deadline.factor
         self.lr_factor = planned if lr_factor is None else lr_factor
@@ -196,10 +198,7 @@ class Trainer:
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
         """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.max_grad_norm:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
-        skip = (~norm.isfinite()).float()
+        norm, skip = clip(self.clipped, self.config.max_grad_norm)
         for optimizer in self.optimizers:
             optimizer.step(self.step, factor, skip)
         for parameter in parameters:

@@ -13,12 +13,13 @@ Which rows there are is decided once, so that a pass always has equally many; a 
 import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from congling.data.batches import Batch, shard_rows
 from congling.data.config import LossReduction
+from congling.data.position_sampling import PositionSampling
 from congling.tokenizer.base import Tokenizer
 
 _ORDER = 0x6578  # separates this use of a seed from all others
@@ -75,6 +76,7 @@ class ExampleBatches:
         pad: id that fills rows up.
         reduction: ``answer`` gives every answer the weight of a mean one. A step's loss is the weighted sum
             over all its rows by the sum of the weights, however rows are packed, accumulated or shared out.
+        sampling: draws other positions than those that tokens have in their example.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class ExampleBatches:
         seed: int = 0,
         pad: int = 0,
         reduction: LossReduction = "token",
+        sampling: PositionSampling | None = None,
     ) -> None:
         self.answer = None if reduction == "token" else targets_of(examples) / answers_of(examples)
         self.examples, self.pad, self.seed = examples, pad, seed
         self.context, self.rows, self.accumulation = context, rows, accumulation
+        self.sampling = sampling
         self.packed = packed([example.length for example in examples], context)
 
     @property
@@ -110,12 +114,16 @@ class ExampleBatches:
         epochs, within = np.divmod(rows, len(self.packed))
         orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
         chosen = [orders[epoch][place] for epoch, place in zip(epochs.tolist(), within, strict=True)]
-        return collated(
+        batch = collated(
             [[self.examples[i] for i in self.packed[row]] for row in chosen],
             self.context,
             self.pad,
             self.answer,
         )
+        if self.sampling is None:
+            return batch
+        step_rows, tokens = self.rows * self.accumulation, batch.tokens.shape[1]
+        return replace(batch, positions=self.sampling(rows, step_rows, tokens, batch.positions))
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.packed))

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from congling.train.config import AdamWConfig, MuonConfig
+from congling.train.config import CURVE_RATE, AdamWConfig, MuonConfig
 from congling.train.optim.adamw import AdamW, Group
 from congling.train.optim.muon import Muon
 from congling.train.optim.roles import Role, roles
@@ -40,10 +40,12 @@ def build_optimizers(
     def group(rate: float, decay: float, *wanted: Role) -> Group:
         return Group({name: parameters[name] for name, role in found.items() if role in wanted}, rate, decay)
 
+    curve = config.positions_learning_rate or CURVE_RATE
     if isinstance(config, AdamWConfig):
         groups = [
             group(config.learning_rate, config.weight_decay, "matrix", "head"),
             group(config.learning_rate, 0.0, "embedding", "scalar"),
+            group(curve, 0.0, "curve"),
         ]
         matrices = {}
     else:
@@ -51,6 +53,7 @@ def build_optimizers(
             group(config.embedding_learning_rate, config.embedding_weight_decay, "embedding"),
             group(config.head_learning_rate, config.embedding_weight_decay, "head"),
             group(config.scalar_learning_rate, 0.0, "scalar"),
+            group(curve, 0.0, "curve"),
         ]
         matrices = group(config.learning_rate, config.weight_decay, "matrix").parameters
     optimizers: list[Optimizer] = []
