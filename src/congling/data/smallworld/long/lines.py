@@ -105,13 +105,14 @@ def write(line: Line) -> str:
     return form.format(*words, m=SNACKS.get(words[1], "")) if "{m}" in form else form.format(*words)
 
 
-def prompt(topic: str, key: tuple[str, ...]) -> str:
-    """A question and its answer up to where what is asked for begins.
+def around(topic: str, about: tuple[str, ...]) -> tuple[str, str]:
+    """A question up to where what is asked for begins, and what stands behind that.
 
-    >>> prompt("set", ("甲子",))
-    '问：甲子是几？\\n答：甲子是'
+    >>> around("set", ("甲子",))
+    ('问：甲子是几？\\n答：甲子是', '。\\n')
     """
-    return write(Line(f"ask-{topic}", (*key, "\0"))).partition("\0")[0]
+    before, _, behind = write(Line(f"ask-{topic}", (*about, "\0"))).partition("\0")
+    return before, behind
 
 
 def read(text: str, position: int = 0) -> tuple[Line, int] | None:
