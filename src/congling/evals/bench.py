@@ -53,6 +53,10 @@ class Bench:
     """Files of solved questions to show before each question."""
     shots: int = 0
     """How many of them."""
+    context: int | None = None
+    """Tokens that the model was trained to read, in the length task; what its checkpoint says by default."""
+    base: Path | str | None = None
+    """The model before its context was extended, where its checkpoint does not lead to it."""
     chat: bool = False
     """Ask through the chat template instead of continuing plain text."""
     findings: ReadingLog = field(default_factory=ReadingLog)
@@ -64,6 +68,17 @@ class Bench:
         Raises:
             UserError: a file cannot be read, there are neither files nor documents, or all were trained on.
         """
+        drawn = draw(self.unseen(), self.limit, self.seed)
+        if not drawn:
+            raise self.no_text()
+        return drawn
+
+    def unseen(self) -> Iterator[Document]:
+        """All texts the model was not trained on, streamed, but for empty ones.
+
+        Raises:
+            UserError: a file cannot be read, or there are neither files nor documents.
+        """
         if not self.files:
             split = corpus.held_out(self._known())
             found: Iterable[Document] = corpus.documents(self._known(), split)
@@ -73,15 +88,15 @@ class Bench:
             cleaned = {key: value for key, value in self._made_with().items() if key in _CLEANING}
             config = DataConfig(sources=tuple(self.files), **cleaned)
             found = self._unseen(_texts(config, self.findings, self.by))
-        drawn = draw((document for document in found if document.text.strip()), self.limit, self.seed)
-        if not drawn:
-            given = " ".join(self.files) or str(self.documents)
-            raise UserError(
-                "there is no held-out text to measure with",
-                value=given,
-                hint="name other files with --data, or hold out documents",
-            )
-        return drawn
+        return (document for document in found if document.text.strip())
+
+    def no_text(self) -> UserError:
+        """What to raise where there is no text to measure with."""
+        return UserError(
+            "there is no held-out text to measure with",
+            value=" ".join(self.files) or str(self.documents),
+            hint="name other files with --data, or hold out documents",
+        )
 
     def training(self) -> Iterator[str]:
         """The texts the model was trained on, streamed.

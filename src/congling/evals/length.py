@@ -6,16 +6,36 @@
     n = block                   ■■■■
     n = 2·block             ····■■■■  only the last n tokens are read, at positions 0 … n-1
     n = 4·block     ············■■■■
+
+The line to beat is the model as it was before its context was extended, over a window of its own length: that
+costs nothing. Means over whole texts of different lengths would mix this with how texts begin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from congling.evals.likelihood import score_rows
+from congling.core.errors import UserError
+from congling.core.units import plural
+from congling.evals.bench import Bench
+from congling.evals.context_lengths import doublings, trained_length
+from congling.evals.likelihood import BATCH_TOKENS, score_rows
+from congling.evals.paired import paired
+from congling.evals.scores import Score, ratio
+from congling.evals.tail_blocks import Blocks, tail_blocks
+from congling.evals.unextended import reading, require_same_tokens, unextended
 from congling.evals.windows import Row
+from congling.infer.checkpoints import load_checkpoint
 from congling.model.transformer import Transformer
+
+Losses = Mapping[int, NDArray[np.float64]]
+"""By tokens read: nats of all blocks of each document (documents,)."""
+NAME = "length"
+PART = 4
+"""A block is one of so many parts of the trained length."""
+_UNIT = "nats/token"
 
 
 def tail_losses(
@@ -39,7 +59,7 @@ def tail_losses(
         texts: ids of each, at least ``max(lengths) + 1``.
         lengths: tokens read, each from ``block`` to ``config.max_position_embeddings``.
         block: ids scored in each text.
-        rows: texts read together.
+        rows: texts of the longest length read together, and more of shorter ones.
         label: what the progress line says.
 
     Returns:
@@ -56,6 +76,137 @@ def tail_losses(
     found = np.empty((len(texts), len(lengths)))
     for column, n in enumerate(lengths):
         read = [Row(ids[-n - 1 :], n + 1 - block) for ids in texts]
-        scored = score_rows(model, read, label=f"{label}, {n:,} tokens", batch_tokens=rows * (n + 1))
+        scored = score_rows(
+            model, read, label=f"{label}, {n:,} tokens", batch_tokens=rows * (max(lengths) + 1)
+        )
         found[:, column] = [one.total / block for one in scored]
     return found
+
+
+def run(bench: Bench) -> list[Score]:
+    """The scores of the task, by n, the tokens read.
+
+    ::
+
+        length/nats/N              loss of the blocks
+        length/gain/N              by how much that is less than with the trained length L, on the same tokens
+        length/sliding             loss of the model before it was extended, over its own L     (reference)
+        length/below-sliding/N     by how much the model's is less than that, on the same tokens
+        length/plain/N             loss of that model beyond its L, positions as they are       (reference)
+
+    Raises:
+        UserError: there is no text, none is long enough, or the length is longer than the model reads.
+    """
+    model, base = bench.loaded.model, None if bench.base is None else load_checkpoint(bench.base)
+    trained = bench.context or trained_length(base or bench.loaded)
+    for one in (model, base.model if base else model):
+        _require_room(trained, one.config.max_position_embeddings)
+    if (former := unextended(base or bench.loaded)) is None:
+        what = "what the model was before its positions were stretched is not known"
+        bench.note(f"{what}: name it with --base for the line that a longer context has to beat")
+    blocks = tail_blocks(bench, trained, max(1, trained // PART))
+    if base is not None:
+        require_same_tokens(base, [(one.text, one.ids[1:].tolist()) for one in blocks.sources])
+    lengths = read_lengths(trained, blocks.reach, model.config.max_position_embeddings)
+    own = _losses(model, blocks, lengths, "this model")
+    before = {} if former is None else _former(bench, former, blocks, trained, own)
+    return _own_scores(bench, blocks, trained, own, before) + _references(bench, blocks, trained, own, before)
+
+
+def read_lengths(trained: int, reach: int, context: int) -> list[int]:
+    """Tokens to be read: a quarter of the trained length and doublings, and all that fit last.
+
+    >>> read_lengths(256, 2048, 1500), read_lengths(256, 512, 1500)
+    ([64, 128, 256, 512, 1024, 1500], [64, 128, 256, 512])
+    """
+    most = min(reach, context)
+    grid = {max(1, trained // PART), max(1, trained // 2), *doublings(trained, most)}
+    return sorted({n for n in grid if n <= most} | {max(trained, most)})
+
+
+def _require_room(trained: int, context: int) -> None:
+    if trained > context:
+        raise UserError(
+            "the window is longer than the model's context", value=trained, hint=f"at most {context}"
+        )
+
+
+def _losses(model: Transformer, blocks: Blocks, lengths: Sequence[int], label: str) -> Losses:
+    rows = max(1, BATCH_TOKENS // max(lengths, default=1))
+    found = tail_losses(model, blocks.texts, lengths, blocks.size, rows=rows, label=label)
+    return {n: blocks.of_documents(column * blocks.size) for n, column in zip(lengths, found.T, strict=True)}
+
+
+def _former(bench: Bench, model: Transformer, blocks: Blocks, trained: int, own: Losses) -> Losses:
+    """What the blocks cost the model before it was extended, from its trained length on."""
+    if model.config.positions.kind == "alibi":
+        bench.note("ALiBi: scores fall with distance at any length, so nothing was stretched or need be")
+    if model.config.positions.kind == "learned":
+        most = model.config.max_position_embeddings
+        bench.note(f"learned positions end at {most:,} tokens: nothing can be read beyond")
+    lengths = [n for n in read_lengths(trained, blocks.reach, blocks.reach) if n >= trained]
+    known = own if model is bench.loaded.model else {}
+    longer = reading(model, max(lengths))
+    lengths = [n for n in lengths if n not in known and n <= longer.config.max_position_embeddings]
+    return {**known, **_losses(longer, blocks, lengths, "before it was extended")}
+
+
+def _own_scores(bench: Bench, blocks: Blocks, trained: int, own: Losses, before: Losses) -> list[Score]:
+    """Of the model itself: losses, and by how much they are less than others of the same tokens."""
+    told = _protocol(blocks)
+    found = [_score(bench, blocks, f"nats/{n}", nats, f"{told}; n tokens read") for n, nats in own.items()]
+    what = f"loss with {trained:,} tokens read minus that with n, of the same tokens"
+    found += [_less(bench, blocks, f"gain/{n}", own[trained], own[n], what) for n in own if n != trained]
+    if trained in before and before[trained] is not own[trained]:
+        what = f"loss of the model before it was extended, over {trained:,} tokens, minus this model's"
+        found += [
+            _less(bench, blocks, f"below-sliding/{n}", before[trained], own[n], f"{what} over n")
+            for n in own
+            if n >= trained
+        ]
+    return found
+
+
+def _references(bench: Bench, blocks: Blocks, trained: int, own: Losses, before: Losses) -> list[Score]:
+    """Of the model before it was extended: over its own length, and beyond."""
+    if trained not in before:
+        return []
+    told = f"the model before it was extended, over its own {trained:,} tokens, which slide with the text"
+    found = [_score(bench, blocks, "sliding", before[trained], told)]
+    told = "the model before it was extended, positions as they are, n tokens read"
+    plain = {n: nats for n, nats in before.items() if n > trained and nats is not own.get(n)}
+    found += [_score(bench, blocks, f"plain/{n}", nats, told) for n, nats in plain.items()]
+    return [replace(score, reference=True) for score in found]
+
+
+def _protocol(blocks: Blocks) -> str:
+    count, documents = len(blocks.texts), len(blocks.sources)
+    return (
+        f"{count:,} {plural(count, 'block')} of {blocks.size:,} tokens behind {blocks.reach:,} others, "
+        f"in {documents:,} {plural(documents, 'document')}, the same for every n"
+    )
+
+
+def _score(bench: Bench, blocks: Blocks, name: str, nats: NDArray[np.float64], protocol: str) -> Score:
+    found = ratio(f"{NAME}/{name}", nats.tolist(), _tokens(blocks), _UNIT, protocol, seed=bench.seed)
+    return found if found.n > 1 else replace(found, low=None, high=None)  # no interval of one document
+
+
+def _less(
+    bench: Bench,
+    blocks: Blocks,
+    name: str,
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    protocol: str,
+) -> Score:
+    """By how much the second loss is less than the first, paired by document."""
+    found = paired(second.tolist(), first.tolist(), _tokens(blocks), seed=bench.seed)
+    return Score(
+        f"{NAME}/{name}", found.value, len(first), _UNIT, f"{protocol}; paired", found.low, found.high
+    )
+
+
+def _tokens(blocks: Blocks) -> list[float]:
+    """Ids that are scored of each document."""
+    return blocks.of_documents(np.full(len(blocks.texts), float(blocks.size))).tolist()

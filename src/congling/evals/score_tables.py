@@ -7,6 +7,8 @@ from typing import Any
 from congling.core.units import plural
 from congling.data.problems import ReadingLog
 from congling.data.split import HELD_OUT
+from congling.evals import length
+from congling.evals.length_table import length_table
 from congling.evals.loss import LossReport
 from congling.evals.scores import Score, labelled
 from congling.evals.tasks import Task
@@ -15,10 +17,13 @@ from congling.evals.tasks import Task
 def score_tables(scores: Sequence[Score]) -> list[Any]:
     """One table a task: values, their intervals, what guessing gives, the number of cases, the protocols.
 
-    Reference lines are dim. A protocol shared by several rows is written once, below.
+    Reference lines are dim. A protocol shared by several rows is written once, below. The length task has a
+    table of its own kind.
     """
-    groups = groupby(scores, key=lambda score: labelled(score.task, score.data, score.shots))
-    return [_table(name, list(rows)) for name, rows in groups]
+    groups = groupby(scores, key=lambda score: (labelled(score.task, score.data, score.shots), score.task))
+    return [
+        (length_table if task == length.NAME else _table)(name, list(rows)) for (name, task), rows in groups
+    ]
 
 
 def _table(name: str, scores: Sequence[Score]) -> Any:

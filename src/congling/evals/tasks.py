@@ -12,6 +12,7 @@ from congling.evals import (
     continuation,
     copying_at_distance,
     domains,
+    length,
     lm_eval,
     memorisation,
     repetition,
@@ -55,6 +56,7 @@ TASKS: dict[str, Task] = {
     "baselines": Task("bits/character beside n-grams and compressors", baselines.run, "texts, documents"),
     "repetition": Task("how much written texts repeat themselves", repetition.run, "texts"),
     "memorisation": Task("training texts continued word for word", memorisation.run, "texts, documents"),
+    "length": Task("loss of the same tokens behind more and more text", length.run, "long texts"),
     "copying-at-distance": Task(
         "random tokens copied from further and further before", copying_at_distance.run, "nothing"
     ),
@@ -87,6 +89,7 @@ def run(bench: Bench, names: Sequence[str], files: Sequence[str] = ()) -> list[S
     """
     own, common = _shared_out(files, names)
     _check_shots(bench, names)
+    _check_length(bench, names)
     scores: list[Score] = []
     for name in names:
         given = own.get(name, common) if TASKS[name].reads_files else []
@@ -120,6 +123,14 @@ def _check_shots(bench: Bench, names: Sequence[str]) -> None:
             value=" ".join(bench.examples),
             hint="say how many with --shots",
         )
+
+
+def _check_length(bench: Bench, names: Sequence[str]) -> None:
+    """Refuse what only the length task looks at."""
+    for option, value in (("--base", bench.base), ("--context", bench.context)):
+        if value is not None and length.NAME not in names:
+            what = f"{option} is for the task {length.NAME}"
+            raise UserError(what, value=str(value), hint=f"add it to --tasks, or leave {option} out")
 
 
 def _shared_out(files: Sequence[str], names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -21,6 +21,7 @@ from congling.data.corpus import documents as read_documents
 from congling.data.problems import ReadingLog
 from congling.data.shards import Shards, open_shards
 from congling.data.token_split import beginnings
+from congling.evals import length
 from congling.evals import tasks as registry
 from congling.evals.bench import Bench
 from congling.evals.copying import CopyReport, copy_report
@@ -30,6 +31,7 @@ from congling.evals.scores import Score
 from congling.evals.writing import written
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.sampler import SamplingConfig
+from congling.methods.former_model import former_model
 from congling.plan.corpus_facts import reference_lines
 from congling.report import record
 
@@ -78,6 +80,7 @@ def measure(
     adapters: Adapters = (),
     documents: Path | str | None = None,
     chat: bool | None = None,
+    base: Path | str | None = None,
     **settings: Any,
 ) -> tuple[list[Score], ReadingLog]:
     """Measure tasks (names separated by commas), and remember their scores in the run's ``results.json``.
@@ -89,6 +92,7 @@ def measure(
         adapters: on the model, and how strongly; the scores are then those of no run.
         documents: those the model was trained on; by default those beside the run.
         chat: ask through the chat template; by default if the model was tuned for it.
+        base: the model before its context was extended; by default what the run leads to.
         settings: other fields of ``congling.evals.bench.Bench``.
 
     Returns:
@@ -101,7 +105,10 @@ def measure(
     loaded = load_checkpoint(model, adapters=adapters)
     place = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
     asked = loaded.tuned_for_chat if chat is None else chat
-    bench = Bench(loaded, documents=None if place is None else Path(place), chat=asked, **settings)
+    if base is None and length.NAME in names:
+        base = former_model(loaded.checkpoint, adapted=bool(adapters))
+    known = None if place is None else Path(place)
+    bench = Bench(loaded, documents=known, chat=asked, base=base, **settings)
     scores = registry.run(bench, names, data)
     folder = loaded.checkpoint.path.parent.parent
     step = loaded.checkpoint.facts.get("step")

@@ -8,6 +8,7 @@ Reads a run or checkpoint, and its shards and documents or files; remembers the 
     congling eval runs/book --tasks continuation,memorisation --data dictionary.jsonl --limit 100
     congling eval runs/world --tasks questions,arithmetic,couplets
     congling eval runs/book --tasks choice,letter --data cmmlu.jsonl --few-shot solved.jsonl --shots 5
+    congling eval runs/long --tasks length --base runs/book
     congling eval runs/book --lora runs/style
     congling eval runs/book --tasks list
 
@@ -38,7 +39,9 @@ _Split = Annotated[
     str | None,
     typer.Option(help="test, validation or train; by default test where there is one, else validation."),
 ]
-_Context = Annotated[int | None, typer.Option(help="Window in tokens; by default those of training.")]
+_Context = Annotated[
+    int | None, typer.Option(min=1, help="Window in tokens; by default those of training. Also for length.")
+]
 _LimitTokens = Annotated[int | None, typer.Option(help="Score only so many tokens.")]
 _Copying = Annotated[bool, typer.Option(help="Also generate text and measure how much of it is copied.")]
 _Tasks = Annotated[
@@ -51,6 +54,10 @@ _Data = Annotated[
 _Limit = Annotated[int | None, typer.Option(min=1, help="Cases of each task, 200 by default.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Draws the cases: equal seeds, equal scores.")]
 _By = Annotated[str, typer.Option(help="domains: the field that tells them apart, or `file`.")]
+_Base = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="length: the model before its context was extended, if not known."),
+]
 _Prefixes = Annotated[str, typer.Option(help="continuation: tokens that are given.")]
 _FewShot = Annotated[
     list[str] | None, typer.Option(metavar="FILE", help="choice: solved questions; repeatable.")
@@ -77,6 +84,7 @@ def command(
     limit: _Limit = None,
     seed: _Seed = 0,
     by: _By = "kind",
+    base: _Base = None,
     prefixes: _Prefixes = "50,100,200",
     few_shot: _FewShot = None,
     shots: _Shots = 0,
@@ -85,6 +93,8 @@ def command(
 ) -> None:
     """Score a model on held-out text, or by tasks."""
     place: dict[str, Any] = {"documents": documents, "adapters": mix(lora, lora_scaled)}
+    if base is not None and tasks is None:
+        raise UserError("--base is for tasks", value=str(base), hint="add --tasks length")
     if tasks is None and not data:
         reading = {"split": split, "context": context, "limit_tokens": limit_tokens, "copying": copying}
         _held_out(model, shards, place | reading, as_json)
@@ -92,6 +102,7 @@ def command(
         _list(as_json)
     else:
         cases = {"seed": seed, "by": by, "prefixes": _numbers(prefixes), "chat": chat}
+        cases |= {"base": base, "context": context}
         shown = {"examples": tuple(few_shot or ()), "shots": shots}
         most = {} if limit is None else {"limit": limit}
         _measured(model, tasks or "domains", data or [], place | cases | shown | most, as_json)
