@@ -408,6 +408,16 @@ def test_the_programs_about_the_small_world_print_what_they_say(capsys):
             assert promised in printed
     for kind, bits in re.findall(r"^\| (\w+) \| (\d\.\d\d) \|$", page.read_text("utf-8"), re.M):
         assert _floor(kind) == bits
+    (long,) = re.findall(r"^\| long .*\| (\d\.\d\d) \|$", page.read_text("utf-8"), re.M)
+    assert float(long) == pytest.approx(
+        _long_floor().bits_per_character, abs=3 * _long_floor().standard_error
+    )
+
+
+def _long_floor():
+    from congling.data.smallworld import entropy_floor
+
+    return entropy_floor(SmallWorldConfig(mix={"long": 1}), documents=60)
 
 
 def _floor(kind):

@@ -3,20 +3,25 @@ nothing told twice."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
+from typing import Literal
 
 from congling.data.repetition import distinct_share, sentences
 from congling.data.smallworld.config import Kind
 from congling.data.smallworld.couplet_form import couplet_faults
 from congling.data.smallworld.facts import Facts
 from congling.data.smallworld.grammar import Choice, Node, Pattern, Slot
+from congling.data.smallworld.long.judging import distinct, is_long, pieces
+from congling.data.smallworld.long.lines import Line
 from congling.data.smallworld.reading import DIGITS, NUMERALS, Match, match
+from congling.data.smallworld.script import to_simplified
 from congling.data.smallworld.world import World, world
 
 _LIMIT = 100_000  # characters of a text that are looked at
 _REASONS = 8
+_SCRIPTS: tuple[Literal["hans", "hant"], ...] = ("hans", "hant")
 _NUMBERING = re.compile(r"\d")
 
 
@@ -29,7 +34,7 @@ class Verdict:
     grammar: float
     """Share of the characters that stand in a sentence of the world."""
     facts: float | None
-    """Share of the statements that contradict nothing said before, answers among them."""
+    """Share of the statements that contradict nothing said before, answers and copies among them."""
     couplets: float | None
     """Share of the lines of couplets whose sides match, place by place."""
     sums: float | None
@@ -51,11 +56,11 @@ class Verdict:
 def check(text: str) -> Verdict:
     """Judge one document in either script; never raises, and takes time linear in its length.
 
-    Facts hold within a document: two stories in one text may contradict each other. Only the first 100,000
-    characters are looked at.
+    Facts hold within a document: two stories in one text may contradict each other, unless they are lines of
+    a long document. Only the first 100,000 characters are looked at.
     """
     text = text[:_LIMIT]
-    verdicts = (_recognised(text, _Patterns.of(script)) for script in ("hans", "hant"))
+    verdicts = [_judged(text, script) for script in _SCRIPTS]
     return max(verdicts, key=lambda verdict: verdict.grammar)
 
 
@@ -110,40 +115,85 @@ def _first_characters(token: str | Slot) -> set[str] | frozenset[str]:
     return {form[0] for form in token.category.forms[token.attribute]}
 
 
-def _recognised(text: str, patterns: _Patterns) -> Verdict:
-    facts = Facts()
-    lengths: Counter[Kind] = Counter()
-    reasons: list[str] = []
-    position = blank = 0
-    while position < len(text):
-        found = patterns.longest(text, position)
-        if found is None:
-            end = _sentence_end(text, position)
-            blank += sum(character.isspace() for character in text[position:end])
-            if text[position:end].strip():
-                reasons.append(f"no sentence of this world: {text[position:end][:30]!r}")
-            position = end
+@dataclass
+class _Tally:
+    """What was found in a text so far."""
+
+    visible: int = 0
+    lengths: Counter[Kind] = field(default_factory=Counter)
+    contradictions: list[str] = field(default_factory=list)
+    wrong_sums: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    couplets: list[str | None] = field(default_factory=list)
+    checks: int = 0
+    sums: int = 0
+
+    def read(self, text: str, patterns: _Patterns) -> None:
+        """Take in sentences, whose facts hold among themselves."""
+        facts = Facts()
+        position = blank = 0
+        while position < len(text):
+            found = patterns.longest(text, position)
+            if found is None:
+                end = _sentence_end(text, position)
+                blank += sum(character.isspace() for character in text[position:end])
+                if text[position:end].strip():
+                    self.unknown.append(f"no sentence of this world: {text[position:end][:30]!r}")
+                position = end
+                continue
+            kind, pattern, where = found
+            facts.tell(pattern, where)
+            self.lengths[kind] += where.end - position
+            position = where.end
+        self.visible += len(text) - blank
+        self.contradictions += facts.contradictions
+        self.wrong_sums += facts.wrong_sums
+        self.couplets += couplet_faults(text)
+        self.checks += facts.checks
+        self.sums += facts.sums
+
+    def verdict(self, kind: Kind | None, distinct: float) -> Verdict:
+        """All of it together."""
+        reasons = self.unknown + self.contradictions + self.wrong_sums
+        reasons += [fault for fault in self.couplets if fault]
+        if distinct < 1:
+            reasons.append(f"{1 - distinct:.0%} of the sentences were told before")
+        return Verdict(
+            kind=kind,
+            grammar=min(1.0, self.lengths.total() / self.visible) if self.visible else 0.0,
+            facts=_share(len(self.contradictions), self.checks),
+            couplets=_share(sum(fault is not None for fault in self.couplets), len(self.couplets)),
+            sums=_share(len(self.wrong_sums), self.sums),
+            distinct=distinct,
+            reasons=tuple(islice(reasons, _REASONS)),
+        )
+
+
+def _judged(text: str, script: Literal["hans", "hant"]) -> Verdict:
+    """Judge a text as one of this script."""
+    simplified = to_simplified(text) if script == "hant" else text
+    if is_long(simplified):
+        return _judged_lines(simplified)
+    tally = _Tally()
+    tally.read(text, _Patterns.of(script))
+    main = tally.lengths.most_common(1)[0][0] if tally.lengths else None
+    return tally.verdict(main, distinct_share(sentences(text), times=2 if main == "arithmetic" else 1))
+
+
+def _judged_lines(text: str) -> Verdict:
+    """Judge a long document line by line; what people do in its stories is true in that story alone."""
+    tally, lines = _Tally(), Counter[Line]()
+    for piece, line, fault in pieces(text):
+        lines[line or Line("story", (piece,))] += 1
+        if line is None:
+            tally.read(piece, _Patterns.of("hans"))
             continue
-        kind, pattern, where = found
-        facts.tell(pattern, where)
-        lengths[kind] += where.end - position
-        position = where.end
-    faults = couplet_faults(text)
-    reasons += facts.contradictions + facts.wrong_sums + [fault for fault in faults if fault]
-    visible = len(text) - blank
-    main = lengths.most_common(1)[0][0] if lengths else None
-    distinct = distinct_share(sentences(text), times=2 if main == "arithmetic" else 1)
-    if distinct < 1:
-        reasons.append(f"{1 - distinct:.0%} of the sentences were told before")
-    return Verdict(
-        kind=main,
-        grammar=min(1.0, lengths.total() / visible) if visible else 0.0,
-        facts=_share(len(facts.contradictions), facts.checks),
-        couplets=_share(sum(fault is not None for fault in faults), len(faults)),
-        sums=_share(len(facts.wrong_sums), facts.sums),
-        distinct=distinct,
-        reasons=tuple(islice(reasons, _REASONS)),
-    )
+        tally.lengths["long"] += len(piece)
+        tally.visible += len(piece)
+        tally.checks += 1
+        tally.contradictions += [fault] if fault else []
+    once, told = distinct(lines)
+    return tally.verdict("long", once / told)
 
 
 def _share(wrong: int, total: int) -> float | None:

@@ -11,7 +11,9 @@ from congling.data.smallworld.config import Kind
 from congling.data.smallworld.couplet_form import couplet_fault
 from congling.data.smallworld.facts import statements
 from congling.data.smallworld.grammar import Pattern, Slot
+from congling.data.smallworld.long.asking import asked
 from congling.data.smallworld.reading import continuations
+from congling.data.smallworld.script import to_simplified, to_traditional
 from congling.data.smallworld.world import world
 
 _WRONG = 3
@@ -26,6 +28,9 @@ class Problem:
     prompt: str
     answer: str
     wrong: tuple[str, ...]
+    distance: int | None = None
+    """Of a long document: characters between the end of the first line that the answer needs and the place
+    where it is asked for."""
 
     def right(self, answer: str) -> bool:
         """Judge an answer: a couplet by its form, a number by value, the rest as text (``final_answer``)."""
@@ -38,7 +43,7 @@ class Problem:
 
 def problems(document: Document, script: Literal["hans", "hant"] = "hans") -> list[Problem]:
     """Problems that a document of the world holds: all questions about a story, each sum, each line of
-    couplets.
+    couplets, and each question and copy of a long document.
 
     A dictionary has none. Wrong answers are of the same category as the right one, people of the story first.
     """
@@ -47,6 +52,8 @@ def problems(document: Document, script: Literal["hans", "hant"] = "hans") -> li
         story = document.text.partition("\n")[0]
         patterns, values, places = continuations(story, world(script), "questions")
         return [_question(story, pattern, list(values), dict(places)) for pattern in patterns]
+    if kind == "long":
+        return list(_long(document.text, script))
     if kind == "arithmetic":
         return list(_sums(document.text))
     return list(_couplets(document.text)) if kind == "couplets" else []
@@ -54,9 +61,9 @@ def problems(document: Document, script: Literal["hans", "hant"] = "hans") -> li
 
 def _question(story: str, pattern: Pattern, values: list[Any], places: dict[str, int]) -> Problem:
     question, answer = _split(pattern.text(values))
-    asked = statements(pattern.meaning)[0].values[0]
-    slot = next(token for token in pattern.tokens if isinstance(token, Slot) and token.variable == asked)
-    place = places[asked]
+    name = statements(pattern.meaning)[0].values[0]
+    slot = next(token for token in pattern.tokens if isinstance(token, Slot) and token.variable == name)
+    place = places[name]
     entry = tuple(values[place : place + len(slot.category.entries[0])])
     entries = list(slot.category.entries)
     index = entries.index(entry)
@@ -72,6 +79,13 @@ def _question(story: str, pattern: Pattern, values: list[Any], places: dict[str,
         if _split(changed)[0] == question:
             wrong.append(_split(changed)[1])
     return Problem("questions", f"{story}{question}", answer, tuple(wrong[:_WRONG]))
+
+
+def _long(text: str, script: Literal["hans", "hant"]) -> Iterator[Problem]:
+    turn = to_traditional if script == "hant" else str
+    for found in asked(to_simplified(text) if script == "hant" else text):
+        wrong = tuple(map(turn, found.wrong))
+        yield Problem("long", text[: found.start], turn(found.answer), wrong, found.distance)
 
 
 def _split(text: str) -> tuple[str, str]:

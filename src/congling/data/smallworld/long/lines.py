@@ -120,7 +120,7 @@ def read(text: str, position: int = 0) -> tuple[Line, int] | None:
 
     Scenes and stories are not read here: their grammars tell them from other text.
     """
-    for kind, pattern in _patterns():
+    for kind, pattern in _patterns().get(text[position : position + 1], ()):
         if found := pattern.match(text, position):
             line = Line(kind, found.groups())
             # a question answered about something else, or another measure word, is no line
@@ -128,10 +128,19 @@ def read(text: str, position: int = 0) -> tuple[Line, int] | None:
     return None
 
 
+def begins(text: str, position: int) -> bool:
+    """Whether a line that ``read`` reads may begin at ``position``, by its first character."""
+    return text[position : position + 1] in _patterns()
+
+
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """One for each kind; a gap named again may hold anything here, as ``read`` compares the whole."""
-    made = []
+def _patterns() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """One for each kind, by what a line begins with.
+
+    A gap named again may hold anything here, as ``read`` compares the whole.
+    """
+    made: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    people = sorted({person[0] for person in PEOPLE})
     for kind, form in _FORMS.items():
         gaps, seen, pattern = _GAPS[kind], set[str](), ""
         for part in re.split(r"(\{\w\})", form):
@@ -143,5 +152,6 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
                 gap = gaps[int(part[1])]
                 pattern += f"(?:{gap})" if part in seen else f"({gap})"
                 seen.add(part)
-        made.append((kind, re.compile(pattern)))
-    return tuple(made)
+        for first in people if form.startswith("{") else form[0]:
+            made.setdefault(first, []).append((kind, re.compile(pattern)))
+    return made
