@@ -40,11 +40,10 @@ def frequencies_at(config: RotaryConfig, head_width: int, lengths: Tensor) -> Te
     match scaling:
         case DynamicScaling(factor=factor, original_max_position_embeddings=trained):
             length = lengths.clamp_min(trained).cpu().double()
-            growth = (factor * length / trained - (factor - 1)).log()
-            channel = torch.arange(0, turned, 2, dtype=torch.float64)
-            # The base grows by growth^(D/(D-2)), and a frequency is base^(-2i/D).
-            slower = (-growth[:, None] * channel / (turned - 2)).exp().float()
-            found = plain * slower.to(plain.device)
+            growth = (factor * length / trained - (factor - 1)) ** (turned / (turned - 2))
+            base = (config.rope_theta * growth).float().to(plain.device)
+            grown = 1 / base[:, None] ** _exponents(turned, plain.device)
+            found = torch.where((lengths > trained)[:, None], grown, plain)
         case LongRopeScaling(short_factor=short, long_factor=long):
             factors = torch.tensor((short, long), dtype=torch.float32, device=lengths.device)
             found = plain / factors[(lengths > scaling.original_max_position_embeddings).long()]
@@ -59,8 +58,12 @@ def magnitude(scaling: RotaryScaling | None) -> float:
 
 
 def _plain(config: RotaryConfig, turned: int, device: torch.device | str) -> Tensor:
-    channel = torch.arange(0, turned, 2, dtype=torch.float32, device=device)
-    return config.rope_theta ** (-channel / turned)
+    return 1 / config.rope_theta ** _exponents(turned, device)
+
+
+def _exponents(turned: int, device: torch.device | str) -> Tensor:
+    """Of the base, (turned/2,): rounded as in transformers, so that far positions are turned alike."""
+    return torch.arange(0, turned, 2, dtype=torch.float32, device=device) / turned
 
 
 def _scaled(frequency: Tensor, config: RotaryConfig, turned: int) -> Tensor:
@@ -69,14 +72,14 @@ def _scaled(frequency: Tensor, config: RotaryConfig, turned: int) -> Tensor:
         case LinearScaling(factor=factor):
             return frequency / factor
         case Llama3Scaling(low_freq_factor=low, high_freq_factor=high) as scaling:
-            turns = scaling.original_max_position_embeddings * frequency / (2 * torch.pi)
+            turns = scaling.original_max_position_embeddings / (2 * torch.pi / frequency)
             kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0 slow: divided, 1 fast: as it was
-            return frequency * (kept + (1 - kept) / scaling.factor)
+            return (1 - kept) * frequency / scaling.factor + kept * frequency
         case YarnScaling(factor=factor) as scaling:
             low, high = scaling.ramp(config.rope_theta, turned)
             pair = torch.arange(turned // 2, dtype=torch.float32, device=frequency.device)
-            slow = ((pair - low) / (high - low)).clamp(0, 1)
-            return frequency / factor * slow + frequency * (1 - slow)
+            kept = 1 - ((pair - low) / (high - low)).clamp(0, 1)
+            return frequency / factor * (1 - kept) + frequency * kept
         case LongRopeScaling(short_factor=short):
             return frequency / torch.tensor(short, dtype=torch.float32, device=frequency.device)
         case _:

@@ -35,8 +35,8 @@ class Band(NamedTuple):
 
     def angles(self, dtype: torch.dtype) -> Angles:
         """Of all keys in sight: (1 or B, S, 1, D); those of the tokens that look are the last."""
-        angle = self.positions[..., None, None].float() * self.frequency[:, None, None]
-        return _signed(angle, self.magnitude, dtype)
+        frequency = self.frequency[:, None, None]
+        return _signed(self.positions[..., None, None].float(), frequency, self.magnitude, dtype)
 
 
 class AttentionContext(NamedTuple):
@@ -105,8 +105,8 @@ class RotaryPositions(_Positions, nn.Module):
         if isinstance(positions, slice):
             positions = torch.arange(positions.start, positions.stop, device=device)
         frequency = rotary_frequencies(self.config, self.head_width, device)
-        angle = positions[..., None, None].float() * frequency  # (…, 1, D/2)
-        return _signed(angle, magnitude(self.config.rope_scaling), dtype)
+        grown = magnitude(self.config.rope_scaling)
+        return _signed(positions[..., None, None].float(), frequency, grown, dtype)
 
 
 class AlibiPositions(_Positions, nn.Module):
@@ -160,11 +160,13 @@ def alibi_slopes(heads: int) -> list[float]:
     return first + [2.0 ** (-4 * (2 * head + 1) / power) for head in range(heads - power)]
 
 
-def _signed(angle: Tensor, magnitude: float, dtype: torch.dtype) -> Angles:
-    """Cosines and signed sines (…, D) of angles (…, D/2), times the magnitude."""
+def _signed(positions: Tensor, frequency: Tensor, magnitude: float, dtype: torch.dtype) -> Angles:
+    """Cosines and signed sines (…, D) at positions (…, 1), grown by the magnitude where a pair turns."""
+    angle = positions * frequency
     cosine, sine = angle.cos(), angle.sin()
     if magnitude != 1:
-        cosine, sine = cosine * magnitude, sine * magnitude
+        grown = torch.where(frequency > 0, magnitude, 1.0)  # channels that do not turn stay as they are
+        cosine, sine = cosine * grown, sine * grown
     cosine, sine = cosine.to(dtype), sine.to(dtype)
     # The sign of the rotation matrix lives here: `rotate` then works on whole heads, not on halves.
     return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
