@@ -8,6 +8,7 @@ from typing import Literal
 
 from congling.interop.gguf_architecture import gguf_architecture, narrow
 from congling.interop.hf.architecture import misfit
+from congling.interop.hf.position_writing import obstacle
 from congling.interop.obstacles import Obstacle, Unrepresentable
 from congling.interop.options import OPTIONS
 from congling.model.config import ModelConfig
@@ -77,6 +78,8 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
 
 
 def _hf(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
+    if (found := obstacle(config)) is not None:
+        return [found]
     if (lacking := misfit(config)) is None:
         return []
     nearest, needs = lacking

@@ -6,6 +6,8 @@ A class is described by what it needs of a model; the first one whose needs are 
 from collections.abc import Callable
 
 from congling.core.errors import UserError
+from congling.interop.hf.position_writing import obstacle
+from congling.interop.obstacles import Unrepresentable
 from congling.interop.options import scaled_embedding, uncomputed
 from congling.model.config import ModelConfig
 
@@ -116,6 +118,8 @@ _OF_ITS_OWN: dict[str, tuple[Need, ...]] = {
          lambda config: config.norm_placement == "sandwich"),
         ("embeddings multiplied by the root of the width, and nothing else multiplied", scaled_embedding),
         ("a sliding window", lambda config: config.attention.sliding_window is not None),
+        ("a ramp of yarn that is truncated",
+         lambda c: c.positions.kind != "rope" or getattr(c.positions.rope_scaling, "truncate", True)),
         ("gated MLPs with GELU", lambda c: getattr(c.mlp, "hidden_act", "") == "gelu_pytorch_tanh"),
     ),
     "GraniteForCausalLM": (*_DECODER, _GATED, _NO_QK_NORM, _ALL_OR_NONE, _EVEN),
@@ -165,6 +169,8 @@ def architecture(config: ModelConfig) -> str:
     Raises:
         UserError: no class does; the message says what the nearest one needs.
     """
+    if (found := obstacle(config)) is not None:
+        raise Unrepresentable(found)
     if (lacking := misfit(config)) is not None:
         nearest, needs = lacking
         raise UserError(

@@ -78,6 +78,13 @@ _GELU = {
 """Names under which transformers has the one form of GELU or the other."""
 _FORMER = {"Ernie4_5_ForCausalLM": "Ernie4_5ForCausalLM"}
 """Names under which classes were first published."""
+_KINDS: dict[str, tuple[str, ...]] = {
+    "DeepseekForCausalLM": ("linear", "dynamic"), "InternLM2ForCausalLM": ("linear", "dynamic"),
+    "MiniCPMForCausalLM": ("linear", "dynamic", "longrope"), "BaiChuanForCausalLM": (),
+    "BaichuanForCausalLM": (), "MiniMindForCausalLM": (),
+}  # fmt: skip
+"""Kinds of stretched positions of the classes with code of their own. (MiniMind has a yarn: versions of its
+code compute different ones.)"""
 _COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "routed_scaling_factor": 1.0}
 
 
@@ -121,7 +128,16 @@ def config_from(values: Mapping[str, Any], where: object) -> ModelConfig:
     """
     name = architecture_of(values, where)
     settings = Settings(values, where, {**_COMMON, **_DEFAULTS[name]})
-    return build(ModelConfig, _BUILDERS[name](settings), where=where)
+    config = build(ModelConfig, _BUILDERS[name](settings), where=where)
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    if scaling is not None and scaling.rope_type not in _KINDS.get(name, (scaling.rope_type,)):
+        raise UserError(
+            f"rope_scaling: the code of {name} has no positions of this kind that are known here",
+            where=where,
+            value=scaling.rope_type,
+            hint=f"it has: {', '.join(('default', *_KINDS[name]))}",
+        )
+    return config
 
 
 def _qwen2(settings: Settings) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from congling.interop.hf import position_writing
 from congling.interop.hf.architecture import MODEL_TYPES, architecture
 from congling.interop.options import COMPUTED
 from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.mlp_config import PlainMLPConfig
-from congling.model.rope_scaling import LinearScaling, Llama3Scaling
 
 
 def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         return values | _gpt2(config)
     attention = config.attention
     values |= {
-        "max_position_embeddings": config.max_position_embeddings,
+        "max_position_embeddings": position_writing.context(config),
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": attention.num_attention_heads,
@@ -44,7 +44,7 @@ def config_json(config: ModelConfig, tokens: Mapping[str, Any], dtype: str) -> d
         "attention_bias": attention.attention_bias,
         "attention_dropout": 0.0,
         "sliding_window": None,
-        **_rotary(config, name),
+        **position_writing.positions(config, "partial_rotary_factor" in COMPUTED.get(name, ())),
     }
     return values | _experts(config, name) | _options(config, name)
 
@@ -94,25 +94,6 @@ def _gpt2(config: ModelConfig) -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,
     }
-
-
-def _rotary(config: ModelConfig, name: str) -> dict[str, Any]:
-    assert isinstance(config.positions, RotaryConfig)
-    values: dict[str, Any] = {"rope_theta": config.positions.rope_theta}
-    if "partial_rotary_factor" in COMPUTED.get(name, ()):
-        values["partial_rotary_factor"] = config.positions.partial_rotary_factor
-    match config.positions.rope_scaling:
-        case LinearScaling(factor=factor):
-            values["rope_scaling"] = {"rope_type": "linear", "factor": factor}
-        case Llama3Scaling() as scaling:
-            values["rope_scaling"] = {
-                "rope_type": "llama3",
-                "factor": scaling.factor,
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_max_position_embeddings,
-            }
-    return values
 
 
 def _experts(config: ModelConfig, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from congling.core.output import replacing
 from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
+from congling.interop.hf import position_writing
 from congling.interop.hf import tokenizer as hf_tokenizer
 from congling.interop.hf.architecture import architecture
 from congling.interop.hf.card import card
@@ -30,7 +31,7 @@ from congling.interop.hf.config import architecture_of, config_from
 from congling.interop.hf.config_writing import config_json
 from congling.interop.hf.conventions import changes, conversions, converted, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
-from congling.interop.hf.parts import stretches
+from congling.interop.hf.position_remarks import remarks
 from congling.interop.hf.settings import CONFIG, read_json
 from congling.interop.hf.stored import WEIGHTS, StoredTensors
 from congling.interop.hf.weights import FolderWeights
@@ -118,13 +119,7 @@ def _notes(name: str, config: ModelConfig, values: Mapping[str, Any]) -> list[st
         notes.append(f"positions: {'ALiBi' if config.positions.kind == 'alibi' else 'rotary'}")
     if config.max_position_embeddings < (values.get("max_position_embeddings") or 0):
         notes.append(f"the context is that of the sliding window, {config.max_position_embeddings} tokens")
-    if stretches(values):
-        notes.append(
-            f"rotary positions are those of texts of up to {config.max_position_embeddings} tokens, "
-            "the context; in "
-            "longer ones their base would grow"
-        )
-    return notes
+    return notes + remarks(values, config)
 
 
 def unloadable(folder: Path, architecture: str) -> str | None:
@@ -154,6 +149,7 @@ def write(
         )
     config, weights = _with_shared_expert(model.config, model.weights)
     notes = ["a shared expert of zeros was added"] if config != model.config else []
+    notes += position_writing.notes(config)
     name = architecture(config)
     tokenizer = model.tokenizer
     if name == "Qwen2ForCausalLM" and tokenizer is not None and not hf_tokenizer.is_qwen2(tokenizer):
@@ -172,7 +168,7 @@ def write(
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))
         _write_json(temporary / "configuration.json", {"framework": "pytorch", "task": "text-generation"})
         if model.tokenizer is not None:
-            hf_tokenizer.write(model.tokenizer, temporary, config.max_position_embeddings)
+            hf_tokenizer.write(model.tokenizer, temporary, position_writing.context(config))
         write_text(temporary / "README.md", card(model, name, type, notes))
     return notes
 

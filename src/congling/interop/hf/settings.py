@@ -1,6 +1,7 @@
 """A foreign ``config.json``: read with limits, its values checked one by one as they are asked for."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Settings:
         value = self.get(key)
         if type(value) not in (int, float):
             raise UserError(f"{key} must be a number", where=self.where, value=value)
-        return float(value)
+        return as_float(value)
 
     def flag(self, key: str) -> bool:
         """True or false, and false when the key is missing.
@@ -101,3 +102,11 @@ class Settings:
                 value=value,
                 hint=f"supported: {shown}",
             )
+
+
+def as_float(number: int | float) -> float:
+    """A number as a float; infinite where a whole number is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf

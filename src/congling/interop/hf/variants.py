@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from congling.core.errors import UserError
-from congling.interop.hf.parts import decoder, rotary_table
+from congling.interop.hf.parts import decoder
+from congling.interop.hf.positions import rotary_table
 from congling.interop.hf.settings import Settings
 
 
@@ -61,11 +62,15 @@ def hunyuan(settings: Settings) -> dict[str, Any]:
     settings.require("use_qk_norm", True)
     settings.require("use_cla", False)
     settings.require("num_experts", 1)
+    table, alpha = rotary_table(settings), None
+    if table.get("rope_type") == "dynamic" and table.get("alpha"):  # the base follows no text's length
+        alpha = table.number("alpha")
+        values = dict(settings.values) | {"rope_scaling": {"rope_theta": table.number("rope_theta")}}
+        settings = Settings(values, settings.where, settings.defaults)
     values = decoder(settings)
     values["attention"] |= {"qk_norm": True, "qk_norm_after_rope": True}
-    table = rotary_table(settings)
-    if table.get("alpha"):  # a fixed one: the base does not follow the length of the text
-        width, alpha = values["attention"]["head_dim"], table.number("alpha")
+    if alpha is not None:
+        width = values["attention"]["head_dim"]
         if not 0 < alpha < 1e9:
             raise UserError("alpha: no factor of a base of positions", where=table.where, value=alpha)
         values["positions"]["rope_theta"] *= alpha ** (width / max(1, width - 2))
@@ -107,6 +112,8 @@ def gemma3(settings: Settings) -> dict[str, Any]:
         "layer_types": tuple(listed),
     }
     values["positions"]["rope_local_base_freq"] = local
+    if (values["positions"]["rope_scaling"] or {}).get("truncate") is False:
+        values["positions"]["rope_scaling"]["truncate"] = True  # transformers looks for it in another table
     values["mlp"]["hidden_act"] = "gelu_pytorch_tanh"
     return values | {
         "norm_placement": "sandwich",
