@@ -31,6 +31,8 @@ from congling.model.families import FAMILIES
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
+from congling.transform.config import LongLoRAConfig
+from congling.transform.longlora import shift
 
 COLOURS = {"天": "青", "地": "黄", "山": "绿", "雪": "白", "墨": "黑", "花": "红"}
 TINY = (
@@ -141,6 +143,22 @@ def test_answers_of_equal_weight_choose_by_their_own_loss(base: Path, tmp_path: 
     looks = [row for row in rows if "validation_loss" in row]
     assert [row["validation_loss_per_answer"] for row in looks] and found.after < found.before
     assert not any("bits_per_character" in row for row in rows)  # of steps: their loss weighs answers equally
+
+
+def test_what_is_learnt_in_groups_is_measured_with_full_attention(base: Path, tmp_path: Path):
+    from congling.data.tuning import conversations
+    from congling.evals.answers import held_out_loss
+    from congling.train.backends.single import Single
+
+    found = tuned(base, base / "run", tmp_path / "run", *ADAPTER, "longlora.groups=8")
+    assert found.adapter is not None
+    loaded = load_checkpoint(base / "run", "cpu", adapters=[(found.adapter, 1.0)])
+    settings = TrainConfig(max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu")
+    examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
+    look = held_out_loss(examples.validation, settings, Single(settings).to_device)
+    assert look(loaded.model)["loss"] == pytest.approx(found.after, rel=1e-5)
+    shift(loaded.model, LongLoRAConfig(groups=8), 48)
+    assert look(loaded.model.train())["loss"] != pytest.approx(found.after, rel=1e-3)
 
 
 def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adapted: Tuned):

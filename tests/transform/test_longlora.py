@@ -1,5 +1,7 @@
 """S²-Attn: who sees whom while training, nothing changed when evaluated, on every kind of model."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,6 +16,15 @@ from congling.transform.config import AdapterConfig, LongLoRAConfig
 
 CONTEXT = 22  # groups of 4 at 5 groups: neither half of the heads divides it evenly
 CONFIG = LongLoRAConfig(groups=5)
+TRAINED = CONTEXT // 3
+EXTENDED: list[dict[str, Any]] = [
+    {"rope_type": "linear", "factor": 3.0},
+    {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": TRAINED},
+]
+BY_LENGTH: list[dict[str, Any]] = [
+    {"rope_type": "dynamic", "factor": 3.0, "original_max_position_embeddings": TRAINED},
+    {"rope_type": "clex", "max_factor": 3, "original_max_position_embeddings": TRAINED},
+]
 TOKENS = torch.arange(2 * CONTEXT).view(2, CONTEXT) % 50
 
 
@@ -31,6 +42,14 @@ def model(family: str = "llama", **sizes: object) -> Transformer:
     with torch.no_grad():
         for parameter in result.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return result
+
+
+def extended(scaling: dict[str, Any] | None) -> Transformer:
+    """The same weights, with positions stretched from a third of the context."""
+    base = model()
+    result = Transformer(base.config.replace(positions={"rope_scaling": scaling}))
+    result.load_state_dict(base.state_dict())
     return result
 
 
@@ -62,8 +81,9 @@ def test_heads_attend_inside_their_groups_and_texts(heads: tuple[int, int], mask
     torch.testing.assert_close(found, expected)
 
 
-def test_no_token_sees_a_later_one_and_half_a_group_on_it_is_heard():
-    base = model().train()
+@pytest.mark.parametrize("scaling", [None, *EXTENDED])
+def test_no_token_sees_a_later_one_and_half_a_group_on_it_is_heard(scaling: dict[str, Any] | None):
+    base = extended(scaling).train()
     longlora.shift(base, CONFIG, CONTEXT)
     table = base.embedding.weight.detach()[TOKENS[:1]].requires_grad_()
     base.embedding.forward = lambda tokens: table  # type: ignore[method-assign]
@@ -88,6 +108,28 @@ def test_evaluated_it_is_the_model_it_was(family: str):
     torch.testing.assert_close(in_training, base.eval().logits(base(short)))
 
 
+@pytest.mark.parametrize("varlen", [False, True])
+@pytest.mark.parametrize("scaling", EXTENDED)
+def test_texts_that_share_a_row_hear_nothing_of_each_other(
+    scaling: dict[str, Any], varlen: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("congling.model.varlen.CALL", 0)
+    base = extended(scaling).train()
+    base.varlen = varlen
+    longlora.shift(base, CONFIG, CONTEXT)
+    table = base.embedding.weight.detach()[TOKENS[:1]].requires_grad_()
+    base.embedding.forward = lambda tokens: table  # type: ignore[method-assign]
+    lengths = torch.tensor([3, 10, 9])
+    documents = torch.repeat_interleave(torch.arange(3), lengths)[None]
+    positions = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+    hidden = base(TOKENS[:1], positions=positions, documents=documents)
+    for place in range(CONTEXT):
+        (slope,) = torch.autograd.grad(hidden[0, place].square().sum(), table, retain_graph=True)
+        heard = slope[0].abs().sum(-1) > 0
+        assert heard[place] and not heard[place + 1 :].any()
+        assert not heard[documents[0] != documents[0, place]].any()
+
+
 def test_alibi_keeps_its_distances():
     time, size = 8, 4
     query, key, value = (torch.randn(1, 2, time, 8) for _ in range(3))
@@ -109,6 +151,14 @@ def test_adapters_norms_and_embedding_learn_on_a_packed_base():
     base.logits(base(TOKENS)).square().sum().backward()
     learnt = {name for name, one in base.named_parameters() if one.grad is not None and one.grad.any()}
     assert {"embedding.b.trained", "norm.b.trained", "blocks.0.attention.query.b.trained"} <= learnt
+
+
+@pytest.mark.parametrize("scaling", BY_LENGTH)
+def test_frequencies_that_depend_on_the_length_are_refused(scaling: dict[str, Any]):
+    config = model().config.replace(positions={"rope_scaling": scaling})
+    with pytest.raises(UserError, match="depend on the text's length") as caught:
+        longlora.shift(Transformer(config), CONFIG, CONTEXT)
+    assert scaling["rope_type"] in str(caught.value) and "yarn" in str(caught.value)
 
 
 def test_what_cannot_be_grouped_is_refused():

@@ -37,8 +37,14 @@ def shift(model: Transformer, config: LongLoRAConfig, context: int) -> None:
         context: tokens of the longest row, which the groups share.
 
     Raises:
-        UserError: the model has one head, or the context is too short for so many groups.
+        UserError: frequencies depend on the length of the text, the model has one head, or the context is too
+            short for so many groups.
     """
+    if model.config.depends_on_length:
+        what = "attention in shifted groups does not go with frequencies that depend on the text's length"
+        hint = "take a base that is extended by linear, ntk or yarn; or leave [longlora] out"
+        scaling = getattr(model.config.positions, "rope_scaling", None)
+        raise UserError(what, where="longlora", value=getattr(scaling, "rope_type", ""), hint=hint)
     if model.config.attention.num_attention_heads < 2:
         what = "attention in shifted groups needs two heads, one for the groups and one for the shifted ones"
         raise UserError(what, where="longlora", value="1 head", hint="leave [longlora] out")
@@ -63,16 +69,18 @@ class ShiftedGroups(nn.Module):
         time, heads = query.shape[2], query.shape[1]
         if not self.training or key.shape[2] != time or time <= self.size:
             return sdpa(query, key, value, context)
-        # Each half of the heads needs keys of its own, which the heads that share one need not divide into.
-        key, value = (one.repeat_interleave(heads // one.shape[1], dim=1) for one in (key, value))
-        halves = (slice(0, heads // 2), 0), (slice(heads // 2, heads), self.size // 2)
+        half, shared = heads // 2, heads // key.shape[1]
+        if half % shared:  # the heads that share keys are in both halves
+            key, value = (one.repeat_interleave(shared, dim=1) for one in (key, value))
+        # As (B, T, H, D), the order in memory: groups are then views, or one copy.
+        split = [one.transpose(1, 2) for one in (query, key, value)]
+        halves = zip(*(one.split(_halves(one.shape[2], half, heads), dim=2) for one in split), strict=True)
+        places = (slice(0, half), 0), (slice(half, heads), self.size // 2)
         mixed = [
-            _in_groups(
-                query[:, part], key[:, part], value[:, part], _of_heads(context, part), self.size, first
-            )
-            for part, first in halves
+            _in_groups(q, k, v, _of_heads(context, part), self.size, first)
+            for (q, k, v), (part, first) in zip(halves, places, strict=True)
         ]
-        return torch.cat(mixed, dim=1)
+        return torch.cat(mixed, dim=2).transpose(1, 2)
 
 
 def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
@@ -90,19 +98,25 @@ def pieces(time: int, size: int, first: int) -> Iterator[tuple[slice, int]]:
 def _in_groups(
     query: Tensor, key: Tensor, value: Tensor, context: AttentionContext, size: int, first: int
 ) -> Tensor:
-    """(B, h, T, D) three times -> (B, h, T, D): each group by itself, as if it were a row."""
+    """(B, T, h, D), twice (B, T, k, D) -> (B, T, h, D): each group by itself, as if it were a row."""
+    batch, time, found = len(query), query.shape[1], []
     if context.lengths is not None:
-        parts = cut(context.lengths, query.shape[2], size, first)
-        return sdpa(query, key, value, context._replace(lengths=parts))
-    batch, found = len(query), []
-    for part, each in pieces(query.shape[2], size, first):
-        q, k, v = (
-            one[:, :, part].unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
-            for one in (query, key, value)
-        )  # (B·n, h, G, D)
-        mixed = sdpa(q, k, v, _of_groups(context, part, each, batch))
-        found.append(mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3))
-    return torch.cat(found, dim=2)
+        parts = context._replace(lengths=cut(context.lengths, time, size, first))
+        return sdpa(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), parts).transpose(1, 2)
+    whole = list(pieces(time, size, first))
+    lengths = [part.stop - part.start for part, _ in whole]
+    stretches = zip(*(one.split(lengths, dim=1) for one in (query, key, value)), strict=True)
+    for (part, each), stretch in zip(whole, stretches, strict=True):
+        q, k, v = (one.unflatten(1, (-1, each)).flatten(0, 1).transpose(1, 2) for one in stretch)
+        mixed = sdpa(q, k, v, _of_groups(context, part, each, batch))  # (B·n, h, G, D)
+        found.append(mixed.transpose(1, 2).unflatten(0, (batch, -1)).flatten(1, 2))
+    return torch.cat(found, dim=1)
+
+
+def _halves(count: int, half: int, heads: int) -> tuple[int, int]:
+    """Of ``count`` heads, or keys that heads share: those of the first ``half`` of all, and the rest."""
+    first = count * half // heads
+    return first, count - first
 
 
 def _of_heads(context: AttentionContext, part: slice) -> AttentionContext:
