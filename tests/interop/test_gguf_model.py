@@ -1,6 +1,5 @@
 """GGUF models as other programs write them, and what we refuse instead of computing something else."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved
-from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
+from congling.interop.gguf.file import Field, GGUFFile
 from congling.interop.gguf.model import read, write
 from congling.interop.gguf.names import gguf_name, our_name
 from congling.methods.base_model import open_base
@@ -21,6 +20,7 @@ from congling.model import families
 from congling.model.transformer import Transformer
 from congling.quant import ggml
 from congling.tokenizer.character import train
+from support.gguf_models import rewritten
 
 LLAMA = families.llama(
     vocab_size=300,
@@ -42,21 +42,6 @@ def saved(folder: Path, model: Transformer | None = None, type: str = "F32", **f
     keys = {name.replace("__", "."): field for name, field in fields.items()}
     write(ForeignModel(model.config, model.state_dict()), folder / "m.gguf", type, keys)
     return folder / "m.gguf"
-
-
-def rewritten(
-    path: Path,
-    change: Callable[[dict[str, Field], dict[str, np.ndarray]], None],
-) -> Path:
-    """The same file after ``change`` of its keys and F32 tensors."""
-    file = GGUFFile.open(path)
-    keys, arrays = dict(file.fields), {name: file.array(name) for name in file.tensors}
-    change(keys, arrays)
-    tensors = [
-        TensorData(name, array.shape, "F32", lambda array=array: array) for name, array in arrays.items()
-    ]
-    write_gguf(path.with_name("changed.gguf"), keys, tensors)
-    return path.with_name("changed.gguf")
 
 
 def test_rows_of_rotated_heads_in_the_documented_order():
@@ -206,7 +191,7 @@ def test_tensors_are_made_one_at_a_time(tmp_path):
         ("llama.attention.layer_norm_rms_epsilon", Field("f32", -1.0)),
         ("llama.feed_forward_length", Field("u32", 2**31)),
         ("llama.rope.dimension_count", Field("u32", 8)),
-        ("llama.rope.scaling.type", Field("string", "yarn")),
+        ("llama.rope.scaling.type", Field("string", "dynamic")),
         ("llama.expert_count", Field("u32", 4)),
         ("llama.attention.scale", Field("f32", 0.5)),
         ("llama.attention.causal", Field("bool", False)),
@@ -244,19 +229,6 @@ def test_a_tensor_we_would_ignore_is_refused(name, tmp_path):
 
     with pytest.raises(UserError, match=name):
         read(rewritten(path, add))
-
-
-def test_rotary_factors_of_llama_3_are_recognised_and_others_refused(tmp_path):
-    scaling = {"rope_type": "llama3", "factor": 32.0, "original_max_position_embeddings": 8192}
-    model = llama(positions={"kind": "rope", "rope_theta": 5e5, "rope_scaling": scaling})
-    path = saved(tmp_path, model)
-    assert read(path).config.positions == model.config.positions
-
-    def bend(keys: dict[str, Field], arrays: dict[str, np.ndarray]) -> None:
-        arrays["rope_freqs.weight"] = np.linspace(1, 32, 8, dtype=np.float32)
-
-    with pytest.raises(UserError, match="rotary"):
-        read(rewritten(path, bend))
 
 
 def test_weights_that_are_not_those_of_the_configuration(tmp_path):

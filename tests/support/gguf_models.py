@@ -1,10 +1,14 @@
 """Tiny models of every architecture that goes into a GGUF file, with weights that make differences show."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from congling.interop.foreign import ForeignModel
+from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
@@ -177,6 +181,22 @@ def model_of(config: ModelConfig, seed: int = 0) -> Transformer:
 def foreign(model: Transformer) -> ForeignModel:
     """The model as a writer takes it."""
     return ForeignModel(model.config, model.state_dict())
+
+
+def rewritten(
+    path: Path,
+    change: Callable[[dict[str, Field], dict[str, np.ndarray]], object],
+    name: str = "changed.gguf",
+) -> Path:
+    """The same file, beside it, after ``change`` of its keys and F32 tensors."""
+    file = GGUFFile.open(path)
+    keys, arrays = dict(file.fields), {tensor: file.array(tensor) for tensor in file.tensors}
+    change(keys, arrays)
+    tensors = [
+        TensorData(tensor, array.shape, "F32", lambda array=array: array) for tensor, array in arrays.items()
+    ]
+    write_gguf(path.with_name(name), keys, tensors)
+    return path.with_name(name)
 
 
 @torch.no_grad()

@@ -104,7 +104,8 @@ def _refused(error: Unrepresentable, model: ForeignModel, target: Target) -> Use
     kind = None if model.tokenizer is None else model.tokenizer.kind
     fitting = [one for one in TARGETS if one != target and not obstacles(model.config, kind, one)]
     goes = f"as it is, it can go to {' or '.join(fitting)}; " if fitting else ""
-    return UserError(error.obstacle.what, hint=f"{goes}for a new model: {error.obstacle.nearest}")
+    remedy = f"{error.obstacle.remedy}; " if error.obstacle.remedy else ""
+    return UserError(error.obstacle.what, hint=f"{remedy}{goes}for a new model: {error.obstacle.nearest}")
 
 
 def _written(

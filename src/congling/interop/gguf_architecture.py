@@ -1,5 +1,6 @@
 """Which architecture of llama.cpp computes exactly a model of ours. Without torch."""
 
+from congling.interop.gguf.stretch_writing import needs_factors, stretch
 from congling.interop.obstacles import Obstacle, Unrepresentable
 from congling.interop.options import COMPUTED, OPTIONS, scaled_embedding, uncomputed, used, window_period
 from congling.model.config import ModelConfig
@@ -14,9 +15,15 @@ def gguf_architecture(config: ModelConfig) -> str:
     Raises:
         Unrepresentable: there is none.
     """
+    name = _architecture(config)
+    if config.positions.kind == "rope":
+        stretch(config.positions, config.positions.rotary_dim(config.attention.head_dim), name)
+    return name
+
+
+def _architecture(config: ModelConfig) -> str:
     if config.num_hidden_layers > _MOST_LAYERS:
         raise Unrepresentable(Obstacle(f"llama.cpp runs at most {_MOST_LAYERS} layers", "use fewer layers"))
-    _scaling_is_known(config)
     if config.norm_placement != "pre" or (
         config.attention.qk_norm and config.attention.qk_norm_over == "projection"
     ):
@@ -46,7 +53,6 @@ def _with_post_norms(config: ModelConfig) -> str:
         and config.mlp.kind == "gated"
         and config.positions.kind == "rope"
         and not attention.has_output_bias
-        and not _llama3(config)
     )
     fitting = {
         "olmo2": placement == "post" and over_all and not attention.attention_bias and narrow(config),
@@ -61,7 +67,7 @@ def _with_post_norms(config: ModelConfig) -> str:
             "llama.cpp has norms behind the sublayers alone only with queries and keys normalised over all "
             "heads and no biases (OLMo 2), before and behind only without such norms (GLM-4) or with all "
             "else of Gemma 3 (windows in all but every n-th block, GELU, scaled embeddings); all with rms "
-            "norm, a gated MLP, rotary positions, no Llama 3 scaling, and no bias on the output of attention",
+            "norm, a gated MLP, rotary positions, and no bias on the output of attention",
             "take the whole family olmo2 or glm4, or norm_placement = pre and attention.qk_norm_over = head",
         )
     )
@@ -93,7 +99,7 @@ def _with_options(config: ModelConfig) -> str:
     if config.norm.kind == "layer" and options <= COMPUTED["stablelm"]:
         return _with_layer_norm(config)
     decoder = config.norm.kind == "rms" and config.mlp.kind == "gated" and config.positions.kind == "rope"
-    bare = not attention.has_output_bias and not _llama3(config)
+    bare = not attention.has_output_bias
     fitting = {
         "llama": not attention.qk_norm,
         "granite": not attention.qk_norm,
@@ -109,8 +115,8 @@ def _with_options(config: ModelConfig) -> str:
             f"llama.cpp has {' and '.join(OPTIONS[name].what for name in sorted(options))} only one by one, "
             "in dense models with rms norm, a gated MLP and rotary positions: multipliers (Granite), every "
             "fourth block unrotated (SmolLM3), a part of each head rotated (ChatGLM), all without normalised "
-            "queries, or queries normalised after rotation (HunYuan); but for Granite without output biases "
-            "and without Llama 3's scaling. Biases in gated MLPs go with multipliers or alone",
+            "queries, or queries normalised after rotation (HunYuan); but for Granite without output biases. "
+            "Biases in gated MLPs go with multipliers or alone",
             f"use {', '.join(OPTIONS[name].off for name in sorted(options))}",
         )
     )
@@ -123,7 +129,7 @@ def _fourth_layers_rest(config: ModelConfig) -> bool:
 
 def _with_layer_norm(config: ModelConfig) -> str:
     attention, positions = config.attention, config.positions.kind
-    layer = config.norm.kind == "layer" and not attention.qk_norm and not _llama3(config)
+    layer = config.norm.kind == "layer" and not attention.qk_norm
     layer &= narrow(config)
     if layer and config.mlp.kind == "plain" and attention.attention_bias and attention.has_output_bias:
         if positions != "alibi" and not used(config):
@@ -157,9 +163,9 @@ def _with_alibi(config: ModelConfig) -> str:
 def _dense(config: ModelConfig) -> str:
     attention = config.attention
     if attention.qk_norm:
-        _no_llama3_scaling(config, "normalised queries and keys")
         return "qwen3"
-    if attention.attention_bias and not attention.has_output_bias and not _llama3(config) and narrow(config):
+    biased = attention.attention_bias and not attention.has_output_bias
+    if biased and not _wants_factors(config) and narrow(config):
         return "qwen2"
     return "llama"
 
@@ -182,7 +188,6 @@ def _mixture(config: ModelConfig, mlp: MoEConfig) -> str:
                 "set attention.attention_output_bias = false",
             )
         )
-    _no_llama3_scaling(config, "such a mixture of experts")
     if simple:
         return "glm4moe" if attention.attention_bias else "qwen3moe"
     mean = router.kind == "softmax" and not router.norm_topk_prob and not attention.qk_norm
@@ -202,27 +207,6 @@ def narrow(config: ModelConfig) -> bool:
     return config.attention.num_attention_heads * config.attention.head_dim == config.hidden_size
 
 
-def _llama3(config: ModelConfig) -> bool:
-    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
-    return scaling is not None and scaling.rope_type == "llama3"
-
-
-def _no_llama3_scaling(config: ModelConfig, reason: str) -> None:
-    if _llama3(config):
-        raise Unrepresentable(
-            Obstacle(
-                f"llama.cpp does not combine Llama 3's rotary scaling with {reason}",
-                "use positions.rope_scaling = linear, or a larger positions.rope_theta",
-            )
-        )
-
-
-def _scaling_is_known(config: ModelConfig) -> None:
-    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
-    if scaling is not None and scaling.rope_type not in ("linear", "llama3"):
-        raise Unrepresentable(
-            Obstacle(
-                f"rotary positions of the kind {scaling.rope_type} are not written to GGUF",
-                "use positions.rope_scaling = linear, or a larger positions.rope_theta",
-            )
-        )
+def _wants_factors(config: ModelConfig) -> bool:
+    rotary = config.positions
+    return rotary.kind == "rope" and needs_factors(rotary, rotary.rotary_dim(config.attention.head_dim))

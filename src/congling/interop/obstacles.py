@@ -10,6 +10,8 @@ class Obstacle(NamedTuple):
 
     what: str
     nearest: str
+    remedy: str = ""
+    """What helps a model that is there already; empty: nothing does."""
 
 
 class Unrepresentable(UserError):
@@ -17,4 +19,4 @@ class Unrepresentable(UserError):
 
     def __init__(self, obstacle: Obstacle) -> None:
         self.obstacle = obstacle
-        super().__init__(obstacle.what, hint=obstacle.nearest)
+        super().__init__(obstacle.what, hint=obstacle.remedy or obstacle.nearest)

@@ -1,8 +1,5 @@
 """The configuration of a model in a GGUF file. Without torch."""
 
-# D head width
-
-import math
 from typing import Any
 
 import numpy as np
@@ -22,12 +19,11 @@ from congling.interop.gguf.architectures import (
     SOFTMAX,
     architecture_of,
 )
-from congling.interop.gguf.config_writing import ROPE_FACTORS, rope_factors
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import FUSED
+from congling.interop.gguf.stretch_reading import told_by
 from congling.model.config import ModelConfig
-from congling.model.rope_scaling import Llama3Scaling
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "attention.scale": (0.0,), "attention.causal": (True,), "attention.clamp_kqv": (0.0,),
@@ -43,7 +39,6 @@ _MULTIPLIERS = {
     "attention.scale": "attention_multiplier",
 }
 """Keys of those architectures that multiply, and ours."""
-_ORIGINAL_CONTEXTS = tuple(1 << power for power in range(9, 18))
 
 
 def config_from(file: GGUFFile) -> ModelConfig:
@@ -164,7 +159,7 @@ class _Reader:
         turned = self.integer("rope.dimension_count", head_width)
         if turned != head_width and (self.architecture not in PARTIAL_ROTARY or not 0 < turned < head_width):
             raise self.odd(f"rotary positions on a part of each head of {head_width} channels", turned)
-        base = self.real("rope.freq_base", 10_000.0)
+        told = told_by(self.file, self.architecture, turned, self.integer("context_length"))
         rested = None
         if self.architecture == "smollm3":
             rested = tuple(int((layer + 1) % 4 != 0) for layer in range(self.integer("block_count")))
@@ -174,8 +169,8 @@ class _Reader:
             raise self.odd("Granite without rotary positions", "rope.scaling.finetuned")
         return {
             "kind": "rope",
-            "rope_theta": base,
-            "rope_scaling": self.scaling(base, head_width),
+            "rope_theta": told.rope_theta,
+            "rope_scaling": None if told.rope_scaling is None else told.rope_scaling.model_dump(),
             "no_rope_layers": rested,
             "partial_rotary_factor": turned / head_width,
             "rope_local_base_freq": self.local_base(),
@@ -183,28 +178,6 @@ class _Reader:
 
     def local_base(self) -> float | None:
         return self.real("rope.freq_base_swa", 10_000.0) if self.architecture == "gemma3" else None
-
-    def scaling(self, base: float, head_width: int) -> dict[str, Any] | None:
-        kind = self.file.text(f"{self.architecture}.rope.scaling.type", None)
-        factor = self.real("rope.scaling.factor", self.real("rope.scale_linear", 1.0))
-        if self.has(ROPE_FACTORS):
-            return self.llama3(base, head_width)
-        if kind == "none" or factor in (0.0, 1.0):
-            return None
-        if kind not in (None, "linear"):
-            raise self.odd("a scaling of rotary positions that we do not compute", kind)
-        return {"rope_type": "linear", "factor": factor}
-
-    def llama3(self, base: float, head_width: int) -> dict[str, Any]:
-        """The parameters behind a table of factors, found by trying the few that models have used."""
-        factors = self.file.array(ROPE_FACTORS)
-        factor = float(factors.max()) if len(factors) else math.nan
-        if factors.shape == (head_width // 2,) and math.isfinite(factor) and factor >= 1:
-            for context in _ORIGINAL_CONTEXTS:
-                scaling = Llama3Scaling(factor=factor, original_max_position_embeddings=context)
-                if np.allclose(rope_factors(scaling, base, head_width), factors, rtol=1e-4):
-                    return scaling.model_dump()
-        raise self.odd("factors of rotary positions that we do not compute", ROPE_FACTORS)
 
     def mlp(self) -> dict[str, Any]:
         experts = self.integer("expert_count", 0)

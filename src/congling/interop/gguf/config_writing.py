@@ -1,19 +1,13 @@
 """A model's configuration as keys of a GGUF file. Without torch."""
 
-# D head width
-
-import math
-
-import numpy as np
-
 from congling.interop.gguf.architectures import MIXTURES, MULTIPLIED, SCALED_EXPERTS, SIGMOID, SOFTMAX
 from congling.interop.gguf.fields import Field
+from congling.interop.gguf.stretch import OURS, Stretch, in_32_bits, told
+from congling.interop.gguf.stretch_reading import understood
+from congling.interop.gguf.stretch_writing import stretch
 from congling.interop.options import window_period
 from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.mlp_config import MoEConfig
-from congling.model.rope_scaling import Llama3Scaling
-
-ROPE_FACTORS = "rope_freqs.weight"
 
 
 def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
@@ -38,9 +32,7 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
     if config.positions.kind == "rope":
         keys["rope.dimension_count"] = Field("u32", config.positions.rotary_dim(attention.head_dim))
         keys["rope.freq_base"] = Field("f32", config.positions.rope_theta)
-        if config.positions.rope_scaling is not None and config.positions.rope_scaling.rope_type == "linear":
-            keys["rope.scaling.type"] = Field("string", "linear")
-            keys["rope.scaling.factor"] = Field("f32", config.positions.rope_scaling.factor)
+        keys |= stretched(config, architecture).fields()
     if isinstance(config.mlp, MoEConfig):
         keys |= _mixture_fields(config.mlp, architecture)
     if architecture == "gemma3":
@@ -51,7 +43,30 @@ def config_fields(config: ModelConfig, architecture: str) -> dict[str, Field]:
         keys["logit_scale"] = Field("f32", config.logits_scaling)
         if attention.attention_multiplier is not None:
             keys["attention.scale"] = Field("f32", attention.attention_multiplier)
-    return {f"{architecture}.{key}": field for key, field in keys.items()}
+    return {f"{architecture}.{key}": field for key, field in keys.items()} | _told_again(config, architecture)
+
+
+def stretched(config: ModelConfig, architecture: str) -> Stretch:
+    """What the file says of stretched positions, none where they are not rotary.
+
+    Raises:
+        Unrepresentable: llama.cpp cannot be told of them.
+    """
+    if config.positions.kind != "rope":
+        return Stretch()
+    return stretch(config.positions, config.positions.rotary_dim(config.attention.head_dim), architecture)
+
+
+def _told_again(config: ModelConfig, architecture: str) -> dict[str, Field]:
+    """Base and scaling in our words, where a reader of the other keys would find other ones."""
+    if config.positions.kind != "rope":
+        return {}
+    turned, theta = config.positions.rotary_dim(config.attention.head_dim), config.positions.rope_theta
+    seen = stretched(config, architecture).stored()
+    read = understood(seen, in_32_bits(theta), turned, config.max_position_embeddings)
+    if in_32_bits(theta) == theta and read == config.positions.rope_scaling:
+        return {}
+    return {OURS: Field("string", told(config.positions).model_dump_json(exclude_none=True))}
 
 
 def _window_fields(config: ModelConfig) -> dict[str, Field]:
@@ -81,12 +96,3 @@ def _mixture_fields(mlp: MoEConfig, architecture: str) -> dict[str, Field]:
         keys["expert_weights_norm"] = Field("bool", mlp.router.kind == "sigmoid" or mlp.router.norm_topk_prob)
         keys["expert_gating_func"] = Field("u32", SIGMOID if sigmoid else SOFTMAX)
     return keys
-
-
-def rope_factors(scaling: Llama3Scaling, base: float, head_width: int) -> np.ndarray:
-    """What llama.cpp divides each channel's frequency by (``rope_freqs.weight``): (D/2,) float32."""
-    turns = base ** (-np.arange(0, head_width, 2) / head_width) / (2 * math.pi)  # a token
-    seen = turns * scaling.original_max_position_embeddings
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    kept = np.clip((seen - low) / (high - low), 0, 1)
-    return (1 / ((1 - kept) / scaling.factor + kept)).astype(np.float32)

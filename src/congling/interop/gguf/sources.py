@@ -12,9 +12,10 @@ from torch import Tensor, float32
 from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf.arrangement import Heads, to_interleaved, turned_heads
-from congling.interop.gguf.config_writing import ROPE_FACTORS, rope_factors
+from congling.interop.gguf.config_writing import stretched
 from congling.interop.gguf.file import TensorData
 from congling.interop.gguf.names import fused_name, gguf_name
+from congling.interop.gguf.stretch import FACTORS
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 from congling.model.mlp_config import MoEConfig
@@ -64,10 +65,9 @@ def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Sou
         yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
     if config.tie_word_embeddings and architecture in WITH_OUTPUT:
         yield Source("output.weight", shapes["embedding.weight"], _values(weights, "embedding.weight"))
-    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
-    if scaling is not None and scaling.rope_type == "llama3" and config.positions.kind == "rope":
-        factors = rope_factors(scaling, config.positions.rope_theta, config.attention.head_dim)
-        yield Source(ROPE_FACTORS, factors.shape, lambda: factors)
+    if (divisors := stretched(config, architecture).divisors) is not None:
+        table = np.array(divisors, np.float32)
+        yield Source(FACTORS, table.shape, lambda: table)
     if architecture == "glm4moe" and isinstance(config.mlp, MoEConfig):
         yield from _stand_ins(config, config.mlp)
 

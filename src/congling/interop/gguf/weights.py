@@ -16,9 +16,9 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.gguf.arrangement import Heads, Rows, to_half_split, turned_heads
-from congling.interop.gguf.config_writing import ROPE_FACTORS
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.gguf.names import fused_name, gguf_name, our_name
+from congling.interop.gguf.stretch_reading import tables
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 
@@ -51,7 +51,7 @@ def pieces(file: GGUFFile, config: ModelConfig, architecture: str) -> dict[str, 
         UserError: tensors are missing, unknown or of another shape, or the model is too large to be built.
     """
     found: dict[str, Piece] = {}
-    used: set[str] = {ROPE_FACTORS}
+    used = tables(file, architecture)
     expected = expected_shapes(config, len(file.tensors), file.path)
     for name, shape in expected.items():
         piece = _piece(name, expected, file, config, architecture)
