@@ -12,8 +12,8 @@ from congling.evals import baselines, domains, memorisation, tasks
 from congling.evals.bench import Bench
 from congling.evals.kneser_ney import KneserNey
 from congling.evals.likelihood import text_nats
-from congling.evals.score_tables import problem_lines, score_tables, shown
-from congling.evals.scores import Score
+from congling.evals.score_tables import problem_lines, score_tables
+from congling.evals.scores import Score, shown
 
 
 def test_the_loss_of_all_domains_together_is_that_of_the_texts(bench: Bench, tmp_path: Path):

@@ -21,6 +21,7 @@ from congling.core.errors import UserError
 from congling.core.units import plural
 from congling.evals.bench import Bench
 from congling.evals.context_lengths import doublings, trained_length
+from congling.evals.length_scores import NAME
 from congling.evals.likelihood import BATCH_TOKENS, score_rows
 from congling.evals.paired import paired
 from congling.evals.scores import Score, ratio
@@ -32,7 +33,6 @@ from congling.model.transformer import Transformer
 
 Losses = Mapping[int, NDArray[np.float64]]
 """By tokens read: nats of all blocks of each document (documents,)."""
-NAME = "length"
 PART = 4
 """A block is one of so many parts of the trained length."""
 _UNIT = "nats/token"

@@ -7,10 +7,9 @@ from typing import Any
 from congling.core.units import plural
 from congling.data.problems import ReadingLog
 from congling.data.split import HELD_OUT
-from congling.evals import length
-from congling.evals.length_table import length_table
+from congling.evals import length_scores
 from congling.evals.loss import LossReport
-from congling.evals.scores import Score, labelled
+from congling.evals.scores import Score, labelled, shown
 from congling.evals.tasks import Task
 
 
@@ -22,7 +21,8 @@ def score_tables(scores: Sequence[Score]) -> list[Any]:
     """
     groups = groupby(scores, key=lambda score: (labelled(score.task, score.data, score.shots), score.task))
     return [
-        (length_table if task == length.NAME else _table)(name, list(rows)) for (name, task), rows in groups
+        (_length_table if task == length_scores.NAME else _table)(name, list(rows))
+        for (name, task), rows in groups
     ]
 
 
@@ -56,11 +56,19 @@ def _table(name: str, scores: Sequence[Score]) -> Any:
     return table
 
 
-def shown(value: float, unit: str) -> str:
-    """A value with as many places as its unit deserves: shares in per cent."""
-    if unit == "share":
-        return f"{value:.1%}"
-    return f"{value:,.1f}" if unit in ("characters", "tokens") or value >= 100 else f"{value:.3f}"
+def _length_table(name: str, scores: Sequence[Score]) -> Any:
+    """A row for each number of tokens read, and the line to beat below them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head, rows, notes = length_scores.rows(scores)
+    table = Table(title=Text(name), title_justify="left", caption_justify="left")
+    for column in head:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    table.caption = Text("\n".join(notes))
+    return table
 
 
 def problem_lines(findings: ReadingLog) -> list[str]:

@@ -69,6 +69,13 @@ def labelled(name: str, data: object, shots: object) -> str:
     return f"{name} ({parts})" if parts else name
 
 
+def shown(value: float, unit: str) -> str:
+    """A value with as many places as its unit deserves: shares in per cent."""
+    if unit == "share":
+        return f"{value:.1%}"
+    return f"{value:,.1f}" if unit in ("characters", "tokens") or value >= 100 else f"{value:.3f}"
+
+
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a proportion.
 

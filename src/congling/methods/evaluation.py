@@ -34,9 +34,8 @@ from congling.infer.sampler import SamplingConfig
 from congling.methods.former_model import former_model
 from congling.plan.corpus_facts import reference_lines
 from congling.report import record
+from congling.report.recorded_scores import SCORES
 
-SCORES = "scores"
-"""Name of the scores of tasks in ``results.json``: a table by the name of each score."""
 Adapters = Sequence[tuple[Path | str, float]]
 """Adapters, and how strongly each acts."""
 
@@ -83,7 +82,8 @@ def measure(
     base: Path | str | None = None,
     **settings: Any,
 ) -> tuple[list[Score], ReadingLog]:
-    """Measure tasks (names separated by commas), and remember their scores in the run's ``results.json``.
+    """Measure tasks (names separated by commas), and remember their scores in the run's ``results.json``, or
+    that of a checkpoint which belongs to none.
 
     Args:
         model: a run, a checkpoint or a GGUF file.
@@ -110,12 +110,11 @@ def measure(
     known = None if place is None else Path(place)
     bench = Bench(loaded, documents=known, chat=asked, base=base, **settings)
     scores = registry.run(bench, names, data)
-    folder = loaded.checkpoint.path.parent.parent
-    step = loaded.checkpoint.facts.get("step")
-    of_the_run = loaded.checkpoint.path.is_dir() and not adapters  # no exported file beside it
-    if of_the_run and (folder / "metrics.jsonl").is_file():
-        known = record.mapping(record.read(folder).results.get(SCORES))
-        _remember(folder, SCORES, _remembered(known, scores, step))
+    if loaded.checkpoint.path.is_dir() and not adapters:  # an exported file is no place for them
+        folder = loaded.checkpoint.path.parent.parent
+        folder = folder if (folder / "metrics.jsonl").is_file() else loaded.checkpoint.path
+        scored = record.mapping(record.results_of(folder).get(SCORES))
+        _remember(folder, SCORES, _remembered(scored, scores, loaded.checkpoint.facts.get("step")))
     return scores, bench.findings
 
 
@@ -124,7 +123,7 @@ def _remember(folder: Path, name: str, value: Any) -> None:
     try:
         record.add_result(folder, name, value)
     except Refused as error:
-        warn(f"this result is not kept in the run: {error}")
+        warn(f"this result is not kept: {error}")
 
 
 def _remembered(known: Mapping[str, Any], fresh: Sequence[Score], step: object) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from congling.report.content import Content
 from congling.report.drawing import SMALL, Chart, chart
 from congling.report.next_steps import steps_of_checkpoint
 from congling.report.pages import write_content
-from congling.report.record import mapping, numeric
+from congling.report.record import mapping, numeric, results_of
+from congling.report.recorded_scores import score_tables
 from congling.report.run_tables import Table
+from congling.report.score_charts import score_charts
 from congling.report.tiles import Tile
 from congling.report.weights import MODEL, description, limit
 
@@ -46,6 +48,7 @@ def content_of_checkpoint(found: Artifact) -> Content:
     """Gather what a checkpoint says of its making."""
     facts, table = found.facts, description(found.path / MODEL)
     pruned, source = mapping(facts.get("pruned")), mapping(facts.get("source"))
+    results = results_of(found.path)
     try:
         model = ModelConfig.model_validate(upgraded(ModelConfig, table))
     except (TypeError, ValueError):
@@ -55,8 +58,12 @@ def content_of_checkpoint(found: Artifact) -> Content:
         subtitle=", ".join(_parts(model, pruned, source)),
         tiles=tuple(_tiles(model, pruned)),
         findings=tuple(_findings(facts, pruned)),
-        charts=tuple(_charts(found.path)),
-        tables=tuple(one for one in (_sizes(pruned), _parity(found.path), _origin(source)) if one.rows),
+        charts=(*_charts(found.path), *score_charts(results)),
+        tables=tuple(
+            one
+            for one in (_sizes(pruned), *score_tables(results), _parity(found.path), _origin(source))
+            if one.rows
+        ),
         samples=(),
         steps=steps_of_checkpoint(
             found.path,

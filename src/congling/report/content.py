@@ -14,8 +14,10 @@ from congling.report.method_tables import method_tables
 from congling.report.next_steps import Step, next_steps
 from congling.report.origin import how_to_reproduce, installed
 from congling.report.record import RunRecord, Sample
+from congling.report.recorded_scores import score_tables
 from congling.report.run_charts import charts
 from congling.report.run_tables import Table, tables
+from congling.report.score_charts import score_charts
 from congling.report.tiles import Tile, tiles
 from congling.report.weights import characters_a_token, limit, model_of, parameters_of, trained_of
 
@@ -49,8 +51,8 @@ def content(run: RunRecord) -> Content:
         subtitle=_subtitle(run),
         tiles=tuple(tiles(run)),
         findings=tuple(everything(run)),
-        charts=tuple(charts(run)),
-        tables=(*method_tables(run), *tables(run)),
+        charts=(*charts(run), *score_charts(run.results)),
+        tables=(*method_tables(run), *tables(run), *score_tables(run.results)),
         samples=tuple(_samples(run)),
         steps=next_steps(run),
         config=tomli_w.dumps(dict(run.config)) if run.config else "",

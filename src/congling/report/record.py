@@ -206,8 +206,10 @@ def locate(path: Path | str) -> Path:
 
 
 def add_result(path: Path | str, name: str, value: Any) -> None:
-    """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``."""
-    terminal.keep_log(Path(path))
+    """Remember a measurement of a finished run (a JSON value) under a name in its ``results.json``; so too
+    of a checkpoint that belongs to no run."""
+    if (Path(path) / "metrics.jsonl").is_file():
+        terminal.keep_log(Path(path))
     file = Path(path) / RESULTS_FILE
     faults: list[str] = []
     with reading_from(file):
@@ -218,6 +220,11 @@ def add_result(path: Path | str, name: str, value: Any) -> None:
             file.replace(kept)
         warn(f"{file} cannot be read: it is kept as {kept.name}, and begun anew")
     write_text(file, json.dumps({**known, name: value}, ensure_ascii=False, indent=1) + "\n")
+
+
+def results_of(path: Path | str) -> Mapping[str, Any]:
+    """What was measured of a run or checkpoint, by name; empty where nothing was, or it cannot be read."""
+    return json_of(Path(path) / RESULTS_FILE, [])
 
 
 def peak_lr(config: Mapping[str, Any]) -> float | None:
