@@ -1,15 +1,10 @@
-"""Held-out loss of LoRA, rsLoRA, DoRA and whole weights on one base; time, memory and loss of S²-Attn.
+"""Held-out loss of LoRA, rsLoRA, DoRA and whole weights on one base.
 
-A base of character tokens learns stories of the small world, is then tuned on questions about them, of which
-the answers alone count, and learns longer rows with attention in shifted groups (LongLoRA) or as a whole.
+A base of character tokens learns stories of the small world, and is then tuned on questions about them, of
+which the answers alone count.
 """
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,14 +20,14 @@ from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig, TrainConfig
 from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
-from congling.transform import longlora, lora
-from congling.transform.config import AdapterConfig, LongLoRAConfig
-from measuring import Effort, Options, Spread, peak_memory, ratios
+from congling.transform import lora
+from congling.transform.config import AdapterConfig
+from measuring import Effort, Options
 from reporting import Report, Table
 
 EFFORT = {"full": (2, 128, 600, 200), "quick": (2, 96, 300, 100), "tiny": (1, 32, 2, 2)}
 """Layers, width, steps of the base, steps of each tuning."""
-CONTEXT, LONG, GROUPS = 192, 768, 4
+CONTEXT = 192
 HELD_OUT = 100
 """Texts of each sort that are not learnt from."""
 METHODS: dict[str, tuple[AdapterConfig | None, tuple[float, ...]]] = {
@@ -42,24 +37,11 @@ METHODS: dict[str, tuple[AdapterConfig | None, tuple[float, ...]]] = {
     "whole weights": (None, (1e-3, 3e-3)),
 }
 """Adapter (None: the weights themselves) and rates, of which the better one counts."""
-LONG_WAYS: dict[str, tuple[AdapterConfig, bool]] = {
-    "full attention": (
-        AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")),
-        False,
-    ),
-    "S²-Attn": (AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")), True),
-    "S²-Attn, factors alone": (AdapterConfig(target_modules=("attention",)), True),
-}
-STEP = {"full": (1024, 2048), "quick": (1024,), "tiny": (64,)}
-"""Contexts at which a step of the 4 × 224 model is timed."""
-ROUNDS = {"full": (3, 4), "quick": (2, 2), "tiny": (1, 1)}
-"""Processes for each contender, timed steps of each."""
 
 
 def run(options: Options) -> Report:
-    """All three tables."""
-    world = World(options.effort)
-    return Report([world.methods(), world.long_rows(), steps(options)])
+    """One table."""
+    return Report([World(options.effort).methods()])
 
 
 class World:
@@ -77,7 +59,7 @@ class World:
         ]
         config = llama(
             vocab_size=len(self.ids) + 2,
-            max_position_embeddings=LONG,
+            max_position_embeddings=CONTEXT,
             num_hidden_layers=layers,
             hidden_size=width,
             num_attention_heads=4,
@@ -117,26 +99,6 @@ class World:
             trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
             best, rate = min(results)
             table.rows.append((name, f"{trained:,}", f"{trained / whole:.1%}", f"{rate:g}", f"{best:.3f}"))
-        return table
-
-    def long_rows(self) -> Table:
-        """Held-out loss at a context four times as long, always with full attention."""
-        held_out, learnt = (
-            windows(part, LONG) for part in (self.stories[:HELD_OUT], self.stories[HELD_OUT:])
-        )
-        before = loss(self.base, held_out, LONG)
-        title = f"Rows of {LONG} after {self.steps // 2} steps on a base of {CONTEXT}"
-        columns = ("trained with", "values", "held-out loss")
-        table = Table(f"{title}; the base: {before:.3f} nats/token", columns)
-        for name, (adapter, grouped) in LONG_WAYS.items():
-            model = self.copy()
-            lora.attach(model, adapter)
-            if grouped:
-                longlora.shift(model, LongLoRAConfig(groups=GROUPS), LONG)
-            train(model, learnt, LONG, self.steps // 2, 3e-3, rows=2)
-            trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
-            table.rows.append((name, f"{trained:,}", f"{loss(model, held_out, LONG):.3f}"))
-        table.notes.append("Evaluated with full attention in every row of the table.")
         return table
 
 
@@ -182,93 +144,3 @@ def loss(model: Transformer, examples: Sequence[Example], context: int) -> float
             total += float(next_token(model, Batch(*map(place, parts))).total)
             count += batch.count
     return total / count
-
-
-# --- one step of a model of 4 × 224, each contender a process of its own
-
-
-@dataclass
-class Contender:
-    """Who trains, and what its processes measured."""
-
-    grouped: bool
-    packed: bool
-    seconds: list[float]
-    memory: list[float]
-
-    @property
-    def name(self) -> str:
-        """For the table."""
-        return ("S²-Attn" if self.grouped else "full attention") + (", several texts" if self.packed else "")
-
-
-def steps(options: Options) -> Table:
-    """Time and memory of a training step with and without groups."""
-    columns = ("context", "attention", "CPU s/step", "memory", "time, ratio", "memory, ratio")
-    table = Table("A step of 4 × 224, 2 rows", columns)
-    processes, count = ROUNDS[options.effort]
-    for context in STEP[options.effort]:
-        texts = (False,) if options.effort == "tiny" else (False, True)
-        ways = [(grouped, packed) for packed in texts for grouped in (False, True)]
-        contenders = [Contender(grouped, packed, [], []) for grouped, packed in ways]
-        for _ in range(processes):
-            for one in contenders:
-                order = {
-                    "context": context,
-                    "grouped": one.grouped,
-                    "packed": one.packed,
-                    "steps": count,
-                }
-                command = [sys.executable, __file__, json.dumps(order)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found = json.loads(done.stdout.splitlines()[-1])
-                one.seconds.append(found["seconds"])
-                one.memory.append(found["memory"])
-        for one in contenders:
-            peer = next(other for other in contenders if other.packed == one.packed and not other.grouped)
-            table.rows.append(
-                (
-                    f"{context}",
-                    one.name,
-                    Spread(tuple(one.seconds)).show("{:.2f}"),
-                    Spread(tuple(value / 1e6 for value in one.memory)).show("{:.0f} MB"),
-                    ratios(one.seconds, peer.seconds).show("{:.2f}×"),
-                    ratios(one.memory, peer.memory).show("{:.2f}×"),
-                )
-            )
-    table.notes.append("Memory is the peak above that of the model at rest; CPU seconds of the process.")
-    return table
-
-
-def main() -> None:
-    """Time steps as ordered on the command line and print what was measured."""
-    order = json.loads(sys.argv[1])
-    context = order["context"]
-    model = Transformer(
-        llama(
-            vocab_size=2048,
-            max_position_embeddings=context,
-            num_hidden_layers=4,
-            hidden_size=224,
-            num_attention_heads=4,
-        )
-    )
-    lora.attach(model, AdapterConfig(target_modules=("attention",), modules_to_save=("norms", "embedding")))
-    if order["grouped"]:
-        longlora.shift(model, LongLoRAConfig(groups=GROUPS), context)
-    model.train()
-    tokens = torch.randint(0, 2048, (2, context))
-    texts = (torch.arange(context) // 100).expand(2, -1) if order["packed"] else None
-    batch = Batch(*(tokens, tokens, None, None, texts))  # type: ignore[arg-type]
-    rest = peak_memory("cpu")
-    next_token(model, batch).total.backward()
-    start = time.process_time()
-    for _ in range(order["steps"]):
-        next_token(model, batch).total.backward()
-    seconds = (time.process_time() - start) / order["steps"]
-    above = max(1, peak_memory("cpu") - rest)  # 0 where importing took more than a tiny step
-    print(json.dumps({"seconds": seconds, "memory": above}))
-
-
-if __name__ == "__main__":
-    main()

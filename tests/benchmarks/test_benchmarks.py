@@ -60,6 +60,7 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
         "throughput",
         "lora",
         "adapters",
+        "longlora",
         "tuning",
     )
     for name in names:
