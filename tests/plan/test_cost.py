@@ -3,20 +3,20 @@
 import pytest
 import torch
 
+from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.plan.cost import estimate, layer_activations, memory, optimizer_values
+from congling.plan.activations import layer_activations, turned_activations, turned_keys
+from congling.plan.cost import estimate, memory, optimizer_values
 from congling.train.config import TrainConfig
 from support.situations import HLM, LAPTOP, plan
 
 
-def kept(family: str, layers: int, **options) -> float:
+def kept(config: ModelConfig, rows: int = 4) -> float:
     """Values that autograd really keeps for one token."""
-    config = FAMILIES[family](
-        vocab_size=64, max_position_embeddings=32, num_hidden_layers=layers, hidden_size=128, **options
-    )
     model = Transformer(config).train()
+    tokens = config.max_position_embeddings
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     sizes: dict[int, int] = {}
     alive = []
@@ -29,8 +29,26 @@ def kept(family: str, layers: int, **options) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(torch.zeros(4, 32, dtype=torch.long))
-    return sum(sizes.values()) / 4 / (4 * 32)
+        model(torch.zeros(rows, tokens, dtype=torch.long))
+    return sum(sizes.values()) / 4 / (rows * tokens)
+
+
+def kept_by_a_block(family: str, rows: int = 4, tokens: int = 32, scaling: object = None, **options) -> float:
+    """The same for one block."""
+
+    def with_layers(layers: int) -> float:
+        config = FAMILIES[family](
+            vocab_size=64,
+            max_position_embeddings=tokens,
+            num_hidden_layers=layers,
+            hidden_size=128,
+            **options,
+        )
+        if scaling is not None:
+            config = config.replace(positions={"rope_scaling": scaling})
+        return kept(config, rows)
+
+    return (with_layers(3) - with_layers(1)) / 2
 
 
 @pytest.mark.parametrize(
@@ -50,8 +68,54 @@ def test_activations_of_a_block_are_those_autograd_keeps(family, options):
     config = FAMILIES[family](
         vocab_size=64, max_position_embeddings=32, num_hidden_layers=2, hidden_size=128, **options
     )
-    measured = (kept(family, 3, **options) - kept(family, 1, **options)) / 2
-    assert layer_activations(config, 1) == pytest.approx(measured, rel=0.04)
+    assert layer_activations(config, 1) == pytest.approx(kept_by_a_block(family, **options), rel=0.04)
+
+
+LENGTH_KINDS = {
+    "dynamic": {"rope_type": "dynamic", "factor": 8.0, "original_max_position_embeddings": 8},
+    "longrope": {
+        "rope_type": "longrope",
+        "factor": 8.0,
+        "original_max_position_embeddings": 8,
+        "short_factor": [1.0] * 16,
+        "long_factor": [2.0] * 16,
+    },
+    "clex": {"rope_type": "clex", "max_factor": 8, "original_max_position_embeddings": 8},
+}
+
+
+@pytest.mark.parametrize("kind", LENGTH_KINDS)
+@pytest.mark.parametrize(
+    ("family", "rows", "tokens", "options"),
+    [
+        ("qwen3", 4, 32, {}),
+        ("qwen3", 1, 64, {}),
+        ("llama", 4, 64, {}),
+        ("qwen3", 2, 48, {"num_key_value_heads": 1}),
+    ],
+)
+def test_keys_that_are_turned_again_are_counted_as_autograd_keeps_them(kind, family, rows, tokens, options):
+    config = FAMILIES[family](
+        vocab_size=64, max_position_embeddings=tokens, num_hidden_layers=1, hidden_size=128, **options
+    ).replace(positions={"rope_scaling": LENGTH_KINDS[kind]})
+    measured = kept_by_a_block(family, rows, tokens, LENGTH_KINDS[kind], **options)
+    counted = layer_activations(config, 0) + turned_activations(config, tokens, rows)
+    assert counted == pytest.approx(measured, rel=0.06)
+    assert counted > 1.05 * layer_activations(config, 0)
+
+
+def test_how_many_keys_are_turned_for_a_token():
+    def times(kind: str, tokens: int, reach: int | None = None) -> float:
+        config = FAMILIES["qwen3"](
+            vocab_size=64, max_position_embeddings=64, num_hidden_layers=1, hidden_size=128
+        )
+        scaling = LENGTH_KINDS[kind] | ({"max_factor": 4} if kind == "clex" else {})
+        return turned_keys(config.replace(positions={"rope_scaling": scaling}), tokens, reach) * tokens
+
+    assert times("dynamic", 8) == 8 and times("dynamic", 10) == 8 + 9 + 10
+    assert times("longrope", 20) == 8 + 20
+    assert times("clex", 8, 32) == 2 + 4 + 6 + 8 and times("longrope", 8, 64) == 1 + 8  # drawn positions
+    assert times("clex", 20) == 8 + 16 + 20 and times("clex", 60) == 8 + 16 + 24 + 60
 
 
 def test_optimizer_state_is_counted_as_built():

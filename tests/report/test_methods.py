@@ -86,7 +86,7 @@ def method_run(
         noun = NOUNS.get(method, "prompts").removesuffix("s")
         plan = TuningPlan(
             verb,
-            str(base),
+            {"path": str(base)},
             facts,
             noun,
             (60, 6),

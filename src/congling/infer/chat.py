@@ -12,6 +12,7 @@ from congling.infer.checkpoints import Loaded
 from congling.infer.generate import stream
 from congling.infer.prompts import conversation_ids
 from congling.infer.sampler import SamplingConfig
+from congling.infer.window import Overflow
 from congling.tokenizer.chat.encode import Message, own_words
 
 
@@ -35,8 +36,9 @@ class Conversation:
         self._system: list[Message] = []
         self.messages: list[Message] = []
         self.notices: list[str] = []
-        """What the model could not read for the last answer, in sentences."""
-        self._tries = 0
+        """What the model could not read for the last answer, in sentences; and once, that it is asked to read
+        more than it was trained on."""
+        self._tries, self._told = 0, False
         self.system = system
 
     @property
@@ -116,9 +118,14 @@ class Conversation:
             max_new_tokens=self.max_new_tokens,
             sampling=sampling,
             stop=stop,
-            on_overflow=lambda found: self.notices.append(found.told()),
+            on_overflow=self._say,
             refit=refit,
+            trained_length=None if self._told else self.loaded.trained_length,
         )
+
+    def _say(self, found: Overflow) -> None:
+        self._told = self._told or found.kind == "beyond"
+        self.notices.append(found.told())
 
     def _fitting(self, room: int, least: int = 0) -> tuple[int, list[int]]:
         """Ids of the conversation without its oldest exchanges, of which ``least`` or more are left out until

@@ -12,7 +12,15 @@ from congling.core import artifact, files
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.progress import stage
-from congling.infer.reading import Reading, reading_of
+from congling.infer.reading import (
+    TRAINED,
+    Reading,
+    extension_after,
+    extension_of,
+    lengths_in_words,
+    reading_of,
+    trained_length,
+)
 from congling.interop import adapter_directory
 from congling.interop.adapters import read_any
 from congling.interop.assembly import transformer
@@ -55,6 +63,16 @@ class Loaded:
         """How the model was trained to read rows of text."""
         return reading_of(self.checkpoint, self.model.config)
 
+    @property
+    def trained_length(self) -> int:
+        """Tokens of the longest texts it was trained on, where its context was extended; else its context."""
+        return trained_length(self.checkpoint.facts, self.model.config)
+
+    @property
+    def lengths(self) -> str:
+        """How much it reads, and was trained on, in words; empty where its context was not extended."""
+        return lengths_in_words(self.checkpoint.facts, self.model.config)
+
 
 @stage("loading the model")
 def load_checkpoint(
@@ -89,7 +107,11 @@ def load_checkpoint(
 
 
 def _as_learnt(loaded: Loaded, adapter: Adapter) -> Loaded:
-    """With the chat template an adapter has learnt, which the base need not know."""
+    """With the length and the chat template an adapter has learnt, which the base need not know."""
+    rows = extension_of(adapter.facts).get(TRAINED)
+    if isinstance(rows, int):
+        facts = {**loaded.checkpoint.facts, **extension_after(loaded.checkpoint.facts, rows)}
+        loaded = replace(loaded, checkpoint=replace(loaded.checkpoint, facts=facts))
     if not adapter.facts.get("chat"):
         return loaded
     facts, tokenizer = {**loaded.checkpoint.facts, "chat": True}, loaded.tokenizer

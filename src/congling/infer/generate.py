@@ -39,13 +39,14 @@ def generate(
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
     on_overflow: OnOverflow | None = None,
+    trained_length: int | None = None,
     numbers: Sequence[int] | None = None,
 ) -> list[str]:
     """Continue every prompt; returns the new text of each, without the prompt and without what ended it.
 
     A text ends at a special token, before a string of ``stop``, or after ``max_new_tokens``. Prompts may
     differ in length: they share one cache, padded on the left. ``on_overflow`` is told where a beginning is
-    not read.
+    not read, or a text is longer than the ``trained_length`` of a model whose context was extended.
 
     What is drawn follows from the seed, the prompt, and which of the texts of that prompt it is: its number,
     counted here where ``numbers`` does not say. So it is the same alone and among others, in any order, and
@@ -68,6 +69,7 @@ def generate(
         sampling or SamplingConfig(),
         max_new_tokens=max_new_tokens,
         on_overflow=on_overflow,
+        trained_length=trained_length,
     )
     for chosen in written:
         for text, piece, index in zip(texts, pieces, chosen, strict=True):
@@ -87,6 +89,7 @@ def stream(
     stop: Sequence[str] = (),
     on_overflow: OnOverflow | None = None,
     refit: Refit | None = None,
+    trained_length: int | None = None,
     number: int = 0,
 ) -> Iterator[str]:
     """Like ``generate`` for one prompt, yielding text as soon as it is settled: never part of a character.
@@ -107,6 +110,7 @@ def stream(
         max_new_tokens=max_new_tokens,
         on_overflow=on_overflow,
         refit=refit,
+        trained_length=trained_length,
     )
     for (index,) in written:
         if piece := _advance(text, tokenizer, index):
@@ -166,6 +170,7 @@ def tokens(
     whole: WholeCharacters | None = None,
     on_overflow: OnOverflow | None = None,
     refit: Refit | None = None,
+    trained_length: int | None = None,
 ) -> Iterator[list[int]]:
     """Yield the next id of every row, step by step; nothing stops it but ``max_new_tokens`` or the caller.
 
@@ -181,7 +186,7 @@ def tokens(
         generator = torch.Generator(device).manual_seed(sampling.seed)
     else:
         generator = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    window = Window(model.config.max_position_embeddings, prompts, on_overflow, refit)
+    window = Window(model.config.max_position_embeddings, prompts, on_overflow, refit, trained_length)
     seen = _seen(model, window.texts) if sampling.repetition_penalty != 1 else None
     barred = torch.tensor(undrawable, dtype=torch.long, device=device)
     cache, hidden = window.read(model, max_new_tokens)

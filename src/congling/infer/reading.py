@@ -14,9 +14,12 @@ from congling.core.config import read_toml
 from congling.core.errors import UserError
 from congling.core.renamed import with_new_keys
 from congling.model.config import ModelConfig
+from congling.model.positions_words import positions_in_words
 
 MASK, CONTEXT = "document_mask", "train_context"
 """Names of the facts."""
+EXTENDED, TRAINED = "extended", "trained"
+"""Name of the fact that a context was extended, and in it of the longest rows learnt from since."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,42 @@ def _of_run(checkpoint: Artifact) -> Mapping[str, Any]:
         MASK: train.get("document_mask", False),
         CONTEXT: with_new_keys(("TrainConfig",), train).get("max_length"),
     }
+
+
+def extension_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a checkpoint, or an adapter, keeps of how the context was extended; nothing where it was not."""
+    found = facts.get(EXTENDED)
+    return found if isinstance(found, Mapping) and _length(found.get("from")) else {}
+
+
+def trained_length(facts: Mapping[str, Any], model: ModelConfig) -> int:
+    """Tokens of the longest texts that a model was trained on, where its context was extended beyond them;
+    else its context."""
+    found, context = extension_of(facts), model.max_position_embeddings
+    lengths = [length for name in ("from", TRAINED) if (length := _length(found.get(name)))]
+    return min(context, max(lengths, default=context))
+
+
+def extension_after(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The fact after training on rows of so many tokens, or at so many positions; none where there was
+    none."""
+    found = extension_of(facts)
+    if not found:
+        return {}
+    return {EXTENDED: {**found, TRAINED: max(rows, _length(found.get(TRAINED)) or 0)}}
+
+
+def lengths_in_words(facts: Mapping[str, Any], model: ModelConfig) -> str:
+    """Both lengths of a model whose context was extended, how, and what it learnt since; else nothing."""
+    found = extension_of(facts)
+    if not found:
+        return ""
+    rows = _length(found.get(TRAINED))
+    since = f"trained at up to {rows:,} tokens since" if rows else "not trained further since"
+    how = positions_in_words(model.positions)
+    return f"{model.max_position_embeddings:,} tokens, extended from {found['from']:,} ({how}), {since}"
+
+
+def _length(value: object) -> int | None:
+    """A number of tokens; None for anything else that stands there."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -15,18 +15,26 @@ from congling.model.transformer import Transformer
 
 @dataclass(frozen=True)
 class Overflow:
-    """A text that is longer than the model's context, so that its beginning is not read, or no more."""
+    """A text that is longer than the model's context, so that its beginning is not read, or no more; or
+    longer than what a model was trained on whose context was extended."""
 
     row: int
     """Which of the prompts."""
-    kind: Literal["prompt", "text"]
-    """Whether the prompt itself is too long, or what has been written with it."""
+    kind: Literal["prompt", "text", "beyond"]
+    """Whether the prompt itself is too long, or what has been written with it; or longer than trained on."""
     dropped: int
     """Tokens at the beginning that are not read."""
     context: int
+    trained: int = 0
+    """Tokens of the longest texts it was trained on, of the last kind."""
 
     def told(self) -> str:
         """In a sentence."""
+        if self.kind == "beyond":
+            return (
+                f"the text is longer than the {self.trained:,} tokens that the model was trained on; it was "
+                f"extended to read {self.context:,}, and has not been trained there"
+            )
         if self.kind == "prompt":
             what = f"the prompt is longer than the model's context of {self.context} tokens"
             return f"{what}: its first {self.dropped} are not read"
@@ -35,7 +43,8 @@ class Overflow:
 
 
 OnOverflow = Callable[[Overflow], None]
-"""Told of a prompt that is too long, and once of each text that begins to slide."""
+"""Told of a prompt that is too long, once of each text that begins to slide, and once that one is longer than
+what the model was trained on."""
 Refit = Callable[[list[int]], list[int] | None]
 """What has been written so far to what is read in place of prompt and text when the context is full (itself
 included, shorter than the context); None for the last half, as without it."""
@@ -50,6 +59,7 @@ class Window:
         prompts: Sequence[Sequence[int]],
         on_overflow: OnOverflow | None,
         refit: Refit | None,
+        trained_length: int | None = None,
     ) -> None:
         self.context, self.on_overflow, self.refit = context, on_overflow, refit
         self.texts = [list(prompt) for prompt in prompts]
@@ -59,12 +69,16 @@ class Window:
         for row, begin in enumerate(self.begins):
             if begin:
                 self._say(Overflow(row, "prompt", begin, context))
+        # Nothing is said of a model that reads no more than it was trained on.
+        self.trained = trained_length if trained_length is not None and trained_length < context else None
+        self._say_beyond()
 
     def append(self, chosen: Sequence[int]) -> None:
         """Add an id to every row."""
         for text, written, index in zip(self.texts, self.written, chosen, strict=True):
             text.append(index)
             written.append(index)
+        self._say_beyond()
 
     def slide(self) -> None:
         """Move on in every row that is full; the others are read from where they were."""
@@ -84,6 +98,16 @@ class Window:
         """Read all windows into a cache with room for ``new`` more tokens, as far as the context goes."""
         rows = [text[begin:] for text, begin in zip(self.texts, self.begins, strict=True)]
         return read_rows(model, rows, min(self.context, max(map(len, rows)) + new))
+
+    def _say_beyond(self) -> None:
+        """Say once that a text is longer than what the model was trained on."""
+        if self.trained is None:
+            return
+        lengths = [len(text) - begin for text, begin in zip(self.texts, self.begins, strict=True)]
+        if max(lengths) > self.trained:
+            row = lengths.index(max(lengths))
+            self._say(Overflow(row, "beyond", 0, self.context, self.trained))
+            self.trained = None
 
     def _say(self, found: Overflow) -> None:
         if self.on_overflow is not None:

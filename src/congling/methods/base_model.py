@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from congling.core.artifact import Artifact, file_hash
 from congling.infer.checkpoints import load_checkpoint, open_gguf
-from congling.infer.reading import Reading, reading_of
+from congling.infer.reading import EXTENDED, Reading, extension_of, reading_of, trained_length
 from congling.interop.adapter_directory import Base
 from congling.interop.gguf.packed import load_packed
 from congling.model.config import ModelConfig
@@ -40,6 +41,16 @@ class OpenedBase:
     def reading(self) -> Reading:
         """How it was trained to read rows of text."""
         return reading_of(self.artifact, self.model)
+
+    @property
+    def trained_length(self) -> int:
+        """Tokens of the longest texts it was trained on, where its context was extended; else its context."""
+        return trained_length(self.artifact.facts, self.model)
+
+    def described(self) -> dict[str, Any]:
+        """What a run keeps of it in its plan: where it is, and how its context was extended."""
+        extended = dict(extension_of(self.artifact.facts))
+        return {"path": str(self.path)} | ({EXTENDED: extended} if extended else {})
 
     @property
     def identity(self) -> Base:

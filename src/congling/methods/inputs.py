@@ -98,9 +98,10 @@ def require_fit(model: ModelConfig, settings: TrainConfig, shards: Shards, teach
         )
     if settings.max_length > model.max_position_embeddings:
         raise UserError(
-            "train.max_length is longer than the model's",
+            "train.max_length is longer than the model's context",
             value=settings.max_length,
-            hint=f"at most {model.max_position_embeddings}",
+            hint=f"at most {model.max_position_embeddings}; a trained model is made to read more by "
+            f"congling extend --context {settings.max_length}",
         )
     if teacher is not None and settings.max_length > teacher:
         raise UserError(

@@ -151,8 +151,17 @@ def plan(
         return measured(model, train, variant.objective, seconds=seconds)
 
     seconds = MEASURED if recipe.budget is None else min(MEASURED, recipe.budget / 60)
-    start, facts = None if variant.start is None else variant.start.model, facts_of_shards(shards)
-    return planning.measured(recipe, facts, out, calibrate.probe, timed, start=start, beside=beside)
+    start = variant.start
+    return planning.measured(
+        recipe,
+        facts_of_shards(shards),
+        out,
+        calibrate.probe,
+        timed,
+        start=None if start is None else start.model,
+        trained_length=None if start is None else start.trained_length,
+        beside=beside,
+    )
 
 
 def run_files(recipe: Recipe, planned: Plan, variant: PretrainVariant = PLAIN) -> dict[str, str]:

@@ -62,7 +62,9 @@ def run(base: Path | str, recipe: PreferenceRecipe, out: Path | str, **options: 
     """
     opened, loss_type = begin(base, recipe, out, options), recipe.preference.loss_type
     read = preferences.read_rated if loss_type == "kto" else preferences.read_pairs
-    rows: SplitRows[Any] = read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    rows: SplitRows[Any] = read(
+        recipe.data, opened.tokenizer, context_of(recipe.train, opened.model, opened.trained_length)
+    )
     facts = facts_of(
         opened, examples_of(rows.train), examples_of(rows.validation), rows.findings, recipe.adapter
     )

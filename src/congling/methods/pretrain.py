@@ -19,7 +19,7 @@ from congling.data.batches import Batches, CorpusBatches
 from congling.data.token_splitting import expected_growth
 from congling.evals.collapse import watch
 from congling.evals.periodic import continuations, held_out_loss
-from congling.infer.reading import Reading
+from congling.infer.reading import Reading, extension_after
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.inputs import Inputs, batches_of, require_fit, require_same_tokenizer
 from congling.methods.memory import shortage_explained
@@ -32,7 +32,7 @@ from congling.train.backends.single import Single
 from congling.train.calibrate import matmul_peak
 from congling.train.loop import Objective, Trainer
 from congling.train.objectives.next_token import next_token
-from congling.train.positions import sampling_of
+from congling.train.positions import longest_of, sampling_of
 from congling.train.runs.deadline import Deadline
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
@@ -64,7 +64,7 @@ class PretrainVariant:
         """What the run keeps of it, besides its plan."""
         found: dict[str, Any] = {"method": self.method}
         if self.start is not None:
-            found["base"] = {"path": str(self.start.path)}
+            found["base"] = self.start.described()
         if "teacher" in self.parents:
             found["teacher"] = str(self.parents["teacher"].path)
         return found
@@ -187,8 +187,7 @@ def _parts(
     return RunParts(
         config,
         parents=parents | dict(variant.parents),
-        facts=Reading(settings.max_length, settings.document_mask).facts()
-        | ({"chat": True} if variant.start is not None and variant.start.chat else {}),
+        facts=Reading(settings.max_length, settings.document_mask).facts() | _inherited(config, variant),
         tokenizer=inputs.tokenizer_path,
         evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
         sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
@@ -196,3 +195,13 @@ def _parts(
         scales=scales,
         files=files,
     )
+
+
+def _inherited(config: PretrainConfig, variant: PretrainVariant) -> dict[str, Any]:
+    """What still holds of the start."""
+    if variant.start is None:
+        return {}
+    own = variant.objective is not None  # of rows that keep their positions
+    longest = config.train.max_length if own else longest_of(config.train, config.model)
+    known = extension_after(variant.start.artifact.facts, longest)
+    return known | ({"chat": True} if variant.start.chat else {})

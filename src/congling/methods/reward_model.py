@@ -51,7 +51,9 @@ def run(base: Path | str, recipe: RewardRecipe, out: Path | str, **options: Unpa
     if opened.packed or recipe.adapter is not None:
         hint = "name a run or checkpoint, and no adapter; a GGUF file is imported first"
         raise UserError("a reward model is trained whole", value=str(base), hint=hint)
-    rows = read_pairs(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    rows = read_pairs(
+        recipe.data, opened.tokenizer, context_of(recipe.train, opened.model, opened.trained_length)
+    )
     facts = facts_of(opened, examples_of(rows.train), examples_of(rows.validation), rows.findings)
     config = preferences.decided(RewardRunConfig, recipe, facts, len(rows.train), lr_scale=LR_SCALE)
     counts = (len(rows.train), len(rows.validation))

@@ -27,6 +27,7 @@ from congling.core.rundir import RunDirectory
 from congling.data.batches import Batches
 from congling.data.tuning.examples import Example
 from congling.evals.collapse import watch
+from congling.infer.reading import extension_after
 from congling.interop import adapter_directory
 from congling.interop.adapters import base_positions
 from congling.interop.gguf.packing import pack
@@ -170,7 +171,8 @@ class Session:
 
     def _parts(self, spec: MethodSpec, out: Path, files: Mapping[str, str]) -> RunParts:
         """What the run needs besides its trainer."""
-        facts = {"chat": spec.chat or self.opened.chat} | self.opened.reading.facts() | dict(spec.facts)
+        facts = {"chat": spec.chat or self.opened.chat} | self.opened.reading.facts()
+        facts |= extension_after(self.opened.artifact.facts, self.config.train.max_length) | dict(spec.facts)
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
         if spec.save_model is not None:
             whole["save_model"] = spec.save_model

@@ -19,6 +19,7 @@ from congling.data.tuning.examples import Example, ExampleBatches, packed, token
 from congling.data.tuning.row_reader import SplitRows
 from congling.evals.answers import answers, held_out_loss
 from congling.evals.periodic import continuations
+from congling.infer.reading import extension_after
 from congling.methods import recipes, tuning
 from congling.methods.recipes import SFTConfig, SFTRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
@@ -27,7 +28,7 @@ from congling.plan.tuning_plan import TuningFacts, context_of
 from congling.plan.tuning_show import show
 from congling.train.objectives.next_token import next_token
 from congling.train.objectives.noisy import neftune
-from congling.train.positions import sampling_of
+from congling.train.positions import longest_of, sampling_of
 from congling.train.runs.metrics import MetricScales
 from congling.transform.longlora import shift
 
@@ -51,7 +52,9 @@ def run(base: Path | str, recipe: SFTRecipe, out: Path | str, **options: Unpack[
     opened = begin(base, recipe, out, options)
     if recipe.template is not None:
         opened = opened.under_template(recipe.template)
-    examples = conversations.read(recipe.data, opened.tokenizer, context_of(recipe.train, opened.model))
+    examples = conversations.read(
+        recipe.data, opened.tokenizer, context_of(recipe.train, opened.model, opened.trained_length)
+    )
     facts = facts_of(opened, examples.train, examples.validation, examples.findings, recipe.adapter)
     config = _decided(recipe, facts, examples)
 
@@ -106,4 +109,5 @@ def _spec(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> 
         sample=sample,
         chat=bool(examples.rows),
         scales=MetricScales(tokens_per_character(examples.train) if by_token else None),
+        facts=extension_after(session.opened.artifact.facts, longest_of(train, session.opened.model)),
     )

@@ -29,6 +29,7 @@ from congling.methods.session import MethodSpec, Session, Tuned
 from congling.model.counts import parameters
 from congling.plan import tuning_plan
 from congling.plan.planning import PLAN_FILE, require_sound
+from congling.plan.text_lengths import TextLengths
 from congling.plan.tuning_plan import TuningFacts
 from congling.plan.tuning_record import TuningPlan
 from congling.report import pages, record
@@ -89,7 +90,7 @@ class Prepared:
         """What the run keeps of how it came about."""
         return TuningPlan(
             self.method,
-            str(self.opened.path),
+            self.opened.described(),
             self.facts,
             self.noun,
             self.rows,
@@ -149,6 +150,8 @@ def facts_of(
         held_out_inputs=sum(example.length for example in held_out),
         held_out_targets=targets_of(held_out),
         strange_marks=adapter is not None and _strange_marks(opened, train[0], adapter),
+        trained_length=opened.trained_length,
+        lengths=TextLengths.of(inputs),
     )
 
 
@@ -225,7 +228,13 @@ def tune(
     kept = stopping_said("the run was prepared or trained", f"what is finished in {out} is kept")
     with kept, ddp.together(), only_writer(run.path, once=True) if first else contextlib.nullcontext():
         config = _as_begun(config, run, longer=options.get("longer"), must_resume=must_resume, first=first)
-        found = tuning_plan.check(prepared.facts, config.train, adapter=config.adapter is not None)
+        found = tuning_plan.check(
+            prepared.facts,
+            config.train,
+            adapter=config.adapter is not None,
+            groups=None if (shifted := getattr(config, "longlora", None)) is None else shifted.groups,
+            rows_given="max_length" in prepared.recipe.train,
+        )
         findings = [finding for finding in found if finding.code not in prepared.ignored_codes]
         if not options.get("force", False):
             require_sound(findings)

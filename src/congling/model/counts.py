@@ -53,14 +53,18 @@ def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
     in_products += sum(
         _mlp_parameters(config, layer, all_experts=False) for layer in range(config.num_hidden_layers)
     )
-    mixing = (
-        12
-        * config.num_hidden_layers
-        * attention.num_attention_heads
-        * attention.head_dim
-        * (context or config.max_position_embeddings)
-    )
-    return 6 * in_products + mixing
+    return 6 * in_products + attention_flops_per_token(config, context or config.max_position_embeddings)
+
+
+def attention_flops_per_token(config: ModelConfig, context: int) -> int:
+    """The part of these that grows with the context: ``12 · layers · heads · head_dim · context``."""
+    attention = config.attention
+    return 12 * config.num_hidden_layers * attention.num_attention_heads * attention.head_dim * context
+
+
+def attention_share(config: ModelConfig, context: int) -> float:
+    """That part as a share of all operations at this context."""
+    return attention_flops_per_token(config, context) / flops_per_token(config, context)
 
 
 def kv_cache_bytes(config: ModelConfig, tokens: int, *, bytes_per_value: int = 4) -> int:

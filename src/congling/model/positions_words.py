@@ -22,7 +22,7 @@ def positions_in_words(positions: Positions) -> str:
     """
     if positions.kind != "rope":
         return {"alibi": "ALiBi", "learned": "learned positions"}[positions.kind]
-    base = f"rotary, base {positions.rope_theta:g}"
+    base = f"rotary, base {positions.rope_theta:.7g}"
     scaling = positions.rope_scaling
     return base if scaling is None else f"{base}, {scaling_in_words(scaling)}"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from congling.core.config import build
 from congling.model.config import ModelConfig
+from congling.model.rope_scaling import ClexScaling
 from congling.plan import advice_numbers
 from congling.plan.advise_batch import affordable_steps, batch_of, horizon, tokens_of, training_seconds
 from congling.plan.advise_intervals import intervals
@@ -46,13 +47,15 @@ def advise(
     *,
     seconds_per_step: float | None = None,
     start: ModelConfig | None = None,
+    trained_length: int | None = None,
     spent: float = 0.0,
     squeeze: float = 1.0,
 ) -> Advice:
     """Complete a recipe for this corpus and machine.
 
     ``seconds_per_step`` is a time measured with the advised model and batch; the horizon then follows it.
-    ``start`` is a model that is trained already and begun from. ``spent`` seconds of the budget are used up;
+    ``start`` is a model that is trained already and begun from; where its context was extended beyond
+    ``trained_length``, rows are as long as it now reads. ``spent`` seconds of the budget are used up;
     ``squeeze`` is the share of the time for steps that they may really take.
 
     Raises:
@@ -66,7 +69,7 @@ def advise(
         model = model_of(recipe, model_choices, corpus, size, context, dropout=0.0)
         context = model.max_position_embeddings
     else:
-        model, context = start, min(start.max_position_embeddings, context)
+        model, context = start, _context_of(start, trained_length, context, recipe)
     train = batch_of(train_choices, model, context, corpus, size, machine, budget, seconds_per_step)
     room = squeeze * training_seconds(budget, compiled=train["torch_compile"] == "on")
     steps = affordable_steps(model, train, machine, room, seconds_per_step)
@@ -88,3 +91,14 @@ def advise(
     train_choices.take(rest)
     config = build(TrainConfig, train | rest, where="recipe", under="train")
     return Advice(model, config, tuple(model_choices.made + train_choices.made), budget)
+
+
+def _context_of(start: ModelConfig, trained_length: int | None, context: int, recipe: Recipe) -> int:
+    """Rows of a model that is trained already: as advised, or as long as an extended one is to learn to read,
+    unless positions are drawn, so that short rows teach it."""
+    longest = start.max_position_embeddings
+    curve = start.positions.kind == "rope" and isinstance(start.positions.rope_scaling, ClexScaling)
+    drawn = recipe.train.get("position_sampling", "randomized" if curve else "none") != "none"
+    if trained_length is None or trained_length >= longest or drawn:
+        return min(longest, context)
+    return longest

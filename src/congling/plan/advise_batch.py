@@ -58,7 +58,7 @@ def batch_of(
     """What a step takes, and how it is computed."""
     context = int(choices.given.get("max_length", context))
     rows = size.rows * max(1, size.context // context // 2)
-    if context == advice_numbers.REACH > size.context and "max_length" not in choices.given:
+    if context > size.context and "max_length" not in choices.given:
         rows = max(1, size.rows * size.context // context)  # as many tokens a step
     most = max(1, corpus.tokens // (8 * context))  # a step should see at most an eighth of the corpus
     rows = max(1, min(rows, 1 << int(most).bit_length() - 1))

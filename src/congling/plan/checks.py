@@ -8,9 +8,12 @@ from congling.core.units import show_count
 from congling.interop.targets import obstacles
 from congling.plan import advice_numbers
 from congling.plan.check_costs import disk, memory, precision, time
+from congling.plan.check_length import Lengths, check_lengths
 from congling.plan.check_training import batch, learning_rate, longer, passes, warmup
 from congling.plan.situation import Check, Situation
+from congling.plan.text_lengths import UNKNOWN
 from congling.tokenizer.advice import advise_vocab
+from congling.train.positions import longest_of
 
 COMMON_CHARACTERS = 4000
 """Different characters that Chinese texts use, but for rare ones."""
@@ -29,9 +32,12 @@ def context(s: Situation) -> Iterator[Diagnosis]:
             "context-beyond-model",
             f"rows of {s.train.max_length} tokens for a model made for {s.model.max_position_embeddings}",
             "positions past the model's context do not exist",
-            "set train.max_length to the model's, or enlarge the model's",
+            "set train.max_length to the model's, or enlarge the model's"
+            if s.fresh
+            else f"train.max_length={s.model.max_position_embeddings}, or extend the model first: "
+            f"congling extend --context {s.train.max_length}",
         )
-    if s.train.max_length > 2 * s.corpus.median_tokens and not s.train.document_mask:
+    if _beyond_documents(s):
         shorter = max(32, s.corpus.median_tokens)
         chosen = shorter >= s.train.max_length or not s.gives(
             "train.max_length", "model.max_position_embeddings"
@@ -45,6 +51,28 @@ def context(s: Situation) -> Iterator[Diagnosis]:
             if chosen
             else f"set train.max_length to about {shorter}, or train.document_mask = true",
         )
+
+
+def _beyond_documents(s: Situation) -> bool:
+    """Whether most of a row is unrelated text."""
+    return s.train.max_length > 2 * s.corpus.median_tokens and not s.train.document_mask
+
+
+def lengths(s: Situation) -> Iterator[Diagnosis]:
+    """Long rows: what there is to learn from in them, and what they cost."""
+    asked = ("train.max_length", *(("model.max_position_embeddings",) if s.fresh else ()))
+    # What stands in rows that are mostly other texts is said by `context` already.
+    told = s.trained_length is None and _beyond_documents(s)
+    yield from check_lengths(
+        Lengths(
+            s.model,
+            s.train.max_length,
+            s.trained_length,
+            UNKNOWN if told else s.corpus.lengths,
+            chosen=not s.gives(*asked),
+            longest=longest_of(s.train, s.model),
+        )
+    )
 
 
 def vocabulary(s: Situation) -> Iterator[Diagnosis]:
@@ -185,6 +213,7 @@ CHECKS: tuple[Check, ...] = (
     warmup,
     passes,
     context,
+    lengths,
     vocabulary,
     time,
     memory,

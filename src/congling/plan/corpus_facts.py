@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from congling.core import machine
 from congling.data.corpus import LINES
 from congling.data.document import Document
 from congling.data.shards import Shards
+from congling.plan.text_lengths import UNKNOWN, TextLengths
 from congling.tokenizer.advice import advise_vocab, often
 from congling.train.measurement import Probe
 
@@ -44,6 +47,8 @@ class CorpusFacts:
     """The same of the test text."""
     estimated: bool = False
     """True when tokens were guessed from characters because there are no shards yet."""
+    lengths: TextLengths = UNKNOWN
+    """Of the training part's documents."""
 
     @property
     def characters_per_token(self) -> float:
@@ -89,8 +94,8 @@ def this_machine(out: Path | str = ".", found: Probe | None = None) -> MachineFa
 
 
 def to_json(facts: CorpusFacts | MachineFacts) -> dict[str, Any]:
-    """Return the plain fields."""
-    return asdict(facts)
+    """Return the plain fields, but for the lengths of all documents."""
+    return {name: value for name, value in asdict(facts).items() if name != "lengths"}
 
 
 def reference_lines(summary: Mapping[str, Any], split: str = "validation") -> dict[str, float]:
@@ -109,14 +114,12 @@ def reference_lines(summary: Mapping[str, Any], split: str = "validation") -> di
 def facts_of_shards(shards: Shards) -> CorpusFacts:
     """Corpus facts of a shards directory."""
     train, validation, test = shards["train"], shards["validation"], shards.splits.get("test")
-    lengths = [
-        end - start for start, end in zip([0, *train.ends[:-1].tolist()], train.ends.tolist(), strict=True)
-    ]
+    lengths = np.diff(train.ends, prepend=0)
     return CorpusFacts(
         characters=int(train.characters.sum()),
         tokens=len(train.tokens),
         documents=train.documents,
-        median_tokens=int(statistics.median(lengths)) if lengths else 0,
+        median_tokens=int(np.median(lengths)) if len(lengths) else 0,
         vocab_size=shards.vocab_size,
         validation_tokens=len(validation.tokens),
         validation_documents=validation.documents,
@@ -125,6 +128,7 @@ def facts_of_shards(shards: Shards) -> CorpusFacts:
         test_tokens=0 if test is None else len(test.tokens),
         test_documents=0 if test is None else test.documents,
         test_reference_lines=reference_lines(shards.summary, "test"),
+        lengths=TextLengths.of(lengths),
     )
 
 
@@ -167,6 +171,7 @@ def facts_of_text(
         test_tokens=round(tokens * tested),
         test_documents=of_test,
         estimated=True,
+        lengths=TextLengths.of(round(length / per_token) + 1 for length in lengths),
     )
 
 

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 from congling.model.config import ModelConfig
-from congling.model.counts import flops_per_token, parameter_table
-from congling.model.mlp_config import MLP
+from congling.model.counts import attention_share, flops_per_token, parameter_table
 from congling.plan import advice_numbers
+from congling.plan.activations import layer_activations, turned_activations
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.train.config import Interval, TrainConfig
+from congling.train.positions import longest_of
 
 _FLOAT = 4
 RUNTIME_BYTES = 355e6
@@ -31,6 +32,8 @@ class Cost:
     passes: float
     """Times the training part is read."""
     flops: float
+    attention_share: float
+    """Share of these that grows with the context."""
     seconds_per_step: float
     utilisation: float
     """Share of the machine's matmul peak."""
@@ -122,6 +125,7 @@ def estimate(
         tokens=tokens,
         passes=tokens / max(1, corpus.tokens),
         flops=float(flops_per_step * train.max_steps),
+        attention_share=attention_share(model, train.max_length),
         seconds_per_step=seconds_per_step,
         utilisation=flops_per_step / seconds_per_step / machine.peak,
         time=_time(train, corpus, seconds_per_step, beside),
@@ -197,8 +201,10 @@ def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, fl
     half = train.precision == "bf16" or (train.precision == "auto" and gpu)
     values = sum(parameter_table(model).values())
     per_value = 2 if half else _FLOAT
-    positions = train.per_device_train_batch_size * train.max_length
-    layers = [layer_activations(model, layer) for layer in range(model.num_hidden_layers)]
+    rows = train.per_device_train_batch_size
+    positions = rows * train.max_length
+    again = turned_activations(model, train.max_length, rows, longest_of(train, model))
+    layers = [layer_activations(model, layer) + again for layer in range(model.num_hidden_layers)]
     if train.gradient_checkpointing:
         kept = model.num_hidden_layers * model.hidden_size + max(layers)
     else:
@@ -218,28 +224,6 @@ def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, fl
 
 LOSS_CHUNK, LOSS_CHUNK_GPU = 2**20, 2**27
 """Logits that exist at a time (the loss multiplies by the head piece by piece)."""
-
-
-def layer_activations(model: ModelConfig, layer: int) -> float:
-    """Values autograd keeps for one token in one block."""
-    queries, keys, values = model.attention.projection_sizes
-    # The input and the output of each of the two norms, or four.
-    stream = (8 if model.norm_placement == "sandwich" else 4) * model.hidden_size
-    masks = 2 * model.hidden_size if model.dropout > 0 else 0
-    attention = queries + keys + values + queries  # what the kernel reads, and the mixed values
-    if model.attention.qk_norm:
-        attention += queries + keys
-    return stream + masks + attention + _mlp_activations(model.mlp_of(layer), model.hidden_size)
-
-
-def _mlp_activations(mlp: MLP, width: int) -> float:
-    if mlp.kind == "moe":
-        return (
-            mlp.num_experts_per_tok * (4 * mlp.moe_intermediate_size + 2 * width)
-            + 4 * mlp.n_shared_experts * mlp.moe_intermediate_size
-            + 2 * mlp.num_experts
-        )
-    return (4 if mlp.kind == "gated" else 2) * mlp.intermediate_size
 
 
 def _disk(model: ModelConfig, train: TrainConfig, corpus: CorpusFacts) -> dict[str, float]:

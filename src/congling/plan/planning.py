@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Plan:
                 "tokens": cost.tokens,
                 "passes": cost.passes,
                 "flops": cost.flops,
+                "attention_share": cost.attention_share,
                 "seconds_per_step": cost.seconds_per_step,
                 "utilisation": cost.utilisation,
                 "time": cost.time,
@@ -102,9 +104,11 @@ def make(
     seconds_per_step: float | None = None,
     peak_memory: float | None = None,
     start: ModelConfig | None = None,
+    trained_length: int | None = None,
     beside: Beside = NOTHING_YET,
 ) -> Plan:
-    """Plan a recipe for a corpus and a machine; ``start`` is a trained model to begin from.
+    """Plan a recipe for a corpus and a machine; ``start`` is a trained model to begin from, whose context was
+    perhaps extended beyond ``trained_length``.
 
     ``seconds_per_step`` and ``peak_memory`` (bytes of the process) are measured with the plan's own model and
     batch, where they are: plan once, measure, plan again. ``beside`` is what the budget has to hold besides.
@@ -115,7 +119,14 @@ def make(
     if recipe.budget is not None:
         beside = replace(beside, scoring=advice_numbers.SCORE_SHARE * recipe.budget)
     advice, cost = _within_budget(
-        recipe, corpus, machine, seconds_per_step, peak_memory=peak_memory, start=start, beside=beside
+        recipe,
+        corpus,
+        machine,
+        seconds_per_step,
+        peak_memory=peak_memory,
+        start=start,
+        trained_length=trained_length,
+        beside=beside,
     )
     situation = Situation(
         advice.model,
@@ -129,6 +140,7 @@ def make(
         exports=recipe.exports,
         spent=beside.spent,
         given=recipe.given_keys | ({"model"} if start is not None else set()),
+        trained_length=trained_length,
     )
     return Plan(advice, corpus, machine, cost, tuple(check(situation)))
 
@@ -141,6 +153,7 @@ def _within_budget(
     *,
     peak_memory: float | None,
     start: ModelConfig | None,
+    trained_length: int | None,
     beside: Beside,
 ) -> tuple[Advice, Cost]:
     """Advice with so many steps that all of it fits the budget, and what it costs."""
@@ -152,6 +165,7 @@ def _within_budget(
             machine,
             seconds_per_step=seconds_per_step,
             start=start,
+            trained_length=trained_length,
             spent=beside.spent,
             squeeze=squeeze,
         )
@@ -188,6 +202,7 @@ def measured(
     probe: Callable[[str, str], Probe],
     measure: Callable[[ModelConfig, TrainConfig], Calibration],
     start: ModelConfig | None = None,
+    trained_length: int | None = None,
     beside: Beside = NOTHING_YET,
 ) -> Plan:
     """Plan for this machine as measured: its matmul peak decides the model, real steps of it time and memory.
@@ -200,6 +215,7 @@ def measured(
         measure: trains some steps (:func:`congling.train.calibrate.measure`); not called for a plan with
         an error.
         start: a trained model to begin from.
+        trained_length: tokens of the longest texts it was trained on, where its context was extended.
         beside: what the budget has to hold besides; the time of measuring is added to it.
 
     Raises:
@@ -208,20 +224,15 @@ def measured(
     began = time.monotonic()
     wanted = (str(recipe.train.get(key, "auto")) for key in ("device", "precision"))
     here = this_machine(out, probe(*wanted))
-    first = make(recipe, corpus, here, start=start, beside=beside)
+    planned = partial(make, recipe, corpus, here, start=start, trained_length=trained_length)
+    first = planned(beside=beside)
     if any(finding.severity == "error" for finding in first.findings):
         return first
     found = measure(first.model, first.train)
     if beside.spent:  # within the program that trains
         beside = replace(beside, spent=beside.spent + time.monotonic() - began)
-    made = make(
-        recipe,
-        corpus,
-        here,
-        seconds_per_step=found.seconds_per_step,
-        peak_memory=found.peak_memory_bytes,
-        start=start,
-        beside=beside,
+    made = planned(
+        seconds_per_step=found.seconds_per_step, peak_memory=found.peak_memory_bytes, beside=beside
     )
     threads = _threads(found)
     return made if threads is None else replace(made, advice=made.advice.with_choice(threads))

@@ -151,6 +151,8 @@ def _costs(plan: Plan) -> Table:
         f"{show_count(cost.tokens_per_step)} tokens each, {_speed(plan)}",
     )
     table.add_row("tokens", show_count(cost.tokens), f"{cost.passes:.1f} passes over the text")
+    arithmetic = f"attention {cost.attention_share:.0%} of it, at {plan.train.max_length:,} tokens a row"
+    table.add_row("arithmetic", f"{cost.flops:.2g} FLOPs", arithmetic)
     table.add_row("time", show_seconds(cost.seconds), _largest(cost.time, show_seconds))
     table.add_row("memory", show_bytes(cost.peak_memory), _largest(cost.memory, show_bytes))
     table.add_row("disk", show_bytes(cost.disk_bytes), _largest(cost.disk, show_bytes))

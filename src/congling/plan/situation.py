@@ -45,6 +45,8 @@ class Situation:
     tokenizer_kind: str | None = None
     exports: tuple[Target, ...] = ()
     """Formats the model is to go to."""
+    trained_length: int | None = None
+    """Tokens of the longest texts that a model whose context was extended was trained on."""
 
     def gives(self, *keys: str) -> bool:
         """Whether the recipe gives one of these keys, a table around one, or a key within one."""

@@ -10,8 +10,11 @@ from typing import Any
 
 from congling.core.diagnosis import Diagnosis, worst_first
 from congling.model.config import ModelConfig
+from congling.plan.check_length import Lengths, check_lengths
 from congling.plan.cost import memory
+from congling.plan.text_lengths import UNKNOWN, TextLengths
 from congling.train.config import AdamWConfig, TrainConfig
+from congling.train.positions import longest_of
 
 CONTEXT = 1024
 """Longest row where nobody asks for another: what is cut off beyond is counted."""
@@ -68,11 +71,18 @@ class TuningFacts:
     gpu: bool = False
     strange_marks: bool = False
     """Whether the chat template's tokens are new to the base, and an adapter leaves them at random."""
+    trained_length: int | None = None
+    """Tokens of the longest texts the base was trained on, where its context was extended."""
+    lengths: TextLengths = UNKNOWN
+    """Of the training examples."""
 
 
-def context_of(asked: Mapping[str, Any], model: ModelConfig) -> int:
-    """Longest row: as asked, else the model's context, but no more than :data:`CONTEXT`."""
-    return int(asked.get("max_length", min(model.max_position_embeddings, CONTEXT)))
+def context_of(asked: Mapping[str, Any], model: ModelConfig, trained_length: int | None = None) -> int:
+    """Longest row: as asked, else the model's context, but no more than :data:`CONTEXT`, unless it was
+    extended beyond ``trained_length`` to read more."""
+    longest = model.max_position_embeddings
+    extended = trained_length is not None and trained_length < longest
+    return int(asked.get("max_length", longest if extended else min(longest, CONTEXT)))
 
 
 def settings(
@@ -95,7 +105,9 @@ def settings(
         lr_scale: share of the usual learning rate, where none is asked for.
     """
     found = dict(asked)
-    context = found.setdefault("max_length", min(context_of(asked, facts.model), _rounded(facts.longest)))
+    context = found.setdefault(
+        "max_length", min(context_of(asked, facts.model, facts.trained_length), _rounded(facts.longest))
+    )
     step_tokens = min(STEP_TOKENS, max(context, facts.inputs // UPDATES))
     if "per_device_train_batch_size" not in found:
         found["per_device_train_batch_size"] = max(1, min(MICRO_TOKENS, step_tokens) // context)
@@ -165,9 +177,36 @@ def memory_of(facts: TuningFacts, train: TrainConfig, *, adapter: bool, trained:
     }
 
 
-def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Diagnosis]:
-    """What a person should know before the run starts, worst first."""
+def check(
+    facts: TuningFacts,
+    train: TrainConfig,
+    *,
+    adapter: bool,
+    groups: int | None = None,
+    rows_given: bool = True,
+) -> list[Diagnosis]:
+    """What a person should know before the run starts, worst first.
+
+    Args:
+        facts: base and data.
+        train: the settings.
+        adapter: whether low-rank factors are trained, or the weights themselves.
+        groups: those of ``[longlora]``, if there are any.
+        rows_given: whether a person gave ``train.max_length``.
+    """
     found = [*_data(facts, train), *_rate(facts, train, adapter=adapter)]
+    found += check_lengths(
+        Lengths(
+            facts.model,
+            train.max_length,
+            facts.trained_length,
+            facts.lengths if facts.trained_length is not None else UNKNOWN,  # short ones share rows
+            noun="examples",
+            chosen=not rows_given,
+            longest=longest_of(train, facts.model),
+            groups=groups,
+        )
+    )
     longest = facts.model.max_position_embeddings
     if train.max_length > longest:
         found.append(
@@ -176,7 +215,8 @@ def check(facts: TuningFacts, train: TrainConfig, *, adapter: bool) -> list[Diag
                 "tuning-context",
                 f"rows of {train.max_length} tokens are longer than the base's context of {longest}",
                 "it has never seen such distances",
-                f"train.max_length={longest}",
+                f"train.max_length={longest}, or extend the base first: congling extend "
+                f"--context {train.max_length}",
             )
         )
     if facts.packed and not adapter:

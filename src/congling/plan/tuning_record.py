@@ -16,8 +16,8 @@ class TuningPlan:
 
     method: str
     """The command."""
-    base: str
-    """Path of the base, as it was named."""
+    base: Mapping[str, Any]
+    """Its path, as it was named, and how its context was extended, where it was."""
     facts: TuningFacts
     noun: str
     """What a row is called, in the singular."""
@@ -38,7 +38,7 @@ class TuningPlan:
         facts, (rows, held_out) = self.facts, self.rows
         content = {
             "method": self.method,
-            "base": {"path": self.base},
+            "base": dict(self.base),
             "model": facts.model.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
             "parameters": self.parameters,

@@ -68,6 +68,8 @@ def command(
     )
     loaded = load_checkpoint(one_model(model, model_file, "chat"), adapters=mix(lora, lora_scaled))
     put(f"{loaded.checkpoint.path}: /help lists commands, /reset forgets, /quit ends")
+    if loaded.lengths:
+        put(f"It reads {loaded.lengths}.")
     if not loaded.tuned_for_chat:
         print(_NOT_TUNED)
     run(

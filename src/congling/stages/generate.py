@@ -105,8 +105,11 @@ def _stream(
     from congling.infer import generate
 
     found: list[Overflow] = []
+    trained_length: int | None = loaded.trained_length
     for start, number in zip(prompts, generate.counted(prompts), strict=True):
         put(start, end="")
+        if any(one.kind == "beyond" for one in found):
+            trained_length = None  # said already
         found.clear()
         pieces = generate.stream(
             loaded.model,
@@ -116,6 +119,7 @@ def _stream(
             sampling=sampling,
             stop=stop,
             on_overflow=found.append,
+            trained_length=trained_length,
             number=number,
         )
         for piece in pieces:
@@ -151,12 +155,13 @@ def run(
         sampling=sampling,
         stop=stop,
         on_overflow=on_overflow,
+        trained_length=loaded.trained_length,
     )
 
 
 def _warn(found: "Sequence[Overflow]") -> None:
-    """Say of which prompts a beginning was not read, each kind once."""
+    """Say which prompts were not read from their beginning, or are longer than trained on, each kind once."""
     for kind in dict.fromkeys(one.kind for one in found):
         rows = [one for one in found if one.kind == kind]
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        terminal.say(f"warning: {rows[0].told()}{more}")
+        terminal.say(f"{'note' if kind == 'beyond' else 'warning'}: {rows[0].told()}{more}")
