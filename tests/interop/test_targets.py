@@ -50,16 +50,26 @@ STRETCHED: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("kind", STRETCHED)
 def test_no_kind_of_stretched_positions_is_dropped(kind):
     config = changed(LLAMA, "attention", head_dim=16, num_attention_heads=4, num_key_value_heads=4)
-    config = config.replace(norm={"eps": 1e-5})
+    config = config.replace(norm={"eps": 1e-5}, max_position_embeddings=256)
     stretched = changed(config, "positions", rope_scaling={"rope_type": kind, **STRETCHED[kind]})
     for target in TARGETS:
         assert not obstacles(config, None, target)
-        held = target == "hf" or (kind == "yarn" and target != "llama2c")
+        held = kind == "yarn" and target != "llama2c"
         found = obstacles(stretched, None, target)
-        if target == "hf" and found:  # another file's tests say what a Hugging Face folder holds
+        if target == "hf":  # all but the learnt curve
+            assert bool(found) == (kind == "clex") and all("--freeze" in one.remedy for one in found)
             continue
         assert [any("scal" in obstacle.nearest for obstacle in found)] == [not held]
         assert target == "llama2c" or all("--freeze" in obstacle.remedy for obstacle in found)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_a_context_that_ends_with_the_trained_length_has_one_set_of_frequencies(kind):
+    config = changed(QWEN3, "attention", head_dim=16)
+    scaling = {"rope_type": kind, **STRETCHED[kind]}
+    within = changed(config, "positions", rope_scaling=scaling).replace(max_position_embeddings=64)
+    assert not within.depends_on_length and not obstacles(within, None, "gguf")
+    assert within.replace(max_position_embeddings=65).depends_on_length
 
 
 def test_a_ramp_that_qwen3_cannot_hold_there_is_refused_with_one_that_it_can():

@@ -1,6 +1,6 @@
 """Which architecture of llama.cpp computes exactly a model of ours. Without torch."""
 
-from congling.interop.gguf.stretch_writing import needs_factors, stretch
+from congling.interop.gguf.stretch_writing import needs_factors, stretch, within
 from congling.interop.obstacles import Obstacle, Unrepresentable
 from congling.interop.options import COMPUTED, OPTIONS, scaled_embedding, uncomputed, used, window_period
 from congling.model.config import ModelConfig
@@ -17,7 +17,7 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     name = _architecture(config)
     if config.positions.kind == "rope":
-        stretch(config.positions, config.positions.rotary_dim(config.attention.head_dim), name)
+        stretch(within(config), config.positions.rotary_dim(config.attention.head_dim), name)
     return name
 
 
@@ -209,4 +209,5 @@ def narrow(config: ModelConfig) -> bool:
 
 def _wants_factors(config: ModelConfig) -> bool:
     rotary = config.positions
-    return rotary.kind == "rope" and needs_factors(rotary, rotary.rotary_dim(config.attention.head_dim))
+    turned = rotary.rotary_dim(config.attention.head_dim) if rotary.kind == "rope" else 0
+    return rotary.kind == "rope" and needs_factors(within(config), turned)

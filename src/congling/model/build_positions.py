@@ -4,7 +4,7 @@ from congling.model.clex import ClexPositions
 from congling.model.config import AlibiConfig, LearnedPositionsConfig, ModelConfig, RotaryConfig
 from congling.model.length_positions import LengthPositions
 from congling.model.positions import AlibiPositions, LearnedPositions, RotaryPositions
-from congling.model.rope_scaling import ClexScaling, depends_on_length
+from congling.model.rope_scaling import ClexScaling
 
 
 def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | LearnedPositions:
@@ -12,7 +12,7 @@ def build_positions(config: ModelConfig) -> RotaryPositions | AlibiPositions | L
     match config.positions:
         case RotaryConfig(rope_scaling=ClexScaling()):
             return ClexPositions(config.positions, config.attention.head_dim)
-        case RotaryConfig(rope_scaling=scaling) if depends_on_length(scaling):
+        case RotaryConfig() if config.depends_on_length:
             return LengthPositions(config.positions, config.attention.head_dim)
         case RotaryConfig():
             return RotaryPositions(config.positions, config.attention.head_dim)

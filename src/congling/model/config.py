@@ -17,7 +17,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from congling.core.config import Config
 from congling.model.mlp_config import MLP, DenseMLP, GatedMLPConfig, MoEConfig, hidden_channels
-from congling.model.rope_scaling import LongRopeScaling, RotaryScaling, depends_on_length
+from congling.model.rope_scaling import ClexScaling, LongRopeScaling, RotaryScaling, depends_on_length
 
 
 class RMSNormConfig(Config):
@@ -242,8 +242,13 @@ class ModelConfig(Config):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether frequencies of rotary positions depend on where the token stands that looks."""
-        return self.positions.kind == "rope" and depends_on_length(self.positions.rope_scaling)
+        """Whether frequencies of rotary positions depend on where the token stands that looks.
+
+        Not within the trained length: a context that ends there has one set of them (CLEX keeps its curve).
+        """
+        scaling = self.positions.rope_scaling if self.positions.kind == "rope" else None
+        further = self.max_position_embeddings > self.trained_length or isinstance(scaling, ClexScaling)
+        return further and depends_on_length(scaling)
 
     @property
     def trained_length(self) -> int:

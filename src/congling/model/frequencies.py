@@ -27,7 +27,7 @@ def rotary_frequencies(config: RotaryConfig, head_width: int, device: torch.devi
     Of a kind that depends on the text's length: those within the trained length.
     """
     turned = config.rotary_dim(head_width)
-    frequency = _scaled(_plain(config, turned, device), config, turned)
+    frequency = _scaled(_period(config, turned, device), config, turned)
     return pad(frequency, (0, (head_width - turned) // 2))  # the other pairs stand still
 
 
@@ -36,19 +36,19 @@ def frequencies_at(config: RotaryConfig, head_width: int, lengths: Tensor) -> Te
     is learnt.
     """
     turned, scaling = config.rotary_dim(head_width), config.rope_scaling
-    plain = _plain(config, turned, lengths.device)
+    period = _period(config, turned, lengths.device)
     match scaling:
         case DynamicScaling(factor=factor, original_max_position_embeddings=trained):
             length = lengths.clamp_min(trained).cpu().double()
             growth = (factor * length / trained - (factor - 1)) ** (turned / (turned - 2))
-            base = (config.rope_theta * growth).float().to(plain.device)
-            grown = 1 / base[:, None] ** _exponents(turned, plain.device)
-            found = torch.where((lengths > trained)[:, None], grown, plain)
+            base = (config.rope_theta * growth).float().to(period.device)
+            grown = base[:, None] ** _exponents(turned, period.device)
+            found = 1 / torch.where((lengths > trained)[:, None], grown, period)
         case LongRopeScaling(short_factor=short, long_factor=long):
             factors = torch.tensor((short, long), dtype=torch.float32, device=lengths.device)
-            found = plain / factors[(lengths > scaling.original_max_position_embeddings).long()]
+            found = 1 / (factors[(lengths > scaling.original_max_position_embeddings).long()] * period)
         case _:
-            found = _scaled(plain, config, turned).expand(len(lengths), -1)
+            found = _scaled(period, config, turned).expand(len(lengths), -1)
     return pad(found, (0, (head_width - turned) // 2))
 
 
@@ -57,8 +57,9 @@ def magnitude(scaling: RotaryScaling | None) -> float:
     return scaling.magnitude if isinstance(scaling, YarnScaling | LongRopeScaling) else 1.0
 
 
-def _plain(config: RotaryConfig, turned: int, device: torch.device | str) -> Tensor:
-    return 1 / config.rope_theta ** _exponents(turned, device)
+def _period(config: RotaryConfig, turned: int, device: torch.device | str) -> Tensor:
+    """Positions that a plain pair needs to turn by one radian, (turned/2,)."""
+    return config.rope_theta ** _exponents(turned, device)
 
 
 def _exponents(turned: int, device: torch.device | str) -> Tensor:
@@ -66,8 +67,9 @@ def _exponents(turned: int, device: torch.device | str) -> Tensor:
     return torch.arange(0, turned, 2, dtype=torch.float32, device=device) / turned
 
 
-def _scaled(frequency: Tensor, config: RotaryConfig, turned: int) -> Tensor:
-    """The frequencies (turned/2,) within the trained length."""
+def _scaled(period: Tensor, config: RotaryConfig, turned: int) -> Tensor:
+    """The frequencies (turned/2,) within the trained length, in transformers' order of operations."""
+    frequency = 1 / period
     match config.rope_scaling:
         case LinearScaling(factor=factor):
             return frequency / factor
@@ -79,8 +81,8 @@ def _scaled(frequency: Tensor, config: RotaryConfig, turned: int) -> Tensor:
             low, high = scaling.ramp(config.rope_theta, turned)
             pair = torch.arange(turned // 2, dtype=torch.float32, device=frequency.device)
             kept = 1 - ((pair - low) / (high - low)).clamp(0, 1)
-            return frequency / factor * (1 - kept) + frequency * kept
+            return 1 / (factor * period) * (1 - kept) + frequency * kept
         case LongRopeScaling(short_factor=short):
-            return frequency / torch.tensor(short, dtype=torch.float32, device=frequency.device)
+            return 1 / (torch.tensor(short, dtype=torch.float32, device=frequency.device) * period)
         case _:
             return frequency

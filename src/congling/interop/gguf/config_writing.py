@@ -4,7 +4,7 @@ from congling.interop.gguf.architectures import MIXTURES, MULTIPLIED, SCALED_EXP
 from congling.interop.gguf.fields import Field
 from congling.interop.gguf.stretch import OURS, Stretch, in_32_bits, told
 from congling.interop.gguf.stretch_reading import understood
-from congling.interop.gguf.stretch_writing import stretch
+from congling.interop.gguf.stretch_writing import stretch, within
 from congling.interop.options import window_period
 from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.mlp_config import MoEConfig
@@ -54,7 +54,7 @@ def stretched(config: ModelConfig, architecture: str) -> Stretch:
     """
     if config.positions.kind != "rope":
         return Stretch()
-    return stretch(config.positions, config.positions.rotary_dim(config.attention.head_dim), architecture)
+    return stretch(within(config), config.positions.rotary_dim(config.attention.head_dim), architecture)
 
 
 def _told_again(config: ModelConfig, architecture: str) -> dict[str, Field]:

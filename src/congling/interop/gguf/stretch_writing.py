@@ -11,7 +11,7 @@ from congling.interop.gguf.stretch import (
     yarn_divisors,
 )
 from congling.interop.obstacles import Obstacle, Unrepresentable
-from congling.model.config import RotaryConfig
+from congling.model.config import ModelConfig, RotaryConfig
 from congling.model.rope_scaling import (
     ClexScaling,
     DynamicScaling,
@@ -36,6 +36,21 @@ def stretch(positions: RotaryConfig, turned: int, architecture: str) -> Stretch:
     if architecture == "gemma3":
         _leave_windows_alone(positions, found)
     return found
+
+
+def within(config: ModelConfig) -> RotaryConfig:
+    """Positions of the texts that the model reads: of kinds that depend on the length, those within the
+    trained one where the context ends there."""
+    assert isinstance(config.positions, RotaryConfig)
+    scaling = config.positions.rope_scaling
+    if config.depends_on_length:
+        return config.positions
+    if isinstance(scaling, DynamicScaling):
+        return config.positions.replace(rope_scaling=None)
+    if isinstance(scaling, LongRopeScaling):
+        same = {"short_factor": scaling.short_factor, "long_factor": scaling.short_factor}
+        return config.positions.replace(rope_scaling=same)
+    return config.positions
 
 
 def needs_factors(positions: RotaryConfig, turned: int) -> bool:
