@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from congling.evals.conversion import parity
+from congling.evals.conversion.verification import lengths_of
+from congling.interop.foreign import ForeignModel
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
 from congling.tokenizer.character import CharacterTokenizer
@@ -107,3 +109,48 @@ def test_greedy_texts_that_part(subject):
     assert found.margin is not None and found.margin > 0.1
     assert any("part after" in miss for miss in found.misses(1e-3))
     assert found.misses(found.margin) == []  # a tie within the accuracy
+
+
+def stretched(kind: str, **values: object) -> ForeignModel:
+    config = FAMILIES["qwen3"](
+        vocab_size=97, max_position_embeddings=300, num_hidden_layers=2, hidden_size=64
+    ).replace(positions={"rope_scaling": {"rope_type": kind, **values}})
+    return ForeignModel(config, {})
+
+
+def test_positions_that_are_wrong_far_from_the_beginning_are_a_miss(subject, monkeypatch):
+    plain, tokenizer = subject
+    monkeypatch.setattr(parity, "GREEDY", 4)
+    pairs = plain.config.attention.head_dim // 2
+    scaling = {
+        "rope_type": "longrope", "factor": 2.4, "original_max_position_embeddings": 128,
+        "short_factor": (1.0,) * pairs, "long_factor": (4.0,) * pairs, "attention_factor": 1.0,
+    }  # fmt: skip
+    changes = {"max_position_embeddings": 300}
+    far = Transformer(plain.config.replace(**changes, positions={"rope_scaling": scaling})).eval()
+    near = Transformer(plain.config.replace(**changes)).eval()
+    far.load_state_dict(plain.state_dict()), near.load_state_dict(plain.state_dict())
+    engine = Double(near, tokenizer)
+    without = parity.compare(far, tokenizer, engine)
+    found = parity.compare(far, tokenizer, engine, lengths=parity.Lengths(300, 300))
+    assert without.largest_difference < 1e-6 and found.positions == without.positions + 300
+    assert any("logits differ" in miss for miss in found.misses(1e-3))
+    assert parity.perplexity(far, tokenizer, lengths=parity.Lengths(300, 300)) == pytest.approx(
+        found.perplexity
+    )
+    short = parity.compare(far, tokenizer, engine, lengths=parity.Lengths(64))
+    assert short.largest_difference < 1e-6 and short.positions >= 384
+
+
+def test_stretched_positions_are_looked_at_up_to_where_programs_agree():
+    assert lengths_of(stretched("linear", factor=4.0)) == parity.Lengths(300, 300)
+    dynamic = stretched("dynamic", factor=4.0, original_max_position_embeddings=80)
+    assert lengths_of(dynamic) == parity.Lengths(80, 80)
+    wide = stretched("linear", factor=4.0)
+    wide = replace(wide, config=wide.config.replace(max_position_embeddings=2**20))
+    assert lengths_of(wide).long == 4096
+    wide = replace(wide, config=wide.config.replace(vocab_size=2**17))
+    assert lengths_of(wide).long == 512
+    plain = replace(wide, config=wide.config.replace(positions={"rope_scaling": None}))
+    assert lengths_of(plain) == parity.Lengths(2**20)
+    assert lengths_of(replace(plain, facts={"extended": {"method": "ntk"}})).long == 512

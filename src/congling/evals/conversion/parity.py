@@ -32,6 +32,17 @@ def f(x):
 """Simplified and Traditional Chinese, English, digits, code, emoji: what tokenizers differ on."""
 
 WINDOW, POSITIONS, PROMPT, GREEDY = 128, 384, 8, 200
+_ROWS = 512  # positions whose logits are compared at once
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the texts are that two programs are compared on."""
+
+    context: int
+    """Tokens up to which both should compute the same."""
+    long: int = 0
+    """Tokens of one long text more: stretched positions show far from a text's beginning. 0: none."""
 
 
 class Engine(Protocol):
@@ -113,9 +124,18 @@ class Parity:
 
 
 def compare(
-    model: Transformer, tokenizer: Tokenizer, engine: Engine, text: str = TEXT, more: Sequence[str] = ()
+    model: Transformer,
+    tokenizer: Tokenizer,
+    engine: Engine,
+    text: str = TEXT,
+    more: Sequence[str] = (),
+    lengths: Lengths | None = None,
 ) -> Parity:
-    """Compare a model here with the same one in ``engine``, on ``text``; of ``more`` texts the ids alone."""
+    """Compare a model here with the same one in ``engine``, on ``text``; of ``more`` texts the ids alone.
+
+    Without ``lengths`` texts are as long as the model's context allows.
+    """
+    lengths = lengths or Lengths(model.config.max_position_embeddings)
     cut = [(line, tokenizer.encode(line), engine.tokenize(line)) for line in (*_lines(text), *more)]
     unlike = [line for line, ours, theirs in cut if ours != theirs]
     ids = _ids(tokenizer, text)
@@ -124,16 +144,19 @@ def compare(
         ids=sum(len(ours) for _, ours, _ in cut),
         equal_ids=sum(len(ours) for _, ours, theirs in cut if ours == theirs),
         different_line=unlike[0].strip() if unlike else None,
-        **_logits(model, engine, [tokenizer.bos_id], ids),
-        **_greedy(model, tokenizer, engine, ids),
+        **_logits(model, engine, list(_windows(lengths, tokenizer.bos_id, ids))),
+        **_greedy(model, tokenizer, engine, ids, lengths.context),
     )
 
 
-def perplexity(model: Transformer, tokenizer: Tokenizer, text: str = TEXT) -> float:
+def perplexity(
+    model: Transformer, tokenizer: Tokenizer, text: str = TEXT, lengths: Lengths | None = None
+) -> float:
     """Perplexity of the windows of ``text`` that ``compare`` looks at."""
+    lengths = lengths or Lengths(model.config.max_position_embeddings)
     cost = count = 0.0
-    for window in _windows(model, [tokenizer.bos_id], _ids(tokenizer, text)):
-        cost, count = cost + _cost(logits_of(model, window), window), count + len(window) - 1
+    for window in _windows(lengths, tokenizer.bos_id, _ids(tokenizer, text)):
+        cost, count = cost + _cost(logits_of(model, window), window[1:]), count + len(window) - 1
     return _perplexity(cost, count)
 
 
@@ -152,16 +175,19 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines(keepends=True) if line.strip()]
 
 
-def _logits(model: Transformer, engine: Engine, begin: list[int], ids: list[int]) -> dict[str, Any]:
+def _logits(model: Transformer, engine: Engine, windows: list[list[int]]) -> dict[str, Any]:
     largest, summed, values, positions, predicted = 0.0, 0.0, 0, 0, 0
     cost = engine_cost = 0.0
-    for window in _windows(model, begin, ids):
-        ours, theirs = logits_of(model, window), np.asarray(engine.logits(window), np.float32)
-        width = min(ours.shape[1], theirs.shape[1])  # some programs pad the vocabulary
-        difference = np.abs(ours[:, :width] - theirs[:, :width])
-        largest = float(np.maximum(largest, difference.max()))  # stays NaN once it is
-        summed, values = summed + float(difference.sum(dtype=np.float64)), values + difference.size
-        cost, engine_cost = cost + _cost(ours, window), engine_cost + _cost(theirs, window)
+    for window in windows:
+        all_ours, all_theirs = logits_of(model, window), np.asarray(engine.logits(window), np.float32)
+        width = min(all_ours.shape[1], all_theirs.shape[1])  # some programs pad the vocabulary
+        for start in range(0, len(window), _ROWS):
+            rows, following = slice(start, start + _ROWS), window[start + 1 : start + 1 + _ROWS]
+            ours, theirs = all_ours[rows], all_theirs[rows]
+            difference = np.abs(ours[:, :width] - theirs[:, :width])
+            largest = float(np.maximum(largest, difference.max()))  # stays NaN once it is
+            summed, values = summed + float(difference.sum(dtype=np.float64)), values + difference.size
+            cost, engine_cost = cost + _cost(ours, following), engine_cost + _cost(theirs, following)
         positions, predicted = positions + len(window), predicted + len(window) - 1
     return {
         "positions": positions,
@@ -176,29 +202,34 @@ def _perplexity(cost: float, count: float) -> float:
     return math.exp(min(700.0, cost / max(1, count)))
 
 
-def _windows(model: Transformer, begin: list[int], ids: list[int]) -> Iterator[list[int]]:
-    """Pieces of the text, each as long as the model's context allows, until enough positions are covered."""
-    length = min(WINDOW, model.config.max_position_embeddings) - len(begin)
-    starts = range(0, min(len(ids), POSITIONS), max(1, length))
-    return (begin + ids[start : start + length] for start in starts)
+def _windows(lengths: Lengths, begin: int, ids: list[int]) -> Iterator[list[int]]:
+    """Pieces of the text, each as long as the context allows, until enough positions are covered; then the
+    long text, for which the text is read again and again."""
+    length = max(1, min(WINDOW, lengths.context) - 1)
+    for start in range(0, min(len(ids), POSITIONS), length):
+        yield [begin, *ids[start : start + length]]
+    if ids and (rest := min(lengths.long, lengths.context) - 1) > length:
+        yield [begin, *itertools.islice(itertools.cycle(ids), rest)]
 
 
-def _cost(logits: np.ndarray, ids: Sequence[int]) -> float:
-    """Summed -log p of each id after the ones before it."""
-    scores = logits[:-1].astype(np.float64)
+def _cost(logits: np.ndarray, following: Sequence[int]) -> float:
+    """Summed -log p of the ids that follow the rows (P, V); the last row of a text has none."""
+    scores = logits[: len(following)].astype(np.float64)
     scores -= scores.max(axis=-1, keepdims=True)
     logs = np.log(np.exp(scores).sum(axis=-1))
-    return float((logs - scores[np.arange(len(ids) - 1), np.asarray(ids[1:], int)]).sum())
+    return float((logs - scores[np.arange(len(following)), np.asarray(following, int)]).sum())
 
 
-def _greedy(model: Transformer, tokenizer: Tokenizer, engine: Engine, ids: list[int]) -> dict[str, Any]:
+def _greedy(
+    model: Transformer, tokenizer: Tokenizer, engine: Engine, ids: list[int], context: int
+) -> dict[str, Any]:
     """Continue beginnings taken from the text until enough tokens are written, and look where they part."""
     written = equal = 0
     margins: list[float] = []
     stops = set(tokenizer.special.values())
     for start in itertools.islice(range(0, len(ids), PROMPT), 40):
         prompt = [tokenizer.bos_id, *ids[start : start + PROMPT]]
-        count = min(GREEDY - written, model.config.max_position_embeddings - len(prompt))
+        count = min(GREEDY - written, context - len(prompt))
         if count <= 0:
             break
         ours = _until_stop(_continued(model, prompt, count), stops)

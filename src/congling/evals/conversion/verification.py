@@ -12,7 +12,7 @@ from pathlib import Path
 from congling.core import files, machine
 from congling.core.errors import UserError
 from congling.core.progress import stage
-from congling.evals.conversion.parity import TEXT, Engine, compare, perplexity
+from congling.evals.conversion.parity import TEXT, WINDOW, Engine, Lengths, compare, perplexity
 from congling.evals.conversion.provoking import texts_for
 from congling.evals.conversion.verdict import Report
 from congling.interop.assembly import transformer
@@ -26,6 +26,7 @@ _GELU_TABLE = 1e-2
 """llama.cpp looks up the GELU of GPT-2 in a table of 16-bit values."""
 _VERIFYING = 8  # bytes a parameter: the model here and there, in float32
 _LONGEST_TEXT = 20_000  # characters
+_LONGEST, _LOGITS = 4096, 2**26  # tokens of the long text, and scores of it that a program holds
 _PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
 
 
@@ -60,17 +61,29 @@ def verify(
     """
     if original.tokenizer is None:
         raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
-    model, before = transformer(original), None
+    model, before, lengths = transformer(original), None, lengths_of(original)
     if reader is not None and type != "F32":
-        before = perplexity(model, original.tokenizer, text)
+        before = perplexity(model, original.tokenizer, text, lengths)
         model = transformer(reader(path))
     engine = _ENGINES[target](path, original)
     try:
-        parity = compare(model, original.tokenizer, engine, text, texts_for(original.tokenizer, target))
+        more = texts_for(original.tokenizer, target)
+        parity = compare(model, original.tokenizer, engine, text, more, lengths)
     finally:
         if (close := getattr(engine, "close", None)) is not None:
             close()
     return Report(target, type, parity, before, _accuracy(original, target, type))
+
+
+def lengths_of(model: ForeignModel) -> Lengths:
+    """How long the texts are: of a model with stretched positions one is as long as its context, within
+    bounds, and none is longer than the other programs compute alike."""
+    config = model.config
+    context = config.trained_length if config.depends_on_length else config.max_position_embeddings
+    stretched = config.positions.kind == "rope" and config.positions.rope_scaling is not None
+    if not stretched and "extended" not in model.facts:
+        return Lengths(context)
+    return Lengths(context, min(context, _LONGEST, max(WINDOW, _LOGITS // config.vocab_size)))
 
 
 def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
@@ -144,7 +157,8 @@ def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
     from congling.interop.engines.llama_cpp import LlamaCpp
 
     file = gguf_in(path) if path.is_dir() else path
-    return LlamaCpp(file, context=min(model.config.max_position_embeddings, 512))
+    longest = max(512, lengths_of(model).long)
+    return LlamaCpp(file, context=min(model.config.max_position_embeddings, longest))
 
 
 def _transformers(path: Path, model: ForeignModel) -> Engine:
