@@ -2,15 +2,18 @@
 
 # T tokens, D head width
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from congling.evals.conversion.parity import TEXT
+from congling.evals.conversion.verification import verify
 from congling.interop.engines.transformers import TransformersEngine
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf.config_writing import config_json
@@ -18,6 +21,7 @@ from congling.interop.hf.model import read, write
 from congling.model.families import FAMILIES
 from congling.model.frequencies import frequencies_at, magnitude, rotary_frequencies
 from congling.model.transformer import Transformer
+from congling.tokenizer.character import CharacterTokenizer
 from support.stretched import BY_LENGTH, CONTEXT, PAIRS, STATIC, TRAINED, VOCABULARY, stretched
 
 transformers = pytest.importorskip("transformers", reason="the originals come with congling[hf]")
@@ -61,6 +65,7 @@ def blocks(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
     return width, {"rope_theta": theta, "rope_scaling": scaling}
 
 
+@settings(max_examples=50)
 @given(blocks(), st.integers(1, 16))
 def test_frequencies_and_magnitude_of_every_kind_are_those_of_transformers(
     block: tuple[int, dict[str, Any]], times: int
@@ -99,8 +104,11 @@ def _exported(model: Transformer, folder: Path) -> tuple[TransformersEngine, lis
     return TransformersEngine(folder), notes
 
 
-@pytest.mark.parametrize("kind", STATIC)
-@pytest.mark.parametrize("family", FAMILY_SIZES)
+@pytest.mark.parametrize(("family", "kind"), [
+    *(("llama", kind) for kind in STATIC),
+    *((family, kind) for family in FAMILY_SIZES if family != "llama"
+      for kind in ("linear", "yarn", "yarn, two scales", "a spectrum")),
+])  # fmt: skip
 def test_logits_agree_at_four_times_the_trained_length(family: str, kind: str, tmp_path: Path) -> None:
     name, sizes = FAMILY_SIZES[family]
     model = stretched(name, STATIC[kind], **sizes)
@@ -168,10 +176,10 @@ def test_what_the_notes_say_of_dynamic_positions_in_transformers(tmp_path: Path)
         after = theirs(ids[:, : TRAINED + 8], use_cache=False).logits
         theirs = TransformersEngine(tmp_path / "hf")._model
         state = theirs(ids[:, :TRAINED], use_cache=True).past_key_values
-        for place in range(TRAINED, 2 * TRAINED):
-            step = theirs(ids[:, place : place + 1], past_key_values=state, use_cache=True)
-            state = step.past_key_values
-    assert (step.logits[0, -1] - whole).abs().max() > 0.1  # with a cache another text than without
+        for place in range(TRAINED, 2 * TRAINED - 1):
+            state = theirs(ids[:, place : place + 1], past_key_values=state, use_cache=True).past_key_values
+        last = theirs(ids[:, -1:], past_key_values=state, use_cache=True).logits[0, -1]
+    assert (last - whole).abs().max() > 0.1  # with a cache another text than without
     assert (after - fresh).abs().max() > 0.1  # the base of a longer text stays
 
 
@@ -185,3 +193,19 @@ def test_two_sets_of_factors_hold_for_whole_texts_in_transformers(tmp_path: Path
     frozen.load_state_dict(model.state_dict())
     expected = torch.from_numpy(engine.logits(ids))
     torch.testing.assert_close(_logits(frozen, ids), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["yarn", "dynamic"])
+def test_a_folder_with_another_scaling_is_found_out(kind: str, tmp_path: Path) -> None:
+    tokenizer = CharacterTokenizer("".join(dict.fromkeys(TEXT))[: VOCABULARY - 20])
+    model = stretched("llama", (STATIC | BY_LENGTH)[kind], vocab_size=tokenizer.vocab_size)
+    foreign = ForeignModel(model.config, model.state_dict(), tokenizer)
+    write(foreign, tmp_path / "hf")
+    found = verify(foreign, "hf", tmp_path / "hf")
+    assert found.misses == [] and found.parity.positions >= 384 + (CONTEXT if kind == "yarn" else 0)
+    if kind == "dynamic":
+        return
+    settings = json.loads((tmp_path / "hf" / "config.json").read_text())
+    settings["rope_scaling"]["factor"] = 2.0
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(settings))
+    assert any("logits differ" in miss for miss in verify(foreign, "hf", tmp_path / "hf").misses)

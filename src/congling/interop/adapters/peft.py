@@ -3,7 +3,7 @@
 ::
 
     folder/
-    ├── adapter_config.json
+    ├── adapter_config.json   README.md, which says how the base's positions turn
     └── adapter_model.safetensors
           base_model.model.MODULE.lora_A.weight (r, inputs)    .lora_B.weight (outputs, r)
           base_model.model.MODULE.lora_embedding_A (r, V)      .lora_embedding_B (W, r)
@@ -31,7 +31,7 @@ from congling.core.errors import UserError
 from congling.core.output import replacing
 from congling.core.text import write_text
 from congling.interop import safetensors_file
-from congling.interop.adapters import peft_config
+from congling.interop.adapters import peft_card, peft_config
 from congling.interop.adapters.fitting import checked, is_gain, joined, matrices, outputs_of, separated
 from congling.interop.detect import refuse_pickle
 from congling.interop.gguf.arrangement import Heads, to_half_split, to_interleaved, turned_heads
@@ -127,7 +127,8 @@ def write(
         temporary.mkdir()
         safetensors_file.write(tensors, temporary / WEIGHTS)
         write_text(temporary / peft_config.CONFIG, text + "\n")
-    return notes
+        write_text(temporary / "README.md", peft_card.card(adapter, config, base))
+    return notes + peft_card.notes(config)
 
 
 def _stored(folder: Path) -> dict[str, Tensor]:

@@ -57,7 +57,8 @@ def obstacle(config: ModelConfig) -> Obstacle | None:
     if isinstance(scaling, ClexScaling):
         return Obstacle(
             "transformers has no learnt curve of frequencies (positions.rope_scaling = clex)",
-            f"freeze it at one length: {_FREEZE.format(config.max_position_embeddings)}",
+            "use positions.rope_scaling = yarn, linear, dynamic or longrope",
+            f"freeze the positions at one length: {_FREEZE.format(config.max_position_embeddings)}",
         )
     return None
 
