@@ -14,6 +14,7 @@ from congling.interop.gguf.file import Field, GGUFFile
 from congling.interop.gguf.model import read, write
 from congling.interop.gguf.packed import load_packed
 from congling.interop.gguf.stretch import OURS, yarn_context
+from congling.interop.gguf.stretch_flags import flags, note
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.model.frequencies import rotary_frequencies
@@ -243,3 +244,18 @@ def test_other_turns_within_another_context_make_the_same_ramp():
     assert found > 300
     known = YarnScaling(factor=4, original_max_position_embeddings=256, beta_fast=8, beta_slow=0.25)
     assert known.ramp(1e4, 64) == YarnScaling(factor=4, original_max_position_embeddings=1024).ramp(1e4, 64)
+
+
+def test_what_an_adapter_needs_beside_it_is_told():
+    yarn = "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 64"
+    given = {
+        "yarn": yarn,
+        "yarn 4/1": f"{yarn} --yarn-beta-fast 4 --yarn-beta-slow 1",
+        "linear": "--rope-scaling linear --rope-scale 3.3",
+        "by parts": None, "untruncated": None, "longrope": None, "llama3": None,
+    }  # fmt: skip
+    for kind, expected in given.items():
+        config = stretched(LLAMA, SCALINGS[kind])
+        assert flags(config) == expected
+        assert "converted from here" in str(note(config)) and str(expected or "") in str(note(config))
+    assert note(LLAMA) is None and flags(LLAMA) == ""

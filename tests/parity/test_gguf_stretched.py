@@ -3,6 +3,7 @@
 L is 64 here: what decides is how often pairs turn within it, not how long it is.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from congling.core.errors import UserError
 from congling.interop.gguf import model as gguf_model
-from congling.interop.gguf.file import Field
+from congling.interop.gguf.file import Field, GGUFFile
+from congling.interop.gguf.stretch import FACTORS
 from congling.interop.gguf_architecture import gguf_architecture
 from congling.interop.obstacles import Unrepresentable
 from congling.model import families
 from congling.model.config import ModelConfig
 from congling.model.rope_scaling import ntk_theta
-from support.gguf_models import foreign, logits, model_of
+from support.gguf_models import foreign, logits, model_of, rewritten
 from support.llama_cpp_child import opened_in_a_child
 
 pytest.importorskip("xllamacpp")
@@ -117,3 +120,72 @@ def test_the_same_logits_and_greedy_text_at_four_times_the_length(tmp_path):
         plain = name.split(", ")[0] + ", plain"
         if name != plain and not name.startswith("hunyuan"):
             assert np.abs(theirs - seen[plain].logits).max() > 0.05, name
+
+
+CHANGED: dict[Any, Any] = {"yarn": "linear", "linear": "none"}
+
+
+def _keys(fields: dict[str, Field]) -> Callable[[dict[str, Field], object], object]:
+    return lambda keys, arrays: keys.update(fields)
+
+
+def test_no_key_is_without_effect(tmp_path):
+    """Each key of positions that we write, and the table, made less by a quarter.
+
+    The base is 10000 everywhere: with a larger one a ramp has so few pairs that its corners may stay.
+    """
+    files: dict[str, Path] = {}
+    tried = (("qwen3", "by parts"), ("llama", "linear"), ("granite", "yarn 4/1"), ("llama", "longrope"))
+    for family, kind in tried:
+        name = f"{family}, {kind}"
+        files[name] = path = tmp_path / f"{len(files)}.gguf"
+        config = config_of(family, kind)
+        written(config.replace(positions={**config.positions.model_dump(), "rope_theta": 1e4}), path)
+        file = GGUFFile.open(path)
+        told = [key for key in file.fields if ".rope.freq_base" in key or ".rope.scaling." in key]
+        assert len(told) >= 2
+        for key in told:
+            kept = file.fields[key]
+            new = CHANGED.get(kept.value) or type(kept.value)(kept.value * 0.75)
+            change = _keys({key: Field(kept.type, new)})
+            files[f"{name}: {key}"] = rewritten(path, change, f"{len(files)}.gguf")
+        if FACTORS in file.tensors:
+            table = {FACTORS: file.array(FACTORS) * np.float32(0.75)}
+            files[f"{name}: {FACTORS}"] = rewritten(
+                path, lambda keys, arrays, table=table: arrays.update(table), f"{len(files)}.gguf"
+            )
+    seen = opened_in_a_child(files, IDS, BEGIN, 1)
+    assert seen.keys() == files.keys()
+    for name in files:
+        if ": " in name:
+            before, after = seen[name.split(": ")[0]].logits, seen[name].logits
+            assert before is not None and after is not None, seen[name].refused
+            assert np.abs(after - before).max() > 1e-2, name
+
+
+def test_keys_of_yarn_that_llama_cpp_passes_over_are_passed_over_here(tmp_path):
+    """The official converter writes them: what its files compute is what llama.cpp makes of them."""
+    told = {"beta_fast": 8.0, "beta_slow": 2.0, "attn_factor": 0.5, "ext_factor": 0.5, "log_multiplier": 0.7}
+    files, models = {}, {}
+    for family in ("llama", "qwen3", "granite"):
+        path, config = tmp_path / f"{family}.gguf", config_of(family, "yarn")
+        models[family] = written(config, path)
+        prefix = f"{gguf_architecture(config)}.rope.scaling.yarn_"
+        change = _keys({f"{prefix}{key}": Field("f32", value) for key, value in told.items()})
+        files[family] = rewritten(path, change, f"{family} 2.gguf")
+        assert gguf_model.read(files[family]).config == config
+    seen = opened_in_a_child(files, IDS, BEGIN, 1)
+    for family, model in models.items():
+        theirs = seen[family].logits
+        assert theirs is not None and np.abs(theirs - logits(model, IDS).numpy()).max() <= 1e-3
+
+
+def test_a_type_that_llama_cpp_does_not_know_ends_it_and_is_refused_here(tmp_path):
+    """Should it stop ending the process one day, what is said of it is to be said otherwise."""
+    path = tmp_path / "plain.gguf"
+    written(config_of("llama", "plain"), path)
+    scaling = {"type": Field("string", "dynamic"), "factor": Field("f32", 4.0)}
+    bad = rewritten(path, _keys({f"llama.rope.scaling.{key}": field for key, field in scaling.items()}))
+    assert opened_in_a_child({"plain": path, "dynamic": bad}, IDS, BEGIN, 1).keys() == {"plain"}
+    with pytest.raises(UserError, match="dynamic"):
+        gguf_model.read(bad)

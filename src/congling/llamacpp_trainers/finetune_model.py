@@ -25,6 +25,7 @@ from congling.llamacpp_trainers.adapter_options import NORM_RANKS, FinetuneOptio
 from congling.model.build_positions import build_positions
 from congling.model.config import ModelConfig
 from congling.model.norm import RMSNorm
+from congling.model.positions_words import positions_in_words
 from congling.model.rope_scaling import LinearScaling
 from congling.model.sliding import build_sliding
 from congling.model.transformer import Transformer
@@ -71,6 +72,21 @@ def overridden(model: Transformer, options: FinetuneOptions, context: int) -> No
     config = model.config
     positions = config.positions.model_dump()
     if config.positions.kind == "rope":
+        scaling = config.positions.rope_scaling
+        given = [
+            flag
+            for flag, value in (
+                ("--rope-freq-base", options.rope_freq_base),
+                ("--rope-freq-scale", options.rope_freq_scale),
+            )
+            if value
+        ]
+        if given and scaling is not None and not isinstance(scaling, LinearScaling):
+            raise UserError(
+                "the base's positions are stretched in a way that these options would undo",
+                value=f"{', '.join(given)}; base: {positions_in_words(config.positions)}",
+                hint="leave them out: the base's own positions are used",
+            )
         if options.rope_freq_base is not None:
             positions["rope_theta"] = options.rope_freq_base
         if options.rope_freq_scale:

@@ -21,6 +21,7 @@ from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig, RMSNormConfig, RotaryConfig
 from congling.model.families import llama
 from congling.model.mlp_config import GatedMLPConfig
+from congling.model.positions_words import positions_in_words
 from congling.model.rope_scaling import LinearScaling
 from congling.model.transformer import Transformer
 
@@ -90,6 +91,14 @@ def stored_config(file: GGUFFile, context: int | None) -> ModelConfig:
             where=file.path,
             value=file.text("general.architecture"),
             hint="congling import makes a checkpoint of it",
+        )
+    scaling = config.positions.rope_scaling if config.positions.kind == "rope" else None
+    if scaling is not None and not isinstance(scaling, LinearScaling):
+        raise UserError(
+            "a checkpoint of this trainer cannot say how this model's positions are stretched",
+            where=file.path,
+            value=positions_in_words(config.positions),
+            hint="congling import makes a checkpoint of it, for congling pretrain --from",
         )
     expected_shapes(config, len(file.tensors), file.path)
     for slot in slots_of(config):

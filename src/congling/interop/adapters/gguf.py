@@ -35,6 +35,7 @@ from congling.interop.adapters.fitting import (
 from congling.interop.gguf.arrangement import to_half_split, to_interleaved, turned_heads
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
 from congling.interop.gguf.names import fused_name, gguf_name, our_names
+from congling.interop.gguf.stretch_flags import note
 from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.transform.adapter import Adapter, Factors
@@ -88,6 +89,8 @@ def write(
     refuse_magnitudes(adapter, "a GGUF adapter")
     architecture = architecture or gguf_architecture(config)
     kept, notes = _applicable(adapter, config)
+    if (stretched := note(config)) is not None:
+        notes.append(stretched)
     stacks = _theirs(kept, config, architecture)
     alpha = common_scale(stacks)
     keys = {
