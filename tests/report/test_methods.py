@@ -225,3 +225,44 @@ def test_what_training_gained_is_said(tmp_path):
         [row | {"validation_loss": 9.0} if row["step"] and "validation_loss" in row else row for row in rows],
     )
     assert {one.code: one.severity for one in explain(record.read(run))}["not-better"] == "warning"
+
+
+EXTENDED = {"method": "yarn", "factor": 4.0, "from": 24, "to": 96}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 24}
+
+
+def on_extended_base(path: Path, rows: int, base: object = EXTENDED) -> Path:
+    """A run on a base that read 24 tokens and was extended to 96, trained on rows of so many."""
+    made = method_run(path, "sft")
+    plan = json.loads((path / "plan.json").read_text("utf-8"))
+    plan["model"] = MODEL.replace(positions={"rope_scaling": YARN}).model_dump(mode="json")
+    plan["base"]["extended"] = base
+    plan["train"]["max_length"] = rows
+    (path / "plan.json").write_text(json.dumps(plan), "utf-8")
+    return made
+
+
+@pytest.mark.parametrize(("rows", "learnt"), [(96, "trained as far as it reads"), (48, "nothing was learnt")])
+def test_a_run_on_an_extended_base_tells_both_lengths(tmp_path, rows, learnt):
+    run = record.read(on_extended_base(tmp_path / "run", rows))
+    (found,) = [one for one in explain(run) if one.code == "extended-context"]
+    said = "96 tokens, extended from 24 (rotary, base 10000, yarn × 4 from 24 tokens, scores × 1.296)"
+    assert found.what == f"the model reads {said}, trained at up to {rows} tokens since"
+    assert learnt in found.why and found.severity == "note"
+    page = content(run)
+    assert said in page.note
+    (table,) = [one for one in page.tables if one.title == "Model"]
+    assert any(said in cell for row in table.rows for cell in row)
+
+
+@pytest.mark.parametrize("damaged", [None, 3, {"from": "24"}, {"from": 24, "trained": "many"}])
+def test_a_damaged_fact_of_the_base_is_no_reason_to_fail(tmp_path, damaged):
+    run = record.read(on_extended_base(tmp_path / "run", 96, damaged))
+    assert content(run).note.startswith("The model reads at most 96 tokens")
+
+
+def test_a_run_on_any_other_base_says_nothing_of_it(tmp_path):
+    run = record.read(method_run(tmp_path / "run", "sft"))
+    assert (
+        "extended-context" not in {one.code for one in explain(run)} and "extended" not in content(run).note
+    )

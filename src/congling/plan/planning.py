@@ -21,6 +21,7 @@ from congling.model.config import ModelConfig
 from congling.plan import advice_numbers
 from congling.plan.advise import Advice, advise
 from congling.plan.advise_batch import LEAST_STEPS
+from congling.plan.advise_memory import fitted
 from congling.plan.checks import check
 from congling.plan.choices import Choice
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts, this_machine, to_json
@@ -43,6 +44,8 @@ class Plan:
     machine: MachineFacts
     cost: Cost
     findings: tuple[Diagnosis, ...]
+    trained_length: int | None = None
+    """Tokens of the longest texts that the model was trained on, where its context was extended."""
 
     @property
     def model(self) -> ModelConfig:
@@ -142,7 +145,7 @@ def make(
         given=recipe.given_keys | ({"model"} if start is not None else set()),
         trained_length=trained_length,
     )
-    return Plan(advice, corpus, machine, cost, tuple(check(situation)))
+    return Plan(advice, corpus, machine, cost, tuple(check(situation)), trained_length)
 
 
 def _within_budget(
@@ -169,7 +172,7 @@ def _within_budget(
             spent=beside.spent,
             squeeze=squeeze,
         )
-        advice = _fitted(advised, recipe, corpus, machine)
+        advice = fitted(advised, recipe, corpus, machine)
         cost = estimate(
             advice.model,
             advice.train,
@@ -264,36 +267,3 @@ def require_sound(findings: Iterable[Diagnosis]) -> None:
                 f"the plan has an error: {finding.what}; {finding.why}",
                 hint=f"{finding.remedy}; --force runs it all the same",
             )
-
-
-def _fitted(advice: Advice, recipe: Recipe, corpus: CorpusFacts, machine: MachineFacts) -> Advice:
-    """Make the step fit into four fifths of the memory where the recipe leaves rows and accumulation open."""
-    train, changed = advice.train, False
-    if {"per_device_train_batch_size", "gradient_accumulation_steps"} & recipe.train.keys():
-        return advice
-    while (
-        train.per_device_train_batch_size > 1
-        and estimate(advice.model, train, corpus, machine).peak_memory > 0.8 * machine.memory
-    ):
-        train, changed = (
-            train.replace(
-                per_device_train_batch_size=train.per_device_train_batch_size // 2,
-                gradient_accumulation_steps=train.gradient_accumulation_steps * 2,
-            ),
-            True,
-        )
-    if not changed:
-        return advice
-    why = {
-        "per_device_train_batch_size": "what fits into memory at once",
-        "gradient_accumulation_steps": "the same step in several parts, to fit into memory",
-    }
-    values = {
-        "per_device_train_batch_size": train.per_device_train_batch_size,
-        "gradient_accumulation_steps": train.gradient_accumulation_steps,
-    }
-    choices = tuple(
-        replace(one, value=str(values[one.key]), why=why[one.key]) if one.key in why else one
-        for one in advice.choices
-    )
-    return replace(advice, train=train, choices=choices)

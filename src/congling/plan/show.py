@@ -10,6 +10,7 @@ from rich.text import Text
 from congling.core.console import Console
 from congling.core.diagnosis import Diagnosis
 from congling.core.units import plural, show_bytes, show_count, show_rate, show_seconds
+from congling.model.positions_words import positions_in_words
 from congling.plan.planning import Plan
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -54,8 +55,8 @@ def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
     return [
         (
             "model",
-            f"{model.num_hidden_layers} × {model.hidden_size}, {heads}, context "
-            f"{model.max_position_embeddings}, {model.mlp.kind} MLP",
+            f"{model.num_hidden_layers} × {model.hidden_size}, {heads}, context {_context(plan)}, "
+            f"{model.mlp.kind} MLP",
         ),
         (
             "size",
@@ -69,6 +70,14 @@ def _brief_lines(plan: Plan) -> list[tuple[str, str]]:
         ("memory", f"{show_bytes(cost.peak_memory)} of {show_bytes(plan.machine.memory)}"),
         ("disk", f"{show_bytes(cost.disk_bytes)}, {show_bytes(plan.machine.free_disk)} are free"),
     ]
+
+
+def _context(plan: Plan) -> str:
+    """What the model reads, and what it was trained on, where its context was extended."""
+    context, trained = plan.model.max_position_embeddings, plan.trained_length
+    if trained is None or trained >= context:
+        return str(context)
+    return f"{context} (trained on {trained}; {positions_in_words(plan.model.positions)})"
 
 
 def _time_of(plan: Plan) -> str:

@@ -160,6 +160,8 @@ AFTERWARDS: Mapping[str, Remedy] = {
     "memory": _too_late,
     "disk": _too_late,
     "over-budget": _too_late,
+    "attention-cost": _too_late,
+    "long-documents": _too_late,
     "will-memorise": _as_it_is,
     "small-validation": _as_it_is,
     "no-warmup": _unless_planned("train.schedule"),

@@ -19,7 +19,14 @@ from congling.report.run_charts import charts
 from congling.report.run_tables import Table, tables
 from congling.report.score_charts import score_charts
 from congling.report.tiles import Tile, tiles
-from congling.report.weights import characters_a_token, limit, model_of, parameters_of, trained_of
+from congling.report.weights import (
+    characters_a_token,
+    lengths_of,
+    limit,
+    model_of,
+    parameters_of,
+    trained_of,
+)
 
 LONGEST_SAMPLE = 1500
 MOST_PROMPTS = 8
@@ -57,7 +64,7 @@ def content(run: RunRecord) -> Content:
         steps=next_steps(run),
         config=tomli_w.dumps(dict(run.config)) if run.config else "",
         reproduce=how_to_reproduce(run),
-        note=limit(model_of(run), characters_a_token(run)),
+        note=limit(model_of(run), characters_a_token(run), lengths_of(run)),
     )
 
 

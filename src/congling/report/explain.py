@@ -13,6 +13,7 @@ from dataclasses import replace
 from congling.core.diagnosis import Diagnosis, worst_first
 from congling.evals.collapse import warnings
 from congling.report.advice import planned, with_causes
+from congling.report.length_rules import extended_context
 from congling.report.loss_rules import held_out_change, overfitting, still_falling, stuck
 from congling.report.record import RunRecord, numeric
 from congling.report.step_rules import GO_BACK, loss_spikes, not_finite, slower_than_planned, spikes
@@ -93,6 +94,7 @@ RULES: tuple[Rule, ...] = (
     spikes,
     still_falling,
     collapse,
+    extended_context,
     slower_than_planned,
 )
 """Every rule, in the order of their findings within one severity."""

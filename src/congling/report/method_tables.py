@@ -5,7 +5,7 @@ from congling.report.measures import columns, look_handed_on, measure
 from congling.report.record import RunRecord, mapping, numeric
 from congling.report.run_tables import Table
 from congling.report.settings import flattened, shown
-from congling.report.weights import model_of, parameters_of, trained_of
+from congling.report.weights import lengths_of, model_of, parameters_of, trained_of
 
 _OWN = ("preference", "reward", "grpo", "ppo", "rollout", "distill", "adapter", "longlora")
 """Tables of the configuration that one method or another has."""
@@ -104,7 +104,7 @@ def model(run: RunRecord) -> Table:
             ("blocks × width", f"{config.num_hidden_layers} × {config.hidden_size}"),
             ("vocabulary", f"{config.vocab_size:,}"),
         ]
-        rows.append(("context", f"{config.max_position_embeddings:,} tokens"))
+        rows.append(("context", lengths_of(run) or f"{config.max_position_embeddings:,} tokens"))
     rows += [("parameters", f"{total:,}")] if total else []
     if trained and total:
         adapter = run.config.get("adapter") is not None or trained < total
@@ -117,6 +117,7 @@ def origin(run: RunRecord) -> Table:
     """Of a run on texts: what it began with besides random weights, who teaches it, and how."""
     base, teacher = mapping(run.plan.get("base")).get("path"), run.plan.get("teacher")
     rows = [("start", base)] if isinstance(base, str) else []
+    rows += [("context", lengths)] if (lengths := lengths_of(run)) else []
     rows += [("teacher", teacher)] if isinstance(teacher, str) else []
     rows += [
         (name, shown(value))

@@ -12,8 +12,10 @@ from safetensors import SafetensorError, safe_open
 from congling.core import pointers
 from congling.core.config import upgraded
 from congling.core.units import show_count
+from congling.infer.reading import extension_after, lengths_in_words
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
+from congling.report.origin import manifest_of
 from congling.report.record import RunRecord, mapping, numeric
 
 ADAPTER, ADAPTER_WEIGHTS, MODEL = "adapter.json", "adapter.safetensors", "model.json"
@@ -76,8 +78,29 @@ def characters_a_token(run: RunRecord) -> float | None:
     return characters / tokens if characters and tokens else None
 
 
-def limit(model: ModelConfig | None, characters: float | None = None) -> str:
-    """How much a model reads at once, and what programs make of that; ``characters`` are those of a token."""
+def extension_facts(run: RunRecord) -> Mapping[str, Any]:
+    """What the result keeps of how the context was extended; without one, what is known of base and rows."""
+    checkpoint = checkpoint_of(run)
+    if checkpoint is not None:
+        return mapping(manifest_of(checkpoint).get("facts"))
+    rows = numeric(mapping(run.plan.get("train")).get("max_length"))
+    return extension_after(mapping(run.plan.get("base")), int(rows or 0))
+
+
+def lengths_of(run: RunRecord) -> str:
+    """Both lengths of a model whose context was extended, in words; else nothing."""
+    model = model_of(run)
+    return "" if model is None else lengths_in_words(extension_facts(run), model)
+
+
+def limit(model: ModelConfig | None, characters: float | None = None, lengths: str = "") -> str:
+    """How much a model reads at once, and what programs make of that.
+
+    Args:
+        model: the model.
+        characters: those of a token.
+        lengths: what else is to be said of its context.
+    """
     if model is None:
         return ""
     about = (
@@ -87,6 +110,7 @@ def limit(model: ModelConfig | None, characters: float | None = None) -> str:
         f"The model reads at most {model.max_position_embeddings:,} tokens at once{about}, prompt and "
         "answer together. "
         "llama.cpp, Ollama and other programs stop there; congling generate goes on, and forgets the start."
+        + (f" Its context: {lengths}." if lengths else "")
     )
 
 
