@@ -149,3 +149,18 @@ def test_an_extended_base_is_trained_at_its_new_length():
         if one.code == "context-beyond-model"
     )
     assert beyond.severity == "error" and "congling extend --context 2048" in beyond.remedy
+
+
+def test_programs_that_compute_the_positions_are_named():
+    def elsewhere(model: ModelConfig) -> Diagnosis:
+        made = from_extended(replace(HLM, lengths=CHAPTERS), model)
+        return next(one for one in made.findings if one.code == "positions-elsewhere")
+
+    yarn = elsewhere(extended())
+    assert "yarn × 4 from 256 tokens, scores × 1.296: held by gguf, hf, ollama, not by llama2c" in yarn.what
+    assert "llama2.c has no scaled rotary positions" in yarn.why and "qk" not in yarn.why
+    dynamic = elsewhere(extended("dynamic"))
+    assert "not by" in dynamic.what and "vllm" in dynamic.what and "longest text" in dynamic.why
+    curve = elsewhere(extended("clex"))
+    assert "hf" in curve.what.partition("not by")[2] and "freeze" in curve.remedy
+    assert "positions-elsewhere" not in codes(plan(HLM))

@@ -9,6 +9,7 @@ from congling.interop.targets import obstacles
 from congling.plan import advice_numbers
 from congling.plan.check_costs import disk, memory, precision, time
 from congling.plan.check_length import Lengths, check_lengths
+from congling.plan.check_programs import programs
 from congling.plan.check_training import batch, learning_rate, longer, passes, warmup
 from congling.plan.situation import Check, Situation
 from congling.plan.text_lengths import UNKNOWN
@@ -224,5 +225,6 @@ CHECKS: tuple[Check, ...] = (
     shape,
     precision,
     exports,
+    programs,
 )
 """Every check, in the order of their findings within one severity."""

@@ -162,6 +162,7 @@ AFTERWARDS: Mapping[str, Remedy] = {
     "over-budget": _too_late,
     "attention-cost": _too_late,
     "long-documents": _too_late,
+    "positions-elsewhere": _too_late,
     "will-memorise": _as_it_is,
     "small-validation": _as_it_is,
     "no-warmup": _unless_planned("train.schedule"),
