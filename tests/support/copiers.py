@@ -1,5 +1,7 @@
 """Models that do one thing exactly: go on as the text went on where it was the same before."""
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor
 
@@ -9,10 +11,10 @@ from congling.model.transformer import Transformer
 
 
 class Copying(Transformer):
-    """Foretells what stood behind the last place, within ``sight`` tokens, that was like the end of the text.
+    """Foretells what stood behind the first place in sight that was like the end of the text.
 
-    Likeness is that of ``order`` ids. Where nothing was alike all ids are equally likely. With a cache it
-    keeps the ids in the place of keys.
+    The last ``sight`` tokens are in sight. Likeness is that of ``order`` ids. Where nothing was alike all ids
+    are equally likely. With a cache it keeps the ids in the place of keys.
     """
 
     def __init__(self, config: ModelConfig, sight: int, order: int = 3) -> None:
@@ -29,7 +31,7 @@ class Copying(Transformer):
             read = cache.layers[0].keys[:, 0, : cache.length, 0].long()
         starts = [0] * len(read) if cache is None or cache.start is None else cache.start.tolist()
         found = [
-            [self._next(row[start : end + 1]) for end in range(before, read.shape[1])]
+            [-1] * (start - before) + self._foretold(row[start:], max(0, before - start))
             for row, start in zip(read.tolist(), starts, strict=True)
         ]
         return torch.tensor(found)[..., None].float()
@@ -40,10 +42,15 @@ class Copying(Transformer):
         flat = torch.zeros(*hidden.shape[:-1], self.config.vocab_size)
         return flat.scatter(-1, foretold.clamp_min(0), torch.where(foretold < 0, 0.0, 20.0))
 
-    def _next(self, ids: list[int]) -> int:
-        ids = ids[-self.sight :]
-        end = ids[-self.order :]
-        for at in range(len(ids) - self.order - 1, -1, -1):
-            if ids[at : at + self.order] == end:
-                return ids[at + self.order]
-        return -1
+    def _foretold(self, ids: list[int], start: int) -> list[int]:
+        """What follows ``ids[: end + 1]`` for every end from ``start`` on."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        found = []
+        for end in range(len(ids)):
+            last = tuple(ids[end + 1 - self.order : end + 1]) if end + 1 >= self.order else ()
+            before = places.setdefault(last, [])
+            at = bisect_left(before, end + self.order - self.sight)  # the whole of it is in sight
+            if end >= start:
+                found.append(ids[before[at] + 1] if last and at < len(before) else -1)
+            before.append(end)
+        return found

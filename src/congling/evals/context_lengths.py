@@ -1,6 +1,7 @@
 """At which lengths a model is asked: multiples of the one it was trained at, as far as it reads."""
 
 from congling.core.numbers import whole
+from congling.evals.bench import Bench
 from congling.infer.checkpoints import Loaded
 
 
@@ -14,6 +15,11 @@ def trained_length(loaded: Loaded) -> int:
     told = whole(extended.get("from")) if isinstance(extended, dict) else None
     context = loaded.model.config.max_position_embeddings
     return min(told or loaded.model.config.trained_length, context)
+
+
+def cases(bench: Bench) -> int:
+    """Cases of each length, depth or distance: a quarter of the bench's limit, 50 by default."""
+    return max(1, bench.limit // 4)
 
 
 def doublings(first: int, most: int) -> list[int]:

@@ -17,7 +17,7 @@ from random import Random
 from congling.core.errors import UserError
 from congling.core.seeds import mixed
 from congling.evals.bench import Bench
-from congling.evals.context_lengths import doublings, trained_length
+from congling.evals.context_lengths import cases, doublings, trained_length
 from congling.evals.likelihood import score_rows
 from congling.evals.scores import Score, mean, share
 from congling.evals.windows import Row
@@ -26,8 +26,6 @@ from congling.tokenizer.base import Tokenizer
 NAME = "copying-at-distance"
 SEGMENT, CUE = 16, 4
 """Tokens of the segment, and how many of them are given again."""
-CASES = 4
-"""One of so many cases of the bench's limit is a case of one distance."""
 _BATCH_TOKENS = 16_384
 _FEWEST = 24  # ordinary tokens: a segment's, and some for what stands between
 
@@ -50,7 +48,7 @@ def run(bench: Bench) -> list[Score]:
     for distance in distances(trained_length(loaded), config.max_position_embeddings, len(start)):
         problems = [
             raw_problem(ordinary, distance, mixed(bench.seed, distance, number))
-            for number in range(max(1, bench.limit // CASES))
+            for number in range(cases(bench))
         ]
         found += _scores(bench, f"{NAME}/raw/{distance}", [one.opened(start) for one in problems], _RAW)
     return found

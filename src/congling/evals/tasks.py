@@ -15,6 +15,7 @@ from congling.evals import (
     length,
     lm_eval,
     memorisation,
+    needles,
     repetition,
     world,
 )
@@ -60,6 +61,7 @@ TASKS: dict[str, Task] = {
     "copying-at-distance": Task(
         "random tokens copied from further and further before", copying_at_distance.run, "nothing"
     ),
+    "needles": Task("small world: facts hidden in longer and longer texts", needles.run, "nothing"),
     "lm-eval": Task("multiple choice by lm-eval on the Hugging Face export", lm_eval.run, "questions"),
 }
 

@@ -70,6 +70,11 @@ class KVCache:
         """Slots filled so far."""
         return self.layers[0].length
 
+    def rewind(self, length: int) -> None:
+        """Forget what stands in the slots from ``length`` on."""
+        for layer in self.layers:
+            layer.length = min(length, layer.length)
+
     def take(self, rows: Tensor) -> None:
         """Go on with these rows alone, in this order; a row may be taken several times."""
         for layer in self.layers:

@@ -1,0 +1,119 @@
+"""Needles: facts of the small world hidden in ever longer texts, asked for at their end.
+
+::
+
+    depth ╲ tokens    128     256 (L)    512    1024       of each cell, by two measures:
+      0 %             98 %    97 %       91 %   40 %         likeliest   the answer among 64 of its form
+     25 %             …                                      written     greedy text, by exact rule
+    100 %
+
+The rows of RULER (Hsieh et al. 2024) in a language that small models can learn. Its effective length: the
+longest at which a model is as good as at the length it was trained at, L.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from congling.core.errors import UserError
+from congling.core.progress import track
+from congling.core.seeds import mixed
+from congling.data.final_answer import same
+from congling.data.smallworld.long.hiding import NeedleKind
+from congling.data.smallworld.needles import NEEDLE_KINDS, Needle, needle
+from congling.evals.bench import Bench
+from congling.evals.context_lengths import cases, doublings, trained_length
+from congling.evals.needle_prompts import Asked, Fitting, check_characters
+from congling.evals.needle_scores import Answered, Cell, scores
+from congling.evals.scores import Score
+from congling.evals.shared_prompt import followed
+from congling.tokenizer.base import Tokenizer
+
+DEPTHS = (0, 25, 50, 75, 100)
+"""Where a needle lies, in per cent of the filler before it."""
+FURTHEST = 16
+"""Longest text, in trained lengths."""
+WINDOWED = "single"
+"""Kind of needle that is also asked for with only the last trained length of each text to read."""
+_SEED = 1_000_003  # far from the small numbers people train on
+_BATCH_TOKENS, _ROWS = 16_384, 64
+
+
+def run(bench: Bench) -> list[Score]:
+    """``needles/KIND/LENGTH/DEPTH`` and ``…/written``, those of all depths, and effective lengths.
+
+    Raises:
+        UserError: the tokenizer does not know the language, or no needle fits into the context.
+    """
+    trained = trained_length(bench.loaded)
+    context = bench.loaded.model.config.max_position_embeddings
+    furthest = min(context, FURTHEST * trained)
+    lengths = [one for one in (trained // 2, *doublings(trained, furthest)) if one]
+    texts = [_made(bench, kind, 0, 0, seed).prompt for kind in NEEDLE_KINDS for seed in range(8)]
+    check_characters(bench, texts)
+    cells = [cell for kind in NEEDLE_KINDS for cell in _of_kind(bench, kind, lengths, trained)]
+    if not cells:
+        hint = "they are for contexts of a hundred tokens and more"
+        raise UserError("no needle fits into the context", value=f"{context} tokens", hint=hint)
+    return scores(cells, trained)
+
+
+def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], trained: int) -> Iterator[Cell]:
+    """Every cell of a kind whose texts fit into their length."""
+    grid = [(length, depth) for length in lengths for depth in DEPTHS]
+    for length, depth in track(grid, f"needles, {kind}"):
+        fitting = Fitting(bench, length)
+        problems = [
+            found
+            for number in range(cases(bench))
+            if (found := fitted(bench, fitting, kind, depth, number)) is not None
+        ]
+        if len(problems) < cases(bench):
+            where = f"{kind} in {length} tokens, {depth} %"
+            bench.problem("needles longer than their cell", where, f"{len(problems)} fit")
+        if not problems:
+            continue
+        windowed: list[Answered] = []
+        if kind == WINDOWED and length > trained:
+            room = max(one.room for one in problems)
+            windowed = answers(bench, [one.cut(trained - room) for one in problems]) if room < trained else []
+        chance = sum(1 / len(one.candidates) for one in problems) / len(problems)
+        yield Cell(kind, length, depth, answers(bench, problems), windowed, chance=chance)
+
+
+def fitted(bench: Bench, fitting: Fitting, kind: NeedleKind, depth: int, number: int) -> Asked | None:
+    """The problem of this number of a cell."""
+    seed = mixed(_SEED, bench.seed, NEEDLE_KINDS.index(kind), fitting.length, depth, number)
+    return fitting.fitted(lambda characters: _made(bench, kind, characters, depth, seed))
+
+
+def _made(bench: Bench, kind: NeedleKind, characters: int, depth: int, seed: int) -> Needle:
+    script = bench.small_world().get("script", "hans")
+    return needle(kind, filler_characters=characters, depth=depth / 100, seed=seed, script=script)
+
+
+def answers(bench: Bench, problems: Sequence[Asked]) -> list[Answered]:
+    """Whether the right answer is the likeliest, and whether it is what greedy decoding writes."""
+    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
+    rows = max(1, min(_ROWS, _BATCH_TOKENS // max(len(one.ids) for one in problems)))
+    order = sorted(range(len(problems)), key=lambda number: len(problems[number].ids))
+    found: dict[int, Answered] = {}
+    for start in range(0, len(order), rows):
+        batch = order[start : start + rows]
+        read = followed(
+            model,
+            [problems[number].ids for number in batch],
+            [problems[number].candidates for number in batch],
+            new=max(problems[number].room for number in batch),
+            ends=ending(tokenizer),
+            undrawable=tokenizer.undrawable(model.config.vocab_size),
+        )
+        for number, one in zip(batch, read, strict=True):
+            said = problems[number].answer(tokenizer, one.written)
+            found[number] = Answered(one.right, same(said, problems[number].needle.answer))
+    return [found[number] for number in range(len(problems))]
+
+
+def ending(tokenizer: Tokenizer) -> frozenset[int]:
+    """Ids that end an answer: those that end a text, special ones, and line breaks."""
+    special = set(tokenizer.special.values()) - set(tokenizer.inner_marks.values())
+    breaks = tokenizer.encode_rest("\n")
+    return frozenset({*tokenizer.stop_ids, *special, *(breaks if len(breaks) == 1 else ())})
