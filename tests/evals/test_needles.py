@@ -7,10 +7,11 @@ import pytest
 
 from congling.core.errors import UserError
 from congling.data.smallworld.needles import NEEDLE_KINDS, NeedleKind, needle
-from congling.evals import needles, tasks
+from congling.evals import needle_grid, needles, tasks
 from congling.evals.bench import Bench
 from congling.evals.needle_prompts import SLACK, Fitting, asked, check_characters
 from congling.evals.needle_scores import Answered, Cell, effective_length, scores
+from congling.evals.score_tables import score_tables
 from congling.evals.scores import Score, share, wilson
 from congling.infer.checkpoints import Loaded
 from congling.tokenizer.bpe import train
@@ -66,7 +67,7 @@ def test_a_model_that_finds_what_was_told_is_right_in_every_cell(
 
 @pytest.mark.usefixtures("kinds")
 def test_one_that_sees_the_last_tokens_finds_what_lies_there(loaded: Loaded, tokenizer: CharacterTokenizer):
-    found = measured(of(loaded, tokenizer, sight=TRAINED))
+    found = measured(replace(of(loaded, tokenizer, sight=TRAINED), limit=8))
     assert [found[f"single/256/{depth}"].value for depth in (0, 25, 100)] == [0.0, 0.0, 1.0]
     assert found["single/effective-length"].value == TRAINED
     for depth in needles.DEPTHS:
@@ -163,7 +164,7 @@ def test_a_context_without_room_is_refused(loaded: Loaded, tokenizer: CharacterT
     bench = replace(bench, loaded=short)
     with pytest.raises(UserError, match="no needle fits into the context"):
         needles.run(bench)
-    assert bench.findings.counts["needles longer than their cell"] == 10
+    assert bench.findings.counts["needles longer than their cell"] == 20
 
 
 def cells(shares: dict[int, float], n: int = 50) -> list[Cell]:
@@ -196,3 +197,17 @@ def test_a_share_is_compared_by_its_interval():
 
     assert effective_length({256: of_50(50), 512: of_50(45)}, 256) == 256
     assert effective_length({256: of_50(50), 512: of_50(47)}, 256) == 512
+
+
+def test_the_grid_stands_in_a_table_of_depth_by_length():
+    given = scores(cells({128: 1.0, 256: 0.5}, n=10), 128)
+    window = replace(given[0], name="needles/single/256/50/window", value=0.1, protocol="a window")
+    head, rows, notes = needle_grid.rows([*given, window])
+    assert head == ("needles", "depth", "128", "256")
+    assert rows[0] == ("single", "50 %", "100% · 0%", "50% · 0%")
+    assert rows[1] == ("", "all", "100% · 0%", "50% · 0%")
+    assert rows[2] == ("  window", "50 %", "", "10%")
+    assert any(note.startswith("single: 100.0% (72.2% … 100.0%) at its trained length") for note in notes)
+    assert needle_grid.rows([replace(given[0], name="needles/x/y/z")]) == (("needles", "depth"), [], [])
+    (table,) = score_tables(given)
+    assert [column.header for column in table.columns] == list(head)

@@ -6,7 +6,7 @@ is below by more than both intervals allow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from congling.evals.paired import Measured, difference
@@ -15,13 +15,13 @@ from congling.evals.scores import Score, share
 NAME = "needles"
 ALL = "all"
 """In the place of a kind: every kind together."""
-EFFECTIVE = "effective-length"
+EFFECTIVE, OWN, WRITTEN, WINDOW = "effective-length", "at-trained-length", "written", "window"
 _LIKELIEST = (
     "facts of the small world in texts of this many tokens, at this depth (%): the right answer is likelier "
     "than all others of its form"
 )
 _WRITTEN = "the same needles: the greedy text to the end of the line, by the exact rule of the world"
-_WINDOW = "the same needles, with only the last {trained} tokens to read, as a sliding window has them"
+_WINDOW = "the same needles, of which {who} reads the last {trained} tokens alone: a sliding window"
 _EFFECTIVE = (
     "the longest up to which the share is not certainly below that at {trained} tokens; 0 where it is no "
     "better than chance there"
@@ -54,15 +54,15 @@ class Cell:
 Measure = Callable[[Answered], bool]
 _MEASURES: tuple[tuple[str, str, Measure], ...] = (
     ("", _LIKELIEST, lambda one: one.likeliest),
-    ("/written", _WRITTEN, lambda one: one.written),
+    (f"/{WRITTEN}", _WRITTEN, lambda one: one.written),
 )
 
 
-def scores(cells: Sequence[Cell], trained: int) -> list[Score]:
+def scores(cells: Sequence[Cell], trained: int, who: str = "this model") -> list[Score]:
     """All scores of some cells: each, all depths of a length, the effective length; last every kind together.
 
-    Names are ``needles/KIND/LENGTH/DEPTH``, ``needles/KIND/LENGTH`` and ``needles/KIND/effective-length``;
-    what was written is scored under the same with ``/written``.
+    ``who`` reads the window. Names are ``needles/KIND/LENGTH/DEPTH``, ``needles/KIND/LENGTH`` and
+    ``needles/KIND/effective-length``; what was written is scored under the same with ``/written``.
     """
     found: list[Score] = []
     for kind in dict.fromkeys(cell.kind for cell in cells):
@@ -70,7 +70,7 @@ def scores(cells: Sequence[Cell], trained: int) -> list[Score]:
         for cell in own:
             found += _shares(f"{NAME}/{kind}/{cell.length}/{cell.depth}", [cell])
             if cell.windowed:
-                found.append(_windowed(cell, trained))
+                found.append(_windowed(cell, trained, who))
         found += _by_length(kind, own, trained)
     return [*found, *_by_length(ALL, cells, trained)]
 
@@ -85,9 +85,10 @@ def _shares(name: str, cells: Sequence[Cell]) -> list[Score]:
     ]
 
 
-def _windowed(cell: Cell, trained: int) -> Score:
+def _windowed(cell: Cell, trained: int, who: str) -> Score:
     hits = [one.likeliest for one in cell.windowed]
-    name, protocol = f"{NAME}/{cell.kind}/{cell.length}/{cell.depth}/window", _WINDOW.format(trained=trained)
+    name = f"{NAME}/{cell.kind}/{cell.length}/{cell.depth}/{WINDOW}"
+    protocol = _WINDOW.format(trained=trained, who=who)
     return share(name, hits, protocol, chance=cell.chance, reference=True)
 
 
@@ -102,6 +103,8 @@ def _by_length(kind: str, cells: Sequence[Cell], trained: int) -> Iterator[Score
         by_length = {length: some[number] for length, some in zip(lengths, shares, strict=True)}
         own = max((length for length in lengths if length <= trained), default=None)
         if own is not None:
+            told = f"all depths, at the length that the model was trained at: {own} tokens"
+            yield replace(by_length[own], name=f"{NAME}/{kind}/{OWN}{suffix}", protocol=told, reference=True)
             yield Score(
                 f"{NAME}/{kind}/{EFFECTIVE}{suffix}",
                 effective_length(by_length, own),

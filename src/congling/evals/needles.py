@@ -12,6 +12,7 @@ longest at which a model is as good as at the length it was trained at, L.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from congling.core.errors import UserError
 from congling.core.progress import track
@@ -25,6 +26,9 @@ from congling.evals.needle_prompts import Asked, Fitting, check_characters
 from congling.evals.needle_scores import Answered, Cell, scores
 from congling.evals.scores import Score
 from congling.evals.shared_prompt import followed
+from congling.evals.unextended import require_same_tokens, unextended
+from congling.infer.checkpoints import load_checkpoint
+from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
 
 DEPTHS = (0, 25, 50, 75, 100)
@@ -49,14 +53,41 @@ def run(bench: Bench) -> list[Score]:
     lengths = [one for one in (trained // 2, *doublings(trained, furthest)) if one]
     texts = [_made(bench, kind, 0, 0, seed).prompt for kind in NEEDLE_KINDS for seed in range(8)]
     check_characters(bench, texts)
-    cells = [cell for kind in NEEDLE_KINDS for cell in _of_kind(bench, kind, lengths, trained)]
+    window = _window(bench, trained)
+    cells = [cell for kind in NEEDLE_KINDS for cell in _of_kind(bench, kind, lengths, window)]
     if not cells:
         hint = "they are for contexts of a hundred tokens and more"
         raise UserError("no needle fits into the context", value=f"{context} tokens", hint=hint)
-    return scores(cells, trained)
+    return scores(cells, trained, window.told)
 
 
-def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], trained: int) -> Iterator[Cell]:
+@dataclass(frozen=True)
+class _Window:
+    """A model that reads only the last ``trained`` tokens of a text, as one that was not extended must."""
+
+    model: Transformer
+    trained: int
+    told: str
+
+    def cut(self, problems: Sequence[Asked]) -> list[Asked]:
+        """Problems as it reads them; none where its window has no room for an answer."""
+        room = max(one.room for one in problems)
+        return [one.cut(self.trained - room) for one in problems] if room < self.trained else []
+
+
+def _window(bench: Bench, trained: int) -> _Window:
+    """The model before it was extended where it is known, else this one."""
+    base = None if bench.base is None else load_checkpoint(bench.base)
+    if base is not None:
+        text = _made(bench, WINDOWED, 200, 50, 0).prompt
+        require_same_tokens(base, [(text, bench.loaded.tokenizer.encode(text))])
+    before = unextended(base or bench.loaded)
+    if before is None:
+        return _Window(bench.loaded.model, trained, "this model")
+    return _Window(before, trained, "the model before it was extended")
+
+
+def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], window: _Window) -> Iterator[Cell]:
     """Every cell of a kind whose texts fit into their length."""
     grid = [(length, depth) for length in lengths for depth in DEPTHS]
     for length, depth in track(grid, f"needles, {kind}"):
@@ -72,9 +103,8 @@ def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], trained: in
         if not problems:
             continue
         windowed: list[Answered] = []
-        if kind == WINDOWED and length > trained:
-            room = max(one.room for one in problems)
-            windowed = answers(bench, [one.cut(trained - room) for one in problems]) if room < trained else []
+        if kind == WINDOWED and length > window.trained:
+            windowed = answers(bench, window.cut(problems), window.model)
         chance = sum(1 / len(one.candidates) for one in problems) / len(problems)
         yield Cell(kind, length, depth, answers(bench, problems), windowed, chance=chance)
 
@@ -90,9 +120,14 @@ def _made(bench: Bench, kind: NeedleKind, characters: int, depth: int, seed: int
     return needle(kind, filler_characters=characters, depth=depth / 100, seed=seed, script=script)
 
 
-def answers(bench: Bench, problems: Sequence[Asked]) -> list[Answered]:
-    """Whether the right answer is the likeliest, and whether it is what greedy decoding writes."""
-    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
+def answers(bench: Bench, problems: Sequence[Asked], model: Transformer | None = None) -> list[Answered]:
+    """Whether the right answer is the likeliest, and whether it is what greedy decoding writes.
+
+    ``model`` answers in place of the bench's own.
+    """
+    if not problems:
+        return []
+    model, tokenizer = model or bench.loaded.model, bench.loaded.tokenizer
     rows = max(1, min(_ROWS, _BATCH_TOKENS // max(len(one.ids) for one in problems)))
     order = sorted(range(len(problems)), key=lambda number: len(problems[number].ids))
     found: dict[int, Answered] = {}

@@ -7,8 +7,8 @@ from typing import Any
 from congling.core.units import plural
 from congling.data.problems import ReadingLog
 from congling.data.split import HELD_OUT
-from congling.evals import length_scores
 from congling.evals.loss import LossReport
+from congling.evals.score_layouts import LAYOUTS, Layout
 from congling.evals.scores import Score, labelled, shown
 from congling.evals.tasks import Task
 
@@ -16,12 +16,12 @@ from congling.evals.tasks import Task
 def score_tables(scores: Sequence[Score]) -> list[Any]:
     """One table a task: values, their intervals, what guessing gives, the number of cases, the protocols.
 
-    Reference lines are dim. A protocol shared by several rows is written once, below. The length task has a
-    table of its own kind.
+    Reference lines are dim. A protocol shared by several rows is written once, below. Some tasks have a
+    table of their own kind.
     """
     groups = groupby(scores, key=lambda score: (labelled(score.task, score.data, score.shots), score.task))
     return [
-        (_length_table if task == length_scores.NAME else _table)(name, list(rows))
+        _laid_out(name, list(rows), LAYOUTS[task]) if task in LAYOUTS else _table(name, list(rows))
         for (name, task), rows in groups
     ]
 
@@ -56,12 +56,12 @@ def _table(name: str, scores: Sequence[Score]) -> Any:
     return table
 
 
-def _length_table(name: str, scores: Sequence[Score]) -> Any:
-    """A row for each number of tokens read, and the line to beat below them."""
+def _laid_out(name: str, scores: Sequence[Score], layout: Layout) -> Any:
+    """A table of a task's own kind."""
     from rich.table import Table
     from rich.text import Text
 
-    head, rows, notes = length_scores.rows(scores)
+    head, rows, notes = layout(scores)
     table = Table(title=Text(name), title_justify="left", caption_justify="left")
     for column in head:
         table.add_column(column, justify="right")

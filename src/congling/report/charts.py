@@ -99,7 +99,7 @@ def line_chart(
     parts = [axes(plane, x_ticks, y_ticks, x_label, y_label), *_references(plane, drawn)]
     parts += [_band(plane, one, colour) for one, colour in coloured]
     parts += [_line(plane, one, colour) for one, colour in coloured]
-    return _svg("".join([*parts, legend]), f"{y_label} against {x_label}", size, standalone)
+    return svg("".join([*parts, legend]), f"{y_label} against {x_label}", size, standalone)
 
 
 def _drawable(one: Series, log_x: bool) -> Series:
@@ -211,7 +211,7 @@ def _entry(x: float, y: float, name: str, colour: str) -> str:
 
 
 def _empty(size: tuple[int, int], standalone: bool) -> str:
-    return _svg(
+    return svg(
         f'<text x="{size[0] / 2}" y="{size[1] / 2}" '
         'text-anchor="middle" fill="var(--soft)">nothing recorded</text>',
         "nothing recorded",
@@ -220,7 +220,8 @@ def _empty(size: tuple[int, int], standalone: bool) -> str:
     )
 
 
-def _svg(content: str, title: str, size: tuple[int, int], standalone: bool) -> str:
+def svg(content: str, title: str, size: tuple[int, int], standalone: bool) -> str:
+    """A whole picture; ``standalone`` with a style of its own, for light and dark."""
     style = _STANDALONE if standalone else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" role="img" '

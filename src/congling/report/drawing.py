@@ -1,7 +1,8 @@
 """A chart as a page needs it: wide, narrow for a telephone, and as a file of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from congling.report.charts import Series, line_chart
@@ -26,10 +27,9 @@ def chart(
     title: str, name: str, series: Sequence[Series], *, size: tuple[int, int] = LARGE, **options: Any
 ) -> Chart:
     """Draw a chart all three ways; ``options`` as :func:`congling.report.charts.line_chart` takes them."""
-    return Chart(
-        title,
-        f"{name}.svg",
-        line_chart(series, size=size, **options),
-        line_chart(series, size=NARROW, **options),
-        line_chart(series, size=size, standalone=True, **options),
-    )
+    return drawn(title, name, partial(line_chart, series, **options), size)
+
+
+def drawn(title: str, name: str, draw: Callable[..., str], size: tuple[int, int] = LARGE) -> Chart:
+    """Draw all three ways; ``draw`` takes ``size`` and ``standalone`` and gives an ``<svg>`` element."""
+    return Chart(title, f"{name}.svg", draw(size=size), draw(size=NARROW), draw(size=size, standalone=True))

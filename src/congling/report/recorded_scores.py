@@ -6,14 +6,14 @@ from itertools import groupby
 from typing import Any
 
 from congling.core.numbers import whole
-from congling.evals import length_scores
+from congling.evals.score_layouts import LAYOUTS
 from congling.evals.scores import Score, labelled, shown
 from congling.report.record import mapping, numeric
 from congling.report.run_tables import Table
 
 SCORES = "scores"
 """Name of the scores in ``results.json``: a table by the name of each."""
-MOST = 500
+MOST = 2000
 """Scores that are read."""
 
 
@@ -49,8 +49,8 @@ def score_tables(results: Mapping[str, Any]) -> tuple[Table, ...]:
 
 def _table(one: Measured) -> Table:
     title = f"Measured: {one.title}"
-    if one.task == length_scores.NAME:
-        head, rows, notes = length_scores.rows(one.scores)
+    if one.task in LAYOUTS:
+        head, rows, notes = LAYOUTS[one.task](one.scores)
         return Table(title, head, tuple(rows), frozenset(range(len(head))), ". ".join(notes))
     rows = [
         (

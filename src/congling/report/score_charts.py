@@ -7,6 +7,7 @@ from congling.evals import length_scores
 from congling.evals.scores import Score
 from congling.report.charts import Series
 from congling.report.drawing import SMALL, Chart, chart
+from congling.report.finding_charts import COPYING, NEEDLES, copying_chart, needle_charts
 from congling.report.recorded_scores import measured
 
 
@@ -15,6 +16,10 @@ def score_charts(results: Mapping[str, Any]) -> Iterator[Chart]:
     for number, one in enumerate(measured(results), 1):
         if one.task == length_scores.NAME and (found := _length(one.title, number, one.scores)) is not None:
             yield found
+        if one.task == COPYING and (found := copying_chart(one.title, number, one.scores)) is not None:
+            yield found
+        if one.task == NEEDLES:
+            yield from needle_charts(one.title, number, one.scores)
 
 
 def _length(title: str, number: int, scores: Sequence[Score]) -> Chart | None:
