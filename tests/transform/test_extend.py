@@ -114,7 +114,7 @@ def test_positions_that_cannot_be_stretched() -> None:
     assert extended(windows, "yarn", 1024) == windows.replace(max_position_embeddings=1024)
     mixed = {"sliding_window": 64, "layer_types": ("sliding_attention", "full_attention")}
     assert not needless(config_of(attention=mixed))
-    with pytest.raises(UserError, match="do not depend on the length"):
+    with pytest.raises(UserError, match="look through a window, and dynamic depends"):
         extended(config_of(attention=mixed), "dynamic", 1024)
 
 

@@ -7,9 +7,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from congling.methods import distill, grpo, ppo, preferences, pretrain, prune, recipes, reward_model, sft
+    from congling.methods import (
+        distill,
+        extend,
+        grpo,
+        ppo,
+        preferences,
+        pretrain,
+        prune,
+        recipes,
+        reward_model,
+        sft,
+    )
 
-__all__ = ["distill", "grpo", "ppo", "preferences", "pretrain", "prune", "recipes", "reward_model", "sft"]
+__all__ = [
+    "distill",
+    "extend",
+    "grpo",
+    "ppo",
+    "preferences",
+    "pretrain",
+    "prune",
+    "recipes",
+    "reward_model",
+    "sft",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -103,7 +103,7 @@ def measure(
     """
     names = registry.named(tasks)
     loaded = load_checkpoint(model, adapters=adapters)
-    place = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
+    place = documents if documents is not None else beside(loaded.checkpoint.path, "documents")
     asked = loaded.tuned_for_chat if chat is None else chat
     if base is None and length.NAME in names:
         base = former_model(loaded.checkpoint, adapted=bool(adapters))
@@ -165,7 +165,7 @@ def run(
         UserError: no model or no shards, or they do not belong together.
     """
     loaded = load_checkpoint(model, adapters=adapters)
-    place = shards if shards is not None else _beside(loaded.checkpoint.path, "shards")
+    place = shards if shards is not None else beside(loaded.checkpoint.path, "shards")
     if place is None:
         raise UserError("no shards beside the run", value=str(model), hint="name them with --shards")
     opened = open_shards(place, tokenizer=loaded.tokenizer, verify=True)
@@ -174,7 +174,7 @@ def run(
         raise UserError("unknown split", value=split, hint=f"one of {', '.join(opened.splits)}")
     loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens or part_tokens)
     lines = reference_lines(opened.summary, name)
-    texts = documents if documents is not None else _beside(loaded.checkpoint.path, "documents")
+    texts = documents if documents is not None else beside(loaded.checkpoint.path, "documents")
     copied = _copying(loaded, opened, texts) if copying and texts is not None else None
     rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
@@ -223,7 +223,7 @@ def _of_the_small_world(documents: Path | str) -> bool:
     return isinstance(config, Mapping) and config.get("sources") == [SMALL_WORLD]
 
 
-def _beside(checkpoint: Path, name: str) -> Path | None:
+def beside(checkpoint: Path, name: str) -> Path | None:
     """The directory ``name`` that stands beside the run a checkpoint belongs to."""
     run_directory = checkpoint.parent.parent
     places = (run_directory / name, run_directory.parent / name)

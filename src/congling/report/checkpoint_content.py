@@ -1,4 +1,4 @@
-"""The report of a model that was made without training: pruned, or brought here from another program."""
+"""The report of a model made without training: pruned, extended, or brought here from another program."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,11 @@ from congling.core.diagnosis import Diagnosis
 from congling.core.units import show_bytes, show_count
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
+from congling.report import extension_content
 from congling.report.charts import Series
 from congling.report.content import Content
 from congling.report.drawing import SMALL, Chart, chart
-from congling.report.next_steps import steps_of_checkpoint
+from congling.report.next_steps import Step, steps_of_checkpoint, steps_of_extended
 from congling.report.pages import write_content
 from congling.report.record import mapping, numeric, results_of
 from congling.report.recorded_scores import score_tables
@@ -48,39 +49,58 @@ def content_of_checkpoint(found: Artifact) -> Content:
     """Gather what a checkpoint says of its making."""
     facts, table = found.facts, description(found.path / MODEL)
     pruned, source = mapping(facts.get("pruned")), mapping(facts.get("source"))
-    results = results_of(found.path)
+    results, extension = results_of(found.path), mapping(facts.get("extended"))
     try:
         model = ModelConfig.model_validate(upgraded(ModelConfig, table))
     except (TypeError, ValueError):
         model = None
     return Content(
         title=found.path.resolve().name,
-        subtitle=", ".join(_parts(model, pruned, source)),
+        subtitle=", ".join(_parts(model, pruned, source, extension)),
         tiles=tuple(_tiles(model, pruned)),
-        findings=tuple(_findings(facts, pruned)),
+        findings=(*_findings(facts, pruned), *extension_content.diagnoses(extension)),
         charts=(*_charts(found.path), *score_charts(results)),
         tables=tuple(
             one
-            for one in (_sizes(pruned), *score_tables(results), _parity(found.path), _origin(source))
+            for one in (
+                _sizes(pruned),
+                *extension_content.tables(extension),
+                *score_tables(results),
+                _parity(found.path),
+                _origin(source),
+            )
             if one.rows
         ),
         samples=(),
-        steps=steps_of_checkpoint(
-            found.path,
-            chat=facts.get("chat") is True,
-            shards=_text(pruned.get("shards")),
-            base=_text(pruned.get("model")),
-        ),
+        steps=_steps(found, model, pruned, extension),
         config=json.dumps(table, ensure_ascii=False, indent=1) if table else "",
         reproduce="\n".join(f"{name:<12} {value[:16]}" for name, value in found.parents.items()),
         note=limit(model),
     )
 
 
-def _parts(model: ModelConfig | None, pruned: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
-    made = (
-        f"pruned by {pruned.get('score')}" if pruned else f"imported from {source.get('format', 'elsewhere')}"
-    )
+def _steps(
+    found: Artifact, model: ModelConfig | None, pruned: Mapping[str, Any], extension: Mapping[str, Any]
+) -> tuple[Step, ...]:
+    chat = found.facts.get("chat") is True
+    if extension and model is not None:
+        measured = mapping(extension.get("measured"))
+        return steps_of_extended(found.path, model, chat=chat, shards=_text(measured.get("shards")))
+    shards, base = _text(pruned.get("shards")), _text(pruned.get("model"))
+    return steps_of_checkpoint(found.path, chat=chat, shards=shards, base=base)
+
+
+def _parts(
+    model: ModelConfig | None,
+    pruned: Mapping[str, Any],
+    source: Mapping[str, Any],
+    extension: Mapping[str, Any],
+) -> list[str]:
+    made = f"imported from {source.get('format', 'elsewhere')}"
+    if pruned:
+        made = f"pruned by {pruned.get('score')}"
+    if extension:
+        made = extension_content.title(extension)
     if model is None:
         return [made]
     size = f"{show_count(parameters(model))} parameters"

@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from congling.interop.targets import obstacles
+from congling.model.config import ModelConfig
 from congling.report.origin import manifest_of
 from congling.report.record import RunRecord, mapping
 from congling.report.weights import ADAPTER, checkpoint_of, description
@@ -94,6 +96,26 @@ def steps_of_checkpoint(
         ),
         _step("to see whether it can add", "eval", out, "--tasks", "arithmetic", "--limit", "50"),
     ]
+    return _first(steps)
+
+
+def steps_of_extended(out: Path, model: ModelConfig, *, chat: bool, shards: str | None) -> tuple[Step, ...]:
+    """Commands for a model whose context was extended; ``shards`` are what losses were measured on."""
+    context = model.max_position_embeddings
+    steps = [_step("to see what the longer context brings", "eval", out, "--tasks", "length")]
+    if shards is not None:
+        made = out.with_name(out.name + "-trained")
+        begin = ("--tokenizer", out / "tokenizer", "--from", out)
+        words = (shards, *begin, f"train.max_length={context}", "--out", made)
+        steps.append(_step("to let it learn to use it", "pretrain", *words))
+    steps.append(_step("to talk with it" if chat else "to let it go on", "chat", out))
+    if model.depends_on_length or obstacles(model, None, "gguf"):
+        frozen = ("--freeze", str(context)) if model.depends_on_length else ()
+        folder = out.with_name(out.name + "-hf")
+        steps.append(_step("for transformers", "convert", out, "--to", "hf", *frozen, "--out", folder))
+        return _first(steps)
+    file = out.with_name(out.name + ".gguf")
+    steps.append(_step("for llama.cpp, Ollama and LM Studio", "convert", out, "--to", "gguf", "--out", file))
     return _first(steps)
 
 

@@ -87,6 +87,9 @@ def extended(
         raise UserError("the factor is a number from 1 on", value=factor, hint=f"{context / trained:g}")
     if needless(config):
         return _with(plain, context)
+    if method in ("dynamic", "clex") and config.attention.sliding_window is not None:
+        what = f"some blocks look through a window, and {method} depends on the length"
+        raise UserError(what, hint="choose a static method, such as yarn")
     by = context / trained if factor is None else factor
     if method == "ntk":
         return _with(plain, context, rope_theta=_larger_theta(config, config.positions, by))
