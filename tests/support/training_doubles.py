@@ -14,6 +14,7 @@ VOCABULARY, CONTEXT = 61, 12
 
 
 def small_model(family="qwen3", **sizes):
+    clex, family = family == "clex", "qwen3" if family == "clex" else family
     config = FAMILIES[family](
         **{
             "vocab_size": VOCABULARY,
@@ -23,6 +24,9 @@ def small_model(family="qwen3", **sizes):
             **sizes,
         }
     )
+    if clex:
+        scaling = {"rope_type": "clex", "original_max_position_embeddings": CONTEXT}
+        config = config.replace(positions={"rope_scaling": scaling})
     model = Transformer(config)
     model.initialise(1)
     return model

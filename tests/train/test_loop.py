@@ -146,7 +146,7 @@ def test_compiling_gives_the_same_weights(monkeypatch):
     assert largest_difference(weights(plain), weights(compiled)) <= 2e-6
 
 
-@pytest.mark.parametrize("family", ["qwen3", "deepseek-moe", "qwen3-moe"])
+@pytest.mark.parametrize("family", ["qwen3", "deepseek-moe", "qwen3-moe", "clex"])
 def test_two_processes_train_the_weights_of_one(family, tmp_path):
     here = Path(__file__).parent
     with socket.socket() as free:

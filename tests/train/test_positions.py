@@ -1,5 +1,7 @@
 """Which rows get drawn positions, and how the curve of CLEX learns from them."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
+from congling.core.rundir import RunDirectory
 from congling.data.batches import CorpusBatches
 from congling.data.position_sampling import PositionSampling
 from congling.data.token_split import TokenSplit
+from congling.model.checkpoint import save_model
+from congling.model.clex import ClexPositions
 from congling.model.transformer import Transformer
 from congling.train.backends.single import Single
 from congling.train.config import AdamWConfig, MuonConfig
@@ -19,6 +24,8 @@ from congling.train.optim.build import build_optimizers
 from congling.train.optim.clipping import clip, clipped_together
 from congling.train.optim.roles import roles
 from congling.train.positions import sampling_of
+from congling.train.runs.checkpoints import save
+from congling.train.runs.resuming import resume
 from support.training_doubles import CONTEXT, VOCABULARY, settings, small_model
 
 LONG = 4 * CONTEXT
@@ -132,3 +139,48 @@ def test_recomputed_blocks_give_the_same_gradients():
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
     assert found[0][1].abs().max() > 0
+
+
+def weights(one: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in one.model.state_dict().items()}
+
+
+def test_a_resumed_run_ends_with_the_same_bits_and_the_average_follows_the_curve(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    run, changes = RunDirectory(tmp_path), {"ema_decay": 0.9, "optimizer": AdamWConfig(learning_rate=0.01)}
+    whole, first = (trainer(clex(), max_steps=6, **changes) for _ in range(2))
+    whole.run([lambda one: save(one, run, save_model, tokenizer=None, parents={}) if one.step == 3 else None])
+    again = trainer(clex(), max_steps=6, **changes)
+    assert resume(again, run, {}) == 3
+    again.run()
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
+    with whole.evaluated_model(), again.evaluated_model():
+        averaged = weights(whole)
+        assert all(torch.equal(value, weights(again)[name]) for name, value in averaged.items())
+    for name in ("positions.up", "positions.down"):
+        assert not torch.equal(averaged[name], weights(whole)[name])
+        assert not torch.equal(weights(first)[name], weights(whole)[name])
+
+
+def test_compiled_blocks_learn_the_same(monkeypatch: pytest.MonkeyPatch):
+    # Without code generation, which takes long: tracing and gradients are what can go wrong here.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    changes = {"max_steps": 4, "optimizer": AdamWConfig(learning_rate=0.01, positions_learning_rate=1e-3)}
+    plain, compiled = (trainer(clex(), torch_compile=on, **changes) for on in ("off", "on"))
+    plain.run(), compiled.run()
+    found, expected = weights(compiled), weights(plain)
+    assert max((found[name] - expected[name]).abs().max().item() for name in expected) <= 1e-4
+    assert expected["positions.down"].abs().max() > 1e-4
+
+
+def test_the_curve_stays_float32_under_autocast():
+    model = clex().train()
+    torch.nn.init.normal_(model.positions.down, std=0.02, generator=torch.Generator().manual_seed(0))
+    assert isinstance(model.positions, ClexPositions)
+    plain = model.positions.curve(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.positions.curve(3), plain)
+    one = trainer(model, max_steps=3, precision="bf16")
+    one.run()
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(one).values())
+    assert model.positions.down.abs().max() > 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from congling.core import machine
 from congling.core.errors import UserError
 from congling.data.batches import Batch
+from congling.model.attention import LengthAttention
 from congling.train.config import TrainConfig
 
 
@@ -35,13 +36,15 @@ class Single:
         return self.compiled(step)
 
     def compiled(self, step: nn.Module) -> nn.Module:
-        """Compile the blocks of the model, if so configured: one compilation serves all blocks of one
-        shape."""
+        """Compile the blocks of the model, if so configured: one compilation serves all blocks of one shape.
+        Where frequencies follow the position every batch would be a shape of its own, so blocks stay as they
+        are."""
         if self.compile:
             model: Any = step.model
             model.varlen = False
             for block in getattr(model, "blocks", ()):
-                block.compile(dynamic=False)
+                if not isinstance(block.attention, LengthAttention):
+                    block.compile(dynamic=False)
         return step
 
     def eval_context(self) -> contextlib.AbstractContextManager[Any]:
