@@ -52,7 +52,9 @@ def test_both_lengths_are_known_of_a_checkpoint(loaded: Loaded):
     assert trained_length({}, config) == 32
     assert trained_length({"extended": EXTENDED}, config) == 16
     assert extension_after({}, 24) == {}
-    since = extension_after({"extended": EXTENDED}, 24)
+    since = extension_after({"extended": EXTENDED | {"measured": {"text": "…"}}}, 24)
+    assert since == {"extension": EXTENDED | {"trained": 24}}  # "extended" are weights as they were
+    assert trained_length({"extended": EXTENDED} | since, config) == 24
     assert trained_length(since, config) == 24
     assert trained_length(extension_after(since, 20), config) == 24  # what was learnt stays
     assert trained_length(extension_after(since, 999), config) == 32
@@ -64,7 +66,7 @@ def test_both_lengths_are_known_of_a_checkpoint(loaded: Loaded):
 
 @pytest.mark.parametrize("damaged", [7, {}, {"from": "16"}, {"from": True}, {"from": -3}, {"from": None}])
 def test_a_damaged_fact_is_none(loaded: Loaded, damaged: object):
-    facts: dict[str, Any] = {"extended": damaged}
+    facts: dict[str, Any] = {"extended": damaged, "extension": damaged}
     assert trained_length(facts, loaded.model.config) == 32
     assert lengths_in_words(facts, loaded.model.config) == "" and extension_after(facts, 9) == {}
 

@@ -3,16 +3,17 @@
 from congling.core.numbers import whole
 from congling.evals.bench import Bench
 from congling.infer.checkpoints import Loaded
+from congling.infer.reading import extension_of
 
 
 def trained_length(loaded: Loaded) -> int:
     """Tokens that the model read before its context was extended; else all that it reads.
 
-    An extended checkpoint says so (``extended.from``); of others the scaling of their positions does.
+    A checkpoint says so that was extended, or trained since (``from``); of others the scaling of their
+    positions does.
     NTK-aware scaling is only a larger base, which nobody can see in a configuration.
     """
-    extended = loaded.checkpoint.facts.get("extended")
-    told = whole(extended.get("from")) if isinstance(extended, dict) else None
+    told = whole(extension_of(loaded.checkpoint.facts).get("from"))
     context = loaded.model.config.max_position_embeddings
     return min(told or loaded.model.config.trained_length, context)
 

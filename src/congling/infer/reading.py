@@ -18,8 +18,9 @@ from congling.model.positions_words import positions_in_words
 
 MASK, CONTEXT = "document_mask", "train_context"
 """Names of the facts."""
-EXTENDED, TRAINED = "extended", "trained"
-"""Name of the fact that a context was extended, and in it of the longest rows learnt from since."""
+EXTENDED, EXTENSION, TRAINED = "extended", "extension", "trained"
+"""Facts that a context was extended: with the weights as they were, and with weights trained since, on rows
+of which the longest is named in it."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def _of_run(checkpoint: Artifact) -> Mapping[str, Any]:
 
 def extension_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a checkpoint, or an adapter, keeps of how the context was extended; nothing where it was not."""
-    found = facts.get(EXTENDED)
-    return found if isinstance(found, Mapping) and _length(found.get("from")) else {}
+    for name in (EXTENSION, EXTENDED):
+        found = facts.get(name)
+        if isinstance(found, Mapping) and _length(found.get("from")):
+            return found
+    return {}
 
 
 def trained_length(facts: Mapping[str, Any], model: ModelConfig) -> int:
@@ -89,7 +93,8 @@ def extension_after(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
     found = extension_of(facts)
     if not found:
         return {}
-    return {EXTENDED: {**found, TRAINED: max(rows, _length(found.get(TRAINED)) or 0)}}
+    kept = {name: value for name, value in found.items() if name != "measured"}
+    return {EXTENSION: {**kept, TRAINED: max(rows, _length(found.get(TRAINED)) or 0)}}
 
 
 def lengths_in_words(facts: Mapping[str, Any], model: ModelConfig) -> str:

@@ -16,7 +16,7 @@ from congling.data.batches import CorpusBatches
 from congling.data.shards import Shards, open_shards
 from congling.evals.loss import evaluate_loaded
 from congling.infer.checkpoints import Loaded, load_checkpoint
-from congling.infer.reading import EXTENDED
+from congling.infer.reading import EXTENDED, EXTENSION
 from congling.interop.targets import TARGETS, obstacles
 from congling.model.checkpoint import save_model
 from congling.model.config import ModelConfig
@@ -123,7 +123,7 @@ def run(
 def _facts(loaded: Loaded, made: Mapping[str, Any]) -> dict[str, Any]:
     """What the checkpoint says of itself: what the model said that still holds, and how it was pruned."""
     known = loaded.checkpoint.facts
-    kept = {key: known[key] for key in ("chat", "name", EXTENDED) if key in known}
+    kept = {key: known[key] for key in ("chat", "name", EXTENDED, EXTENSION) if key in known}
     return kept | loaded.reading.facts() | {"pruned": made}
 
 
