@@ -36,6 +36,7 @@ Losses = Mapping[int, NDArray[np.float64]]
 PART = 4
 """A block is one of so many parts of the trained length."""
 _UNIT = "nats/token"
+_BEFORE = "the model before it was extended"
 
 
 def tail_losses(
@@ -148,7 +149,7 @@ def _former(bench: Bench, model: Transformer, blocks: Blocks, trained: int, own:
     known = own if model is bench.loaded.model else {}
     longer = reading(model, max(lengths))
     lengths = [n for n in lengths if n not in known and n <= longer.config.max_position_embeddings]
-    return {**known, **_losses(longer, blocks, lengths, "before it was extended")}
+    return {**known, **_losses(longer, blocks, lengths, "without extension")}
 
 
 def _own_scores(bench: Bench, blocks: Blocks, trained: int, own: Losses, before: Losses) -> list[Score]:
@@ -158,7 +159,7 @@ def _own_scores(bench: Bench, blocks: Blocks, trained: int, own: Losses, before:
     what = f"loss with {trained:,} tokens read minus that with n, of the same tokens"
     found += [_less(bench, blocks, f"gain/{n}", own[trained], own[n], what) for n in own if n != trained]
     if trained in before and before[trained] is not own[trained]:
-        what = f"loss of the model before it was extended, over {trained:,} tokens, minus this model's"
+        what = f"loss of {_BEFORE}, over {trained:,} tokens, minus this model's"
         found += [
             _less(bench, blocks, f"below-sliding/{n}", before[trained], own[n], f"{what} over n")
             for n in own
@@ -171,19 +172,20 @@ def _references(bench: Bench, blocks: Blocks, trained: int, own: Losses, before:
     """Of the model before it was extended: over its own length, and beyond."""
     if trained not in before:
         return []
-    told = f"the model before it was extended, over its own {trained:,} tokens, which slide with the text"
+    who = "this model" if before[trained] is own[trained] else _BEFORE
+    told = f"{who}, over its own {trained:,} tokens, which slide with the text"
     found = [_score(bench, blocks, "sliding", before[trained], told)]
-    told = "the model before it was extended, positions as they are, n tokens read"
+    told = f"{who}, positions as they are, n tokens read"
     plain = {n: nats for n, nats in before.items() if n > trained and nats is not own.get(n)}
     found += [_score(bench, blocks, f"plain/{n}", nats, told) for n, nats in plain.items()]
     return [replace(score, reference=True) for score in found]
 
 
 def _protocol(blocks: Blocks) -> str:
-    count, documents = len(blocks.texts), len(blocks.sources)
+    count, documents, size = len(blocks.texts), len(blocks.sources), blocks.size
     return (
-        f"{count:,} {plural(count, 'block')} of {blocks.size:,} tokens behind {blocks.reach:,} others, "
-        f"in {documents:,} {plural(documents, 'document')}, the same for every n"
+        f"{count:,} {plural(count, 'block')} of {size:,} {plural(size, 'token')} behind {blocks.reach:,} "
+        f"others, in {documents:,} {plural(documents, 'document')}, the same for every n"
     )
 
 

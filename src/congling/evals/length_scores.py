@@ -9,7 +9,7 @@ COLUMNS = {
     "nats": "nats/token",
     "gain": "gain",
     "below-sliding": "below the sliding window",
-    "plain": "not extended",
+    "plain": "without extension",
 }
 """Kinds of scores of which there is one for each n, and what a column of them is called."""
 SLIDING = f"{NAME}/sliding"

@@ -39,10 +39,10 @@ def _length(title: str, number: int, scores: Sequence[Score]) -> Chart | None:
     sliding = [score.value for score in scores if score.name == length_scores.SLIDING]
     if sliding:
         line = [(float(trained), sliding[0]), (float(last), sliding[0])]
-        series.append(Series(f"not extended, sliding over {trained:,}", line))
+        series.append(Series(f"without extension, sliding over {trained:,}", line))
     low, high = _range(series)
     beyond = [*([(float(trained), sliding[0])] if sliding and plain else []), *_points(plain)]
-    series.append(Series("not extended, read on", _until(beyond, high), faint=True))
+    series.append(Series("without extension, read on", _until(beyond, high), faint=True))
     return chart(
         f"Loss by {title}",
         f"length-{number}",
