@@ -1,6 +1,7 @@
 """``congling extend``: what is written, what is told, what is refused, and what a search finds."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,22 @@ def test_positions_change_and_no_weight_does(base: Path, tmp_path: Path) -> None
     assert "context extended by yarn from 64 to 256 tokens" in page
     assert [step.command.split()[1] for step in made.steps] == ["eval", "chat", "convert"]
     assert loaded.model(torch.arange(20).repeat(10)[None]).isfinite().all()
+
+
+def test_shards_of_the_base_are_those_of_the_extended_model(tmp_path: Path) -> None:
+    folder = write(tmp_path / "base")
+    again = tmp_path / "again"
+    with artifact.writing(again, "checkpoint") as inner:  # its tokenizer holds more than its own files
+        for name in ("model.safetensors", "model.json"):
+            shutil.copy(folder / name, inner / name)
+        with artifact.writing(inner / "tokenizer", "tokenizer") as words:
+            for file in (folder / "tokenizer").iterdir():
+                if file.name != "MANIFEST.json":
+                    shutil.copy(file, words / file.name)
+            (words / "report.json").write_text("{}")
+    made = extend.run(again, tmp_path / "long", context=256)
+    known = [artifact.opened(path / "tokenizer", "tokenizer").fingerprint for path in (again, made.out)]
+    assert known[0] == known[1]
 
 
 def test_clex_adds_a_curve_that_a_seed_draws(base: Path, tmp_path: Path) -> None:

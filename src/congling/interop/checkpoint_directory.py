@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from congling.core import artifact
+from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.interop import safetensors_file
@@ -35,8 +36,13 @@ def read(folder: Path) -> ForeignModel:
     return ForeignModel(config, weights, tokenizer, dict(found.facts))
 
 
-def write(model: ForeignModel, folder: Path) -> None:
+def write(model: ForeignModel, folder: Path, tokenizer: Artifact | None = None) -> None:
     """Write the files of a checkpoint into a directory that ``artifact.writing`` then seals.
+
+    Args:
+        model: what is written.
+        folder: the directory.
+        tokenizer: the directory that its tokenizer was read from, copied file by file: shards know it.
 
     Raises:
         UserError: the model came without a tokenizer.
@@ -48,5 +54,8 @@ def write(model: ForeignModel, folder: Path) -> None:
     safetensors_file.write(model.weights, folder / WEIGHTS)
     text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
     write_text(folder / CONFIG, text + "\n")
+    if tokenizer is not None:
+        artifact.copy(tokenizer, folder / "tokenizer")
+        return
     with artifact.writing(folder / "tokenizer", "tokenizer") as inner:
         store.save(model.tokenizer, inner)

@@ -123,8 +123,10 @@ def _written(
     parents = {} if opened.artifact is None else {"base": opened.artifact}
     parents |= {} if text is None or text.shards is None else {"shards": text.shards}
     facts = _facts(opened, result, text)
+    base = opened.artifact
+    words = None if base is None else artifact.opened(base.path / "tokenizer", "tokenizer")
     with artifact.writing(result.out, "checkpoint", parents=parents, facts=facts) as folder:
-        checkpoint_directory.write(_with_positions(opened.model, config, seed), folder)
+        checkpoint_directory.write(_with_positions(opened.model, config, seed), folder, words)
     described = content_of_checkpoint(artifact.opened(result.out, "checkpoint"))
     return replace(result, report=write_content(described, result.out / "report"), steps=described.steps)
 
