@@ -59,7 +59,7 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
             "positions.rope_theta = 10000",
         ),
         (
-            "scaled rotary positions",
+            "scaled rotary positions: run.c turns by the base 10000 alone, frozen ones too",
             rotary is not None and rotary.rope_scaling is not None,
             "no positions.rope_scaling",
         ),

@@ -61,12 +61,13 @@ def _told_again(config: ModelConfig, architecture: str) -> dict[str, Field]:
     """Base and scaling in our words, where a reader of the other keys would find other ones."""
     if config.positions.kind != "rope":
         return {}
-    turned, theta = config.positions.rotary_dim(config.attention.head_dim), config.positions.rope_theta
+    positions = within(config)
+    turned, theta = positions.rotary_dim(config.attention.head_dim), positions.rope_theta
     seen = stretched(config, architecture).stored()
     read = understood(seen, in_32_bits(theta), turned, config.max_position_embeddings)
-    if in_32_bits(theta) == theta and read == config.positions.rope_scaling:
+    if in_32_bits(theta) == theta and read == positions.rope_scaling:
         return {}
-    return {OURS: Field("string", told(config.positions).model_dump_json(exclude_none=True))}
+    return {OURS: Field("string", told(positions).model_dump_json(exclude_none=True))}
 
 
 def _window_fields(config: ModelConfig) -> dict[str, Field]:
