@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 
 from congling.core.errors import UserError
+from congling.data.smallworld.needles import copy_problem
 from congling.evals import copying_at_distance, tasks
 from congling.evals.bench import Bench
 from congling.evals.context_lengths import trained_length
-from congling.evals.copying_at_distance import SEGMENT, distances, ordinary_ids, raw_problem
+from congling.evals.copying_at_distance import (
+    SEGMENT,
+    distances,
+    ordinary_ids,
+    raw_problem,
+    world_problem,
+)
+from congling.evals.fitting import Fitting
 from congling.evals.scores import Score, wilson
 from congling.infer.checkpoints import Loaded
 from congling.model.transformer import Transformer
@@ -98,3 +106,19 @@ def test_the_trained_length_is_that_before_it_was_extended(
 ):
     checkpoint = replace(loaded.checkpoint, facts=facts)
     assert trained_length(replace(loaded, checkpoint=checkpoint)) == length
+
+
+def test_the_small_world_has_lines_to_copy_where_the_tokenizer_knows_it(loaded: Loaded):
+    texts = [prompt + answer for prompt, answer in (copy_problem(400, 900, seed) for seed in range(80))]
+    tokenizer = CharacterTokenizer("".join(sorted(set("".join(texts)))))
+    config = loaded.model.config.replace(max_position_embeddings=256, vocab_size=tokenizer.vocab_size)
+    bench = Bench(Loaded(Copying(config, 150, order=2), tokenizer, loaded.checkpoint), limit=12)
+    told = world_problem(bench, Fitting(128), 3)
+    assert told is not None and 112 <= told.tokens <= 128
+    text = tokenizer.decode(told.copying.ids, skip_special=True)
+    assert told.copying.asked == SEGMENT and text.count(text[-SEGMENT:]) == 2
+    assert tokenizer.decode(told.copying.control).count(text[-SEGMENT:]) == 1
+    found = measured(bench)
+    assert found["world/128/tokens"].value > 0.9 and found["world/234/tokens"].value < 0.1
+    assert found["world/128"].n == 3 and found["world/128/control"].value == 0.0
+    assert not any(name.startswith("world") for name in measured(of(loaded, 999, limit=4)))

@@ -9,7 +9,8 @@ from congling.core.errors import UserError
 from congling.data.smallworld.needles import NEEDLE_KINDS, NeedleKind, needle
 from congling.evals import needle_grid, needles, tasks
 from congling.evals.bench import Bench
-from congling.evals.needle_prompts import SLACK, Fitting, asked, check_characters
+from congling.evals.fitting import SLACK, Fitting
+from congling.evals.needle_prompts import asked, check_characters
 from congling.evals.needle_scores import Answered, Cell, effective_length, scores
 from congling.evals.score_tables import score_tables
 from congling.evals.scores import Score, share, wilson
@@ -81,7 +82,7 @@ def test_equal_seeds_give_equal_scores_and_others_other_problems(
     bench = replace(of(loaded, tokenizer, sight=100), limit=4)
     assert needles.run(bench) == needles.run(bench)
     one, other = (replace(bench, seed=seed) for seed in (1, 2))
-    texts = [needles.fitted(bench, Fitting(bench, 200), "single", 50, 0) for bench in (one, other, one)]
+    texts = [needles.fitted(bench, Fitting(200), "single", 50, 0) for bench in (one, other, one)]
     assert texts[0] == texts[2] != texts[1]
 
 
@@ -91,7 +92,7 @@ def test_texts_are_as_long_as_their_cell(
     loaded: Loaded, tokenizer: CharacterTokenizer, kind: NeedleKind, length: int
 ):
     bench = of(loaded, tokenizer, sight=1)
-    fitting = Fitting(bench, length)
+    fitting = Fitting(length)
     for number in range(2):
         found = needles.fitted(bench, fitting, kind, 50, number)
         assert found is not None and length - SLACK <= found.tokens <= length
@@ -103,7 +104,7 @@ def test_the_search_counts_tokens_not_characters(loaded: Loaded, tokenizer: Char
     counts = Counter("".join(texts))
     learnt = train(texts, vocab_size=1200, characters=counts, digits=1, longest_token=8)
     bench = replace(of(loaded, tokenizer, 1), loaded=replace(loaded, tokenizer=learnt))
-    found = needles.fitted(bench, Fitting(bench, 400), "single", 50, 0)
+    found = needles.fitted(bench, Fitting(400), "single", 50, 0)
     assert found is not None and 384 <= found.tokens <= 400 < len(found.needle.prompt)
     assert all(ids[-1] == found.candidates[0][-1] for ids in found.candidates)
 
@@ -135,6 +136,24 @@ def test_a_model_tuned_for_chat_is_asked_through_its_template(loaded: Loaded, to
     assert "问：" not in text and f"<|im_end|>\n<|im_start|>assistant\n{one.begun}" in text
     assert not text.endswith("答：")
     assert needles.answers(bench, [one]) == [Answered(True, True)]
+
+
+def test_texts_that_fill_the_context_are_read_beside_others(loaded: Loaded, tokenizer: CharacterTokenizer):
+    """A long text with a short answer beside a shorter one with a long answer took more than the context."""
+    bench = of(loaded, tokenizer, 999)
+    one, other = (
+        asked(bench, needle(kind, filler_characters=60, depth=0, seed=2))
+        for kind in ("single", "multi-value")
+    )
+    assert one.room < other.room
+    full = [
+        replace(some, ids=[*tokenizer.encode("小" * (CONTEXT - some.tokens)), *some.ids])
+        for some in (one, other)
+    ]
+    assert len(full[0].ids) + other.room > CONTEXT == full[0].tokens == full[1].tokens
+    assert needles.answers(bench, full) == [
+        answer for some in full for answer in needles.answers(bench, [some])
+    ]
 
 
 def test_an_answer_ends_with_its_line(loaded: Loaded, tokenizer: CharacterTokenizer):

@@ -12,6 +12,7 @@ from congling.evals.shared_prompt import Candidates, followed
 from congling.evals.windows import Row
 from congling.infer.generate import tokens
 from congling.infer.sampler import SamplingConfig
+from congling.interop.gguf.packing import pack
 from congling.model.config import RotaryConfig
 from congling.model.families import FAMILIES
 from congling.model.rope_scaling import DynamicScaling, RotaryScaling
@@ -69,6 +70,15 @@ def test_the_right_one_is_the_likeliest_where_all_that_are_scored_say_so(scaling
         asked.append([first, *(ids for ids in some if ids != first)])
     found = followed(model, prompts, asked, new=NEW, ends=frozenset())
     assert [one.right for one in found] == [row % 2 == 1 for row in range(len(prompts))]
+
+
+def test_a_packed_model_is_asked_as_a_dense_one_is():
+    model = pack(model_with(None), "Q8_0")
+    prompts, candidates = cases(5, count=4)
+    found = followed(model, prompts, candidates, new=2, ends=frozenset())
+    for one, prompt, some in zip(found, prompts, candidates, strict=True):
+        totals = [row.total for row in score_rows(model, [Row([*prompt, *ids], len(prompt)) for ids in some])]
+        assert one.right == (totals[0] < min(totals[1:]))
 
 
 def test_what_is_written_is_what_generation_writes():

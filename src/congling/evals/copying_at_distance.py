@@ -4,6 +4,7 @@
 
     raw       BOS │ S₁ … S₁₆ │ random tokens … │ S₁ S₂ S₃ S₄ │ S₅ … S₁₆     the last 12 are asked for
               ╰──────────── distance ──────────╯
+    world     a line of the small world, scenes, and the line asked for again, where its tokens are known
     control   the same, but another segment stands first: what is asked for was never said
 
 Ids are drawn evenly, so that nothing but the first S tells how the second one goes on. Two layers of
@@ -12,15 +13,20 @@ attention learn to find it (induction heads, Olsson et al. 2022), where position
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from random import Random
 
 from congling.core.errors import UserError
 from congling.core.seeds import mixed
+from congling.data.smallworld.needles import copy_problem
 from congling.evals.bench import Bench
 from congling.evals.context_lengths import cases, doublings, trained_length
+from congling.evals.fitting import SLACK, Fitting
 from congling.evals.likelihood import score_rows
+from congling.evals.needle_prompts import unknown_characters
 from congling.evals.scores import Score, mean, share
 from congling.evals.windows import Row
+from congling.infer.prompts import prompt_ids
 from congling.tokenizer.base import Tokenizer
 
 NAME = "copying-at-distance"
@@ -51,12 +57,18 @@ def run(bench: Bench) -> list[Score]:
             for number in range(cases(bench))
         ]
         found += _scores(bench, f"{NAME}/raw/{distance}", [one.opened(start) for one in problems], _RAW)
-    return found
+    return found + _world(bench)
 
 
 _RAW = (
     f"{SEGMENT} random tokens, others, the first {CUE} again: the other {SEGMENT - CUE} by greedy decoding; "
     "the distance is that from a token to its copy"
+)
+
+
+_WORLD = (
+    f"a line of {SEGMENT} random characters of the small world, its scenes, and the line asked for again, by "
+    f"greedy decoding; the distance is at most {SLACK} tokens less"
 )
 
 
@@ -90,6 +102,56 @@ def raw_problem(ordinary: Sequence[int], distance: int, seed: int) -> Copying:
     between = random.choices(others, k=distance - SEGMENT)
     unsaid = random.choices(others, k=SEGMENT)
     return Copying([*segment, *between, *segment], [*unsaid, *between, *segment], SEGMENT - CUE)
+
+
+def _world(bench: Bench) -> list[Score]:
+    """The same in the language of the small world, where the tokenizer knows it."""
+    texts = [prompt + answer for prompt, answer in (copy_problem(400, 900, seed) for seed in range(4))]
+    if unknown_characters(bench, texts)[1]:
+        bench.note("copying in the language of the small world is left out: the tokenizer does not know it")
+        return []
+    prompt, answer = copy_problem(SEGMENT, 0, 0)
+    before = len(prompt_ids(bench.loaded.tokenizer, prompt.partition(answer)[0]))
+    context, found = bench.loaded.model.config.max_position_embeddings, list[Score]()
+    if context < before + 3 * SEGMENT:
+        return []
+    for distance in distances(trained_length(bench.loaded), context, before):
+        fitting = Fitting(distance)
+        problems = [
+            one.copying
+            for number in range(cases(bench))
+            if (one := world_problem(bench, fitting, mixed(bench.seed, distance, number))) is not None
+            and len(one.copying.ids) <= context + 1
+        ]
+        if problems:
+            found += _scores(bench, f"{NAME}/world/{distance}", problems, _WORLD)
+    return found
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A text of the small world that quotes a line of its own."""
+
+    copying: Copying
+    tokens: int
+    """From the line to its copy."""
+    characters: int
+
+
+def world_problem(bench: Bench, fitting: Fitting, seed: int) -> _Told | None:
+    """A line said, scenes, and the line asked for as far behind as fits; none where it cannot be so near."""
+    tokenizer, script = bench.loaded.tokenizer, bench.small_world().get("script", "hans")
+    _, unsaid = copy_problem(SEGMENT, 0, mixed(seed, 1), script)
+
+    def made(characters: int) -> _Told:
+        prompt, answer = copy_problem(SEGMENT, characters, seed, script)
+        own, whole = prompt_ids(tokenizer, prompt), prompt_ids(tokenizer, prompt + answer)
+        control = prompt_ids(tokenizer, prompt.replace(answer, unsaid, 1) + answer)
+        kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, whole, strict=False)))
+        before = prompt_ids(tokenizer, prompt.partition(answer)[0])
+        return _Told(Copying(whole, control, len(whole) - kept), len(own) - len(before), len(prompt))
+
+    return fitting.fitted(made)
 
 
 def ordinary_ids(tokenizer: Tokenizer, rows: int) -> list[int]:

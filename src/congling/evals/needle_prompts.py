@@ -9,7 +9,7 @@
 A model tuned for chat is asked through its template, and its answer begun as above.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -21,9 +21,6 @@ from congling.infer.prompts import prompt_ids
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.encode import chat_ids
 
-SLACK = 16
-"""Tokens by which a text may be shorter than its cell: about a sentence."""
-_TRIES = 8  # texts made for one length
 _UNKNOWN = 0.5  # of the characters, beyond which the language is another
 
 
@@ -49,6 +46,11 @@ class Asked:
     def tokens(self) -> int:
         """Ids of the text with its answer."""
         return len(self.ids) + self.room
+
+    @property
+    def characters(self) -> int:
+        """Of the text."""
+        return len(self.needle.prompt)
 
     def cut(self, most: int) -> "Asked":
         """The same with only the last ``most`` ids to read."""
@@ -78,53 +80,13 @@ def asked(bench: Bench, needle: Needle) -> Asked:
     return Asked(needle, [*head, *own[:kept]], line, len(own) - kept, [ids[kept:] for ids in lines])
 
 
-@dataclass
-class Fitting:
-    """Finds the filler that makes texts of one cell as long as they should be."""
-
-    bench: Bench
-    length: int
-    """Tokens that a text and its answer may have."""
-    characters: int = 0
-    """Of the filler that fitted last: where the next search begins."""
-
-    def fitted(self, make: Callable[[int], Needle]) -> Asked | None:
-        """The longest of some needles with more and less filler that fits; none where not even one without
-        filler does.
-
-        The search ends within ``SLACK`` of the length, or where neighbouring lengths of filler lie on
-        either side of it.
-        """
-        best: Asked | None = None
-        least, most, at = -1, 16 * self.length, self.characters or self.length // 2
-        for _ in range(_TRIES):
-            found = asked(self.bench, make(at))
-            left = self.length - found.tokens
-            if left >= 0:
-                least = at
-                best = found if best is None or found.tokens > best.tokens else best
-                if left <= SLACK:
-                    break
-            else:
-                most = at
-            rate = max(0.2, len(found.ids) / len(found.needle.prompt))
-            wanted = at + round((left - SLACK / 2) / rate)
-            at = min(max(wanted, least + 1), most - 1)
-            if not least < at < most:
-                break
-        self.characters = max(least, 0)
-        return best
-
-
 def check_characters(bench: Bench, texts: Sequence[str]) -> None:
     """See that the tokenizer knows the language of these texts; a few unknown characters are noted.
 
     Raises:
         UserError: it does not.
     """
-    tokenizer = bench.loaded.tokenizer
-    needed = sorted({letter for text in texts for letter in text if not letter.isspace()})
-    lost = [letter for letter in needed if not _known(tokenizer, letter, spelt=bool(bench.small_world()))]
+    needed, lost = unknown_characters(bench, texts)
     if not lost:
         return
     shown = "".join(lost[:40]) + ("…" if len(lost) > 40 else "")
@@ -135,6 +97,14 @@ def check_characters(bench: Bench, texts: Sequence[str]) -> None:
             hint="needles are for models of the small world; copying-at-distance is for all",
         )
     bench.note(f"characters of the small world that the tokenizer does not know: {shown}")
+
+
+def unknown_characters(bench: Bench, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The characters of some texts, and those of them that the tokenizer loses, or spells in bytes though the
+    model was not trained on the small world."""
+    spelt = bool(bench.small_world())
+    needed = sorted({letter for text in texts for letter in text if not letter.isspace()})
+    return needed, [letter for letter in needed if not _known(bench.loaded.tokenizer, letter, spelt=spelt)]
 
 
 def _known(tokenizer: Tokenizer, letter: str, *, spelt: bool) -> bool:

@@ -22,7 +22,8 @@ from congling.data.smallworld.long.hiding import NeedleKind
 from congling.data.smallworld.needles import NEEDLE_KINDS, Needle, needle
 from congling.evals.bench import Bench
 from congling.evals.context_lengths import cases, doublings, trained_length
-from congling.evals.needle_prompts import Asked, Fitting, check_characters
+from congling.evals.fitting import Fitting
+from congling.evals.needle_prompts import Asked, asked, check_characters
 from congling.evals.needle_scores import Answered, Cell, scores
 from congling.evals.scores import Score
 from congling.evals.shared_prompt import followed
@@ -91,7 +92,7 @@ def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], window: _Wi
     """Every cell of a kind whose texts fit into their length."""
     grid = [(length, depth) for length in lengths for depth in DEPTHS]
     for length, depth in track(grid, f"needles, {kind}"):
-        fitting = Fitting(bench, length)
+        fitting = Fitting(length)
         problems = [
             found
             for number in range(cases(bench))
@@ -112,7 +113,7 @@ def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], window: _Wi
 def fitted(bench: Bench, fitting: Fitting, kind: NeedleKind, depth: int, number: int) -> Asked | None:
     """The problem of this number of a cell."""
     seed = mixed(_SEED, bench.seed, NEEDLE_KINDS.index(kind), fitting.length, depth, number)
-    return fitting.fitted(lambda characters: _made(bench, kind, characters, depth, seed))
+    return fitting.fitted(lambda characters: asked(bench, _made(bench, kind, characters, depth, seed)))
 
 
 def _made(bench: Bench, kind: NeedleKind, characters: int, depth: int, seed: int) -> Needle:
@@ -128,11 +129,8 @@ def answers(bench: Bench, problems: Sequence[Asked], model: Transformer | None =
     if not problems:
         return []
     model, tokenizer = model or bench.loaded.model, bench.loaded.tokenizer
-    rows = max(1, min(_ROWS, _BATCH_TOKENS // max(len(one.ids) for one in problems)))
-    order = sorted(range(len(problems)), key=lambda number: len(problems[number].ids))
     found: dict[int, Answered] = {}
-    for start in range(0, len(order), rows):
-        batch = order[start : start + rows]
+    for batch in _batches(problems, model.config.max_position_embeddings):
         read = followed(
             model,
             [problems[number].ids for number in batch],
@@ -145,6 +143,20 @@ def answers(bench: Bench, problems: Sequence[Asked], model: Transformer | None =
             said = problems[number].answer(tokenizer, one.written)
             found[number] = Answered(one.right, same(said, problems[number].needle.answer))
     return [found[number] for number in range(len(problems))]
+
+
+def _batches(problems: Sequence[Asked], context: int) -> Iterator[list[int]]:
+    """Numbers of problems of like length whose longest text leaves room for their longest answer."""
+    batch: list[int] = []
+    for number in sorted(range(len(problems)), key=lambda number: len(problems[number].ids)):
+        length = len(problems[number].ids)  # the longest so far
+        room = max(problems[other].room for other in (*batch, number))
+        full = len(batch) >= min(_ROWS, _BATCH_TOKENS // length) or length + room > context
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(number)
+    yield batch
 
 
 def ending(tokenizer: Tokenizer) -> frozenset[int]:
