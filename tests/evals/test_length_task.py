@@ -247,6 +247,15 @@ def test_weights_trained_since_are_no_reference(tmp_path: Path):
     assert "sliding" not in found and any("--base" in note for note in bench.findings.notes)
 
 
+def test_a_larger_base_that_was_trained_since_is_no_reference(tmp_path: Path):
+    model = random_model(shape(128, positions={"rope_theta": 90_000.0}))  # no scaling tells of it
+    facts = {"extension": {"from": 16, "trained": 128, "positions": {"kind": "rope"}}}
+    bench = bench_of(model, [returning(40, 150)], tmp_path, facts, limit=4)
+    found = measured(bench)
+    assert list(values(found, "nats")) == [4, 8, 16, 32, 64, 128] and "sliding" not in found
+    assert any("--base" in note for note in bench.findings.notes)
+
+
 @pytest.mark.parametrize(
     "fact", [3, {"from": 16}, {"from": "x", "positions": 1}, {"positions": {"kind": "no"}}]
 )

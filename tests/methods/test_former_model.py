@@ -74,7 +74,7 @@ def test_what_was_trained_since_leads_to_what_it_began_with(role: str, tmp_path:
     long = extended(tmp_path / "long")
     trained = run_of(tmp_path / "run", long, YARN, role=role)
     assert former_model(trained) == long.path
-    again = run_of(tmp_path / "again", trained, YARN, extended={"from": 16, "positions": PLAIN})
+    again = run_of(tmp_path / "again", trained, YARN, extension={"from": 16, "positions": PLAIN})
     assert former_model(again) == long.path
 
 

@@ -14,13 +14,11 @@ from congling.core.config import Config, build
 from congling.core.errors import UserError
 from congling.evals.context_lengths import trained_length
 from congling.infer.checkpoints import Loaded
+from congling.infer.reading import EXTENDED as FACT
+from congling.infer.reading import extension_of
 from congling.model.config import ModelConfig, Positions
 from congling.model.transformer import Transformer
 from congling.transform.repositioned import repositioned
-
-FACT = "extended"
-"""Name of the fact of a checkpoint whose positions were stretched without training: ``method``, ``factor``,
-``from`` (tokens that it read before), ``to``, and ``positions`` (those that it had before)."""
 
 
 class _Before(Config):
@@ -38,7 +36,8 @@ def unextended(loaded: Loaded) -> Transformer | None:
     """
     model, fact = loaded.model, loaded.checkpoint.facts.get(FACT)
     if fact is None:
-        return None if stretched(model.config) else model
+        known = stretched(model.config) or extension_of(loaded.checkpoint.facts)
+        return None if known else model
     if not isinstance(fact, dict) or "positions" not in fact or trained(loaded.checkpoint):
         return None
     where = loaded.checkpoint.path

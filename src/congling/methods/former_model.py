@@ -5,7 +5,9 @@ from pathlib import Path
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.errors import UserError
-from congling.evals.unextended import FACT, stretched, trained
+from congling.evals.unextended import stretched, trained
+from congling.infer.reading import EXTENDED as FACT
+from congling.infer.reading import extension_of
 from congling.interop.source import locate_checkpoint
 from congling.model.checkpoint import load_config
 from congling.plan.planning import PLAN_FILE
@@ -41,7 +43,7 @@ def former_model(checkpoint: Artifact, *, adapted: bool = False) -> Path | None:
 
 
 def _extended(checkpoint: Artifact) -> bool:
-    if FACT in checkpoint.facts:
+    if FACT in checkpoint.facts or extension_of(checkpoint.facts):
         return True
     try:
         return stretched(load_config(checkpoint.path))
