@@ -16,6 +16,7 @@ from congling.evals.conversion.parity import TEXT
 from congling.evals.conversion.verification import verify
 from congling.interop.engines.transformers import TransformersEngine
 from congling.interop.foreign import ForeignModel
+from congling.interop.hf.config import config_from
 from congling.interop.hf.config_writing import config_json
 from congling.interop.hf.model import read, write
 from congling.model.families import FAMILIES
@@ -123,6 +124,21 @@ def test_logits_agree_at_four_times_the_trained_length(family: str, kind: str, t
     assert (_logits(other, ids) - expected).abs().max() > 0.5  # the kind matters
     back = read(tmp_path / "hf")
     assert back.config == model.config and not back.facts["notes"]
+
+
+@pytest.mark.parametrize("kind", [*STATIC, *BY_LENGTH])
+def test_what_transformers_makes_of_the_settings_is_read_as_the_same_positions(kind: str) -> None:
+    config = FAMILIES["llama"](
+        vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, num_hidden_layers=1, hidden_size=64,
+        num_attention_heads=2,
+    )  # fmt: skip
+    written = config_json(config.replace(positions=(STATIC | BY_LENGTH)[kind]), {}, "float32")
+    theirs = json.loads(transformers.LlamaConfig.from_dict(written).to_json_string(use_diff=False))
+    assert "rope_parameters" in theirs and "rope_scaling" not in theirs  # the layout of transformers 5
+    back = config_from(theirs, "config.json")
+    assert back == config_from(json.loads(json.dumps(written)), "config.json")
+    again = config_json(back, {}, "float32")
+    assert transformers.LlamaConfig.from_dict(again).rope_parameters == theirs["rope_parameters"]
 
 
 @pytest.mark.parametrize("kind", STATIC)

@@ -143,14 +143,14 @@ def test_positions_that_are_wrong_far_from_the_beginning_are_a_miss(subject, mon
 
 
 def test_stretched_positions_are_looked_at_up_to_where_programs_agree():
-    assert lengths_of(stretched("linear", factor=4.0)) == parity.Lengths(300, 300)
+    assert lengths_of(stretched("linear", factor=4.0), "hf") == parity.Lengths(300, 300)
     dynamic = stretched("dynamic", factor=4.0, original_max_position_embeddings=80)
-    assert lengths_of(dynamic) == parity.Lengths(80, 80)
+    assert lengths_of(dynamic, "hf") == parity.Lengths(80, 80)
     wide = stretched("linear", factor=4.0)
     wide = replace(wide, config=wide.config.replace(max_position_embeddings=2**20))
-    assert lengths_of(wide).long == 4096
+    assert lengths_of(wide, "hf").long == 4096 and lengths_of(wide, "gguf").long == 1024
     wide = replace(wide, config=wide.config.replace(vocab_size=2**17))
-    assert lengths_of(wide).long == 512
+    assert lengths_of(wide, "hf").long == 512
     plain = replace(wide, config=wide.config.replace(positions={"rope_scaling": None}))
-    assert lengths_of(plain) == parity.Lengths(2**20)
-    assert lengths_of(replace(plain, facts={"extended": {"method": "ntk"}})).long == 512
+    assert lengths_of(plain, "hf") == parity.Lengths(2**20)
+    assert lengths_of(replace(plain, facts={"extended": {"method": "ntk"}}), "hf").long == 512

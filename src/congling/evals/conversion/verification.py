@@ -26,7 +26,11 @@ _GELU_TABLE = 1e-2
 """llama.cpp looks up the GELU of GPT-2 in a table of 16-bit values."""
 _VERIFYING = 8  # bytes a parameter: the model here and there, in float32
 _LONGEST_TEXT = 20_000  # characters
-_LONGEST, _LOGITS = 4096, 2**26  # tokens of the long text, and scores of it that a program holds
+_LONGEST = {"hf": 4096}  # tokens of the long text
+_ELSEWHERE = 1024
+"""In other programs: llama.cpp's angles are the less exact the further (1.4e-3 in logits at 4,096)."""
+_LOGITS = 2**26
+"""Scores of the long text that a program holds."""
 _PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
 
 
@@ -61,7 +65,7 @@ def verify(
     """
     if original.tokenizer is None:
         raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
-    model, before, lengths = transformer(original), None, lengths_of(original)
+    model, before, lengths = transformer(original), None, lengths_of(original, target)
     if reader is not None and type != "F32":
         before = perplexity(model, original.tokenizer, text, lengths)
         model = transformer(reader(path))
@@ -75,7 +79,7 @@ def verify(
     return Report(target, type, parity, before, _accuracy(original, target, type))
 
 
-def lengths_of(model: ForeignModel) -> Lengths:
+def lengths_of(model: ForeignModel, target: str) -> Lengths:
     """How long the texts are: of a model with stretched positions one is as long as its context, within
     bounds, and none is longer than the other programs compute alike."""
     config = model.config
@@ -83,7 +87,8 @@ def lengths_of(model: ForeignModel) -> Lengths:
     stretched = config.positions.kind == "rope" and config.positions.rope_scaling is not None
     if not stretched and "extended" not in model.facts:
         return Lengths(context)
-    return Lengths(context, min(context, _LONGEST, max(WINDOW, _LOGITS // config.vocab_size)))
+    longest = _LONGEST.get(target, _ELSEWHERE)
+    return Lengths(context, min(context, longest, max(WINDOW, _LOGITS // config.vocab_size)))
 
 
 def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
@@ -157,7 +162,7 @@ def _llama_cpp(path: Path, model: ForeignModel) -> Engine:
     from congling.interop.engines.llama_cpp import LlamaCpp
 
     file = gguf_in(path) if path.is_dir() else path
-    longest = max(512, lengths_of(model).long)
+    longest = max(512, lengths_of(model, "gguf").long)
     return LlamaCpp(file, context=min(model.config.max_position_embeddings, longest))
 
 
