@@ -30,6 +30,14 @@ def words(command: str) -> list[str]:
     return shlex.split(command, comments=True)
 
 
+def test_a_folder_with_dynamic_positions_reads_its_trained_length():
+    scaling = {"rope_type": "dynamic", "factor": 4.0, "original_max_position_embeddings": 64}
+    plain = model(context=256)
+    stretched = ForeignModel(plain.config.replace(positions={"rope_scaling": scaling}), {}, CHINESE, {})
+    assert limit(plain, "hf").startswith("reads 256 tokens")
+    assert limit(stretched, "hf").startswith("reads 64 tokens")
+
+
 @pytest.mark.parametrize("to", TARGETS)
 def test_the_limit_is_told_in_tokens_and_characters(to: str):
     assert limit(model(), to).startswith("reads 64 tokens, about 64 characters, prompt and answer together; ")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from congling.core.units import plural
 from congling.interop.foreign import ForeignModel
+from congling.interop.hf import position_writing
 from congling.interop.llama2c import model as llama2c
 from congling.interop.ollama import MODELFILE
 from congling.tokenizer.base import Tokenizer
@@ -27,7 +28,7 @@ _STOPS = {
 
 def limit(model: ForeignModel, to: str) -> str:
     """How much the model reads and writes in all, in a sentence."""
-    context = model.config.max_position_embeddings
+    context = position_writing.context(model.config) if to == "hf" else model.config.max_position_embeddings
     length = f"reads {context:,} {plural(context, 'token')}, prompt and answer together"
     if model.tokenizer is not None:
         characters = _rounded(context * _characters_per_token(model.tokenizer))
