@@ -16,11 +16,12 @@ from congling.core.errors import UserError
 from congling.evals.paired import Difference
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import checkpoint_directory
-from congling.methods import conversion, extend, ramps
+from congling.methods import conversion, extend, prune, ramps
 from congling.methods.ramps import Line
 from congling.model.config import RotaryConfig
 from congling.model.rope_scaling import YarnScaling
 from congling.transform.extend import extended
+from congling.transform.prune_sizes import Sizes
 from support.tiny_checkpoint import TOKENIZER, write
 
 L = 64
@@ -109,6 +110,28 @@ def test_extended_again_it_begins_at_its_base(base: Path, tmp_path: Path) -> Non
     assert again.trained == L and again.factor == 4
     straight = extend.run(base, tmp_path / "straight", context=256)
     assert load_checkpoint(again.out).model.config == load_checkpoint(straight.out).model.config
+
+
+def test_what_was_trained_since_keeps_its_kind_and_its_curve(base: Path, tmp_path: Path) -> None:
+    for method in ("yarn", "clex"):
+        made = extend.run(base, tmp_path / method, context=128, method=method)
+        model = checkpoint_directory.read(made.out)
+        facts = {**model.facts, "step": 9}
+        with artifact.writing(tmp_path / f"{method}-trained", "checkpoint", facts=facts) as folder:
+            checkpoint_directory.write(model, folder)
+    with pytest.raises(UserError, match="which its weights may rely on"):
+        extend.run(tmp_path / "yarn-trained", tmp_path / "no", context=256, method="linear")
+    again = extend.run(tmp_path / "clex-trained", tmp_path / "again", context=256, method="clex", seed=7)
+    before, after = weights(tmp_path / "clex-trained"), weights(again.out)
+    assert torch.equal(before["positions.up"], after["positions.up"])
+    assert again.trained == L and again.factor == 4
+
+
+def test_a_pruned_model_keeps_its_curve(base: Path, tmp_path: Path) -> None:
+    extend.run(base, tmp_path / "clex", context=128, method="clex")
+    prune.run(tmp_path / "clex", tmp_path / "pruned", Sizes(num_hidden_layers=1))
+    up = weights(tmp_path / "pruned")["positions.up"]
+    assert torch.equal(up, weights(tmp_path / "clex")["positions.up"])
 
 
 def test_other_models_and_packed_ones_are_written_here(base: Path, tmp_path: Path) -> None:

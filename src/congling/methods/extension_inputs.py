@@ -94,7 +94,8 @@ def open_model(path: Path | str, method: Method) -> OpenedModel:
     own = source.kind in ("run", "checkpoint")
     found = artifact.opened(source.model.path, "checkpoint") if own else None
     notes = [f"weights of {source.path.name} are written unpacked"] if model.facts.get("types") else []
-    if (told := model.facts.get(FACT)) is not None:
+    # What was trained since keeps the fact, but its weights may rely on the positions they were trained with.
+    if (told := model.facts.get(FACT)) is not None and "step" not in model.facts:
         model = _before(model, told, source.path)
         notes.append(f"it was extended before ({told['method']}): that is replaced, not added to")
     plain = unscaled(model.config, method)

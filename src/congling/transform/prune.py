@@ -63,6 +63,8 @@ BLOCK_AXES: dict[str, tuple[str, ...]] = {
 OUTER_AXES: dict[str, tuple[str, ...]] = {
     "embedding.weight": ("", "width"),
     "positions.weight": ("", "width"),
+    "positions.up": ("", ""),
+    "positions.down": ("", ""),
     "norm.weight": ("width",),
     "norm.bias": ("width",),
     "head.weight": ("", "width"),
