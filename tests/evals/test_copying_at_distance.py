@@ -9,7 +9,7 @@ from congling.core.errors import UserError
 from congling.data.smallworld.needles import copy_problem
 from congling.evals import copying_at_distance, tasks
 from congling.evals.bench import Bench
-from congling.evals.context_lengths import trained_length
+from congling.evals.context_lengths import original_length
 from congling.evals.copying_at_distance import (
     SEGMENT,
     distances,
@@ -105,7 +105,7 @@ def test_the_trained_length_is_that_before_it_was_extended(
     loaded: Loaded, facts: dict[str, Any], length: int
 ):
     checkpoint = replace(loaded.checkpoint, facts=facts)
-    assert trained_length(replace(loaded, checkpoint=checkpoint)) == length
+    assert original_length(replace(loaded, checkpoint=checkpoint)) == length
 
 
 def test_the_small_world_has_lines_to_copy_where_the_tokenizer_knows_it(loaded: Loaded):

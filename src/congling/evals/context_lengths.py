@@ -6,7 +6,7 @@ from congling.infer.checkpoints import Loaded
 from congling.infer.reading import extension_of
 
 
-def trained_length(loaded: Loaded) -> int:
+def original_length(loaded: Loaded) -> int:
     """Tokens that the model read before its context was extended; else all that it reads.
 
     A checkpoint says so that was extended, or trained since (``from``); of others the scaling of their

@@ -20,7 +20,7 @@ from congling.core.errors import UserError
 from congling.core.seeds import mixed
 from congling.data.smallworld.needles import copy_problem
 from congling.evals.bench import Bench
-from congling.evals.context_lengths import cases, doublings, trained_length
+from congling.evals.context_lengths import cases, doublings, original_length
 from congling.evals.fitting import SLACK, Fitting
 from congling.evals.likelihood import score_rows
 from congling.evals.needle_prompts import unknown_characters
@@ -51,7 +51,7 @@ def run(bench: Bench) -> list[Score]:
         )
     found: list[Score] = []
     start = list(tokenizer.prefix_ids) or [tokenizer.bos_id]
-    for distance in distances(trained_length(loaded), config.max_position_embeddings, len(start)):
+    for distance in distances(original_length(loaded), config.max_position_embeddings, len(start)):
         problems = [
             raw_problem(ordinary, distance, mixed(bench.seed, distance, number))
             for number in range(cases(bench))
@@ -115,7 +115,7 @@ def _world(bench: Bench) -> list[Score]:
     context, found = bench.loaded.model.config.max_position_embeddings, list[Score]()
     if context < before + 3 * SEGMENT:
         return []
-    for distance in distances(trained_length(bench.loaded), context, before):
+    for distance in distances(original_length(bench.loaded), context, before):
         fitting = Fitting(distance)
         problems = [
             one.copying

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from congling.core.errors import UserError
 from congling.core.units import plural
 from congling.evals.bench import Bench
-from congling.evals.context_lengths import doublings, trained_length
+from congling.evals.context_lengths import doublings, original_length
 from congling.evals.length_scores import NAME
 from congling.evals.likelihood import BATCH_TOKENS, score_rows
 from congling.evals.paired import paired
@@ -99,7 +99,7 @@ def run(bench: Bench) -> list[Score]:
         UserError: there is no text, none is long enough, or the length is longer than the model reads.
     """
     model, base = bench.loaded.model, None if bench.base is None else load_checkpoint(bench.base)
-    trained = bench.context or trained_length(base or bench.loaded)
+    trained = bench.context or original_length(base or bench.loaded)
     for one in (model, base.model if base else model):
         _require_room(trained, one.config.max_position_embeddings)
     if (former := unextended(base or bench.loaded)) is None:

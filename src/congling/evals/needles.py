@@ -21,7 +21,7 @@ from congling.data.final_answer import same
 from congling.data.smallworld.long.hiding import NeedleKind
 from congling.data.smallworld.needles import NEEDLE_KINDS, Needle, needle
 from congling.evals.bench import Bench
-from congling.evals.context_lengths import cases, doublings, trained_length
+from congling.evals.context_lengths import cases, doublings, original_length
 from congling.evals.fitting import Fitting
 from congling.evals.needle_prompts import Asked, asked, check_characters
 from congling.evals.needle_scores import Answered, Cell, scores
@@ -48,7 +48,7 @@ def run(bench: Bench) -> list[Score]:
     Raises:
         UserError: the tokenizer does not know the language, or no needle fits into the context.
     """
-    trained = trained_length(bench.loaded)
+    trained = original_length(bench.loaded)
     context = bench.loaded.model.config.max_position_embeddings
     furthest = min(context, FURTHEST * trained)
     lengths = [one for one in (trained // 2, *doublings(trained, furthest)) if one]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from congling.core.artifact import Artifact
 from congling.core.config import Config, build
 from congling.core.errors import UserError
-from congling.evals.context_lengths import trained_length
+from congling.evals.context_lengths import original_length
 from congling.infer.checkpoints import Loaded
 from congling.infer.reading import EXTENDED as FACT
 from congling.infer.reading import extension_of
@@ -44,7 +44,7 @@ def unextended(loaded: Loaded) -> Transformer | None:
     before = build(_Before, {"positions": fact["positions"]}, where=where, recorded=True).positions
     if before.kind == "learned" or before == model.config.positions:
         return model
-    return repositioned(model, before, trained_length(loaded))
+    return repositioned(model, before, original_length(loaded))
 
 
 def trained(checkpoint: Artifact) -> bool:
