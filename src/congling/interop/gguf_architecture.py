@@ -1,6 +1,5 @@
 """Which architecture of llama.cpp computes exactly a model of ours. Without torch."""
 
-from congling.interop.gguf.stretch_writing import needs_factors, stretch, within
 from congling.interop.obstacles import Obstacle, Unrepresentable
 from congling.interop.options import COMPUTED, OPTIONS, scaled_embedding, uncomputed, used, window_period
 from congling.model.config import ModelConfig
@@ -17,6 +16,8 @@ def gguf_architecture(config: ModelConfig) -> str:
     """
     name = _architecture(config)
     if config.positions.kind == "rope":
+        from congling.interop.gguf.stretch_writing import stretch, within  # numpy is slow to import
+
         stretch(within(config), config.positions.rotary_dim(config.attention.head_dim), name)
     return name
 
@@ -210,4 +211,6 @@ def narrow(config: ModelConfig) -> bool:
 def _wants_factors(config: ModelConfig) -> bool:
     rotary = config.positions
     turned = rotary.rotary_dim(config.attention.head_dim) if rotary.kind == "rope" else 0
+    from congling.interop.gguf.stretch_writing import needs_factors, within
+
     return rotary.kind == "rope" and needs_factors(within(config), turned)
