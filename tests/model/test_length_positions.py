@@ -60,7 +60,7 @@ def _in_pieces(model: Transformer, ids: torch.Tensor, sizes: list[int]) -> torch
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("dynamic", qwen3), ("longrope", llama), ("clex", qwen3)], ids=list(KINDS)
+    ("kind", "family"), [("dynamic", llama), ("longrope", qwen3), ("clex", qwen3)], ids=list(KINDS)
 )
 @torch.no_grad()
 def test_a_text_is_read_alike_as_a_whole_in_pieces_and_one_by_one(kind: str, family: Any) -> None:
@@ -70,8 +70,8 @@ def test_a_text_is_read_alike_as_a_whole_in_pieces_and_one_by_one(kind: str, fam
         whole = model.logits(model(ids))
         one_by_one = model.logits(_in_pieces(model, ids, [1] * length))
         uneven = model.logits(_in_pieces(model, ids, [5] * (length // 5) + [length % 5] * (length % 5 > 0)))
-        assert (one_by_one - whole).abs().max() <= 1e-5 * whole.std() * 5
-        assert (uneven - whole).abs().max() <= 1e-5 * whole.std() * 5
+        assert (one_by_one - whole).abs().max() <= 1e-5
+        assert (uneven - whole).abs().max() <= 1e-5
     assert any(isinstance(module, LengthAttention) for module in model.modules())
 
 
@@ -89,7 +89,8 @@ def test_padded_rows_of_unequal_length_read_as_they_do_alone(kind: str) -> None:
     found = torch.cat(parts, 1)
     for row, ids in enumerate(rows):
         alone = model(torch.cat((ids, more[row : row + 1]), 1))
-        assert (found[row, longest - ids.shape[1] :] - alone[0]).abs().max() <= 5e-5
+        own = found[row, longest - ids.shape[1] :]
+        assert (model.logits(own) - model.logits(alone[0])).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +113,7 @@ def test_texts_packed_into_one_row_read_as_they_do_alone(kind: str) -> None:
     documents = torch.repeat_interleave(torch.arange(3), torch.tensor(lengths))[None]
     packed = model(torch.cat(texts, 1), positions=positions, documents=documents)
     for text, found in zip(texts, packed.split(lengths, 1), strict=True):
-        assert (found - model(text)).abs().max() <= 5e-5
+        assert (model.logits(found) - model.logits(model(text))).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -54,7 +54,7 @@ def _llama2c(config: ModelConfig, tokenizer_kind: str | None) -> list[Obstacle]:
         ("layer norm", config.norm.kind != "rms", "norm.kind = rms"),
         (f"positions of the kind {config.positions.kind}", rotary is None, "positions.kind = rope"),
         (
-            "another rotary base",
+            "rotary base but 10000",
             rotary is not None and rotary.rope_theta != 10_000,
             "positions.rope_theta = 10000",
         ),
