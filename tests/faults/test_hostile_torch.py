@@ -126,7 +126,7 @@ def test_hostile_checkpoints(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=message):
         model = read_model(path)
         dict(model.weights)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 60  # a hang, on a machine however slow
     assert not (tmp_path / "ran").exists()
 
 

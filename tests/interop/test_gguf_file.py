@@ -303,7 +303,7 @@ def test_millions_of_tiny_strings_cost_neither_time_nor_memory(tmp_path):
     path.write_bytes(header(keys=1) + text(b"a") + struct.pack("<IIQ", 9, 8, count) + text(b"xy") * count)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     assert len(GGUFFile.open(path).value("a")) == count
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 60  # a hang, on a machine however slow: quadratic would be hours
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < (64 << 10) + path.stat().st_size // 1024
     )

@@ -154,7 +154,7 @@ def test_damage_is_named_soon_and_cheaply(whole: Path, tmp_path: Path, damage: s
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 60  # a hang, on a machine however slow
 
 
 def test_a_part_that_lies_elsewhere_in_a_cache_is_read(whole: Path, tmp_path: Path):
