@@ -13,21 +13,15 @@ from pathlib import Path
 import torch
 
 from congling.data.batches import Batch
-from congling.data.smallworld.config import SmallWorldConfig
-from congling.data.smallworld.generator import Generator
-from congling.data.tuning.examples import Example, ExampleBatches
 from congling.model.counts import flops_per_token
-from congling.model.families import llama
 from congling.model.transformer import Transformer
-from congling.train.backends.single import Single
-from congling.train.config import AdamWConfig, TrainConfig
-from congling.train.loop import Trainer
 from congling.train.objectives.next_token import next_token
 from congling.transform import longlora, lora
 from congling.transform.config import LongLoRAConfig
-from longlora_quality import ADAPTERS, GROUPS, Task, compare, windows
+from longlora_quality import ADAPTERS, GROUPS, Task, compare
 from measuring import Effort, Options, Spread, peak_memory, ratios
 from reporting import Report, Table
+from small_base import documents, shape, train, windows
 
 SHAPE = {"full": (4, 192), "quick": (4, 192), "tiny": (1, 32)}
 """Layers and width of the model whose steps are timed; 4 heads."""
@@ -164,16 +158,7 @@ def _peak() -> int:
 
 
 def _model(effort: Effort, context: int) -> Transformer:
-    layers, width = SHAPE[effort]
-    model = Transformer(
-        llama(
-            vocab_size=VOCABULARY,
-            max_position_embeddings=context,
-            num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=4,
-        )
-    )
+    model = Transformer(shape(VOCABULARY, context, *SHAPE[effort]))
     adapter = ADAPTERS["LoRA + both"]
     assert adapter is not None
     lora.attach(model, adapter)
@@ -197,35 +182,13 @@ def _batch(context: int) -> Batch:
 def quality(effort: Effort) -> Table:
     """What a small base learns at four times its context, from long documents of the small world."""
     layers, width, trained, context, base_steps, steps = LEARNING[effort]
-    count = 4 if effort == "tiny" else 60
-    made = Generator(SmallWorldConfig(seed=5, mix={"long": 1.0}, long_characters=4 * context))
-    texts = [made.document(i).text for i in range(count)]
-    known = {character: 1 + i for i, character in enumerate(sorted(set("".join(texts))))}
-    ids = [[0, *(known[character] for character in text)] for text in texts]
-    split = count * 3 // 4
-    base = Transformer(
-        llama(
-            vocab_size=len(known) + 1,
-            max_position_embeddings=trained,
-            num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=4,
-        )
-    )
-    config = TrainConfig(
-        max_steps=base_steps,
-        max_length=trained,
-        per_device_train_batch_size=8,
-        optimizer=AdamWConfig(learning_rate=2e-3),
-        device="cpu",
-        precision="fp32",
-    )
-    rows = [Example(one.astype("int32"), one >= 0, trained, "") for one in windows(ids[:split], trained)]
-    batches = ExampleBatches(rows, context=trained, rows=8)
-    Trainer(base, batches, next_token, config, Single(config)).run()
-    held = [one for text in ids[split:] for one in windows([text], context)]
+    texts, vocabulary = documents(4 if effort == "tiny" else 60, 4 * context)
+    split = len(texts) * 3 // 4
+    base = Transformer(shape(vocabulary, trained, layers, width))
+    train(base, windows(texts[:split], trained), base_steps, at_once=8, rate=2e-3)
+    held = [row for text in texts[split:] for row in windows([text], context)]
     rates = (1.0,) if effort == "tiny" else (1.0, 3.0)
-    return compare(Task(base, context, windows(ids[:split], context), held, steps, 2, rates))
+    return compare(Task(base, context, windows(texts[:split], context), held, steps, 2, rates))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ result is kept in a file of its own, so that a long comparison can be stopped an
 import argparse
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from congling.data.tuning.examples import Example, ExampleBatches
 from congling.evals.length import tail_losses
@@ -33,9 +32,9 @@ from congling.transform import longlora, lora
 from congling.transform.config import AdapterConfig, LongLoRAConfig
 from congling.transform.extend import extended
 from reporting import Table
+from small_base import Ids, windows
 
 GROUPS = 4
-Ids = NDArray[np.int64]
 
 
 def _factors(*whole: str) -> AdapterConfig:
@@ -170,12 +169,6 @@ def _shown(first: Sequence[float], second: Sequence[float]) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:+.4f}"
     return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-
-
-def windows(texts: Iterable[Sequence[int]], context: int) -> list[Ids]:
-    """Texts one after the other, cut into rows of ``context`` + 1 ids, ``context`` apart."""
-    ids = np.concatenate([np.asarray(text, np.int64) for text in texts])
-    return [ids[start : start + context + 1] for start in range(0, len(ids) - context, context)]
 
 
 def _texts(path: Path) -> list[str]:

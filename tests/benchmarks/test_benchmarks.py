@@ -61,6 +61,7 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
         "lora",
         "adapters",
         "longlora",
+        "length",
         "tuning",
     )
     for name in names:
