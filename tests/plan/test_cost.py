@@ -7,7 +7,7 @@ from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.plan.activations import layer_activations, turned_activations, turned_keys
+from congling.plan.activations import layer_activations, shared_angles, turned_activations, turned_keys
 from congling.plan.cost import estimate, memory, optimizer_values
 from congling.train.config import TrainConfig
 from support.situations import HLM, LAPTOP, plan
@@ -92,6 +92,7 @@ LENGTH_KINDS = {
         ("qwen3", 1, 64, {}),
         ("llama", 4, 64, {}),
         ("qwen3", 2, 48, {"num_key_value_heads": 1}),
+        ("qwen3", 1, 96, {}),
     ],
 )
 def test_keys_that_are_turned_again_are_counted_as_autograd_keeps_them(kind, family, rows, tokens, options):
@@ -102,6 +103,19 @@ def test_keys_that_are_turned_again_are_counted_as_autograd_keeps_them(kind, fam
     counted = layer_activations(config, 0) + turned_activations(config, tokens, rows)
     assert counted == pytest.approx(measured, rel=0.06)
     assert counted > 1.05 * layer_activations(config, 0)
+
+
+@pytest.mark.parametrize("kind", LENGTH_KINDS)
+def test_angles_that_blocks_share_are_counted_once(kind):
+    def built(scaling: object) -> ModelConfig:
+        config = FAMILIES["llama"](
+            vocab_size=64, max_position_embeddings=64, num_hidden_layers=1, hidden_size=128
+        )
+        return config.replace(positions={"rope_scaling": scaling})
+
+    config = built(LENGTH_KINDS[kind])
+    counted = turned_activations(config, 64, 1) + shared_angles(config, 64, 1)
+    assert counted == pytest.approx(kept(config, 1) - kept(built(None), 1), rel=0.1)
 
 
 def test_how_many_keys_are_turned_for_a_token():

@@ -107,35 +107,51 @@ class LengthAttention(Attention):
     """Attention of positions whose frequencies depend on the length: keys are kept as they were before
     rotation, and all that a band of tokens sees are turned by its frequencies (``length_positions.py``)."""
 
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        heads = Placement(self.head_width, no_rotation)
+        self.norm_last = config.attention.qk_norm_after_rope
+        over_all = config.attention.qk_norm_over == "projection"
+        self.unrotated = heads.projection if over_all else heads.heads
+
     def forward(self, x: Tensor, context: AttentionContext, cache: LayerCache | None = None) -> Tensor:
         """Mix what each token sees: (B, T, W) -> (B, T, W)."""
         batch, time, _ = x.shape
-        query, key = self.query(x), self.key(x)
+        query, key = (
+            self.unrotated(projected, nn.Identity() if self.norm_last else norm, None)
+            for projected, norm in ((self.query(x), self.query_norm), (self.key(x), self.key_norm))
+        )
         value = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (B, K, T, D)
         before = 0
         if cache is not None:
             before = cache.length
-            kept, value = cache.extend(key.unflatten(-1, (-1, self.head_width)).transpose(1, 2), value)
-            key = kept.transpose(1, 2).flatten(2)  # (B, S, K·D)
+            kept, value = cache.extend(key.transpose(1, 2), value)
+            key = kept.transpose(1, 2)  # (B, S, K, D)
         mixed = []
         for band in context.bands:
-            cosines, sines = band.angles(x.dtype if x.is_floating_point() else key.dtype)
+            cosines, sines = band.angles() if callable(band.angles) else band.angles
             sight, looking = before + band.end, slice(before + band.start, before + band.end)
             own = cosines[:, looking], sines[:, looking]
-            q = self.scale(self.place(query[:, band.start : band.end], self.query_norm, own)).transpose(1, 2)
-            k = self.place(key[:, :sight], self.key_norm, (cosines, sines)).transpose(1, 2)
-            mixed.append(self.attention_fn(q, k, value[:, :, :sight], _of_band(context, band, before)))
+            q = self._turned(query[:, band.start : band.end], self.query_norm, own)
+            k = self._turned(key[:, :sight], self.key_norm, (cosines, sines))
+            seen = _of_band(context, band, before, x.device)
+            mixed.append(self.attention_fn(self.scale(q), k, value[:, :, :sight], seen))
         return self.output(torch.cat(mixed, 2).transpose(1, 2).reshape(batch, time, -1))
 
+    def _turned(self, x: Tensor, norm: nn.Module, angles: Angles) -> Tensor:
+        """(B, T, H, D) -> (B, H, T, D)."""
+        turned = rotate(x, angles)
+        return (norm(turned) if self.norm_last else turned).transpose(1, 2)
 
-def _of_band(context: AttentionContext, band: Band, before: int) -> AttentionContext:
+
+def _of_band(context: AttentionContext, band: Band, before: int, device: torch.device) -> AttentionContext:
     """What the tokens of a band see of the keys up to its end."""
     sight = before + band.end
     if context.mask is not None:
         return context._replace(mask=context.mask[..., band.start : band.end, :sight], lengths=None)
     if not context.causal or (not before and not band.start):
         return context._replace(lengths=None)
-    slots = torch.arange(sight, device=band.positions.device)
+    slots = torch.arange(sight, device=device)
     mask = slots <= slots[before + band.start :, None]
     return context._replace(mask=mask[None, None], causal=False, lengths=None)
 

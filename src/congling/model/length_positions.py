@@ -13,14 +13,15 @@ function. (Where one length holds for all tokens read at once, as in transformer
 
 # B batch, T time, S keys in sight, D head width, R 1 or B
 
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from congling.model.frequencies import frequencies_at, magnitude
-from congling.model.positions import AttentionContext, Band, RotaryPositions
-from congling.model.rope_scaling import LongRopeScaling
+from congling.model.positions import Angles, AttentionContext, Band, RotaryPositions, signed_angles
+from congling.model.rope_scaling import SHARED_BANDS, LongRopeScaling
 
 
 class LengthPositions(RotaryPositions):
@@ -37,12 +38,17 @@ class LengthPositions(RotaryPositions):
         bounds = [0, *changes.tolist(), tokens]
         firsts = torch.tensor(bounds[:-1], device=keys.device)
         frequency = self.frequencies(lengths[:, firsts].flatten()).unflatten(0, (len(keys), -1))
-        grown = magnitude(self.config.rope_scaling)
-        bands = tuple(
-            Band(start, end, frequency[:, band], keys[:, : before + end], grown)
-            for band, (start, end) in enumerate(pairwise(bounds))
-        )
-        return seen._replace(bands=bands)
+        bands = []
+        for band, (start, end) in enumerate(pairwise(bounds)):
+            angles = partial(self._band_angles, frequency[:, band], keys[:, : before + end])
+            # All blocks share what turns a band, unless so many (dynamic) would fill memory.
+            bands.append(Band(start, end, angles() if len(firsts) <= SHARED_BANDS else angles))
+        return seen._replace(bands=tuple(bands))
+
+    def _band_angles(self, frequency: Tensor, positions: Tensor) -> Angles:
+        """(R, S, 1, D) of keys at these positions (R, S), turned by (R, D/2)."""
+        grown, dtype = magnitude(self.config.rope_scaling), self._device_anchor.dtype
+        return signed_angles(positions[..., None, None].float(), frequency[:, None, None], grown, dtype)
 
     def classes(self, lengths: Tensor) -> Tensor:
         """Numbers that are equal for lengths with equal frequencies."""

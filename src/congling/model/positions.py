@@ -7,6 +7,7 @@ each token may see into how much it does.
 
 # B batch, T time, S keys in sight, W width, H heads, D head width, C context
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,21 +23,14 @@ Angles = tuple[Tensor, Tensor]
 
 
 class Band(NamedTuple):
-    """Neighbouring tokens that see through the same frequencies: what turns them, and the keys they see."""
+    """Neighbouring tokens that see through the same frequencies, and what turns the keys they see."""
 
     start: int
     end: int
     """Of the T tokens, these look."""
-    frequency: Tensor
-    """(1 or B, D/2)."""
-    positions: Tensor
-    """(1 or B, S) of all keys that are in sight of the last of them, itself included."""
-    magnitude: float
-
-    def angles(self, dtype: torch.dtype) -> Angles:
-        """Of all keys in sight: (1 or B, S, 1, D); those of the tokens that look are the last."""
-        frequency = self.frequency[:, None, None]
-        return _signed(self.positions[..., None, None].float(), frequency, self.magnitude, dtype)
+    angles: Angles | Callable[[], Angles]
+    """Of all keys in sight of the last of them, itself included: (1 or B, S, 1, D); those of the tokens that
+    look are the last. Or what computes them, each time anew."""
 
 
 class AttentionContext(NamedTuple):
@@ -106,7 +100,7 @@ class RotaryPositions(_Positions, nn.Module):
             positions = torch.arange(positions.start, positions.stop, device=device)
         frequency = rotary_frequencies(self.config, self.head_width, device)
         grown = magnitude(self.config.rope_scaling)
-        return _signed(positions[..., None, None].float(), frequency, grown, dtype)
+        return signed_angles(positions[..., None, None].float(), frequency, grown, dtype)
 
 
 class AlibiPositions(_Positions, nn.Module):
@@ -160,7 +154,7 @@ def alibi_slopes(heads: int) -> list[float]:
     return first + [2.0 ** (-4 * (2 * head + 1) / power) for head in range(heads - power)]
 
 
-def _signed(positions: Tensor, frequency: Tensor, magnitude: float, dtype: torch.dtype) -> Angles:
+def signed_angles(positions: Tensor, frequency: Tensor, magnitude: float, dtype: torch.dtype) -> Angles:
     """Cosines and signed sines (…, D) at positions (…, 1), grown by the magnitude where a pair turns."""
     angle = positions * frequency
     cosine, sine = angle.cos(), angle.sin()

@@ -21,6 +21,8 @@ from congling.core.config import Config
 
 Factor = Annotated[float, Field(ge=1)]
 """By how much a context is stretched."""
+SHARED_BANDS = 64
+"""Where frequencies change at most so often within a text, all blocks share the angles."""
 
 
 class LinearScaling(Config):

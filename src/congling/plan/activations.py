@@ -5,7 +5,7 @@ checked against saved-tensor hooks."""
 
 from congling.model.config import ModelConfig
 from congling.model.mlp_config import MLP
-from congling.model.rope_scaling import ClexScaling, DynamicScaling, LongRopeScaling
+from congling.model.rope_scaling import SHARED_BANDS, ClexScaling, DynamicScaling, LongRopeScaling
 
 
 def layer_activations(model: ModelConfig, layer: int) -> float:
@@ -58,15 +58,32 @@ def turned_keys(model: ModelConfig, tokens: int, reach: int | None = None) -> fl
 
 def turned_activations(model: ModelConfig, tokens: int, rows: int, reach: int | None = None) -> float:
     """Values kept for one token in one block because keys are turned again: as they come out of it each time,
-    and the angles, which rows share. The curve of CLEX learns, so there what is turned is kept as well."""
+    and the angles, where they are too many to be shared by all blocks. The curve of CLEX learns, so there
+    what is turned is kept as well."""
     times = turned_keys(model, tokens, reach)
     if times == 1:
         return 0.0
     queries, keys, _ = model.attention.projection_sizes
-    angles = model.attention.head_dim / rows
     assert model.positions.kind == "rope"
-    if not isinstance(model.positions.rope_scaling, ClexScaling):
-        return (times - 1) * (keys + 2 * angles) + queries + 2 * angles
-    normed = model.attention.qk_norm
-    again = times * ((3 if normed else 2) * keys + 3 * angles)
-    return again + 3 * queries - (keys if normed else 0)
+    if isinstance(model.positions.rope_scaling, ClexScaling):
+        return 2 * times * keys + 3 * queries
+    angles = 0.0 if _shared(model, tokens, reach) else 2 * model.attention.head_dim / rows
+    return (times - 1) * (keys + angles) + queries + angles
+
+
+def shared_angles(model: ModelConfig, tokens: int, rows: int, reach: int | None = None) -> float:
+    """Values kept for one token, once for all blocks: cosines and sines of the keys that each band turns, and
+    of CLEX the angles themselves."""
+    times = turned_keys(model, tokens, reach)
+    if times == 1 or not _shared(model, tokens, reach):
+        return 0.0
+    assert model.positions.kind == "rope"
+    learnt = isinstance(model.positions.rope_scaling, ClexScaling)
+    return (2.5 if learnt else 2) * times * model.attention.head_dim / rows
+
+
+def _shared(model: ModelConfig, tokens: int, reach: int | None) -> bool:
+    """Whether there are so few bands that their angles are computed once."""
+    scaling = model.positions.rope_scaling if model.positions.kind == "rope" else None
+    trained = max(1, model.trained_length * tokens // max(tokens, reach or 0))
+    return not isinstance(scaling, DynamicScaling) or tokens - trained < SHARED_BANDS

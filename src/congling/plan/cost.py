@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from congling.model.config import ModelConfig
 from congling.model.counts import attention_share, flops_per_token, parameter_table
 from congling.plan import advice_numbers
-from congling.plan.activations import layer_activations, turned_activations
+from congling.plan.activations import layer_activations, shared_angles, turned_activations
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.train.config import Interval, TrainConfig
 from congling.train.positions import longest_of
@@ -209,6 +209,7 @@ def memory(model: ModelConfig, train: TrainConfig, *, gpu: bool) -> dict[str, fl
         kept = model.num_hidden_layers * model.hidden_size + max(layers)
     else:
         kept = sum(layers)
+    kept += shared_angles(model, train.max_length, rows, longest_of(train, model))
     table = model.vocab_size * model.hidden_size
     chunk = min(positions * model.vocab_size, LOSS_CHUNK_GPU if gpu else LOSS_CHUNK)
     return {
