@@ -106,7 +106,7 @@ def _of_kind(bench: Bench, kind: NeedleKind, lengths: Sequence[int], window: _Wi
         windowed: list[Answered] = []
         if kind == WINDOWED and length > window.trained:
             windowed = answers(bench, window.cut(problems), window.model)
-        chance = sum(1 / len(one.candidates) for one in problems) / len(problems)
+        chance = sum(one.needle.chance for one in problems) / len(problems)
         yield Cell(kind, length, depth, answers(bench, problems), windowed, chance=chance)
 
 

@@ -99,6 +99,14 @@ def _form(answer: str) -> str:
     return "".join("0" if c.isdigit() else c if c in "“”号。" else "字" for c in answer)
 
 
+def test_the_chance_line_is_that_of_the_best_answer_that_knows_nothing() -> None:
+    for kind in NEEDLE_KINDS:
+        made = [needle(kind, filler_characters=60, depth=0.5, seed=seed) for seed in range(400)]
+        likeliest = max(Counter(one.answer for one in made).values()) / len(made)
+        assert likeliest <= made[0].chance + 0.06, kind  # three standard errors of 400 draws
+    assert made[0].kind == "counting" and made[0].chance == 1 / 8 > likeliest - 0.06
+
+
 def test_needles_in_traditional_characters() -> None:
     for kind in NEEDLE_KINDS:
         hans, hant = (

@@ -44,6 +44,8 @@ class Needle(NamedTuple):
     kind: NeedleKind
     distance: int
     """Characters between the end of the first line that the answer needs and the question."""
+    chance: float
+    """How often an answer is right that knows nothing of the text."""
 
 
 def needle(
@@ -74,6 +76,7 @@ def needle(
         tuple(turn(value + behind) for value in _candidates(hidden, _random(seed, part + 2).random)),
         kind,
         len(text) - end,
+        max(hidden.likeliest, 1 / CANDIDATES),
     )
 
 

@@ -38,6 +38,8 @@ class Hidden:
     """The first line that the answer needs, in the first group."""
     beside: Callable[[Draw], Line] | None = None
     """Draws lines alike, to stand in the filler."""
+    likeliest: float = 0.0
+    """How often the answer is the one that is most often right, where some are more often right than others."""
 
 
 def one(options: Sequence[T], draw: Draw) -> T:
@@ -127,7 +129,7 @@ def _counting(draw: Draw) -> Hidden:
     alike = [Line(kind, (other, snack)) for kind in kinds[:some_more]]
     groups = _grouped(mine[:some_more], alike, draw)
     groups += tuple((line,) for line in mine[some_more:])
-    return Hidden(groups, "get", (who, snack), str(count), _COUNTS, mine[0])
+    return Hidden(groups, "get", (who, snack), str(count), _COUNTS, mine[0], likeliest=1 / (MOST_GOT - 1))
 
 
 HIDING: Mapping[NeedleKind, Callable[[Draw], Hidden]] = {
