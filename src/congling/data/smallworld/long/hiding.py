@@ -39,7 +39,7 @@ class Hidden:
     beside: Callable[[Draw], Line] | None = None
     """Draws lines alike, to stand in the filler."""
     likeliest: float = 0.0
-    """How often the answer is the one that is most often right, where some are more often right than others."""
+    """How often the answer is the one that is most often right, where that is not the same for all."""
 
 
 def one(options: Sequence[T], draw: Draw) -> T:
