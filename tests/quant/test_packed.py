@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from congling.core.errors import UserError
-from congling.quant import ggml, library, packed
+from congling.quant import frozen, ggml, library
 from congling.quant.packed import PackedEmbedding, PackedLinear
 from congling.quant.unpack import unpack
 
@@ -38,7 +38,7 @@ def test_values_are_those_of_the_reference_to_the_last_bit(type: str):
 def test_products_and_gradients_are_those_of_the_dense_matrix(
     type: str, heads: int | None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(packed.PIECE_VALUES, "cpu", 1500)  # two rows in a piece
+    monkeypatch.setitem(frozen.PIECE_VALUES, "cpu", 1500)  # two rows in a piece
     raw, bias = blocks(type, rows=12), torch.randn(12)
     order = np.arange(12).reshape(2, 3, 2).swapaxes(1, 2).ravel() if heads else None
     layer = PackedLinear(raw, type, bias, order=order)
@@ -94,7 +94,7 @@ def test_no_more_than_a_piece_is_ever_float32():
 
 
 def test_a_layer_used_in_inference_first_can_be_trained_through():
-    packed._scratches.__dict__.clear()  # as in a fresh process
+    frozen._scratches.__dict__.clear()  # as in a fresh process
     layer = PackedLinear(blocks("Q8_0"), "Q8_0")
     with torch.inference_mode():
         layer(torch.randn(2, 512))

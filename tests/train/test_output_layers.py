@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from congling.quant import ggml
-from congling.quant.packed import PIECE_VALUES, PackedEmbedding, PackedLinear
+from congling.quant.frozen import PIECE_VALUES
+from congling.quant.packed import PackedEmbedding, PackedLinear
 from congling.train.objectives import chunks, packed_cross_entropy
 from congling.train.objectives.cross_entropy import linear_cross_entropy
 from congling.transform.adapted import AdaptedEmbedding, AdaptedLinear

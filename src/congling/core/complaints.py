@@ -236,7 +236,10 @@ def _written(kind: str, value: object) -> str | None:
 
 
 def _tag(model: type[BaseModel]) -> object:
-    return getattr(model.model_fields.get("kind") or model.model_fields.get("rope_type"), "default", None)
+    tags = (
+        model.model_fields[name] for name in ("kind", "rope_type", "method") if name in model.model_fields
+    )
+    return getattr(next(tags, None), "default", None)
 
 
 def tables_of(field: Any) -> list[Any]:

@@ -128,7 +128,11 @@ def upgraded(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]
 
 def _tag_of(kind: type[BaseModel]) -> object:
     """What chooses a class among several, such as ``adamw``."""
-    tags = (kind.model_fields[name].default for name in ("kind", "rope_type") if name in kind.model_fields)
+    tags = (
+        kind.model_fields[name].default
+        for name in ("kind", "rope_type", "method")
+        if name in kind.model_fields
+    )
     return next(tags, None)
 
 

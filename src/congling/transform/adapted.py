@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import dropout, embedding, linear
 
-from congling.quant.packed import Packed, PackedEmbedding, PackedLinear
+from congling.quant.frozen import FrozenLinear, FrozenMatrix
+from congling.quant.packed import PackedEmbedding
 from congling.transform.adapter import Factors
 from congling.transform.dora import Part, decomposed, square_lengths
 
@@ -83,16 +84,16 @@ class AdaptedLayer(nn.Module):
 class AdaptedLinear(AdaptedLayer):
     """``base(x) + scale · (x @ aᵀ) @ bᵀ``; adapters with a magnitude also change the length of rows."""
 
-    base: nn.Linear | PackedLinear
+    base: nn.Linear | FrozenLinear
     square_lengths: Tensor | None
     """(O,) ‖W‖² of the base's rows, as soon as an adapter has a magnitude."""
 
-    def __init__(self, base: nn.Linear | PackedLinear) -> None:
+    def __init__(self, base: nn.Linear | FrozenLinear) -> None:
         super().__init__(base)
         self.register_buffer("square_lengths", None, persistent=False)
 
     @staticmethod
-    def shape_of(base: nn.Linear | PackedLinear) -> tuple[int, int]:
+    def shape_of(base: nn.Linear | FrozenLinear) -> tuple[int, int]:
         """(O, I)."""
         return base.out_features, base.in_features
 
@@ -177,7 +178,7 @@ def adapted(layer: AdaptedLayer, base: Any, x: Tensor) -> Tensor:
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     x = x.to(compute)
     seen = dropout(x, layer.dropout) if layer.training and layer.dropout else None
-    product = base if isinstance(base, Packed) else _Dense(base)
+    product = base if isinstance(base, FrozenMatrix) else _Dense(base)
     return _uncompiled(x, seen, a.to(compute), b.to(compute), scale, product)
 
 

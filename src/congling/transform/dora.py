@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from congling.quant.packed import Packed
+from congling.quant.frozen import FrozenMatrix
 from congling.transform.adapter import growth
 
 
@@ -37,9 +37,9 @@ class Part(NamedTuple):
     strength: float
 
 
-def square_lengths(base: nn.Linear | Packed) -> Tensor:
+def square_lengths(base: nn.Linear | FrozenMatrix) -> Tensor:
     """(O,) float32: ‖Wᵢ‖² of every row; a packed matrix is read piece by piece."""
-    if isinstance(base, Packed):
+    if isinstance(base, FrozenMatrix):
         return base.square_lengths()
     return base.weight.detach().float().square().sum(1)
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from congling.core.errors import UserError
 from congling.model.norm import RMSNorm
-from congling.quant.packed import PackedEmbedding, PackedLinear
+from congling.quant.frozen import FrozenLinear
+from congling.quant.packed import PackedEmbedding
 from congling.transform.adapted import AdaptedEmbedding, AdaptedLayer, AdaptedLinear, AdaptedNorm
 from congling.transform.adapter import Adapter, Factors
 from congling.transform.config import AdapterConfig
@@ -27,7 +28,7 @@ from congling.transform.config import AdapterConfig
 TRAINED = "trained"
 """Name of the adapter that ``attach`` makes."""
 _WRAPPERS: tuple[tuple[tuple[type[nn.Module], ...], type[AdaptedLayer]], ...] = (
-    ((nn.Linear, PackedLinear), AdaptedLinear),
+    ((nn.Linear, FrozenLinear), AdaptedLinear),
     ((nn.Embedding, PackedEmbedding), AdaptedEmbedding),
     ((RMSNorm, nn.LayerNorm), AdaptedNorm),
 )

@@ -9,7 +9,7 @@ One function serves every output layer. A dense matrix has the quickest way, and
 import torch
 from torch import Tensor, nn
 
-from congling.quant.packed import Packed
+from congling.quant.frozen import FrozenMatrix
 from congling.train.objectives.chunks import ChunkSize, sum_over_chunks, with_gradients
 from congling.train.objectives.packed_cross_entropy import packed_cross_entropy
 
@@ -33,7 +33,7 @@ def linear_cross_entropy(
     selected = select_targets(hidden, targets, weights)
     if isinstance(layer, nn.Embedding | nn.Linear):
         return dense_cross_entropy(selected[0], layer.weight, *selected[1:])
-    if isinstance(layer, Packed):
+    if isinstance(layer, FrozenMatrix):
         return packed_cross_entropy(selected[0], layer, *selected[1:])
     return _any_cross_entropy(selected[0], layer, *selected[1:])
 

@@ -13,7 +13,7 @@ come by, like attention over blocks of keys (FlashAttention, Dao et al. 2022)::
 import torch
 from torch import Tensor
 
-from congling.quant.packed import Packed
+from congling.quant.frozen import FrozenMatrix
 from congling.train.objectives.chunks import with_gradients
 
 _POSITIONS = 8192
@@ -22,7 +22,9 @@ _SLACK = 30.0
 """How far logits may pass the reference m before everything is scaled to a new one: float32 ends at e⁸⁸."""
 
 
-def packed_cross_entropy(hidden: Tensor, layer: Packed, targets: Tensor, weights: Tensor | None) -> Tensor:
+def packed_cross_entropy(
+    hidden: Tensor, layer: FrozenMatrix, targets: Tensor, weights: Tensor | None
+) -> Tensor:
     """Sum over positions of ``weights · -log softmax(hidden @ matrixᵀ)[targets]``, in nats: a scalar.
 
     Args:
