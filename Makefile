@@ -2,7 +2,7 @@
 PY     ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
-EXTRAS ?= dev,chat,data,web,hf,gguf,eval,rl
+EXTRAS ?= dev,chat,data,web,hf,gguf,eval,rl,quant
 # make bench BENCH= measures everything in full, which takes about two hours.
 BENCH  ?= --quick
 # uv does not read pip's find-links: hand them over. Where none are set, let uv choose the CPU or CUDA build of torch.
