@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.train.backends.single import Single
 from congling.train.loop import Trainer
@@ -131,6 +132,36 @@ def test_documents_and_masks_reach_both_models_and_only_the_student_learns():
     for (name, mine), theirs in zip(student.named_parameters(), gradients, strict=True):
         assert mine.grad is not None and (mine.grad - theirs).abs().max() < 1e-4, name
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_hidden_states_are_compared_by_direction_block_by_block():
+    student, teacher = small_model(), small_model("llama").eval().requires_grad_(False)
+    for parameter in (*student.parameters(), *teacher.parameters()):  # not the zeros that models begin with
+        parameter.data.normal_()
+    placed, config = Single(settings()).to_device(batch()), DistillConfig(hidden=0.5)
+    loss, without = (distill(teacher, each)(student, placed) for each in (config, DistillConfig()))
+    kept: list[list[Tensor]] = [[], []]
+    for model, states in zip((student, teacher), kept, strict=True):
+        for block in model.blocks:
+            block.register_forward_hook(lambda block, given, out, states=states: states.append(out))
+        model(placed.tokens, positions=placed.positions, documents=placed.documents)
+    angles = [torch.cosine_similarity(ours, theirs, dim=-1) for ours, theirs in zip(*kept, strict=True)]
+    expected = sum(((2 - 2 * cosine) * placed.weights).sum() for cosine in angles)  # ‖a - b‖² of unit vectors
+    assert isinstance(expected, Tensor) and len(angles) == 2 and loss.metrics["hidden"].item() > 1
+    assert loss.metrics["hidden"].item() == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert (loss.total - without.total).item() == pytest.approx(0.5 * float(expected.detach()), rel=1e-3)
+    loss.total.backward()
+    assert all(one.grad is not None for one in student.parameters())
+    assert not any(one.grad is not None for one in teacher.parameters())
+    same = distill(student.requires_grad_(False), config)(student, placed)
+    assert same.metrics["hidden"].item() == 0
+
+
+def test_hidden_states_of_other_shapes_are_refused():
+    student, teacher = small_model(), small_model("llama", hidden_size=48).requires_grad_(False)
+    placed = Single(settings()).to_device(batch())
+    with pytest.raises(UserError, match="need one depth and width"):
+        distill(teacher, DistillConfig(hidden=1.0))(student, placed)
 
 
 def test_what_the_student_wrote_itself_is_no_truth():

@@ -98,6 +98,7 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: KVCache | None = None,
+        states: list[Tensor] | None = None,
     ) -> Tensor:
         """Hidden states after the last normalisation: tokens (B, T) -> (B, T, W).
 
@@ -106,6 +107,7 @@ class Transformer(nn.Module):
             positions: (B, T), where each token stands in its text; by default 0, 1, 2 … or on from the cache.
             documents: (B, T), a number for each text packed into a row; attention stays inside a text.
             cache: what was read before; these tokens are appended to it. Excludes ``documents``.
+            states: gets what every block puts out, (B, T, W) each.
         """
         time = tokens.shape[1]
         place = positions
@@ -130,6 +132,8 @@ class Transformer(nn.Module):
                 x = checkpoint(block, x, seen, memory, use_reentrant=False)
             else:
                 x = block(x, seen, memory)
+            if states is not None:
+                states.append(x)
         return self.hidden_scale(self.norm(x))
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -9,17 +9,22 @@ m = βp + (1-β)q, the loss of a position is ``(1-α) · T² · D + α · nats o
 
 ``js`` is the generalised Jensen-Shannon divergence of GKD (Agarwal et al. 2023, equation 1). Logits of
 teacher and student exist for one chunk of positions at a time.
+
+With a weight for ``hidden`` states, Σ ‖u/‖u‖ - v/‖v‖‖² over the blocks is added (OneBit, Xu et al. 2024), u
+and v what a block of teacher and student puts out.
 """
 
-# N positions, n those of one chunk, W width, V vocabulary
+# B rows, T positions of a row, N positions, n those of one chunk, W width, V vocabulary
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.train.objectives.batch import DeviceBatch
 from congling.train.objectives.chunks import layer_logits, sum_over_chunks
@@ -35,7 +40,8 @@ class OwnTexts(Batch):
 def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[LanguageModel, DeviceBatch], Loss]:
     """The objective: divergence from a frozen teacher and next-token loss, weighted and summed.
 
-    Metrics are ``loss``, the nats of the targets as in pretraining, and ``divergence`` without the factor T².
+    Metrics are ``loss``, the nats of the targets as in pretraining, ``divergence`` without the factor T²,
+    and ``hidden`` without its weight, where it has one.
 
     Args:
         teacher: of any size, with the student's vocabulary; in evaluation mode, on the student's device.
@@ -44,9 +50,10 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
 
     def objective(model: LanguageModel, batch: DeviceBatch) -> Loss:
         given: dict[str, Any] = {"positions": batch.positions, "documents": batch.documents}
-        hidden = model(batch.tokens, **given)
+        states, wanted = ([], []) if config.hidden else (None, None)
+        hidden = model(batch.tokens, **given, states=states)
         with torch.no_grad():
-            taught = teacher(batch.tokens, **given)
+            taught = teacher(batch.tokens, **given, states=wanted)
         targets, weights = batch.targets, batch.weights
         truth = 0.0 if isinstance(batch, OwnTexts) else config.alpha
         total, nats, divergence = distillation_sums(
@@ -60,9 +67,35 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
             truth=truth,
         )
         metrics = {"loss": nats.detach(), "divergence": divergence.detach()}
+        if states is not None and wanted is not None:
+            apart = hidden_distance(states, wanted, weights)
+            total, metrics["hidden"] = total + config.hidden * apart, apart.detach()
         return Loss(total + batch.count * model.balance_loss(batch.uncounted), metrics)
 
     return objective
+
+
+def hidden_distance(states: Sequence[Tensor], wanted: Sequence[Tensor], weights: Tensor | None) -> Tensor:
+    """Σ ‖u/‖u‖ - v/‖v‖‖² over blocks and positions, weighted: the squared distances of directions.
+
+    Args:
+        states: (B, T, W) of each block of the student.
+        wanted: those of the teacher.
+        weights: (B, T) or None for one each.
+
+    Raises:
+        UserError: student and teacher differ in depth or width.
+    """
+    sizes = [(len(each), each[0].shape[-1]) for each in (states, wanted)]
+    if sizes[0] != sizes[1]:
+        what = "hidden states are compared block by block: student and teacher need one depth and width"
+        hint = "leave distill.hidden out, or begin with a student of the teacher's shape"
+        raise UserError(what, where="distill.hidden", value=f"{sizes[0]}, the teacher {sizes[1]}", hint=hint)
+    total = states[0].new_zeros((), dtype=torch.float32)
+    for ours, theirs in zip(states, wanted, strict=True):
+        apart = (normalize(ours.float(), dim=-1) - normalize(theirs.float(), dim=-1)).square().sum(-1)
+        total = total + (apart if weights is None else apart * weights).sum()
+    return total
 
 
 def distillation_sums(

@@ -12,8 +12,15 @@ from congling.train.objectives.loss import Loss
 class LanguageModel(Protocol):
     """What the objective needs of a model; :class:`congling.model.transformer.Transformer` is one."""
 
-    def __call__(self, tokens: Tensor, *, positions: Tensor | None, documents: Tensor | None) -> Tensor:
-        """(B, T) -> hidden states (B, T, W)."""
+    def __call__(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None,
+        documents: Tensor | None,
+        states: list[Tensor] | None = None,
+    ) -> Tensor:
+        """(B, T) -> hidden states (B, T, W); ``states`` gets what every block puts out."""
         ...
 
     def output_layer(self) -> nn.Module:
