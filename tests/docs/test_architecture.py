@@ -19,7 +19,6 @@ LATER = {
     "data/near",
     "data/parts",
     "quant/gptq",
-    "quant/awq",
 }
 
 
