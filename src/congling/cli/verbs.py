@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "explain": "Say what a finished run means: symptom, cause, cure",
         "report": "Write the report page of a run",
         "compare": "Set runs side by side",
+        "damage": "Say what a quantised model lost, and which layer lost it",
     },
     "Export and import": {
         "convert": "Export a model or adapter to llama.cpp, Hugging Face, llama2.c, Ollama",

@@ -19,8 +19,8 @@ from congling.core.progress import stage
 from congling.data.config import SMALL_WORLD
 from congling.data.corpus import documents as read_documents
 from congling.data.problems import ReadingLog
-from congling.data.shards import Shards, open_shards
-from congling.data.token_split import beginnings
+from congling.data.shards import open_shards
+from congling.data.token_split import TokenSplit, beginnings
 from congling.evals import length
 from congling.evals import tasks as registry
 from congling.evals.bench import Bench
@@ -175,8 +175,9 @@ def run(
     loss = evaluate_loaded(loaded, opened[name], context=context, limit_tokens=limit_tokens or part_tokens)
     lines = reference_lines(opened.summary, name)
     texts = documents if documents is not None else beside(loaded.checkpoint.path, "documents")
-    copied = _copying(loaded, opened, texts) if copying and texts is not None else None
-    rules = _rules(loaded) if copying and texts is not None and _of_the_small_world(texts) else None
+    prompted = opened[opened.scored] if opened[opened.scored].documents else opened["train"]
+    copied = measure_copying(loaded, prompted, texts) if copying and texts is not None else None
+    rules = measure_rules(loaded) if copying and texts is not None and of_the_small_world(texts) else None
     folder = loaded.checkpoint.path.parent.parent
     own = not adapters and loaded.checkpoint.parents.get("shards") == opened.artifact.fingerprint
     # The run's result is that of the checkpoint it hands on, read as in training, of its own whole text.
@@ -195,21 +196,20 @@ def run(
 
 
 @stage("looking for copied text")
-def _copying(
-    loaded: Loaded, shards: Shards, documents: Path | str, *, samples: int = 4, tokens: int = 200
+def measure_copying(
+    loaded: Loaded, split: TokenSplit, documents: Path | str, *, samples: int = 4, tokens: int = 200
 ) -> CopyReport:
-    """Continue the beginnings of held-out documents, and look for what was written in the training text."""
+    """Continue the beginnings of a split's documents, and look for what was written in the training text."""
 
     def training() -> Iterator[str]:
         return (document.text for document in read_documents(documents, "train"))
 
-    split = shards[shards.scored] if shards[shards.scored].documents else shards["train"]
     prompts = beginnings(split, loaded.tokenizer, documents=samples, tokens=8)
     return copy_report(_written(loaded, prompts, tokens), training())
 
 
 @stage("judging texts by the rules of the small world")
-def _rules(loaded: Loaded, *, samples: int = 32, tokens: int = 200) -> RuleReport:
+def measure_rules(loaded: Loaded, *, samples: int = 32, tokens: int = 200) -> RuleReport:
     """Let the model write documents of the small world from nothing, and judge them by its rules."""
     return rule_report(_written(loaded, [""] * samples, tokens))
 
@@ -218,7 +218,8 @@ def _written(loaded: Loaded, prompts: Sequence[str], tokens: int) -> list[str]:
     return written(loaded, prompts, tokens=tokens, sampling=SamplingConfig(temperature=0.8, seed=0))
 
 
-def _of_the_small_world(documents: Path | str) -> bool:
+def of_the_small_world(documents: Path | str) -> bool:
+    """Whether finished documents are texts of the small world."""
     config = artifact.opened(documents, "documents").facts.get("config")
     return isinstance(config, Mapping) and config.get("sources") == [SMALL_WORLD]
 

@@ -1,0 +1,131 @@
+"""What damage is measured on: one held-out text, and models that read the same tokens of it.
+
+::
+
+    --data shards     their test split, else validation
+    --data texts      tokenized here, without those the base was trained on
+    nothing           the shards beside the base's run
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from congling.core.errors import UserError
+from congling.core.progress import track
+from congling.data.shards import open_shards
+from congling.data.token_split import TokenSplit
+from congling.evals.bench import Bench
+from congling.infer.checkpoints import Loaded
+from congling.interop.gguf.file import GGUFFile
+from congling.interop.stored_bits import part_of
+from congling.methods.evaluation import beside
+from congling.model.config import ModelConfig
+from congling.model.transformer import Transformer
+from congling.tokenizer.base import Tokenizer
+
+MOST_CHARACTERS = 4_000_000
+"""Of texts that are read from files; windows are spread over them."""
+
+
+def held_out_text(base: Loaded, data: Sequence[str]) -> tuple[TokenSplit, str]:
+    """The text in the base's tokens, and what it is called.
+
+    Raises:
+        UserError: there is none, it cannot be read, or shards were made with another tokenizer.
+    """
+    shards = [Path(one) for one in data if (Path(one) / "shards.json").is_file()]
+    if not data and (found := beside(base.checkpoint.path, "shards")) is not None:
+        shards = [found]
+    if shards:
+        if len(data) > 1:
+            raise UserError("of shards one directory is read", value=" ".join(data), hint="name one")
+        opened = open_shards(shards[0], tokenizer=base.tokenizer, verify=True)
+        return opened[opened.scored], f"the {opened.scored} split of {shards[0]}"
+    if not data:
+        hint = "name a text, or shards made with its tokenizer: --data FILE"
+        raise UserError("no shards beside the base", value=str(base.checkpoint.path), hint=hint)
+    return _tokenized(base, data), ", ".join(Path(one).name for one in data)
+
+
+def _tokenized(base: Loaded, files: Sequence[str]) -> TokenSplit:
+    bench = Bench(base, files=files, documents=beside(base.checkpoint.path, "documents"))
+    tokenizer, ids, sizes = base.tokenizer, list[np.ndarray](), list[tuple[int, int]]()
+    for document in track(bench.unseen(), "tokenizing"):
+        ids.append(np.array([*tokenizer.encode(document.text), tokenizer.eos_id], np.int64))
+        sizes.append((len(document.text), len(document.text.encode())))
+        if sum(characters for characters, _ in sizes) >= MOST_CHARACTERS:
+            break
+    if not ids:
+        raise bench.no_text()
+    ends = np.fromiter(accumulate(map(len, ids)), np.int64, len(ids))
+    characters, count = np.array(sizes, np.int64).T
+    return TokenSplit(np.concatenate(ids), ends, characters, count, tokenizer.eos_id, tokenizer.vocab_size)
+
+
+def require_same_vocabulary(base: Loaded, quantised: Loaded) -> None:
+    """Compare what the ids of two models stand for.
+
+    Raises:
+        UserError: they stand for different texts, so that the models' probabilities do not compare.
+    """
+    where, hint = str(quantised.checkpoint.path), "name the model that this one was made from"
+    sizes = base.model.config.vocab_size, quantised.model.config.vocab_size
+    if sizes[0] != sizes[1]:
+        what = f"the vocabularies differ, {sizes[0]:,} and {sizes[1]:,} ids"
+        raise UserError(what, value=where, hint=hint)
+    ours, theirs = _ordinary(base.tokenizer), _ordinary(quantised.tokenizer)
+    odd = next((i for i, text in ours.items() if theirs.get(i, text) != text), None)
+    if odd is not None or not ours.keys() & theirs.keys():
+        what = "the tokenizers differ"
+        if odd is not None:
+            one, other = (text[odd].decode("utf-8", "replace") for text in (ours, theirs))
+            what += f": id {odd} is {one!r} and {other!r}"
+        raise UserError(what, value=where, hint=hint)
+
+
+def _ordinary(tokenizer: Tokenizer) -> dict[int, bytes]:
+    """What ids stand for, but for special ones, whose names differ from program to program."""
+    special, found = set(tokenizer.special.values()), dict[int, bytes]()
+    for index in range(tokenizer.vocab_size):
+        if index not in special:
+            try:
+                found[index] = tokenizer.piece(index)
+            except IndexError:
+                continue
+    return found
+
+
+def weights_by_part(config: ModelConfig) -> dict[str, int]:
+    """How many weights the parts of a model have."""
+    with torch.device("meta"):
+        skeleton = Transformer(config)
+    found: dict[str, int] = {}
+    for name, tensor in skeleton.state_dict().items():
+        found[part_of(name)] = found.get(part_of(name), 0) + tensor.numel()
+    return found
+
+
+QUANTIZATION = "quantization"
+_MATRIX = {
+    "importance matrix": "quantize.imatrix.file",
+    "of the text": "quantize.imatrix.dataset",
+    "chunks": "quantize.imatrix.chunks_count",
+}
+"""What llama.cpp's quantiser writes of an importance matrix."""
+
+
+def calibration_of(loaded: Loaded) -> dict[str, str]:
+    """How a model was quantised and on what text, as its file says; nothing where it does not."""
+    path = loaded.checkpoint.path
+    if not path.is_file():
+        found = loaded.checkpoint.facts.get(QUANTIZATION)
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
+    file = GGUFFile.open(path)
+    types = sorted({one.type for one in file.tensors.values() if len(one.shape) > 1})
+    found = {"types": ", ".join(types)}
+    values = {name: file.value(key) for name, key in _MATRIX.items()}
+    return found | {name: str(value)[:200] for name, value in values.items() if isinstance(value, (str, int))}
