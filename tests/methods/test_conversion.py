@@ -306,3 +306,70 @@ def test_positions_that_follow_the_length_are_frozen_for_programs_that_know_none
     assert base.rope_theta == pytest.approx(10_000 * 13 ** (16 / 14))
     static = conversion.run(write(tmp_path / "plain"), "gguf", tmp_path / "b.gguf", freeze=9, verify=False)
     assert "do not depend on the text's length" in static.notes[0]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("从零开始学而时习之不亦说乎云对雨雪风晚照晴空" * 40, encoding="utf-8")
+    return path
+
+
+def test_a_calibration_by_text_and_by_its_matrix_are_the_same(checkpoint: Path, text: Path, tmp_path: Path):
+    pytest.importorskip("xllamacpp")
+    made = conversion.run(checkpoint, "imatrix", tmp_path / "matrix", calibrate=text)
+    assert "832 tokens of text.txt" in made.notes[0]
+    files = []
+    for name, source in (("by text", text), ("by matrix", tmp_path / "matrix")):
+        done = conversion.run(
+            checkpoint, "gguf", tmp_path / name, type="Q4_0", calibrate=source, verify=False
+        )
+        assert any("tokens of text.txt" in note for note in done.notes)
+        files.append(done.path.read_bytes())
+    assert files[0] == files[1]
+    plain = conversion.run(
+        checkpoint, "gguf", tmp_path / "plain", type="Q4_0", verify=False
+    ).path.read_bytes()
+    assert len(plain) == len(files[0]) and plain != files[0]
+
+
+def test_gptq_on_ggmls_grid_is_measured_in_llama_cpp(checkpoint: Path, text: Path, tmp_path: Path):
+    pytest.importorskip("xllamacpp")
+    words = ["convert", str(checkpoint), "--to", "gguf", "--type", "Q4_0", "--calibrate", str(text)]
+    words += ["--rounding", "gptq", "--verify-text", str(text), "--out", str(tmp_path / "file")]
+    done = CliRunner().invoke(application(words), words)
+    assert done.exit_code == 0, done.output
+    assert "KL divergence there" in done.output
+    report = json.loads((tmp_path / "file.parity.json").read_text())
+    assert 0 < report["divergence"] < 1
+    again = conversion.run(
+        checkpoint, "gguf", tmp_path / "again", type="Q4_0", calibrate=text, rounding="gptq", verify=False
+    )
+    assert again.path.read_bytes() == (tmp_path / "file").read_bytes()
+
+
+def test_calibrations_that_change_nothing_or_are_missing_are_refused(
+    checkpoint: Path, text: Path, tmp_path: Path
+):
+    out, short = tmp_path / "out", tmp_path / "short"
+    short.write_text("云对雨", encoding="utf-8")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    wrong: list[tuple[str, dict[str, object]]] = [
+        ("gguf", {"calibrate": text}),
+        ("gguf", {"type": "F16", "calibrate": text}),
+        ("hf", {"calibrate": text}),
+        ("gguf", {"type": "Q4_0", "rounding": "gptq"}),
+        ("gguf", {"type": "Q4_0", "calibrate": text, "rounding": "best"}),
+        ("imatrix", {}),
+        ("gguf", {"type": "Q4_0", "calibrate": short}),
+        ("gguf", {"type": "Q4_0", "calibrate": tmp_path / "absent"}),
+        ("gguf", {"type": "Q4_0", "calibrate": tmp_path / "binary"}),
+        ("gguf", {"type": "Q4_0", "calibrate": checkpoint}),
+    ]
+    for target, options in wrong:
+        with pytest.raises(UserError):
+            conversion.run(checkpoint, target, out, verify=False, **options)  # type: ignore[arg-type]
+        assert not out.exists()
+    matrix = conversion.run(checkpoint, "imatrix", tmp_path / "matrix", calibrate=text).path
+    with pytest.raises(UserError, match="diagonal"):
+        conversion.run(checkpoint, "gguf", out, type="Q4_0", calibrate=matrix, rounding="gptq")

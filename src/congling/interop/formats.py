@@ -13,6 +13,7 @@ from congling.interop import checkpoint_directory, torch_checkpoint
 from congling.interop.detect import MODELS, Kind
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
+from congling.interop.gguf.calibrated import Calibration
 from congling.interop.hf import model as hf
 from congling.interop.llama2c import model as llama2c
 from congling.interop.obstacles import Unrepresentable
@@ -85,16 +86,17 @@ def write_model(
     type: str = "F32",
     version: int = 0,
     overwrite: bool = False,
+    calibration: Calibration | None = None,
 ) -> list[str]:
     """Write a model whole or not at all; returns notes on what had to be changed on the way.
 
-    ``type`` is that of the weights (not for llama2.c), ``version`` llama2.c's.
+    ``type`` is that of the weights (not for llama2.c), ``version`` llama2.c's, ``calibration`` for GGUF.
 
     Raises:
         UserError: the format cannot hold this model, tokenizer or type, or something is at ``path``.
     """
     try:
-        return _written(model, target, path, type, version, overwrite)
+        return _written(model, target, path, type, version, overwrite, calibration)
     except Unrepresentable as error:
         raise _refused(error, model, target) from None
 
@@ -109,15 +111,21 @@ def _refused(error: Unrepresentable, model: ForeignModel, target: Target) -> Use
 
 
 def _written(
-    model: ForeignModel, target: Target, path: Path, type: str, version: int, overwrite: bool
+    model: ForeignModel,
+    target: Target,
+    path: Path,
+    type: str,
+    version: int,
+    overwrite: bool,
+    calibration: Calibration | None,
 ) -> list[str]:
     match target:
         case "gguf":
-            return gguf.write(model, path, type, overwrite=overwrite)
+            return gguf.write(model, path, type, calibration=calibration, overwrite=overwrite)
         case "ollama":
             from congling.interop import ollama
 
-            return ollama.write(model, path, type, overwrite=overwrite)
+            return ollama.write(model, path, type, calibration=calibration, overwrite=overwrite)
         case "hf":
             return hf.write(model, path, type, overwrite=overwrite)
         case "llama2c":

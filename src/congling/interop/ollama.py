@@ -20,6 +20,7 @@ from congling.core.output import replacing
 from congling.core.text import write_text
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf
+from congling.interop.gguf.calibrated import Calibration
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.encode import Message, chat_ids
 
@@ -33,7 +34,12 @@ Pieces = dict[str, tuple[str, str]]
 
 
 def write(
-    model: ForeignModel, folder: Path | str, type: str = "F32", *, overwrite: bool = False
+    model: ForeignModel,
+    folder: Path | str,
+    type: str = "F32",
+    *,
+    calibration: Calibration | None = None,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write the folder, the weights as GGUF of ``type``; returns notes for the person.
 
@@ -44,7 +50,7 @@ def write(
         raise UserError("Ollama runs no model without a tokenizer", hint="name one with --tokenizer")
     with replacing(Path(folder), overwrite=overwrite) as temporary:
         temporary.mkdir()
-        notes = gguf.write(model, temporary / MODEL, type)
+        notes = gguf.write(model, temporary / MODEL, type, calibration=calibration)
         text, more = modelfile(
             model.tokenizer, context=model.config.max_position_embeddings, chat=bool(model.facts.get("chat"))
         )

@@ -18,14 +18,19 @@ from congling.evals.conversion.verdict import Report
 from congling.interop import adapter_directory, adapters, formats
 from congling.interop.afterwards import adapter_commands, commands, limit
 from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import imatrix
+from congling.interop.gguf.calibrated import Calibration, Rounding
 from congling.interop.gguf.packing import rounded
 from congling.interop.source import Source, source_of
-from congling.quant.mixtures import PLAIN
+from congling.methods.importance import calibration, importance_matrix
+from congling.quant.mixtures import PLAIN, named
 from congling.transform.adapter import common_packing
 from congling.transform.freeze import frozen
 from congling.transform.merge import merged
 
 Models = Literal["gguf", "hf", "llama2c", "ollama"]
+IMATRIX = "imatrix"
+"""A target that is no model, but what a text says of one."""
 Adapters = Literal["gguf-lora", "peft", "ggla"]
 Strength = tuple[Path | str, float]
 """An adapter in any format, and how strongly it is merged in."""
@@ -59,28 +64,24 @@ def run(
     base: Path | str | None = None,
     tokenizer: Path | None = None,
     freeze: int | None = None,
+    calibrate: Path | None = None,
+    rounding: Rounding = "nearest",
     overwrite: bool = False,
 ) -> Conversion:
     """Convert and, by default where the other program is installed, compare.
 
     A difference that should not be is no exception: it is in the report, and the export stays. With
     ``freeze`` positions that depend on the text's length are those of that length, see ``transform.freeze``.
+    ``calibrate``, a text, shards or an importance matrix, weighs the rounding of quantised GGUF files;
+    ``rounding`` says whether codes are the nearest of ggml's search, or GPTQ's.
 
     Raises:
         UserError: the source is damaged or of no known format, the target cannot hold it, ``out`` exists, or
             the model does not read ``freeze`` tokens.
         Interrupted: Ctrl-C while the export, which stays, was compared.
     """
-    if to not in (*get_args(Models), *get_args(Adapters)):
-        hint = "one of: " + ", ".join((*get_args(Models), *get_args(Adapters)))
-        raise UserError("no such target", value=to, hint=hint)
     source, out = Path(source), Path(out)
-    refuse_existing(out, overwrite=overwrite)
-    refuse_inputs(out, source, base, tokenizer, *(path for path, _ in lora))
-    if out.is_dir() and to in ("gguf", "gguf-lora", "ggla"):
-        raise UserError(
-            "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
-        )
+    _check_places(to, out, overwrite, source, base, tokenizer, calibrate, *(path for path, _ in lora))
     found = source_of(source)
     if found.is_adapter != (to in get_args(Adapters)):
         what = "an adapter goes to gguf-lora, peft or ggla, a model to gguf, hf, llama2c or ollama"
@@ -88,14 +89,49 @@ def run(
         raise UserError(what, value=f"{found.path} → {to}", hint=hint)
     if found.is_adapter:
         _refuse(type=type, version=version, verify=verify, verify_text=verify_text, lora=lora)
-        _refuse(tokenizer=tokenizer, freeze=freeze)
+        _refuse(tokenizer=tokenizer, freeze=freeze, calibrate=calibrate, rounding=rounding != "nearest")
         return _adapter(found, to, out, base, overwrite)
     _refuse(base=base)
+    _check_calibration(to, type, calibrate, rounding)
     model = _opened(found, tokenizer, lora)
-    notes = []
+    notes, weighing = [], None
     if freeze is not None:
         model, notes = _frozen(model, freeze)
-    return _model(model, to, out, type, version, verify, verify_text, overwrite, notes)
+    if calibrate is not None and to == IMATRIX:
+        matrix, more = importance_matrix(calibrate, model)
+        imatrix.write(matrix, out, overwrite=overwrite)
+        return Conversion(out, (*notes, *more))
+    if calibrate is not None:
+        weighing, more = calibration(calibrate, model, rounding)
+        notes += more
+    return _model(model, to, out, type, version, verify, verify_text, overwrite, notes, weighing)
+
+
+def _check_places(to: str, out: Path, overwrite: bool, *inputs: Path | str | None) -> None:
+    """Raise for an unknown target, and where writing would destroy or go astray."""
+    if to not in (*get_args(Models), IMATRIX, *get_args(Adapters)):
+        hint = "one of: " + ", ".join((*get_args(Models), IMATRIX, *get_args(Adapters)))
+        raise UserError("no such target", value=to, hint=hint)
+    refuse_existing(out, overwrite=overwrite)
+    refuse_inputs(out, *inputs)
+    if out.is_dir() and to in ("gguf", IMATRIX, "gguf-lora", "ggla"):
+        raise UserError(
+            "this is a directory, and a file is made", value=str(out), hint="name it: --out DIR/NAME"
+        )
+
+
+def _check_calibration(to: str, type: str | None, calibrate: Path | None, rounding: str) -> None:
+    """Raise where a calibration would change nothing, or is missing."""
+    if rounding not in get_args(Rounding):
+        raise UserError("no such rounding", value=rounding, hint=f"one of: {', '.join(get_args(Rounding))}")
+    if calibrate is None:
+        if to == IMATRIX or rounding != "nearest":
+            raise UserError("this needs a text to calibrate on", value=to, hint="--calibrate FILE")
+    elif to not in ("gguf", "ollama", IMATRIX):
+        raise UserError("a calibration weighs the types of GGUF", value=to, hint="leave --calibrate out")
+    elif to != IMATRIX and named(type or "F32") in PLAIN:
+        what = "a calibration weighs what is quantised, and this type is not"
+        raise UserError(what, value=type or "F32", hint="--type Q4_K_M, or another of fewer bits")
 
 
 def _frozen(model: ForeignModel, length: int) -> tuple[ForeignModel, list[str]]:
@@ -139,6 +175,7 @@ def _model(
     verify_text: Path | None,
     overwrite: bool,
     notes: list[str],
+    weighing: Calibration | None,
 ) -> Conversion:
     """``notes``: what has been changed so far."""
     if to == "llama2c" and type not in (None, "F32"):
@@ -149,7 +186,15 @@ def _model(
     skipped = verification.wanted(verify, to, model)
     told = limit(model, to), tuple(commands(model, to, out, version=version))
     chosen = (type or "F32").upper()
-    notes = notes + formats.write_model(model, to, out, type=chosen, version=version, overwrite=overwrite)  # type: ignore[arg-type]
+    notes = notes + formats.write_model(
+        model,
+        to,  # type: ignore[arg-type]
+        out,
+        type=chosen,
+        version=version,
+        overwrite=overwrite,
+        calibration=weighing,
+    )
     if skipped is not None:
         verdict.save(None, out)
         return Conversion(out, (*notes, f"not checked ({skipped})"), None, *told)

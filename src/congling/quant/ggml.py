@@ -38,8 +38,15 @@ _PLAIN: dict[str, type[np.generic]] = {
     "F32": np.float32, "F16": np.float16, "F64": np.float64,
     "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
 }  # fmt: skip
-_KERNEL_ONLY = frozenset({"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"})
+_KERNEL_ONLY = frozenset(
+    {
+        "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS",
+        "IQ3_S", "IQ4_NL", "IQ4_XS",
+    }
+)  # fmt: skip
 """Encoded by ggml; the ``gguf`` package can only decode them."""
+_SEARCHED = frozenset({"Q4_0", "Q4_1", "Q5_0", "Q5_1"})
+"""Encoded by either: with an importance matrix ggml searches for scales, which the package does not."""
 _CHUNK = 1 << 22
 """Values decoded at once: the steps in between take several times their memory."""
 
@@ -60,12 +67,19 @@ def row_bytes(type: str, values: int) -> int:
     return values // kind.values * kind.bytes
 
 
-def encode(values: np.ndarray, type: str) -> np.ndarray:
+def encode(values: np.ndarray, type: str, importance: np.ndarray | None = None) -> np.ndarray:
     """Blocks of float32 values: (..., n) float32 -> (..., B) uint8.
+
+    Args:
+        values: rows, or for each expert its rows.
+        type: one of ``TYPES``.
+        importance: (n,), or (E, n) for values (E, rows, n) of experts: how much the error of each column
+            counts in the search for scales and codes. Types that need no search take no notice of it.
 
     Raises:
         UserError: no such type, none that can be encoded, rows that are no whole number of blocks, values
-            that are not finite or beyond the type's range.
+            that are not finite or beyond the type's range; an importance that is unsound, or none for a type
+            that cannot be encoded without.
     """
     values = np.ascontiguousarray(values, np.float32)
     shape = (*values.shape[:-1], row_bytes(type, values.shape[-1]))
@@ -77,8 +91,12 @@ def encode(values: np.ndarray, type: str) -> np.ndarray:
         return plain.view(np.uint8).reshape(shape)
     if not np.isfinite(values).all():
         raise UserError(f"values that are not finite cannot be stored as {type}")
-    if type in _KERNEL_ONLY:
-        return library.quantize(values, _known(type).number, shape[-1]).reshape(shape)
+    if importance is not None and importance.ndim == 2:
+        if importance.shape[:1] != values.shape[:-2]:
+            raise UserError("an importance matrix of another number of experts", value=len(importance))
+        return np.stack([encode(values[expert], type, row) for expert, row in enumerate(importance)])
+    if type in _KERNEL_ONLY or (importance is not None and type in _SEARCHED):
+        return library.quantize(values, _known(type).number, shape[-1], importance).reshape(shape)
     return _by_package(lambda: quants.quantize(values, GGMLQuantizationType[type]), type, "encoded")
 
 

@@ -16,6 +16,8 @@ from congling.core.errors import UserError
 from congling.core.machine import cores
 
 HINT = "pip install 'congling[gguf]'"
+CALIBRATE = "give a text, shards or an importance matrix: --calibrate FILE"
+_NEEDED = ("ggml_quantize_chunk", "ggml_quantize_requires_imatrix", "llama_decode")
 _PART = 1 << 18
 """Values encoded by one call: small enough that all cores are busy, large enough to be worth the call."""
 
@@ -54,11 +56,13 @@ def ggml() -> ctypes.CDLL:
         library = ctypes.CDLL(str(found[0]))
     except OSError as error:
         raise UserError(f"llama.cpp cannot be loaded: {error}", where=found[0], hint=HINT) from None
-    missing = [name for name in ("ggml_quantize_chunk", "llama_decode") if not hasattr(library, name)]
+    missing = [name for name in _NEEDED if not hasattr(library, name)]
     if missing:
         raise UserError("this build of xllamacpp does not export a function", value=missing[0], hint=HINT)
     library.ggml_quantize_init.restype = None
     library.ggml_quantize_init.argtypes = (ctypes.c_int32,)
+    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    library.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int32,)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = (
         ctypes.c_int32,
@@ -72,25 +76,51 @@ def ggml() -> ctypes.CDLL:
     return library
 
 
-def quantize(values: np.ndarray, number: int, row_bytes: int) -> np.ndarray:
+def quantize(
+    values: np.ndarray, number: int, row_bytes: int, importance: np.ndarray | None = None
+) -> np.ndarray:
     """Blocks from ggml's own kernel: float32 (..., n) contiguous -> uint8 (rows, row_bytes).
 
+    Args:
+        values: the rows.
+        number: ggml's number of the type.
+        row_bytes: of an encoded row.
+        importance: (n,), how much the error of each value of a row counts: the mean square of the inputs that
+            it is multiplied with. Without it, ggml weighs errors by the values themselves.
+
     Raises:
-        UserError: the library is not installed.
+        UserError: the library is not installed, the type cannot be encoded without an importance, or one that
+            is of another length, not finite, negative or zero throughout.
     """
     library = ggml()
     width = values.shape[-1]
     rows = values.size // width
+    pointer = None
+    if importance is not None:
+        importance = _checked(importance, width)
+        pointer = importance.ctypes.data
+    elif library.ggml_quantize_requires_imatrix(number):
+        raise UserError("this type cannot be encoded without an importance matrix", hint=CALIBRATE)
     out = np.zeros((rows, row_bytes), np.uint8)
     library.ggml_quantize_init(number)
 
     def some(start: int) -> None:
         count = min(step, rows - start)
         library.ggml_quantize_chunk(
-            number, values.ctypes.data, out.ctypes.data, start * width, count, width, None
+            number, values.ctypes.data, out.ctypes.data, start * width, count, width, pointer
         )
 
     step = max(1, _PART // width)
     with ThreadPoolExecutor(cores()) as pool:  # the library runs outside Python's lock
         list(pool.map(some, range(0, rows, step)))
     return out
+
+
+def _checked(importance: np.ndarray, width: int) -> np.ndarray:
+    importance = np.ascontiguousarray(importance, np.float32)
+    if importance.shape != (width,):
+        what = f"an importance matrix of another width than its tensor, which has rows of {width}"
+        raise UserError(what, value=importance.shape)
+    if not np.isfinite(importance).all() or importance.min() < 0 or not importance.any():
+        raise UserError("importances must be finite, not negative, and not all zero")
+    return importance

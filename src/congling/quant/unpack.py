@@ -50,13 +50,13 @@ def check_type(type: str) -> None:
     ggml.decode(torch.zeros(1, kind.bytes, dtype=torch.uint8).numpy(), type)
 
 
-def _half(blocks: Blocks, start: int) -> Tensor:
+def half(blocks: Blocks, start: int) -> Tensor:
     """(R, K, 1) float32: the float16 at a byte of every block."""
     return blocks[..., start : start + 2].view(torch.float16).float()
 
 
 def _q8_0(blocks: Blocks, out: Tensor) -> None:
-    out.copy_(blocks[..., 2:].view(torch.int8)).mul_(_half(blocks, 0))
+    out.copy_(blocks[..., 2:].view(torch.int8)).mul_(half(blocks, 0))
 
 
 def _nibbles(blocks: Blocks, start: int) -> Tensor:
@@ -73,19 +73,19 @@ def _fifth_bits(blocks: Blocks, start: int) -> Tensor:
 
 
 def _q4_0(blocks: Blocks, out: Tensor) -> None:
-    out.copy_(_nibbles(blocks, 2)).sub_(8).mul_(_half(blocks, 0))
+    out.copy_(_nibbles(blocks, 2)).sub_(8).mul_(half(blocks, 0))
 
 
 def _q4_1(blocks: Blocks, out: Tensor) -> None:
-    out.copy_(_nibbles(blocks, 4)).mul_(_half(blocks, 0)).add_(_half(blocks, 2))
+    out.copy_(_nibbles(blocks, 4)).mul_(half(blocks, 0)).add_(half(blocks, 2))
 
 
 def _q5_0(blocks: Blocks, out: Tensor) -> None:
-    out.copy_(_nibbles(blocks, 6) | _fifth_bits(blocks, 2)).sub_(16).mul_(_half(blocks, 0))
+    out.copy_(_nibbles(blocks, 6) | _fifth_bits(blocks, 2)).sub_(16).mul_(half(blocks, 0))
 
 
 def _q5_1(blocks: Blocks, out: Tensor) -> None:
-    out.copy_(_nibbles(blocks, 8) | _fifth_bits(blocks, 4)).mul_(_half(blocks, 0)).add_(_half(blocks, 2))
+    out.copy_(_nibbles(blocks, 8) | _fifth_bits(blocks, 4)).mul_(half(blocks, 0)).add_(half(blocks, 2))
 
 
 def _runs(bytes: Tensor, shifts: tuple[int, ...], mask: int) -> Tensor:
@@ -99,28 +99,31 @@ def _q2_k(blocks: Blocks, out: Tensor) -> None:
     values = _runs(blocks[..., 16:80].unflatten(-1, (2, 32)), (0, 2, 4, 6), 3)  # (R, K, 2, 4, 32)
     groups = out.unflatten(-1, (16, 16))
     groups.copy_(values.reshape(groups.shape))
-    groups.mul_((_half(blocks, 80) * (scales & 15)).unsqueeze(-1))
-    groups.sub_((_half(blocks, 82) * (scales >> 4)).unsqueeze(-1))
+    groups.mul_((half(blocks, 80) * (scales & 15)).unsqueeze(-1))
+    groups.sub_((half(blocks, 82) * (scales >> 4)).unsqueeze(-1))
 
 
 def _q3_k(blocks: Blocks, out: Tensor) -> None:
     low = _runs(blocks[..., 32:96].unflatten(-1, (2, 32)), (0, 2, 4, 6), 3)  # (R, K, 2, 4, 32)
     high = _runs(blocks[..., :32], tuple(range(8)), 1).unflatten(-2, (2, 4))  # the bit of run half·4 + run
-    packed = blocks[..., 96:108]
-    six = (packed[..., :8].unsqueeze(-2) >> _shifts((0, 4), packed)) & 15  # (R, K, 2, 8)
-    top = ((packed[..., 8:].unsqueeze(-2) >> _shifts((0, 2, 4, 6), packed)) & 3) << 4  # (R, K, 4, 4)
-    scales = (six.flatten(-2) | top.flatten(-2)).to(torch.int8) - 32
     groups = out.unflatten(-1, (16, 16))
     values = (low | (high << 2)).to(torch.int8) - 4
     groups.copy_(values.reshape(groups.shape))
-    groups.mul_((_half(blocks, 108) * scales).unsqueeze(-1))
+    groups.mul_((half(blocks, 108) * signed_scales(blocks[..., 96:108])).unsqueeze(-1))
+
+
+def signed_scales(bytes: Tensor) -> Tensor:
+    """Six-bit scales of Q3_K: (R, K, 12) uint8 -> (R, K, 16) int8."""
+    six = (bytes[..., :8].unsqueeze(-2) >> _shifts((0, 4), bytes)) & 15  # (R, K, 2, 8)
+    top = ((bytes[..., 8:].unsqueeze(-2) >> _shifts((0, 2, 4, 6), bytes)) & 3) << 4  # (R, K, 4, 4)
+    return (six.flatten(-2) | top.flatten(-2)).to(torch.int8) - 32
 
 
 def _shifts(shifts: tuple[int, ...], like: Tensor) -> Tensor:
     return torch.tensor(shifts, dtype=torch.uint8, device=like.device)[:, None]
 
 
-def _packed_scales(bytes: Tensor) -> tuple[Tensor, Tensor]:
+def packed_scales(bytes: Tensor) -> tuple[Tensor, Tensor]:
     """Six-bit scales and minima of Q4_K and Q5_K: (R, K, 12) -> twice (R, K, 8) uint8."""
     first, second, third = bytes[..., :4], bytes[..., 4:8], bytes[..., 8:]
     scales = torch.cat((first & 63, (third & 15) | ((first >> 6) << 4)), dim=-1)
@@ -130,11 +133,11 @@ def _packed_scales(bytes: Tensor) -> tuple[Tensor, Tensor]:
 
 def _with_minima(blocks: Blocks, values: Tensor, out: Tensor) -> None:
     """``d · scale · value - dmin · minimum`` for groups of 32."""
-    scales, minima = _packed_scales(blocks[..., 4:16])
+    scales, minima = packed_scales(blocks[..., 4:16])
     groups = out.unflatten(-1, (8, 32))
     groups.copy_(values.reshape(groups.shape))
-    groups.mul_((_half(blocks, 0) * scales).unsqueeze(-1))
-    groups.sub_((_half(blocks, 2) * minima).unsqueeze(-1))
+    groups.mul_((half(blocks, 0) * scales).unsqueeze(-1))
+    groups.sub_((half(blocks, 2) * minima).unsqueeze(-1))
 
 
 def _q4_k(blocks: Blocks, out: Tensor) -> None:
@@ -151,7 +154,7 @@ def _q6_k(blocks: Blocks, out: Tensor) -> None:
     low = _runs(blocks[..., :128].unflatten(-1, (2, 64)), (0, 4), 15)  # (R, K, 2, 2, 64)
     high = _runs(blocks[..., 128:192].unflatten(-1, (2, 32)), (0, 2, 4, 6), 3)  # (R, K, 2, 4, 32)
     values = (low.reshape(high.shape) | (high << 4)).to(torch.int8) - 32
-    scales = _half(blocks, 208) * blocks[..., 192:208].view(torch.int8)
+    scales = half(blocks, 208) * blocks[..., 192:208].view(torch.int8)
     groups = out.unflatten(-1, (16, 16))
     groups.copy_(values.reshape(groups.shape))
     groups.mul_(scales.unsqueeze(-1))

@@ -3,6 +3,7 @@
 ::
 
     congling convert runs/book --to gguf --type Q8_0 --out book.gguf
+    congling convert runs/book --to gguf --type Q4_K_M --calibrate book.txt --rounding gptq --out book.gguf
     congling convert runs/book --to hf --out book-hf
     congling convert base.gguf --lora runs/style/adapter --to gguf --out merged.gguf
     congling convert runs/style/adapter --base base.gguf --to gguf-lora --out style.gguf
@@ -28,16 +29,33 @@ if TYPE_CHECKING:  # what converts loads only when something is converted
     from congling.methods.conversion import Conversion, Strength
 
 
+Target = Annotated[
+    str, typer.Option(help="gguf, hf, llama2c, ollama, imatrix; of adapters gguf-lora, peft, ggla.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TEXT|SHARDS|IMATRIX", help="Weigh the rounding of GGUF types by what the model reads here."
+    ),
+]
+Round = Annotated[
+    str, typer.Option(help="Of GGUF types: nearest, or gptq on the same grid, which needs --calibrate.")
+]
+
+
 def command(
     source: Annotated[
         Path,
         typer.Argument(metavar="MODEL", help="A run, checkpoint, adapter, or a model of another program."),
     ],
-    to: Annotated[str, typer.Option(help="gguf, hf, llama2c, ollama; of adapters gguf-lora, peft, ggla.")],
+    to: Target,
     out: Annotated[Path, typer.Option(help="The file (gguf, gguf-lora, ggla) or folder to make.")],
     type: Annotated[
-        str | None, typer.Option(help="Of the weights: F32 (default), F16, BF16; of GGUF also Q8_0, Q4_K_M …")
+        str | None,
+        typer.Option(help="Of the weights: F32 (default), F16, BF16; of GGUF also Q8_0, Q4_K_M, IQ3_XXS …"),
     ] = None,
+    calibrate: Calibrate = None,
+    rounding: Round = "nearest",
     version: Annotated[int, typer.Option(help="Of llama2.c: 0, 1, or 2 with 8-bit weights.")] = 0,
     verify: Annotated[
         bool | None,
@@ -63,7 +81,6 @@ def command(
     from congling.methods.conversion import run
 
     started = time.monotonic()
-    strengths = [_strength(text) for text in lora or ()]
     try:
         done = run(
             source,
@@ -73,21 +90,25 @@ def command(
             version=version,
             verify=verify,
             verify_text=verify_text,
-            lora=strengths,
+            lora=[_strength(text) for text in lora or ()],
             base=base,
             tokenizer=tokenizer,
             freeze=freeze,
+            calibrate=calibrate,
+            rounding=rounding,  # type: ignore[arg-type]
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
-    if as_json:
-        size, seconds = _size(done.path), time.monotonic() - started
-        found = {"bytes": size, "notes": done.notes, "parity": done.report, "seconds": seconds}
-        print_document({"out": done.path, **found})
-        raise typer.Exit(1 if done.report is not None and done.report.misses else 0)
-    if not _show(done, time.monotonic() - started):
+    if not (_print if as_json else _show)(done, time.monotonic() - started):
         raise typer.Exit(1)
+
+
+def _print(done: "Conversion", seconds: float) -> bool:
+    """The same for a program."""
+    found = {"bytes": _size(done.path), "notes": done.notes, "parity": done.report, "seconds": seconds}
+    print_document({"out": done.path, **found})
+    return done.report is None or not done.report.misses
 
 
 def _show(done: "Conversion", seconds: float) -> bool:

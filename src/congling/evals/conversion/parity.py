@@ -149,6 +149,25 @@ def compare(
     )
 
 
+def divergence(
+    model: Transformer, tokenizer: Tokenizer, engine: Engine, text: str = TEXT, lengths: Lengths | None = None
+) -> float:
+    """Mean KL divergence in nats per token, at the windows that ``compare`` looks at: of the other program's
+    probabilities from those of ``model``."""
+    lengths = lengths or Lengths(model.config.max_position_embeddings)
+    summed, count = 0.0, 0
+    for window in _windows(lengths, tokenizer.bos_id, _ids(tokenizer, text)):
+        both = logits_of(model, window), np.asarray(engine.logits(window), np.float32)
+        for start in range(0, len(window), _ROWS):
+            ours, theirs = (
+                torch.from_numpy(each[start : start + _ROWS]).double()[:, : both[0].shape[1]].log_softmax(-1)
+                for each in both
+            )
+            summed += float((ours.exp() * (ours - theirs)).sum())
+        count += len(window)
+    return summed / max(1, count)
+
+
 def perplexity(
     model: Transformer, tokenizer: Tokenizer, text: str = TEXT, lengths: Lengths | None = None
 ) -> float:

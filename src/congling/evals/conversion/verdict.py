@@ -31,6 +31,8 @@ class Report:
     """Largest allowed difference of logits; ``None`` where numbers are all that can be told."""
     notes: tuple[str, ...] = ()
     """What had to be changed on the way, in sentences."""
+    divergence: float | None = None
+    """Mean KL divergence there from the model that was converted, in nats per token; None as above."""
 
     @property
     def misses(self) -> list[str]:
@@ -50,6 +52,7 @@ class Report:
             "accuracy": self.accuracy,
             "perplexity_within": self.perplexity_within,
             "original_perplexity": self.original_perplexity,
+            "divergence": self.divergence,
             **self.parity.to_json(),
             "misses": self.misses,
             "notes": list(self.notes),
@@ -82,6 +85,8 @@ class Report:
         if (before := self.original_perplexity) is not None:
             rows.insert(3, ("perplexity before conversion", f"{before:.4f}", "–"))
             rows.append(("perplexity changed by the type", f"{found.perplexity / before - 1:+.3%}", "–"))
+        if self.divergence is not None:
+            rows.append(("KL divergence there, nats per token", f"{self.divergence:.3e}", "–"))
         return rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from congling.core import files, machine
 from congling.core.errors import UserError
 from congling.core.progress import stage
-from congling.evals.conversion.parity import TEXT, WINDOW, Engine, Lengths, compare, perplexity
+from congling.evals.conversion.parity import TEXT, WINDOW, Engine, Lengths, compare, divergence, perplexity
 from congling.evals.conversion.provoking import texts_for
 from congling.evals.conversion.verdict import Report
 from congling.interop.assembly import transformer
@@ -65,18 +65,21 @@ def verify(
     """
     if original.tokenizer is None:
         raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
-    model, before, lengths = transformer(original), None, lengths_of(original, target)
+    unrounded, before, lengths = transformer(original), None, lengths_of(original, target)
+    model, kl = unrounded, None
     if reader is not None and type != "F32":
-        before = perplexity(model, original.tokenizer, text, lengths)
+        before = perplexity(unrounded, original.tokenizer, text, lengths)
         model = transformer(reader(path))
     engine = _ENGINES[target](path, original)
     try:
         more = texts_for(original.tokenizer, target)
         parity = compare(model, original.tokenizer, engine, text, more, lengths)
+        if before is not None:
+            kl = divergence(unrounded, original.tokenizer, engine, text, lengths)
     finally:
         if (close := getattr(engine, "close", None)) is not None:
             close()
-    return Report(target, type, parity, before, _accuracy(original, target, type))
+    return Report(target, type, parity, before, _accuracy(original, target, type), divergence=kl)
 
 
 def lengths_of(model: ForeignModel, target: str) -> Lengths:

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
+import numpy as np
 
+from congling.core.errors import UserError
 from congling.core.units import plural
+from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import vocabulary
 from congling.interop.gguf.architectures import CHAT, facts_of
+from congling.interop.gguf.calibrated import Calibration, encoded_in_sequence
 from congling.interop.gguf.config import config_from
 from congling.interop.gguf.config_writing import config_fields
 from congling.interop.gguf.differences import differences
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
-from congling.interop.gguf.sources import WITH_OUTPUT, sources
+from congling.interop.gguf.sources import WITH_OUTPUT, Source, sources
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.weights import GGUFWeights, pieces
 from congling.interop.gguf_architecture import gguf_architecture
@@ -24,7 +28,8 @@ from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.mlp_config import MoEConfig
 from congling.quant.ggml import TYPES
-from congling.quant.mixtures import FILE_TYPES, PLAIN, Mixture, named
+from congling.quant.library import CALIBRATE
+from congling.quant.mixtures import FILE_TYPES, NEEDS_IMPORTANCE, PLAIN, Mixture, named
 
 _QUANTISATION_VERSION = 2
 _STAND_INS = frozenset({"refact", "glm4moe", "starcoder2", "stablelm"})
@@ -51,6 +56,7 @@ def write(
     type: str = "F32",
     fields: Mapping[str, Field] | None = None,
     *,
+    calibration: Calibration | None = None,
     overwrite: bool = False,
     inexact: bool = False,
 ) -> list[str]:
@@ -61,12 +67,14 @@ def write(
         path: the file.
         type: ``F32``, ``F16``, ``BF16``, or a quantised mixture such as ``Q8_0`` or ``Q4_K_M``.
         fields: further keys, written last; they win over ours.
+        calibration: what weighs the rounding; without one, and where it knows nothing of a tensor, values do.
         overwrite: replace a file that is there.
         inexact: accept a tokenizer that llama.cpp applies differently to some texts.
 
     Raises:
         UserError: llama.cpp cannot represent the model or the tokenizer (``Unrepresentable`` names the
-            nearest choice), the type does not exist, or something is at ``path``.
+            nearest choice), the type does not exist or needs a calibration that is not there, the calibration
+            is of another model, or something is at ``path``.
     """
     name, config = named(type), model.config
     architecture = gguf_architecture(config)
@@ -77,8 +85,10 @@ def write(
         config.attention.num_attention_heads // config.attention.num_key_value_heads,
         config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
         tied=all(source.name != "output.weight" for source in listed),
+        imatrix=calibration is not None,
     )
-    tensors = [source.tensor(mixture.type_of(source.name, source.shape)) for source in listed]
+    types = {source.name: mixture.type_of(source.name, source.shape) for source in listed}
+    tensors, told = _calibrated(model, listed, types, calibration)
     keys = _general_fields(model, architecture, name) | config_fields(config, architecture)
     if model.tokenizer is None:
         keys["tokenizer.ggml.model"] = Field("string", "none")
@@ -86,7 +96,38 @@ def write(
         keys |= vocabulary.fields(model.tokenizer, vocab_size=config.vocab_size, inexact=inexact)
     write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
     apart = [] if model.tokenizer is None else [each.what for each in differences(model.tokenizer)]
-    return _notes(config, architecture) + _fallbacks(tensors, name) + apart
+    return _notes(config, architecture) + _fallbacks(tensors, name) + told + apart
+
+
+def _calibrated(
+    model: ForeignModel, listed: list[Source], types: dict[str, str], calibration: Calibration | None
+) -> tuple[list[TensorData], list[str]]:
+    """The tensors, to be encoded with what is known of their inputs; and what is to be said of that."""
+    rounded = [source for source in listed if types[source.name] not in PLAIN]
+    importance: dict[str, np.ndarray] = {}
+    blocks, notes = None, []
+    if calibration is not None:
+        known = {source.name: calibration.matrix.of(source.name, source.shape) for source in rounded}
+        importance = {name: found for name, found in known.items() if found is not None}
+        unknown = [name for name in known if name not in importance]
+        if not importance:
+            what, one = (
+                "the importance matrix knows no tensor of this model",
+                [*calibration.matrix.tensors][:1],
+            )
+            raise UserError(what, value=one)
+        if unknown:
+            notes = [f"not weighed, since the calibration knows nothing of them: {', '.join(unknown)}"]
+    for source in rounded:
+        if types[source.name] in NEEDS_IMPORTANCE and source.name not in importance:
+            what = f"{types[source.name]} needs an importance matrix"
+            raise UserError(what, where=source.name, hint=CALIBRATE)
+    if calibration is not None and calibration.rows is not None:
+        ours = {name: types[source.name] for source in listed for name in source.parameters}
+        blocks = encoded_in_sequence(transformer(model), calibration.rows, ours)
+    return [
+        source.tensor(types[source.name], importance.get(source.name), blocks) for source in listed
+    ], notes
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:

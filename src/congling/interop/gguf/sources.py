@@ -33,14 +33,35 @@ class Source:
     shape: tuple[int, ...]
     values: Callable[[], np.ndarray]
     """float32, made when it is written."""
+    parameters: tuple[str, ...] = ()
+    """Ours that lie in it, one below the other."""
+    heads: Heads | None = None
+    """Heads whose rows stand in another order in the file."""
 
-    def tensor(self, type: str) -> TensorData:
-        """The same, encoded as ``type`` when its turn comes."""
-        return TensorData(self.name, self.shape, type, lambda: self._encoded(type))
+    def tensor(
+        self,
+        type: str,
+        importance: np.ndarray | None = None,
+        blocks: Mapping[str, np.ndarray] | None = None,
+    ) -> TensorData:
+        """The same, encoded as ``type`` when its turn comes.
 
-    def _encoded(self, type: str) -> np.ndarray:
+        Args:
+            type: of ggml.
+            importance: of its columns, as ``ggml.encode`` takes it.
+            blocks: rows of our parameters that are encoded already, in our order.
+        """
+        if blocks is not None and self.parameters and blocks.keys() >= set(self.parameters):
+            return TensorData(self.name, self.shape, type, lambda: self._arranged(blocks))
+        return TensorData(self.name, self.shape, type, lambda: self._encoded(type, importance))
+
+    def _arranged(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = np.concatenate([blocks[name] for name in self.parameters])
+        return rows if self.heads is None else to_interleaved(rows, self.heads)
+
+    def _encoded(self, type: str, importance: np.ndarray | None) -> np.ndarray:
         try:
-            return ggml.encode(self.values(), type)
+            return ggml.encode(self.values(), type, importance)
         except UserError as error:
             raise UserError(error.what, where=self.name, value=error.value, hint=error.hint) from None
 
@@ -62,7 +83,8 @@ def sources(model: ForeignModel, architecture: str, where: Path) -> Iterator[Sou
                 yield _fused(theirs, parts, shapes, weights)
             continue
         heads = turned_heads(name, config, architecture)
-        yield Source(gguf_name(name, architecture), shape, _values(weights, name, heads))
+        values = _values(weights, name, heads)
+        yield Source(gguf_name(name, architecture), shape, values, (name,), heads)
     if config.tie_word_embeddings and architecture in WITH_OUTPUT:
         yield Source("output.weight", shapes["embedding.weight"], _values(weights, "embedding.weight"))
     if (divisors := stretched(config, architecture).divisors) is not None:
@@ -93,7 +115,8 @@ def _fused(
 ) -> Source:
     """Several parameters as one tensor, one below the other."""
     shape = (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
-    return Source(theirs, shape, lambda: np.concatenate([_array(weights[part]) for part in parts]))
+    values = lambda: np.concatenate([_array(weights[part]) for part in parts])  # noqa: E731
+    return Source(theirs, shape, values, tuple(parts))
 
 
 def _values(weights: Mapping[str, Tensor], name: str, heads: Heads | None = None) -> Callable[[], np.ndarray]:

@@ -1,0 +1,106 @@
+"""What ``convert --calibrate`` names: a text, shards, or an importance matrix that is there already."""
+
+# N rows of text, T tokens of a row
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from congling.core import files
+from congling.core.errors import UserError
+from congling.data.shards import open_shards
+from congling.interop.assembly import transformer
+from congling.interop.foreign import ForeignModel
+from congling.interop.gguf import imatrix
+from congling.interop.gguf.calibrated import Calibration, Rounding, collect
+from congling.interop.gguf.imatrix import ImportanceMatrix, InputSquares
+from congling.interop.gguf.sources import sources
+from congling.interop.gguf.writer import MAGIC
+from congling.interop.gguf_architecture import gguf_architecture
+
+ROWS, ROW_TOKENS = 128, 512
+"""Of the calibration text, evenly spread over it; a row is as long as llama-imatrix's, or as the context."""
+_FEWEST = 16  # tokens
+_MOST_BYTES, _MOST_CHARACTERS = 2**28, 2**22
+
+
+def calibration(path: Path, model: ForeignModel, rounding: Rounding) -> tuple[Calibration, list[str]]:
+    """What weighs the rounding of a model's tensors, and what is to be said of it.
+
+    Raises:
+        UserError: nothing there that can be read, a text of a few tokens, shards of another tokenizer, a
+            damaged matrix, or a matrix alone where GPTQ needs the text.
+    """
+    if not _is_gguf(path):
+        matrix, rows, note = _observed(path, model)
+        return Calibration(matrix, rows if rounding == "gptq" else None), [note]
+    if rounding == "gptq":
+        what = "GPTQ needs a text or shards: an importance matrix holds the diagonal of its Hessian alone"
+        raise UserError(what, value=str(path), hint="--calibrate TEXT, or leave --rounding out")
+    matrix = imatrix.read(path)
+    texts = ", ".join(matrix.datasets) or "a text that is not named"
+    return Calibration(matrix), [
+        f"weighed by {path.name}: {matrix.chunks * matrix.chunk_size:,} tokens of {texts}"
+    ]
+
+
+def importance_matrix(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix, list[str]]:
+    """The importance matrix of a model over a text or shards, and what is to be said of it.
+
+    Raises:
+        UserError: as ``calibration``.
+    """
+    if _is_gguf(path):
+        raise UserError("this is an importance matrix already", value=str(path), hint="--calibrate TEXT")
+    matrix, _, note = _observed(path, model)
+    return matrix, [note]
+
+
+def _observed(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix, Tensor, str]:
+    rows = _rows(path, model)
+    found = collect(transformer(model), rows)
+    tensors: dict[str, InputSquares] = {}
+    for source in sources(model, gguf_architecture(model.config), path):
+        if source.parameters and source.parameters[0] in found:
+            tensors[source.name] = found[source.parameters[0]]
+    matrix = ImportanceMatrix(tensors, (path.name,), *rows.shape)
+    return matrix, rows, f"calibrated on {rows.numel():,} tokens of {path.name}, {len(rows)} rows"
+
+
+def _rows(path: Path, model: ForeignModel) -> Tensor:
+    """(N, T) ids, evenly spread over the text."""
+    tokenizer, config = model.tokenizer, model.config
+    if tokenizer is None:
+        raise UserError("without a tokenizer no text can be read", hint="name one with --tokenizer")
+    if path.is_dir():
+        ids = open_shards(path, tokenizer=tokenizer, verify=True)["train"].tokens
+    else:
+        ids = np.array(tokenizer.encode(_text(path)[:_MOST_CHARACTERS]), np.int64)
+    if len(ids) < _FEWEST:
+        raise UserError(f"a text to calibrate on has {_FEWEST} tokens at least", where=path, value=len(ids))
+    context = config.trained_length if config.depends_on_length else config.max_position_embeddings
+    length = min(context, ROW_TOKENS, len(ids))
+    count = min(ROWS, len(ids) // length)
+    starts = np.linspace(0, len(ids) - length, count).astype(np.int64)
+    return torch.from_numpy(np.stack([ids[start : start + length] for start in starts]).astype(np.int64))
+
+
+def _text(path: Path) -> str:
+    try:
+        return files.text(path, _MOST_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("this text is not UTF-8", value=str(path)) from None
+
+
+def _is_gguf(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    try:
+        with files.opened(path) as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None

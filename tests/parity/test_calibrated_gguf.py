@@ -1,0 +1,62 @@
+"""Files rounded by a calibration, in the unmodified llama.cpp: codebooks load, GPTQ's codes lose less."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from congling.evals.conversion.parity import logits_of
+from congling.interop.assembly import transformer
+from congling.interop.formats import read_model
+from congling.methods import conversion
+from support import tiny_checkpoint
+from support.llama_cpp_child import opened_in_a_child
+
+pytest.importorskip("xllamacpp")
+TEXT = "从零开始学而时习之不亦说乎云对雨雪风晚照晴空"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("calibrated")
+    tiny_checkpoint.write(
+        made / "model", num_hidden_layers=1, hidden_size=256, intermediate_size=256, num_key_value_heads=1
+    )
+    (made / "text").write_text(drawn(3000, 0), encoding="utf-8")
+    return made
+
+
+def drawn(length: int, seed: int) -> str:
+    return "".join(np.random.default_rng(seed).choice(list(TEXT), length))
+
+
+def divergence(ours: np.ndarray, theirs: np.ndarray | None) -> float:
+    assert theirs is not None
+    logs = [torch.from_numpy(each).double().log_softmax(-1) for each in (ours, theirs)]
+    return float((logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean())
+
+
+def test_llama_cpp_computes_them_and_gptq_is_nearest(folder: Path):
+    files: dict[str, Path] = {}
+    for name, type, more in (
+        ("Q4_0", "Q4_0", {"calibrate": folder / "text"}),
+        ("GPTQ on Q4_0", "Q4_0", {"calibrate": folder / "text", "rounding": "gptq"}),
+        ("IQ3_S", "IQ3_S", {"calibrate": folder / "text"}),
+    ):
+        out = folder / f"{name}.gguf"
+        files[name] = conversion.run(folder / "model", "gguf", out, type=type, verify=False, **more).path  # type: ignore[arg-type]
+    model = read_model(folder / "model")
+    ids = tiny_checkpoint.TOKENIZER.encode(drawn(60, 1))
+    seen = opened_in_a_child(files, ids, 4, 20)
+    ours = logits_of(transformer(model), ids)
+    found = {name: divergence(ours, one.logits) for name, one in seen.items()}
+    assert found.keys() == files.keys() and np.isfinite(list(found.values())).all()
+    assert files["Q4_0"].stat().st_size == files["GPTQ on Q4_0"].stat().st_size
+    assert found["GPTQ on Q4_0"] < found["Q4_0"]
+    for (
+        name,
+        path,
+    ) in files.items():  # what llama.cpp computes is what the file holds, but for its 8-bit inputs
+        here = logits_of(transformer(read_model(path)), ids)
+        assert divergence(here, seen[name].logits) < 0.3 * max(found[name], 1e-2)
