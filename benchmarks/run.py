@@ -17,7 +17,8 @@ from measuring import Options, circumstances
 from reporting import Report, Skipped, write
 
 NAMES = ("startup", "smallworld", "tokenizer", "memory", "spikes", "classic", "throughput", "lora",
-         "adapters", "longlora", "length", "varlen", "budget", "tuning", "time_to_quality")  # fmt: skip
+         "adapters", "longlora", "length", "quantisation", "varlen", "budget", "tuning",
+         "time_to_quality")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

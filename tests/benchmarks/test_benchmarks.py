@@ -62,6 +62,7 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
         "adapters",
         "longlora",
         "length",
+        "quantisation",
         "tuning",
     )
     for name in names:
