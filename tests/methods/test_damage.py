@@ -1,16 +1,23 @@
 """Damage of real files: a checkpoint beside what was made of it, and what is refused."""
 
+import json
+import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from congling.core import artifact
 from congling.core.errors import UserError
 from congling.data import corpus, shards
 from congling.data.config import DataConfig, SplitConfig
 from congling.methods import conversion
 from congling.methods.damage import Settings, run
+from congling.report import comparison_pages
 from congling.report.damage import as_document
+from congling.report.damage_page import page
 from congling.tokenizer.character import CharacterTokenizer
 from support import tiny_checkpoint
 
@@ -116,3 +123,52 @@ def test_what_is_missing_or_too_much_is_said(files, tmp_path):
     (tmp_path / "short.txt").write_text("从零开始", encoding="utf-8")
     with pytest.raises(UserError, match="too short"):
         measured(files, "q8_0.gguf", data=(str(tmp_path / "short.txt"),))
+
+
+def quantised(base: Path, place: Path, made: object, scale: float) -> Path:
+    """A checkpoint with the base's weights moved a little, which says it was quantised."""
+    shutil.copytree(base, place)
+    weights = load_file(place / "model.safetensors")
+    moved = {
+        name: one + scale * torch.sin(torch.arange(one.numel())).view(one.shape) if one.dim() == 2 else one
+        for name, one in weights.items()
+    }
+    save_file(moved, place / "model.safetensors")
+    manifest = json.loads((place / "MANIFEST.json").read_text())
+    manifest["facts"] = {"quantized": made}
+    manifest["files"]["model.safetensors"] = artifact.file_hash(place / "model.safetensors")
+    (place / "MANIFEST.json").write_text(json.dumps(manifest))
+    return place
+
+
+def test_what_a_checkpoint_says_of_its_calibration_is_told_and_doubted(files, tmp_path):
+    grid = {"bits": 4, "group_size": 32, "sym": False}
+    text = {"source": "tales.txt", "tokens": 4096, "script": {"guess": "latin"}, "notes": ["too short"]}
+    made = {"quantization": {"method": "gptq", **grid}, "notes": ["damp raised to 0.03"], "calibration": text}
+    better = quantised(files / "base", tmp_path / "gptq", made, 0.002)
+    rounded = quantised(files / "base", tmp_path / "rtn", {"quantization": {"method": "rtn", **grid}}, 0.004)
+    odd = quantised(files / "base", tmp_path / "odd", ["no", "table"], 0.001)
+    data = (str(files / "held.txt"),)
+    found = run(files / "base", [better, rounded, odd], Settings(data=data, layers=False, texts=False))
+    first, second, third = found.models
+    assert first.calibration["method"] == "gptq"
+    assert (first.calibration["text"], first.calibration["script"]) == ("tales.txt", "latin")
+    assert first.warnings[:2] == ("damp raised to 0.03", "too short")
+    assert first.warnings[2].startswith("calibrated on a text that is latin, measured on one that is ")
+    assert first.recovery is not None
+    assert 0.6 < first.recovery.kl.value < 0.85  # half of a small error has a quarter of its KL
+    assert (first.recovery.kl.low or 0) < first.recovery.kl.value < (first.recovery.kl.high or 0)
+    assert second.recovery is None
+    assert (third.recovery, third.calibration, third.warnings) == (None, {}, ())
+    told = {table.title: table for table in page(found).tables}
+    assert ("gptq", "damp raised to 0.03") in told["Warnings"].rows
+    assert any(row[0] == "of RTN's KL saved" for row in told["Damage"].rows)
+
+
+def test_the_page_asks_nothing_of_anyone_and_escapes_what_files_say(files, tmp_path):
+    made = {"quantization": {"method": "<script>", "bits": 4}}
+    odd = quantised(files / "base", tmp_path / "odd", made, 0.001)
+    found = run(files / "base", [odd], Settings(data=(str(files / "held.txt"),), layers=False, texts=False))
+    html = comparison_pages.write(page(found), tmp_path / "page.html").read_text("utf-8")
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html

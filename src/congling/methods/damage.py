@@ -23,9 +23,10 @@ from congling.infer.prompts import prompt_ids
 from congling.infer.sampler import SamplingConfig
 from congling.interop.stored_bits import stored_bits
 from congling.methods.damage_inputs import (
-    calibration_of,
     held_out_text,
+    made_with,
     require_same_vocabulary,
+    script_of,
     weights_by_part,
 )
 from congling.methods.evaluation import beside, measure_copying, measure_rules, of_the_small_world
@@ -122,6 +123,7 @@ def _measured(
     require_same_vocabulary(base, other)
     _require_context(other, text.context)
     found = token_damage(base, other, text)
+    calibration, warnings = made_with(other, writer.script)
     layered = settings.layers and comparable(base.model, other.model)
     damage = ModelDamage(
         name,
@@ -133,17 +135,21 @@ def _measured(
         None,
         writer.beside(other),
         writer.scores(other),
-        calibration_of(other),
-        (),
+        calibration,
+        warnings,
     )
     return damage, found
 
 
 class _Writer:
-    """Lets models write: the same openings for all, the base once."""
+    """Lets models write: the same openings for all, the base once.
+
+    Attributes:
+        script: of the held-out text, a guess.
+    """
 
     def __init__(self, base: Loaded, split: TokenSplit, settings: Settings) -> None:
-        self._split, self._on = split, settings.texts
+        self._split, self.script = split, script_of(split, base.tokenizer)
         self._documents = beside(base.checkpoint.path, "documents") if settings.texts else None
         self._base = base
         self._prompts = list(openings(split, base.tokenizer, documents=PROMPTS)) if settings.texts else []

@@ -10,13 +10,17 @@
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from congling.core.errors import UserError
 from congling.core.progress import track
+from congling.data import script
+from congling.data.counts import codes
 from congling.data.shards import open_shards
+from congling.data.statistics import SYMBOLS
 from congling.data.token_split import TokenSplit
 from congling.evals.bench import Bench
 from congling.infer.checkpoints import Loaded
@@ -25,6 +29,7 @@ from congling.interop.stored_bits import part_of
 from congling.methods.evaluation import beside
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
+from congling.report.record import mapping
 from congling.tokenizer.base import Tokenizer
 
 MOST_CHARACTERS = 4_000_000
@@ -109,23 +114,54 @@ def weights_by_part(config: ModelConfig) -> dict[str, int]:
     return found
 
 
-QUANTIZATION = "quantization"
+QUANTIZED = "quantized"
+"""What a checkpoint in few bits says of itself: settings, calibration and notes."""
 _MATRIX = {
     "importance matrix": "quantize.imatrix.file",
-    "of the text": "quantize.imatrix.dataset",
+    "text": "quantize.imatrix.dataset",
     "chunks": "quantize.imatrix.chunks_count",
 }
 """What llama.cpp's quantiser writes of an importance matrix."""
+_LONGEST = 200
+_SAMPLE = 50_000
+"""Tokens by which the script of the held-out text is guessed."""
 
 
-def calibration_of(loaded: Loaded) -> dict[str, str]:
-    """How a model was quantised and on what text, as its file says; nothing where it does not."""
+def script_of(split: TokenSplit, tokenizer: Tokenizer) -> str:
+    """A guess of the script of a text: hans, hant, latin, mixed or other."""
+    text = tokenizer.decode(split.tokens[:_SAMPLE].tolist(), skip_special=True)
+    return str(script.describe(np.bincount(codes(text), minlength=SYMBOLS))["guess"])
+
+
+def made_with(loaded: Loaded, written_in: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """How a model was quantised and on what text, as its file says, and what is wrong with that.
+
+    Args:
+        loaded: the model.
+        written_in: script of the text that it is measured on.
+    """
     path = loaded.checkpoint.path
-    if not path.is_file():
-        found = loaded.checkpoint.facts.get(QUANTIZATION)
-        return {str(key): str(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
-    file = GGUFFile.open(path)
-    types = sorted({one.type for one in file.tensors.values() if len(one.shape) > 1})
-    found = {"types": ", ".join(types)}
-    values = {name: file.value(key) for name, key in _MATRIX.items()}
-    return found | {name: str(value)[:200] for name, value in values.items() if isinstance(value, (str, int))}
+    if path.is_file():
+        file = GGUFFile.open(path)
+        types = sorted({one.type for one in file.tensors.values() if len(one.shape) > 1})
+        values = {name: file.value(key) for name, key in _MATRIX.items()}
+        told = {"types": ", ".join(types)} | {key: one for key, one in values.items() if one is not None}
+        return _shown(told), ()
+    made = mapping(loaded.checkpoint.facts.get(QUANTIZED))
+    text = mapping(made.get("calibration"))
+    told = {**mapping(made.get("quantization"))}
+    told |= {name: text[key] for name, key in (("text", "source"), ("tokens", "tokens")) if key in text}
+    warnings = [str(note)[:_LONGEST] for one in (made, text) for note in _list(one.get("notes"))]
+    if language := mapping(text.get("script")).get("guess"):
+        told["script"] = language
+        if language != written_in:
+            warnings.append(f"calibrated on a text that is {language}, measured on one that is {written_in}")
+    return _shown(told), tuple(dict.fromkeys(warnings))
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name)[:_LONGEST]: str(value)[:_LONGEST] for name, value in list(values.items())[:20]}
+
+
+def _list(value: object) -> list[Any]:
+    return value[:20] if isinstance(value, list) else []
