@@ -72,5 +72,5 @@ def test_too_much_kl_is_an_exit_status(files, capsys):
     with pytest.raises(typer.Exit) as ended:
         call(files, layers=False, texts=False, most_kl=1e-6)
     assert ended.value.exit_code == 1
-    assert "KL above 1e-06 nats a token: q4.gguf" in capsys.readouterr().err
+    assert "KL above 1e-06 nats per token: q4.gguf" in capsys.readouterr().err
     call(files, layers=False, texts=False, most_kl=1e6)

@@ -41,7 +41,7 @@ FEWEST_TOKENS = 256
 FEWEST_DOCUMENTS = 30
 """From so many on intervals are drawn from documents, else from windows."""
 MEASURABLE, DAMAGED = 0.01, 0.05
-"""Nats a token up to which damage has a milder name."""
+"""Nats per token up to which damage has a milder name."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,15 @@ class Damage:
     """What all tokens together say; intervals are those of 95 %, bootstrapped over documents or windows."""
 
     kl: Measured
-    """Mean nats a token."""
+    """Mean nats per token."""
     kl_99: float
     """99 % of the tokens lose no more."""
     agreement: Measured
     """Share of tokens with the same likeliest one."""
     before: float
-    """Nats a token of the base."""
+    """Nats per token of the base."""
     nats: Difference
-    """By how many nats a token the quantised model is worse, paired."""
+    """By how many nats per token the quantised model is worse, paired."""
     equal: bool
     """Whether both give the same logits, to the bit."""
 
@@ -230,7 +230,7 @@ class Band:
     first: int
     last: int
     before: float
-    """Nats a token of the base."""
+    """Nats per token of the base."""
     kl: Measured
     nats: Difference
 

@@ -57,6 +57,8 @@ class Comparison:
     samples_note: str
     sides: tuple[RunSummary, ...] = ()
     rows: RowScores | None = None
+    details: tuple[Table, ...] = ()
+    """Long tables, which stand last on a page and not on a terminal."""
     version: str = field(default_factory=lambda: installed("congling"))
 
 

@@ -1,9 +1,9 @@
 """The damage of quantised models as tables and charts: what each lost, and where."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from congling.core.units import show_bytes
-from congling.evals.damage import Band
+from congling.evals.damage import Band, Recovery
 from congling.evals.paired import Difference, Measured
 from congling.interop.stored_bits import PARTS, StoredBits
 from congling.report.charts import Series
@@ -12,9 +12,11 @@ from congling.report.damage import PARTED, DamageReport, WritingScores, bits_per
 from congling.report.drawing import SMALL, Chart, chart
 from congling.report.run_tables import Table
 
+_INTERVAL = "95 % interval"
 
-def page(found: DamageReport, *, matrices: bool = True) -> Comparison:
-    """Everything, laid out like a comparison; the long tables of matrices only if wished."""
+
+def page(found: DamageReport) -> Comparison:
+    """Everything, laid out like a comparison."""
     made = (
         _overview(found),
         _warnings(found),
@@ -23,7 +25,6 @@ def page(found: DamageReport, *, matrices: bool = True) -> Comparison:
         _layers(found),
         _positions(found),
         _texts(found),
-        *(_matrices(found) if matrices else ()),
     )
     names = ", ".join(one.name for one in found.models)
     return Comparison(
@@ -32,33 +33,40 @@ def page(found: DamageReport, *, matrices: bool = True) -> Comparison:
         tables=tuple(table for table in made if table.rows),
         charts=tuple(_charts(found)),
         samples=tuple(_samples(found)),
-        samples_note=f"Always the likeliest token; {PARTED} where a text parts from that of {found.base}.",
+        details=tuple(_matrices(found)),
+        samples_note=f"Greedy; {PARTED} stands where a text parts from that of {found.base}.",
     )
 
 
 def _overview(found: DamageReport) -> Table:
-    """A column for each model: what is measured of it has long intervals."""
+    """A column for each model, intervals in lines of their own: narrow enough for a telephone."""
     stored = [found.stored, *(one.stored for one in found.models)]
     damages = [one.damage for one in found.models]
     rows = [
-        ("bits a weight, of all weights", *(f"{bits_per_weight(found, one):.2f}" for one in stored)),
+        ("bits a weight", *(f"{bits_per_weight(found, one):.2f}" for one in stored)),
         ("file", *(show_bytes(one.file_bytes) for one in stored)),
-        ("KL, nats/token", "", *(measured(one.kl) for one in damages)),
+        ("KL, nats/token", "", *(nats(one.kl.value) for one in damages)),
+        (_INTERVAL, "", *(between(one.kl, nats) for one in damages)),
         ("KL, 99 % of tokens below", "", *(nats(one.kl_99) for one in damages)),
-        ("same likeliest token", "", *(f"{one.agreement.value:.2%}" for one in damages)),
-        ("loss, nats/token", f"{damages[0].before:.4f}", *(difference(one.nats) for one in damages)),
+        ("same top-1 token", "", *(f"{one.agreement.value:.2%}" for one in damages)),
+        ("loss, nats/token", f"{damages[0].before:.4f}", *(f"{one.nats.value:+.4f}" for one in damages)),
+        (_INTERVAL, "", *(between(one.nats, "{:+.4f}".format) for one in damages)),
+        *_saved([one.recovery for one in found.models]),
+        ("verdict", "", *(one.verdict for one in damages)),
     ]
-    if any(one.recovery is not None for one in found.models):
-        saved = [one.recovery for one in found.models]
-        rows.append(
-            ("of RTN's KL saved", "", *("" if one is None else measured(one.kl, "{:.1%}") for one in saved))
-        )
-        losses = ["" if one is None or one.nats is None else f"{one.nats:.1%}" for one in saved]
-        rows.append(("of RTN's loss saved", "", *losses))
-    rows.append(("verdict", "", *(one.verdict for one in damages)))
     head = ("", found.base, *(one.name for one in found.models))
-    note = f"{found.text} Intervals of 95 %; loss: of the base, then by how much each is worse, paired."
+    note = f"{found.text} Loss: of the base, then by how much each is worse, paired."
     return Table("Damage", head, tuple(rows), frozenset(range(1, len(head))), note)
+
+
+def _saved(found: Sequence[Recovery | None]) -> Iterator[tuple[str, ...]]:
+    """What is saved of the damage of rounding to nearest, where a model has its grid."""
+    if not any(found):
+        return
+    yield "of RTN's KL saved", "", *("" if one is None else f"{one.kl.value:.1%}" for one in found)
+    yield _INTERVAL, "", *("" if one is None else between(one.kl, "{:.1%}".format) for one in found)
+    losses = ("" if one is None or one.nats is None else f"{one.nats:.1%}" for one in found)
+    yield "of RTN's loss saved", "", *losses
 
 
 def _warnings(found: DamageReport) -> Table:
@@ -148,7 +156,7 @@ def _positions(found: DamageReport) -> Table:
     for index, band in enumerate(found.models[0].bands):
         cells = [f"{band.first:,} – {band.last:,}", f"{band.before:.4f}"]
         for one in found.models:
-            cells += [nats(one.bands[index].kl.value), difference(one.bands[index].nats)]
+            cells += [nats(one.bands[index].kl.value), _difference(one.bands[index].nats)]
         rows.append(tuple(cells))
     note = "By how many tokens of the window were read before."
     return Table("By position", tuple(head), tuple(rows), frozenset(range(len(head))), note)
@@ -211,20 +219,9 @@ def _around(bands: Sequence[Band]) -> Iterator[tuple[float, float, float]]:
             yield float(band.last), band.kl.low, band.kl.high
 
 
-def measured(one: Measured, form: str = "") -> str:
-    """A number with its interval, where there is one."""
-
-    def shown(value: float) -> str:
-        return form.format(value) if form else nats(value)
-
-    between = "" if one.low is None or one.high is None else f" ({shown(one.low)} … {shown(one.high)})"
-    return shown(one.value) + between
-
-
-def difference(one: Difference) -> str:
-    """A difference with its interval, where there is one."""
-    between = "" if one.low is None or one.high is None else f" ({one.low:+.4f} … {one.high:+.4f})"
-    return f"{one.value:+.4f}{between}"
+def between(one: Measured | Difference, form: Callable[[float], str]) -> str:
+    """An interval, where there is one."""
+    return "" if one.low is None or one.high is None else f"{form(one.low)} … {form(one.high)}"
 
 
 def nats(value: float) -> str:
@@ -234,6 +231,11 @@ def nats(value: float) -> str:
     ('0.0123', '1.23e-06', '0')
     """
     return f"{value:.3g}"
+
+
+def _difference(one: Difference) -> str:
+    around = between(one, "{:+.4f}".format)
+    return f"{one.value:+.4f}" + (f" ({around})" if around else "")
 
 
 def _small(value: float | None) -> str:

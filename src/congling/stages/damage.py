@@ -34,7 +34,7 @@ def command(
         Path | None, typer.Option(help="A page to write (.html); Markdown beside it, its charts in a folder.")
     ] = None,
     most_kl: Annotated[
-        float | None, typer.Option(min=0.0, help="Nats a token; of more KL the exit status is 1.")
+        float | None, typer.Option(min=0.0, help="Nats per token; of more KL the exit status is 1.")
     ] = None,
     limit_tokens: Annotated[int, typer.Option(min=256, help="Score about so many tokens.")] = TOKENS,
     context: Annotated[
@@ -61,12 +61,12 @@ def command(
     if as_json:
         print_document({"page": written, **as_document(found)})
     else:
-        comparison_display.show(page(found, matrices=False), Console())
+        comparison_display.show(page(found), Console())
         for one in found.models:
             put(one.line)
         if written is not None:
             put(str(written))
     over = [one.name for one in found.models if most_kl is not None and one.damage.kl.value > most_kl]
     if over:
-        warn(f"KL above {most_kl:g} nats a token: {', '.join(over)}")
+        warn(f"KL above {most_kl:g} nats per token: {', '.join(over)}")
         raise typer.Exit(1)
