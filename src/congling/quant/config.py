@@ -82,6 +82,9 @@ class OneBitConfig(Config):
     """OneBit (Xu et al. 2024): signs, a value a row and a value a column, begun by SVID."""
 
     method: Literal["onebit"] = "onebit"
+    layer_norm: bool = False
+    """The paper's form: a layer norm after each layer, and scales of columns in each. Without it these are
+    folded into the norms and matrices before, which fits GGUF's TQ2_0 and TQ1_0 and begins far nearer."""
 
 
 QuantConfig = Annotated[
