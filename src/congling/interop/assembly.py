@@ -8,7 +8,7 @@ from congling.model.transformer import Transformer
 
 
 def transformer(model: ForeignModel, device: torch.device | str = "cpu") -> Transformer:
-    """Build the model and copy its weights in, as float32, in evaluation mode.
+    """Build the model and copy its weights in, as float32, in evaluation mode; layers in few bits stay so.
 
     Raises:
         UserError: tensors are missing or of another shape than the configuration asks for.
@@ -20,6 +20,8 @@ def transformer(model: ForeignModel, device: torch.device | str = "cpu") -> Tran
             "the tensors are not those of the configuration, the first that differs", value=odd[0]
         )
     built = Transformer(model.config)
+    for name, layer in model.layers.items():
+        built.set_submodule(name, layer)
     with torch.no_grad():
         for name, target in built.state_dict().items():
             tensor = model.weights[name]
@@ -27,4 +29,4 @@ def transformer(model: ForeignModel, device: torch.device | str = "cpu") -> Tran
                 what = f"{name} has the wrong shape, {tuple(target.shape)} is needed"
                 raise UserError(what, value=tuple(tensor.shape))
             target.copy_(tensor)
-    return built.to(device).eval()
+    return built.requires_grad_(not model.layers).to(device).eval()

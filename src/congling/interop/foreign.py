@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from congling.model.config import ModelConfig
+from congling.quant.frozen import FrozenLinear
 from congling.tokenizer.base import Tokenizer
 
 
@@ -22,3 +23,6 @@ class ForeignModel:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """``name`` of the model, ``chat`` (whether it was tuned for its template), ``notes`` (what changed on
     the way, in sentences for the person)."""
+    layers: Mapping[str, FrozenLinear] = field(default_factory=dict)
+    """Linear layers that are in few bits, by the name of our module: what computes there. ``weights`` has the
+    floats they stand for."""

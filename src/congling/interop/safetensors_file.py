@@ -18,7 +18,10 @@ from torch import Tensor
 
 from congling.core.progress import track
 
-_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_TYPES = {
+    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int8: "I8", torch.uint8: "U8",
+}  # fmt: skip
 
 
 Layout = Mapping[str, tuple[Sequence[int], torch.dtype]]
@@ -26,12 +29,12 @@ Layout = Mapping[str, tuple[Sequence[int], torch.dtype]]
 
 
 def write(tensors: Mapping[str, Tensor], path: Path, layout: Layout | None = None) -> None:
-    """Write floating-point tensors in the order of the mapping.
+    """Write tensors in the order of the mapping.
 
     Without ``layout`` a lazy mapping is read twice, which costs its work twice.
 
     Raises:
-        KeyError: a tensor is not float32, float16 or bfloat16.
+        KeyError: a tensor is of a type that no model's file has.
         ValueError: a tensor is not as ``layout`` has it.
     """
     if layout is None:

@@ -21,6 +21,7 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import imatrix
 from congling.interop.gguf.calibrated import Calibration, Rounding
 from congling.interop.gguf.packing import rounded
+from congling.interop.hf.quantised.outgoing import natural
 from congling.interop.source import Source, source_of
 from congling.methods.importance import calibration, importance_matrix
 from congling.quant.mixtures import PLAIN, named
@@ -162,7 +163,7 @@ def _opened(source: Source, tokenizer: Path | None, lora: Sequence[Strength]) ->
     dense = set(model.facts.get("types", ())) <= PLAIN  # a GGUF file is rounded already
     if packing is not None and dense:  # what an adapter was trained beside is what it is merged into
         weights = rounded(weights, model.config, packing)
-    return replace(model, weights=merged(weights, found))
+    return replace(model, weights=merged(weights, found), layers={})  # no longer what the codes stand for
 
 
 def _model(
@@ -183,9 +184,9 @@ def _model(
     if to != "llama2c" and version:
         raise UserError("only llama2.c has versions", value=version, hint="leave out --version")
     text = verification.text_of(verify_text)
-    skipped = verification.wanted(verify, to, model)
+    chosen = _type(model, to, type)
+    skipped = verification.wanted(verify, to, model, chosen)
     told = limit(model, to), tuple(commands(model, to, out, version=version))
-    chosen = (type or "F32").upper()
     notes = notes + formats.write_model(
         model,
         to,  # type: ignore[arg-type]
@@ -206,6 +207,13 @@ def _model(
         raise Interrupted(f"stopped; {out} is written, but was not checked") from None
     verdict.save(report := replace(report, notes=tuple(notes)), out)
     return Conversion(out, tuple(notes), report, *told)
+
+
+def _type(model: ForeignModel, to: str, type: str | None) -> str:
+    """Of the weights: as a person says; else that of a folder which holds layers in few bits as they are."""
+    if type is None and to == "hf" and model.layers:
+        return natural(model.layers)
+    return (type or "F32").upper()
 
 
 def _adapter(source: Source, to: str, out: Path, base: Path | str | None, overwrite: bool) -> Conversion:

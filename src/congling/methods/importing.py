@@ -13,10 +13,14 @@ from congling.evals.conversion.verdict import Report
 from congling.interop import checkpoint_directory, formats
 from congling.interop.detect import kind_of
 from congling.interop.foreign import ForeignModel
+from congling.interop.hf.quantised.outgoing import natural
 from congling.interop.source import Source
 from congling.interop.torch_state import Missing
+from congling.quant.int8 import Int8Linear
 from congling.report import checkpoint_content
 from congling.tokenizer.chat.templates import failure_of
+
+_UNPACKED = "its layers in few bits were unpacked: the checkpoint holds the floats they stand for"
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,14 @@ def run(
     if kind in ("run", "checkpoint"):
         raise UserError("this is a model of ours already", value=str(source), hint="use it as it is")
     model = formats.read_model(Source(source, kind), tokenizer, given)
-    text, skipped = verification.text_of(verify_text), verification.wanted(verify, kind, model)
+    text = verification.text_of(verify_text)
+    skipped = verification.wanted(verify, kind, model, _type(model, kind))
     skipped = skipped or verification.comparable(verify, kind, source, model)
+    if model.layers:
+        notes = [*(model.facts.get("notes") or ()), _UNPACKED]
+        model = replace(model, facts={**model.facts, "notes": notes})
+        if any(isinstance(layer, Int8Linear) for layer in model.layers.values()):
+            skipped = skipped or "the other program rounds inputs to 8 bits too, and the checkpoint does not"
     with artifact.writing(
         out, "checkpoint", facts=_facts(model, source, kind), overwrite=overwrite
     ) as folder:
@@ -95,6 +105,8 @@ def _facts(model: ForeignModel, source: Path, kind: str) -> dict[str, Any]:
 def _type(model: ForeignModel, kind: str) -> str:
     """``F32`` where the other program computes in float32, else the type that most of the weights have."""
     types = model.facts.get("types") or {}
+    if model.layers:
+        return natural(model.layers)
     if kind != "gguf":
         return "int8" if types else "F32"
     return max((name for name in types), key=lambda name: types[name] * (name != "F32"), default="F32")

@@ -57,8 +57,8 @@ def _check(codes: Tensor, grid: Grid) -> None:
     ):
         what = "codes, scales and zeros of a layer do not fit each other"
         raise UserError(what, value=f"{tuple(codes.shape)}, {tuple(grid.scales.shape)}, {tuple(zeros.shape)}")
-    if not bool((torch.isfinite(grid.scales) & (grid.scales > 0)).all()):
-        raise UserError("scales of a quantised layer are finite and above 0")
+    if not bool(torch.isfinite(grid.scales).all()):  # AutoRound has scales below 0, to use the lowest code
+        raise UserError("scales of a quantised layer are finite")
     for part in (codes, *(() if grid.zeros is None else (grid.zeros,))):
         if part.numel() and int(part.max()) > grid.highest:
             raise UserError(f"codes of {grid.bits} bits go to {grid.highest}", value=int(part.max()))

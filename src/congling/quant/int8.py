@@ -178,8 +178,8 @@ def _check(codes: Tensor, scales: Tensor, outliers: Tensor, outlier_weight: Tens
     if scales.shape != (rows,) or outliers.dim() != 1 or outlier_weight.shape != (rows, len(outliers)):
         shapes = [tuple(one.shape) for one in (codes, scales, outliers, outlier_weight)]
         raise UserError("codes, scales and outliers of a layer do not fit each other", value=shapes)
-    if not bool((torch.isfinite(scales) & (scales >= 0)).all()):
-        raise UserError("scales of a layer in int8 are finite and not below 0")
+    if not bool(torch.isfinite(scales).all()):
+        raise UserError("scales of a layer in int8 are finite")
     if not bool(torch.isfinite(outlier_weight).all()):
         raise UserError("weights of outlier columns are finite")
     if len(outliers) and (

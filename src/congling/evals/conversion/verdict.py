@@ -10,8 +10,9 @@ from congling.core.disk import writing_to
 from congling.core.terminal import put
 from congling.evals.conversion.parity import Parity
 
-PERPLEXITY = {"F16": 0.01, "BF16": 0.01}
-"""Largest relative difference of perplexity where llama.cpp rounds activations to 16 bits as well.
+PERPLEXITY = {"F16": 0.01, "BF16": 0.01, "CT": 0.01, "BNB": 0.01}
+"""Largest relative difference of perplexity where activations are rounded too: to 16 bits in llama.cpp, to 8
+by compressed-tensors (W8A8) and bitsandbytes.
 
 Logits then differ in proportion to their own size, which is another for every model; what that does to the
 probability of a text hardly depends on it. Measured on four layers of random

@@ -19,6 +19,8 @@ from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.formats import gguf_in
 from congling.model.counts import parameters
+from congling.quant.coded import CodedLinear
+from congling.quant.int8 import Int8Linear
 
 ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
 """Largest difference of logits between two float32 programs, by format."""
@@ -32,18 +34,27 @@ _ELSEWHERE = 1024
 _LOGITS = 2**26
 """Scores of the long text that a program holds."""
 _PACKAGES = {"gguf": "xllamacpp", "ollama": "xllamacpp", "hf": "transformers"}
+_QUANTISED = {
+    "GPTQ": ("auto-round", "auto-round-lib"), "AWQ": ("auto-round", "auto-round-lib"),
+    "CT": ("compressed-tensors",), "BNB": ("bitsandbytes",),
+}  # fmt: skip
+"""What transformers needs besides, by type."""
+_IN_HALF = 2e-2
+"""Three bits of GPTQ are computed in float16 there."""
 
 
-def available(target: str) -> bool:
-    """Whether the program that a format is for can be asked; of run.c there is always a reader here."""
-    package = _PACKAGES.get(target)
-    if package is None:
-        return True
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+def lacking(target: str, type: str = "F32") -> str | None:
+    """A package without which the program that a format is for cannot be asked; ``None``: all are there.
+
+    Of run.c there is always a reader here.
+    """
+    needed = [_PACKAGES[target]] if target in _PACKAGES else []
+    for package in (*needed, *_QUANTISED.get(type, ())):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            return package
+    return None
 
 
 @stage("comparing with the other program")
@@ -94,7 +105,7 @@ def lengths_of(model: ForeignModel, target: str) -> Lengths:
     return Lengths(context, min(context, longest, max(WINDOW, _LOGITS // config.vocab_size)))
 
 
-def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
+def wanted(asked: bool | None, target: str, model: ForeignModel, type: str = "F32") -> str | None:
     """Why a conversion is not verified; ``None`` when it is.
 
     ``asked`` is what a person said; when they said nothing, what is possible is done.
@@ -108,16 +119,26 @@ def wanted(asked: bool | None, target: str, model: ForeignModel) -> str | None:
         if asked:
             raise UserError("there is no program here to check this with", value=target)
         return "the training script it comes from is no program that can be asked"
-    if not available(target):
-        extra = "hf" if target == "hf" else "gguf"
-        why = f"{_PACKAGES[target]} is not installed"
+    if (found := _unasked(target, model, type)) is not None:
+        why, hint = found
         if asked:
-            raise UserError(why, hint=f"pip install 'congling[{extra}]'")
-        return f"{why}; pip install 'congling[{extra}]' checks the next one"
+            raise UserError(why, hint=hint)
+        return f"{why}; {hint}"
     if asked is None and model.tokenizer is None:
         return "there is no tokenizer to make a text with"
     if asked is None and _VERIFYING * parameters(model.config) > machine.memory_bytes() / 2:
         return "too large to hold twice in memory here; --verify does it nevertheless"
+    return None
+
+
+def _unasked(target: str, model: ForeignModel, type: str) -> tuple[str, str] | None:
+    """Why no program here can be asked, and what to do; ``None``: one can."""
+    if (package := lacking(target, type)) is not None:
+        extra = "quant" if type in _QUANTISED else "hf" if target == "hf" else "gguf"
+        return f"{package} is not installed", f"pip install 'congling[{extra}]' checks the next one"
+    layer = next(iter(model.layers.values()), None)
+    if type == "GPTQ" and isinstance(layer, CodedLinear) and layer.bits == 3 and layer.zeros is not None:
+        return "no program here runs three bits with zero points", "quantise with sym=true to have it checked"
     return None
 
 
@@ -153,12 +174,23 @@ def text_of(file: Path | None) -> str:
 
 def _accuracy(model: ForeignModel, target: str, type: str) -> float | None:
     """Allowed difference of logits; llama.cpp and runq round activations too where weights are no float32."""
+    if type in _QUANTISED:
+        return _accuracy_in_few_bits(model, type)
     if type != "F32" and target != "hf":
         return None
     mlp = model.config.mlp
     gelu = mlp.kind == "plain" or (mlp.kind == "gated" and mlp.hidden_act != "silu")
     table = target in ("gguf", "ollama") and gelu
     return _GELU_TABLE if table else ACCURACY[target]
+
+
+def _accuracy_in_few_bits(model: ForeignModel, type: str) -> float | None:
+    """That of float32 where transformers computes in it. Where inputs are rounded too, numbers are told."""
+    layer = next(iter(model.layers.values()), None)
+    if isinstance(layer, Int8Linear):
+        return None
+    in_half = type == "GPTQ" and isinstance(layer, CodedLinear) and layer.bits == 3
+    return _IN_HALF if in_half else ACCURACY["hf"]
 
 
 def _llama_cpp(path: Path, model: ForeignModel) -> Engine:

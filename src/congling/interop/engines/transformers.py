@@ -1,4 +1,7 @@
-"""transformers as an engine: tokens, logits and greedy text of a Hugging Face folder, without remote code."""
+"""transformers as an engine: tokens, logits and greedy text of a Hugging Face folder, without remote code.
+
+Quantised folders are run by the layers of auto-round, compressed-tensors or bitsandbytes in it.
+"""
 
 # T tokens, V vocabulary
 
@@ -10,6 +13,7 @@ import numpy as np
 import torch
 
 from congling.core.errors import UserError
+from congling.interop.engines import quantised
 
 
 def available() -> bool:
@@ -23,13 +27,18 @@ class TransformersEngine:
     """A folder run by ``AutoModelForCausalLM`` and ``AutoTokenizer``, in float32 on the CPU.
 
     Raises:
-        UserError: transformers is not installed, or does not load the folder.
+        UserError: transformers, or what a quantised folder needs, is not installed or does not load it.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self._library, self._folder = _transformers(), str(folder)
         self._tokenizer: Any = None
-        self._model: Any = self._loaded("AutoModelForCausalLM", dtype=torch.float32).eval()
+        method = quantised.method_of(folder)
+        with quantised.loading(method) as options:
+            self._model: Any = self._loaded("AutoModelForCausalLM", dtype=torch.float32, **options).eval()
+            if method is not None:  # some unpack when they are first used, and say so
+                self.logits([0])
+        quantised.require_layers(self._model, method, folder)
 
     @property
     def name(self) -> str:

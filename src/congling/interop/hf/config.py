@@ -92,17 +92,8 @@ def architecture_of(values: Mapping[str, Any], where: object) -> str:
     """The class that computes the model: a key of ``names.ARCHITECTURES``.
 
     Raises:
-        UserError: it is none of those that can be read, or its weights are packed.
+        UserError: it is none of those that can be read.
     """
-    if values.get("quantization_config") is not None:
-        method = values["quantization_config"]
-        method = method.get("quant_method") if isinstance(method, dict) else method
-        raise UserError(
-            "quantization_config: packed weights of this kind cannot be read",
-            where=where,
-            value=method,
-            hint="take the original model, or its GGUF file",
-        )
     given = values.get("architectures")
     name = given[0] if isinstance(given, list) and given else None
     if name is None:

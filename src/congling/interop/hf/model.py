@@ -32,7 +32,11 @@ from congling.interop.hf.config_writing import config_json
 from congling.interop.hf.conventions import changes, conversions, converted, fused_rows, normalised_head
 from congling.interop.hf.outgoing import OutgoingTensors
 from congling.interop.hf.position_remarks import remarks
-from congling.interop.hf.settings import CONFIG, read_json
+from congling.interop.hf.quantised.config import quantization_config, scheme_of
+from congling.interop.hf.quantised.outgoing import KINDS, OutgoingLayers, scheme_for
+from congling.interop.hf.quantised.reading import FolderLayers
+from congling.interop.hf.quantised.tensors import QuantisedTensors
+from congling.interop.hf.settings import CONFIG, QUANTISED, read_json
 from congling.interop.hf.stored import WEIGHTS, StoredTensors
 from congling.interop.hf.weights import FolderWeights
 from congling.interop.names import entries_of
@@ -78,7 +82,10 @@ def read(folder: Path | str) -> ForeignModel:
     where = folder / CONFIG
     values = read_json(where)
     name, config = architecture_of(values, where), config_from(values, where)
-    stored = StoredTensors(folder)
+    quantised = values.get(QUANTISED)
+    stored = StoredTensors(folder, quantised=quantised is not None)
+    if quantised is not None:
+        stored = QuantisedTensors(stored, scheme_of(quantised, where))
     untied = config.tie_word_embeddings and _has_another_head(stored, name)
     config = config.replace(tie_word_embeddings=False) if untied else config
     shapes = expected_shapes(config, len(stored), where)
@@ -91,10 +98,11 @@ def read(folder: Path | str) -> ForeignModel:
         "chat": _tuned_for_chat(folder, values),
         "notes": _notes(name, config, values) + ([_UNTIED] if untied else []) + more,
     }
-    return ForeignModel(config, weights, tokenizer, facts)
+    layers = {} if isinstance(stored, StoredTensors) else FolderLayers(stored, weights, changed)
+    return ForeignModel(config, weights, tokenizer, facts, layers)
 
 
-def _has_another_head(stored: StoredTensors, architecture: str) -> bool:
+def _has_another_head(stored: StoredTensors | QuantisedTensors, architecture: str) -> bool:
     """Whether an output matrix is stored that is not the embedding, as after merging an adapter into it."""
     head, embedding = (
         entries_of(architecture, ours)[0].theirs for ours in ("head.weight", "embedding.weight")
@@ -128,6 +136,11 @@ def unloadable(folder: Path, architecture: str) -> str | None:
         return f"transformers has no {architecture} without code of its own"
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return "the folder has no tokenizer that transformers would load"
+    values = read_json(folder / CONFIG)
+    if (said := values.get(QUANTISED)) is not None:
+        scheme = scheme_of(said, folder / CONFIG)
+        if scheme.format == "pack-quantized" and not scheme.sym:
+            return "transformers does not load asymmetric codes of compressed-tensors"
     return None
 
 
@@ -136,17 +149,19 @@ def write(
 ) -> list[str]:
     """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without code of its own.
 
-    ``type`` is that of the weights: ``F32``, ``F16`` or ``BF16``. One tensor is in memory at a time. The
-    notes returned say, in sentences, what had to be changed on the way.
+    ``type`` is that of the weights: ``F32``, ``F16`` or ``BF16``; of a model with layers in few bits also
+    ``GPTQ``, ``AWQ``, ``CT`` or ``BNB``, whose other tensors are float32. One tensor is in memory at a time.
+    The notes returned say, in sentences, what had to be changed on the way.
 
     Raises:
         UserError: no class of transformers computes this model, the tokenizer cannot be written, ``type`` is
-            another, or something is at ``folder`` already.
+            another or does not hold these layers, or something is at ``folder`` already.
     """
-    if type not in TYPES:
-        raise UserError(
-            "no such type of weights for this format", value=type, hint=f"one of: {', '.join(TYPES)}"
-        )
+    if type not in TYPES and type not in KINDS:
+        hint = f"one of: {', '.join((*TYPES, *KINDS))}"
+        raise UserError("no such type of weights for this format", value=type, hint=hint)
+    scheme = None if type in TYPES else scheme_for(model.layers, type)
+    dtype = TYPES.get(type, torch.float32)
     config, weights = _with_shared_expert(model.config, model.weights)
     notes = ["a shared expert of zeros was added"] if config != model.config else []
     notes += position_writing.notes(config)
@@ -157,12 +172,15 @@ def write(
         name = architecture(config)
         notes.append(_NOT_QWEN2.format(name))
     shapes = expected_shapes(config, config.num_hidden_layers, Path(folder))
-    settings = config_json(config, _token_ids(model.tokenizer), str(TYPES[type]).removeprefix("torch."))
+    settings = config_json(config, _token_ids(model.tokenizer), str(dtype).removeprefix("torch."))
     settings[_CHAT] = bool(model.facts.get("chat", False))
+    changed = conversions(name, config, shapes)
+    tensors = OutgoingTensors(converted(weights, changed), name, shapes, dtype)
+    if scheme is not None:
+        tensors = OutgoingLayers(tensors, model.layers, name, scheme, changed)
+        settings[QUANTISED] = quantization_config(scheme)
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
-        theirs = converted(weights, conversions(name, config, shapes))
-        tensors = OutgoingTensors(theirs, name, shapes, TYPES[type])
         safetensors_file.write(tensors, temporary / WEIGHTS, tensors.layout)
         _write_json(temporary / CONFIG, settings)
         _write_json(temporary / "generation_config.json", _generation(model.tokenizer))

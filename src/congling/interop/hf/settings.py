@@ -10,6 +10,8 @@ from congling.core import files
 from congling.core.errors import UserError
 
 CONFIG = "config.json"
+QUANTISED = "quantization_config"
+"""The key that says how layers in few bits are stored."""
 _LARGEST = 2**22  # bytes; published configurations have a few thousand
 
 

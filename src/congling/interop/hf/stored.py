@@ -21,6 +21,8 @@ from congling.interop.torch_state import stripped
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _TYPES = {"F64", "F32", "F16", "BF16"}
+_OF_LAYERS = _TYPES | {"I8", "U8", "I32", "I64"}
+"""Types that layers in few bits have besides."""
 _LARGEST_INDEX = 2**25  # bytes; the index of a model of 10^5 tensors has 10^7
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _OLD, _OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -30,13 +32,16 @@ _OLD_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64":
 class StoredTensors:
     """Every tensor of a folder by its own name; ``pieces`` of the files are read when asked for.
 
+    ``quantised`` folders have integers too.
+
     Raises:
         UserError: a file is missing, damaged, outside the folder or a pickle; a tensor is in two files or of
             a type no model has.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quantised: bool = False) -> None:
         self.files = _files(folder)
+        types = _OF_LAYERS if quantised else _TYPES
         self._slices: dict[str, Any] = {}
         self._open: list[Any] = []
         for file in self.files:
@@ -46,7 +51,7 @@ class StoredTensors:
                 if name in self._slices:
                     raise UserError("a tensor is stored twice", where=file, value=name)
                 self._slices[name] = opened.get_slice(name)
-                if (kind := self._slices[name].get_dtype()) not in _TYPES:
+                if (kind := self._slices[name].get_dtype()) not in types:
                     raise UserError("a tensor of a type no model has", where=file, value=f"{name}: {kind}")
         prefix = stripped(list(self._slices))
         self._slices = {name.removeprefix(prefix): piece for name, piece in self._slices.items()}
@@ -76,6 +81,10 @@ class StoredTensors:
         else:
             found = piece[(*(slice(None),) * dim, rows)]
         return found.to(torch.float32)
+
+    def raw(self, name: str) -> Tensor:
+        """One tensor in the type it is stored in."""
+        return self._slices[name][...]
 
 
 class _Archive:

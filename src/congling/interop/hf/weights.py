@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.interop.hf.quantised.tensors import QuantisedTensors
 from congling.interop.hf.stored import StoredTensors
 from congling.interop.names import Entry, entries_of, pattern
 from congling.interop.torch_state import named
@@ -26,6 +27,16 @@ class _Place(NamedTuple):
     rows: slice | None
 
 
+class Source(NamedTuple):
+    """Which of their tensors holds one of ours."""
+
+    name: str
+    rows: slice | np.ndarray
+    transposed: bool
+    one_expert: bool
+    """Whether it holds a part of it alone."""
+
+
 class FolderWeights(Mapping[str, Tensor]):
     """Our tensors, float32, read from the files at each access.
 
@@ -38,7 +49,7 @@ class FolderWeights(Mapping[str, Tensor]):
 
     def __init__(
         self,
-        stored: StoredTensors,
+        stored: StoredTensors | QuantisedTensors,
         architecture: str,
         shapes: Shapes,
         changed: Mapping[str, Callable[[Tensor], Tensor]],
@@ -59,6 +70,14 @@ class FolderWeights(Mapping[str, Tensor]):
             found = self._stored.read(names[0], dim, rows)
         found = (found.T if entry.transposed else found).contiguous()
         return self._changed[name](found) if name in self._changed else found
+
+    def source(self, name: str) -> "Source":
+        """Where one of our tensors comes from."""
+        entry, names, _, rows = self._places[name]
+        taken = slice(None) if rows is None else rows
+        if rows is not None and self._fused_rows is not None:
+            taken = self._fused_rows[rows]
+        return Source(names[0], taken, entry.transposed, entry.one_expert)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -136,7 +155,7 @@ class FolderWeights(Mapping[str, Tensor]):
         return str(self._stored.files[0].parent)
 
 
-def _prefix(stored: StoredTensors, architecture: str) -> str:
+def _prefix(stored: StoredTensors | QuantisedTensors, architecture: str) -> str:
     """What names lack here: models saved without their head lack ``model.`` (of GPT-2 ``transformer.``)."""
     whole = entries_of(architecture, "embedding.weight")[0].theirs
     outer, _, inner = whole.partition(".")

@@ -1,0 +1,189 @@
+"""Layers in few bits in the programs they are for: transformers with auto-round, compressed-tensors,
+bitsandbytes.
+
+Where they compute in float32 logits are ours, and layers are really those of the program.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from congling.core.errors import UserError
+from congling.evals.conversion.parity import TEXT, logits_of
+from congling.evals.conversion.verification import verify
+from congling.interop.assembly import transformer
+from congling.interop.engines import quantised
+from congling.interop.engines.transformers import TransformersEngine
+from congling.interop.foreign import ForeignModel
+from congling.interop.hf.model import read, write
+from congling.methods import conversion, importing
+from congling.quant.int8 import Int8Linear
+from congling.tokenizer import store
+from congling.tokenizer.base import Tokenizer
+from congling.tokenizer.config import TokenizerConfig
+from congling.tokenizer.training import train
+from support.coded_models import coded_model
+
+pytest.importorskip("transformers", reason="transformers comes with congling[hf]")
+IDS = list(range(2, 100))
+METHODS = {"GPTQ": "gptq", "AWQ": "awq", "CT": "compressed-tensors", "BNB": "bitsandbytes"}
+
+
+def need(method: str) -> None:
+    if lacking := quantised.missing(method):
+        pytest.skip(f"{', '.join(lacking)} comes with congling[quant]")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer") / "character"
+    train(TokenizerConfig(kind="character", vocab_size=420), lambda: iter(TEXT.splitlines() * 4), folder)
+    return store.load(folder)
+
+
+EXACT: list[Any] = [
+    *(("GPTQ", {"bits": bits, "sym": sym, "group_size": group})
+      for bits in (2, 4, 8) for sym in (True, False) for group in (-1, 32, 64)),
+    *(("AWQ", {"sym": sym, "group_size": group}) for sym in (True, False) for group in (-1, 32, 64)),
+    *(("CT", {"bits": bits, "group_size": group}) for bits in (2, 3, 4, 8) for group in (-1, 32)),
+    ("GPTQ", {"family": "glm4"}), ("CT", {"family": "qwen2"}), ("AWQ", {"family": "qwen3", "sym": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "made"), EXACT, ids=str)
+def test_logits_are_ours(kind: Any, made: dict[str, Any], tmp_path: Path):
+    need(METHODS[kind])
+    model = coded_model(**made)
+    write(model, tmp_path / "folder", kind)
+    theirs = TransformersEngine(tmp_path / "folder").logits(IDS)
+    assert abs(theirs - logits_of(transformer(model), IDS)).max() <= 1e-5
+
+
+def test_three_bits_are_computed_in_16(tmp_path: Path):
+    need("gptq")
+    model = coded_model(3)
+    write(model, tmp_path / "folder", "GPTQ")
+    theirs = TransformersEngine(tmp_path / "folder").logits(IDS)
+    assert abs(theirs - logits_of(transformer(model), IDS)).max() <= 2e-2
+
+
+@pytest.mark.parametrize("sym", [True, False])
+def test_three_bits_with_zeros_are_those_of_a_layer_of_auto_round(sym: bool, tmp_path: Path):
+    """No program loads such a folder, but the layer is there."""
+    need("gptq")
+    from auto_round_extension.torch.qlinear_torch_zp import QuantLinear
+
+    model = coded_model(3, sym=sym, num_hidden_layers=1)
+    write(model, tmp_path / "folder", "GPTQ")
+    stored = load_file(tmp_path / "folder" / "model.safetensors")
+    prefix = "model.layers.0.mlp.down_proj."
+    ours = model.layers["blocks.0.mlp.down"]
+    layer = QuantLinear(3, 32, ours.in_features, ours.out_features, False)
+    layer.load_state_dict({part: stored[prefix + part] for part in ("qweight", "qzeros", "scales")})
+    found = layer(torch.eye(ours.in_features)).T
+    assert torch.allclose(found, ours.dense(), rtol=2**-10, atol=0)  # its products are rounded to float16
+
+
+@pytest.mark.parametrize("threshold", [6.0, 0.0])
+def test_bitsandbytes_computes_what_is_read_back(threshold: float, tmp_path: Path):
+    need("bitsandbytes")
+    model = coded_model(int8=threshold)
+    write(model, tmp_path / "folder", "BNB")
+    back = read(tmp_path / "folder")
+    layer = back.layers["blocks.0.mlp.up"]
+    assert isinstance(layer, Int8Linear) and layer.whole_batch and layer.threshold == threshold
+    theirs = TransformersEngine(tmp_path / "folder").logits(IDS)
+    assert abs(theirs - logits_of(transformer(back), IDS)).max() <= 1e-5
+
+
+def test_inputs_in_8_bits_are_rounded_by_another_rule(tmp_path: Path):
+    """compressed-tensors divides the largest input of a token by 127.5, LLM.int8 by 127."""
+    need("compressed-tensors")
+    model = coded_model(int8=0.0)
+    write(model, tmp_path / "folder", "CT")
+    theirs = TransformersEngine(tmp_path / "folder").logits(IDS)
+    ours, dense = logits_of(transformer(model), IDS), ForeignModel(model.config, model.weights)
+    noise = abs(ours - logits_of(transformer(dense), IDS)).max()
+    assert 0 < abs(theirs - ours).max() <= 3 * noise
+
+
+CHECKED: list[Any] = [
+    ("GPTQ", {}),
+    ("AWQ", {"sym": False}),
+    ("CT", {}),
+    ("BNB", {"int8": 6.0}),
+    ("CT", {"int8": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "made"), CHECKED, ids=str)
+def test_a_report_finds_nothing_amiss(kind: Any, made: dict[str, Any], tokenizer: Tokenizer, tmp_path: Path):
+    need(METHODS[kind])
+    model = coded_model(**made, tokenizer=tokenizer)
+    write(model, tmp_path / "folder", kind)
+    report = verify(model, "hf", tmp_path / "folder", type=kind, reader=read)
+    assert report.misses == []
+    if report.accuracy is not None:
+        assert report.parity.equal_greedy == report.parity.greedy == 200
+    if kind != "BNB" and "int8" not in made:
+        assert report.parity.largest_difference <= 1e-5
+
+
+def test_layers_that_were_unpacked_are_not_taken_for_the_program(tmp_path: Path):
+    class Dense(torch.nn.Module):
+        pass
+
+    with pytest.raises(UserError, match="not its layers as those of gptq"):
+        quantised.require_layers(Dense(), "gptq", tmp_path)
+
+
+@pytest.mark.parametrize("case", ["gptq-sym", "awq-asym", "w8a8"])
+def test_folders_of_auto_round_are_read(case: str, tokenizer: Tokenizer, tmp_path: Path):
+    """Its symmetric scales may be below 0, so that the lowest code is used; its folders name other keys."""
+    need("gptq")
+    need("compressed-tensors")
+    from auto_round import AutoRound
+
+    model = coded_model(tokenizer=tokenizer, num_hidden_layers=1)
+    write(model, tmp_path / "floats", "F32")
+    form, kind = {
+        "gptq-sym": ("auto_gptq", "GPTQ"),
+        "awq-asym": ("auto_awq", "AWQ"),
+        "w8a8": ("llm_compressor", "CT"),
+    }[case]
+    scheme: dict[str, Any] = {"bits": 4, "group_size": 32, "sym": case == "gptq-sym"}
+    scheme = {"scheme": "INT8_W8A8"} if case == "w8a8" else scheme
+    rounding = AutoRound(str(tmp_path / "floats"), iters=0, disable_opt_rtn=True, device_map="cpu", **scheme)
+    rounding.quantize_and_save(str(tmp_path / "theirs"), format=form)
+    (theirs,) = [file.parent for file in (tmp_path / "theirs").rglob("config.json")]
+    back = read(theirs)
+    assert len(back.layers) == len(model.layers)
+    apart = abs(TransformersEngine(theirs).logits(IDS) - logits_of(transformer(back), IDS)).max()
+    assert apart <= (0.2 if case == "w8a8" else 1e-5)
+    write(back, tmp_path / "ours", kind)  # type: ignore[arg-type]
+    stored, again = (
+        load_file(theirs / "model.safetensors"),
+        load_file(tmp_path / "ours" / "model.safetensors"),
+    )
+    for name in (name for name in stored if "proj" in name and "g_idx" not in name):
+        assert torch.equal(stored[name].to(again[name].dtype), again[name]), name
+
+
+@pytest.mark.parametrize(("kind", "made"), [("AWQ", {"sym": False}), ("BNB", {"int8": 6.0})], ids=str)
+def test_a_folder_is_imported_and_changes_its_format(
+    kind: Any, made: dict[str, Any], tokenizer: Tokenizer, tmp_path: Path
+):
+    need(METHODS[kind])
+    write(coded_model(**made, tokenizer=tokenizer, num_hidden_layers=1), tmp_path / "folder", kind)
+    done = importing.run(tmp_path / "folder", tmp_path / "base")
+    assert any("were unpacked" in note for note in done.notes)
+    if kind == "BNB":
+        assert done.report is None and "rounds inputs" in done.notes[-1]
+        return
+    assert done.report is not None and done.report.misses == []
+    changed = conversion.run(tmp_path / "folder", "hf", tmp_path / "changed", type="gptq", verify=False)
+    there, here = read(changed.path), read(tmp_path / "folder")
+    assert all(torch.equal(there.layers[name].dense(), here.layers[name].dense()) for name in here.layers)
