@@ -346,6 +346,13 @@ def test_gptq_on_ggmls_grid_is_measured_in_llama_cpp(checkpoint: Path, text: Pat
         checkpoint, "gguf", tmp_path / "again", type="Q4_0", calibrate=text, rounding="gptq", verify=False
     )
     assert again.path.read_bytes() == (tmp_path / "file").read_bytes()
+    assert not any("little for GPTQ" in note for note in again.notes)
+    short = tmp_path / "short"
+    short.write_text(text.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    few = conversion.run(
+        checkpoint, "gguf", tmp_path / "few", type="Q4_0", calibrate=short, rounding="gptq", verify=False
+    )
+    assert any("little for GPTQ" in note for note in few.notes)
 
 
 def test_calibrations_that_change_nothing_or_are_missing_are_refused(

@@ -23,6 +23,8 @@ from congling.interop.gguf_architecture import gguf_architecture
 ROWS, ROW_TOKENS = 128, 512
 """Of the calibration text, evenly spread over it; a row is as long as llama-imatrix's, or as the context."""
 _FEWEST = 16  # tokens
+_TOKENS_PER_INPUT = 4
+"""Below, a Hessian has directions that the text never took."""
 _MOST_BYTES, _MOST_CHARACTERS = 2**28, 2**22
 
 
@@ -35,7 +37,11 @@ def calibration(path: Path, model: ForeignModel, rounding: Rounding) -> tuple[Ca
     """
     if not _is_gguf(path):
         matrix, rows, note = _observed(path, model)
-        return Calibration(matrix, rows if rounding == "gptq" else None), [note]
+        if rounding != "gptq":
+            return Calibration(matrix), [note]
+        widest = max(entry.sums.shape[-1] for entry in matrix.tensors.values())
+        few = f"that is little for GPTQ, whose widest layer has {widest:,} inputs: other texts may lose by it"
+        return Calibration(matrix, rows), [note, few] if rows.numel() < _TOKENS_PER_INPUT * widest else [note]
     if rounding == "gptq":
         what = "GPTQ needs a text or shards: an importance matrix holds the diagonal of its Hessian alone"
         raise UserError(what, value=str(path), hint="--calibrate TEXT, or leave --rounding out")
