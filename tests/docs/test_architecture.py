@@ -18,7 +18,6 @@ LATER = {
     "data/filters",
     "data/near",
     "data/parts",
-    "quant/gptq",
 }
 
 

@@ -24,10 +24,11 @@ from congling.interop.adapters import read_any
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import model as gguf_model
 from congling.interop.source import locate_checkpoint
-from congling.methods import pretrain, sft
+from congling.methods import pretrain, quantize, sft
 from congling.methods.inputs import open_inputs
 from congling.methods.session import Tuned
 from congling.model.families import FAMILIES
+from congling.quant.config import RtnConfig
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import TrainConfig
@@ -319,6 +320,15 @@ def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, packed: Pat
     identity = adapter_directory.base_of(adapter_directory.read(tmp_path / "run"))
     assert identity.fingerprint == artifact.file_hash(packed) and identity.name == "base.gguf"
     assert sum(file.stat().st_size for file in (tmp_path / "run/adapter").iterdir()) < packed.stat().st_size
+
+
+def test_a_quantised_base_takes_an_adapter_and_nothing_else(base: Path, tmp_path: Path):
+    quantize.run(base / "run", tmp_path / "q8", RtnConfig(bits=8, group_size=-1))
+    with pytest.raises(UserError, match="weights of a quantised model"):
+        tuned(base, tmp_path / "q8", tmp_path / "whole")
+    done = tuned(base, tmp_path / "q8", tmp_path / "run", "adapter.r=4")
+    assert done.before is not None and done.after is not None and done.after < 0.8 * done.before
+    load_checkpoint(tmp_path / "q8", "cpu", adapters=[(tmp_path / "run", 1.0)])
 
 
 def test_plain_texts_are_learnt_whole(base: Path, tmp_path: Path):

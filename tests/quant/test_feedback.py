@@ -24,7 +24,7 @@ def case(outputs: int = 6, inputs: int = 300, tokens: int = 900) -> tuple[Tensor
 def naive(weight: Tensor, gram: Tensor, columns: Columns, damp: float) -> Tensor:
     """One column after another, everything behind it updated at once."""
     order = gram.diagonal().argsort(descending=True, stable=True)
-    factor, left = inverse_factor(gram[order][:, order], damp), weight[:, order].clone()
+    factor, left = inverse_factor(gram[order][:, order], damp)[0], weight[:, order].clone()
     codes = torch.empty_like(weight)
     for place, column in enumerate(order.tolist()):
         codes[:, column] = columns.nearest(left[:, place], column)

@@ -23,6 +23,7 @@ from congling.evals.scores import Score, share
 from congling.infer.checkpoints import Loaded
 from congling.interop.foreign import ForeignModel
 from congling.interop.hf import model as hf_model
+from congling.quant.stored import dense_state
 
 TASK = "congling_choice"
 _METRICS = {"acc": "sum", "acc_norm": "normalised"}
@@ -64,7 +65,7 @@ def evaluate(loaded: Loaded, rows: Sequence[tuple[str, Question]]) -> dict[str, 
     if not available():
         raise UserError("lm-eval is not installed", hint="pip install 'congling[eval]'")
     facts = dict(loaded.checkpoint.facts)
-    foreign = ForeignModel(loaded.model.config, loaded.model.state_dict(), loaded.tokenizer, facts)
+    foreign = ForeignModel(loaded.model.config, dense_state(loaded.model), loaded.tokenizer, facts)
     with tempfile.TemporaryDirectory(prefix="congling-lm-eval-") as place, _offline():
         folder = Path(place) / "hf"
         hf_model.write(foreign, folder)

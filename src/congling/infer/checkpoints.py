@@ -37,6 +37,7 @@ from congling.interop.source import locate_checkpoint
 from congling.model.checkpoint import load_model
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
+from congling.quant.stored import is_quantised, load_quantised
 from congling.tokenizer import store
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.templates import with_template
@@ -133,7 +134,8 @@ def _from_directory(path: Path | str) -> Loaded:
             "this run trained an adapter, which is no model by itself", value=str(path), hint=hint
         )
     tokenizer = store.load(found.path / "tokenizer")
-    return Loaded(load_model(found.path), tokenizer, found)
+    model = load_quantised(found.path) if is_quantised(found.path) else load_model(found.path)
+    return Loaded(model, tokenizer, found)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.model.checkpoint import CONFIG, WEIGHTS, open_weights
+from congling.quant.stored import is_quantised, open_dense
 from congling.tokenizer import store
 
 
@@ -28,12 +29,17 @@ def read(folder: Path) -> ForeignModel:
         UserError: it is missing, unfinished or damaged.
     """
     found = artifact.opened(folder, "checkpoint", verify=True)
-    config, weights = open_weights(folder)
+    quantised = is_quantised(folder)
+    config, weights = (open_dense if quantised else open_weights)(folder)
     tokenizer = store.load(folder / "tokenizer")
     if tokenizer.vocab_size > config.vocab_size:
         what = f"the tokenizer has more ids than the model's {config.vocab_size}"
         raise UserError(what, where=folder, value=tokenizer.vocab_size)
-    return ForeignModel(config, weights, tokenizer, dict(found.facts))
+    facts = dict(found.facts)
+    if quantised:
+        facts["types"] = {"codes": 1}
+        facts["notes"] = ["its layers in few bits are read as floats: what is written takes its own type"]
+    return ForeignModel(config, weights, tokenizer, facts)
 
 
 def write(model: ForeignModel, folder: Path, tokenizer: Artifact | None = None) -> None:

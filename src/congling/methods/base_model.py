@@ -1,9 +1,11 @@
 """Opening what is trained further: a checkpoint, a run, or a GGUF file whose weights stay packed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from congling.core.artifact import Artifact, file_hash
 from congling.infer.checkpoints import load_checkpoint, open_gguf
@@ -12,6 +14,7 @@ from congling.interop.adapter_directory import Base
 from congling.interop.gguf.packed import load_packed
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
+from congling.quant.frozen import FrozenLinear
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.chat.templates import with_template
 
@@ -27,7 +30,8 @@ class OpenedBase:
     model: ModelConfig
     tokenizer: Tokenizer
     packed: bool
-    """Whether the weights stay in the blocks of a GGUF file, and can only take an adapter."""
+    """Whether the weights stay in few bits (a GGUF file, a quantised checkpoint), and can only take an
+    adapter."""
     chat: bool
     """Whether it was tuned for its chat template."""
     size: int
@@ -59,7 +63,7 @@ class OpenedBase:
 
     @property
     def tokenizer_directory(self) -> Path | None:
-        """To be copied into checkpoints of the whole model; a file has none."""
+        """To be copied into checkpoints of the whole model; of a packed one there are none."""
         return None if self.packed else self.artifact.path / "tokenizer"
 
     def under_template(self, name: str) -> "OpenedBase":
@@ -82,17 +86,25 @@ def open_base(path: Path | str) -> OpenedBase:
     if path.is_file():
         return _gguf(path)
     loaded = load_checkpoint(path, "cpu")
-    size = sum(parameter.numel() * 4 for parameter in loaded.model.parameters())
+    size = sum(part.numel() * part.element_size() for part in tensors_of(loaded.model))
     return OpenedBase(
         path,
         loaded.checkpoint,
         loaded.model.config,
         loaded.tokenizer,
-        packed=False,
+        packed=any(isinstance(module, FrozenLinear) for module in loaded.model.modules()),
         chat=loaded.tuned_for_chat,
         size=size,
         build=lambda longest: loaded.model,
     )
+
+
+def tensors_of(model: Transformer) -> Iterator[Tensor]:
+    """All that a model's weights consist of, in floats or in few bits."""
+    yield from model.parameters()
+    for module in model.modules():
+        if isinstance(module, FrozenLinear):
+            yield from module.buffers()
 
 
 def _gguf(path: Path) -> OpenedBase:

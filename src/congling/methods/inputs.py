@@ -67,9 +67,9 @@ def require_same_tokenizer(model: OpenedBase, inputs: Inputs, role: str) -> None
     """
     if model.packed:
         raise UserError(
-            f"a GGUF file cannot be the {role} here",
+            f"a model in few bits cannot be the {role} here",
             where=model.path,
-            hint="bring it here first: congling import",
+            hint="name the model it was made of; or write it in floats first: congling import",
         )
     if model.tokenizer.fingerprint != inputs.tokenizer.fingerprint:
         raise UserError(

@@ -49,7 +49,7 @@ def run(base: Path | str, recipe: RewardRecipe, out: Path | str, **options: Unpa
     """
     opened = begin(base, recipe, out, options)
     if opened.packed or recipe.adapter is not None:
-        hint = "name a run or checkpoint, and no adapter; a GGUF file is imported first"
+        hint = "name a run or checkpoint, and no adapter; a GGUF file or a quantised model is imported first"
         raise UserError("a reward model is trained whole", value=str(base), hint=hint)
     rows = read_pairs(
         recipe.data, opened.tokenizer, context_of(recipe.train, opened.model, opened.trained_length)

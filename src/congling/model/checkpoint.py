@@ -4,6 +4,7 @@ Tied matrices are stored once, tables that follow from the configuration not at 
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,8 @@ def open_weights(directory: Path | str) -> tuple[ModelConfig, LazyTensors]:
     stored = open_safetensors(path)
     found = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
     expected = expected_shapes(config, len(found), directory / CONFIG)
-    _compare(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
-    odd = next((name for name, piece in found.items() if piece.get_dtype() not in _PRECISIONS), None)
-    if odd is not None:
-        what = f"{odd}: {found[odd].get_dtype()}"
-        raise UserError("a tensor of a type no model has", where=path, value=what)
+    compare_shapes(expected, {name: tuple(piece.get_shape()) for name, piece in found.items()}, path)
+    check_precisions(found, path)
     return config, LazyTensors(expected, stored.get_tensor)
 
 
@@ -129,8 +127,26 @@ def expected_shapes(config: ModelConfig, stored: int, where: Path) -> dict[str, 
     return {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
 
 
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path) -> None:
-    """Name the first difference between the tensors a configuration asks for and those of the file."""
+def check_precisions(found: Mapping[str, Any], path: Path) -> None:
+    """Make sure that pieces of a safetensors file are floats.
+
+    Raises:
+        UserError: one is not.
+    """
+    odd = next((name for name, piece in found.items() if piece.get_dtype() not in _PRECISIONS), None)
+    if odd is not None:
+        what = f"{odd}: {found[odd].get_dtype()}"
+        raise UserError("a tensor of a type no model has", where=path, value=what)
+
+
+def compare_shapes(
+    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
+) -> None:
+    """Name the first difference between the tensors a configuration asks for and those of the file.
+
+    Raises:
+        UserError: there is one.
+    """
     hint = "the weights belong to another model.json"
     if missing := sorted(expected.keys() - found.keys()):
         what = f"{len(missing)} tensors are missing, the first"

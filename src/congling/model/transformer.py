@@ -109,6 +109,26 @@ class Transformer(nn.Module):
             cache: what was read before; these tokens are appended to it. Excludes ``documents``.
             states: gets what every block puts out, (B, T, W) each.
         """
+        x, contexts = self.begin(tokens, positions=positions, documents=documents, cache=cache)
+        for i, block in enumerate(self.blocks):
+            memory, seen = None if cache is None else cache.layers[i], contexts[i]
+            if self.recompute:
+                x = checkpoint(block, x, seen, memory, use_reentrant=False)
+            else:
+                x = block(x, seen, memory)
+            if states is not None:
+                states.append(x)
+        return self.hidden_scale(self.norm(x))
+
+    def begin(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> tuple[Tensor, list[AttentionContext]]:
+        """What the first block reads, (B, T, W), and what each block's attention sees; see ``forward``."""
         time = tokens.shape[1]
         place = positions
         if place is None:
@@ -126,15 +146,7 @@ class Transformer(nn.Module):
             "full_attention": context,
             "sliding_attention": self.sliding(context, place, time, before),
         }
-        for i, block in enumerate(self.blocks):
-            memory, seen = None if cache is None else cache.layers[i], contexts[self.layer_types[i]]
-            if self.recompute:
-                x = checkpoint(block, x, seen, memory, use_reentrant=False)
-            else:
-                x = block(x, seen, memory)
-            if states is not None:
-                states.append(x)
-        return self.hidden_scale(self.norm(x))
+        return x, [contexts[kind] for kind in self.layer_types]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: (..., W) -> (..., V)."""

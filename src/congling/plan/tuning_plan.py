@@ -224,9 +224,9 @@ def check(
             Diagnosis(
                 "error",
                 "packed-needs-adapter",
-                "the weights of a GGUF file cannot be trained themselves",
-                "they stay packed in the file",
-                "train an adapter (adapter.r=8), or import the file first",
+                "the weights of a quantised model or a GGUF file cannot be trained themselves",
+                "they stay packed",
+                "train an adapter (adapter.r=8), or write them in floats first: congling import",
             )
         )
     return worst_first(found)

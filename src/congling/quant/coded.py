@@ -2,10 +2,14 @@
 
 # O outputs, I inputs, G groups of a row
 
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.quant.bits import pack_bits, unpack_bits
 from congling.quant.frozen import FrozenLinear
 from congling.quant.grid import Grid
 
@@ -41,6 +45,34 @@ class CodedLinear(FrozenLinear):
     def values(self, part: slice) -> Tensor:
         """Some rows: float32."""
         return self.grid.rows(part).value(self.codes[part])
+
+    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Bits and group size, and the parts as a file holds them: codes packed, scales in float16."""
+        parts = {"codes": pack_bits(self.codes, self.bits), "scales": self.scales.half(), "zeros": self.zeros}
+        parts |= {"bias": self.bias}
+        found = {name: part for name, part in parts.items() if part is not None}
+        return {"bits": self.bits, "group_size": self.group_size}, found
+
+    @classmethod
+    def restored(
+        cls, facts: Mapping[str, Any], part: Callable[[str], Tensor | None], shape: tuple[int, int]
+    ) -> Self:
+        """The layer again.
+
+        Raises:
+            UserError: parts are missing or do not fit, or hold what no quantiser makes.
+        """
+        bits, size = facts.get("bits"), facts.get("group_size")
+        codes, scales, zeros, bias = (part(name) for name in ("codes", "scales", "zeros", "bias"))
+        if type(bits) is not int or not 1 <= bits <= 8 or type(size) is not int or size < 1:
+            raise UserError("bits and group size are whole numbers", value=f"{bits}, {size}")
+        if codes is None or scales is None:
+            raise UserError("codes or scales are missing")
+        types = (codes.dtype, scales.dtype, torch.uint8 if zeros is None else zeros.dtype)
+        if types != (torch.uint8, torch.float16, torch.uint8):
+            raise UserError("parts of a layer have other types than its kind")
+        grid = Grid(scales.float(), zeros, bits, size)
+        return cls(unpack_bits(codes, bits, shape), grid, None if bias is None else bias.float())
 
     def extra_repr(self) -> str:
         """Shape and bits, as ``print(model)`` shows them."""

@@ -76,7 +76,7 @@ def codes_with_feedback(weight: Tensor, gram: Tensor, columns: Columns, damp_per
     if not (weight.isfinite().all() and gram.isfinite().all()):
         raise UserError("weights or statistics of inputs are not finite")
     order = gram.diagonal().argsort(descending=True, stable=True)
-    factor = inverse_factor(gram[order][:, order], damp_percent)
+    factor, _ = inverse_factor(gram[order][:, order], damp_percent)
     left, grid = weight[:, order].clone(), columns.permuted(order)
     codes = torch.empty_like(left)
     for start in range(0, left.shape[1], _COLUMNS):
@@ -119,9 +119,9 @@ def codes_by_descent(weight: Tensor, gram: Tensor, columns: Columns, codes: Tens
     return codes
 
 
-def inverse_factor(gram: Tensor, damp_percent: float) -> Tensor:
-    """Upper Cholesky factor of the inverse of H (I, I) with damping; inputs that were never active get
-    the mean diagonal, and so neither give nor take errors.
+def inverse_factor(gram: Tensor, damp_percent: float) -> tuple[Tensor, float]:
+    """Upper Cholesky factor of the inverse of H (I, I) with damping, and how much of it was needed; inputs
+    that were never active get the mean diagonal, and so neither give nor take errors.
 
     Raises:
         UserError: H cannot be inverted however much it is damped.
@@ -138,7 +138,7 @@ def inverse_factor(gram: Tensor, damp_percent: float) -> Tensor:
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:
-                return upper
+                return upper, damp
         if damp > _MOST_DAMP:
             raise UserError("the statistics of a layer's inputs cannot be inverted")
         damp = max(2 * damp, 1e-4)

@@ -87,9 +87,14 @@ def grid_of(weight: Tensor, bits: int, group_size: int, sym: bool) -> Grid:
     scales = reach / (2**bits - 1)
     if bool((scales > _LARGEST).any()):
         raise UserError("weights of this size have no scale in float16", value=float(reach.max()))
-    scales = scales.to(torch.float16).double().clamp_min_(_SMALLEST).masked_fill_(reach == 0, 1.0)
+    scales = stored_scales(scales).masked_fill_(reach == 0, 1.0)
     zeros = None if sym else (-least / scales).round_().clamp_(0, 2**bits - 1).to(torch.uint8)
     return Grid(scales.float(), zeros, bits, groups.shape[-1])
+
+
+def stored_scales(scales: Tensor) -> Tensor:
+    """Scales as float16 holds them, at least its smallest number: float64 to float64."""
+    return scales.to(torch.float16).double().clamp_min_(_SMALLEST)
 
 
 def fitting_group(inputs: int, group_size: int) -> int:

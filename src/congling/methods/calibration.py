@@ -1,0 +1,184 @@
+"""The text that a model reads while it is put in fewer bits, and what can be said of it beforehand.
+
+By default rows of the training part of the shards beside the run, in the form the model was trained on; texts
+or other shards where they are named. What is held out is never read.
+"""
+
+# B rows, T time
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from congling.core import artifact
+from congling.core.artifact import Artifact
+from congling.core.errors import UserError
+from congling.data import script
+from congling.data.batches import CorpusBatches
+from congling.data.counts import codes
+from congling.data.packing import restarts
+from congling.data.shards import Shards, open_shards
+from congling.data.statistics import SYMBOLS
+from congling.evals.bench import Bench
+from congling.evals.likelihood import text_ids
+from congling.evals.score_tables import problem_lines
+from congling.infer.checkpoints import Loaded
+from congling.methods.evaluation import beside
+from congling.quant.apply import Rows
+
+TOKENS = 32_768
+"""Tokens that are read where no other number is asked for: 128 rows of 256."""
+_AT_ONCE = 2048
+"""Tokens of rows that go through the model together."""
+_TEXTS = 4096
+"""Texts of files that are drawn from."""
+_SAMPLE = 200_000
+"""Tokens by which the script of the training text is guessed."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Rows to read, and what they are."""
+
+    rows: tuple[Rows, ...]
+    source: str
+    tokens: int
+    longest: int
+    """Tokens of the longest row."""
+    fingerprint: str
+    """Hash of the ids: equal text, equal statistics."""
+    script: dict[str, Any]
+    """A guess of the script, and the shares of characters it rests on."""
+    shards: Artifact | None = None
+    notes: tuple[str, ...] = ()
+    """What may be wrong with it."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a quantised checkpoint keeps of it."""
+        return {
+            "text": self.source,
+            "tokens": self.tokens,
+            "longest row": self.longest,
+            "fingerprint": self.fingerprint,
+            "script": self.script["guess"],
+            "shares": {name: share for name, share in self.script.items() if name != "guess"},
+        }
+
+
+def calibration(
+    loaded: Loaded, data: Sequence[str] = (), *, tokens: int = TOKENS, seed: int = 0
+) -> Calibration:
+    """Rows of about so many tokens.
+
+    Args:
+        loaded: the model, whose tokenizer and context count.
+        data: files of texts, or one directory of shards; by default the shards beside the run.
+        tokens: how many are read.
+        seed: which rows are drawn.
+
+    Raises:
+        UserError: there is no text, it cannot be read, or was made with another tokenizer.
+    """
+    own = beside(loaded.checkpoint.path, "shards")
+    shards = Path(data[0]) if len(data) == 1 and artifact.exists(data[0]) else (None if data else own)
+    if shards is None and not data:
+        hint = "name it with --data: texts, or shards in the model's tokens"
+        raise UserError("this method looks at what the model reads, and no text is beside the run", hint=hint)
+    if shards is not None:
+        opened = open_shards(shards, tokenizer=loaded.tokenizer, verify=True)
+        rows, notes = _of_shards(loaded, opened, tokens, seed), ()
+        source, found = f"{shards}, train", opened.artifact
+    else:
+        rows, notes = _of_texts(loaded, data, tokens, seed)
+        source, found = " ".join(data), None
+    ids = [row[0].numpy() for row in rows]
+    count, longest = sum(one.size for one in ids), max(one.shape[1] for one in ids)
+    told = _script(loaded, np.concatenate([one.ravel() for one in ids]))
+    notes = (*notes, *_doubts(loaded, told, longest, count, tokens, None if shards == own else own))
+    mark = sha256(b"".join(np.ascontiguousarray(one, np.int64).tobytes() for one in ids)).hexdigest()
+    return Calibration(tuple(rows), source, count, longest, mark, told, found, notes)
+
+
+def _of_shards(loaded: Loaded, shards: Shards, tokens: int, seed: int) -> list[Rows]:
+    reading = loaded.reading
+    split = shards["train"]
+    context = max(1, min(reading.context, len(split.tokens) - 1))
+    batches = CorpusBatches(
+        split,
+        context=context,
+        rows=max(1, _AT_ONCE // context),
+        seed=seed,
+        document_mask=reading.document_mask,
+    )
+    wanted = max(1, min(batches.windows, tokens // context))
+    rows: list[Rows] = []
+    while wanted > 0:
+        batch = batches(len(rows))[0]
+        keep = slice(0, wanted)
+        rows.append(
+            (torch.from_numpy(batch.tokens[keep]), _kept(batch.positions, keep), _kept(batch.documents, keep))
+        )
+        wanted -= len(batch.tokens)
+    return rows
+
+
+def _kept(array: np.ndarray | None, keep: slice) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array[keep])
+
+
+def _of_texts(
+    loaded: Loaded, data: Sequence[str], tokens: int, seed: int
+) -> tuple[list[Rows], tuple[str, ...]]:
+    """Texts one behind the other, cut into rows; the last, shorter one is read if there is no other."""
+    bench = Bench(loaded, files=tuple(data), limit=_TEXTS, seed=seed)
+    ids, begins = list[int](), list[int]()
+    for document in bench.held_out():
+        found = text_ids(loaded.tokenizer, document.text)[: tokens - len(ids)]
+        begins += [len(ids)] * len(found)
+        ids += found
+        if len(ids) >= tokens:
+            break
+    reading = loaded.reading
+    context = min(reading.context, len(ids))
+    many = max(1, _AT_ONCE // context)
+    rows: list[Rows] = []
+    whole = len(ids) // context * context
+    text = torch.tensor(ids[:whole]).view(-1, context)
+    starts = np.array(begins[:whole]).reshape(-1, context)
+    positions, documents = restarts(starts) if reading.document_mask else (None, None)
+    for start in range(0, len(text), many):
+        part = slice(start, start + many)
+        rows.append((text[part], _kept(positions, part), _kept(documents, part)))
+    return rows, tuple(problem_lines(bench.findings))
+
+
+def _script(loaded: Loaded, ids: np.ndarray) -> dict[str, Any]:
+    text = loaded.tokenizer.decode(ids.tolist())
+    return dict(script.describe(np.bincount(codes(text), minlength=SYMBOLS)))
+
+
+def _doubts(
+    loaded: Loaded, told: dict[str, Any], longest: int, count: int, wanted: int, trained_on: Path | None
+) -> list[str]:
+    """What may be wrong with a calibration text."""
+    notes = []
+    context = loaded.reading.context
+    if longest < context:
+        notes.append(
+            f"the calibration text is shorter than the {context:,} tokens of a row in training: "
+            f"{longest:,}; later positions were not looked at"
+        )
+    if count < wanted // 2:
+        notes.append(f"the calibration text has {count:,} tokens, where {wanted:,} were asked for")
+    if trained_on is not None:
+        split = open_shards(trained_on, tokenizer=loaded.tokenizer)["train"]
+        known = _script(loaded, np.asarray(split.tokens[:_SAMPLE]))["guess"]
+        if known != told["guess"]:
+            what = f"the calibration text is {told['guess']}, the training text was {known}"
+            notes.append(f"{what}: what matters to the one may not matter to the other")
+    return notes

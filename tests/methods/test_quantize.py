@@ -1,0 +1,93 @@
+"""A checkpoint in few bits, made and used like any other: generated from, converted, adapted; or refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from congling.core import artifact
+from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
+from congling.interop import formats
+from congling.methods import quantize
+from congling.methods.base_model import open_base
+from congling.methods.quantize import FACT, Estimate, chosen
+from congling.quant.coded import CodedLinear
+from congling.quant.config import GptqConfig, RtnConfig
+from support import tiny_checkpoint
+
+TEXT = "云对雨雪对风晚照对晴空学而时习之不亦说乎从零开始" * 40
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    return tiny_checkpoint.write(tmp_path / "base")
+
+
+def test_a_quantised_checkpoint_is_loaded_converted_and_says_how_it_was_made(base: Path, tmp_path: Path):
+    told: list[Estimate] = []
+    text = str(tmp_path / "text.txt")
+    found = quantize.run(
+        base,
+        tmp_path / "q",
+        chosen("gptq", ["bits=4", "group_size=32"]),
+        data=(text,),
+        tokens=640,
+        before=lambda estimate, calibration: told.append(estimate),
+    )
+    assert found.calibration is not None and found.calibration["tokens"] == 640
+    assert found.calibration["script"] == "hans"
+    assert told[0].weights == found.weights and 4 < found.bits < 32 and found.size < found.size_before
+    opened = artifact.opened(found.out, "checkpoint", verify=True)
+    assert opened.facts[FACT]["method"] == "gptq" and opened.facts["chat"] is True
+    assert opened.parents["base"] == artifact.opened(base, "checkpoint").fingerprint
+    loaded = load_checkpoint(found.out, "cpu")
+    assert isinstance(loaded.model.get_submodule("blocks.0.mlp.down"), CodedLinear)
+    dense = formats.read_model(found.out)
+    place = "blocks.1.attention.value"
+    assert torch.equal(dense.weights[f"{place}.weight"], loaded.model.get_submodule(place).dense())  # type: ignore[operator]
+    assert "read as floats" in dense.facts["notes"][0]
+    again = quantize.run(base, tmp_path / "again", GptqConfig(), data=(text,), tokens=640)
+    files = [artifact.opened(one, "checkpoint").files["model.safetensors"] for one in (found.out, again.out)]
+    assert files[0] == files[1]
+
+
+def test_it_takes_an_adapter_and_no_other_training(base: Path, tmp_path: Path):
+    quantize.run(base, tmp_path / "q", RtnConfig())
+    opened = open_base(tmp_path / "q")
+    assert opened.packed and opened.tokenizer_directory is None
+    assert opened.size < open_base(base).size
+
+
+def test_what_may_be_wrong_with_the_text_is_said(base: Path, tmp_path: Path):
+    (tmp_path / "short.txt").write_text("云对雨", encoding="utf-8")
+    found = quantize.run(base, tmp_path / "q", GptqConfig(), data=(str(tmp_path / "short.txt"),))
+    notes = " ".join(found.notes)
+    assert "shorter than the 64 tokens" in notes and "32,768 were asked for" in notes
+    assert "rounded to nearest" in notes
+    assert torch.isfinite(
+        load_checkpoint(found.out, "cpu").model.get_submodule("blocks.0.mlp.up").dense()
+    ).all()  # type: ignore[operator]
+
+
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(base: Path, tmp_path: Path):
+    out = tmp_path / "q"
+
+    def refused(match: str, **changes: object) -> None:
+        arguments: dict = {"model": base, "out": out, "config": RtnConfig()} | changes
+        with pytest.raises(UserError, match=match):
+            quantize.run(**arguments)
+        assert not out.exists()
+
+    refused("no text is beside the run", config=GptqConfig())
+    refused("does not divide", config=RtnConfig(group_size=48))
+    refused("not quantised as it is", model=tmp_path / "text.txt")
+    with pytest.raises(UserError, match="something already"):
+        quantize.run(base, base, RtnConfig())
+    quantize.run(base, tmp_path / "first", RtnConfig())
+    refused("in few bits already", model=tmp_path / "first")
+    with pytest.raises(UserError, match="no such method"):
+        chosen("gtpq")
+    with pytest.raises(UserError, match="damp_percent"):
+        chosen("rtn", ["damp_percent=0.1"])
