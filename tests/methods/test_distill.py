@@ -18,6 +18,7 @@ from congling.interop.hf import model as hf_model
 from congling.methods import distill, pretrain, prune
 from congling.methods.inputs import Inputs, open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
+from congling.methods.recipes import PretrainRecipe
 from congling.model.families import FAMILIES
 from congling.plan.recipe import Recipe
 from congling.tokenizer import training
@@ -47,6 +48,7 @@ def unmeasured() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "probe", lambda *wanted: Probe(1e11, "fp32"))
         patch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.01, 64, 10**8, 0.1))
+        patch.setattr(pretrain, "CALIBRATION", 1024)
         yield
 
 
@@ -197,6 +199,57 @@ def test_a_distilled_run_goes_on_to_the_same_bytes(world: Path, inputs, tmp_path
     if own:  # rows of the student's own: three quarters of a row count, and that is what tokens say
         counts = {row["tokens"] for row in RunDirectory(whole).log("metrics").rows() if "loss" in row}
         assert any(count % 64 for count in counts)
+
+
+FEW_BITS = {
+    "rtn": ("quantization.method=rtn", "quantization.bits=2", "quantization.group_size=32"),
+    "onebit": ("quantization.method=onebit", "train.ema_decay=0.5"),
+}
+
+
+@pytest.mark.parametrize("method", FEW_BITS)
+def test_a_student_in_few_bits_is_its_teacher_and_goes_on_to_the_same_bytes(
+    world: Path, inputs, tmp_path: Path, method: str
+):
+    import shutil
+
+    from congling.core.rundir import RunDirectory
+    from congling.quant.frozen import FrozenLinear
+
+    settings = (*FEW_BITS[method], "distill.hidden=1")
+    whole = distilled(world, inputs, tmp_path / "whole", *settings)
+    assert (
+        len(losses(whole, "hidden")) == 6 and losses(whole, "divergence")[-1] < losses(whole, "divergence")[0]
+    )
+    assert read_toml(whole / "config.toml")["quantization"]["method"] == method
+    shutil.copytree(whole, half := tmp_path / "half")
+    shutil.rmtree(half / "checkpoints/step-00000006")
+    RunDirectory(half).point("LATEST", half / "checkpoints/step-00000003")
+    distilled(world, inputs, half, *settings)
+    last = "checkpoints/step-00000006"
+    names = (
+        "model.safetensors",
+        "quantization.json",
+        "state/optimizer.safetensors",
+        "state/weights.safetensors",
+    )
+    for name in ("metrics.jsonl", *(f"{last}/{name}" for name in names)):
+        assert (half / name).read_bytes() == (whole / name).read_bytes(), name
+    loaded = load_checkpoint(whole, "cpu")
+    assert sum(isinstance(one, FrozenLinear) for one in loaded.model.modules()) == 14
+    assert loaded.checkpoint.facts["quantized"]["quantization"]["method"] == method
+    assert loaded.model(torch.arange(8)[None]).isfinite().all()
+
+
+def test_pretraining_in_few_bits_begins_as_the_model_it_is_given(world: Path, inputs, tmp_path: Path):
+    asked = read_recipe(PretrainRecipe, None, (*TINY, "quantization.method=rtn", "quantization.bits=8"))
+    task = pretrain.begun_from(world / "run", asked)
+    begin_or_go_on(asked, inputs, tmp_path / "run", force=True, variant=task)
+    assert losses(tmp_path / "run")[0] < losses(world / "run")[0]
+    asked = read_recipe(PretrainRecipe, None, (*TINY, "quantization.method=onebit"))
+    with pytest.raises(UserError, match="one-bit layers begin as a trained model's"):
+        task = pretrain.begun_from(None, asked)
+        begin_or_go_on(asked, inputs, tmp_path / "new", force=True, variant=task)
 
 
 def test_a_pruned_student_learns_from_its_teacher(world: Path, inputs, tmp_path: Path):

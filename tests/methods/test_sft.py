@@ -28,6 +28,7 @@ from congling.methods import pretrain, quantize, sft
 from congling.methods.inputs import open_inputs
 from congling.methods.session import Tuned
 from congling.model.families import FAMILIES
+from congling.quant.coded import CodedLinear
 from congling.quant.config import RtnConfig
 from congling.tokenizer import training
 from congling.tokenizer.config import TokenizerConfig
@@ -310,6 +311,18 @@ def test_the_whole_model_can_be_trained_and_talks_afterwards(base: Path, tmp_pat
     loaded = load_checkpoint(tmp_path / "run", "cpu")
     assert loaded.tuned_for_chat
     assert not load_checkpoint(base / "run", "cpu").tuned_for_chat
+
+
+def test_whole_weights_can_be_tuned_in_few_bits(base: Path, tmp_path: Path):
+    settings = ("quantization.bits=4", "train.optimizer.learning_rate=0.001")
+    done = tuned(base, base / "run", tmp_path / "run", *settings)
+    loaded = load_checkpoint(tmp_path / "run", "cpu")
+    layers = [module for module in loaded.model.modules() if isinstance(module, CodedLinear)]
+    assert len(layers) == 14 and {layer.bits for layer in layers} == {4}
+    assert done.before is not None and done.after is not None and done.after < done.before
+    assert loaded.checkpoint.facts["quantized"]["quantization"]["bits"] == 4 and loaded.tuned_for_chat
+    with pytest.raises(UserError, match="quantization trains whole weights in few bits"):
+        tuned(base, base / "run", tmp_path / "both", *settings, *ADAPTER)
 
 
 def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, packed: Path, tmp_path: Path):

@@ -62,7 +62,8 @@ def run(
         recipe: student, training and what is learnt from the teacher.
         inputs: shards and tokenizer.
         out: the run directory.
-        student: a checkpoint or run to begin from.
+        student: a checkpoint or run to begin from; by default the teacher, where the recipe has a
+            ``[quantization]`` table, else random weights.
         must_resume: fail where there is nothing to go on from.
         longer: by how much the run that is there is to end later, such as ``30m`` or ``2000steps``.
         force: train even though the plan has an error.
@@ -98,6 +99,7 @@ def variant_of(
     opened, settings = open_base(teacher), recipe.distill
     require_same_tokenizer(opened, inputs, "teacher")
     frozen = opened.build(opened.model.max_position_embeddings).eval().requires_grad_(False)
+    begun = teacher if student is None and recipe.quantization is not None else student
 
     def objective(device: torch.device) -> Objective:
         return distill(frozen.to(device), settings)
@@ -120,10 +122,10 @@ def variant_of(
 
     return PretrainVariant(
         method="distill",
-        start=None if student is None else open_base(student),
+        start=None if begun is None else open_base(begun),
         parents={"teacher": opened.artifact},
         kind=DistillRunConfig,
-        tables={"distill": settings},
+        tables={"distill": settings, "quantization": recipe.quantization},
         context=opened.model.max_position_embeddings,
         reading=opened.reading,
         objective=objective,

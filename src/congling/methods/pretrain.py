@@ -3,19 +3,20 @@
 Pretraining and distillation differ in what is minimised and where texts come from: a ``PretrainVariant``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.config import Config
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
-from congling.data.batches import Batches, CorpusBatches
+from congling.data.batches import Batch, Batches, CorpusBatches
 from congling.data.token_splitting import expected_growth
 from congling.evals.collapse import watch
 from congling.evals.periodic import continuations, held_out_loss
@@ -23,9 +24,13 @@ from congling.infer.reading import Reading, extension_after
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.inputs import Inputs, batches_of, require_fit, require_same_tokenizer
 from congling.methods.memory import shortage_explained
-from congling.methods.recipes import PretrainConfig
+from congling.methods.quantize import FACT
+from congling.methods.recipes import PretrainConfig, PretrainRecipe
+from congling.model.checkpoint import save_model
 from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
+from congling.quant.apply import Rows
+from congling.quant.config import OneBitConfig
 from congling.tokenizer.token_parts import token_parts
 from congling.train.backends import ddp
 from congling.train.backends.single import Single
@@ -36,6 +41,12 @@ from congling.train.positions import longest_of, sampling_of
 from congling.train.runs.deadline import Deadline
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
+from congling.transform.fake import made_of, saving, train_in_few_bits
+
+CALIBRATION = 32_768
+"""Tokens that layers in few bits are first fitted to, where their method looks at what the model reads."""
+ROWS_TOKENS = 2048
+"""Tokens of rows that go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class PretrainVariant:
     parents: Mapping[str, Artifact] = field(default_factory=dict)
     """Inputs besides the start, shards and tokenizer, by name."""
     kind: type[PretrainConfig] = PretrainConfig
-    tables: Mapping[str, Config] = field(default_factory=dict)
+    tables: Mapping[str, Config | None] = field(default_factory=dict)
     """What ``kind`` holds besides model and training."""
     objective: Callable[[torch.device], Objective] | None = None
     """What is minimised, made for a device; by default the next token's loss."""
@@ -73,13 +84,15 @@ class PretrainVariant:
 PLAIN = PretrainVariant()
 
 
-def begun_from(start: Path | str) -> PretrainVariant:
-    """Pretraining that begins with the weights of a checkpoint or run.
+def begun_from(start: Path | str | None, recipe: PretrainRecipe | None = None) -> PretrainVariant:
+    """Pretraining that begins with the weights of a checkpoint or run, or with random ones.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
-    return PretrainVariant(start=open_base(start))
+    opened = None if start is None else open_base(start)
+    tables = {} if recipe is None else {"quantization": recipe.quantization}
+    return PretrainVariant(start=opened, tables=tables)
 
 
 def run(
@@ -114,10 +127,12 @@ def run(
     # Whoever brings batches or an objective of its own lets a teacher read the same rows.
     sampling = sampling_of(settings, config.model) if variant.objective is None else None
     transformer = _model(config, variant)
+    corpus = batches_of(inputs, settings, sampling)
+    if config.quantization is not None:
+        train_in_few_bits(transformer, config.quantization, rows_of(corpus))
     transformer.checkpoint_blocks(settings.gradient_checkpointing)
     backend = ddp.build_backend(settings)
     try:
-        corpus = batches_of(inputs, settings, sampling)
         batches = corpus if variant.batches is None else variant.batches(corpus, transformer, backend)
         objective = next_token if variant.objective is None else variant.objective(backend.device)
         trainer = Trainer(
@@ -141,8 +156,11 @@ def _model(config: PretrainConfig, variant: PretrainVariant) -> Transformer:
     """Random weights, or those of the start.
 
     Raises:
-        UserError: the start is another model than the run was begun with.
+        UserError: the start is another model than the run was begun with, or is missing where one is needed.
     """
+    if variant.start is None and isinstance(config.quantization, OneBitConfig):
+        what = "one-bit layers begin as a trained model's"
+        raise UserError(what, where="quantization.method", value="onebit", hint="begin from one: --from RUN")
     transformer = Transformer(config.model)
     if variant.start is None:
         transformer.initialise(config.train.seed)
@@ -165,6 +183,27 @@ def require_one_tokenizer(inputs: Inputs, variant: PretrainVariant) -> None:
     """
     if variant.start is not None:
         require_same_tokenizer(variant.start, inputs, "checkpoint")
+
+
+def rows_of(corpus: CorpusBatches) -> list[Rows]:
+    """The rows of the first steps, for methods that look at what the model reads."""
+    batches, step = list[Batch](), 0
+    while sum(batch.tokens.size for batch in batches) < CALIBRATION:
+        batches += corpus(step)
+        step += 1
+    many = max(1, ROWS_TOKENS // corpus.context)
+
+    ids = torch.cat([torch.from_numpy(batch.tokens) for batch in batches]).split(many)
+
+    def beside(name: str) -> Sequence[Tensor | None]:
+        parts = [getattr(batch, name) for batch in batches]
+        return (
+            [None] * len(ids)
+            if parts[0] is None
+            else torch.cat(list(map(torch.from_numpy, parts))).split(many)
+        )
+
+    return list(zip(ids, beside("positions"), beside("documents"), strict=True))
 
 
 def _parts(
@@ -194,14 +233,16 @@ def _parts(
         watch=watch,
         scales=scales,
         files=files,
+        save_model=save_model if config.quantization is None else saving(config.quantization),
     )
 
 
 def _inherited(config: PretrainConfig, variant: PretrainVariant) -> dict[str, Any]:
-    """What still holds of the start."""
+    """What still holds of the start, and in what the model is trained."""
+    made = {} if config.quantization is None else {FACT: made_of(config.quantization)}
     if variant.start is None:
-        return {}
+        return made
     own = variant.objective is not None  # of rows that keep their positions
     longest = config.train.max_length if own else longest_of(config.train, config.model)
     known = extension_after(variant.start.artifact.facts, longest)
-    return known | ({"chat": True} if variant.start.chat else {})
+    return known | ({"chat": True} if variant.start.chat else {}) | made

@@ -6,9 +6,9 @@ A recipe has the tables a person may write. A run's configuration has the same t
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from congling.core.addresses import refuse_address
 from congling.core.complaints import Table
@@ -19,6 +19,7 @@ from congling.core.words import separate
 from congling.data.config import DataConfig, LossReduction
 from congling.model.config import ModelConfig
 from congling.plan.recipe import Recipe
+from congling.quant.config import RtnConfig, TrainedConfig
 from congling.train.config import TrainConfig, checked_train
 from congling.train.objectives.config import (
     GRPOConfig,
@@ -63,9 +64,17 @@ class PretrainConfig(Config):
     deadline: DeadlineConfig | None = None
     """When it has to be over, where a budget was given; steps and the fall of the rate then follow the
     clock."""
+    quantization: TrainedConfig | None = None
 
 
-class DistillRecipe(Recipe):
+class PretrainRecipe(Recipe):
+    """A recipe for shards that exist already."""
+
+    quantization: TrainedConfig | None = None
+    """Train the linear layers of the blocks in few bits; left out, in floats."""
+
+
+class DistillRecipe(PretrainRecipe):
     """A recipe as for pretraining, with a ``[distill]`` table."""
 
     distill: DistillConfig = DistillConfig()
@@ -110,6 +119,8 @@ class SFTRecipe(TuningRecipe):
     """Attention in shifted groups while training."""
     loss_reduction: LossReduction = "token"
     """What weighs the same: each learnt token, or each ``answer``, however long."""
+    quantization: RtnConfig | None = None
+    """Train the linear layers of the blocks in few bits; left out, in floats. Excludes ``adapter``."""
 
 
 class SFTConfig(TuningConfig):
@@ -120,6 +131,16 @@ class SFTConfig(TuningConfig):
     neftune_noise_alpha: PositiveFloat | None = None
     longlora: LongLoRAConfig | None = None
     loss_reduction: LossReduction = "token"
+    quantization: RtnConfig | None = None
+
+    @model_validator(mode="after")
+    def _whole_weights(self) -> Self:
+        if self.quantization is not None and self.adapter is not None:
+            raise ValueError(
+                "quantization trains whole weights in few bits; beside an adapter the base is put in few "
+                "bits by adapter.base_quantization, or by congling quantize"
+            )
+        return self
 
 
 class PreferenceRecipe(TuningRecipe):

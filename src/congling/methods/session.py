@@ -33,8 +33,10 @@ from congling.interop.adapters import base_positions
 from congling.interop.gguf.packing import pack
 from congling.methods.base_model import OpenedBase
 from congling.methods.memory import shortage_explained
+from congling.methods.quantize import FACT
 from congling.methods.recipes import TuningConfig
 from congling.model.transformer import Transformer
+from congling.quant.config import RtnConfig
 from congling.tokenizer import store
 from congling.train.backends.ddp import build_backend
 from congling.train.loop import Objective, Trainer
@@ -42,6 +44,7 @@ from congling.train.runs.checkpoints import SaveModel
 from congling.train.runs.hooks import Evaluate, Sample
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
+from congling.transform.fake import made_of, saving, train_in_few_bits
 from congling.transform.lora import adapter_of, attach
 
 HANDED_ON = "adapter"
@@ -99,6 +102,8 @@ class Session:
         self.opened, self.config = opened, config
         self.backend = build_backend(train)
         self.model: Transformer = opened.build(train.max_length)
+        if self.quantization is not None:
+            train_in_few_bits(self.model, self.quantization)
         if config.adapter is not None:
             if config.adapter.base_quantization is not None and not opened.packed:
                 pack(self.model, config.adapter.base_quantization)
@@ -115,6 +120,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.backend.close()
+
+    @property
+    def quantization(self) -> RtnConfig | None:
+        """In what the weights are trained, where not in floats."""
+        return getattr(self.config, "quantization", None)
 
     @property
     def learnt(self) -> int:
@@ -176,6 +186,8 @@ class Session:
         whole: dict[str, Any] = {"tokenizer": self._tokenizer(out)}
         if spec.save_model is not None:
             whole["save_model"] = spec.save_model
+        if self.quantization is not None:
+            whole["save_model"], facts[FACT] = saving(self.quantization), made_of(self.quantization)
         if self.config.adapter is not None:
             kept = facts | {"adapter": self.config.adapter.model_dump(mode="json")}
             if self.opened.template is not None:

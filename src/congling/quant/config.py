@@ -91,5 +91,7 @@ QuantConfig = Annotated[
     RtnConfig | GptqConfig | AwqConfig | HqqConfig | Int8Config | SmoothQuantConfig | OneBitConfig,
     Field(discriminator="method"),
 ]
+TrainedConfig = Annotated[RtnConfig | GptqConfig | OneBitConfig, Field(discriminator="method")]
+"""What a model can be trained in: quantisation-aware training from its own weights or GPTQ's, and OneBit."""
 IntegerConfig = RtnConfig | GptqConfig | AwqConfig | HqqConfig
 """Methods whose weights are codes on a grid."""

@@ -11,15 +11,18 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from congling.core.errors import UserError
 from congling.model.transformer import Transformer
 from congling.quant.coded import CodedLinear
-from congling.quant.config import GridConfig
+from congling.quant.config import GridConfig, OneBitConfig
 from congling.quant.frozen import FrozenLinear
 from congling.quant.gptq import gptq
 from congling.quant.hqq import hqq
+from congling.quant.onebit_fit import fold_columns, layer_of
 from congling.quant.rtn import round_to_nearest
 from congling.quant.statistics import InputStatistics
 
+UNTRAINED = "untrained: train it in one bit with congling distill RUN SHARDS quantization.method=onebit"
 FEWEST_TOKENS = 256
 """Tokens that have to reach a layer for its statistics to say anything; below, it is rounded to nearest."""
 
@@ -78,8 +81,25 @@ def hqq_layer(
     return Replaced(CodedLinear(*hqq(weight, config), bias))
 
 
+def onebit_layer(
+    weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: OneBitConfig
+) -> Replaced:
+    """OneBit, fitted to what the layer reads: where training in one bit begins."""
+    if statistics is None:
+        raise UserError("one-bit layers are fitted to what they read")
+    return Replaced(layer_of(weight, bias, statistics.gram, config), (UNTRAINED,))
+
+
+def onebit_columns(
+    model: Transformer, index: int, statistics: Mapping[str, InputStatistics], config: OneBitConfig
+) -> tuple[str, ...]:
+    """Scales of columns go where no layer has to hold them."""
+    return fold_columns(model, index, {place: one.gram for place, one in statistics.items()}, config)
+
+
 METHODS: dict[str, Method] = {
     "rtn": Method(rtn_layer),
     "hqq": Method(hqq_layer),
     "gptq": Method(gptq_layer, calibrated=True),
+    "onebit": Method(onebit_layer, calibrated=True, before=onebit_columns),
 }

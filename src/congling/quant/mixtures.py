@@ -66,6 +66,8 @@ class Mixture:
     """There is no ``output.weight``: the embedding does its work and gets its type."""
     imatrix: bool = False
     """There is an importance matrix."""
+    one_bit: bool = False
+    """Rows are signs of one magnitude, which Q4_0 does not hold (its ends are -8 and 7), and Q4_1 does."""
 
     def type_of(self, tensor: str, shape: tuple[int, ...]) -> str:
         """Type of a tensor by its name in GGUF and its shape (rows first)."""
@@ -74,7 +76,10 @@ class Mixture:
         base = FILE_TYPES[self.name][1]
         if self.name in PLAIN:
             return base
-        return _fitting(self._wanted(tensor, shape, base), shape[-1])
+        wanted = self._wanted(tensor, shape, base)
+        if self.one_bit and wanted in ("TQ1_0", "TQ2_0") and shape[-1] % TYPES[wanted].values:
+            wanted = "Q4_1"
+        return _fitting(wanted, shape[-1])
 
     def _wanted(self, tensor: str, shape: tuple[int, ...], base: str) -> str:
         if tensor == "output.weight" or (self.tied and tensor == "token_embd.weight"):

@@ -37,6 +37,7 @@ from congling.model.transformer import Transformer
 from congling.quant.coded import CodedLinear
 from congling.quant.experts import separate_experts
 from congling.quant.frozen import FrozenLinear, FrozenMatrix
+from congling.quant.onebit import OneBitLinear
 
 DESCRIPTION = "quantization.json"
 _STACKED = ".mlp.experts."
@@ -61,7 +62,7 @@ class StoredLinear(Protocol):
         ...
 
 
-KINDS: dict[str, type[StoredLinear]] = {"coded": CodedLinear}
+KINDS: dict[str, type[StoredLinear]] = {"coded": CodedLinear, "onebit": OneBitLinear}
 """Layers by what ``quantization.json`` calls them."""
 
 
@@ -147,9 +148,21 @@ class _Opened:
         if name in self.plain:
             return self.get(name)
         if _STACKED in name:
-            return torch.stack([self.layer(f"{name}.{e}").dense() for e in range(self.expected[name][0])])
+            return torch.stack([self.matrix(f"{name}.{e}") for e in range(self.expected[name][0])])
         place, _, kind = name.rpartition(".")
-        return self.layer(place).dense() if kind == "weight" else self.get(name)
+        return self.matrix(place) if kind == "weight" else self.get(name)
+
+    def matrix(self, place: str) -> Tensor:
+        """The weights of a layer in few bits, which it multiplies with and nothing else.
+
+        Raises:
+            UserError: as ``layer``; or a layer norm is part of it.
+        """
+        layer = self.layer(place)
+        if isinstance(layer, OneBitLinear) and layer.normalised:
+            what = "one-bit layers with layer norms are no matrices, and other programs know nothing else"
+            raise UserError(what, where=self.path, hint="train in one bit with quantization.layer_norm=false")
+        return layer.dense()
 
     def _shape(self, place: str, where: Path) -> tuple[int, int]:
         """(O, I) of a layer by the configuration."""

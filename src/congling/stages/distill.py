@@ -6,7 +6,10 @@ directory::
     congling distill runs/large shards --tokenizer tokenizer --out small model.num_hidden_layers=2
     congling distill runs/large shards --tokenizer tokenizer --student pruned --out recovered
 
-Without ``--student`` the student's weights are random and its size is planned, as in pretraining.
+Without ``--student`` the student's weights are random and its size is planned, as in pretraining; with a
+``[quantization]`` table it is the teacher itself, trained in few bits::
+
+    congling distill run shards --tokenizer tokenizer --out q quantization.method=onebit distill.hidden=1
 """
 
 from pathlib import Path

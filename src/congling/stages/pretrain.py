@@ -7,7 +7,10 @@ Reads a shards directory and the tokenizer directory it was made with, writes a 
     congling pretrain shards --tokenizer tokenizer --out run --longer 2000steps
 
 Whatever the recipe leaves open (model, batch, rates, number of steps) is planned for the corpus, machine and
-budget. Weights of a checkpoint bring their model with them, and are trained at lower rates.
+budget. Weights of a checkpoint bring their model with them, and are trained at lower rates. With a
+``[quantization]`` table they are trained in few bits, and so are the checkpoints::
+
+    congling pretrain shards --from run --out q quantization.method=rtn quantization.bits=2
 """
 
 from pathlib import Path
@@ -51,13 +54,13 @@ def command(
     from congling.methods.fresh import begin_anew
     from congling.methods.inputs import open_inputs, read_recipe
     from congling.methods.planned import begin_or_go_on
-    from congling.plan.recipe import Recipe
+    from congling.methods.recipes import PretrainRecipe
     from congling.plan.show import show_brief
     from congling.train.runs.longer import finish
 
     started = machine.command_started()
-    asked, inputs = read_recipe(Recipe, recipe, overrides or []), open_inputs(shards, tokenizer)
-    variant = pretrain.PLAIN if start is None else pretrain.begun_from(start)
+    asked, inputs = read_recipe(PretrainRecipe, recipe, overrides or []), open_inputs(shards, tokenizer)
+    variant = pretrain.begun_from(start, asked)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
     run = begin_or_go_on(
         asked,

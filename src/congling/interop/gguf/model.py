@@ -5,6 +5,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -86,6 +87,7 @@ def write(
         config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
         tied=all(source.name != "output.weight" for source in listed),
         imatrix=calibration is not None,
+        one_bit=_one_bit(model.facts),
     )
     types = {source.name: mixture.type_of(source.name, source.shape) for source in listed}
     tensors, told = _calibrated(model, listed, types, calibration)
@@ -128,6 +130,13 @@ def _calibrated(
     return [
         source.tensor(types[source.name], importance.get(source.name), blocks) for source in listed
     ], notes
+
+
+def _one_bit(facts: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint says that its layers are one-bit."""
+    made = facts.get("quantized")
+    how = made.get("quantization") if isinstance(made, Mapping) else None
+    return isinstance(how, Mapping) and how.get("method") == "onebit"
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:

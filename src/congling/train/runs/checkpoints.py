@@ -6,7 +6,7 @@
     ├── model.safetensors  model.json     the model: averaged weights where there is an average
     ├── tokenizer/
     ├── state/optimizer.safetensors       moments
-    ├── state/weights.safetensors         the weights in training, where the model is the average
+    ├── state/weights.safetensors         the weights in training, where the model is not just these
     ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
     ├── state/average.safetensors         their average, where there is one and it is not the model
     ├── state/state.json                  step, tokens, best loss, lengths and hashes of the logs
@@ -35,6 +35,7 @@ from congling.core.text import write_text
 from congling.train.loop import Trainer
 from congling.train.runs import retention
 from congling.train.runs import settings as recorded
+from congling.transform.fake import in_training
 
 WEIGHTS, AVERAGE, BATCHES = "weights.safetensors", "average.safetensors", "batches.safetensors"
 
@@ -116,9 +117,10 @@ def _write(
         }
         save_file(_portable(moments), state / "optimizer.safetensors")
         learnt = trainable_parameters(trainer.model)
-        if trainer.ema is not None or learnt is not None or hasattr(trainer.model, "scalar_head"):
+        apart = learnt is not None or hasattr(trainer.model, "scalar_head") or in_training(trainer.model)
+        if trainer.ema is not None or apart:
             save_file(_portable(learnt or trainer.model.state_dict()), state / WEIGHTS)
-        if trainer.ema is not None and (learnt is not None or hasattr(trainer.model, "scalar_head")):
+        if trainer.ema is not None and apart:
             save_file(_portable(trainer.ema.average), state / AVERAGE)
         if isinstance(trainer.batches, Stateful) and (remembered := trainer.batches.tensors()):
             save_file(_portable(remembered), state / BATCHES)
