@@ -1,5 +1,6 @@
 """A checkpoint in few bits, made and used like any other: generated from, converted, adapted; or refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import formats
-from congling.methods import quantize
+from congling.methods import conversion, quantize
 from congling.methods.base_model import open_base
 from congling.methods.quantize import FACT, Estimate, chosen
 from congling.quant.coded import CodedLinear
-from congling.quant.config import GptqConfig, RtnConfig
+from congling.quant.config import GptqConfig, GridConfig, RtnConfig
 from support import tiny_checkpoint
 
 TEXT = "云对雨雪对风晚照对晴空学而时习之不亦说乎从零开始" * 40
@@ -47,7 +48,9 @@ def test_a_quantised_checkpoint_is_loaded_converted_and_says_how_it_was_made(bas
     dense = formats.read_model(found.out)
     place = "blocks.1.attention.value"
     assert torch.equal(dense.weights[f"{place}.weight"], loaded.model.get_submodule(place).dense())  # type: ignore[operator]
-    assert "read as floats" in dense.facts["notes"][0]
+    assert dense.layers.keys() == {
+        name for name, module in loaded.model.named_modules() if isinstance(module, CodedLinear)
+    }
     again = quantize.run(base, tmp_path / "again", GptqConfig(), data=(text,), tokens=640)
     files = [artifact.opened(one, "checkpoint").files["model.safetensors"] for one in (found.out, again.out)]
     assert files[0] == files[1]
@@ -91,3 +94,26 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(base: Path, tmp_path:
         chosen("gtpq")
     with pytest.raises(UserError, match="damp_percent"):
         chosen("rtn", ["damp_percent=0.1"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "type", "method"),
+    [
+        (RtnConfig(sym=True), None, "gptq"),
+        (RtnConfig(), "awq", "awq"),
+        (GptqConfig(sym=True, bits=3), "ct", "compressed-tensors"),
+    ],
+)
+def test_it_goes_to_a_folder_with_its_codes_as_they_are(
+    base: Path, tmp_path: Path, settings: GridConfig, type: str | None, method: str
+):
+    quantize.run(base, tmp_path / "q", settings, data=(str(tmp_path / "text.txt"),), tokens=640)
+    done = conversion.run(tmp_path / "q", "hf", tmp_path / "folder", type=type, verify=False)
+    assert (
+        json.loads((done.path / "config.json").read_text())["quantization_config"]["quant_method"] == method
+    )
+    ours, theirs = formats.read_model(tmp_path / "q"), formats.read_model(done.path)
+    assert list(ours.layers) == list(theirs.layers)
+    for name, layer in ours.layers.items():
+        assert isinstance(layer, CodedLinear) and torch.equal(layer.codes, theirs.layers[name].codes)
+    assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)

@@ -18,7 +18,7 @@ from congling.core.text import write_text
 from congling.interop import safetensors_file
 from congling.interop.foreign import ForeignModel
 from congling.model.checkpoint import CONFIG, WEIGHTS, open_weights
-from congling.quant.stored import is_quantised, open_dense
+from congling.quant.stored import is_quantised, open_dense, open_layers
 from congling.tokenizer import store
 
 
@@ -36,10 +36,14 @@ def read(folder: Path) -> ForeignModel:
         what = f"the tokenizer has more ids than the model's {config.vocab_size}"
         raise UserError(what, where=folder, value=tokenizer.vocab_size)
     facts = dict(found.facts)
+    layers = {}
     if quantised:
         facts["types"] = {"codes": 1}
-        facts["notes"] = ["its layers in few bits are read as floats: what is written takes its own type"]
-    return ForeignModel(config, weights, tokenizer, facts)
+        if config.mlp.kind == "moe":  # experts are one matrix in every other program
+            facts["notes"] = ["its layers in few bits are read as floats: what is written takes its own type"]
+        else:
+            layers = open_layers(folder)
+    return ForeignModel(config, weights, tokenizer, facts, layers)
 
 
 def write(model: ForeignModel, folder: Path, tokenizer: Artifact | None = None) -> None:

@@ -11,7 +11,7 @@
 # O outputs, I inputs, E experts
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -225,6 +225,29 @@ def dense_state(model: Transformer) -> LazyTensors:
 
 def _weight(layer: Any) -> Tensor:
     return layer.dense() if isinstance(layer, FrozenMatrix) else layer.weight
+
+
+def open_layers(directory: Path | str) -> Mapping[str, FrozenLinear]:
+    """The layers in few bits, each made when it is asked for, by the name of their module.
+
+    Raises:
+        UserError: as ``load_quantised``.
+    """
+    return _Layers(_Opened(Path(directory)))
+
+
+class _Layers(Mapping[str, FrozenLinear]):
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
+
+    def __getitem__(self, place: str) -> FrozenLinear:
+        return self._opened.layer(place)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opened.layers)
+
+    def __len__(self) -> int:
+        return len(self._opened.layers)
 
 
 def description(directory: Path | str) -> dict[str, Any]:
