@@ -26,7 +26,7 @@ def weights(outputs: int, channels: int, seed: int = 1) -> torch.Tensor:
 
 
 def plain(channels: int) -> Folding:
-    return Folding(("a",), ("b",), (channels,))
+    return Folding("a", ("b",), channels)
 
 
 def rounded(weight, config=CONFIG):

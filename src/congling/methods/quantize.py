@@ -19,6 +19,7 @@ from congling.methods.calibration import Calibration
 from congling.model.config import ModelConfig
 from congling.quant.apply import BlockReport, LayerReport, check_shapes, layer_sizes, quantise
 from congling.quant.config import QuantConfig
+from congling.quant.int8 import outliers_found
 from congling.quant.methods import METHODS
 from congling.quant.stored import DESCRIPTION, save_quantised
 
@@ -153,7 +154,8 @@ def _written(
     known = loaded.checkpoint.facts
     facts = {key: known[key] for key in ("chat", "name", EXTENDED, EXTENSION) if key in known}
     layers = tuple(layer for block in blocks for layer in block.layers)
-    notes = _notes(text, blocks)
+    found = outliers_found(loaded.model)
+    notes = (*(() if found is None else (found,)), *_notes(text, blocks))
     made = settings | ({} if text is None else text.facts()) | ({"notes": list(notes)} if notes else {})
     facts |= loaded.reading.facts() | {FACT: made}
     parents = {"base": loaded.checkpoint}

@@ -207,7 +207,7 @@ class _Walk:
         weight, device = linear.weight.detach().float().cpu(), linear.weight.device
         bias = None if linear.bias is None else linear.bias.detach().float().cpu().clone()
         try:
-            layer, notes = self.method.layer(weight, bias, statistics, self.config)
+            layer, notes = self.method.layer(place, weight, bias, statistics, self.config)
         except UserError as error:
             raise UserError(error.what, where=place, value=error.value, hint=error.hint) from None
         self.model.set_submodule(place, layer.to(device))

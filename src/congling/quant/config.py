@@ -68,6 +68,9 @@ class Int8Config(Config):
     method: Literal["int8"] = "int8"
     llm_int8_threshold: Annotated[float, Field(ge=0)] = 6.0
     """Inputs of this size and more are outliers; 0: none are."""
+    whole_batch: bool = False
+    """Outliers are columns of a whole batch and all weights are codes, to the bit as in bitsandbytes. By
+    default each token has its own, and columns found large in calibration keep weights of 16 bits."""
 
 
 class SmoothQuantConfig(Config):

@@ -15,8 +15,7 @@ from torch import Tensor
 from congling.core.errors import UserError
 from congling.quant.config import GptqConfig, GridConfig
 from congling.quant.feedback import Columns, codes_with_feedback, inverse_factor
-from congling.quant.grid import Grid
-from congling.quant.rtn import round_to_nearest
+from congling.quant.grid import Grid, grid_of
 
 
 class Rounding(NamedTuple):
@@ -31,7 +30,14 @@ class Rounding(NamedTuple):
     """Rows that kept their nearest codes."""
 
 
-def gptq(weight: Tensor, gram: Tensor, config: GridConfig, damp_percent: float | None = None) -> Rounding:
+def gptq(
+    weight: Tensor,
+    gram: Tensor,
+    config: GridConfig,
+    damp_percent: float | None = None,
+    *,
+    grid: Grid | None = None,
+) -> Rounding:
     """Codes of a matrix that make its outputs, not its weights, come out near.
 
     Args:
@@ -39,11 +45,14 @@ def gptq(weight: Tensor, gram: Tensor, config: GridConfig, damp_percent: float |
         gram: (I, I) float64: 2/n · Σ xxᵀ over the layer's inputs.
         config: bits and groups.
         damp_percent: by default that of the configuration.
+        grid: by default the min-max grid of the configuration.
 
     Raises:
         UserError: as ``grid_of``; a gram that is not finite, or that no damping helps.
     """
-    codes, grid = round_to_nearest(weight, config)
+    if grid is None:
+        grid = grid_of(weight, config.bits, config.group_size, config.sym)
+    codes = grid.code(weight)
     if damp_percent is None:
         damp_percent = config.damp_percent if isinstance(config, GptqConfig) else 0.01
     if not bool(gram.isfinite().all()):

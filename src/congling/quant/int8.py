@@ -15,14 +15,25 @@ Source: LLM.int8 (Dettmers et al. 2022); codes, scales and outliers are those of
 
 # O outputs, I inputs, N tokens, C columns kept in 16 bits
 
+from collections import Counter
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, Self
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from congling.core.errors import UserError
 from congling.quant.frozen import PIECE_VALUES, FrozenLinear, scratch
 
 UNIT, THEIR_UNIT = 1 / 127**2, 6.200124e-05
 """One step of a token times one of a row; bitsandbytes has lost the digit behind 6.200."""
+_TYPES = {
+    "codes": torch.int8,
+    "scales": torch.float32,
+    "outliers": torch.int64,
+    "outlier_weight": torch.float16,
+}
 EXACT_INPUTS = 2**24 // 127**2
 """Products of int8 codes that float32 adds without rounding."""
 
@@ -95,7 +106,7 @@ class Int8Linear(FrozenLinear):
         """
         # bitsandbytes rounds to float16 first; the default keeps what lies beyond its range
         inputs = x.half().float() if self.whole_batch else x.float()
-        large = inputs.abs() >= (self.threshold or torch.inf)
+        large = inputs.abs() >= (self.threshold or inf)
         if not self.whole_batch:
             large[:, self.outliers] = True
         small = inputs.masked_fill(large, 0)
@@ -128,6 +139,46 @@ class Int8Linear(FrozenLinear):
         ].float()
         return values
 
+    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Threshold and way of deciding, and the parts as a file holds them."""
+        parts = {"codes": self.codes, "scales": self.scales}
+        if len(self.outliers):
+            parts |= {"outliers": self.outliers, "outlier_weight": self.outlier_weight}
+        if self.bias is not None:
+            parts["bias"] = self.bias
+        return {"threshold": self.threshold, "whole_batch": self.whole_batch}, parts
+
+    @classmethod
+    def restored(
+        cls, facts: Mapping[str, Any], part: Callable[[str], Tensor | None], shape: tuple[int, int]
+    ) -> Self:
+        """The layer again.
+
+        Raises:
+            UserError: parts are missing or do not fit, or hold what no quantiser makes.
+        """
+        threshold, whole_batch = facts.get("threshold"), facts.get("whole_batch")
+        if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or not 0 <= threshold < inf:
+            raise UserError("the threshold of a layer in int8 is a number from 0", value=threshold)
+        if not isinstance(whole_batch, bool):
+            raise UserError("whole_batch of a layer in int8 is true or false", value=whole_batch)
+        found = {name: part(name) for name in _TYPES}
+        codes, scales = found.pop("codes"), found.pop("scales")
+        if (
+            codes is None
+            or scales is None
+            or (found["outliers"] is None) != (found["outlier_weight"] is None)
+        ):
+            raise UserError("parts of a layer in int8 are missing")
+        typed = {"codes": codes, "scales": scales, **found}
+        if any(one is not None and one.dtype != _TYPES[name] for name, one in typed.items()):
+            raise UserError("parts of a layer have other types than its kind")
+        if codes.shape != shape:
+            raise UserError("codes of a layer have another shape", value=tuple(codes.shape))
+        bias = part("bias")
+        bias = None if bias is None else bias.float()
+        return cls(codes, scales, bias, threshold=float(threshold), whole_batch=whole_batch, **found)
+
     def extra_repr(self) -> str:
         """Shape and columns apart, as ``print(model)`` shows them."""
         return f"{self.inputs}, {self.rows}, threshold={self.threshold}, outliers={len(self.outliers)}"
@@ -149,11 +200,16 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def outlier_columns(max_abs: Tensor, threshold: float) -> Tensor:
     """(C,) int64: channels whose largest |x| (I,) on the calibration text reaches the threshold; 0: none."""
-    return (max_abs >= (threshold or torch.inf)).nonzero().flatten()
+    return (max_abs >= (threshold or inf)).nonzero().flatten()
 
 
 def int8_linear(
-    weight: Tensor, bias: Tensor | None, threshold: float, max_abs: Tensor | None = None
+    weight: Tensor,
+    bias: Tensor | None,
+    threshold: float,
+    max_abs: Tensor | None = None,
+    *,
+    whole_batch: bool = False,
 ) -> Int8Linear:
     """A layer in int8 of a matrix (O, I).
 
@@ -163,6 +219,7 @@ def int8_linear(
         threshold: inputs of this size and more are outliers; 0: none are.
         max_abs: (I,) the largest |x| of every input channel on the calibration text: columns that reach the
             threshold keep their weights in float16. Without it all weights are codes.
+        whole_batch: whether outliers are columns of a whole batch, as in bitsandbytes.
 
     Raises:
         UserError: as :func:`int8_rows`.
@@ -170,7 +227,33 @@ def int8_linear(
     codes, scales = int8_rows(weight)
     outliers = outlier_columns(torch.zeros(weight.shape[1]) if max_abs is None else max_abs, threshold)
     kept = weight.detach()[:, outliers].half()
-    return Int8Linear(codes, scales, bias, threshold=threshold, outliers=outliers, outlier_weight=kept)
+    return Int8Linear(
+        codes,
+        scales,
+        bias,
+        threshold=threshold,
+        outliers=outliers,
+        outlier_weight=kept,
+        whole_batch=whole_batch,
+    )
+
+
+def outliers_found(model: nn.Module) -> str | None:
+    """What LLM.int8 kept apart in a model, in a sentence; None where no layer looks for outliers."""
+    apart, columns, thresholds = Counter[str](), Counter[str](), set[float]()
+    for place, layer in model.named_modules():
+        if isinstance(layer, Int8Linear) and layer.threshold and not layer.whole_batch:
+            kind = next(part for part in reversed(place.split(".")) if not part.isdigit())
+            apart[kind] += len(layer.outliers)
+            columns[kind] += layer.inputs
+            thresholds.add(layer.threshold)
+    if not columns:
+        return None
+    least = f"{min(thresholds):g}"
+    if not apart.total():
+        return f"0 columns ≥ {least}: there is nothing to decompose, all products are in int8"
+    where = ", ".join(f"{kind} {apart[kind]} of {columns[kind]}" for kind in columns if apart[kind])
+    return f"{apart.total()} of {columns.total()} columns ≥ {least} keep weights of 16 bits: {where}"
 
 
 def _check(codes: Tensor, scales: Tensor, outliers: Tensor, outlier_weight: Tensor) -> None:

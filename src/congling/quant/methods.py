@@ -13,18 +13,20 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.model.transformer import Transformer
+from congling.quant.awq import clipped
 from congling.quant.coded import CodedLinear
-from congling.quant.config import GridConfig, OneBitConfig
+from congling.quant.config import AwqConfig, GridConfig, Int8Config, OneBitConfig, SmoothQuantConfig
 from congling.quant.frozen import FrozenLinear
 from congling.quant.gptq import gptq
+from congling.quant.grid import Grid, grid_of
 from congling.quant.hqq import hqq
+from congling.quant.int8 import int8_linear
 from congling.quant.onebit_fit import fold_columns, layer_of
+from congling.quant.rescaling import rescale_for_awq, rescale_for_smoothquant
 from congling.quant.rtn import round_to_nearest
-from congling.quant.statistics import InputStatistics
+from congling.quant.statistics import FEWEST_TOKENS, InputStatistics
 
 UNTRAINED = "untrained: train it in one bit with congling distill RUN SHARDS quantization.method=onebit"
-FEWEST_TOKENS = 256
-"""Tokens that have to reach a layer for its statistics to say anything; below, it is rounded to nearest."""
 
 
 class Replaced(NamedTuple):
@@ -35,8 +37,8 @@ class Replaced(NamedTuple):
     """What was not done as asked, and why."""
 
 
-Layer = Callable[[Tensor, Tensor | None, InputStatistics | None, Any], Replaced]
-"""The matrix (O, I) float32, the bias (O,), what its inputs look like, the configuration."""
+Layer = Callable[[str, Tensor, Tensor | None, InputStatistics | None, Any], Replaced]
+"""The place, the matrix (O, I) float32, the bias (O,), what its inputs look like, the configuration."""
 Before = Callable[[Transformer, int, Mapping[str, InputStatistics], Any], tuple[str, ...]]
 """The model, the number of the block, what the inputs of its layers look like, the configuration."""
 
@@ -51,21 +53,27 @@ class Method(NamedTuple):
 
 
 def rtn_layer(
-    weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: GridConfig
+    place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: GridConfig
 ) -> Replaced:
     """Round to nearest."""
     return Replaced(CodedLinear(*round_to_nearest(weight, config), bias))
 
 
 def gptq_layer(
-    weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: GridConfig
+    place: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    statistics: InputStatistics | None,
+    config: GridConfig,
+    grid: Grid | None = None,
 ) -> Replaced:
-    """GPTQ; round to nearest where hardly any token came by."""
+    """GPTQ, by default on the min-max grid; round to nearest where hardly any token came by."""
     tokens = 0 if statistics is None else statistics.tokens
     if statistics is None or tokens < FEWEST_TOKENS:
         note = f"rounded to nearest: {tokens} tokens came by, fewer than {FEWEST_TOKENS}"
-        return rtn_layer(weight, bias, statistics, config)._replace(notes=(note,))
-    codes, grid, damp, nearest = gptq(weight, statistics.gram, config)
+        grid = grid or grid_of(weight, config.bits, config.group_size, config.sym)
+        return Replaced(CodedLinear(grid.code(weight), grid, bias), (note,))
+    codes, grid, damp, nearest = gptq(weight, statistics.gram, config, grid=grid)
     notes = []
     if damp > getattr(config, "damp_percent", damp):
         notes.append(f"damp_percent was raised to {damp:g}: its inputs are too much alike")
@@ -75,14 +83,14 @@ def gptq_layer(
 
 
 def hqq_layer(
-    weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: Any
+    place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: Any
 ) -> Replaced:
     """HQQ."""
     return Replaced(CodedLinear(*hqq(weight, config), bias))
 
 
 def onebit_layer(
-    weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: OneBitConfig
+    place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: OneBitConfig
 ) -> Replaced:
     """OneBit, fitted to what the layer reads: where training in one bit begins."""
     if statistics is None:
@@ -97,9 +105,45 @@ def onebit_columns(
     return fold_columns(model, index, {place: one.gram for place, one in statistics.items()}, config)
 
 
+def awq_layer(
+    place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: AwqConfig
+) -> Replaced:
+    """The range of each group narrowed, but of queries and keys; then rounded to nearest or by GPTQ."""
+    narrow = weight
+    if statistics is not None and statistics.tokens and not place.endswith((".query", ".key")):
+        narrow = clipped(weight, statistics.gram, config)
+    if config.rounding == "gptq":
+        grid = grid_of(narrow, config.bits, config.group_size, config.sym)
+        return gptq_layer(place, weight, bias, statistics, config, grid)
+    return rtn_layer(place, narrow, bias, statistics, config)
+
+
+def int8_layer(
+    place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: Int8Config
+) -> Replaced:
+    """Int8, and columns of large inputs in 16 bits besides."""
+    seen = None if statistics is None or config.whole_batch else statistics.max_abs
+    layer = int8_linear(weight, bias, config.llm_int8_threshold, seen, whole_batch=config.whole_batch)
+    return Replaced(layer)
+
+
+def smoothquant_layer(
+    place: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    statistics: InputStatistics | None,
+    config: SmoothQuantConfig,
+) -> Replaced:
+    """Int8 for weights and for inputs, token by token, without outliers."""
+    return Replaced(int8_linear(weight, bias, 0.0))
+
+
 METHODS: dict[str, Method] = {
     "rtn": Method(rtn_layer),
     "hqq": Method(hqq_layer),
     "gptq": Method(gptq_layer, calibrated=True),
     "onebit": Method(onebit_layer, calibrated=True, before=onebit_columns),
+    "awq": Method(awq_layer, calibrated=True, before=rescale_for_awq),
+    "int8": Method(int8_layer, calibrated=True),
+    "smoothquant": Method(smoothquant_layer, calibrated=True, before=rescale_for_smoothquant),
 }

@@ -98,9 +98,9 @@ def fold_columns(
         if isinstance(tensor, Unfoldable):
             notes.append(f"{', '.join(tensor.readers)}: columns without scales ({tensor.reason})")
             continue
-        rows = torch.cat([model.get_parameter(name) for name in tensor.readers])
-        share = tensor.columns(torch.arange(tensor.shape[0]))
-        found = fit(rows, grams[tensor.readers[0].removesuffix(".weight")], share)
+        rows = torch.cat([model.get_parameter(f"{place}.weight") for place in tensor.readers])
+        share = tensor.columns(torch.arange(tensor.size))
+        found = fit(rows, grams[tensor.readers[0]], share)
         fold(model, tensor, 1 / found.columns)
     return tuple(notes)
 

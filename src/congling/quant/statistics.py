@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FEWEST_TOKENS = 256
+"""Tokens that have to reach a layer for its statistics to say anything; below, it is rounded to nearest."""
+
 
 @dataclass(frozen=True)
 class InputStatistics:

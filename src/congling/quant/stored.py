@@ -37,6 +37,7 @@ from congling.model.transformer import Transformer
 from congling.quant.coded import CodedLinear
 from congling.quant.experts import separate_experts
 from congling.quant.frozen import FrozenLinear, FrozenMatrix
+from congling.quant.int8 import Int8Linear
 from congling.quant.onebit import OneBitLinear
 
 DESCRIPTION = "quantization.json"
@@ -62,7 +63,7 @@ class StoredLinear(Protocol):
         ...
 
 
-KINDS: dict[str, type[StoredLinear]] = {"coded": CodedLinear, "onebit": OneBitLinear}
+KINDS: dict[str, type[StoredLinear]] = {"coded": CodedLinear, "int8": Int8Linear, "onebit": OneBitLinear}
 """Layers by what ``quantization.json`` calls them."""
 
 

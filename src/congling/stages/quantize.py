@@ -7,6 +7,9 @@ shards; writes a checkpoint, which generate, chat, eval and adapters (sft … ad
     congling quantize runs/book --method gptq bits=3 group_size=-1 sym=true --out q3
     congling quantize runs/book --method gptq --data chapter.txt --tokens 65536 --out q4
     congling quantize runs/book --method rtn bits=8 --out q8
+    congling quantize runs/book --method awq+gptq bits=3 --out q3
+    congling quantize runs/book --method int8 llm_int8_threshold=6 --out w8a8
+    congling quantize runs/book --method smoothquant smoothing_strength=0.5 --out w8a8
 
 Embedding, norms, routers and the output matrix stay as they are. What is held out is never read.
 """
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from congling.methods.calibration import Calibration
     from congling.methods.quantize import Estimate, Quantised
 
-Method = Literal["rtn", "hqq", "gptq"]
+Method = Literal["rtn", "hqq", "gptq", "awq", "awq+gptq", "int8", "smoothquant"]
 
 
 def command(
@@ -37,7 +40,11 @@ def command(
         list[str] | None, typer.Argument(help="Values like bits=4 group_size=32 sym=true damp_percent=0.05.")
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="rtn and hqq look at weights alone, gptq at what the model reads.")
+        Method,
+        typer.Option(
+            help="rtn and hqq look at weights alone, the others at what the model reads; int8 (LLM.int8) and "
+            "smoothquant round inputs too."
+        ),
     ] = "gptq",
     data: Annotated[
         list[str] | None,
