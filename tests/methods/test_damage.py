@@ -135,7 +135,7 @@ def quantised(base: Path, place: Path, made: object, scale: float) -> Path:
     }
     save_file(moved, place / "model.safetensors")
     manifest = json.loads((place / "MANIFEST.json").read_text())
-    manifest["facts"] = {"quantized": made}
+    manifest["facts"] = {"quantization": made}
     manifest["files"]["model.safetensors"] = artifact.file_hash(place / "model.safetensors")
     (place / "MANIFEST.json").write_text(json.dumps(manifest))
     return place
@@ -143,10 +143,15 @@ def quantised(base: Path, place: Path, made: object, scale: float) -> Path:
 
 def test_what_a_checkpoint_says_of_its_calibration_is_told_and_doubted(files, tmp_path):
     grid = {"bits": 4, "group_size": 32, "sym": False}
-    text = {"source": "tales.txt", "tokens": 4096, "script": {"guess": "latin"}, "notes": ["too short"]}
-    made = {"quantization": {"method": "gptq", **grid}, "notes": ["damp raised to 0.03"], "calibration": text}
+    text = {
+        "text": "tales.txt",
+        "tokens": 4096,
+        "script": "latin",
+        "notes": ["damp raised to 0.03", "too short"],
+    }
+    made = {"method": "gptq", **grid, **text}
     better = quantised(files / "base", tmp_path / "gptq", made, 0.002)
-    rounded = quantised(files / "base", tmp_path / "rtn", {"quantization": {"method": "rtn", **grid}}, 0.004)
+    rounded = quantised(files / "base", tmp_path / "rtn", {"method": "rtn", **grid}, 0.004)
     odd = quantised(files / "base", tmp_path / "odd", ["no", "table"], 0.001)
     data = (str(files / "held.txt"),)
     found = run(files / "base", [better, rounded, odd], Settings(data=data, layers=False, texts=False))
@@ -166,7 +171,7 @@ def test_what_a_checkpoint_says_of_its_calibration_is_told_and_doubted(files, tm
 
 
 def test_the_page_asks_nothing_of_anyone_and_escapes_what_files_say(files, tmp_path):
-    made = {"quantization": {"method": "<script>", "bits": 4}}
+    made = {"method": "<script>", "bits": 4}
     odd = quantised(files / "base", tmp_path / "odd", made, 0.001)
     found = run(files / "base", [odd], Settings(data=(str(files / "held.txt"),), layers=False, texts=False))
     html = comparison_pages.write(page(found), tmp_path / "page.html").read_text("utf-8")

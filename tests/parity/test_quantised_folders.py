@@ -132,6 +132,20 @@ def test_a_report_finds_nothing_amiss(kind: Any, made: dict[str, Any], tokenizer
         assert report.parity.largest_difference <= 1e-5
 
 
+@pytest.mark.parametrize(("kind", "made"), CHECKED, ids=str)
+def test_what_the_card_says_loads_the_folder(
+    kind: Any, made: dict[str, Any], tokenizer: Tokenizer, tmp_path: Path, capsys: Any
+):
+    need(METHODS[kind])
+    write(coded_model(**made, tokenizer=tokenizer), tmp_path / "folder", kind)
+    card = (tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
+    block = card.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(block.replace("this folder", str(tmp_path / "folder")), names)
+    assert "从前" in capsys.readouterr().out
+    quantised.require_layers(names["model"], METHODS[kind], tmp_path)
+
+
 def test_layers_that_were_unpacked_are_not_taken_for_the_program(tmp_path: Path):
     class Dense(torch.nn.Module):
         pass

@@ -27,6 +27,7 @@ from congling.infer.checkpoints import Loaded
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.stored_bits import part_of
 from congling.methods.evaluation import beside
+from congling.methods.quantize import FACT
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.report.record import mapping
@@ -114,8 +115,6 @@ def weights_by_part(config: ModelConfig) -> dict[str, int]:
     return found
 
 
-QUANTIZED = "quantized"
-"""What a checkpoint in few bits says of itself: settings, calibration and notes."""
 _MATRIX = {
     "importance matrix": "quantize.imatrix.file",
     "text": "quantize.imatrix.dataset",
@@ -147,15 +146,11 @@ def made_with(loaded: Loaded, written_in: str) -> tuple[dict[str, str], tuple[st
         values = {name: file.value(key) for name, key in _MATRIX.items()}
         told = {"types": ", ".join(types)} | {key: one for key, one in values.items() if one is not None}
         return _shown(told), ()
-    made = mapping(loaded.checkpoint.facts.get(QUANTIZED))
-    text = mapping(made.get("calibration"))
-    told = {**mapping(made.get("quantization"))}
-    told |= {name: text[key] for name, key in (("text", "source"), ("tokens", "tokens")) if key in text}
-    warnings = [str(note)[:_LONGEST] for one in (made, text) for note in _list(one.get("notes"))]
-    if language := mapping(text.get("script")).get("guess"):
-        told["script"] = language
-        if language != written_in:
-            warnings.append(f"calibrated on a text that is {language}, measured on one that is {written_in}")
+    made = mapping(loaded.checkpoint.facts.get(FACT))
+    warnings = [str(note)[:_LONGEST] for note in _list(made.get("notes"))]
+    if (language := made.get("script")) not in (None, written_in):
+        warnings.append(f"calibrated on a text that is {language}, measured on one that is {written_in}")
+    told = {name: one for name, one in made.items() if name not in ("notes", "shares", "fingerprint")}
     return _shown(told), tuple(dict.fromkeys(warnings))
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from congling.core import artifact
 from congling.core.artifact import Artifact
-from congling.core.config import Config
 from congling.core.errors import UserError
 from congling.core.rundir import RunDirectory
 from congling.data.batches import Batch, Batches, CorpusBatches
@@ -60,7 +59,7 @@ class PretrainVariant:
     parents: Mapping[str, Artifact] = field(default_factory=dict)
     """Inputs besides the start, shards and tokenizer, by name."""
     kind: type[PretrainConfig] = PretrainConfig
-    tables: Mapping[str, Config | None] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict)
     """What ``kind`` holds besides model and training."""
     objective: Callable[[torch.device], Objective] | None = None
     """What is minimised, made for a device; by default the next token's loss."""

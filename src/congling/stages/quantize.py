@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from congling.methods.calibration import Calibration
     from congling.methods.quantize import Estimate, Quantised
 
-Method = Literal["rtn", "hqq", "gptq", "awq", "awq+gptq", "int8", "smoothquant"]
+Method = Literal["rtn", "hqq", "gptq", "awq", "awq+gptq", "int8", "smoothquant", "onebit"]
 
 
 def command(
@@ -43,7 +43,7 @@ def command(
         Method,
         typer.Option(
             help="rtn and hqq look at weights alone, the others at what the model reads; int8 (LLM.int8) and "
-            "smoothquant round inputs too."
+            "smoothquant round inputs too; onebit is to be distilled afterwards."
         ),
     ] = "gptq",
     data: Annotated[

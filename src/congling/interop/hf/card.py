@@ -6,6 +6,14 @@ from congling.interop.foreign import ForeignModel
 from congling.model.counts import active_parameters, parameters
 from congling.model.mlp_config import MoEConfig
 
+_NEEDED = {
+    "GPTQ": "On a CPU with `pip install auto-round auto-round-lib`:\n",
+    "AWQ": "On a CPU with `pip install auto-round auto-round-lib`:\n",
+    "CT": "With `pip install compressed-tensors`:\n",
+    "BNB": "With `pip install bitsandbytes`:\n",
+}
+"""By the type of the weights: what reads them besides transformers."""
+
 
 def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str] = ()) -> str:
     """``README.md`` with the front matter of model hubs; numbers are counted, never estimated.
@@ -18,7 +26,7 @@ def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str]
         f"# {name}\n",
         _origin(model, notes),
         _sizes(model, architecture, type),
-        _loading(model),
+        _loading(model, type),
     ]
     parts.append("## Limits\n\n" + _limits(model))
     return "\n".join(parts)
@@ -64,12 +72,19 @@ def _sizes(model: ForeignModel, architecture: str, type: str) -> str:
     return f"| | |\n|---|---|\n{table}\n"
 
 
-def _loading(model: ForeignModel) -> str:
+def _loading(model: ForeignModel, type: str) -> str:
+    names, given, more = "AutoModelForCausalLM, AutoTokenizer", "", ""
+    if type in ("GPTQ", "AWQ"):  # on a CPU by the kernels of auto-round
+        names = f"{names}, AutoRoundConfig"
+        given = ', device_map="cpu", quantization_config=AutoRoundConfig()'
+    if type == "BNB":
+        more = ".eval()"  # while training, bitsandbytes computes another product
     lines = [
         "## Use\n",
+        *([_NEEDED[type]] if type in _NEEDED else []),
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n",
-        'model = AutoModelForCausalLM.from_pretrained("this folder")',
+        f"from transformers import {names}\n",
+        f'model = AutoModelForCausalLM.from_pretrained("this folder"{given}){more}',
     ]
     if model.tokenizer is not None:
         lines += [
