@@ -40,7 +40,7 @@ names = [name for name in congling.methods.__all__ if name != "recipes"]
 print(*(callable(getattr(congling.methods, name).run) for name in names))
 print(congling.methods.recipes.SFTRecipe.__name__, "sft" in dir(congling.methods))
 """
-    assert said(program) == ["False", "False", *["True"] * 9, "SFTRecipe", "True"]
+    assert said(program) == ["False", "False", *["True"] * 10, "SFTRecipe", "True"]
     with pytest.raises(AttributeError, match="nothing"):
         congling.methods.nothing  # noqa: B018
 

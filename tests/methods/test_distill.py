@@ -237,7 +237,7 @@ def test_a_student_in_few_bits_is_its_teacher_and_goes_on_to_the_same_bytes(
         assert (half / name).read_bytes() == (whole / name).read_bytes(), name
     loaded = load_checkpoint(whole, "cpu")
     assert sum(isinstance(one, FrozenLinear) for one in loaded.model.modules()) == 14
-    assert loaded.checkpoint.facts["quantized"]["quantization"]["method"] == method
+    assert loaded.checkpoint.facts["quantization"]["method"] == method
     assert loaded.model(torch.arange(8)[None]).isfinite().all()
 
 

@@ -43,6 +43,7 @@ TINY = (
     "train.per_device_train_batch_size=4",
     "train.torch_compile=off",
     "train.device=cpu",
+    "train.precision=fp32",
     "train.save_steps=6",
     "train.eval_steps=6",
     "train.sample_tokens=4",
@@ -155,7 +156,9 @@ def test_what_is_learnt_in_groups_is_measured_with_full_attention(base: Path, tm
     found = tuned(base, base / "run", tmp_path / "run", *ADAPTER, "longlora.groups=8")
     assert found.adapter is not None
     loaded = load_checkpoint(base / "run", "cpu", adapters=[(found.adapter, 1.0)])
-    settings = TrainConfig(max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu")
+    settings = TrainConfig(
+        max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu", precision="fp32"
+    )
     examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
     look = held_out_loss(examples.validation, settings, Single(settings).to_device)
     assert look(loaded.model)["loss"] == pytest.approx(found.after, rel=1e-5)
@@ -171,7 +174,9 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
 
     assert adapted.adapter is not None
     loaded = load_checkpoint(base / "run", "cpu", adapters=[(adapted.adapter, 1.0)])
-    settings = TrainConfig(max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu")
+    settings = TrainConfig(
+        max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu", precision="fp32"
+    )
     examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
     look = held_out_loss(examples.validation, settings, Single(settings).to_device)
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
@@ -320,7 +325,7 @@ def test_whole_weights_can_be_tuned_in_few_bits(base: Path, tmp_path: Path):
     layers = [module for module in loaded.model.modules() if isinstance(module, CodedLinear)]
     assert len(layers) == 14 and {layer.bits for layer in layers} == {4}
     assert done.before is not None and done.after is not None and done.after < done.before
-    assert loaded.checkpoint.facts["quantized"]["quantization"]["bits"] == 4 and loaded.tuned_for_chat
+    assert loaded.checkpoint.facts["quantization"]["bits"] == 4 and loaded.tuned_for_chat
     with pytest.raises(UserError, match="quantization trains whole weights in few bits"):
         tuned(base, base / "run", tmp_path / "both", *settings, *ADAPTER)
 

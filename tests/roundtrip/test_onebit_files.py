@@ -40,7 +40,7 @@ def stored(folder: Path, config: OneBitConfig, width: int) -> Transformer:
 def test_a_gguf_file_holds_the_same_model(type: str, exportable: tuple[Path, Transformer], tmp_path: Path):
     folder, model = exportable
     config, weights = open_dense(folder)
-    facts = {"quantized": {"quantization": {"method": "onebit"}}}
+    facts = {"quantization": {"method": "onebit"}}
     gguf_model.write(ForeignModel(config, weights, None, facts), tmp_path / "m.gguf", type)
     read = gguf_model.read(tmp_path / "m.gguf")
     assert read.facts["types"][type] == 6  # all but `down`, whose rows are no multiple of 256

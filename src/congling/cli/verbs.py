@@ -18,7 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "ppo": "Reinforcement learning with a value head",
         "pairs": "Sample preference pairs from a model",
         "prune": "Structured pruning: make a smaller model of a trained one",
-        "quantize": "Put a trained model in fewer bits: GPTQ, AWQ, LLM.int8, SmoothQuant, OneBit",
+        "quantize": "Put a trained model in fewer bits: GPTQ, AWQ, LLM.int8, …",
         "extend": "Let a model read longer texts than it was trained on",
     },
     "Use and evaluate": {

@@ -27,9 +27,9 @@ from congling.infer.checkpoints import Loaded
 from congling.interop.gguf.file import GGUFFile
 from congling.interop.stored_bits import part_of
 from congling.methods.evaluation import beside
-from congling.methods.quantize import FACT
 from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
+from congling.quant.config import FACT
 from congling.report.record import mapping
 from congling.tokenizer.base import Tokenizer
 

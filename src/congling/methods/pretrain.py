@@ -23,13 +23,12 @@ from congling.infer.reading import Reading, extension_after
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.inputs import Inputs, batches_of, require_fit, require_same_tokenizer
 from congling.methods.memory import shortage_explained
-from congling.methods.quantize import FACT
 from congling.methods.recipes import PretrainConfig, PretrainRecipe
 from congling.model.checkpoint import save_model
 from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
 from congling.quant.apply import Rows
-from congling.quant.config import OneBitConfig
+from congling.quant.config import FACT, OneBitConfig
 from congling.tokenizer.token_parts import token_parts
 from congling.train.backends import ddp
 from congling.train.backends.single import Single

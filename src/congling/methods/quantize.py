@@ -18,13 +18,11 @@ from congling.methods import calibration
 from congling.methods.calibration import Calibration
 from congling.model.config import ModelConfig
 from congling.quant.apply import BlockReport, LayerReport, check_shapes, layer_sizes, quantise
-from congling.quant.config import QuantConfig
+from congling.quant.config import FACT, QuantConfig
 from congling.quant.int8 import outliers_found
 from congling.quant.methods import METHODS
 from congling.quant.stored import DESCRIPTION, save_quantised
 
-FACT = "quantization"
-"""What a checkpoint in few bits says of itself."""
 PASSES = 2.8
 """Passes through a block for one round of statistics a stage: each ends where all has been seen."""
 _COLUMN = 3e-4

@@ -33,10 +33,9 @@ from congling.interop.adapters import base_positions
 from congling.interop.gguf.packing import pack
 from congling.methods.base_model import OpenedBase
 from congling.methods.memory import shortage_explained
-from congling.methods.quantize import FACT
 from congling.methods.recipes import TuningConfig
 from congling.model.transformer import Transformer
-from congling.quant.config import RtnConfig
+from congling.quant.config import FACT, RtnConfig
 from congling.tokenizer import store
 from congling.train.backends.ddp import build_backend
 from congling.train.loop import Objective, Trainer

@@ -17,6 +17,8 @@ from pydantic import Field, PositiveInt
 
 from congling.core.config import Config
 
+FACT = "quantization"
+"""Under which a checkpoint says how its layers came to be in few bits."""
 Bits = Literal[2, 3, 4, 8]
 GroupSize = Annotated[int, Field(ge=-1, le=2**20)]
 

@@ -26,7 +26,7 @@ from congling.core.errors import UserError
 from congling.model.transformer import Transformer
 from congling.quant.apply import Rows, check_shapes, quantise
 from congling.quant.coded import CodedLinear
-from congling.quant.config import GridConfig, OneBitConfig, TrainedConfig
+from congling.quant.config import FACT, GridConfig, OneBitConfig, TrainedConfig
 from congling.quant.frozen import FrozenLinear
 from congling.quant.grid import Grid
 from congling.quant.methods import METHODS
@@ -131,7 +131,7 @@ def in_training(model: nn.Module) -> bool:
 
 def made_of(config: TrainedConfig) -> dict[str, Any]:
     """What a checkpoint says of how its layers came to be in few bits."""
-    return {"quantization": config.model_dump(mode="json"), "trained": True}
+    return config.model_dump(mode="json") | {"trained": True}
 
 
 def saving(config: TrainedConfig) -> Callable[[Any, Path], None]:
@@ -139,7 +139,7 @@ def saving(config: TrainedConfig) -> Callable[[Any, Path], None]:
 
     def save(model: Any, folder: Path) -> None:
         with as_stored(model):
-            save_quantised(model, folder, made_of(config))
+            save_quantised(model, folder, {FACT: made_of(config)})
 
     return save
 

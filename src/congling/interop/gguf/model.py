@@ -28,6 +28,7 @@ from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.mlp_config import MoEConfig
+from congling.quant.config import FACT
 from congling.quant.ggml import TYPES
 from congling.quant.library import CALIBRATE
 from congling.quant.mixtures import FILE_TYPES, NEEDS_IMPORTANCE, PLAIN, Mixture, named
@@ -134,9 +135,8 @@ def _calibrated(
 
 def _one_bit(facts: Mapping[str, Any]) -> bool:
     """Whether a checkpoint says that its layers are one-bit."""
-    made = facts.get("quantized")
-    how = made.get("quantization") if isinstance(made, Mapping) else None
-    return isinstance(how, Mapping) and how.get("method") == "onebit"
+    made = facts.get(FACT)
+    return isinstance(made, Mapping) and made.get("method") == "onebit"
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:

@@ -47,10 +47,11 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
         teacher: of any size, with the student's vocabulary; in evaluation mode, on the student's device.
         config: divergence, temperature and mix.
     """
+    weight = config.hidden or 0.0
 
     def objective(model: LanguageModel, batch: DeviceBatch) -> Loss:
         given: dict[str, Any] = {"positions": batch.positions, "documents": batch.documents}
-        states, wanted = ([], []) if config.hidden else (None, None)
+        states, wanted = ([], []) if weight else (None, None)
         hidden = model(batch.tokens, **given, states=states)
         with torch.no_grad():
             taught = teacher(batch.tokens, **given, states=wanted)
@@ -69,7 +70,7 @@ def distill(teacher: LanguageModel, config: DistillConfig) -> Callable[[Language
         metrics = {"loss": nats.detach(), "divergence": divergence.detach()}
         if states is not None and wanted is not None:
             apart = hidden_distance(states, wanted, weights)
-            total, metrics["hidden"] = total + config.hidden * apart, apart.detach()
+            total, metrics["hidden"] = total + weight * apart, apart.detach()
         return Loss(total + batch.count * model.balance_loss(batch.uncounted), metrics)
 
     return objective

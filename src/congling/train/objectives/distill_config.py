@@ -20,9 +20,10 @@ class DistillConfig(Config):
     """Divides the logits of both; the loss is multiplied by its square, so that gradients keep their size."""
     alpha: Share = 0.1
     """Share of the plain next-token loss; the rest is the divergence."""
-    hidden: NonNegativeFloat = 0.0
+    hidden: NonNegativeFloat | None = None
     """Weight of how far the directions of the hidden states are from the teacher's, added up over blocks
-    (OneBit, Xu et al. 2024: 1); needs a student of the teacher's depth and width."""
+    (OneBit, Xu et al. 2024: 1); not compared when not given. Needs a student of the teacher's depth and
+    width."""
     lmbda: Share = 0.0
     """Probability with which the rows of a step are continued by the student itself."""
     prefix_tokens: PositiveInt | None = None
