@@ -75,11 +75,10 @@ def _warnings(found: DamageReport) -> Table:
 
 
 def _calibration(found: DamageReport) -> Table:
-    keys = list(dict.fromkeys(key for one in found.models for key in one.calibration))
-    rows = [
-        (one.name, *(one.calibration.get(key, "") for key in keys)) for one in found.models if one.calibration
-    ]
-    return Table("How it was quantised", ("model", *keys), tuple(rows))
+    told = [one for one in found.models if one.calibration]
+    keys = dict.fromkeys(key for one in told for key in one.calibration)
+    rows = [(key, *(one.calibration.get(key, "") for one in told)) for key in keys]
+    return Table("How it was quantised", ("", *(one.name for one in told)), tuple(rows))
 
 
 def _bits(found: DamageReport) -> Table:
