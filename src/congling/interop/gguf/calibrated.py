@@ -100,7 +100,7 @@ def encoded_in_sequence(model: Transformer, rows: Tensor, types: Mapping[str, st
     Raises:
         UserError: weights or inputs that are not finite.
     """
-    ways = [_entered(model, part) for part in _batches(rows)]
+    ways = [model.begin(part) for part in _batches(rows)]
     found: dict[str, np.ndarray] = {}
     for layer, block in track(list(enumerate(model.blocks)), "quantising", unit="blocks"):
         with _watched(block, gram=True) as sums:
@@ -119,20 +119,6 @@ def encoded_in_sequence(model: Transformer, rows: Tensor, types: Mapping[str, st
 
 def _batches(rows: Tensor) -> tuple[Tensor, ...]:
     return rows.split(max(1, _TOKENS // rows.shape[1]))
-
-
-def _entered(model: Transformer, rows: Tensor) -> tuple[Tensor, list[Any]]:
-    """What the first block reads, and what each block is told of positions and masks."""
-    entered: list[tuple[Any, ...]] = []
-    hooks = [
-        block.register_forward_pre_hook(lambda _, given: entered.append(given)) for block in model.blocks
-    ]
-    try:
-        model(rows)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return entered[0][0], [given[1] for given in entered]
 
 
 @contextmanager
