@@ -4,10 +4,13 @@ The base reads L tokens. Each method extends it to 4 L; scored are blocks of L/4
 tokens of their own document, beside the sliding window of the base, which costs nothing and must be beaten.
 """
 
+from typing import Any
+
 import numpy as np
 
 from congling.evals.length import tail_losses
 from congling.evals.paired import paired
+from congling.model.config import ModelConfig
 from congling.model.transformer import Transformer
 from congling.transform.extend import Method, extended
 from measuring import Effort, Options
@@ -23,7 +26,7 @@ LEARNING = {
 FACTOR = 4
 ROWS = 8
 """Rows of the old context in a step, or as many tokens in rows of the new one."""
-WAYS: dict[str, tuple[Method, dict[str, object]]] = {
+WAYS: dict[str, tuple[Method, dict[str, Any]]] = {
     "linear": ("linear", {}),
     "ntk, 2 s": ("ntk", {"factor": 2 * FACTOR}),
     "yarn 32/1": ("yarn", {}),
@@ -61,7 +64,7 @@ def lengths(effort: Effort) -> Table:
     row("as they are", "no", _copy(base, plain))
     rows = windows(texts[:split], context)
     for name, (method, given) in WAYS.items():
-        model = _copy(base, extended(base.config, method, context, **given))  # type: ignore[arg-type]
+        model = _copy(base, extended(base.config, method, context, **given))
         row(name, "no", model)
         train(model, rows, steps, at_once=max(1, ROWS // FACTOR), rate=5e-4)
         row(name, f"steps: {steps}", model)
@@ -72,9 +75,9 @@ def lengths(effort: Effort) -> Table:
     return table
 
 
-def _copy(base: Transformer, config: object) -> Transformer:
+def _copy(base: Transformer, config: ModelConfig) -> Transformer:
     """The base's weights in a model of another configuration; what it adds begins as drawn."""
-    model = Transformer(config)  # type: ignore[arg-type]
+    model = Transformer(config)
     model.load_state_dict(base.state_dict(), strict=False)
     return model
 
