@@ -1,6 +1,6 @@
 import pytest
 
-from congling.core.units import amount, plural, seconds, show_bytes, show_count, show_seconds
+from congling.core.units import amount, plural, seconds, show_bytes, show_count, show_seconds, some
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,4 @@ def test_shown():
     ]
     assert [show_count(value) for value in (950, 4600, 7.2e6, 1.3e9)] == ["950", "4.6 k", "7.2 M", "1.3 B"]
     assert [plural(count, "step") for count in (0, 1, 2)] == ["steps", "step", "steps"]
+    assert some(["a", "b"]) == "a, b" and some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -19,6 +19,9 @@ from congling.model.config import ModelConfig
 from congling.model.families import gpt2, llama, qwen3_moe
 from congling.model.transformer import Transformer
 from congling.quant import ggml
+from congling.quant.experts import separate_experts
+from congling.quant.feedback import output_error
+from congling.quant.walk import Walk
 from support.adapters_made import model_of
 
 SIZES: dict[str, Any] = {
@@ -46,6 +49,10 @@ def correlated() -> Transformer:
 def matrix_of(config: ModelConfig) -> ImportanceMatrix:
     found = collect(model_of(config).eval(), rows())
     return ImportanceMatrix({gguf_name(name, "llama"): entry for name, entry in found.items()})
+
+
+def q4_0(model: Transformer) -> dict[str, str]:
+    return dict.fromkeys((name for name, weight in model.named_parameters() if weight.dim() > 1), "Q4_0")
 
 
 def test_squares_are_those_of_the_inputs():
@@ -92,11 +99,51 @@ def test_outputs_of_a_whole_model_are_nearer_than_with_ggmls_codes():
         name: ggml.encode(weights[name].numpy(), "Q4_0", entry.importance[0])
         for name, entry in squares.items()
     }
-    found = encoded_in_sequence(correlated(), rows(40), dict.fromkeys(nearest, "Q4_0"))
+    found, notes = encoded_in_sequence(correlated(), rows(40), dict.fromkeys(nearest, "Q4_0"))
+    assert not notes
     assert {name: raw.shape for name, raw in found.items()} == {
         name: raw.shape for name, raw in nearest.items()
     }
     assert apart(found) < 0.7 * apart(nearest)
+
+
+def test_outputs_of_every_expert_are_no_further_than_with_ggmls_codes():
+    pytest.importorskip("xllamacpp")
+    parts = [f"blocks.0.mlp.experts.{part}" for part in ("gate", "up", "down")]
+    types = dict.fromkeys(
+        (name for name, weight in model_of(MIXTURE).named_parameters() if weight.dim() > 1), "Q4_0"
+    )
+    found, notes = encoded_in_sequence(model_of(MIXTURE), rows(80), types)
+    assert not notes and {name: found[name].shape[:2] for name in parts} == {
+        name: model_of(MIXTURE).get_parameter(name).shape[:2] for name in parts
+    }
+    model: Any = model_of(MIXTURE)
+    with torch.inference_mode():
+        separate_experts(model)
+        walk = Walk(model, [(rows(80), None, None)])
+        for place, seen in walk.statistics([f"{parts[0]}.{expert}" for expert in range(4)]).items():
+            weight, raw = model.get_submodule(place).weight, found[parts[0]][int(place[-1])]
+            theirs = ggml.encode(weight.numpy(), "Q4_0", seen.mean_square.float().numpy())
+            ours, former = (
+                output_error(weight, torch.from_numpy(ggml.decode(one, "Q4_0")), seen.gram)
+                for one in (raw, theirs)
+            )
+            assert (
+                seen.tokens > 500 and (ours <= former * (1 + 1e-4)).all() and ours.sum() < 0.8 * former.sum()
+            )
+
+
+def test_experts_that_few_tokens_reach_keep_ggmls_codes_and_are_named():
+    pytest.importorskip("xllamacpp")
+    model = model_of(MIXTURE)
+    types = q4_0(model)
+    weights = model.blocks[0].mlp.experts.gate.detach().clone()  # type: ignore[union-attr]
+    model.blocks[0].mlp.router.weight.data.zero_()  # type: ignore[union-attr]
+    found, (note,) = encoded_in_sequence(model, rows(1), types)
+    assert note.startswith("blocks.0.attention.query, ") and "fewer than 256 tokens" in note
+    gate = found["blocks.0.mlp.experts.gate"]
+    plain = ggml.encode(weights.numpy(), "Q4_0", np.ones((4, 64)))
+    assert sum(np.array_equal(*each) for each in zip(gate, plain, strict=True)) == 2  # no token reached them
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3moe"])

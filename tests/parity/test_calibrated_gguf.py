@@ -60,3 +60,15 @@ def test_llama_cpp_computes_them_and_gptq_is_nearest(folder: Path):
     ) in files.items():  # what llama.cpp computes is what the file holds, but for its 8-bit inputs
         here = logits_of(transformer(read_model(path)), ids)
         assert divergence(here, seen[name].logits) < 0.3 * max(found[name], 1e-2)
+
+
+def test_llama_cpp_computes_a_mixture_with_gptq_for_every_expert(tmp_path: Path):
+    sizes = {"num_hidden_layers": 1, "moe_intermediate_size": 96, "num_experts": 4, "num_experts_per_tok": 2}
+    tiny_checkpoint.write(tmp_path / "model", "qwen3-moe", **sizes)
+    (tmp_path / "text").write_text(drawn(3000, 0), encoding="utf-8")
+    out = tmp_path / "gptq.gguf"
+    options = {"type": "Q4_0", "calibrate": tmp_path / "text", "rounding": "gptq", "verify": False}
+    conversion.run(tmp_path / "model", "gguf", out, **options)  # type: ignore[arg-type]
+    ids = tiny_checkpoint.TOKENIZER.encode(drawn(60, 1))
+    seen = opened_in_a_child({"gptq": out}, ids, 4, 1)["gptq"]
+    assert divergence(logits_of(transformer(read_model(out)), ids), seen.logits) < 5e-3

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from congling.core.errors import UserError
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.quant.apply import Rows, layer_sizes, quantise
+from congling.quant.apply import layer_sizes, quantise
 from congling.quant.coded import CodedLinear
 from congling.quant.config import GptqConfig, HqqConfig, QuantConfig, RtnConfig
 from congling.quant.experts import separate_experts
@@ -22,6 +22,7 @@ from congling.quant.stored import (
     open_dense,
     save_quantised,
 )
+from congling.quant.walk import Rows
 
 TOKENS = torch.randint(0, 41, (24, 32), generator=torch.Generator().manual_seed(0))
 ROWS: list[Rows] = [(TOKENS[:12], None, None), (TOKENS[12:], None, None)]

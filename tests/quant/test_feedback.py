@@ -40,7 +40,7 @@ def lost(weight: Tensor, codes: Tensor, columns: Columns, x: Tensor) -> float:
 def test_blocks_of_columns_are_what_one_by_one_gives():
     weight, gram, _ = case()
     assert torch.equal(
-        codes_with_feedback(weight, gram, grid(weight), 0.01), naive(weight, gram, grid(weight), 0.01)
+        codes_with_feedback(weight, gram, grid(weight), 0.01)[0], naive(weight, gram, grid(weight), 0.01)
     )
 
 
@@ -48,21 +48,21 @@ def test_inputs_that_are_independent_give_the_nearest_codes():
     weight, _, _ = case()
     columns = grid(weight)
     nearest = columns.nearest(weight, slice(None))
-    assert torch.equal(codes_with_feedback(weight, torch.eye(300).double(), columns, 0.0), nearest)
-    assert not torch.equal(codes_with_feedback(weight, case()[1], columns, 0.01), nearest)
+    assert torch.equal(codes_with_feedback(weight, torch.eye(300).double(), columns, 0.0)[0], nearest)
+    assert not torch.equal(codes_with_feedback(weight, case()[1], columns, 0.01)[0], nearest)
 
 
 def test_the_layers_output_is_nearer_than_with_the_nearest_codes():
     weight, gram, x = case()
     columns = grid(weight)
-    found = lost(weight, codes_with_feedback(weight, gram, columns, 0.01), columns, x)
+    found = lost(weight, codes_with_feedback(weight, gram, columns, 0.01)[0], columns, x)
     assert found < 0.7 * lost(weight, columns.nearest(weight, slice(None)), columns, x)
 
 
 def test_a_repeated_input_repairs_the_first_ones_error():
     weight, _, x = case(inputs=2)
     x = x[:, [0, 0]]
-    codes = codes_with_feedback(weight, 2 / len(x) * x.T @ x, grid(weight), 1e-6)
+    codes = codes_with_feedback(weight, 2 / len(x) * x.T @ x, grid(weight), 1e-6)[0]
     columns = grid(weight)
     assert lost(weight, codes, columns, x) < lost(weight, columns.nearest(weight, slice(None)), columns, x)
 
@@ -72,13 +72,14 @@ def test_dead_inputs_and_empty_blocks_keep_what_they_have():
     columns, dead = grid(weight), [3, 7]
     gram[dead], gram[:, dead] = 0, 0
     columns.scale[:, 5] = 0
-    codes = codes_with_feedback(weight, gram, columns, 0.01)
+    codes = codes_with_feedback(weight, gram, columns, 0.01)[0]
     assert torch.equal(codes[:, dead], columns.nearest(weight[:, dead], dead))
     assert (codes[:, 5] == 3).all() and codes.isfinite().all()
 
 
 def test_few_samples_are_damped_and_what_is_not_finite_is_refused():
     weight, _, x = case(inputs=50, tokens=3)
-    assert codes_with_feedback(weight, x.T @ x, grid(weight), 0.0).isfinite().all()
+    codes, damp = codes_with_feedback(weight, x.T @ x, grid(weight), 0.0)
+    assert codes.isfinite().all() and damp > 0
     with pytest.raises(UserError, match="finite"):
         codes_with_feedback(weight, torch.full((50, 50), torch.nan).double(), grid(weight), 0.01)

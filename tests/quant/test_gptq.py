@@ -6,7 +6,8 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.quant.config import GptqConfig
-from congling.quant.gptq import columns_of, gptq, output_error
+from congling.quant.feedback import output_error
+from congling.quant.gptq import columns_of, gptq
 from congling.quant.grid import Grid
 from congling.quant.rtn import round_to_nearest
 
@@ -116,7 +117,7 @@ def test_dead_inputs_keep_their_nearest_codes():
 
 def test_what_is_not_finite_is_refused():
     weight, gram = case()
-    with pytest.raises(UserError, match="inputs of a layer are not finite"):
+    with pytest.raises(UserError, match="of inputs are not finite"):
         gptq(weight, gram * torch.nan, GptqConfig())
     weight[0, 0] = torch.inf
     with pytest.raises(UserError, match="not finite"):

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.quant import ggml
-from congling.quant.onto_ggml import layout_of, onto_ggml, output_errors
+from congling.quant.feedback import output_error
+from congling.quant.onto_ggml import layout_of, onto_ggml
 
 TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 ROWS, INPUTS = 8, 512
@@ -31,6 +32,10 @@ def encoded(weight: Tensor, gram: Tensor, type: str) -> Tensor:
     return torch.from_numpy(ggml.encode(weight.numpy(), type, gram.diagonal().float().numpy()))
 
 
+def errors(weight: Tensor, gram: Tensor, raw: Tensor, type: str) -> Tensor:
+    return output_error(weight, torch.from_numpy(ggml.decode(raw.numpy(), type)), gram)
+
+
 @pytest.mark.parametrize("type", TYPES)
 def test_codes_and_grid_are_what_ggml_decodes_to_the_bit(type):
     weight, gram = case()
@@ -51,7 +56,7 @@ def test_same_size_and_nearer_outputs_than_ggmls_with_an_importance_matrix(type)
     raw = encoded(weight, gram, type)
     found = onto_ggml(weight, raw, type, gram)
     assert found.shape == raw.shape and found.dtype == torch.uint8
-    before, after = (output_errors(weight, gram, each, type) for each in (raw, found))
+    before, after = (errors(weight, gram, each, type) for each in (raw, found))
     assert (after <= before).all()
     assert after.sum() < 0.6 * before.sum()
     assert torch.equal(onto_ggml(weight, raw, type, gram), found)
@@ -62,7 +67,7 @@ def test_inputs_that_say_nothing_leave_the_nearest_codes_or_better():
     gram = torch.eye(INPUTS).double()
     raw = encoded(weight, gram, "Q4_0")
     found = onto_ggml(weight, raw, "Q4_0", gram)
-    assert (output_errors(weight, gram, found, "Q4_0") <= output_errors(weight, gram, raw, "Q4_0")).all()
+    assert (errors(weight, gram, found, "Q4_0") <= errors(weight, gram, raw, "Q4_0")).all()
 
 
 def test_zeros_and_dead_inputs_stay_and_nothing_is_made_of_them():

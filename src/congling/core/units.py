@@ -1,6 +1,7 @@
 """Durations, sizes and counts as people write them ("15m", "2MB", "3e6"), parsed into numbers and back."""
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -86,6 +87,11 @@ def show_rate(value: float, noun: str) -> str:
     if 0 < value < 0.1:
         return f"{60 * value:.2g} {noun}/min"
     return f"{value:.2g} {noun}/s" if 0 < value < 10 else f"{show_count(value)} {noun}/s"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """``"a, b, c and 2 more"``: the first of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def plural(count: float, noun: str) -> str:

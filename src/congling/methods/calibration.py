@@ -29,7 +29,7 @@ from congling.evals.likelihood import text_ids
 from congling.evals.score_tables import problem_lines
 from congling.infer.checkpoints import Loaded
 from congling.methods.evaluation import beside
-from congling.quant.apply import Rows
+from congling.quant.walk import Rows
 
 TOKENS = 32_768
 """Tokens that are read where no other number is asked for: 128 rows of 256."""

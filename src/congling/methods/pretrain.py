@@ -27,8 +27,8 @@ from congling.methods.recipes import PretrainConfig, PretrainRecipe
 from congling.model.checkpoint import save_model
 from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
-from congling.quant.apply import Rows
 from congling.quant.config import FACT, OneBitConfig
+from congling.quant.walk import Rows
 from congling.tokenizer.token_parts import token_parts
 from congling.train.backends import ddp
 from congling.train.backends.single import Single

@@ -12,6 +12,7 @@ from congling.core import artifact
 from congling.core.config import Config, build, with_overrides
 from congling.core.errors import UserError
 from congling.core.progress import stage
+from congling.core.units import some
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.reading import EXTENDED, EXTENSION
 from congling.methods import calibration
@@ -195,8 +196,7 @@ def _notes(text: Calibration | None, blocks: Sequence[BlockReport]) -> tuple[str
                 found.setdefault(note, []).append(layer.place)
     lines = []
     for note, places in found.items():
-        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        lines.append(f"{', '.join(places[:3])}{more}: {note}" if places else note)
+        lines.append(f"{some(places)}: {note}" if places else note)
     return (*(() if text is None else text.notes), *lines)
 
 

@@ -44,6 +44,13 @@ def separate_experts(model: nn.Module) -> None:
             model.set_submodule(place, SeparateExperts(module))
 
 
+def parameter_of(place: str) -> str:
+    """The parameter of a model with stacked experts that holds the weights of a linear layer: of an expert's
+    together with those of the others, in their order."""
+    stacked, _, last = place.rpartition(".")
+    return stacked if last.isdigit() else f"{place}.weight"
+
+
 def _apart(stacked: Tensor) -> nn.ModuleList:
     layers: list[Any] = []
     for matrix in stacked.detach().unbind():

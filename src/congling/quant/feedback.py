@@ -61,8 +61,10 @@ class Columns:
         return Columns(scale, offset, self.lowest, self.highest, kept)
 
 
-def codes_with_feedback(weight: Tensor, gram: Tensor, columns: Columns, damp_percent: float) -> Tensor:
-    """Codes (O, I) float64 of a weight (O, I), everything in float64.
+def codes_with_feedback(
+    weight: Tensor, gram: Tensor, columns: Columns, damp_percent: float
+) -> tuple[Tensor, float]:
+    """Codes (O, I) float64 of a weight (O, I), everything in float64; and the damping that was needed.
 
     Args:
         weight: what is to be approximated.
@@ -76,7 +78,7 @@ def codes_with_feedback(weight: Tensor, gram: Tensor, columns: Columns, damp_per
     if not (weight.isfinite().all() and gram.isfinite().all()):
         raise UserError("weights or statistics of inputs are not finite")
     order = gram.diagonal().argsort(descending=True, stable=True)
-    factor, _ = inverse_factor(gram[order][:, order], damp_percent)
+    factor, damp = inverse_factor(gram[order][:, order], damp_percent)
     left, grid = weight[:, order].clone(), columns.permuted(order)
     codes = torch.empty_like(left)
     for start in range(0, left.shape[1], _COLUMNS):
@@ -89,7 +91,7 @@ def codes_with_feedback(weight: Tensor, gram: Tensor, columns: Columns, damp_per
             left[:, column:end] -= error[:, None] * factor[column, column:end]
             errors[:, column - start] = error
         left[:, end:] -= errors @ factor[start:end, end:]
-    return codes[:, order.argsort()]
+    return codes[:, order.argsort()], damp
 
 
 def codes_by_descent(weight: Tensor, gram: Tensor, columns: Columns, codes: Tensor) -> Tensor:
@@ -117,6 +119,12 @@ def codes_by_descent(weight: Tensor, gram: Tensor, columns: Columns, codes: Tens
             near -= moved[:, place, None] * gram[column, part]
         slope -= moved @ gram[part]
     return codes
+
+
+def output_error(weight: Tensor, values: Tensor, gram: Tensor) -> Tensor:
+    """(O,) float64: how far outputs are off on the text that ``gram`` was gathered from, mean square · 2."""
+    off = weight.double() - values.double()
+    return ((off @ gram) * off).sum(1)
 
 
 def inverse_factor(gram: Tensor, damp_percent: float) -> tuple[Tensor, float]:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from congling.core.errors import UserError
 from congling.quant.config import GptqConfig, GridConfig
-from congling.quant.feedback import Columns, codes_with_feedback, inverse_factor
+from congling.quant.feedback import Columns, codes_with_feedback, output_error
 from congling.quant.grid import Grid, grid_of
 
 
@@ -55,11 +54,9 @@ def gptq(
     codes = grid.code(weight)
     if damp_percent is None:
         damp_percent = config.damp_percent if isinstance(config, GptqConfig) else 0.01
-    if not bool(gram.isfinite().all()):
-        raise UserError("the inputs of a layer are not finite")
     exact = weight.detach().double()
-    damp = inverse_factor(gram, damp_percent)[1]
-    found = codes_with_feedback(exact, gram, columns_of(grid, codes), damp).to(torch.uint8)
+    better, damp = codes_with_feedback(exact, gram, columns_of(grid, codes), damp_percent)
+    found = better.to(torch.uint8)
     worse = output_error(exact, grid.value(found), gram) > output_error(exact, grid.value(codes), gram)
     return Rounding(torch.where(worse[:, None], codes, found), grid, damp, int(worse.sum()))
 
@@ -70,9 +67,3 @@ def columns_of(grid: Grid, codes: Tensor) -> Columns:
     scale = grid.scales.double().repeat_interleave(grid.group_size, 1)
     middle = grid.middles.double().expand_as(grid.scales).repeat_interleave(grid.group_size, 1)
     return Columns(scale, scale * middle, 0, grid.highest, codes)
-
-
-def output_error(weight: Tensor, values: Tensor, gram: Tensor) -> Tensor:
-    """(O,) float64: how far outputs are off on the text that ``gram`` was gathered from, mean square · 2."""
-    off = weight.double() - values.double()
-    return ((off @ gram) * off).sum(1)

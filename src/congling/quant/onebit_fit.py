@@ -129,7 +129,7 @@ def fit(weight: Tensor, gram: Tensor, share: Tensor | None = None, *, with_colum
     for _ in range(_TURNS):
         reach = found.rows[:, None] * found.columns[share]
         grid = Columns(2 * reach, reach, 0, 1, (found.signs > 0).to(torch.uint8))
-        signs = 2 * codes_with_feedback(exact, gram, grid, _DAMP) - 1
+        signs = 2 * codes_with_feedback(exact, gram, grid, _DAMP)[0] - 1
         found = _scaled(exact, gram, share, Fit(signs, found.rows, found.columns), with_columns)
     return found
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from congling.quant import ggml
-from congling.quant.feedback import Columns, codes_by_descent, codes_with_feedback
+from congling.quant.feedback import Columns, codes_by_descent, codes_with_feedback, output_error
 from congling.quant.unpack import half, packed_scales, signed_scales, unpack
 
 _ROUNDS = 1
@@ -168,20 +168,15 @@ def onto_ggml(weight: Tensor, raw: Tensor, type: str, gram: Tensor, damp_percent
         return raw
     weight, gram = weight.double(), gram.double()
     given = raw.view(len(raw), -1, ggml.TYPES[type].bytes)
-    blocks = layout.put(given, codes_with_feedback(weight, gram, layout.columns(given), damp_percent))
+    blocks = layout.put(given, codes_with_feedback(weight, gram, layout.columns(given), damp_percent)[0])
     for _ in range(_ROUNDS):
         blocks = _refitted(weight, gram, blocks, layout)
         codes = layout.codes(blocks).flatten(1).double()
         blocks = layout.put(blocks, codes_by_descent(weight, gram, layout.columns(blocks), codes))
     best = blocks.flatten(1)
-    nearer = output_errors(weight, gram, best, type) < output_errors(weight, gram, raw, type)
-    return torch.where(nearer[:, None], best, raw)
-
-
-def output_errors(weight: Tensor, gram: Tensor, raw: Tensor, type: str) -> Tensor:
-    """(O,) float64: squared error of each output, summed over the inputs that ``gram`` stands for."""
-    away = weight - unpack(raw, type, torch.empty(weight.shape)).double()
-    return ((away @ gram) * away).sum(1)
+    values = (unpack(each, type, torch.empty(weight.shape)) for each in (best, raw))
+    found, former = (output_error(weight, each, gram) for each in values)
+    return torch.where((found < former)[:, None], best, raw)
 
 
 def _refitted(weight: Tensor, gram: Tensor, blocks: Tensor, layout: Layout) -> Tensor:

@@ -26,29 +26,43 @@ class InputStatistics:
     """(I,) mean x²: ggml's importance."""
 
 
-class InputSums:
-    """Adds up what passes by."""
+class SquareSums:
+    """Adds up the squares of what passes by: all that an importance matrix holds."""
 
     def __init__(self, inputs: int, device: torch.device) -> None:
         self.tokens = 0
-        self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
-        self.sizes = torch.zeros(inputs, dtype=torch.float64, device=device)
-        self.largest = torch.zeros(inputs, device=device)
+        self.squares = torch.zeros(inputs, dtype=torch.float64, device=device)
 
     def add(self, x: Tensor) -> None:
         """Add the inputs of one pass: (..., I)."""
         rows = x.detach().reshape(-1, x.shape[-1]).float()
-        if not len(rows):
-            return
-        self.tokens += len(rows)
-        self.gram += rows.T @ rows
+        if len(rows):
+            self.tokens += len(rows)
+            self._add(rows)
+
+    def _add(self, rows: Tensor) -> None:
+        self.squares += rows.square().sum(0)
+
+
+class InputSums(SquareSums):
+    """Adds up what passes by: products of every two inputs, and their sizes."""
+
+    def __init__(self, inputs: int, device: torch.device) -> None:
+        super().__init__(inputs, device)
+        self.products = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
+        self.squares = self.products.diagonal()
+        self.sizes = torch.zeros(inputs, dtype=torch.float64, device=device)
+        self.largest = torch.zeros(inputs, device=device)
+
+    def _add(self, rows: Tensor) -> None:
+        self.products += rows.T @ rows
         self.sizes += rows.abs().sum(0)
         self.largest = torch.maximum(self.largest, rows.abs().amax(0))
 
     def statistics(self) -> InputStatistics:
         """Of all that was added, on the CPU; zeros where nothing was."""
         count = max(1, self.tokens)
-        gram = (self.gram * (2 / count)).cpu()
+        gram = (self.products * (2 / count)).cpu()
         return InputStatistics(
             self.tokens, gram, (self.sizes / count).cpu(), self.largest.double().cpu(), gram.diagonal() / 2
         )

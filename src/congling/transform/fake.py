@@ -24,7 +24,7 @@ from torch.nn.functional import linear
 
 from congling.core.errors import UserError
 from congling.model.transformer import Transformer
-from congling.quant.apply import Rows, check_shapes, quantise
+from congling.quant.apply import check_shapes, quantise
 from congling.quant.coded import CodedLinear
 from congling.quant.config import FACT, GridConfig, OneBitConfig, TrainedConfig
 from congling.quant.frozen import FrozenLinear
@@ -33,6 +33,7 @@ from congling.quant.methods import METHODS
 from congling.quant.onebit import LatentOneBitLinear, OneBitLinear
 from congling.quant.rtn import round_to_nearest
 from congling.quant.stored import save_quantised
+from congling.quant.walk import Rows
 
 
 class FakeQuantisedLinear(nn.Module):

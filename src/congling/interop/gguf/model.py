@@ -127,7 +127,8 @@ def _calibrated(
             raise UserError(what, where=source.name, hint=CALIBRATE)
     if calibration is not None and calibration.rows is not None:
         ours = {name: types[source.name] for source in listed for name in source.parameters}
-        blocks = encoded_in_sequence(transformer(model), calibration.rows, ours)
+        blocks, more = encoded_in_sequence(transformer(model), calibration.rows, ours)
+        notes += more
     return [
         source.tensor(types[source.name], importance.get(source.name), blocks) for source in listed
     ], notes
