@@ -114,6 +114,57 @@ def test_adapters_learn_on_a_folder(tmp_path: Path):
     assert factors and all(factor.grad is not None for factor in factors)
 
 
+def test_groups_in_another_order_are_read_as_the_floats_they_stand_for(tmp_path: Path):
+    """GPTQ's act-order: any column may be of any group, with as many columns in each."""
+    write(coded_model(sym=False), tmp_path / "folder", "GPTQ")
+    turned = torch.arange(64)[torch.randperm(64, generator=torch.Generator().manual_seed(1))] // 32
+    tensors(lambda t: t.update({f"{UP}.g_idx": turned.to(torch.int32)}))(tmp_path / "folder")
+    stored = load_file(tmp_path / "folder" / FILE)
+    part = {name: stored[f"{UP}.{name}"] for name in ("qweight", "qzeros", "scales")}
+    codes = unpacked(part["qweight"].T.contiguous(), 4, 64).float()
+    zeros = unpacked(part["qzeros"], 4, 192).float() + 1
+    expected = (codes - zeros[turned].T) * part["scales"].float()[turned].T
+    back = read(tmp_path / "folder")
+    assert not back.layers and "desc_act, g_idx" in back.facts["notes"][-1]
+    assert torch.equal(back.weights["blocks.1.mlp.up.weight"], expected)
+    with pytest.raises(UserError, match="no layers in few bits"):
+        write(back, tmp_path / "out", "GPTQ")
+
+
+def test_scales_of_32_bits_stay_so_where_a_format_has_them(tmp_path: Path):
+    """llm-compressor keeps them in the type of the model it was given."""
+    model = coded_model()
+    for layer in model.layers.values():
+        assert isinstance(layer, CodedLinear)
+        layer.scales.mul_(1.0001)
+    write(model, tmp_path / "one", "CT")
+    assert load_file(tmp_path / "one" / FILE)[f"{UP}.weight_scale"].dtype == torch.float32
+    back = read(tmp_path / "one")
+    assert all(torch.equal(back.layers[name].dense(), layer.dense()) for name, layer in model.layers.items())
+    write(back, tmp_path / "two", "CT")
+    assert (tmp_path / "one" / FILE).read_bytes() == (tmp_path / "two" / FILE).read_bytes()
+    with pytest.raises(Unrepresentable, match="(?s)scales of 16 bits.*type ct"):
+        write(back, tmp_path / "three", "GPTQ")
+
+
+@pytest.mark.parametrize("kind", ["AWQ", "CT", "BNB"])
+def test_layers_left_in_floats_are_named(kind: Any, tmp_path: Path):
+    """As other programs leave out what is sensitive."""
+    model = coded_model(int8=6.0 if kind == "BNB" else None)
+    layers = {name: layer for name, layer in model.layers.items() if name != "blocks.1.mlp.up"}
+    mixed = ForeignModel(model.config, model.weights, layers=layers)
+    write(mixed, tmp_path / "folder", kind)
+    values = json.loads((tmp_path / "folder" / CONFIG).read_text())[SAID]
+    key = {"AWQ": "modules_to_not_convert", "CT": "ignore", "BNB": "llm_int8_skip_modules"}[kind]
+    assert values[key] == ["lm_head", UP]
+    back = read(tmp_path / "folder")
+    assert back.layers.keys() == layers.keys()
+    assert torch.equal(back.weights["blocks.1.mlp.up.weight"], model.weights["blocks.1.mlp.up.weight"])
+    if kind != "BNB":
+        with pytest.raises(Unrepresentable, match="GPTQ has no list"):
+            write(mixed, tmp_path / "other", "GPTQ")
+
+
 def test_a_quantised_model_leaves_as_floats_too(tmp_path: Path):
     model = coded_model(sym=False)
     write(model, tmp_path / "folder", "F32")
@@ -220,8 +271,11 @@ BROKEN: dict[str, tuple[str, dict[str, Any], Callable[[Path], None], str]] = {
         "GPTQ", {"sym": False}, put("qzeros", torch.full((2, 24), -1, dtype=torch.int32)), "zero points",
     ),
     "zeros that sym denies": ("GPTQ", {"sym": False}, said(sym=True), "in the middle"),
-    "another order of groups": (
-        "GPTQ", {}, tensors(lambda t: t.update({f"{UP}.g_idx": t[f"{UP}.g_idx"].flip(0)})), "desc_act, g_idx",
+    "groups of other sizes": (
+        "GPTQ", {}, tensors(lambda t: t[f"{UP}.g_idx"].fill_(1)), "g_idx does not put 32 columns.*",
+    ),
+    "a group that is not there": (
+        "GPTQ", {}, tensors(lambda t: t[f"{UP}.g_idx"].add_(5)), "g_idx does not put 32 columns.*",
     ),
     "no scales": ("GPTQ", {}, tensors(lambda t: t.pop(f"{UP}.scales")), "missing.*up_proj.scales"),
     "no zeros": ("AWQ", {"sym": False}, tensors(lambda t: t.pop(f"{UP}.qzeros")), "missing.*up_proj.qzeros"),

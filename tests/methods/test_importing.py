@@ -2,14 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from congling.core import artifact
 from congling.core.errors import UserError
+from congling.infer.checkpoints import load_checkpoint
+from congling.interop import checkpoint_directory
 from congling.interop.detect import kind_of
+from congling.interop.hf import model as hf
 from congling.methods import conversion, importing
+from congling.quant.config import FACT
 from congling.stages import generate
+from congling.transform import lora
+from congling.transform.config import AdapterConfig
+from support.coded_models import coded_model
 from support.tiny_checkpoint import TOKENIZER, write
 
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x07echo hi\x85R."
@@ -127,3 +136,39 @@ def test_a_class_with_code_of_its_own_is_imported_but_not_checked(tmp_path: Path
     with pytest.raises(UserError, match="code of its own"):
         importing.run(tmp_path / "folder", tmp_path / "other", tokenizer=tmp_path / "words", verify=True)
     assert not (tmp_path / "other").exists()
+
+
+FOLDERS: list[Any] = [
+    ("GPTQ", {"sym": False}, {"method": "gptq", "bits": 4, "group_size": 32, "sym": False}),
+    ("AWQ", {"sym": False}, {"method": "awq", "bits": 4, "group_size": 32, "sym": False}),
+    ("CT", {"bits": 3}, {"method": "compressed-tensors", "bits": 3, "group_size": 32, "sym": True}),
+    ("BNB", {"int8": 6.0}, {"method": "bitsandbytes", "bits": 8, "group_size": -1, "sym": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "made", "fact"), FOLDERS, ids=[case[0] for case in FOLDERS])
+def test_a_folder_in_few_bits_stays_so(kind: Any, made: dict[str, Any], fact: dict[str, Any], tmp_path: Path):
+    hf.write(coded_model(**made, tokenizer=TOKENIZER, num_hidden_layers=1), tmp_path / "folder", kind)
+    done = importing.run(tmp_path / "folder", tmp_path / "base", verify=False)
+    assert any("stay in few bits" in note for note in done.notes)
+    assert fact.items() <= done.checkpoint.facts[FACT].items()
+    done.checkpoint.verify()
+    (text,) = generate.run(tmp_path / "base", ["学而时习之"], max_new_tokens=5)
+    assert isinstance(text, str)
+    model = load_checkpoint(tmp_path / "base").model
+    lora.attach(model, AdapterConfig(r=2))
+    model(torch.tensor([[3, 4, 5]])).square().sum().backward()
+    assert any(one.grad is not None for one in model.parameters() if one.requires_grad)
+    conversion.run(tmp_path / "base", "hf", tmp_path / "again", type=kind, verify=False)
+    for file in ("model.safetensors", "config.json"):
+        assert (tmp_path / "folder" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_a_folder_in_few_bits_may_become_floats(tmp_path: Path, call: Any):
+    model = coded_model(tokenizer=TOKENIZER, num_hidden_layers=1)
+    hf.write(model, tmp_path / "folder", "GPTQ")
+    said = call("import", "folder", "--out", "base", "--dequantize", "--no-verify").stdout
+    assert "were unpacked" in said
+    found = checkpoint_directory.read(tmp_path / "base")
+    assert not found.layers and FACT not in found.facts
+    assert all(torch.equal(found.weights[name], tensor) for name, tensor in model.weights.items())

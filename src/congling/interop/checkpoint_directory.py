@@ -3,7 +3,7 @@
 ::
 
     checkpoint/
-    ├── model.safetensors   model.json
+    ├── model.safetensors   model.json   of layers in few bits also quantization.json
     ├── tokenizer/          a complete tokenizer directory
     └── MANIFEST.json       facts: chat, name, source
 """
@@ -16,9 +16,11 @@ from congling.core.artifact import Artifact
 from congling.core.errors import UserError
 from congling.core.text import write_text
 from congling.interop import safetensors_file
+from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.model.checkpoint import CONFIG, WEIGHTS, open_weights
-from congling.quant.stored import is_quantised, open_dense, open_layers
+from congling.quant.config import FACT
+from congling.quant.stored import is_quantised, open_dense, open_layers, save_quantised
 from congling.tokenizer import store
 
 
@@ -49,6 +51,8 @@ def read(folder: Path) -> ForeignModel:
 def write(model: ForeignModel, folder: Path, tokenizer: Artifact | None = None) -> None:
     """Write the files of a checkpoint into a directory that ``artifact.writing`` then seals.
 
+    Layers in few bits stay so.
+
     Args:
         model: what is written.
         folder: the directory.
@@ -61,9 +65,12 @@ def write(model: ForeignModel, folder: Path, tokenizer: Artifact | None = None) 
         hint = "name one with --tokenizer: a tokenizer directory, a .model file, a tokenizer.json"
         hint += f"; {model.facts['tokenizer']}" if "tokenizer" in model.facts else ""
         raise UserError("the model has no tokenizer, and a checkpoint needs one", hint=hint)
-    safetensors_file.write(model.weights, folder / WEIGHTS)
-    text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
-    write_text(folder / CONFIG, text + "\n")
+    if model.layers:
+        save_quantised(transformer(model), folder, {FACT: model.facts.get(FACT)})
+    else:
+        safetensors_file.write(model.weights, folder / WEIGHTS)
+        text = json.dumps(model.config.model_dump(mode="json"), ensure_ascii=False, indent=1)
+        write_text(folder / CONFIG, text + "\n")
     if tokenizer is not None:
         artifact.copy(tokenizer, folder / "tokenizer")
         return

@@ -87,7 +87,7 @@ def open_model(path: Path | str, method: Method) -> OpenedModel:
         base = adapter_directory.facts(source.path).get("base_path") if source.kind == "adapter" else None
         hint = f"extend its base{f': {base}' if isinstance(base, str) else ''}, and train an adapter on that"
         raise UserError("an adapter has no positions of its own", value=str(path), hint=hint)
-    model = formats.read_model(source)
+    model = replace(formats.read_model(source), layers={})
     if model.tokenizer is None:
         hint = f"import it with one first: congling import {path} --tokenizer FILE --out base"
         raise UserError("this model has no tokenizer, and a checkpoint needs one", value=str(path), hint=hint)

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.quant.bits import pack_bits, unpack_bits
-from congling.quant.frozen import FrozenLinear
+from congling.quant.frozen import FrozenLinear, stored_parts
 from congling.quant.grid import Grid
+
+_TYPES = {"codes": (torch.uint8,), "scales": (torch.float16, torch.float32), "zeros": (torch.uint8,)}
 
 
 class CodedLinear(FrozenLinear):
@@ -19,7 +21,7 @@ class CodedLinear(FrozenLinear):
 
     Attributes:
         codes: (O, I) uint8.
-        scales: (O, G) float32, holding values of float16.
+        scales: (O, G) float32; values of float16 in all that is made here.
         zeros: (O, G) uint8, or None where all are in the middle.
         bias: (O,) float32 or None.
     """
@@ -42,13 +44,19 @@ class CodedLinear(FrozenLinear):
         """Scales and zeros."""
         return Grid(self.scales, self.zeros, self.bits, self.group_size)
 
+    @property
+    def half_scales(self) -> bool:
+        """Whether float16 holds all scales: those of other programs may be any float32."""
+        return torch.equal(self.scales.half().float(), self.scales)
+
     def values(self, part: slice) -> Tensor:
         """Some rows: float32."""
         return self.grid.rows(part).value(self.codes[part])
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Bits and group size, and the parts as a file holds them: codes packed, scales in float16."""
-        parts = {"codes": pack_bits(self.codes, self.bits), "scales": self.scales.half(), "zeros": self.zeros}
+        """Bits and group size, and the parts as a file holds them: codes packed, scales in as few bytes."""
+        scales = self.scales.half() if self.half_scales else self.scales
+        parts = {"codes": pack_bits(self.codes, self.bits), "scales": scales, "zeros": self.zeros}
         parts |= {"bias": self.bias}
         found = {name: part for name, part in parts.items() if part is not None}
         return {"bits": self.bits, "group_size": self.group_size}, found
@@ -63,16 +71,11 @@ class CodedLinear(FrozenLinear):
             UserError: parts are missing or do not fit, or hold what no quantiser makes.
         """
         bits, size = facts.get("bits"), facts.get("group_size")
-        codes, scales, zeros, bias = (part(name) for name in ("codes", "scales", "zeros", "bias"))
         if type(bits) is not int or not 1 <= bits <= 8 or type(size) is not int or size < 1:
             raise UserError("bits and group size are whole numbers", value=f"{bits}, {size}")
-        if codes is None or scales is None:
-            raise UserError("codes or scales are missing")
-        types = (codes.dtype, scales.dtype, torch.uint8 if zeros is None else zeros.dtype)
-        if types != (torch.uint8, torch.float16, torch.uint8):
-            raise UserError("parts of a layer have other types than its kind")
-        grid = Grid(scales.float(), zeros, bits, size)
-        return cls(unpack_bits(codes, bits, shape), grid, None if bias is None else bias.float())
+        found = stored_parts(part, _TYPES, needed=2)
+        grid = Grid(found["scales"].float(), found.get("zeros"), bits, size)
+        return cls(unpack_bits(found["codes"], bits, shape), grid, found.get("bias"))
 
     def extra_repr(self) -> str:
         """Shape and bits, as ``print(model)`` shows them."""

@@ -12,11 +12,13 @@ is there more than one piece in float32.
 # R rows (outputs), I inputs, N rows of x (batch times time)
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from congling.core.errors import UserError
 
 PIECE_VALUES = {"cpu": 2**21, "cuda": 2**24}
 """Values unpacked at once: more than a CPU's second-level cache holds, for narrow products waste the matrix
@@ -108,6 +110,30 @@ class FrozenLinear(FrozenMatrix):
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., R)."""
         return self.multiply(x)
+
+
+def stored_parts(
+    part: Callable[[str], Tensor | None], types: Mapping[str, tuple[torch.dtype, ...]], needed: int
+) -> dict[str, Tensor]:
+    """Parts of a layer from a file, those that are there, and its ``bias`` as float32.
+
+    Args:
+        part: gives a part by its name.
+        types: names and the types each may have; the first ``needed`` of them must be there.
+        needed: how many.
+
+    Raises:
+        UserError: one is missing or of another type.
+    """
+    found = {name: one for name in (*types, "bias") if (one := part(name)) is not None}
+    if missing := [name for name in list(types)[:needed] if name not in found]:
+        raise UserError(f"{' and '.join(missing)} of a layer {'is' if len(missing) == 1 else 'are'} missing")
+    for name, allowed in types.items():
+        if name in found and found[name].dtype not in allowed:
+            kinds = " or ".join(str(kind).removeprefix("torch.") for kind in allowed)
+            what = f"{name} of a layer of this kind is {kinds}"
+            raise UserError(what, value=str(found[name].dtype).removeprefix("torch."))
+    return found | ({"bias": found["bias"].float()} if "bias" in found else {})
 
 
 class _Product(torch.autograd.Function):

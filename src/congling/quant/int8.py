@@ -24,15 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from congling.core.errors import UserError
-from congling.quant.frozen import PIECE_VALUES, FrozenLinear, scratch
+from congling.quant.frozen import PIECE_VALUES, FrozenLinear, scratch, stored_parts
 
 UNIT, THEIR_UNIT = 1 / 127**2, 6.200124e-05
 """One step of a token times one of a row; bitsandbytes has lost the digit behind 6.200."""
 _TYPES = {
-    "codes": torch.int8,
-    "scales": torch.float32,
-    "outliers": torch.int64,
-    "outlier_weight": torch.float16,
+    "codes": (torch.int8,),
+    "scales": (torch.float32,),
+    "outliers": (torch.int64,),
+    "outlier_weight": (torch.float16,),
 }
 EXACT_INPUTS = 2**24 // 127**2
 """Products of int8 codes that float32 adds without rounding."""
@@ -162,22 +162,12 @@ class Int8Linear(FrozenLinear):
             raise UserError("the threshold of a layer in int8 is a number from 0", value=threshold)
         if not isinstance(whole_batch, bool):
             raise UserError("whole_batch of a layer in int8 is true or false", value=whole_batch)
-        found = {name: part(name) for name in _TYPES}
-        codes, scales = found.pop("codes"), found.pop("scales")
-        if (
-            codes is None
-            or scales is None
-            or (found["outliers"] is None) != (found["outlier_weight"] is None)
-        ):
-            raise UserError("parts of a layer in int8 are missing")
-        typed = {"codes": codes, "scales": scales, **found}
-        if any(one is not None and one.dtype != _TYPES[name] for name, one in typed.items()):
-            raise UserError("parts of a layer have other types than its kind")
-        if codes.shape != shape:
-            raise UserError("codes of a layer have another shape", value=tuple(codes.shape))
-        bias = part("bias")
-        bias = None if bias is None else bias.float()
-        return cls(codes, scales, bias, threshold=float(threshold), whole_batch=whole_batch, **found)
+        found: dict[str, Any] = stored_parts(part, _TYPES, needed=2)
+        if ("outliers" in found) != ("outlier_weight" in found):
+            raise UserError("outlier columns of a layer and their weights come together")
+        if found["codes"].shape != shape:
+            raise UserError("codes of a layer have another shape", value=tuple(found["codes"].shape))
+        return cls(**found, threshold=float(threshold), whole_batch=whole_batch)
 
     def extra_repr(self) -> str:
         """Shape and columns apart, as ``print(model)`` shows them."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
 from congling.core.errors import UserError
-from congling.quant.frozen import FrozenLinear
+from congling.quant.frozen import FrozenLinear, stored_parts
 
 LATENT = 0.01
 """Magnitude that latent weights begin with, as in the paper's code: small steps turn a sign."""
@@ -28,6 +28,7 @@ LEAK = 1.001
 """The gradient that passes a sign is multiplied by LEAK - tanh²(w): never by nothing."""
 EPSILON = 1e-5
 """Of the layer norm, as in the paper's code."""
+_TYPES = {"signs": (torch.uint8,), "output_scale": (torch.float16,), "input_scale": (torch.float16,)}
 _ROUNDS = 100
 _ENOUGH = 1e-12
 
@@ -134,13 +135,8 @@ class OneBitLinear(FrozenLinear):
         Raises:
             UserError: parts are missing, or do not fit.
         """
-        signs, rows, columns, bias = map(part, ("signs", "output_scale", "input_scale", "bias"))
-        if signs is None or rows is None:
-            raise UserError("signs or scales of a layer are missing")
-        scales = (rows, *(() if columns is None else (columns,)))
-        if signs.dtype != torch.uint8 or any(one.dtype != torch.float16 for one in scales):
-            raise UserError("signs are stored as uint8, their scales as float16")
-        return cls(signs, rows, columns, None if bias is None else bias.float(), inputs=shape[1])
+        found: dict[str, Any] = {"input_scale": None, "bias": None}
+        return cls(**found | stored_parts(part, _TYPES, needed=2), inputs=shape[1])
 
     def extra_repr(self) -> str:
         """Shape and form, as ``print(model)`` shows them."""

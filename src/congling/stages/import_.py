@@ -53,6 +53,9 @@ def command(
         Literal["gelu", "gelu_new"] | None,
         typer.Option(help="Of nanoGPT: its GELU, exact (gelu, taken if left out) or the tanh form of GPT-2."),
     ] = None,
+    dequantize: Annotated[
+        bool, typer.Option("--dequantize", help="Of layers in few bits, keep the floats they stand for.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what is at --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +71,7 @@ def command(
             tokenizer=tokenizer,
             verify=verify,
             verify_text=verify_text,
+            dequantize=dequantize,
             overwrite=overwrite,
             given=Missing(heads, rope_base, context, activation),
         )

@@ -43,6 +43,8 @@ from congling.interop.names import entries_of
 from congling.model.checkpoint import expected_shapes
 from congling.model.config import ModelConfig
 from congling.model.lazy import LazyTensors
+from congling.quant.config import FACT
+from congling.quant.frozen import FrozenLinear
 from congling.tokenizer.base import Tokenizer
 from congling.tokenizer.imported import read as tokenizer_files
 from congling.tokenizer.imported.side_files import TEMPLATES, settings_of, template_notes
@@ -62,6 +64,10 @@ _UNTIED = (
 _NOT_QWEN2 = (
     "written as {} with biases of zero on the output of attention, which computes the same: of "
     "Qwen2ForCausalLM transformers loads a tokenizer of its own, whatever the folder says"
+)
+_TURNED = (
+    "columns are in another order than their groups (desc_act, g_idx), which no layer here holds: they are "
+    "read as the floats they stand for"
 )
 _CHAT = "congling_chat"
 """Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
@@ -98,7 +104,13 @@ def read(folder: Path | str) -> ForeignModel:
         "chat": _tuned_for_chat(folder, values),
         "notes": _notes(name, config, values) + ([_UNTIED] if untied else []) + more,
     }
-    layers = {} if isinstance(stored, StoredTensors) else FolderLayers(stored, weights, changed)
+    layers: Mapping[str, FrozenLinear] = {}
+    if isinstance(stored, QuantisedTensors):
+        facts[FACT] = stored.scheme.facts()
+        if stored.turned:
+            facts["notes"].append(_TURNED)
+        else:
+            layers = FolderLayers(stored, weights, changed)
     return ForeignModel(config, weights, tokenizer, facts, layers)
 
 
@@ -141,6 +153,8 @@ def unloadable(folder: Path, architecture: str) -> str | None:
         scheme = scheme_of(said, folder / CONFIG)
         if scheme.format == "pack-quantized" and not scheme.sym:
             return "transformers does not load asymmetric codes of compressed-tensors"
+        if said.get("desc_act"):
+            return "no program here runs groups in another order than that of the columns (desc_act)"
     return None
 
 
@@ -178,7 +192,7 @@ def write(
     tensors = OutgoingTensors(converted(weights, changed), name, shapes, dtype)
     if scheme is not None:
         tensors = OutgoingLayers(tensors, model.layers, name, scheme, changed)
-        settings[QUANTISED] = quantization_config(scheme)
+        settings[QUANTISED] = quantization_config(scheme, tensors.floats)
     with replacing(folder, overwrite=overwrite) as temporary:
         temporary.mkdir()
         safetensors_file.write(tensors, temporary / WEIGHTS, tensors.layout)

@@ -4,6 +4,7 @@ Written are the keys that programs need, and none that some of them stumble over
 it), ``actorder`` (compressed-tensors). AWQ folders say ``sym: false``, or auto-round ignores their zeros.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from congling.core.errors import UserError
@@ -36,8 +37,12 @@ def scheme_of(values: object, where: object) -> Scheme:
     )
 
 
-def quantization_config(scheme: Scheme) -> dict[str, Any]:
-    """What ``config.json`` says of layers stored in this way; the output matrix is never among them."""
+def quantization_config(scheme: Scheme, floats: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``config.json`` says of layers stored in this way.
+
+    The output matrix is never among them, nor are the layers named by ``floats``, of which GPTQ has no list.
+    """
+    apart = [_HEAD, *floats]
     match scheme.format:
         case "gptq":
             return {
@@ -57,7 +62,7 @@ def quantization_config(scheme: Scheme) -> dict[str, Any]:
                 "zero_point": True,
                 "sym": False,
                 "version": "gemm",
-                "modules_to_not_convert": [_HEAD],
+                "modules_to_not_convert": apart,
             }
         case "bitsandbytes":
             return {
@@ -65,12 +70,12 @@ def quantization_config(scheme: Scheme) -> dict[str, Any]:
                 "load_in_8bit": True,
                 "load_in_4bit": False,
                 "llm_int8_threshold": scheme.threshold,
-                "llm_int8_skip_modules": [_HEAD],
+                "llm_int8_skip_modules": apart,
                 "llm_int8_has_fp16_weight": False,
                 "llm_int8_enable_fp32_cpu_offload": False,
             }
         case _:
-            return _compressed(scheme)
+            return _compressed(scheme) | {"ignore": apart}
 
 
 def _compressed(scheme: Scheme) -> dict[str, Any]:
@@ -95,7 +100,6 @@ def _compressed(scheme: Scheme) -> dict[str, Any]:
         "format": scheme.format,
         "quantization_status": "compressed",
         "config_groups": {"group_0": group},
-        "ignore": [_HEAD],
     }
 
 

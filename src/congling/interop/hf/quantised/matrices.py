@@ -58,7 +58,7 @@ def layout(scheme: Scheme, outputs: int, inputs: int) -> Layout:
             zeros = {"weight_zero_point": ((words(outputs, bits), groups), torch.int32)}
             return {
                 "weight_packed": ((outputs, words(inputs, bits)), torch.int32),
-                "weight_scale": ((outputs, groups), torch.float16),
+                "weight_scale": ((outputs, groups), torch.float16 if scheme.half_scales else torch.float32),
                 "weight_shape": ((2,), torch.int64),
             } | ({} if scheme.sym else zeros)
         case "int-quantized":
@@ -75,17 +75,11 @@ def layout(scheme: Scheme, outputs: int, inputs: int) -> Layout:
 
 
 def coded_parts(scheme: Scheme, codes: Tensor, grid: Grid) -> dict[str, Tensor]:
-    """The parts of a layer on a grid: (O, I) uint8 codes to what ``layout`` tells.
-
-    Raises:
-        UserError: scales that are no float16.
-    """
+    """The parts of a layer on a grid: (O, I) uint8 codes to what ``layout`` tells."""
     outputs, inputs = codes.shape
     zeros = torch.full(grid.scales.shape, 2 ** (grid.bits - 1), dtype=torch.uint8)
     zeros = zeros if grid.zeros is None else grid.zeros
-    scales = grid.scales.to(torch.float16)
-    if not torch.equal(scales.float(), grid.scales):
-        raise UserError("scales that are no float16, which this format holds", hint="convert it to GGUF")
+    scales = grid.scales.half() if scheme.half_scales else grid.scales
     match scheme.format:
         case "gptq":
             return {
@@ -119,20 +113,16 @@ def integer_parts(scheme: Scheme, codes: Tensor, most: Tensor) -> dict[str, Tens
 def coded(scheme: Scheme, parts: Mapping[str, Tensor], outputs: int, inputs: int) -> tuple[Tensor, Grid]:
     """Codes (O, I) uint8 and grid of a layer from its parts, whose shapes are those of ``layout``.
 
+    Columns are in the order of their groups: see ``group_order``.
+
     Raises:
-        UserError: a zero point or group that this format does not have; see ``zeros_of``.
+        UserError: a zero point that this format does not have; see ``_zeros``.
     """
     bits, group = scheme.bits, scheme.group_of(inputs)
     match scheme.format:
         case "gptq":
             codes, scales = unpacked(parts["qweight"].T, bits, inputs), parts["scales"].T
             zeros = unpacked(parts["qzeros"], bits, outputs).T
-            in_order = torch.arange(inputs) // group
-            if "g_idx" in parts and not torch.equal(parts["g_idx"].long(), in_order):
-                raise UserError(
-                    "groups in another order than that of the columns (desc_act, g_idx)",
-                    hint="this order is read by few programs any more; take a model made without desc_act",
-                )
         case "awq":
             codes = _interleaved(unpacked(parts["qweight"], bits, outputs), _IN_PLACE).T
             zeros = _interleaved(unpacked(parts["qzeros"], bits, outputs), _IN_PLACE).T
@@ -143,6 +133,22 @@ def coded(scheme: Scheme, parts: Mapping[str, Tensor], outputs: int, inputs: int
     found = None if zeros is None else _zeros(scheme, zeros)
     scales = scales.float().contiguous()
     return codes.contiguous(), Grid(scales, found, bits, group)
+
+
+def group_order(g_idx: Tensor, group: int) -> Tensor | None:
+    """Columns (I,) in the order of their groups; None: they lie so (not GPTQ's ``desc_act``).
+
+    Raises:
+        UserError: groups are not all of ``group`` columns.
+    """
+    groups = g_idx.long()
+    in_order = torch.arange(len(groups)) // group
+    if torch.equal(groups, in_order):
+        return None
+    order = groups.argsort(stable=True)
+    if not torch.equal(groups[order], in_order):
+        raise UserError(f"g_idx does not put {group} columns into every group", hint="fetch the file again")
+    return order
 
 
 def _zeros(scheme: Scheme, stored: Tensor) -> Tensor | None:

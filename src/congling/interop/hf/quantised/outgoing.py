@@ -23,6 +23,9 @@ from congling.quant.int8 import Int8Linear
 Kind = Literal["GPTQ", "AWQ", "CT", "BNB"]
 """As a person names a format: ``convert --type``."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+KIND_OF: dict[str, Kind] = {"gptq": "GPTQ", "awq": "AWQ", "compressed-tensors": "CT", "bitsandbytes": "BNB"}
+"""By ``quant_method``."""
+_WEIGHT = ".weight"
 _MULTIPLE = 32
 """Packers of GPTQ and AWQ want both sides of a matrix to be multiples of it."""
 _GGUF = "convert it to GGUF, where 4 bits in groups of 32 are Q4_0 or Q4_1 and 8 bits Q8_0"
@@ -82,7 +85,11 @@ def _on_a_grid(layers: list[CodedLinear], kind: str) -> Scheme:
         -1 if whole else groups.pop(),
         sym.pop(),
         zero_offset=int(kind == "GPTQ"),
+        half_scales=all(layer.half_scales for layer in layers),
     )
+    if kind != "CT" and not scheme.half_scales:
+        what = f"{kind} has scales of 16 bits, and some of these need 32"
+        raise _obstacle(what, "use --type ct" if scheme.sym else _GGUF)
     odd = next((layer for layer in layers if layer.inputs % _MULTIPLE or layer.rows % _MULTIPLE), None)
     if kind != "CT" and odd is not None:
         what = f"{kind} packs matrices whose sides are multiples of {_MULTIPLE}, and one is "
@@ -116,6 +123,12 @@ def _in_int8(layers: list[Int8Linear], kind: str) -> Scheme:
     return Scheme("bitsandbytes" if kind == "BNB" else "int-quantized", threshold=threshold)
 
 
+def _of_block(name: str, plain: OutgoingTensors) -> bool:
+    """Whether one of their tensors is a matrix within a block."""
+    numbered = any(part.isdecimal() for part in name.split("."))
+    return numbered and name.endswith(_WEIGHT) and len(plain.layout[name][0]) == 2
+
+
 def _obstacle(what: str, nearest: str) -> Unrepresentable:
     return Unrepresentable(Obstacle(what, nearest, nearest))
 
@@ -142,12 +155,19 @@ class OutgoingLayers(Mapping[str, Tensor]):
         self.layout: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         """Shape and type of each, known without making any."""
         theirs = dict(self._matrices(architecture))
+        self.floats = [
+            name.removesuffix(_WEIGHT) for name in plain if _of_block(name, plain) and name not in theirs
+        ]
+        """Matrices of blocks that are in floats."""
+        if self.floats and scheme.format == "gptq":
+            what = f"GPTQ has no list of layers in floats, and {self.floats[0]} is one"
+            raise _obstacle(what, "use --type awq (4 bits) or ct")
         for name in plain:
             if name not in theirs:
                 self._loaders[name] = lambda name=name: plain[name]
                 self.layout[name] = plain.layout[name]
                 continue
-            layer, ours = name.removesuffix(".weight"), theirs[name]
+            layer, ours = name.removesuffix(_WEIGHT), theirs[name]
             outputs = sum(layers[part].out_features for part in ours)
             for part, told in matrices.layout(scheme, outputs, layers[ours[0]].in_features).items():
                 self._loaders[f"{layer}.{part}"] = lambda layer=layer, ours=ours, part=part: self._part(
@@ -178,10 +198,10 @@ class OutgoingLayers(Mapping[str, Tensor]):
 
     def _part(self, layer: str, ours: list[str], part: str) -> Tensor:
         if self._last[0] != layer:
-            self._last = (layer, self._parts(layer, ours))
+            self._last = (layer, self._parts(ours))
         return self._last[1][part]
 
-    def _parts(self, layer: str, ours: list[str]) -> dict[str, Tensor]:
+    def _parts(self, ours: list[str]) -> dict[str, Tensor]:
         made = [self._layers[name] for name in ours]
         orders = [
             self._order(f"{name}.weight", one.out_features) for name, one in zip(ours, made, strict=True)
@@ -196,10 +216,7 @@ class OutgoingLayers(Mapping[str, Tensor]):
         scales = torch.cat([one.scales[order] for one, order in zip(coded, orders, strict=True)])
         zeros = [one.zeros[order] for one, order in zip(coded, orders, strict=True) if one.zeros is not None]
         grid = Grid(scales, torch.cat(zeros) if zeros else None, coded[0].bits, coded[0].group_size)
-        try:
-            return matrices.coded_parts(self._scheme, codes, grid)
-        except UserError as error:
-            raise UserError(error.what, where=layer, value=error.value, hint=error.hint) from None
+        return matrices.coded_parts(self._scheme, codes, grid)
 
     def _order(self, name: str, rows: int) -> Tensor:
         """Our number of each of their rows."""

@@ -21,6 +21,8 @@ class Scheme:
     sym: bool = True
     zero_offset: int = 0
     """What is added to stored zeros: 1 in GPTQ's first version."""
+    half_scales: bool = True
+    """Whether scales written are float16; else, of compressed-tensors alone, float32."""
     threshold: float = 0.0
     """Of bitsandbytes: inputs of this size leave the product in int8."""
 
@@ -32,6 +34,16 @@ class Scheme:
     def highest(self) -> int:
         """The largest code."""
         return 2**self.bits - 1
+
+    @property
+    def method(self) -> str:
+        """``quant_method`` of ``quantization_config``."""
+        return self.format if self.format in ("gptq", "awq", "bitsandbytes") else "compressed-tensors"
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint made of the folder says of how its layers came to be in few bits."""
+        said = {"method": self.method, "bits": self.bits, "group_size": self.group_size, "sym": self.sym}
+        return said | ({"llm_int8_threshold": self.threshold} if self.format == "bitsandbytes" else {})
 
 
 class Claims:

@@ -46,6 +46,7 @@ class QuantisedTensors:
             raise UserError(
                 f"the folder says that its layers are {scheme.format}, and holds none", where=self._where
             )
+        self._orders = self._group_orders() if scheme.format == "gptq" else {}
         parts = {f"{layer}.{part}" for layer in self.layers for part in self._parts(layer)}
         floats = [name for name in stored if name not in parts]
         for name in floats:
@@ -54,6 +55,11 @@ class QuantisedTensors:
                 raise UserError(what, where=self._where, value=f"{name}: {stored.dtype(name)}")
         self._names = dict.fromkeys([*floats, *(f"{layer}.weight" for layer in self.layers)])
         self._last: tuple[str, Tensor, Grid] | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether columns of a layer are in another order than their groups, as no layer here has them."""
+        return bool(self._orders)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -84,10 +90,12 @@ class QuantisedTensors:
         else:
             codes, grid = self.coded(layer)
             whole = grid.value(codes)
+            if layer in self._orders:
+                whole = whole[:, self._orders[layer].argsort()]
         return whole if rows is None else whole[(*(slice(None),) * dim, rows)]
 
     def coded(self, layer: str) -> tuple[Tensor, Grid]:
-        """Codes (O, I) uint8 of a layer, and their grid.
+        """Codes (O, I) uint8 of a layer, and their grid; columns in the order of their groups.
 
         Raises:
             UserError: scales that are not finite, or zeros that are not those of the format.
@@ -99,6 +107,7 @@ class QuantisedTensors:
             codes, grid = matrices.coded(self.scheme, parts, *self.layers[layer])
         except UserError as error:
             raise UserError(error.what, where=f"{self._where}: {layer}", hint=error.hint) from None
+        codes = codes[:, self._orders[layer]] if layer in self._orders else codes
         self._sound(layer, grid.scales)
         self._last = (layer, codes, grid)
         return codes, grid
@@ -118,10 +127,21 @@ class QuantisedTensors:
         return codes, most
 
     def _sound(self, layer: str, scales: Tensor) -> None:
-        if not bool(
-            torch.isfinite(scales).all()
-        ):  # some are below 0: AutoRound has them, to use the lowest code
+        if not bool(torch.isfinite(scales).all()):  # AutoRound has some below 0, to use the lowest code
             raise UserError("scales of a quantised layer are finite", where=self._where, value=layer)
+
+    def _group_orders(self) -> dict[str, Tensor]:
+        """Columns in the order of their groups, of layers where that is another order than theirs."""
+        found: dict[str, Tensor] = {}
+        for layer, (_, inputs) in self.layers.items():
+            if (name := f"{layer}.g_idx") not in self._stored:
+                continue
+            try:
+                order = matrices.group_order(self._stored.raw(name), self.scheme.group_of(inputs))
+            except UserError as error:
+                raise UserError(error.what, where=f"{self._where}: {layer}", hint=error.hint) from None
+            found |= {} if order is None else {layer: order}
+        return found
 
     def _found(self) -> Iterator[tuple[str, str]]:
         """Each layer's name and that of its codes."""
