@@ -8,7 +8,8 @@ from torch import Tensor
 from congling.core.errors import UserError
 from congling.quant import ggml
 from congling.quant.feedback import output_error
-from congling.quant.onto_ggml import layout_of, onto_ggml
+from congling.quant.layouts import layout_of
+from congling.quant.onto_ggml import onto_ggml
 
 TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 ROWS, INPUTS = 8, 512

@@ -5,6 +5,7 @@ import torch
 from congling.core.errors import UserError
 from congling.interop.foreign import ForeignModel
 from congling.model.transformer import Transformer
+from congling.quant.experts import separate_experts
 
 
 def transformer(model: ForeignModel, device: torch.device | str = "cpu") -> Transformer:
@@ -20,6 +21,8 @@ def transformer(model: ForeignModel, device: torch.device | str = "cpu") -> Tran
             "the tensors are not those of the configuration, the first that differs", value=odd[0]
         )
     built = Transformer(model.config)
+    if model.layers:
+        separate_experts(built)
     for name, layer in model.layers.items():
         built.set_submodule(name, layer)
     with torch.no_grad():

@@ -41,10 +41,7 @@ def read(folder: Path) -> ForeignModel:
     layers = {}
     if quantised:
         facts["types"] = {"codes": 1}
-        if config.mlp.kind == "moe":  # experts are one matrix in every other program
-            facts["notes"] = ["its layers in few bits are read as floats: what is written takes its own type"]
-        else:
-            layers = open_layers(folder)
+        layers = open_layers(folder)
     return ForeignModel(config, weights, tokenizer, facts, layers)
 
 

@@ -24,7 +24,7 @@ from congling.interop.gguf.packing import rounded
 from congling.interop.hf.quantised.outgoing import natural
 from congling.interop.source import Source, source_of
 from congling.methods.importance import calibration, importance_matrix
-from congling.quant.mixtures import PLAIN, named
+from congling.quant.mixtures import COPY, PLAIN, named
 from congling.transform.adapter import common_packing
 from congling.transform.freeze import frozen
 from congling.transform.merge import merged
@@ -130,9 +130,9 @@ def _check_calibration(to: str, type: str | None, calibrate: Path | None, roundi
             raise UserError("this needs a text to calibrate on", value=to, hint="--calibrate FILE")
     elif to not in ("gguf", "ollama", IMATRIX):
         raise UserError("a calibration weighs the types of GGUF", value=to, hint="leave --calibrate out")
-    elif to != IMATRIX and named(type or "F32") in PLAIN:
+    elif to != IMATRIX and (type is None or type.upper() == COPY or named(type) in PLAIN):
         what = "a calibration weighs what is quantised, and this type is not"
-        raise UserError(what, value=type or "F32", hint="--type Q4_K_M, or another of fewer bits")
+        raise UserError(what, value=type, hint="--type Q4_K_M, or another of fewer bits")
 
 
 def _frozen(model: ForeignModel, length: int) -> tuple[ForeignModel, list[str]]:
@@ -210,8 +210,10 @@ def _model(
 
 
 def _type(model: ForeignModel, to: str, type: str | None) -> str:
-    """Of the weights: as a person says; else that of a folder which holds layers in few bits as they are."""
-    if type is None and to == "hf" and model.layers:
+    """Of the weights: as a person says; else one that holds layers in few bits as they are."""
+    if type is None and to in ("gguf", "ollama") and model.layers:
+        return COPY
+    if type is None and to == "hf" and model.layers and model.config.mlp.kind != "moe":
         return natural(model.layers)
     return (type or "F32").upper()
 

@@ -2,6 +2,7 @@
 
 # N rows of text, T tokens of a row
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def importance_matrix(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix
 
 def _observed(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix, Tensor, str]:
     rows = _rows(path, model)
-    found = collect(transformer(model), rows)
+    found = collect(transformer(replace(model, layers={})), rows)  # what its codes stand for, in floats
     tensors: dict[str, InputSquares] = {}
     for source in sources(model, gguf_architecture(model.config), path):
         if source.parameters and source.parameters[0] in found:

@@ -27,6 +27,8 @@ FILE_TYPES: dict[str, tuple[int, str]] = {
 """Name of a mixture: its number in ``general.file_type``, and the type most tensors get."""
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 PLAIN = frozenset({"F32", "F16", "BF16"})
+COPY = "COPY"
+"""No mixture: codes of a checkpoint in few bits as they are, all else in float32 (llama-quantize's word)."""
 NEEDS_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 """Types that llama-quantize refuses without an importance matrix: they cannot be made, or are useless."""
 _SMALLER_BLOCKS = {
@@ -66,8 +68,6 @@ class Mixture:
     """There is no ``output.weight``: the embedding does its work and gets its type."""
     imatrix: bool = False
     """There is an importance matrix."""
-    one_bit: bool = False
-    """Rows are signs of one magnitude, which Q4_0 does not hold (its ends are -8 and 7), and Q4_1 does."""
 
     def type_of(self, tensor: str, shape: tuple[int, ...]) -> str:
         """Type of a tensor by its name in GGUF and its shape (rows first)."""
@@ -76,10 +76,7 @@ class Mixture:
         base = FILE_TYPES[self.name][1]
         if self.name in PLAIN:
             return base
-        wanted = self._wanted(tensor, shape, base)
-        if self.one_bit and wanted in ("TQ1_0", "TQ2_0") and shape[-1] % TYPES[wanted].values:
-            wanted = "Q4_1"
-        return _fitting(wanted, shape[-1])
+        return _fitting(self._wanted(tensor, shape, base), shape[-1])
 
     def _wanted(self, tensor: str, shape: tuple[int, ...], base: str) -> str:
         if tensor == "output.weight" or (self.tied and tensor == "token_embd.weight"):
@@ -177,7 +174,8 @@ def named(name: str) -> str:
     upper = name.upper()
     upper = ALIASES.get(upper, upper)
     if upper not in FILE_TYPES:
-        raise UserError("no such type of GGUF file", value=name, hint=f"known: {', '.join(FILE_TYPES)}")
+        known = ", ".join((*FILE_TYPES, COPY))
+        raise UserError("no such type of GGUF file", value=name, hint=f"known: {known}")
     return upper
 
 

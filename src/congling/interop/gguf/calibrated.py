@@ -29,7 +29,8 @@ from congling.interop.gguf.imatrix import ImportanceMatrix, InputSquares
 from congling.model.transformer import Transformer
 from congling.quant import ggml
 from congling.quant.experts import parameter_of, separate_experts
-from congling.quant.onto_ggml import layout_of, onto_ggml
+from congling.quant.layouts import layout_of
+from congling.quant.onto_ggml import onto_ggml
 from congling.quant.statistics import FEWEST_TOKENS, InputStatistics, SquareSums
 from congling.quant.walk import Rows, Walk
 
@@ -85,7 +86,7 @@ def encoded_in_sequence(
         model: float32, in evaluation mode; its experts are taken apart, weights become those
             of the blocks.
         rows: (N, T) ids.
-        types: ggml's type of every matrix.
+        types: ggml's type of every matrix that is to be rounded.
 
     Raises:
         UserError: weights or inputs that are not finite.
@@ -97,7 +98,8 @@ def encoded_in_sequence(
     for _ in track(model.blocks, "quantising", unit="blocks"):
         for place, statistics in walk.statistics(walk.places()).items():
             layer: Any = model.get_submodule(place)
-            type = types[parameter_of(place)]
+            if (type := types.get(parameter_of(place))) is None:
+                continue
             try:
                 raw = _blocks(layer.weight, type, statistics)
             except UserError as error:

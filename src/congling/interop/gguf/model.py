@@ -4,8 +4,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -21,6 +21,7 @@ from congling.interop.gguf.config import config_from
 from congling.interop.gguf.config_writing import config_fields
 from congling.interop.gguf.differences import differences
 from congling.interop.gguf.file import Field, GGUFFile, TensorData, write_gguf
+from congling.interop.gguf.kept_codes import KeptCodes
 from congling.interop.gguf.sources import WITH_OUTPUT, Source, sources
 from congling.interop.gguf.vocabulary_reading import tokenizer_of
 from congling.interop.gguf.weights import GGUFWeights, pieces
@@ -28,10 +29,9 @@ from congling.interop.gguf_architecture import gguf_architecture
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.mlp_config import MoEConfig
-from congling.quant.config import FACT
 from congling.quant.ggml import TYPES
 from congling.quant.library import CALIBRATE
-from congling.quant.mixtures import FILE_TYPES, NEEDS_IMPORTANCE, PLAIN, Mixture, named
+from congling.quant.mixtures import COPY, FILE_TYPES, NEEDS_IMPORTANCE, PLAIN, Mixture, named
 
 _QUANTISATION_VERSION = 2
 _STAND_INS = frozenset({"refact", "glm4moe", "starcoder2", "stablelm"})
@@ -67,7 +67,8 @@ def write(
     Args:
         model: configuration, weights and tokenizer.
         path: the file.
-        type: ``F32``, ``F16``, ``BF16``, or a quantised mixture such as ``Q8_0`` or ``Q4_K_M``.
+        type: ``F32``, ``F16``, ``BF16``, or a quantised mixture such as ``Q8_0`` or ``Q4_K_M``: layers in few
+            bits keep their codes where its blocks hold them. ``COPY``: in blocks that hold them exactly.
         fields: further keys, written last; they win over ours.
         calibration: what weighs the rounding; without one, and where it knows nothing of a tensor, values do.
         overwrite: replace a file that is there.
@@ -76,22 +77,19 @@ def write(
     Raises:
         UserError: llama.cpp cannot represent the model or the tokenizer (``Unrepresentable`` names the
             nearest choice), the type does not exist or needs a calibration that is not there, the calibration
-            is of another model, or something is at ``path``.
+            is of another model, there are no codes to copy, or something is at ``path``.
     """
-    name, config = named(type), model.config
+    name, config = type.upper(), model.config
     architecture = gguf_architecture(config)
     listed = list(sources(model, architecture, Path(path)))
-    mixture = Mixture(
-        name,
-        config.num_hidden_layers,
-        config.attention.num_attention_heads // config.attention.num_key_value_heads,
-        config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
-        tied=all(source.name != "output.weight" for source in listed),
-        imatrix=calibration is not None,
-        one_bit=_one_bit(model.facts),
-    )
-    types = {source.name: mixture.type_of(source.name, source.shape) for source in listed}
-    tensors, told = _calibrated(model, listed, types, calibration)
+    if name == COPY:
+        types, kept = _copied(model, listed)
+        name = max(FILE_TYPES, key=list(kept.types.values()).count)
+    else:
+        name = named(type)
+        types = _mixed(config, name, listed, imatrix=calibration is not None)
+        kept = KeptCodes(model.layers, listed, types)
+    tensors, told = _calibrated(model, listed, types, kept, calibration)
     keys = _general_fields(model, architecture, name) | config_fields(config, architecture)
     if model.tokenizer is None:
         keys["tokenizer.ggml.model"] = Field("string", "none")
@@ -99,20 +97,48 @@ def write(
         keys |= vocabulary.fields(model.tokenizer, vocab_size=config.vocab_size, inexact=inexact)
     write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
     apart = [] if model.tokenizer is None else [each.what for each in differences(model.tokenizer)]
-    return _notes(config, architecture) + _fallbacks(tensors, name) + told + apart
+    notes = _notes(config, architecture) + _fallbacks(tensors, kept, name)
+    return notes + kept.notes(tensors, type.upper()) + told + apart
+
+
+def _mixed(config: ModelConfig, name: str, listed: list[Source], *, imatrix: bool) -> dict[str, str]:
+    """Types of all tensors in a mixture."""
+    mixture = Mixture(
+        name,
+        config.num_hidden_layers,
+        config.attention.num_attention_heads // config.attention.num_key_value_heads,
+        config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
+        tied=all(source.name != "output.weight" for source in listed),
+        imatrix=imatrix,
+    )
+    return {source.name: mixture.type_of(source.name, source.shape) for source in listed}
+
+
+def _copied(model: ForeignModel, listed: list[Source]) -> tuple[dict[str, str], KeptCodes]:
+    """Types of all tensors where codes are copied, and the codes."""
+    if not model.layers:
+        what, hint = "this model has no layers in few bits", "quantise it first: congling quantize"
+        raise UserError(what, value=COPY, hint=hint)
+    kept = KeptCodes(model.layers, listed)
+    return {source.name: kept.types.get(source.name, "F32") for source in listed}, kept
 
 
 def _calibrated(
-    model: ForeignModel, listed: list[Source], types: dict[str, str], calibration: Calibration | None
+    model: ForeignModel,
+    listed: list[Source],
+    types: dict[str, str],
+    kept: KeptCodes,
+    calibration: Calibration | None,
 ) -> tuple[list[TensorData], list[str]]:
     """The tensors, to be encoded with what is known of their inputs; and what is to be said of that."""
-    rounded = [source for source in listed if types[source.name] not in PLAIN]
+    rounded = [each for each in listed if types[each.name] not in PLAIN and each.name not in kept.types]
     importance: dict[str, np.ndarray] = {}
-    blocks, notes = None, []
+    blocks: Mapping[str, np.ndarray] = kept
+    notes: list[str] = []
     if calibration is not None:
-        known = {source.name: calibration.matrix.of(source.name, source.shape) for source in rounded}
+        known = {source.name: calibration.matrix.of(source.name, source.shape) for source in listed}
         importance = {name: found for name, found in known.items() if found is not None}
-        unknown = [name for name in known if name not in importance]
+        unknown = [source.name for source in rounded if source.name not in importance]
         if not importance:
             what, one = (
                 "the importance matrix knows no tensor of this model",
@@ -126,18 +152,13 @@ def _calibrated(
             what = f"{types[source.name]} needs an importance matrix"
             raise UserError(what, where=source.name, hint=CALIBRATE)
     if calibration is not None and calibration.rows is not None:
-        ours = {name: types[source.name] for source in listed for name in source.parameters}
-        blocks, more = encoded_in_sequence(transformer(model), calibration.rows, ours)
-        notes += more
+        ours = {name: types[source.name] for source in rounded for name in source.parameters}
+        dense = transformer(replace(model, layers={}))
+        encoded, more = encoded_in_sequence(dense, calibration.rows, ours)
+        blocks, notes = {**kept, **encoded}, notes + more
     return [
         source.tensor(types[source.name], importance.get(source.name), blocks) for source in listed
     ], notes
-
-
-def _one_bit(facts: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint says that its layers are one-bit."""
-    made = facts.get(FACT)
-    return isinstance(made, Mapping) and made.get("method") == "onebit"
 
 
 def _general_fields(model: ForeignModel, architecture: str, type: str) -> dict[str, Field]:
@@ -167,10 +188,11 @@ def _notes(config: ModelConfig, architecture: str) -> list[str]:
     return notes
 
 
-def _fallbacks(tensors: list[TensorData], type: str) -> list[str]:
+def _fallbacks(tensors: list[TensorData], kept: KeptCodes, type: str) -> list[str]:
     """Say which tensors could not get their type, because their rows are no multiple of its blocks."""
     block = TYPES[FILE_TYPES[type][1]].values
-    other = Counter(tensor.type for tensor in tensors if tensor.type != "F32" and tensor.shape[-1] % block)
+    odd = (tensor for tensor in tensors if tensor.shape[-1] % block and tensor.name not in kept.types)
+    other = Counter(tensor.type for tensor in odd if tensor.type != "F32")
     return [
         f"{count} {plural(count, 'tensor')} stored as {kind}: rows are no multiple of {block} values, which "
         f"{type} needs"

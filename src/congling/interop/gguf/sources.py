@@ -41,8 +41,8 @@ class Source:
     def tensor(
         self,
         type: str,
-        importance: np.ndarray | None = None,
-        blocks: Mapping[str, np.ndarray] | None = None,
+        importance: np.ndarray | None,
+        blocks: Mapping[str, np.ndarray],
     ) -> TensorData:
         """The same, encoded as ``type`` when its turn comes.
 
@@ -51,7 +51,7 @@ class Source:
             importance: of its columns, as ``ggml.encode`` takes it.
             blocks: rows of our parameters that are encoded already, in our order.
         """
-        if blocks is not None and self.parameters and blocks.keys() >= set(self.parameters):
+        if self.parameters and blocks.keys() >= set(self.parameters):
             return TensorData(self.name, self.shape, type, lambda: self._arranged(blocks))
         return TensorData(self.name, self.shape, type, lambda: self._encoded(type, importance))
 

@@ -69,6 +69,7 @@ _TURNED = (
     "columns are in another order than their groups (desc_act, g_idx), which no layer here holds: they are "
     "read as the floats they stand for"
 )
+_IN_FLOATS = "layers in few bits are written as the floats they stand for: GPTQ, AWQ, CT and BNB keep codes"
 _CHAT = "congling_chat"
 """Our own key in ``config.json``, which transformers keeps and ignores: the fact ``chat``."""
 
@@ -178,6 +179,7 @@ def write(
     dtype = TYPES.get(type, torch.float32)
     config, weights = _with_shared_expert(model.config, model.weights)
     notes = ["a shared expert of zeros was added"] if config != model.config else []
+    notes += [_IN_FLOATS] if scheme is None and model.layers else []
     notes += position_writing.notes(config)
     name = architecture(config)
     tokenizer = model.tokenizer

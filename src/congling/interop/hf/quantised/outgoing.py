@@ -28,7 +28,7 @@ KIND_OF: dict[str, Kind] = {"gptq": "GPTQ", "awq": "AWQ", "compressed-tensors": 
 _WEIGHT = ".weight"
 _MULTIPLE = 32
 """Packers of GPTQ and AWQ want both sides of a matrix to be multiples of it."""
-_GGUF = "convert it to GGUF, where 4 bits in groups of 32 are Q4_0 or Q4_1 and 8 bits Q8_0"
+_GGUF = "convert it to GGUF, which holds codes of 2 to 4 bits as they are, and symmetric ones of 8"
 
 
 def scheme_for(layers: Mapping[str, FrozenLinear], kind: str) -> Scheme:
