@@ -7,6 +7,7 @@ from congling.model.families import FAMILIES
 from congling.quant.awq import CLIPS, Reader, awq_scales, clipped
 from congling.quant.config import AwqConfig
 from congling.quant.folding import Folding, foldings
+from congling.quant.gptq import gptq
 from congling.quant.rtn import round_to_nearest
 
 CONFIG = AwqConfig(bits=4, group_size=16)
@@ -48,6 +49,22 @@ def test_the_scales_lose_less_than_rounding_alone(seed: int, bits: int):
     scaled = sum(loss(rounded(w * scales, config) / scales, w, x) for w in readers)
     assert (scales > 0).all() and scales.isfinite().all()
     assert scaled < 0.8 * alone  # channels differ by e², so that there is much to gain
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_before_gptq_the_scales_are_those_that_it_loses_least_with(seed: int):
+    config = AwqConfig(bits=3, group_size=16, rounding="gptq")
+    x, weight = inputs(64, seed).double(), weights(96, 64, seed)
+
+    def left(scales: torch.Tensor) -> float:
+        scaled = x / scales
+        found = gptq(weight * scales, scaled.T @ scaled, config)
+        return loss(found.grid.value(found.codes) / scales, weight, x.float())
+
+    readers, mean_abs = [Reader(weight, x.T @ x)], x.abs().mean(0)
+    scales = awq_scales(readers, mean_abs, plain(64), config)
+    others = awq_scales(readers, mean_abs, plain(64), config.replace(rounding="rtn"))
+    assert left(scales) < min(0.9 * left(torch.ones(64)), 1.05 * left(others))  # others are twice as many
 
 
 def test_no_scale_is_taken_where_none_is_better():

@@ -29,14 +29,7 @@ class Rounding(NamedTuple):
     """Rows that kept their nearest codes."""
 
 
-def gptq(
-    weight: Tensor,
-    gram: Tensor,
-    config: GridConfig,
-    damp_percent: float | None = None,
-    *,
-    grid: Grid | None = None,
-) -> Rounding:
+def gptq(weight: Tensor, gram: Tensor, config: GridConfig, damp_percent: float | None = None) -> Rounding:
     """Codes of a matrix that make its outputs, not its weights, come out near.
 
     Args:
@@ -44,13 +37,11 @@ def gptq(
         gram: (I, I) float64: 2/n · Σ xxᵀ over the layer's inputs.
         config: bits and groups.
         damp_percent: by default that of the configuration.
-        grid: by default the min-max grid of the configuration.
 
     Raises:
         UserError: as ``grid_of``; a gram that is not finite, or that no damping helps.
     """
-    if grid is None:
-        grid = grid_of(weight, config.bits, config.group_size, config.sym)
+    grid = grid_of(weight, config.bits, config.group_size, config.sym)
     codes = grid.code(weight)
     if damp_percent is None:
         damp_percent = config.damp_percent if isinstance(config, GptqConfig) else 0.01

@@ -18,7 +18,6 @@ from congling.quant.coded import CodedLinear
 from congling.quant.config import AwqConfig, GridConfig, Int8Config, OneBitConfig, SmoothQuantConfig
 from congling.quant.frozen import FrozenLinear
 from congling.quant.gptq import gptq
-from congling.quant.grid import Grid, grid_of
 from congling.quant.hqq import hqq
 from congling.quant.int8 import int8_linear
 from congling.quant.onebit_fit import fold_columns, layer_of
@@ -65,15 +64,13 @@ def gptq_layer(
     bias: Tensor | None,
     statistics: InputStatistics | None,
     config: GridConfig,
-    grid: Grid | None = None,
 ) -> Replaced:
-    """GPTQ, by default on the min-max grid; round to nearest where hardly any token came by."""
+    """GPTQ on the min-max grid; round to nearest where hardly any token came by."""
     tokens = 0 if statistics is None else statistics.tokens
     if statistics is None or tokens < FEWEST_TOKENS:
         note = f"rounded to nearest: {tokens} tokens came by, fewer than {FEWEST_TOKENS}"
-        grid = grid or grid_of(weight, config.bits, config.group_size, config.sym)
-        return Replaced(CodedLinear(grid.code(weight), grid, bias), (note,))
-    codes, grid, damp, nearest = gptq(weight, statistics.gram, config, grid=grid)
+        return Replaced(CodedLinear(*round_to_nearest(weight, config), bias), (note,))
+    codes, grid, damp, nearest = gptq(weight, statistics.gram, config)
     notes = []
     if damp > getattr(config, "damp_percent", damp):
         notes.append(f"damp_percent was raised to {damp:g}: its inputs are too much alike")
@@ -108,14 +105,12 @@ def onebit_columns(
 def awq_layer(
     place: str, weight: Tensor, bias: Tensor | None, statistics: InputStatistics | None, config: AwqConfig
 ) -> Replaced:
-    """The range of each group narrowed, but of queries and keys; then rounded to nearest or by GPTQ."""
-    narrow = weight
-    if statistics is not None and statistics.tokens and not place.endswith((".query", ".key")):
-        narrow = clipped(weight, statistics.gram, config)
+    """By GPTQ; or to nearest, the range of each group narrowed but of queries and keys."""
     if config.rounding == "gptq":
-        grid = grid_of(narrow, config.bits, config.group_size, config.sym)
-        return gptq_layer(place, weight, bias, statistics, config, grid)
-    return rtn_layer(place, narrow, bias, statistics, config)
+        return gptq_layer(place, weight, bias, statistics, config)
+    if statistics is not None and statistics.tokens and not place.endswith((".query", ".key")):
+        weight = clipped(weight, statistics.gram, config)
+    return rtn_layer(place, weight, bias, statistics, config)
 
 
 def int8_layer(

@@ -32,7 +32,8 @@ def rescale_for_awq(model: Transformer, block: int, inputs: Inputs, config: AwqC
         tensors = _distinct(seen)
         tokens = sum(one.tokens for one in tensors)
         mean_abs = torch.stack([one.mean_abs * (one.tokens / tokens) for one in tensors]).sum(0)
-        readers = [Reader(weight, one.gram * one.tokens) for weight, one in zip(weights, seen, strict=True)]
+        grams = {id(one): one.gram * one.tokens for one in tensors}
+        readers = [Reader(weight, grams[id(one)]) for weight, one in zip(weights, seen, strict=True)]
         return awq_scales(readers, mean_abs, folding, config)
 
     return _rescale(model, block, inputs, scales, norms_alone=False)
