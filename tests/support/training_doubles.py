@@ -49,13 +49,13 @@ class SplitBatches:
     """Eight rows a step, with weights, dealt to ranks and cut into micro-batches of ``rows``."""
 
     def __init__(self, rows):
-        self.rows = rows
+        self.rows, self.accumulation = rows, 8 // rows
 
     def __call__(self, step, rank, world):
         random = np.random.default_rng(step)
         tokens = random.integers(0, VOCABULARY, (8, CONTEXT + 1))
         weights = (random.random((8, CONTEXT)) < 0.7).astype(np.float32)
-        mine = np.arange(8)[rank::world]
+        mine = np.array_split(np.arange(8), world)[rank]
         return [
             Batch(tokens[part, :-1], tokens[part, 1:], weights[part], count=float(weights[part].sum()))
             for part in np.array_split(mine, len(mine) // self.rows)

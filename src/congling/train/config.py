@@ -146,6 +146,10 @@ class TrainConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
+    sums: Literal["ordered", "sequential"] | None = None
+    """``ordered``: gradients, losses and the norm are added up in one order, and dropout is drawn anew for
+    each micro-batch, so that 1, 2, 4 … processes train the same bits. Not given: ``ordered`` where a new run
+    begins on a CPU, and as it began where one goes on."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of matrix multiplications. ``auto``: bf16 where the GPU or the processor has units for it (AMX, or
     AVX-512 with BF16), fp32 elsewhere. Weights are fp32 in any case."""

@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from congling.core.progress import quiet, stage
 from congling.core.seeds import mixed
+from congling.data import step_hash
 from congling.data.batches import Batch, Batches
 from congling.data.prefetch import prefetch
 from congling.train.backends.single import Single
@@ -116,7 +118,7 @@ class Trainer:
         self.peak = config.optimizer.learning_rate
         self.ema = EMA(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.balance = StepBalance(self.model, backend)
-        self.module = backend.wrap(Step(self.model, objective))
+        self.objective = objective
         self.step, self.tokens = 0, 0.0
         self.step_metrics: dict[str, Any] = {}
         self.step_seconds = 0.0
@@ -125,6 +127,11 @@ class Trainer:
         self.learning = False
         self.rollbacks = 0
         self.skipped: tuple[SkippedBatches, ...] = ()
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """Model and objective as the backend runs them; made with the first step, when it is known how."""
+        return self.backend.wrap(Step(self.model, self.objective))
 
     def batch_of(self, step: int) -> int:
         """Number of the batch that the update after ``step`` steps learns from: the step, and what was
@@ -166,30 +173,33 @@ class Trainer:
         """One update from the micro-batches of one step; returns what to log, still on the device."""
         self.learning = True
         self.model.train()
-        # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
-        torch.manual_seed(mixed(self.config.seed, self.step, self.backend.rank))
-        count = self.backend.all_reduce_sum(
-            float(sum(batch.count for batch in micro))
-        )  # of the whole step, all ranks
-        sums: dict[str, Tensor] = {}
+        count = self.backend.all_reduce_sum(self.backend.total([one.count for one in micro]))  # all ranks
+        rows = step_hash.joined(self.backend.all_reduce_sum(step_hash.row_sums(micro)))
+        measured: dict[str, list[Tensor]] = {}
         self.balance.begin(micro, count)
         for i, batch in enumerate(micro):
             self.balance.weigh(batch)
-            with self.backend.gradient_sync(self.module, last=i == len(micro) - 1):
+            # Randomness (dropout) is a function of the step: a resumed run needs no generator's state.
+            if (place := self.backend.seed_of(i, len(micro))) is not None:
+                torch.manual_seed(mixed(self.config.seed, self.step, place))
+            with self.backend.gradient_sync(self.module, index=i, count=len(micro)):
                 with self.backend.autocast():
                     loss = self.module(self.backend.to_device(batch))
                 self.backend.backward(loss.total / count)
             for name, value in loss.metrics.items():
-                sums[name] = sums.get(name, 0.0) + value
+                measured.setdefault(name, []).append(value)
         self.balance.end()
-        means = {name: self.backend.all_reduce_sum(value) / count for name, value in sums.items()}
+        means = {
+            name: self.backend.all_reduce_sum(self.backend.total(values)) / count
+            for name, values in measured.items()
+        }
         if self.before_update is not None:
             self.before_update(means)
         factor = self.lr_factor(self.step)
         self.learning = False
         norm, skipped = self._update(factor)
         self.step, self.tokens = self.step + 1, self.tokens + count
-        place = {"step": self.step, "tokens": self.tokens}
+        place = {"step": self.step, "tokens": self.tokens, "rows_hash": rows}
         return place | means | {"gradient_norm": norm, "lr": self.peak * factor, "skipped": skipped}
 
     def _planned_factor(self, step: int) -> float:
@@ -198,7 +208,7 @@ class Trainer:
     def _update(self, factor: float) -> tuple[Tensor, Tensor]:
         """Clip and apply the gradients; gives their norm, and 1 if it was not finite and nothing changed."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm, skip = clip(self.clipped, self.config.max_grad_norm)
+        norm, skip = clip(self.clipped, self.config.max_grad_norm, self.backend.norm)
         for optimizer in self.optimizers:
             optimizer.step(self.step, factor, skip)
         for parameter in parameters:

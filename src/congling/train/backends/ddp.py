@@ -1,7 +1,9 @@
 """Several processes, each with the whole model and a part of every step (``torchrun -m congling …``).
 
 Gradients are summed over the processes while the backward pass still runs. The loss is divided by the count
-of targets of *all* processes, so the result is that of one process with the whole step, up to rounding.
+of targets of *all* processes, so the result is that of one process with the whole step, up to rounding. With
+``train.sums=ordered`` they are summed after it, in one order, and the result is that of one process to the
+bit.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from congling.core import machine
+from congling.train.backends.ordered import sum_of_processes
 from congling.train.backends.peers import Peers
 from congling.train.backends.single import Single, choose_device
 from congling.train.config import TrainConfig
@@ -36,25 +39,33 @@ class DDP(Single):
         self._wrapped: DistributedDataParallel | None = None
 
     def wrap(self, step: nn.Module) -> nn.Module:
-        """Compile, and exchange gradients while the backward pass runs."""
+        """Compile, and exchange gradients while the backward pass runs; after it where sums are ordered."""
+        step = super().wrap(step)
+        if self.ordered:
+            for tensor in (*step.parameters(), *step.buffers()):
+                dist.broadcast(tensor.detach(), 0)
+            return step
         # Buffers (the load of experts) are summed where they are used, not replaced by the first process's.
-        self._wrapped = DistributedDataParallel(
-            self.compiled(step), gradient_as_bucket_view=True, broadcast_buffers=False
-        )
+        self._wrapped = DistributedDataParallel(step, gradient_as_bucket_view=True, broadcast_buffers=False)
         return self._wrapped
 
-    def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
+    def gradient_sync(
+        self, module: nn.Module, *, index: int, count: int
+    ) -> contextlib.AbstractContextManager[Any]:
         """Keep gradients to ourselves until the last micro-batch."""
-        assert self._wrapped is not None
-        return contextlib.nullcontext() if last else self._wrapped.no_sync()
+        if self._wrapped is None:
+            return super().gradient_sync(module, index=index, count=count)
+        return contextlib.nullcontext() if index == count - 1 else self._wrapped.no_sync()
 
     def backward(self, loss: Tensor) -> None:
         """DDP averages over processes; our loss is a part of a sum, so undo the division."""
-        (loss * self.world).backward()
+        (loss if self._wrapped is None else loss * self.world).backward()
 
     def all_reduce_sum(self, value: Any) -> Tensor:
         """Sum over all processes, as a tensor on the device: nobody waits for the number."""
         total = torch.as_tensor(value, dtype=torch.float64, device=self.device).clone()
+        if self.ordered:
+            return sum_of_processes(total)
         dist.all_reduce(total)
         return total
 

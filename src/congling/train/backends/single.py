@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,23 @@ from congling.core import machine
 from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.model.attention import LengthAttention
+from congling.train.backends.ordered import GradientTree, total_norm, tree_sum
 from congling.train.config import TrainConfig
 
 
 class Single:
-    """One process: its device, its precision, and how batches get there."""
+    """One process: its device, its precision, and how batches get there.
+
+    Attributes:
+        ordered: whether sums have one order on any number of processes (``train.sums``), to be decided before
+            the first step.
+    """
 
     rank, world = 0, 1
 
     def __init__(self, config: TrainConfig) -> None:
+        self.ordered = config.sums == "ordered"
+        self._tree: GradientTree | None = None
         self.device = choose_device(config.device)
         self.dtype = choose_precision(config.precision, self.device)
         self.compile = config.torch_compile == "on" or (
@@ -33,6 +42,7 @@ class Single:
 
     def wrap(self, step: nn.Module) -> nn.Module:
         """Prepare model and objective, as one module, for training."""
+        self._tree = GradientTree(step.parameters()) if self.ordered else None
         return self.compiled(step)
 
     def compiled(self, step: nn.Module) -> nn.Module:
@@ -74,17 +84,42 @@ class Single:
         cuda = self.device.type == "cuda"
         return tensor.pin_memory().to(self.device, non_blocking=True) if cuda else tensor
 
-    def gradient_sync(self, module: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Context of one micro-batch; gradients are exchanged in the last one only."""
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def gradient_sync(self, module: nn.Module, *, index: int, count: int) -> Iterator[None]:
+        """Context of one of ``count`` micro-batches; gradients are exchanged in the last one only."""
+        if self._tree is None:
+            yield
+            return
+        self._tree.begin(index, count)
+        yield
+        self._tree.end(index, count)
+        if index == count - 1 and self.world > 1:
+            self._tree.exchange()
+
+    def seed_of(self, index: int, count: int) -> int | None:
+        """What tells the random numbers of a micro-batch from those of others in its step; None where it goes
+        on with those of the one before."""
+        if self.ordered:
+            return self.rank * count + index
+        return None if index else self.rank
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of this process's part of the loss."""
         loss.backward()
 
+    def total(self, values: Sequence[Any]) -> Any:
+        """Sum of a number or scalar that each micro-batch of this process has."""
+        if not self.ordered:
+            return sum(values, 0.0)
+        return tree_sum([torch.as_tensor(one, dtype=torch.float64) for one in values])
+
+    def norm(self, gradients: Iterable[Tensor]) -> Tensor:
+        """Norm of all gradients together: a plain tensor, equal on all processes."""
+        return total_norm(gradients) if self.ordered else nn.utils.get_total_norm(gradients)
+
     def all_reduce_sum(self, value: Any) -> Any:
         """Sum of a number or tensor over all processes."""
-        return value
+        return torch.as_tensor(value, dtype=torch.float64, device=self.device) if self.ordered else value
 
     def any_rank(self, flag: bool) -> bool:
         """Whether any process says yes."""

@@ -1,6 +1,6 @@
 """Gradients cut to a norm: all together, but for the few that would otherwise decide about the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -19,8 +19,11 @@ def clipped_together(model: nn.Module) -> Groups:
     return [rest, curve] if curve else [rest]
 
 
-def clip(groups: Groups, most: float) -> tuple[Tensor, Tensor]:
-    """Cut the gradients of each group to the norm ``most``, or to none where that is 0.
+def clip(
+    groups: Groups, most: float, norm_of: Callable[[Iterable[Tensor]], Tensor] = nn.utils.get_total_norm
+) -> tuple[Tensor, Tensor]:
+    """Cut the gradients of each group to the norm ``most``, or to none where that is 0; ``norm_of`` gives the
+    norm of some gradients together.
 
     Returns:
         The norm of the first group, and 1 (else 0) where a norm of any is not finite; both on the device.
@@ -28,7 +31,7 @@ def clip(groups: Groups, most: float) -> tuple[Tensor, Tensor]:
     norms = []
     for group in groups:
         learnt = [parameter for parameter in group if parameter.grad is not None]
-        norm = nn.utils.get_total_norm([one.grad for one in learnt if one.grad is not None])
+        norm = norm_of([one.grad for one in learnt if one.grad is not None])
         if most:
             nn.utils.clip_grads_with_norm_(learnt, most, norm)
         norms.append(norm)

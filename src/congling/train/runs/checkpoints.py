@@ -9,7 +9,8 @@
     ├── state/weights.safetensors         the weights in training, where the model is not just these
     ├── state/batches.safetensors         answers being learnt from, where the model wrote them itself
     ├── state/average.safetensors         their average, where there is one and it is not the model
-    ├── state/state.json                  step, tokens, best loss, lengths and hashes of the logs
+    ├── state/state.json                  step, tokens, best loss, lengths and hashes of the logs,
+    │                                     what its bits rest on
     └── MANIFEST.json                     SHA-256 of all that
 
 Of a model whose base is frozen (an adapter is trained) the trained parameters alone are kept; the model
@@ -33,7 +34,7 @@ from congling.core.errors import UserError
 from congling.core.rundir import LOGS, RunDirectory
 from congling.core.text import write_text
 from congling.train.loop import Trainer
-from congling.train.runs import retention
+from congling.train.runs import arithmetic, retention
 from congling.train.runs import settings as recorded
 from congling.transform.fake import in_training
 
@@ -129,6 +130,7 @@ def _write(
             "tokens": float(trainer.tokens),
             "best": trainer.best,
             "micro_batch": trainer.micro_batch,
+            arithmetic.STATE_KEY: arithmetic.facts(trainer),
             "rollbacks": trainer.rollbacks,
             "skipped_batches": [asdict(one) for one in trainer.skipped],
             "logs": (logs := {name: run.log(name).size() for name in LOGS}),

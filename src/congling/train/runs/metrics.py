@@ -129,6 +129,8 @@ class Metrics:
         """Numbers as they are logged."""
         numbers = _json_numbers(row)
         numbers |= {"step": int(row["step"]), "tokens": int(row["tokens"])}
+        if "rows_hash" in row:
+            numbers["rows_hash"] = f"{int(row['rows_hash']):012x}"
         if not numbers.pop("skipped"):
             loss = numbers.get("loss")
             numbers["bits_per_character"] = None if loss is None else self.scales.bits_per_character(loss)

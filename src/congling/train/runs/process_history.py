@@ -9,25 +9,32 @@
 import contextlib
 from collections.abc import Iterator
 
-from congling.core import machine
+from congling.core import machine, terminal
 from congling.core.errors import Interrupted, UserError
 from congling.core.output import warn
 from congling.core.rundir import RunDirectory
 from congling.core.units import plural, show_bytes
 from congling.train.loop import Trainer
+from congling.train.runs.arithmetic import Equality
 
 _BEGINNINGS, _ENDS = ("started", "resumed"), ("stopped", "failed", "finished")
 
 
 @contextlib.contextmanager
-def recorded(run: RunDirectory, trainer: Trainer, start: int) -> Iterator[None]:
-    """Write how this process begins and ends, and say first where the one before vanished."""
+def recorded(
+    run: RunDirectory, trainer: Trainer, start: int, equality: Equality | None = None
+) -> Iterator[None]:
+    """Write how this process begins and ends, and say first where the one before vanished, and how far what
+    follows equals a run that was never stopped."""
     if (lost := vanished(run)) is not None:
         run.event("vanished", what=lost)
         warn(lost)
     kills = machine.kills_for_memory()
     counted = {} if kills is None else {"memory_kills": kills, "boot": machine.boot()}
-    run.event("resumed" if start else "started", step=start, **counted)
+    told = {} if equality is None else {"equality": equality.level, "changes": list(equality.changes)}
+    run.event("resumed" if start else "started", step=start, **told, **counted)
+    if equality is not None:
+        terminal.say(f"goes on after step {start}, {equality}")
     try:
         yield
     except Interrupted:

@@ -24,6 +24,7 @@ from congling.train.backends.ddp import broadcast_text
 from congling.train.loop import Hook, Trainer
 from congling.train.micro_batch import begin_step_anew, recovers, shortage_on
 from congling.train.runs import longer
+from congling.train.runs.arithmetic import settle
 from congling.train.runs.checkpoints import SaveModel, save
 from congling.train.runs.guard import SkippedSteps, StopSignals
 from congling.train.runs.hooks import (
@@ -100,6 +101,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
         trainer.backend.barrier()
         rows = longer.read(run)
         start = resume(trainer, run, parts.parents, write=first, config=parts.config, rows=rows)
+        equality = settle(trainer, run, start)
         if trainer.deadline is not None:
             trainer.deadline.hear(broadcast_text(trainer.deadline.told()))
         trainer.backend.barrier()
@@ -114,7 +116,7 @@ def train(trainer: Trainer, out: Path | str, parts: RunParts, *, must_resume: bo
             return run
         stop = stack.enter_context(StopSignals())
         run = run.patient(_patience_for_space(trainer, stop))
-        with recorded(run, trainer, start) if first else contextlib.nullcontext():
+        with recorded(run, trainer, start, equality) if first else contextlib.nullcontext():
             if first and trainer.config.on_spike == "rollback" and not run.checkpoints():
                 _save(trainer, run, parts)  # what a spike before the first checkpoint goes back to
             made = _hooks if first else _follower_hooks
