@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from congling.core.rundir import RunDirectory
@@ -14,6 +15,9 @@ from congling.model.checkpoint import save_model
 from congling.train.backends.ddp import DDP, build_backend
 from congling.train.backends.ordered import GradientTree, total_norm
 from congling.train.loop import Trainer
+from congling.train.optim import muon
+from congling.train.optim.adamw import AdamW
+from congling.train.optim.muon import orthogonalise
 from congling.train.runs.arithmetic import settle
 from congling.train.runs.checkpoints import save
 from congling.train.runs.guard import SkippedSteps
@@ -72,8 +76,8 @@ def weights_with(fault):
     backend, rows = build_backend(PLANTED), []
     place, name, faulty = FAULTS.get(fault, (Trainer, "run", Trainer.run))
     try:
-        one = trainer(PLANTED, 1, small_model(dropout=0.1), backend=backend)
         with mock.patch.object(place, name, faulty):
+            one = trainer(PLANTED, 1, small_model(dropout=0.1), backend=backend)
             one.run([lambda found: rows.append(found.step_metrics)])
         return (
             {name: value.numpy() for name, value in one.model.state_dict().items()},
@@ -105,6 +109,35 @@ def _norm_of_a_part(backend, gradients):
     return total_norm(list(gradients)[backend.rank :: 2])
 
 
+def _orthogonalised_in_parts(backend, function, matrices):
+    return torch.cat([function(part) for part in matrices.chunk(2, dim=1)], dim=1)
+
+
+def matrices_made():
+    """How many matrices this process made orthogonal in a step, and the shapes of what it gathered for it."""
+    made, gathered = [], []
+
+    def counting(matrices, **how):
+        made.append(len(matrices))
+        return orthogonalise(matrices, **how)
+
+    def gathering(every, own):
+        gathered.append(tuple(own.shape[1:]))
+        return GATHER(every, own)
+
+    backend = build_backend(PLANTED)
+    try:
+        with mock.patch.object(muon, "orthogonalise", counting):
+            one = trainer(PLANTED, 1, small_model(num_hidden_layers=3), backend=backend)
+        one.train_step(one.batches(0, backend.rank, backend.world))
+        made.clear()
+        with mock.patch.object(dist, "all_gather", gathering):
+            one.optimizers[0].step(0, 1.0, torch.tensor(0.0))
+        return sum(made), gathered, {name: len(one) for name, one in one.optimizers[0].tensors().items()}
+    finally:
+        backend.close()
+
+
 PLANTED = settings(
     max_steps=3,
     per_device_train_batch_size=1,
@@ -113,6 +146,7 @@ PLANTED = settings(
     sums="ordered",
 )
 ROWS, SUM, EXCHANGE = SplitBatches.__call__, DDP.all_reduce_sum, GradientTree.exchange
+STEP, GATHER = AdamW.step, dist.all_gather
 FAULTS = {
     "no synchronisation": (GradientTree, "exchange", lambda tree: None),
     "double division": (DDP, "backward", lambda backend, loss: (loss / backend.world).backward()),
@@ -124,6 +158,8 @@ FAULTS = {
         "__call__",
         lambda one, step, rank, world: ROWS(one, step, 0, world),
     ),
+    "two owners of the rate": (AdamW, "step", lambda one, step, rate, skip: STEP(one, step, rate / 2, skip)),
+    "Muon on shards": (DDP, "each_matrix", _orthogonalised_in_parts),
     "clipped twice": (GradientTree, "exchange", _clipped_too_soon),
     "last rows never trained": (GradientTree, "exchange", _without_the_last_rows),
 }

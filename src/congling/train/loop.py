@@ -108,7 +108,7 @@ class Trainer:
         self.batches, self.prefetch = batches, prefetch
         self.before_update, self.after_update = before_update, after_update
         if optimizers is None:
-            optimizers = build_optimizers(self.model, config.optimizer, backend.dtype)
+            optimizers = build_optimizers(self.model, config.optimizer, backend.dtype, backend.each_matrix)
         self.optimizers = list(optimizers)
         self.clipped = clipped_together(self.model)
         self.deadline = deadline

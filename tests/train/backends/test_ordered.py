@@ -7,7 +7,7 @@ from torch import nn
 
 from congling.train.backends.ordered import GradientTree, merges, shares_are_nodes, tree_sum
 from support.processes import together
-from support.training_together import FAULTS, hashes, metrics, train_until, weights_with
+from support.training_together import FAULTS, hashes, matrices_made, metrics, train_until, weights_with
 
 MUON = {"kind": "muon"}
 ADAMW = {"kind": "adamw"}
@@ -81,6 +81,13 @@ def test_in_the_order_of_the_micro_batches_only_the_rows_are_the_same(tmp_path):
     trained(tmp_path / "2", 2, 4, changes, dropout=0.1)
     one, two = ([row["rows_hash"] for row in metrics(tmp_path / name)] for name in "12")
     assert one == two and len(set(one)) == 4
+
+
+def test_each_matrix_is_made_orthogonal_by_one_process_and_a_stack_is_gathered_once():
+    found = together(2, matrices_made)
+    sizes = found[0][2]
+    assert found[0][1] == found[1][1] and len(found[0][1]) == len(sizes) > 1
+    assert found[0][0] + found[1][0] == sum(sizes.values()) and abs(found[0][0] - found[1][0]) <= len(sizes)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ bit.
 import contextlib
 import gc
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from congling.core import machine
-from congling.train.backends.ordered import sum_of_processes
+from congling.train.backends.ordered import shared_out, sum_of_processes
 from congling.train.backends.peers import Peers
 from congling.train.backends.single import Single, choose_device
 from congling.train.config import TrainConfig
@@ -60,6 +61,10 @@ class DDP(Single):
     def backward(self, loss: Tensor) -> None:
         """DDP averages over processes; our loss is a part of a sum, so undo the division."""
         (loss if self._wrapped is None else loss * self.world).backward()
+
+    def each_matrix(self, function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+        """Where sums are ordered, each process makes its part of the stack, and all of them get the whole."""
+        return shared_out(function, matrices) if self.ordered else super().each_matrix(function, matrices)
 
     def all_reduce_sum(self, value: Any) -> Tensor:
         """Sum over all processes, as a tensor on the device: nobody waits for the number."""

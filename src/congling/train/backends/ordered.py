@@ -13,10 +13,11 @@ So the sum depends on the number of processes only where their shares are no nod
 where that number is a power of two and divides the micro-batches. (Precedent: EasyScale, SC 2023.)
 """
 
-# W processes
+# W processes; N matrices of one shape, R rows, C columns
 
+import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,15 @@ class GradientTree:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._waiting: list[list[Tensor | None]] = []
 
+    @contextlib.contextmanager
+    def adding(self, index: int, count: int, world: int) -> Iterator[None]:
+        """Context of one of ``count`` micro-batches; after the last one all processes exchange their sums."""
+        self.begin(index, count)
+        yield
+        self.end(index, count)
+        if index == count - 1 and world > 1:
+            self.exchange()
+
     def begin(self, index: int, count: int) -> None:
         """Make ready for the backward pass of a micro-batch."""
         if not index:
@@ -83,7 +93,8 @@ class GradientTree:
     def exchange(self) -> None:
         """Replace each gradient by the sum of all processes' ones.
 
-        Each process adds up a W-th of the values: two exchanges of (W - 1)/W of the gradients' size.
+        Each process adds up a W-th of the values: two exchanges of (W - 1)/W of the gradients' size, as many
+        bytes as a ring's.
         """
         used = torch.tensor([float(one.grad is not None) for one in self.parameters])
         used = used.to(self.parameters[0].device)
@@ -105,19 +116,43 @@ class GradientTree:
 
 def _sum_together(gradients: list[Tensor]) -> None:
     world, sizes = dist.get_world_size(), [one.numel() for one in gradients]
-    flat = torch.cat([one.flatten() for one in gradients] + [gradients[0].new_zeros(-sum(sizes) % world)])
-    parts = torch.empty_like(flat)
-    dist.all_to_all_single(parts, flat)
-    dist.all_gather_into_tensor(flat, tree_sum(parts.view(world, -1).unbind()))
-    for gradient, value in zip(gradients, flat[: sum(sizes)].split(sizes), strict=True):
-        gradient.copy_(value.view_as(gradient))
+    alone = len(gradients) == 1 and gradients[0].is_contiguous() and sizes[0] % world == 0
+    padding = gradients[0].new_zeros(-sum(sizes) % world)
+    flat = gradients[0].view(-1) if alone else torch.cat([*(one.flatten() for one in gradients), padding])
+    if world == 2:  # of two there is one order
+        dist.all_reduce(flat)
+    else:
+        parts = torch.empty_like(flat)
+        dist.all_to_all_single(parts, flat)
+        dist.all_gather(list(flat.view(world, -1).unbind()), tree_sum(parts.view(world, -1).unbind()))
+    if not alone:
+        for gradient, value in zip(gradients, flat[: sum(sizes)].split(sizes), strict=True):
+            gradient.copy_(value.view_as(gradient))
 
 
 def sum_of_processes(value: Tensor) -> Tensor:
     """Sum of all processes' tensors, in the order of the processes' tree."""
-    every = value.new_empty((dist.get_world_size(), *value.shape))
-    dist.all_gather_into_tensor(every, value[None].contiguous())
-    return tree_sum(every.unbind())
+    every = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(every, value)
+    return tree_sum(every)
+
+
+def one_by_one(function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+    """What a function of a stack makes of each of (N, R, C), alone: a batch of products may be rounded by how
+    many there are."""
+    return torch.cat([function(matrix) for matrix in matrices.split(1)])
+
+
+def shared_out(function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+    """The same, each matrix by one process: (N, R, C), equal in all of them, to what becomes of it."""
+    world, rank, (count, *shape) = dist.get_world_size(), dist.get_rank(), matrices.shape
+    each = -(-count // world)
+    own, made = matrices[rank * each : (rank + 1) * each], matrices.new_zeros(each, *shape)
+    if len(own):
+        made[: len(own)] = one_by_one(function, own)
+    every = matrices.new_empty(world, each, *shape)
+    dist.all_gather(list(every.unbind()), made)
+    return every.flatten(0, 1)[:count]
 
 
 def total_norm(gradients: Iterable[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from congling.core import machine
 from congling.core.errors import UserError
 from congling.data.batches import Batch
 from congling.model.attention import LengthAttention
-from congling.train.backends.ordered import GradientTree, total_norm, tree_sum
+from congling.train.backends.ordered import GradientTree, one_by_one, total_norm, tree_sum
 from congling.train.config import TrainConfig
 
 
@@ -84,17 +84,11 @@ class Single:
         cuda = self.device.type == "cuda"
         return tensor.pin_memory().to(self.device, non_blocking=True) if cuda else tensor
 
-    @contextlib.contextmanager
-    def gradient_sync(self, module: nn.Module, *, index: int, count: int) -> Iterator[None]:
+    def gradient_sync(
+        self, module: nn.Module, *, index: int, count: int
+    ) -> contextlib.AbstractContextManager[Any]:
         """Context of one of ``count`` micro-batches; gradients are exchanged in the last one only."""
-        if self._tree is None:
-            yield
-            return
-        self._tree.begin(index, count)
-        yield
-        self._tree.end(index, count)
-        if index == count - 1 and self.world > 1:
-            self._tree.exchange()
+        return contextlib.nullcontext() if self._tree is None else self._tree.adding(index, count, self.world)
 
     def seed_of(self, index: int, count: int) -> int | None:
         """What tells the random numbers of a micro-batch from those of others in its step; None where it goes
@@ -116,6 +110,10 @@ class Single:
     def norm(self, gradients: Iterable[Tensor]) -> Tensor:
         """Norm of all gradients together: a plain tensor, equal on all processes."""
         return total_norm(gradients) if self.ordered else nn.utils.get_total_norm(gradients)
+
+    def each_matrix(self, function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+        """What a function of a stack of matrices makes of (N, R, C), which are equal on all processes."""
+        return one_by_one(function, matrices) if self.ordered else function(matrices)
 
     def all_reduce_sum(self, value: Any) -> Any:
         """Sum of a number or tensor over all processes."""

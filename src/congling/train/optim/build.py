@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from congling.train.config import CURVE_RATE, AdamWConfig, MuonConfig
 from congling.train.optim.adamw import AdamW, Group
-from congling.train.optim.muon import Muon
+from congling.train.optim.muon import EachMatrix, Muon, at_once
 from congling.train.optim.roles import Role, roles
 
 
@@ -29,11 +29,15 @@ class Optimizer(Protocol):
 
 
 def build_optimizers(
-    model: nn.Module, config: AdamWConfig | MuonConfig, products: torch.dtype = torch.float32
+    model: nn.Module,
+    config: AdamWConfig | MuonConfig,
+    products: torch.dtype = torch.float32,
+    each_matrix: EachMatrix = at_once,
 ) -> list[Optimizer]:
     """One or two optimizers that together move every trainable parameter once.
 
-    ``products`` is the type in which matrices are multiplied; weights and state are fp32.
+    ``products`` is the type in which matrices are multiplied; weights and state are fp32. ``each_matrix`` is
+    how Muon's matrices are made orthogonal: at once, or shared out among processes.
     """
     parameters, found = dict(model.named_parameters()), roles(model)
 
@@ -58,7 +62,7 @@ def build_optimizers(
         matrices = group(config.learning_rate, config.weight_decay, "matrix").parameters
     optimizers: list[Optimizer] = []
     if matrices and isinstance(config, MuonConfig):
-        optimizers.append(Muon(matrices.values(), config, products))
+        optimizers.append(Muon(matrices.values(), config, products, each_matrix))
     if any(one.parameters for one in groups):
         optimizers.append(AdamW(groups, betas=config.betas, epsilon=config.eps))
     return optimizers

@@ -8,14 +8,17 @@ alone; stacking the matrices of equal shape turns hundreds of small products int
 # N matrices of one shape, R rows (outputs), C columns (inputs)
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from congling.train.config import MuonConfig
 
+EachMatrix = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""Applies a function of a stack (N, R, C) to all its matrices, here or on several processes."""
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x³, x⁵: steep at 0, and keeping singular values within about [0.7, 1.2]."""
 
@@ -35,6 +38,11 @@ def orthogonalise(matrices: Tensor, iterations: int = 5, products: torch.dtype =
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
+
+
+def at_once(function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+    """All matrices of a stack together."""
+    return function(matrices)
 
 
 @dataclass
@@ -59,9 +67,14 @@ class Muon:
     """Muon for parameters of two dimensions, or of more, which are piles of matrices."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], config: MuonConfig, products: torch.dtype = torch.float32
+        self,
+        parameters: Iterable[nn.Parameter],
+        config: MuonConfig,
+        products: torch.dtype = torch.float32,
+        each_matrix: EachMatrix = at_once,
     ) -> None:
-        self.config, self.products = config, products
+        self.config, self.each_matrix = config, each_matrix
+        self.orthogonalise = partial(orthogonalise, iterations=config.ns_steps, products=products)
         alike: dict[torch.Size, list[nn.Parameter]] = {}
         for parameter in parameters:
             alike.setdefault(parameter.shape[-2:], []).append(parameter)
@@ -80,7 +93,7 @@ class Muon:
             gradients = torch.where(skip.bool(), 0.0, stack.gradients())  # 0 times NaN would still be NaN
             stack.momentum.lerp_(gradients, (1 - beta) * keep)
             gradients.lerp_(stack.momentum, beta)  # Nesterov: look ahead along the momentum
-            update = orthogonalise(gradients, config.ns_steps, self.products)
+            update = self.each_matrix(self.orthogonalise, gradients)
             update.mul_(keep * (-rate * _scale(config, *update.shape[1:])))
             weights = stack.weights()
             torch._foreach_mul_(weights, 1 - keep * (rate * config.weight_decay))
