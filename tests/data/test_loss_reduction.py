@@ -77,7 +77,7 @@ def test_held_out_loss_is_told_by_token_and_by_answer():
         each += [value for part in learnt for value in part]
         means += [part.mean() for part in learnt]
     settings = TrainConfig(max_steps=1, max_length=64, per_device_train_batch_size=2, device="cpu")
-    found = held_out_loss(given, settings, Single(settings).to_device)(model)
+    found = held_out_loss(given, settings, Single(settings))(model)
     assert found["loss"] == pytest.approx(np.mean(each), rel=1e-4)
     assert found["loss_per_answer"] == pytest.approx(np.mean(means), rel=1e-4)
     assert abs(found["loss"] - found["loss_per_answer"]) > 0.01

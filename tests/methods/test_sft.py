@@ -160,7 +160,7 @@ def test_what_is_learnt_in_groups_is_measured_with_full_attention(base: Path, tm
         max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu", precision="fp32"
     )
     examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
-    look = held_out_loss(examples.validation, settings, Single(settings).to_device)
+    look = held_out_loss(examples.validation, settings, Single(settings))
     assert look(loaded.model)["loss"] == pytest.approx(found.after, rel=1e-5)
     shift(loaded.model, LongLoRAConfig(groups=8), 48)
     assert look(loaded.model.train())["loss"] != pytest.approx(found.after, rel=1e-3)
@@ -178,12 +178,12 @@ def test_the_adapter_on_the_base_has_the_loss_that_was_measured(base: Path, adap
         max_steps=1, max_length=48, per_device_train_batch_size=4, device="cpu", precision="fp32"
     )
     examples = conversations.read(DataConfig(sources=(str(base / "rows.jsonl"),)), loaded.tokenizer, 48)
-    look = held_out_loss(examples.validation, settings, Single(settings).to_device)
+    look = held_out_loss(examples.validation, settings, Single(settings))
     assert look(loaded.model)["loss"] == pytest.approx(adapted.after, rel=1e-5)
     assert loaded.tuned_for_chat
     # of some rows, bits a character are of the characters of these rows
     settings = settings.model_copy(update={"per_device_train_batch_size": 1, "eval_tokens": 1})
-    found = held_out_loss(examples.validation, settings, Single(settings).to_device)(loaded.model)
+    found = held_out_loss(examples.validation, settings, Single(settings))(loaded.model)
     (batch,) = evaluation_batches(examples.validation, context=48, rows=1, limit_targets=1)
     learnt = batch.targets[batch.weights > 0].tolist()
     characters = sum(len(loaded.tokenizer.decode([i], skip_special=True)) for i in learnt)

@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from congling.core.rundir import RunDirectory
+from congling.data.token_split import TokenSplit
+from congling.evals import loss
+from congling.evals.likelihood import read_rows
+from congling.evals.periodic import held_out_loss
 from congling.model.checkpoint import save_model
 from congling.train.backends.ddp import DDP, build_backend
 from congling.train.backends.ordered import GradientTree, total_norm
@@ -24,7 +29,51 @@ from congling.train.runs.guard import SkippedSteps
 from congling.train.runs.metrics import Metrics, MetricScales
 from congling.train.runs.progress import ProgressLine
 from congling.train.runs.resuming import resume
-from support.training_doubles import SplitBatches, settings, small_model, trainer
+from congling.train.runs.train import RunParts, train
+from support.training_doubles import CONTEXT, VOCABULARY, SplitBatches, settings, small_model, trainer
+
+
+def text(windows):
+    """A held-out text of so many windows."""
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, windows * CONTEXT + 1).astype(np.uint16)
+    sizes = np.array([len(tokens)])
+    return TokenSplit(tokens, sizes, sizes, sizes, 0, VOCABULARY)
+
+
+def held_out(windows):
+    """Held-out numbers of a text, and how many batches of it this process read."""
+    backend, read = build_backend(settings()), []
+
+    def counting(*arguments, **how):
+        read.append(1)
+        return read_rows(*arguments, **how)
+
+    try:
+        with mock.patch.object(loss, "read_rows", counting):
+            return held_out_loss(text(windows), settings(), backend)(small_model()), len(read)
+    finally:
+        backend.close()
+
+
+def whole_run(folder):
+    """A run from its start to its end, which is that of its patience, with held-out numbers on the way."""
+    config = settings(
+        max_steps=20,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=8,
+        eval_steps=2,
+        save_steps=5,
+        early_stopping_patience=2,
+        optimizer={"kind": "adamw", "learning_rate": 0.05},
+    )
+    backend = build_backend(config)
+    try:
+        one = trainer(config, 1, small_model(), backend=backend)
+        evaluate = held_out_loss(text(7), config, backend)
+        train(one, folder, RunParts(config, evaluate=evaluate, evaluate_first=True))
+        return one.step
+    finally:
+        backend.close()
 
 
 class Stop(Exception):

@@ -1,6 +1,7 @@
 """Held-out loss in every unit people compare: nats/token, perplexity, bits/byte and bits/character."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,6 +56,15 @@ class LossReport:
         return asdict(self) | {unit: getattr(self, unit) for unit in units}
 
 
+EachPart = Callable[[Callable[[Any], Sequence[float]], Sequence[Any]], list[Sequence[float]]]
+"""See :meth:`congling.train.backends.single.Single.each_part`."""
+
+
+def in_turn(function: Callable[[Any], Sequence[float]], parts: Sequence[Any]) -> list[Sequence[float]]:
+    """One part after the other, with a line that shows how far it is."""
+    return [function(part) for part in track(parts, "held-out loss", total=len(parts))]
+
+
 @torch.inference_mode()
 def evaluate(
     model: Transformer,
@@ -65,6 +75,7 @@ def evaluate(
     overlap: int | None = None,
     limit_tokens: int | None = None,
     document_mask: bool = False,
+    each_part: EachPart = in_turn,
 ) -> LossReport:
     """Score every token of a split exactly once, in windows (:mod:`congling.evals.windows`).
 
@@ -78,6 +89,7 @@ def evaluate(
         limit_tokens: score only about so many, in windows spread over the split; characters and bytes of the
             report are then the same share of the split's.
         document_mask: attention stays inside a document.
+        each_part: how batches of windows are gone through, here or in several processes.
 
     Raises:
         UserError: the split is empty, or ``context`` exceeds the model's.
@@ -95,21 +107,22 @@ def evaluate(
         )
     overlap = context // 2 if overlap is None else overlap
     starts = window_starts(len(split.tokens), context, overlap, limit_tokens).tolist()
-    nats, scored, was_training = 0.0, 0, model.training
+    was_training = model.training
     model.eval()
+
+    def score(first: int) -> Sequence[float]:
+        windows = [
+            split_row(split, start, context, overlap, document_mask=document_mask)
+            for start in starts[first : first + rows]
+        ]
+        hidden, targets = read_rows(model, windows, context)  # one shape for all: compiled models wish it
+        return [len(targets), *(float(one.double().sum()) for one, _ in target_nats(model, hidden, targets))]
+
     try:
-        firsts = range(0, len(starts), rows)
-        for first in track(firsts, "held-out loss", total=len(firsts)):
-            windows = [
-                split_row(split, start, context, overlap, document_mask=document_mask)
-                for start in starts[first : first + rows]
-            ]
-            hidden, targets = read_rows(model, windows, context)  # one shape for all: compiled models wish it
-            for losses, _ in target_nats(model, hidden, targets):
-                nats += float(losses.double().sum())
-            scored += len(targets)
+        found = each_part(score, range(0, len(starts), rows))
     finally:
         model.train(was_training)
+    scored, nats = int(sum(count for count, *_ in found)), sum(one for _, *parts in found for one in parts)
     share = scored / len(split.tokens)
     characters, sizes = (max(1, round(share * int(part.sum()))) for part in (split.characters, split.bytes))
     return LossReport(nats, scored, characters, sizes)

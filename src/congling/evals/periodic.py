@@ -7,11 +7,14 @@ from congling.evals.loss import evaluate
 from congling.evals.samples import Samples
 from congling.model.transformer import Transformer
 from congling.tokenizer.base import Tokenizer
+from congling.train.backends.single import Single
 from congling.train.config import TrainConfig
 
 
-def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transformer], dict[str, float]]:
-    """Model to ``loss`` (nats per token) and ``bits_per_character``.
+def held_out_loss(
+    split: TokenSplit, settings: TrainConfig, backend: Single
+) -> Callable[[Transformer], dict[str, float]]:
+    """Model to ``loss`` (nats per token) and ``bits_per_character``; processes share the windows.
 
     Windows do not overlap, which is quick; the loss is a little above that of ``evaluate``'s own windows, in
     which every token has others before it.
@@ -26,6 +29,7 @@ def held_out_loss(split: TokenSplit, settings: TrainConfig) -> Callable[[Transfo
             overlap=0,
             limit_tokens=settings.eval_tokens,
             document_mask=settings.document_mask,
+            each_part=backend.each_part,
         )
         return {"loss": report.nats_per_token, "bits_per_character": report.bits_per_character}
 

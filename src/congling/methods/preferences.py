@@ -160,12 +160,16 @@ def held_out(
 
     @torch.no_grad()
     def evaluate(model: Any) -> Mapping[str, float]:
-        sums: dict[str, float] = {}
-        for part in parts:
-            for name, value in objective(model, session.backend.to_device(part)).metrics.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+        names: dict[str, None] = {}
+
+        def measure(part: Any) -> Sequence[float]:
+            metrics = objective(model, session.backend.to_device(part)).metrics
+            names.update(dict.fromkeys(metrics))
+            return [float(value) for value in metrics.values()]
+
+        sums = map(sum, zip(*session.backend.each_part(measure, parts), strict=True))
         count = sum(part.count for part in parts)
-        return {name: value / count for name, value in sums.items()}
+        return {name: value / count for name, value in zip(names, sums, strict=False)}
 
     return evaluate
 

@@ -226,7 +226,7 @@ def _parts(
         parents=parents | dict(variant.parents),
         facts=Reading(settings.max_length, settings.document_mask).facts() | _inherited(config, variant),
         tokenizer=inputs.tokenizer_path,
-        evaluate=held_out_loss(validation, settings) if len(validation.tokens) else None,
+        evaluate=held_out_loss(validation, settings, backend) if len(validation.tokens) else None,
         sample=continuations(inputs.tokenizer, settings) if settings.sample_prompts else None,
         watch=watch,
         scales=scales,

@@ -23,6 +23,7 @@ from congling.methods.ending import say, show_rows, show_work
 from congling.methods.recipes import ReinforcementConfig, ReinforcementRecipe
 from congling.methods.session import MethodSpec, Session, Tuned, fingerprint
 from congling.methods.tuning import Prepared, RunOptions, begin, facts_of, tune
+from congling.train.backends.single import Single
 from congling.train.rl.reference import RolloutScorer
 from congling.train.rl.rollouts import AdvantageFunction, Reward, RolloutBatches, reward_input
 
@@ -77,7 +78,9 @@ class RLSetup:
         )
         evaluate = None
         if prompts.validation:
-            evaluate = held_out_reward(prompts.validation[:EVALUATED], tokenizer, reward, config)
+            evaluate = held_out_reward(
+                prompts.validation[:EVALUATED], tokenizer, reward, config, session.backend
+            )
         rows = [_longest_example(one, config) for one in (*prompts.train, *prompts.validation)]
         return MethodSpec(
             rollouts,
@@ -185,12 +188,16 @@ def _train_table(recipe: ReinforcementRecipe, prompts: SplitRows[Question]) -> d
 
 
 def held_out_reward(
-    questions: Sequence[Question], tokenizer: Any, reward: Reward, config: ReinforcementConfig
+    questions: Sequence[Question],
+    tokenizer: Any,
+    reward: Reward,
+    config: ReinforcementConfig,
+    backend: Single,
 ) -> Callable[[Any], Mapping[str, float]]:
     """Model to the mean reward of its likeliest answers to held-out prompts, the share it ends itself,
     and the mean of each reward by itself where there are several (one of weight 0 is only watched)."""
 
-    def evaluate(model: Any) -> Mapping[str, float]:
+    def score(model: Any) -> Mapping[str, float]:
         found = complete(
             model,
             [question.ids for question in questions],
@@ -209,7 +216,18 @@ def held_out_reward(
         parts = {f"reward_{name}": value for name, value in getattr(reward, "means", {}).items()}
         return {"reward": mean, "ended": float(np.mean([row["ended"] for row in rows])), **parts}
 
-    return torch.no_grad()(evaluate)
+    @torch.no_grad()
+    def evaluate(model: Any) -> Mapping[str, float]:
+        found = dict[str, float]()  # by the first process: rewards may be asked of another program
+
+        def once(_: None) -> Sequence[float]:
+            found.update(score(model))
+            return ()
+
+        backend.each_part(once, [None])
+        return found
+
+    return evaluate
 
 
 def _longest_example(question: Question, config: Any) -> Example:

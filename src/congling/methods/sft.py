@@ -90,7 +90,7 @@ def _spec(session: Session, config: SFTConfig, examples: SplitRows[Example]) -> 
     noise = config.neftune_noise_alpha
     evaluate = sample = None
     if examples.validation:
-        evaluate = held_out_loss(examples.validation, train, session.backend.to_device)
+        evaluate = held_out_loss(examples.validation, train, session.backend)
     if train.sample_prompts:
         sample = continuations(tokenizer, train)
     elif examples.questions:

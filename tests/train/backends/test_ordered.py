@@ -7,7 +7,16 @@ from torch import nn
 
 from congling.train.backends.ordered import GradientTree, merges, shares_are_nodes, tree_sum
 from support.processes import together
-from support.training_together import FAULTS, hashes, matrices_made, metrics, train_until, weights_with
+from support.training_together import (
+    FAULTS,
+    hashes,
+    held_out,
+    matrices_made,
+    metrics,
+    train_until,
+    weights_with,
+    whole_run,
+)
 
 MUON = {"kind": "muon"}
 ADAMW = {"kind": "adamw"}
@@ -81,6 +90,24 @@ def test_in_the_order_of_the_micro_batches_only_the_rows_are_the_same(tmp_path):
     trained(tmp_path / "2", 2, 4, changes, dropout=0.1)
     one, two = ([row["rows_hash"] for row in metrics(tmp_path / name)] for name in "12")
     assert one == two and len(set(one)) == 4
+
+
+def test_processes_share_held_out_batches_and_get_the_numbers_of_one():
+    ((alone, batches),) = together(1, held_out, 7)
+    assert batches == 4
+    for world in (2, 3):
+        found = together(world, held_out, 7)
+        assert [numbers for numbers, _ in found] == [alone] * world
+        assert max(read for _, read in found) - min(read for _, read in found) <= 1
+        assert sum(read for _, read in found) == batches
+    assert together(3, held_out, 2)[2] == (together(1, held_out, 2)[0][0], 0)  # nothing is left for the last
+
+
+def test_a_whole_run_with_held_out_numbers_has_the_same_bits_and_ends_at_the_same_step(tmp_path):
+    ends = [together(world, whole_run, tmp_path / str(world)) for world in (1, 2)]
+    assert ends[0][0] == ends[1][0] == ends[1][1] < 20
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    assert sum("validation_loss" in row for row in metrics(tmp_path / "1")) > 2
 
 
 def test_each_matrix_is_made_orthogonal_by_one_process_and_a_stack_is_gathered_once():

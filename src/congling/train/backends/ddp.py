@@ -9,7 +9,7 @@ bit.
 import contextlib
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +65,21 @@ class DDP(Single):
     def each_matrix(self, function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
         """Where sums are ordered, each process makes its part of the stack, and all of them get the whole."""
         return shared_out(function, matrices) if self.ordered else super().each_matrix(function, matrices)
+
+    def each_part(
+        self, function: Callable[[Any], Sequence[float]], parts: Sequence[Any]
+    ) -> list[Sequence[float]]:
+        """Every ``world``-th part here, and what the others found of theirs."""
+        own = range(self.rank, len(parts), self.world)
+        found = [function(parts[i]) for i in own]
+        width = torch.tensor(max(map(len, found), default=0), device=self.device)
+        dist.all_reduce(width, dist.ReduceOp.MAX)
+        if not width:
+            return [()] * len(parts)
+        table = torch.zeros(len(parts), int(width), dtype=torch.float64)
+        for i, numbers in zip(own, found, strict=True):
+            table[i, : len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
+        return self.all_reduce_sum(table).tolist()  # zeros and one number: no sum is rounded
 
     def all_reduce_sum(self, value: Any) -> Tensor:
         """Sum over all processes, as a tensor on the device: nobody waits for the number."""

@@ -115,6 +115,16 @@ class Single:
         """What a function of a stack of matrices makes of (N, R, C), which are equal on all processes."""
         return one_by_one(function, matrices) if self.ordered else function(matrices)
 
+    def each_part(
+        self, function: Callable[[Any], Sequence[float]], parts: Sequence[Any]
+    ) -> list[Sequence[float]]:
+        """Numbers that a function measures of each part, such as a held-out batch, in the order of the parts.
+
+        Processes that train together all ask at once, take the parts in turn, and get the same answer; where
+        there are fewer numbers than of another part, zeros follow.
+        """
+        return [function(part) for part in parts]
+
     def all_reduce_sum(self, value: Any) -> Any:
         """Sum of a number or tensor over all processes."""
         return torch.as_tensor(value, dtype=torch.float64, device=self.device) if self.ordered else value

@@ -21,8 +21,8 @@ from congling.train.runs.turns import Turn
 from congling.train.waiting import Choice, threads
 
 Evaluate = Callable[[Any], Mapping[str, float]]
-"""Model to held-out numbers; the one that ``train.metric_for_best_model`` names decides which
-checkpoint is best.
+"""Model to held-out numbers, asked in all processes at once. Of those that the first one is told the one that
+``train.metric_for_best_model`` names decides which checkpoint is best.
 """
 Sample = Callable[[Any], Sequence[Mapping[str, Any]]]
 """Model to rows with at least ``prompt`` and ``text``."""
@@ -83,6 +83,16 @@ def evaluation(evaluate: Evaluate, metrics: Metrics) -> Hook:
         units = UNITS | {"loss": metrics.scales.loss_unit}
         shown = ", ".join(f"{value:.3f} {units.get(name, name)}" for name, value in values.items())
         metrics.line.note(f"step {trainer.step}: held-out {shown}")
+
+    return measure
+
+
+def evaluating_along(evaluate: Evaluate) -> Hook:
+    """What the other processes do while the first one measures: their part of the same batches."""
+
+    def measure(trainer: Trainer) -> None:
+        with trainer.evaluated_model() as model:
+            evaluate(model)
 
     return measure
 

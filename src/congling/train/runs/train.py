@@ -33,6 +33,7 @@ from congling.train.runs.hooks import (
     Sample,
     Watch,
     agreeing,
+    evaluating_along,
     evaluation,
     every,
     keeping,
@@ -251,12 +252,19 @@ def _patience(trainer: Trainer, say: Callable[[str], None]) -> list[Hook]:
 def _follower_hooks(
     trainer: Trainer, run: RunDirectory, parts: RunParts, stop: StopSignals, start: int
 ) -> list[Hook]:
-    """Processes other than the first only need to stop, to go back and to end with it."""
+    """Processes other than the first measure with it, and stop, go back and end when it does."""
     interval, on_spike = log_every(trainer), trainer.config.on_spike
     back = [every(interval, recovering(run, parts.parents, on_spike, None, None))]
+    look: list[Hook] = []
+    if parts.evaluate is not None:
+        along = evaluating_along(parts.evaluate)
+        look = [every(trainer.config.interval("evaluate"), along)]
+        if parts.evaluate_first and not start:
+            along(trainer)
     return [
         every(interval, agreeing(stop)),
         *(back if on_spike != "warn" else []),
+        *look,
         *_deadline(trainer, None),
         stopping(run, stop),
         *_patience(trainer, lambda text: None),
