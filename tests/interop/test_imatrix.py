@@ -57,6 +57,14 @@ def test_the_gguf_package_sees_the_tensors_that_llama_imatrix_writes(tmp_path):
     }  # fmt: skip
 
 
+def test_a_model_is_told_names_without_directories():
+    texts = ("/home/me/wiki.txt", "C:\\texts\\book.txt")
+    fields = ImportanceMatrix({"a": squares(), "b": squares()}, texts, 7, 512).fields("m.gguf")
+    assert {key.removeprefix("quantize.imatrix."): field.value for key, field in fields.items()} == {
+        "file": "m.gguf", "dataset": "wiki.txt, book.txt", "entries_count": 2, "chunks_count": 7,
+    }  # fmt: skip
+
+
 def test_importance_is_a_mean_and_ones_where_nothing_is_known():
     entry = InputSquares(np.array([[2, 4], [0, 0], [0, 0]], np.float32), np.array([2, 0, 3], np.float32))
     assert np.array_equal(entry.importance, [[1, 2], [1, 1], [1, 1]])

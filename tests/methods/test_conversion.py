@@ -12,6 +12,7 @@ from congling.cli import application
 from congling.core.errors import Interrupted, UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop.detect import kind_of
+from congling.interop.gguf.file import GGUFFile
 from congling.methods import conversion, importing
 from congling.methods.conversion import Conversion
 from support.tiny_checkpoint import TOKENIZER, write
@@ -325,12 +326,17 @@ def test_a_calibration_by_text_and_by_its_matrix_are_the_same(checkpoint: Path, 
             checkpoint, "gguf", tmp_path / name, type="Q4_0", calibrate=source, verify=False
         )
         assert any("tokens of text.txt" in note for note in done.notes)
-        files.append(done.path.read_bytes())
-    assert files[0] == files[1]
-    plain = conversion.run(
-        checkpoint, "gguf", tmp_path / "plain", type="Q4_0", verify=False
-    ).path.read_bytes()
-    assert len(plain) == len(files[0]) and plain != files[0]
+        files.append(GGUFFile.open(done.path))
+    plain = GGUFFile.open(
+        conversion.run(checkpoint, "gguf", tmp_path / "plain", type="Q4_0", verify=False).path
+    )
+    parts = [[file.raw(name).tobytes() for name in plain.tensors] for file in (*files, plain)]
+    assert parts[0] == parts[1] != parts[2] and list(map(len, parts[0])) == list(map(len, parts[2]))
+    keys = [f"quantize.imatrix.{key}" for key in ("file", "dataset", "entries_count", "chunks_count")]
+    told = [[file.value(key) for key in keys] for file in files]
+    assert told == [["text.txt", "text.txt", 14, 13], ["matrix", "text.txt", 14, 13]]
+    assert files[0].fields[keys[2]].type == "u32"  # as llama-quantize has it
+    assert not any(key.startswith("quantize.") for key in plain.fields)
 
 
 def test_gptq_on_ggmls_grid_is_measured_in_llama_cpp(checkpoint: Path, text: Path, tmp_path: Path):

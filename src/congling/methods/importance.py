@@ -39,18 +39,18 @@ def calibration(path: Path, model: ForeignModel, rounding: Rounding) -> tuple[Ca
     if not _is_gguf(path):
         matrix, rows, note = _observed(path, model)
         if rounding != "gptq":
-            return Calibration(matrix), [note]
+            return Calibration(matrix, name=path.name), [note]
         widest = max(entry.sums.shape[-1] for entry in matrix.tensors.values())
         few = f"that is little for GPTQ, whose widest layer has {widest:,} inputs: other texts may lose by it"
-        return Calibration(matrix, rows), [note, few] if rows.numel() < _TOKENS_PER_INPUT * widest else [note]
+        short = rows.numel() < _TOKENS_PER_INPUT * widest
+        return Calibration(matrix, rows, path.name), [note, few] if short else [note]
     if rounding == "gptq":
         what = "GPTQ needs a text or shards: an importance matrix holds the diagonal of its Hessian alone"
         raise UserError(what, value=str(path), hint="--calibrate TEXT, or leave --rounding out")
     matrix = imatrix.read(path)
     texts = ", ".join(matrix.datasets) or "a text that is not named"
-    return Calibration(matrix), [
-        f"weighed by {path.name}: {matrix.chunks * matrix.chunk_size:,} tokens of {texts}"
-    ]
+    note = f"weighed by {path.name}: {matrix.chunks * matrix.chunk_size:,} tokens of {texts}"
+    return Calibration(matrix, name=path.name), [note]
 
 
 def importance_matrix(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix, list[str]]:

@@ -8,8 +8,11 @@ Source: the documented behaviour of llama.cpp's ``llama-quantize``, with an impo
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
 from congling.core.errors import UserError
+from congling.model.config import ModelConfig
+from congling.model.mlp_config import MoEConfig
 from congling.quant.ggml import TYPES
 
 FILE_TYPES: dict[str, tuple[int, str]] = {
@@ -68,6 +71,19 @@ class Mixture:
     """There is no ``output.weight``: the embedding does its work and gets its type."""
     imatrix: bool = False
     """There is an importance matrix."""
+
+    @classmethod
+    def of(cls, config: ModelConfig, name: str, *, tied: bool, imatrix: bool = False) -> Self:
+        """That of a model's file."""
+        attention, mlp = config.attention, config.mlp
+        return cls(
+            name,
+            config.num_hidden_layers,
+            attention.num_attention_heads // attention.num_key_value_heads,
+            mlp.num_experts if isinstance(mlp, MoEConfig) else 0,
+            tied,
+            imatrix,
+        )
 
     def type_of(self, tensor: str, shape: tuple[int, ...]) -> str:
         """Type of a tensor by its name in GGUF and its shape (rows first)."""

@@ -32,14 +32,28 @@ if TYPE_CHECKING:  # what converts loads only when something is converted
 Target = Annotated[
     str, typer.Option(help="gguf, hf, llama2c, ollama, imatrix; of adapters gguf-lora, peft, ggla.")
 ]
+Type = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the weights: F32 (default), F16, BF16. GGUF: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M, Q2_K …, "
+        "codebooks IQ4_XS to IQ1_S, ternary TQ2_0 and TQ1_0; COPY, the default of a model in few bits, keeps "
+        "its codes. hf: GPTQ, AWQ, CT or BNB of a model in few bits."
+    ),
+]
 Calibrate = Annotated[
     Path | None,
     typer.Option(
-        metavar="TEXT|SHARDS|IMATRIX", help="Weigh the rounding of GGUF types by what the model reads here."
+        metavar="TEXT|SHARDS|IMATRIX",
+        help="What the model reads: ggml's search for scales and codes weighs each input by its mean square "
+        "there. IQ1, IQ2 and IQ3_XXS need it.",
     ),
 ]
 Round = Annotated[
-    str, typer.Option(help="Of GGUF types: nearest, or gptq on the same grid, which needs --calibrate.")
+    str,
+    typer.Option(
+        help="Codes of GGUF types: nearest to the weights (ggml's search), or gptq, nearest in what layers "
+        "compute on the --calibrate text; same size, same programs."
+    ),
 ]
 
 
@@ -50,10 +64,7 @@ def command(
     ],
     to: Target,
     out: Annotated[Path, typer.Option(help="The file (gguf, gguf-lora, ggla) or folder to make.")],
-    type: Annotated[
-        str | None,
-        typer.Option(help="Of the weights: F32 (default), F16, BF16; of GGUF also Q8_0, Q4_K_M, IQ3_XXS …"),
-    ] = None,
+    type: Type = None,
     calibrate: Calibrate = None,
     rounding: Round = "nearest",
     version: Annotated[int, typer.Option(help="Of llama2.c: 0, 1, or 2 with 8-bit weights.")] = 0,

@@ -46,6 +46,8 @@ class Calibration:
     matrix: ImportanceMatrix
     rows: Tensor | None = None
     """(N, T) ids for GPTQ; None: ggml's own search, weighed by the matrix."""
+    name: str = ""
+    """Of the text, shards or matrix, without a directory; without a name the file does not tell of it."""
 
 
 @torch.inference_mode()

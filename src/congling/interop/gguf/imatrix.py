@@ -11,7 +11,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -51,6 +51,20 @@ class ImportanceMatrix:
     """Rows of text."""
     chunk_size: int = 0
     """Tokens of a row."""
+
+    def fields(self, file: str) -> dict[str, Field]:
+        """What llama-quantize writes into a model that was weighed by this, but without directories.
+
+        Args:
+            file: what was named on the command line.
+        """
+        names = ", ".join(PureWindowsPath(name).name for name in self.datasets)  # either kind of slash
+        return {
+            "quantize.imatrix.file": Field("string", file),
+            "quantize.imatrix.dataset": Field("string", names),
+            "quantize.imatrix.entries_count": Field("u32", len(self.tensors)),
+            "quantize.imatrix.chunks_count": Field("u32", self.chunks),
+        }
 
     def of(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """Importance of the columns of a tensor (rows, I) or (E, rows, I): (I,) or (E, I); None without data.

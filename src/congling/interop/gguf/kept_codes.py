@@ -77,7 +77,7 @@ class KeptCodes(Mapping[str, np.ndarray]):
         for type, count in Counter(self.types.values()).items():
             bits = 8 * ggml.TYPES[type].bytes / ggml.TYPES[type].values
             notes.append(
-                f"{count} {plural(count, 'tensor')} with codes as they are, {type}, {bits:.3g} bits a weight"
+                f"{count} {plural(count, 'tensor')} with codes as they are: {type}, {bits:.3g} bits a weight"
             )
         if self.off:
             notes.append(f"their minima are rounded to float16: weights are off by {self.off:.1e} at most")

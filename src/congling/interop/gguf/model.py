@@ -87,7 +87,9 @@ def write(
         name = max(FILE_TYPES, key=list(kept.types.values()).count)
     else:
         name = named(type)
-        types = _mixed(config, name, listed, imatrix=calibration is not None)
+        tied = all(source.name != "output.weight" for source in listed)
+        mixture = Mixture.of(config, name, tied=tied, imatrix=calibration is not None)
+        types = {source.name: mixture.type_of(source.name, source.shape) for source in listed}
         kept = KeptCodes(model.layers, listed, types)
     tensors, told = _calibrated(model, listed, types, kept, calibration)
     keys = _general_fields(model, architecture, name) | config_fields(config, architecture)
@@ -95,23 +97,12 @@ def write(
         keys["tokenizer.ggml.model"] = Field("string", "none")
     else:
         keys |= vocabulary.fields(model.tokenizer, vocab_size=config.vocab_size, inexact=inexact)
+    if calibration is not None and calibration.name:
+        keys |= calibration.matrix.fields(calibration.name)
     write_gguf(path, keys | dict(fields or {}), tensors, overwrite=overwrite)
     apart = [] if model.tokenizer is None else [each.what for each in differences(model.tokenizer)]
     notes = _notes(config, architecture) + _fallbacks(tensors, kept, name)
     return notes + kept.notes(tensors, type.upper()) + told + apart
-
-
-def _mixed(config: ModelConfig, name: str, listed: list[Source], *, imatrix: bool) -> dict[str, str]:
-    """Types of all tensors in a mixture."""
-    mixture = Mixture(
-        name,
-        config.num_hidden_layers,
-        config.attention.num_attention_heads // config.attention.num_key_value_heads,
-        config.mlp.num_experts if isinstance(config.mlp, MoEConfig) else 0,
-        tied=all(source.name != "output.weight" for source in listed),
-        imatrix=imatrix,
-    )
-    return {source.name: mixture.type_of(source.name, source.shape) for source in listed}
 
 
 def _copied(model: ForeignModel, listed: list[Source]) -> tuple[dict[str, str], KeptCodes]:

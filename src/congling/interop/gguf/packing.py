@@ -42,7 +42,8 @@ def pack(model: Transformer, type: str) -> Transformer:
     for place, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
             bias = None if module.bias is None else module.bias.detach().clone()
-            _put(model, place, PackedLinear(*_blocks(module.weight, f"{place}.weight", types), bias))
+            packed = PackedLinear(*_blocks(module.weight, f"{place}.weight", types), bias)
+            model.set_submodule(place, packed)
     device = model.embedding.weight.device
     model.embedding = PackedEmbedding(*_blocks(model.embedding.weight, "embedding.weight", types))  # type: ignore[assignment]
     return model.requires_grad_(False).to(device)
@@ -76,13 +77,8 @@ def types_of(config: ModelConfig, type: str) -> dict[str, str]:
         what, hint = "a mixture of experts cannot be packed in memory", "leave adapter.base_quantization out"
         raise UserError(what, value=type, hint=hint)
     architecture = gguf_architecture(config)
-    shared = config.attention.num_attention_heads // config.attention.num_key_value_heads
-    mixture = Mixture(
-        name,
-        config.num_hidden_layers,
-        shared,
-        tied=config.tie_word_embeddings and architecture not in WITH_OUTPUT,
-    )
+    tied = config.tie_word_embeddings and architecture not in WITH_OUTPUT
+    mixture = Mixture.of(config, name, tied=tied)
     with torch.device("meta"):
         linear = {
             f"{place}.weight": tuple(module.weight.shape)
@@ -107,8 +103,3 @@ def _blocks(weight: Tensor, name: str, types: Mapping[str, str]) -> tuple[Tensor
         return torch.from_numpy(ggml.encode(values, types[name])), types[name]
     except UserError as error:
         raise UserError(error.what, where=name, value=error.value, hint=error.hint) from None
-
-
-def _put(model: nn.Module, place: str, module: nn.Module) -> None:
-    parent, _, name = place.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
