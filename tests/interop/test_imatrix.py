@@ -108,3 +108,8 @@ def test_hostile_files_are_one_error_each(tmp_path):
     write_gguf(tmp_path / "odd", odd, tensors)
     with pytest.raises(UserError, match="datasets"):
         imatrix.read(tmp_path / "odd")
+    for count in (Field("i32", -1), Field("u64", 2**32)):
+        odd = {"general.type": Field("string", "imatrix"), "imatrix.chunk_count": count}
+        write_gguf(tmp_path / "odd", odd, tensors, overwrite=True)
+        with pytest.raises(UserError, match="rows that cannot be"):
+            imatrix.read(tmp_path / "odd")

@@ -87,7 +87,7 @@ def read(path: Path | str) -> ImportanceMatrix:
 
     Raises:
         UserError: no such file, damaged, something else than an importance matrix, sums that are not finite
-            or negative, counts that are missing or do not fit.
+            or negative, counts that are missing or do not fit, a number of rows that cannot be.
     """
     file = GGUFFile.open(path)
     if file.text("general.type", "model") != KIND:
@@ -99,12 +99,10 @@ def read(path: Path | str) -> ImportanceMatrix:
     datasets = file.value("imatrix.datasets", ())
     if isinstance(datasets, str | int | float):
         raise UserError("imatrix.datasets has the wrong type", where=file.path)
-    return ImportanceMatrix(
-        tensors,
-        tuple(str(name) for name in datasets),
-        file.integer("imatrix.chunk_count", 0),
-        file.integer("imatrix.chunk_size", 0),
-    )
+    sizes = [file.integer(key, 0) for key in ("imatrix.chunk_count", "imatrix.chunk_size")]
+    if min(sizes) < 0 or max(sizes) >= 2**32:
+        raise UserError("an importance matrix of rows that cannot be", where=file.path, value=sizes)
+    return ImportanceMatrix(tensors, tuple(str(name) for name in datasets), *sizes)
 
 
 def write(matrix: ImportanceMatrix, path: Path | str, *, overwrite: bool = False) -> None:
