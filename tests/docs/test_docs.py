@@ -24,7 +24,6 @@ from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOp
 from congling.llamacpp_trainers.options import ScratchOptions
 from congling.methods import distill, grpo, ppo, preferences, reward_model, rewards, sft
 from congling.methods.recipes import (
-    PretrainRecipe,
     ReinforcementRecipe,
     RewardConfig,
     SFTRecipe,
@@ -223,8 +222,7 @@ def _parse(words):
     values = read_toml(ROOT / recipes[0]) if recipes else {"data": {"sources": ["book.txt"]}}
     if context.params.get("budget"):
         overrides.append(f'budget="{context.params["budget"]}"')
-    kind = PretrainRecipe if verbs[0] == "pretrain" else Recipe
-    recipe = build(kind, with_overrides(values, overrides))
+    recipe = build(Recipe, with_overrides(values, overrides))
     planning.make(recipe, BOOK, MACHINE)
 
 

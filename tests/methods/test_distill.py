@@ -18,7 +18,6 @@ from congling.interop.hf import model as hf_model
 from congling.methods import distill, pretrain, prune
 from congling.methods.inputs import Inputs, open_inputs, read_recipe
 from congling.methods.planned import begin_or_go_on
-from congling.methods.recipes import PretrainRecipe
 from congling.model.families import FAMILIES
 from congling.plan.recipe import Recipe
 from congling.tokenizer import training
@@ -242,14 +241,13 @@ def test_a_student_in_few_bits_is_its_teacher_and_goes_on_to_the_same_bytes(
 
 
 def test_pretraining_in_few_bits_begins_as_the_model_it_is_given(world: Path, inputs, tmp_path: Path):
-    asked = read_recipe(PretrainRecipe, None, (*TINY, "quantization.method=rtn", "quantization.bits=8"))
+    asked = read_recipe(Recipe, None, (*TINY, "quantization.method=rtn", "quantization.bits=8"))
     task = pretrain.begun_from(world / "run", asked)
     begin_or_go_on(asked, inputs, tmp_path / "run", force=True, variant=task)
     assert losses(tmp_path / "run")[0] < losses(world / "run")[0]
-    asked = read_recipe(PretrainRecipe, None, (*TINY, "quantization.method=onebit"))
+    asked = read_recipe(Recipe, None, (*TINY, "quantization.method=onebit"))
     with pytest.raises(UserError, match="one-bit layers begin as a trained model's"):
-        task = pretrain.begun_from(None, asked)
-        begin_or_go_on(asked, inputs, tmp_path / "new", force=True, variant=task)
+        pretrain.begun_from(None, asked)
 
 
 def test_a_pruned_student_learns_from_its_teacher(world: Path, inputs, tmp_path: Path):

@@ -136,3 +136,15 @@ def test_a_small_memory_splits_the_batch():
     found, roomy = plan(HLM, "1h", small), plan(HLM, "1h")
     assert found.cost.tokens_per_step == roomy.cost.tokens_per_step
     assert found.train.gradient_accumulation_steps > 1 and found.cost.peak_memory < roomy.cost.peak_memory
+
+
+def test_signs_are_trained_at_a_quarter_of_the_rates_that_weights_bear():
+    start = plan(HLM, "15m").model
+    whole = plan(HLM, "15m", start=start, quantization__method="rtn").train.optimizer
+    found = plan(HLM, "15m", start=start, quantization__method="onebit")
+    for key in ("learning_rate", "embedding_learning_rate", "head_learning_rate", "scalar_learning_rate"):
+        assert getattr(found.train.optimizer, key) == pytest.approx(0.25 * getattr(whole, key), rel=1e-2)
+    why = next(choice.why for choice in found.advice.choices if choice.key == "optimizer")
+    assert "a sign turns a whole weight over" in why
+    given = {"start": start, "quantization__method": "onebit", "train__optimizer": {"learning_rate": 0.01}}
+    assert plan(HLM, "15m", **given).train.optimizer.learning_rate == 0.01

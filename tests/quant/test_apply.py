@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from congling.core.errors import UserError
+from congling.model.counts import linear_shapes
 from congling.model.families import FAMILIES
 from congling.model.transformer import Transformer
-from congling.quant.apply import layer_sizes, quantise
+from congling.quant.apply import quantise
 from congling.quant.coded import CodedLinear
 from congling.quant.config import GptqConfig, HqqConfig, QuantConfig, RtnConfig
 from congling.quant.experts import separate_experts
@@ -59,7 +61,9 @@ def test_every_family_is_quantised_written_and_read(family: str, tmp_path: Path)
     reports = quantise(model, GptqConfig(bits=8, group_size=GROUPS), ROWS)
     assert off(model, exact) < (2e-2 if model.config.mlp.kind == "moe" else 2e-3)  # routes may change
     coded = {place for place, module in model.named_modules() if isinstance(module, CodedLinear)}
-    assert coded == set(layer_sizes(model.config)) == {layer.place for one in reports for layer in one.layers}
+    assert coded == {layer.place for one in reports for layer in one.layers}
+    parts: dict[str, Any] = {place: model.get_submodule(place) for place in coded}
+    assert {place: (one.rows, one.inputs) for place, one in parts.items()} == linear_shapes(model.config)
     assert not [place for place, one in model.blocks.named_modules() if isinstance(one, nn.Linear)]
     save_quantised(model, tmp_path, {})
     assert is_quantised(tmp_path)

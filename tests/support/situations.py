@@ -3,6 +3,7 @@
 from typing import Any
 
 from congling.core.config import build
+from congling.model.config import ModelConfig
 from congling.plan import planning
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.planning import Plan
@@ -17,9 +18,13 @@ WEB = CorpusFacts(3_000_000_000, 2_000_000_000, 900_000, 900, 32_000, 2_000_000,
 
 
 def plan(
-    corpus: CorpusFacts, budget: str | None = "15m", machine: MachineFacts = LAPTOP, **values: Any
+    corpus: CorpusFacts,
+    budget: str | None = "15m",
+    machine: MachineFacts = LAPTOP,
+    start: ModelConfig | None = None,
+    **values: Any,
 ) -> Plan:
-    """Plan a recipe of dotted ``model__num_hidden_layers=4`` values."""
+    """Plan a recipe of dotted ``model__num_hidden_layers=4`` values; ``start`` is trained already."""
     recipe: dict[str, Any] = {"data": {"sources": ["book.txt"]}, "budget": budget}
     for key, value in values.items():
         table, _, name = key.partition("__")
@@ -28,7 +33,10 @@ def plan(
         else:
             recipe[table] = value
     return planning.make(
-        build(Recipe, {key: value for key, value in recipe.items() if value is not None}), corpus, machine
+        build(Recipe, {key: value for key, value in recipe.items() if value is not None}),
+        corpus,
+        machine,
+        start=start,
     )
 
 

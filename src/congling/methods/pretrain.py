@@ -23,10 +23,11 @@ from congling.infer.reading import Reading, extension_after
 from congling.methods.base_model import OpenedBase, open_base
 from congling.methods.inputs import Inputs, batches_of, require_fit, require_same_tokenizer
 from congling.methods.memory import shortage_explained
-from congling.methods.recipes import PretrainConfig, PretrainRecipe
+from congling.methods.recipes import PretrainConfig
 from congling.model.checkpoint import save_model
 from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
+from congling.plan.recipe import Recipe
 from congling.quant.config import FACT, OneBitConfig
 from congling.quant.walk import Rows
 from congling.tokenizer.token_parts import token_parts
@@ -82,12 +83,16 @@ class PretrainVariant:
 PLAIN = PretrainVariant()
 
 
-def begun_from(start: Path | str | None, recipe: PretrainRecipe | None = None) -> PretrainVariant:
+def begun_from(start: Path | str | None, recipe: Recipe | None = None) -> PretrainVariant:
     """Pretraining that begins with the weights of a checkpoint or run, or with random ones.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or random weights are to be trained in one bit.
     """
+    if start is None and recipe is not None and isinstance(recipe.quantization, OneBitConfig):
+        what = "one-bit layers begin as a trained model's"
+        hint = "congling distill RUN SHARDS, or congling pretrain SHARDS --from RUN"
+        raise UserError(what, where="quantization.method", value="onebit", hint=hint)
     opened = None if start is None else open_base(start)
     tables = {} if recipe is None else {"quantization": recipe.quantization}
     return PretrainVariant(start=opened, tables=tables)
@@ -154,11 +159,8 @@ def _model(config: PretrainConfig, variant: PretrainVariant) -> Transformer:
     """Random weights, or those of the start.
 
     Raises:
-        UserError: the start is another model than the run was begun with, or is missing where one is needed.
+        UserError: the start is another model than the run was begun with.
     """
-    if variant.start is None and isinstance(config.quantization, OneBitConfig):
-        what = "one-bit layers begin as a trained model's"
-        raise UserError(what, where="quantization.method", value="onebit", hint="begin from one: --from RUN")
     transformer = Transformer(config.model)
     if variant.start is None:
         transformer.initialise(config.train.seed)

@@ -18,7 +18,8 @@ from congling.infer.reading import EXTENDED, EXTENSION
 from congling.methods import calibration
 from congling.methods.calibration import Calibration
 from congling.model.config import ModelConfig
-from congling.quant.apply import BlockReport, LayerReport, check_shapes, layer_sizes, quantise
+from congling.model.counts import linear_shapes
+from congling.quant.apply import BlockReport, LayerReport, check_shapes, quantise
 from congling.quant.config import FACT, QuantConfig
 from congling.quant.int8 import outliers_found
 from congling.quant.methods import METHODS
@@ -120,7 +121,7 @@ def run(
         raise UserError(
             "this model is in few bits already", value=str(model), hint="name the one it was made of"
         )
-    sizes = layer_sizes(loaded.model.config)
+    sizes = linear_shapes(loaded.model.config)
     check_shapes(sizes, config)
     text = None
     if METHODS[config.method].calibrated:
@@ -164,7 +165,7 @@ def _written(
         save_quantised(loaded.model, folder, {FACT: made, "errors": [asdict(layer) for layer in layers]})
         words = artifact.opened(loaded.checkpoint.path / "tokenizer", "tokenizer")
         artifact.copy(words, folder / "tokenizer")
-    sizes = layer_sizes(loaded.model.config)
+    sizes = linear_shapes(loaded.model.config)
     size = (out / "model.safetensors").stat().st_size
     dense = (loaded.checkpoint.path / "model.safetensors").stat().st_size
     values = _values(loaded.model.config)

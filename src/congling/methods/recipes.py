@@ -67,14 +67,7 @@ class PretrainConfig(Config):
     quantization: TrainedConfig | None = None
 
 
-class PretrainRecipe(Recipe):
-    """A recipe for shards that exist already."""
-
-    quantization: TrainedConfig | None = None
-    """Train the linear layers of the blocks in few bits; left out, in floats."""
-
-
-class DistillRecipe(PretrainRecipe):
+class DistillRecipe(Recipe):
     """A recipe as for pretraining, with a ``[distill]`` table."""
 
     distill: DistillConfig = DistillConfig()

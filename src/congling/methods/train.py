@@ -29,6 +29,7 @@ from congling.methods.continuing import require_begun
 from congling.methods.evaluation import Evaluation
 from congling.methods.inputs import open_inputs, prompts
 from congling.methods.planned import begin_or_go_on
+from congling.methods.pretrain import begun_from
 from congling.plan.planning import Plan
 from congling.plan.recipe import Recipe
 from congling.report import budget, record
@@ -112,6 +113,7 @@ def _run(
 ) -> Trained:
     """All steps, in a directory that is ours."""
     require_begun(RunDirectory(out / "run"), longer=longer)
+    variant = begun_from(None, recipe)
     _prepare(recipe, out, shows)
     inputs = open_inputs(out / "shards", out / "tokenizer")
     at_once, ends = not RunDirectory(out / "run").config.is_file(), _ends(out)
@@ -124,6 +126,7 @@ def _run(
         longer=longer,
         force=force,
         show=shows.plan,
+        variant=variant,
     )
     part = read_toml(RunDirectory(out / "run").config).get("deadline", {}).get("scored_tokens")
     held_out = len(inputs.shards[inputs.shards.scored].tokens)

@@ -39,6 +39,35 @@ def active_parameters(config: ModelConfig) -> int:
     return parameters(config) - idle
 
 
+def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of the linear layers of the blocks by the name of their module, experts one by one;
+    routers, which are never put in fewer bits, are none of them."""
+    queries, keys, values = config.attention.projection_sizes
+    width, found = config.hidden_size, dict[str, tuple[int, int]]()
+    for layer in range(config.num_hidden_layers):
+        attention, mlp = f"blocks.{layer}.attention", f"blocks.{layer}.mlp"
+        found |= {f"{attention}.query": (queries, width), f"{attention}.key": (keys, width)}
+        found |= {f"{attention}.value": (values, width), f"{attention}.output": (width, queries)}
+        match config.mlp_of(layer):
+            case MoEConfig() as mixture:
+                hidden = mixture.moe_intermediate_size
+                for expert in range(mixture.num_experts):
+                    found |= _gated(f"{mlp}.experts", width, hidden, f".{expert}")
+                if mixture.n_shared_experts:
+                    found |= _gated(f"{mlp}.shared", width, mixture.n_shared_experts * hidden)
+            case dense if dense.kind == "gated":
+                found |= _gated(mlp, width, dense.intermediate_size)
+            case dense:
+                found |= {f"{mlp}.up": (dense.intermediate_size, width)}
+                found |= {f"{mlp}.down": (width, dense.intermediate_size)}
+    return found
+
+
+def _gated(place: str, width: int, hidden: int, expert: str = "") -> dict[str, tuple[int, int]]:
+    shapes = {"gate": (hidden, width), "up": (hidden, width), "down": (width, hidden)}
+    return {f"{place}.{name}{expert}": shape for name, shape in shapes.items()}
+
+
 def flops_per_token(config: ModelConfig, context: int | None = None) -> int:
     """Floating-point operations of training on one token, forward and backward.
 

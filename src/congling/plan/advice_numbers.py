@@ -127,6 +127,10 @@ ADAMW_RATE = 3e-3
 """Peak AdamW rate at width 128, not swept; it falls as 1/sqrt(width) (about 1e-3 at 1024)."""
 START_SHARE = 0.3
 """Share of these rates for weights that were trained before, pruned ones among them."""
+ONEBIT_SHARE = 0.25
+"""Share of those again for training in one bit. A sign turns all of a weight over at once, so that steps
+which suit weights in floats undo each other: with 0.0039 for matrices (4 × 256) the loss rose again after 40
+steps, with 0.001 it fell to the end (docs/log/2026-12-quantisation.md)."""
 DEFAULT_BUDGET = 900.0
 """Seconds when a recipe gives no budget."""
 

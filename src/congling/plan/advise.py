@@ -19,6 +19,7 @@ from congling.plan.advise_optimizer import against_overfitting, optimizer_of, sc
 from congling.plan.choices import Choice, Choices
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.recipe import Recipe
+from congling.quant.config import OneBitConfig
 from congling.train.config import TrainConfig
 
 LEAST_SECONDS = 0.01
@@ -83,6 +84,8 @@ def advise(
     else:
         model = start.replace(dropout=dropout_of(model_choices, corpus, rules.dropout, passes))
     share = 1.0 if start is None else advice_numbers.START_SHARE
+    if isinstance(recipe.quantization, OneBitConfig):
+        share *= advice_numbers.ONEBIT_SHARE
     train["optimizer"] = optimizer_of(train_choices, model, train["max_steps"], rules, passes, share)
     train["schedule"] = schedule_of(train_choices, rules, train["max_steps"])
     train |= against_overfitting(train_choices, train["max_steps"], rules)

@@ -50,6 +50,8 @@ def optimizer_of(
             key: round(value * share, 6) for key, value in advised.items() if key.endswith("learning_rate")
         }
         why += f"; {share:g} of the rates for random weights, as these know something already"
+        if share < advice_numbers.START_SHARE:
+            why += ", and a sign turns a whole weight over"
     return choices.complete("optimizer", advised, why)
 
 

@@ -16,6 +16,9 @@
 
     [train]                             # any key of congling.train.config.TrainConfig; absent = chosen
     per_device_train_batch_size = 16
+
+    [quantization]                      # train in few bits; absent = in floats
+    method = "rtn"
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +36,7 @@ from congling.core.units import Seconds
 from congling.core.words import separate
 from congling.data.config import SMALL_WORLD, DataConfig
 from congling.interop.targets import Target
+from congling.quant.config import TrainedConfig
 from congling.tokenizer.config import TokenizerConfig
 from congling.train.config import LONGEST_ROW, TrainConfig, checked_train
 
@@ -95,6 +99,8 @@ class Recipe(Config):
     model: ModelRecipe = ModelRecipe()
     train: Annotated[dict[str, Any], Table(TrainConfig)] = Field(default_factory=dict)
     """Values for keys of :class:`~congling.train.config.TrainConfig`, laid over the chosen ones."""
+    quantization: TrainedConfig | None = None
+    """Train the linear layers of the blocks in few bits; left out, in floats."""
     budget: Seconds | None = Field(default=None, gt=0)
     """Wall-clock seconds for training; ``None`` lets the size of the corpus decide."""
     samples: tuple[str, ...] = ()

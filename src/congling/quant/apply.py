@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
-from congling.model.config import ModelConfig
+from congling.model.counts import linear_shapes
 from congling.model.transformer import Transformer
-from congling.quant.config import GridConfig, QuantConfig
+from congling.quant.config import GridConfig, QuantConfig, fitting_groups
 from congling.quant.experts import separate_experts
 from congling.quant.grid import fitting_group
 from congling.quant.methods import METHODS
 from congling.quant.statistics import InputStatistics
-from congling.quant.walk import Rows, Walk, linear_layers
+from congling.quant.walk import Rows, Walk
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,6 @@ class BlockReport:
     notes: tuple[str, ...] = ()
 
 
-def layer_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(O, I) of every linear layer that can be put in few bits, by place; builds no weights."""
-    with torch.device("meta"):
-        model = Transformer(config)
-    separate_experts(model)
-    return {place: (layer.out_features, layer.in_features) for place, layer in linear_layers(model)}
-
-
 def check_shapes(sizes: Mapping[str, tuple[int, int]], config: QuantConfig) -> None:
     """Refuse a group that does not divide all layers, before anything is done.
 
@@ -77,10 +69,8 @@ def check_shapes(sizes: Mapping[str, tuple[int, int]], config: QuantConfig) -> N
         try:
             fitting_group(inputs, config.group_size)
         except UserError as error:
-            fitting = [
-                size for size in (8, 16, 32, 64, 128, 256) if not any(i % size for _, i in sizes.values())
-            ]
-            hint = f"these divide all layers: {', '.join(map(str, [*fitting, -1]))} (-1: the whole row)"
+            fitting = ", ".join(map(str, fitting_groups(sizes)))
+            hint = f"these divide all layers: {fitting} (-1: the whole row)"
             raise UserError(
                 f"{place}: {error.what}", where="group_size", value=error.value, hint=hint
             ) from None
@@ -107,7 +97,7 @@ def quantise(
     method = METHODS[config.method]
     model.eval().requires_grad_(False)
     separate_experts(model)
-    check_shapes(layer_sizes(model.config), config)
+    check_shapes(linear_shapes(model.config), config)
     if method.calibrated and not rows:
         raise UserError(f"{config.method} looks at what the model reads: it needs a text", hint="--data FILE")
     quantiser = _Quantiser(model, config, rows if method.calibrated else (), step)

@@ -11,6 +11,7 @@
     onebit        signs, and one value a row and a column
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -100,3 +101,25 @@ TrainedConfig = Annotated[RtnConfig | GptqConfig | OneBitConfig, Field(discrimin
 """What a model can be trained in: quantisation-aware training from its own weights or GPTQ's, and OneBit."""
 IntegerConfig = RtnConfig | GptqConfig | AwqConfig | HqqConfig
 """Methods whose weights are codes on a grid."""
+
+
+STAGES = (("query", "key", "value"), ("output",), ("gate", "up"), ("down",))
+"""Layers of a block in the order in which they compute; those of one stage do not see each other."""
+
+
+def kind_of_layer(place: str) -> str:
+    """``gate`` of ``blocks.0.mlp.gate`` and of ``blocks.0.mlp.experts.gate.7``."""
+    return next(part for part in reversed(place.split(".")) if not part.isdigit())
+
+
+def read_tensor(place: str) -> tuple[str, ...]:
+    """A name of the tensor that a layer reads: the same for query, key and value, for gate and up."""
+    kind = kind_of_layer(place)
+    stage = next(at for at, stage in enumerate(STAGES) if kind in stage)
+    return (*(part for part in place.split(".") if part != kind), str(stage))
+
+
+def fitting_groups(shapes: Mapping[str, tuple[int, int]]) -> list[int]:
+    """Group sizes that divide the rows of all layers (O, I), the whole row (-1) last."""
+    sizes = (8, 16, 32, 64, 128, 256)
+    return [*(size for size in sizes if not any(i % size for _, i in shapes.values())), -1]

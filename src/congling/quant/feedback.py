@@ -134,17 +134,18 @@ def inverse_factor(gram: Tensor, damp_percent: float) -> tuple[Tensor, float]:
     Raises:
         UserError: H cannot be inverted however much it is damped.
     """
-    gram = gram.clone()
-    diagonal = gram.diagonal()
+    damped = gram.clone()
+    diagonal = gram.diagonal().clone()
     dead = diagonal <= 0
     mean = 1.0 if dead.all() else float(diagonal[~dead].mean())
     diagonal[dead] = mean
     damp = damp_percent
     while True:
-        damped = gram + damp * mean * torch.eye(len(gram), dtype=gram.dtype)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        damped.diagonal().copy_(diagonal + damp * mean)
+        found, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            found = torch.cholesky_inverse(found)
+            upper, failed = torch.linalg.cholesky_ex(found, upper=True)
             if not failed:
                 return upper, damp
         if damp > _MOST_DAMP:

@@ -60,9 +60,10 @@ class InputSums(SquareSums):
         self.largest = torch.maximum(self.largest, rows.abs().amax(0))
 
     def statistics(self) -> InputStatistics:
-        """Of all that was added, on the CPU; zeros where nothing was."""
+        """Of all that was added, on the CPU; zeros where nothing was. The sums are used up: there is one
+        matrix, not two."""
         count = max(1, self.tokens)
-        gram = (self.products * (2 / count)).cpu()
+        gram = self.products.mul_(2 / count).cpu()
         return InputStatistics(
             self.tokens, gram, (self.sizes / count).cpu(), self.largest.double().cpu(), gram.diagonal() / 2
         )

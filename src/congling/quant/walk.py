@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from congling.core.errors import UserError
 from congling.model.positions import AttentionContext
 from congling.model.transformer import Transformer
+from congling.quant.config import STAGES, kind_of_layer, read_tensor
 from congling.quant.statistics import InputStatistics, InputSums, SquareSums
 
 Rows = tuple[Tensor, Tensor | None, Tensor | None]
 """Ids, positions and documents (B, T) of some rows, as the model takes them; without padding."""
-STAGES = (("query", "key", "value"), ("output",), ("gate", "up"), ("down",))
-"""Layers of a block in the order in which they compute; those of one stage do not see each other."""
 _Sums = TypeVar("_Sums", bound=SquareSums)
 
 
@@ -60,7 +59,7 @@ class Walk:
 
     def stages(self) -> list[list[str]]:
         """The same, stage by stage."""
-        return [[place for place in self.places() if _kind(place) in stage] for stage in STAGES]
+        return [[place for place in self.places() if kind_of_layer(place) in stage] for stage in STAGES]
 
     def statistics(self, places: Sequence[str]) -> dict[str, InputStatistics]:
         """What the inputs of some layers of the block look like; one object for those that read one tensor.
@@ -82,7 +81,7 @@ class Walk:
         """
         readers: dict[tuple[str, ...], str] = {}
         for place in places:
-            readers.setdefault(_reads(place), place)
+            readers.setdefault(read_tensor(place), place)
         sums: dict[str, _Sums] = {}
         left: set[str] = set()
 
@@ -111,7 +110,7 @@ class Walk:
         if odd is not None:
             what = "the inputs of a layer are not finite: its weights, or those before it, are damaged"
             raise UserError(what, value=odd)
-        return {place: sums[readers[_reads(place)]] for place in places}
+        return {place: sums[readers[read_tensor(place)]] for place in places}
 
     def advance(self) -> None:
         """Go on to the next block."""
@@ -121,15 +120,3 @@ class Walk:
 def _begun(model: Transformer, row: Rows) -> tuple[Tensor, list[AttentionContext]]:
     tokens, positions, documents = row
     return model.begin(tokens, positions=positions, documents=documents)
-
-
-def _kind(place: str) -> str:
-    """``gate`` of ``blocks.0.mlp.gate`` and of ``blocks.0.mlp.experts.gate.7``."""
-    return next(part for part in reversed(place.split(".")) if not part.isdigit())
-
-
-def _reads(place: str) -> tuple[str, ...]:
-    """A name of the tensor that a layer reads: the same for query, key and value, for gate and up."""
-    kind = _kind(place)
-    stage = next(at for at, stage in enumerate(STAGES) if kind in stage)
-    return (*(part for part in place.split(".") if part != kind), str(stage))

@@ -54,12 +54,12 @@ def command(
     from congling.methods.fresh import begin_anew
     from congling.methods.inputs import open_inputs, read_recipe
     from congling.methods.planned import begin_or_go_on
-    from congling.methods.recipes import PretrainRecipe
+    from congling.plan.recipe import Recipe
     from congling.plan.show import show_brief
     from congling.train.runs.longer import finish
 
     started = machine.command_started()
-    asked, inputs = read_recipe(PretrainRecipe, recipe, overrides or []), open_inputs(shards, tokenizer)
+    asked, inputs = read_recipe(Recipe, recipe, overrides or []), open_inputs(shards, tokenizer)
     variant = pretrain.begun_from(start, asked)
     begin_anew(out, shards, tokenizer, start, fresh=fresh, resume=resume, longer=longer)
     run = begin_or_go_on(
