@@ -184,7 +184,7 @@ def test_files_that_lie_are_refused_in_one_message(family: str, tmp_path: Path):
     scales = tensors[f"{place}.scales"]
     for part, wrong in (
         ("scales", scales * torch.nan), ("scales", scales[:, :1]),
-        ("scales", scales.float()), ("codes", tensors[f"{place}.codes"][:-1]),
+        ("scales", scales.double()), ("codes", tensors[f"{place}.codes"][:-1]),
         ("codes", torch.zeros(10**6, dtype=torch.uint8)),
         ("zeros", tensors[f"{place}.zeros"] + 16), ("zeros", tensors[f"{place}.zeros"][:1]),
     ):  # fmt: skip
