@@ -12,6 +12,7 @@ from congling.train.measurement import Probe
 from contenders import training
 from measuring import Options, matmul_peak
 from pacing import Contender, Workload
+from quantising import foreseen
 from reporting import Report, Table
 
 COLUMNS = (
@@ -122,7 +123,7 @@ def run(options: Options) -> Report:
         "Memory is the peak of the training process. The planned step time rests on the matmul peak measured "
         "just before, not on a calibration with the model itself, which `congling train` adds."
     )
-    return Report([table], {"shapes": data})
+    return Report([table, foreseen(options)], {"shapes": data})
 
 
 def compare(load: Workload, steps: int) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -10,9 +10,11 @@ from congling.core import artifact
 from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import formats
+from congling.interop.stored_bits import stored_bits
 from congling.methods import conversion, quantize
 from congling.methods.base_model import open_base
-from congling.methods.quantize import FACT, Estimate, chosen
+from congling.methods.quantize import FACT, chosen
+from congling.plan.quantisation import QuantisationPlan
 from congling.quant.coded import CodedLinear
 from congling.quant.config import GptqConfig, GridConfig, RtnConfig
 from support import tiny_checkpoint
@@ -27,7 +29,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_a_quantised_checkpoint_is_loaded_converted_and_says_how_it_was_made(base: Path, tmp_path: Path):
-    told: list[Estimate] = []
+    told: list[QuantisationPlan] = []
     text = str(tmp_path / "text.txt")
     found = quantize.run(
         base,
@@ -35,11 +37,15 @@ def test_a_quantised_checkpoint_is_loaded_converted_and_says_how_it_was_made(bas
         chosen("gptq", ["bits=4", "group_size=32"]),
         data=(text,),
         tokens=640,
-        before=lambda estimate, calibration: told.append(estimate),
+        before=lambda plan, calibration: told.append(plan),
     )
     assert found.calibration is not None and found.calibration["tokens"] == 640
     assert found.calibration["script"] == "hans"
     assert told[0].weights == found.weights and 4 < found.bits < 32 and found.size < found.size_before
+    assert told[0].tokens == 640 and told[0].file_bytes == sum(stored_bits(found.out).tensor_bytes.values())
+    planned, holds = quantize.plan(base, chosen("gptq"), measure=False)
+    assert planned.file_bytes == told[0].file_bytes and set(planned.groups) >= {8, 16, 32, -1}
+    assert holds["gptq"] == "" and "sym=true" in holds["ct"]
     opened = artifact.opened(found.out, "checkpoint", verify=True)
     assert opened.facts[FACT]["method"] == "gptq" and opened.facts["chat"] is True
     assert opened.parents["base"] == artifact.opened(base, "checkpoint").fingerprint
@@ -85,6 +91,8 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(base: Path, tmp_path:
 
     refused("no text is beside the run", config=GptqConfig())
     refused("does not divide", config=RtnConfig(group_size=48))
+    with pytest.raises(UserError, match="does not divide"):
+        quantize.plan(base, RtnConfig(group_size=48), measure=False)
     refused("not quantised as it is", model=tmp_path / "text.txt")
     with pytest.raises(UserError, match="something already"):
         quantize.run(base, base, RtnConfig())

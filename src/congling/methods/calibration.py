@@ -29,12 +29,9 @@ from congling.evals.likelihood import text_ids
 from congling.evals.score_tables import problem_lines
 from congling.infer.checkpoints import Loaded
 from congling.methods.evaluation import beside
+from congling.plan.quantisation import AT_ONCE, TOKENS
 from congling.quant.walk import Rows
 
-TOKENS = 32_768
-"""Tokens that are read where no other number is asked for: 128 rows of 256."""
-_AT_ONCE = 2048
-"""Tokens of rows that go through the model together."""
 _TEXTS = 4096
 """Texts of files that are drawn from."""
 _SAMPLE = 200_000
@@ -111,7 +108,7 @@ def _of_shards(loaded: Loaded, shards: Shards, tokens: int, seed: int) -> list[R
     batches = CorpusBatches(
         split,
         context=context,
-        rows=max(1, _AT_ONCE // context),
+        rows=max(1, AT_ONCE // context),
         seed=seed,
         document_mask=reading.document_mask,
     )
@@ -145,7 +142,7 @@ def _of_texts(
             break
     reading = loaded.reading
     context = min(reading.context, len(ids))
-    many = max(1, _AT_ONCE // context)
+    many = max(1, AT_ONCE // context)
     rows: list[Rows] = []
     whole = len(ids) // context * context
     text = torch.tensor(ids[:whole]).view(-1, context)

@@ -27,6 +27,7 @@ from congling.methods.recipes import PretrainConfig
 from congling.model.checkpoint import save_model
 from congling.model.counts import flops_per_token
 from congling.model.transformer import Transformer
+from congling.plan.quantisation import AT_ONCE, TOKENS
 from congling.plan.recipe import Recipe
 from congling.quant.config import FACT, OneBitConfig
 from congling.quant.walk import Rows
@@ -41,11 +42,6 @@ from congling.train.runs.deadline import Deadline
 from congling.train.runs.metrics import MetricScales
 from congling.train.runs.train import RunParts, train
 from congling.transform.fake import made_of, saving, train_in_few_bits
-
-CALIBRATION = 32_768
-"""Tokens that layers in few bits are first fitted to, where their method looks at what the model reads."""
-ROWS_TOKENS = 2048
-"""Tokens of rows that go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +184,10 @@ def require_one_tokenizer(inputs: Inputs, variant: PretrainVariant) -> None:
 def rows_of(corpus: CorpusBatches) -> list[Rows]:
     """The rows of the first steps, for methods that look at what the model reads."""
     batches, step = list[Batch](), 0
-    while sum(batch.tokens.size for batch in batches) < CALIBRATION:
+    while sum(batch.tokens.size for batch in batches) < TOKENS:
         batches += corpus(step)
         step += 1
-    many = max(1, ROWS_TOKENS // corpus.context)
+    many = max(1, AT_ONCE // corpus.context)
 
     ids = torch.cat([torch.from_numpy(batch.tokens) for batch in batches]).split(many)
 

@@ -1,49 +1,43 @@
 """Put a trained model in fewer bits: estimate, calibrate, quantise block by block, write a checkpoint."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from congling.core import artifact
+from congling.core import artifact, machine
+from congling.core.artifact import Artifact
 from congling.core.config import Config, build, with_overrides
 from congling.core.errors import UserError
 from congling.core.progress import stage
 from congling.core.units import some
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.reading import EXTENDED, EXTENSION
+from congling.interop.source import locate_checkpoint
 from congling.methods import calibration
 from congling.methods.calibration import Calibration
-from congling.model.config import ModelConfig
-from congling.model.counts import linear_shapes
+from congling.model.checkpoint import load_config
+from congling.model.counts import linear_shapes, parameters
+from congling.plan.corpus_facts import this_machine
+from congling.plan.quantisation import QuantisationPlan, plan_quantisation
+from congling.plan.quantised_formats import formats
 from congling.quant.apply import BlockReport, LayerReport, check_shapes, quantise
 from congling.quant.config import FACT, QuantConfig
 from congling.quant.int8 import outliers_found
 from congling.quant.methods import METHODS
 from congling.quant.stored import DESCRIPTION, save_quantised
+from congling.tokenizer import store
+from congling.train.calibrate import matmul_peak
 
-PASSES = 2.8
-"""Passes through a block for one round of statistics a stage: each ends where all has been seen."""
-_COLUMN = 3e-4
-"""Seconds that GPTQ takes for a column besides its arithmetic."""
+_LARGE = 2**20
+"""Bytes of a tensor whose memory is given back when it is freed."""
 
 
 class _Chosen(Config):
     quantization: QuantConfig
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the work will take, by the shapes alone and the speed of one matrix multiplication."""
-
-    seconds: float
-    bytes: int
-    """Of memory besides the model: rows, statistics and what a layer takes while it is rounded."""
-    weights: int
-    """That will be in few bits."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,28 @@ def chosen(method: str, settings: Sequence[str] = ()) -> QuantConfig:
     return build(_Chosen, {"quantization": values}, where="command line").quantization
 
 
+def plan(
+    model: Path | str, config: QuantConfig, *, measure: bool = True
+) -> tuple[QuantisationPlan, dict[str, str]]:
+    """What putting a model in fewer bits will take and give, and by format why it does not hold the codes as
+    they are (empty where it does); opens no weights.
+
+    Args:
+        model: a run or checkpoint.
+        config: the method and its settings.
+        measure: time a matrix multiplication here; else processors are taken to be slow ones.
+
+    Raises:
+        UserError: there is no such model, it is in few bits already, or groups do not divide its layers.
+    """
+    place = locate_checkpoint(model)
+    shape, words = load_config(place), store.load(store.locate(place))
+    _require_floats(artifact.opened(place, "checkpoint"))
+    check_shapes(linear_shapes(shape), config)
+    peak = _peak() if measure else this_machine().peak
+    return plan_quantisation(shape, config, peak=peak), formats(shape, config, words.kind)
+
+
 def run(
     model: Path | str,
     out: Path | str,
@@ -92,7 +108,7 @@ def run(
     data: Sequence[str] = (),
     tokens: int = calibration.TOKENS,
     seed: int = 0,
-    before: Callable[[Estimate, Calibration | None], None] = lambda estimate, text: None,
+    before: Callable[[QuantisationPlan, Calibration | None], None] = lambda plan, text: None,
 ) -> Quantised:
     """Quantise a model and write the result as a checkpoint.
 
@@ -117,16 +133,15 @@ def run(
     if Path(out).exists():
         raise UserError("there is something already", value=str(out), hint="choose another --out")
     loaded = load_checkpoint(model)
-    if DESCRIPTION in loaded.checkpoint.files:
-        raise UserError(
-            "this model is in few bits already", value=str(model), hint="name the one it was made of"
-        )
+    _require_floats(loaded.checkpoint)
     sizes = linear_shapes(loaded.model.config)
     check_shapes(sizes, config)
     text = None
     if METHODS[config.method].calibrated:
         text = calibration.calibration(loaded, data, tokens=tokens, seed=seed)
-    before(_estimate(loaded.model.config, sizes, text), text)
+    tokens = 0 if text is None else text.tokens
+    before(plan_quantisation(loaded.model.config, config, peak=_peak(), tokens=tokens), text)
+    machine.return_freed_memory(_LARGE)  # a block's floats go as its codes come
     with stage("quantising", total=len(loaded.model.blocks), unit="blocks") as progress:
 
         def step(done: float) -> None:
@@ -134,6 +149,17 @@ def run(
 
         blocks = quantise(loaded.model, config, () if text is None else _on_device(text, loaded), step)
     return _written(loaded, Path(out), config, text, blocks, begun)
+
+
+def _require_floats(checkpoint: Artifact) -> None:
+    if DESCRIPTION in checkpoint.files:
+        hint = "name the one it was made of"
+        raise UserError("this model is in few bits already", value=str(checkpoint.path), hint=hint)
+
+
+def _peak() -> float:
+    """Float32 operations a second of the processors, which do the work whatever device passes run on."""
+    return matmul_peak(torch.device("cpu"), torch.float32, seconds=0.1)
 
 
 def _on_device(text: Calibration, loaded: Loaded) -> list[Any]:
@@ -168,14 +194,13 @@ def _written(
     sizes = linear_shapes(loaded.model.config)
     size = (out / "model.safetensors").stat().st_size
     dense = (loaded.checkpoint.path / "model.safetensors").stat().st_size
-    values = _values(loaded.model.config)
     drift = tuple(block.drift for block in blocks if block.drift is not None)
     return Quantised(
         out,
         config.method,
         settings,
         sum(outputs * inputs for outputs, inputs in sizes.values()),
-        8 * size / values,
+        8 * size / parameters(loaded.model.config),
         size,
         dense,
         time.monotonic() - begun,
@@ -199,37 +224,3 @@ def _notes(text: Calibration | None, blocks: Sequence[BlockReport]) -> tuple[str
     for note, places in found.items():
         lines.append(f"{some(places)}: {note}" if places else note)
     return (*(() if text is None else text.notes), *lines)
-
-
-def _values(config: ModelConfig) -> int:
-    """Weights of the whole model."""
-    from congling.model.counts import parameters
-
-    return parameters(config)
-
-
-def _estimate(
-    config: ModelConfig, sizes: Mapping[str, tuple[int, int]], text: Calibration | None
-) -> Estimate:
-    """Arithmetic over the measured speed of one matrix multiplication."""
-    weights = sum(outputs * inputs for outputs, inputs in sizes.values())
-    widest = max(inputs for _, inputs in sizes.values())
-    if text is None:
-        return Estimate(1e-8 * weights, 24 * max(o * i for o, i in sizes.values()), weights)
-    grams = {(place.rpartition(".")[0], inputs) for place, (_, inputs) in sizes.items()}
-    read = 2 * text.tokens * (PASSES * weights + sum(inputs**2 for _, inputs in grams))
-    rounded = sum(3 * outputs * inputs**2 + 4 * inputs**3 for outputs, inputs in sizes.values())
-    columns = sum(inputs for _, inputs in sizes.values())
-    held = 4 * text.tokens * config.hidden_size + 40 * widest**2 + 40 * max(o * i for o, i in sizes.values())
-    return Estimate((read + 2 * rounded) / _speed() + _COLUMN * columns, held, weights)
-
-
-def _speed() -> float:
-    """Float operations a second of a matrix multiplication of the size that blocks have."""
-    size = 512
-    left, right = torch.ones(size, size), torch.ones(size, size)
-    torch.mm(left, right)
-    begun = time.perf_counter()
-    for _ in range(4):
-        torch.mm(left, right)
-    return 8 * size**3 / max(1e-6, time.perf_counter() - begun)

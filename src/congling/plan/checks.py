@@ -11,6 +11,7 @@ from congling.plan.check_costs import disk, memory, precision, time
 from congling.plan.check_length import Lengths, check_lengths
 from congling.plan.check_programs import programs
 from congling.plan.check_training import batch, learning_rate, longer, passes, warmup
+from congling.plan.quantised_formats import check_quantisation
 from congling.plan.situation import Check, Situation
 from congling.plan.text_lengths import UNKNOWN
 from congling.tokenizer.advice import advise_vocab
@@ -226,5 +227,6 @@ CHECKS: tuple[Check, ...] = (
     precision,
     exports,
     programs,
+    check_quantisation,
 )
 """Every check, in the order of their findings within one severity."""

@@ -140,6 +140,7 @@ def make(
         recipe.budget,
         fresh=start is None,
         tokenizer_kind=recipe.tokenizer.kind,
+        quantization=recipe.quantization,
         exports=recipe.exports,
         spent=beside.spent,
         given=recipe.given_keys | ({"model"} if start is not None else set()),

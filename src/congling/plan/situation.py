@@ -8,6 +8,7 @@ from congling.interop.targets import Target
 from congling.model.config import ModelConfig
 from congling.plan.corpus_facts import CorpusFacts, MachineFacts
 from congling.plan.cost import Cost
+from congling.quant.config import TrainedConfig
 from congling.train.config import TrainConfig
 
 SIZES = (
@@ -45,6 +46,8 @@ class Situation:
     tokenizer_kind: str | None = None
     exports: tuple[Target, ...] = ()
     """Formats the model is to go to."""
+    quantization: TrainedConfig | None = None
+    """In which the blocks are trained, where they are trained in few bits."""
     trained_length: int | None = None
     """Tokens of the longest texts that a model whose context was extended was trained on."""
 

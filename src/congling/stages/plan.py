@@ -1,10 +1,12 @@
 """Show what a run will be and cost before anything is trained: sizes, time, memory, disk, and warnings.
 
-Reads a recipe or texts (tokens are then estimated), or shards; writes nothing::
+Reads a recipe or texts (tokens are then estimated), or shards; of a run or checkpoint it shows what putting
+it in fewer bits will take and give. Writes nothing::
 
     congling plan book.txt budget=15m
     congling plan book.txt poems/ model.num_hidden_layers=6 train.max_length=256
     congling plan examples/hlm.toml --shards runs/hlm/shards --json
+    congling plan runs/book method=gptq bits=4 group_size=32
 """
 
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ import typer
 
 from congling.core.document import print_document
 from congling.core.errors import UserError
+from congling.core.terminal import put
 from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
@@ -27,7 +30,8 @@ def command(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TEXTS...", help="A recipe (.toml), or text files and folders; and key=value overrides."
+            metavar="TEXTS...",
+            help="A recipe (.toml), text files and folders, or a run to quantise; and key=value overrides.",
         ),
     ] = None,
     shards: Annotated[Path | None, typer.Option(help="A shards directory: exact token counts.")] = None,
@@ -37,15 +41,39 @@ def command(
 ) -> None:
     """Show the plan of a run: what is chosen and why, what it costs, what to beware of."""
     from congling.core.console import Console
+    from congling.interop.source import leads_to_checkpoint
     from congling.plan.recipe import separate
     from congling.plan.show import show
 
     inputs, overrides = separate(arguments or [])
+    if shards is None and len(inputs) == 1 and leads_to_checkpoint(inputs[0]):
+        _quantisation(inputs[0], overrides, measure=measure, as_json=as_json)
+        return
     found = run(inputs, overrides, shards=shards, out=out, measure=measure)
     if as_json:
         print_document(found)
     else:
         show(found, Console())
+
+
+def _quantisation(model: Path, settings: Sequence[str], *, measure: bool, as_json: bool) -> None:
+    """Plan putting a trained model in fewer bits."""
+    from dataclasses import asdict
+
+    from congling.methods import quantize
+    from congling.plan.quantised_formats import sorted_out
+
+    methods = [one.partition("=")[2] for one in settings if one.startswith("method=")]
+    rest = [one for one in settings if not one.startswith("method=")]
+    config = quantize.chosen(methods[-1] if methods else "gptq", rest)
+    plan, formats = quantize.plan(model, config, measure=measure)
+    if as_json:
+        print_document({**asdict(plan), "formats": formats})
+        return
+    held, lacking = sorted_out(formats)
+    groups = ", ".join(map(str, plan.groups))
+    put("\n".join([*plan.lines(), f"group sizes that divide all layers: {groups} (-1: the whole row)"]))
+    put("\n".join([f"held as it is by: {held}", *lacking]))
 
 
 def run(

@@ -28,7 +28,8 @@ from congling.methods.options import AsJson
 
 if TYPE_CHECKING:
     from congling.methods.calibration import Calibration
-    from congling.methods.quantize import Estimate, Quantised
+    from congling.methods.quantize import Quantised
+    from congling.plan.quantisation import QuantisationPlan
 
 Method = Literal["rtn", "hqq", "gptq", "awq", "awq+gptq", "int8", "smoothquant", "onebit"]
 
@@ -68,7 +69,7 @@ def command(
             data=tuple(data or ()),
             tokens=tokens,
             seed=seed,
-            before=(lambda estimate, text: None) if as_json else _show_estimate,
+            before=(lambda plan, text: None) if as_json else _show_plan,
         )
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; nothing was written. {AGAIN}") from None
@@ -78,11 +79,9 @@ def command(
         _show(found)
 
 
-def _show_estimate(estimate: "Estimate", text: "Calibration | None") -> None:
-    put(
-        f"{estimate.weights:,} weights to quantise: about {show_seconds(estimate.seconds)}, "
-        f"{show_bytes(estimate.bytes)} of memory besides the model"
-    )
+def _show_plan(plan: "QuantisationPlan", text: "Calibration | None") -> None:
+    for line in plan.lines():
+        put(line)
     if text is not None:
         put(f"calibration: {text.tokens:,} tokens of {text.source} ({text.script['guess']})")
 
