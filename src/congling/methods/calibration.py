@@ -1,7 +1,8 @@
 """The text that a model reads while it is put in fewer bits, and what can be said of it beforehand.
 
-By default rows of the training part of the shards beside the run, in the form the model was trained on; texts
-or other shards where they are named. What is held out is never read.
+By default what the run was trained on, in the same form: rows of the training part of the shards beside it,
+or the conversations of an ``sft`` run through its chat template. Texts, conversations or other shards where
+they are named. What is held out is never read.
 """
 
 # B rows, T time
@@ -24,10 +25,12 @@ from congling.data.counts import codes
 from congling.data.packing import restarts
 from congling.data.shards import Shards, open_shards
 from congling.data.statistics import SYMBOLS
+from congling.data.tuning.examples import Example
 from congling.evals.bench import Bench
 from congling.evals.likelihood import text_ids
 from congling.evals.score_tables import problem_lines
 from congling.infer.checkpoints import Loaded
+from congling.methods.calibration_rows import conversation_examples, packed_rows, trained_rows
 from congling.methods.evaluation import beside
 from congling.plan.quantisation import AT_ONCE, TOKENS
 from congling.quant.walk import Rows
@@ -51,6 +54,8 @@ class Calibration:
     """Hash of the ids: equal text, equal statistics."""
     script: dict[str, Any]
     """A guess of the script, and the shares of characters it rests on."""
+    conversations: int = 0
+    """Read through the model's chat template; 0 of plain text."""
     shards: Artifact | None = None
     notes: tuple[str, ...] = ()
     """What may be wrong with it."""
@@ -63,6 +68,7 @@ class Calibration:
             "longest row": self.longest,
             "fingerprint": self.fingerprint,
             "script": self.script["guess"],
+            "template": f"its own, {self.conversations:,} conversations" if self.conversations else "none",
             "shares": {name: share for name, share in self.script.items() if name != "guess"},
         }
 
@@ -74,7 +80,8 @@ def calibration(
 
     Args:
         loaded: the model, whose tokenizer and context count.
-        data: files of texts, or one directory of shards; by default the shards beside the run.
+        data: files of texts or of conversations, or one directory of shards; by default what the run was
+            trained on.
         tokens: how many are read.
         seed: which rows are drawn.
 
@@ -82,23 +89,43 @@ def calibration(
         UserError: there is no text, it cannot be read, or was made with another tokenizer.
     """
     own = beside(loaded.checkpoint.path, "shards")
-    shards = Path(data[0]) if len(data) == 1 and artifact.exists(data[0]) else (None if data else own)
-    if shards is None and not data:
-        hint = "name it with --data: texts, or shards in the model's tokens"
-        raise UserError("this method looks at what the model reads, and no text is beside the run", hint=hint)
+    shards = Path(data[0]) if len(data) == 1 and artifact.exists(data[0]) else None
+    rows, notes, source, found, talks = list[Rows](), tuple[str, ...](), " ".join(data), None, 0
+    chosen = _conversations(loaded, data, seed) if shards is None else None
+    if not data and chosen is None:
+        shards = own
     if shards is not None:
         opened = open_shards(shards, tokenizer=loaded.tokenizer, verify=True)
-        rows, notes = _of_shards(loaded, opened, tokens, seed), ()
+        rows = _of_shards(loaded, opened, tokens, seed)
         source, found = f"{shards}, train", opened.artifact
+    elif chosen is not None:
+        examples, source, notes = chosen
+        rows = packed_rows(examples, loaded.reading.context, tokens, seed)
+        talks = sum(int(row[2].amax(1).add(1).sum()) for row in rows if row[2] is not None)
+    elif not data:
+        hint = "name it with --data: texts, conversations, or shards in the model's tokens"
+        raise UserError("this method looks at what the model reads, and no text is beside the run", hint=hint)
     else:
         rows, notes = _of_texts(loaded, data, tokens, seed)
-        source, found = " ".join(data), None
     ids = [row[0].numpy() for row in rows]
     count, longest = sum(one.size for one in ids), max(one.shape[1] for one in ids)
     told = _script(loaded, np.concatenate([one.ravel() for one in ids]))
-    notes = (*notes, *_doubts(loaded, told, longest, count, tokens, None if shards == own else own))
+    known = own if data and shards != own else None
+    notes = (*notes, *_doubts(loaded, told, longest, count, tokens, known, in_template=bool(talks)))
     mark = sha256(b"".join(np.ascontiguousarray(one, np.int64).tobytes() for one in ids)).hexdigest()
-    return Calibration(tuple(rows), source, count, longest, mark, told, found, notes)
+    return Calibration(tuple(rows), source, count, longest, mark, told, talks, found, notes)
+
+
+def _conversations(
+    loaded: Loaded, data: Sequence[str], seed: int
+) -> tuple[list[Example], str, tuple[str, ...]] | None:
+    """Conversations of the files named, or those the run was tuned on; and what is to be said of them."""
+    context = loaded.reading.context
+    if not data:
+        own = trained_rows(loaded.checkpoint.path, loaded.tokenizer, context)
+        return None if own is None else (*own, ())
+    found = conversation_examples(data, loaded.tokenizer, context, seed=seed)
+    return None if found is None else (found[0], " ".join(data), tuple(problem_lines(found[1])))
 
 
 def _of_shards(loaded: Loaded, shards: Shards, tokens: int, seed: int) -> list[Rows]:
@@ -160,12 +187,26 @@ def _script(loaded: Loaded, ids: np.ndarray) -> dict[str, Any]:
 
 
 def _doubts(
-    loaded: Loaded, told: dict[str, Any], longest: int, count: int, wanted: int, trained_on: Path | None
+    loaded: Loaded,
+    told: dict[str, Any],
+    longest: int,
+    count: int,
+    wanted: int,
+    trained_on: Path | None,
+    *,
+    in_template: bool,
 ) -> list[str]:
     """What may be wrong with a calibration text."""
     notes = []
     context = loaded.reading.context
-    if longest < context:
+    if loaded.tuned_for_chat and not in_template:
+        what = (
+            "the calibration text has no chat template, and the model was tuned on conversations in its own"
+        )
+        notes.append(f"{what}: name rows of them, --data FILE.jsonl")
+    if in_template and not loaded.tuned_for_chat:
+        notes.append("the model was not tuned on conversations: their chat template is new to it")
+    if longest < context and not in_template:  # conversations are as long as they are
         notes.append(
             f"the calibration text is shorter than the {context:,} tokens of a row in training: "
             f"{longest:,}; later positions were not looked at"

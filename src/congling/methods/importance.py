@@ -20,6 +20,7 @@ from congling.interop.gguf.imatrix import ImportanceMatrix, InputSquares
 from congling.interop.gguf.sources import sources
 from congling.interop.gguf.writer import MAGIC
 from congling.interop.gguf_architecture import gguf_architecture
+from congling.methods.calibration_rows import conversation_examples
 
 ROWS, ROW_TOKENS = 128, 512
 """Of the calibration text, evenly spread over it; a row is as long as llama-imatrix's, or as the context."""
@@ -66,23 +67,32 @@ def importance_matrix(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix
 
 
 def _observed(path: Path, model: ForeignModel) -> tuple[ImportanceMatrix, Tensor, str]:
-    rows = _rows(path, model)
+    rows, template = _rows(path, model)
     found = collect(transformer(replace(model, layers={})), rows)  # what its codes stand for, in floats
     tensors: dict[str, InputSquares] = {}
     for source in sources(model, gguf_architecture(model.config), path):
         if source.parameters and source.parameters[0] in found:
             tensors[source.name] = found[source.parameters[0]]
     matrix = ImportanceMatrix(tensors, (path.name,), *rows.shape)
-    return matrix, rows, f"calibrated on {rows.numel():,} tokens of {path.name}, {len(rows)} rows"
+    note = f"calibrated on {rows.numel():,} tokens of {path.name}, {len(rows)} rows"
+    if template:
+        note += ", conversations in the model's chat template"
+    elif model.facts.get("chat"):
+        note += ", which have no chat template, though the model was tuned on conversations in its own"
+    return matrix, rows, note
 
 
-def _rows(path: Path, model: ForeignModel) -> Tensor:
-    """(N, T) ids, evenly spread over the text."""
+def _rows(path: Path, model: ForeignModel) -> tuple[Tensor, bool]:
+    """(N, T) ids, evenly spread over the text; and whether it is conversations, which then stand one behind
+    the other in the model's template."""
     tokenizer, config = model.tokenizer, model.config
     if tokenizer is None:
         raise UserError("without a tokenizer no text can be read", hint="name one with --tokenizer")
+    talks = None
     if path.is_dir():
         ids = open_shards(path, tokenizer=tokenizer, verify=True)["train"].tokens
+    elif (talks := conversation_examples([str(path)], tokenizer, config.max_position_embeddings)) is not None:
+        ids = np.concatenate([example.input_ids for example in talks[0]]).astype(np.int64)
     else:
         ids = np.array(tokenizer.encode(_text(path)[:_MOST_CHARACTERS]), np.int64)
     if len(ids) < _FEWEST:
@@ -91,7 +101,8 @@ def _rows(path: Path, model: ForeignModel) -> Tensor:
     length = min(context, ROW_TOKENS, len(ids))
     count = min(ROWS, len(ids) // length)
     starts = np.linspace(0, len(ids) - length, count).astype(np.int64)
-    return torch.from_numpy(np.stack([ids[start : start + length] for start in starts]).astype(np.int64))
+    rows = np.stack([ids[start : start + length] for start in starts]).astype(np.int64)
+    return torch.from_numpy(rows), talks is not None
 
 
 def _text(path: Path) -> str:
