@@ -10,6 +10,7 @@ import pytest
 import congling
 from congling import api
 from congling.core.errors import UserError
+from support import tiny_checkpoint
 
 FUNCTIONS = sorted(api.__all__)
 
@@ -57,6 +58,7 @@ def test_functions_with_the_names_of_packages_work_before_and_after_these_are_lo
 {before}
 import congling
 from congling.core.errors import UserError
+from support import tiny_checkpoint
 for call in (lambda: congling.tokenizer("nothing"), lambda: congling.train("nothing", out="nowhere")):
     try:
         call()
@@ -87,3 +89,17 @@ def test_a_setting_that_is_none_is_named(tmp_path):
         UserError, match=r"train\.seed.*a setting is a number|a setting is a number(.|\n)*train\.seed"
     ):
         api.train("smallworld", out=tmp_path, settings={"train": {"seed": None}})
+
+
+def test_fewer_bits_and_what_they_cost(tmp_path):
+    base = tiny_checkpoint.write(tmp_path / "base")
+    text = tmp_path / "text.txt"
+    text.write_text("云对雨雪对风晚照对晴空学而时习之不亦说乎从零开始" * 60, encoding="utf-8")
+    made = congling.quantize(base, tmp_path / "q", "rtn", settings={"bits": 8, "group_size": -1})
+    assert made.settings["bits"] == 8 and made.settings["group_size"] == -1 and made.calibration is None
+    found = congling.damage(base, made.out, data=[str(text)], limit_tokens=512, layers=False, texts=False)
+    assert 0 < found.models[0].damage.kl.value < 0.01
+    again = congling.damage(base, [made.out, made.out], data=[str(text)], limit_tokens=512, layers=False)
+    assert again.models[0].damage.kl == again.models[1].damage.kl == found.models[0].damage.kl
+    with pytest.raises(UserError, match="no such method"):
+        congling.quantize(base, tmp_path / "no", "gtpq")

@@ -14,10 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from congling import methods
-    from congling.api import chat, convert, evaluate, generate, load, tokenizer, train
+    from congling.api import chat, convert, damage, evaluate, generate, load, quantize, tokenizer, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "chat", "convert", "evaluate", "generate", "load", "methods", "tokenizer", "train"]
+__all__ = [
+    "__version__",
+    "chat",
+    "convert",
+    "damage",
+    "evaluate",
+    "generate",
+    "load",
+    "methods",
+    "quantize",
+    "tokenizer",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -64,7 +64,7 @@ def test_the_program_of_the_readme(folder, capsys):
 
 
 def test_the_programs_about_python_one_after_the_other(folder, capsys):
-    trained, opened, tuned, measured, mistaken = programs("docs/en/python.md")
+    trained, opened, tuned, measured, fewer, mistaken = programs("docs/en/python.md")
     run(trained, "python.md")
     assert "bits/character, report in runs/book/run/report/report.html" in capsys.readouterr().out
     run(opened, "python.md")
@@ -75,5 +75,7 @@ def test_the_programs_about_python_one_after_the_other(folder, capsys):
     said = capsys.readouterr().out
     assert "{'repetition/" in said and "book.gguf" in said
     assert (folder / "book.gguf").stat().st_size > 10_000
+    run(fewer, "python.md")
+    assert "bits a weight, 0." in capsys.readouterr().out
     run(mistaken, "python.md")
     assert "no such directory: 'runs/nothing'" in capsys.readouterr().out
