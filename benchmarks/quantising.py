@@ -81,7 +81,6 @@ def _work(method: str, name: str, tokens: int) -> dict[str, float]:
     from congling.model.transformer import Transformer
     from congling.quant.apply import quantise
 
-    machine.return_freed_memory(1 << 20)
     for one, read in (("tiny", AT_ONCE), (name, tokens)):  # the first loads what the work needs
         config = shape(one)
         model, length = Transformer(config), config.max_position_embeddings

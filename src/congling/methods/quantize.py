@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from congling.core import artifact, machine
+from congling.core import artifact
 from congling.core.artifact import Artifact
 from congling.core.config import Config, build, with_overrides
 from congling.core.errors import UserError
@@ -31,9 +31,6 @@ from congling.quant.methods import METHODS
 from congling.quant.stored import DESCRIPTION, save_quantised
 from congling.tokenizer import store
 from congling.train.calibrate import matmul_peak
-
-_LARGE = 2**20
-"""Bytes of a tensor whose memory is given back when it is freed."""
 
 
 class _Chosen(Config):
@@ -141,7 +138,6 @@ def run(
         text = calibration.calibration(loaded, data, tokens=tokens, seed=seed)
     tokens = 0 if text is None else text.tokens
     before(plan_quantisation(loaded.model.config, config, peak=_peak(), tokens=tokens), text)
-    machine.return_freed_memory(_LARGE)  # a block's floats go as its codes come
     with stage("quantising", total=len(loaded.model.blocks), unit="blocks") as progress:
 
         def step(done: float) -> None:

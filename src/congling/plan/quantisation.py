@@ -163,12 +163,15 @@ def _feeding_back(shapes: Shapes) -> float:
 
 def _memory(config: ModelConfig, shapes: Shapes, method: QuantConfig, tokens: int) -> int:
     """Bytes: the inputs of a block, and what is the most of a pass and a layer while it is rounded."""
-    most = max(_WORK * _weights(shape) for shape in shapes.values())
     if not tokens:
-        return most
+        most = done = 0.0
+        for place in (place for place in shapes if place.startswith("blocks.0.")):
+            most = max(most, _WORK * _weights(shapes[place]) - _FREED * done)
+            done += _weights(shapes[place])
+        return round(most)
     rows, width = min(tokens, AT_ONCE), config.hidden_size
     first = [place for place in shapes if place.startswith("blocks.0.")] if _looks_first(method) else []
-    most = max(most, _grams(shapes, first))
+    most = _grams(shapes, first)
     widest = max(outputs for outputs, _ in shapes.values())
     for stage in STAGES:
         layers = [place for place in shapes if kind_of_layer(place) in stage]
@@ -180,8 +183,8 @@ def _memory(config: ModelConfig, shapes: Shapes, method: QuantConfig, tokens: in
     return 4 * (tokens + 2 * rows) * width + most
 
 
-_WORK = 48
-"""Bytes for each weight of a layer that is rounded."""
+_WORK, _FREED = 42, 2.8
+"""Bytes for each weight of a layer that is rounded, and those that its codes take less than its floats."""
 
 
 def _work(shape: tuple[int, int], *, by_columns: bool) -> int:

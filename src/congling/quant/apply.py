@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
+from congling.core.machine import trim_memory
 from congling.model.counts import linear_shapes
 from congling.model.transformer import Transformer
 from congling.quant.config import GridConfig, QuantConfig, fitting_groups
@@ -128,6 +129,8 @@ class _Quantiser:
         for stage in stages:
             found = self.walk.statistics(stage) if self.walk.rows else {}
             layers += [self._replace(place, found.get(place)) for place in stage]
+            del found
+            trim_memory()  # floats, statistics and copies of a layer leave holes that little fits into
             self.step(1 / (len(stages) + 1))
         self.walk.advance()
         self.step(1 / (len(stages) + 1))
