@@ -17,7 +17,7 @@ from measuring import Options, circumstances
 from reporting import Report, Skipped, write
 
 NAMES = ("startup", "smallworld", "tokenizer", "memory", "spikes", "classic", "throughput", "lora",
-         "adapters", "longlora", "length", "quantisation", "varlen", "budget", "tuning",
+         "adapters", "longlora", "length", "quantisation", "varlen", "budget", "tuning", "together",
          "time_to_quality")  # fmt: skip
 
 

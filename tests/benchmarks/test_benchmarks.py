@@ -64,6 +64,7 @@ def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
         "length",
         "quantisation",
         "tuning",
+        "together",
     )
     for name in names:
         assert "skipped" not in found[name]

@@ -6,7 +6,7 @@ import pytest
 
 from congling.core.rundir import RunDirectory
 from congling.model.checkpoint import save_model
-from congling.train.runs.arithmetic import equality, facts, settle
+from congling.train.runs.arithmetic import equality, facts, other_bits, settle
 from congling.train.runs.checkpoints import save
 from support.training_doubles import settings, trainer
 
@@ -29,6 +29,18 @@ def test_what_changed_is_named_with_the_level_that_holds():
     assert equality(now | {"processes": 3}, now, fixed_rows=False).level == "none"
     foreign = equality(now | {"torch": "\x1b[2J" + "9" * 1000}, now, fixed_rows=True)
     assert "\x1b" not in str(foreign) and len(str(foreign)) < 300
+
+
+@pytest.mark.parametrize(
+    "cut, world, said", [(1, 1, False), (8, 4, False), (1, 2, True), (6, 3, True), (6, 4, True)]
+)
+def test_processes_that_round_otherwise_than_one_are_told_at_the_start(cut, world, said):
+    one = trainer(settings(sums="ordered", gradient_accumulation_steps=cut))
+    one.backend.world = world
+    note = other_bits(one)
+    assert (note is not None) is said and (not said or str(cut) in note)
+    one.backend.ordered = False
+    assert other_bits(one) is None
 
 
 @pytest.mark.parametrize(

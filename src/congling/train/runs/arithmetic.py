@@ -82,6 +82,17 @@ def equality(then: Mapping[str, Any] | None, now: Mapping[str, Any], *, fixed_ro
     return Equality("order" if fixed_rows or "processes" not in changed else "none", told)
 
 
+def other_bits(trainer: Trainer) -> str | None:
+    """What to say where a run begins on several processes with other bits than on one, and need not."""
+    world, cut = trainer.backend.world, trainer.micro_batch[1]
+    if not (trainer.backend.ordered and can_shrink(trainer.batches)) or shares_are_nodes(cut, world):
+        return None
+    return (
+        f"{world} processes round otherwise than one: the same bits need 2, 4, 8 … of them and a multiple of "
+        f"that as train.gradient_accumulation_steps, which is {cut}"
+    )
+
+
 def settle(trainer: Trainer, run: RunDirectory, start: int) -> Equality | None:
     """Decide in which order a run adds up, where its settings do not say.
 

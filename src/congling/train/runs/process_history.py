@@ -15,7 +15,7 @@ from congling.core.output import warn
 from congling.core.rundir import RunDirectory
 from congling.core.units import plural, show_bytes
 from congling.train.loop import Trainer
-from congling.train.runs.arithmetic import Equality
+from congling.train.runs.arithmetic import Equality, other_bits
 
 _BEGINNINGS, _ENDS = ("started", "resumed"), ("stopped", "failed", "finished")
 
@@ -35,6 +35,8 @@ def recorded(
     run.event("resumed" if start else "started", step=start, **told, **counted)
     if equality is not None:
         terminal.say(f"goes on after step {start}, {equality}")
+    elif (note := other_bits(trainer)) is not None:
+        terminal.say(note)
     try:
         yield
     except Interrupted:
