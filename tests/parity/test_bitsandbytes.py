@@ -1,9 +1,15 @@
 """Layers in int8 beside bitsandbytes on a CPU: codes, scales, outliers and products."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from congling.methods import conversion
 from congling.quant.int8 import Int8Linear, int8_linear, int8_rows
+from support import tiny_checkpoint
 from support.gguf_models import CONFIGS, model_of
 
 bnb = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
@@ -65,6 +71,21 @@ def test_products_are_those_of_bitsandbytes(name: str, threshold: float):
         with torch.no_grad():
             expected = reference(x)
             assert (layer(x) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_folder_made_by_command_holds_their_codes_and_scales(tmp_path: Path, call: Any):
+    tiny_checkpoint.write(tmp_path / "model")
+    (tmp_path / "text.txt").write_text("云对雨，雪对风，晚照对晴空。" * 40, encoding="utf-8")
+    given = ("--method", "int8", "whole_batch=true", "--data", "text.txt", "--tokens", "640")
+    call("quantize", "model", *given, "--out", "q")
+    call("convert", "q", "--to", "hf", "--type", "bnb", "--no-verify", "--out", "folder")
+    conversion.run(tmp_path / "model", "hf", tmp_path / "floats", verify=False)
+    floats, stored = (load_file(tmp_path / name / "model.safetensors") for name in ("floats", "folder"))
+    layers = [name.removesuffix(".SCB") for name in stored if name.endswith(".SCB")]
+    assert len(layers) == len([name for name in floats if "_proj" in name]) > 0
+    for layer in layers:
+        codes, scales, _ = bnb.functional.int8_vectorwise_quant(floats[f"{layer}.weight"].half())
+        assert torch.equal(stored[f"{layer}.weight"], codes) and torch.equal(stored[f"{layer}.SCB"], scales)
 
 
 def test_columns_kept_in_16_bits_lose_less_than_bitsandbytes():

@@ -8,9 +8,11 @@
 
 A row of weights has one scale, its largest |w|. Which inputs are large is decided token by token, so that no
 token changes what another one gets. With ``whole_batch`` it is decided as bitsandbytes does: a column that is
-large for one token leaves the int8 product for all of them, and its weights are those of the codes.
+large for one token leaves the int8 product for all of them, and its weights are those of the codes. With
+``token_steps`` of 127.5 inputs are rounded as compressed-tensors does: steps of max / 127.5, -128 to 127.
 
-Source: LLM.int8 (Dettmers et al. 2022); codes, scales and outliers are those of bitsandbytes to the bit.
+Source: LLM.int8 (Dettmers et al. 2022); codes, scales and outliers are those of bitsandbytes to the bit;
+inputs in 127.5 steps those of compressed-tensors 0.20.
 """
 
 # O outputs, I inputs, N tokens, C columns kept in 16 bits
@@ -26,15 +28,17 @@ from torch import Tensor, nn
 from congling.core.errors import UserError
 from congling.quant.frozen import PIECE_VALUES, FrozenLinear, scratch, stored_parts
 
-UNIT, THEIR_UNIT = 1 / 127**2, 6.200124e-05
-"""One step of a token times one of a row; bitsandbytes has lost the digit behind 6.200."""
+STEPS, CT_STEPS = 127.0, 127.5
+"""Steps that the largest input of a token takes, in LLM.int8 and in compressed-tensors."""
+_BNB_UNIT = 6.200124e-05
+"""One step of a token times one of a row: 1 / 127², but bitsandbytes has lost the digit behind 6.200."""
 _TYPES = {
     "codes": (torch.int8,),
     "scales": (torch.float32,),
     "outliers": (torch.int64,),
     "outlier_weight": (torch.float16,),
 }
-EXACT_INPUTS = 2**24 // 127**2
+EXACT_INPUTS = 2**24 // (128 * 127)
 """Products of int8 codes that float32 adds without rounding."""
 
 
@@ -49,6 +53,7 @@ class Int8Linear(FrozenLinear):
         bias: (O,) float32 or None.
         threshold: inputs of this size and more are outliers; 0: none are (``llm_int8_threshold``).
         whole_batch: whether outliers are columns of a whole batch, as in bitsandbytes.
+        token_steps: steps of the largest input of a token, 127 or 127.5.
     """
 
     codes: Tensor
@@ -66,6 +71,7 @@ class Int8Linear(FrozenLinear):
         outliers: Tensor | None = None,
         outlier_weight: Tensor | None = None,
         whole_batch: bool = False,
+        token_steps: float = STEPS,
     ) -> None:
         """Raises UserError: the parts do not fit each other, or hold what no quantiser makes."""
         if outliers is None or outlier_weight is None:
@@ -76,7 +82,7 @@ class Int8Linear(FrozenLinear):
         for name, value in (("codes", codes), ("scales", scales), ("outliers", outliers)):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("outlier_weight", outlier_weight, persistent=False)
-        self.threshold, self.whole_batch = threshold, whole_batch
+        self.threshold, self.whole_batch, self.token_steps = threshold, whole_batch, token_steps
 
     def values(self, part: slice) -> Tensor:
         """Some rows: float32, columns kept in 16 bits as they are kept."""
@@ -90,7 +96,7 @@ class Int8Linear(FrozenLinear):
     def product(self, x: Tensor) -> Tensor:
         """``x @ matrixᵀ`` with x in eight bits, but for outliers: (N, I) -> (N, O)."""
         tokens, most, columns, large = self.inputs_in_int8(x)
-        unit = THEIR_UNIT if self.whole_batch else UNIT
+        unit = _BNB_UNIT if self.whole_batch else 1 / (127 * self.token_steps)
         y = self._integer_product(tokens).mul_(most * self.scales).mul_(unit)
         if len(columns):
             apart = x.float().where(large, 0)[:, columns]
@@ -111,7 +117,11 @@ class Int8Linear(FrozenLinear):
             large[:, self.outliers] = True
         small = inputs.masked_fill(large, 0)
         most = small.abs().amax(1, keepdim=True)
-        tokens = (small * (127 / most)).round_().masked_fill_(most == 0, 0)
+        if self.token_steps == STEPS:
+            tokens = small * (STEPS / most)
+        else:
+            tokens = (small / (most / self.token_steps)).clamp_(-128, 127)
+        tokens = tokens.round_().masked_fill_(most == 0, 0)
         columns = large.any(0).nonzero().flatten()
         if self.whole_batch:
             tokens[:, columns], large[:, columns] = 0, True
@@ -146,7 +156,8 @@ class Int8Linear(FrozenLinear):
             parts |= {"outliers": self.outliers, "outlier_weight": self.outlier_weight}
         if self.bias is not None:
             parts["bias"] = self.bias
-        return {"threshold": self.threshold, "whole_batch": self.whole_batch}, parts
+        facts: dict[str, Any] = {"threshold": self.threshold, "whole_batch": self.whole_batch}
+        return facts | ({} if self.token_steps == STEPS else {"token_steps": self.token_steps}), parts
 
     @classmethod
     def restored(
@@ -162,12 +173,14 @@ class Int8Linear(FrozenLinear):
             raise UserError("the threshold of a layer in int8 is a number from 0", value=threshold)
         if not isinstance(whole_batch, bool):
             raise UserError("whole_batch of a layer in int8 is true or false", value=whole_batch)
+        if (steps := facts.get("token_steps", STEPS)) not in (STEPS, CT_STEPS) or isinstance(steps, bool):
+            raise UserError("token_steps of a layer in int8 are 127 or 127.5", value=steps)
         found: dict[str, Any] = stored_parts(part, _TYPES, needed=2)
         if ("outliers" in found) != ("outlier_weight" in found):
             raise UserError("outlier columns of a layer and their weights come together")
         if found["codes"].shape != shape:
             raise UserError("codes of a layer have another shape", value=tuple(found["codes"].shape))
-        return cls(**found, threshold=float(threshold), whole_batch=whole_batch)
+        return cls(**found, threshold=float(threshold), whole_batch=whole_batch, token_steps=float(steps))
 
     def extra_repr(self) -> str:
         """Shape and columns apart, as ``print(model)`` shows them."""

@@ -8,6 +8,7 @@ file as read here) apart.
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from congling.core import files, machine
 from congling.core.errors import UserError
@@ -21,6 +22,7 @@ from congling.interop.formats import gguf_in
 from congling.model.counts import parameters
 from congling.quant.coded import CodedLinear
 from congling.quant.int8 import Int8Linear
+from congling.tokenizer.base import Tokenizer
 
 ACCURACY = {"gguf": 1e-3, "ollama": 1e-3, "hf": 1e-4, "llama2c": 1e-3}
 """Largest difference of logits between two float32 programs, by format."""
@@ -77,7 +79,7 @@ def verify(
     if original.tokenizer is None:
         raise UserError("without a tokenizer nothing can be verified", hint="name one with --tokenizer")
     unrounded, before, lengths = transformer(original), None, lengths_of(original, target)
-    model, kl = unrounded, None
+    model, kl, layers = unrounded, None, None
     if reader is not None and type != "F32":
         before = perplexity(unrounded, original.tokenizer, text, lengths)
         model = transformer(reader(path))
@@ -87,10 +89,13 @@ def verify(
         parity = compare(model, original.tokenizer, engine, text, more, lengths)
         if before is not None:
             kl = divergence(unrounded, original.tokenizer, engine, text, lengths)
+        if type in _QUANTISED and _rounds_inputs(original):
+            layers = _layer_difference(engine, path, original.tokenizer, text)
     finally:
         if (close := getattr(engine, "close", None)) is not None:
             close()
-    return Report(target, type, parity, before, _accuracy(original, target, type), divergence=kl)
+    accuracy = _accuracy(original, target, type)
+    return Report(target, type, parity, before, accuracy, divergence=kl, layer_difference=layers)
 
 
 def lengths_of(model: ForeignModel, target: str) -> Lengths:
@@ -186,11 +191,21 @@ def _accuracy(model: ForeignModel, target: str, type: str) -> float | None:
 
 def _accuracy_in_few_bits(model: ForeignModel, type: str) -> float | None:
     """That of float32 where transformers computes in it. Where inputs are rounded too, numbers are told."""
-    layer = next(iter(model.layers.values()), None)
-    if isinstance(layer, Int8Linear):
+    if _rounds_inputs(model):
         return None
+    layer = next(iter(model.layers.values()), None)
     in_half = type == "GPTQ" and isinstance(layer, CodedLinear) and layer.bits == 3
     return _IN_HALF if in_half else ACCURACY["hf"]
+
+
+def _rounds_inputs(model: ForeignModel) -> bool:
+    return isinstance(next(iter(model.layers.values()), None), Int8Linear)
+
+
+def _layer_difference(engine: Any, path: Path, tokenizer: Tokenizer, text: str) -> float:
+    from congling.evals.conversion.layers import layer_difference
+
+    return layer_difference(engine, path, [tokenizer.bos_id, *tokenizer.encode(text)[: WINDOW - 1]])
 
 
 def _llama_cpp(path: Path, model: ForeignModel) -> Engine:

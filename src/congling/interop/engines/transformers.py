@@ -5,12 +5,13 @@ Quantised folders are run by the layers of auto-round, compressed-tensors or bit
 
 # T tokens, V vocabulary
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.engines import quantised
@@ -24,18 +25,18 @@ def available() -> bool:
 
 
 class TransformersEngine:
-    """A folder run by ``AutoModelForCausalLM`` and ``AutoTokenizer``, in float32 on the CPU.
+    """A folder run by ``AutoModelForCausalLM`` and ``AutoTokenizer`` on the CPU, by default in float32.
 
     Raises:
         UserError: transformers, or what a quantised folder needs, is not installed or does not load it.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
         self._library, self._folder = _transformers(), str(folder)
         self._tokenizer: Any = None
         method = quantised.method_of(folder)
         with quantised.loading(method) as options:
-            self._model: Any = self._loaded("AutoModelForCausalLM", dtype=torch.float32, **options).eval()
+            self._model: Any = self._loaded("AutoModelForCausalLM", dtype=dtype, **options).eval()
             if method is not None:  # some unpack when they are first used, and say so
                 self.logits([0])
         quantised.require_layers(self._model, method, folder)
@@ -59,6 +60,22 @@ class TransformersEngine:
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """(T, V) float32: scores after each of ``ids``."""
         return self._model(torch.tensor([list(ids)]), use_cache=False).logits[0].float().numpy()
+
+    @torch.inference_mode()
+    def watch(
+        self, ids: Sequence[int], layers: Iterable[str], see: Callable[[str, Tensor, Tensor], None]
+    ) -> None:
+        """Read ``ids`` once; ``see`` is given the name, the input and the output of each of these layers."""
+
+        def hook(name: str) -> Any:
+            return lambda _, inputs, output: see(name, inputs[0], output)
+
+        hooks = [self._model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
+        try:
+            self.logits(ids)
+        finally:
+            for one in hooks:
+                one.remove()
 
     @torch.inference_mode()
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:

@@ -89,10 +89,8 @@ def read(folder: Path | str) -> ForeignModel:
     where = folder / CONFIG
     values = read_json(where)
     name, config = architecture_of(values, where), config_from(values, where)
-    quantised = values.get(QUANTISED)
-    stored = StoredTensors(folder, quantised=quantised is not None)
-    if quantised is not None:
-        stored = QuantisedTensors(stored, scheme_of(quantised, where))
+    quantised = values.get(QUANTISED) is not None
+    stored = QuantisedTensors.of_folder(folder) if quantised else StoredTensors(folder)
     untied = config.tie_word_embeddings and _has_another_head(stored, name)
     config = config.replace(tie_word_embeddings=False) if untied else config
     shapes = expected_shapes(config, len(stored), where)

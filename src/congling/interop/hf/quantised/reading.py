@@ -3,6 +3,7 @@
 # O outputs
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +14,27 @@ from congling.interop.hf.weights import FolderWeights
 from congling.quant.coded import CodedLinear
 from congling.quant.frozen import FrozenLinear
 from congling.quant.grid import Grid
-from congling.quant.int8 import Int8Linear
+from congling.quant.int8 import CT_STEPS, Int8Linear
 
 _WEIGHT = ".weight"
+
+
+def layer_of(
+    tensors: QuantisedTensors, layer: str, order: Tensor | slice = slice(None), bias: Tensor | None = None
+) -> FrozenLinear:
+    """One layer of a folder, by its name there, with its rows in an order.
+
+    Raises:
+        UserError: as ``QuantisedTensors.coded``.
+    """
+    scheme = tensors.scheme
+    if scheme.format in ("gptq", "awq", "pack-quantized"):
+        codes, grid = tensors.coded(layer)
+        zeros = None if grid.zeros is None else grid.zeros[order]
+        return CodedLinear(codes[order], Grid(grid.scales[order], zeros, grid.bits, grid.group_size), bias)
+    codes, most = tensors.integers(layer)
+    theirs: Any = {"whole_batch": True} if scheme.format == "bitsandbytes" else {"token_steps": CT_STEPS}
+    return Int8Linear(codes[order], most[order], bias, threshold=scheme.threshold, **theirs)
 
 
 class FolderLayers(Mapping[str, FrozenLinear]):
@@ -41,16 +60,7 @@ class FolderLayers(Mapping[str, FrozenLinear]):
         order = torch.arange(self._tensors.layers[layer][0])[source.rows]
         if weight in self._changed:  # of matrices another order of rows, and nothing else
             order = self._changed[weight](order)
-        scheme = self._tensors.scheme
-        if scheme.format in ("gptq", "awq", "pack-quantized"):
-            codes, grid = self._tensors.coded(layer)
-            zeros = None if grid.zeros is None else grid.zeros[order]
-            return CodedLinear(
-                codes[order], Grid(grid.scales[order], zeros, grid.bits, grid.group_size), bias
-            )
-        codes, most = self._tensors.integers(layer)
-        as_there = scheme.format == "bitsandbytes"
-        return Int8Linear(codes[order], most[order], bias, threshold=scheme.threshold, whole_batch=as_there)
+        return layer_of(self._tensors, layer, order, bias)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -10,15 +10,18 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from congling.core.errors import UserError
 from congling.interop.hf.quantised import matrices
+from congling.interop.hf.quantised.config import scheme_of
 from congling.interop.hf.quantised.matrices import CODES
 from congling.interop.hf.quantised.scheme import Scheme
 from congling.interop.hf.quantised.words import WORD
+from congling.interop.hf.settings import CONFIG, QUANTISED, read_json
 from congling.interop.hf.stored import StoredTensors
 from congling.quant.grid import Grid
 
@@ -55,6 +58,17 @@ class QuantisedTensors:
                 raise UserError(what, where=self._where, value=f"{name}: {stored.dtype(name)}")
         self._names = dict.fromkeys([*floats, *(f"{layer}.weight" for layer in self.layers)])
         self._last: tuple[str, Tensor, Grid] | None = None
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "QuantisedTensors":
+        """Those of a folder that says that its layers are in few bits.
+
+        Raises:
+            UserError: it does not, is damaged, or as above.
+        """
+        where = folder / CONFIG
+        scheme = scheme_of(read_json(where).get(QUANTISED), where)
+        return cls(StoredTensors(folder, quantised=True), scheme)
 
     @property
     def turned(self) -> bool:
