@@ -326,6 +326,8 @@ def test_a_calibration_by_text_and_by_its_matrix_are_the_same(checkpoint: Path, 
             checkpoint, "gguf", tmp_path / name, type="Q4_0", calibrate=source, verify=False
         )
         assert any("tokens of text.txt" in note for note in done.notes)
+        assert f"congling damage {checkpoint}" in done.next[-1] and "--data TEXT" in done.next[-1]
+        assert done.bits is not None and 4.5 <= done.bits < 32
         files.append(GGUFFile.open(done.path))
     plain = GGUFFile.open(
         conversion.run(checkpoint, "gguf", tmp_path / "plain", type="Q4_0", verify=False).path

@@ -120,6 +120,10 @@ def test_it_goes_to_a_folder_with_its_codes_as_they_are(
     assert (
         json.loads((done.path / "config.json").read_text())["quantization_config"]["quant_method"] == method
     )
+    text = (done.path / "README.md").read_text(encoding="utf-8")
+    assert f"By {settings.method} (bits {settings.bits}, group_size 32" in text
+    assert ("640 tokens of `text.txt`: script hans" in text) == (settings.method == "gptq")
+    assert done.bits is not None and 4 < done.bits < 32
     ours, theirs = formats.read_model(tmp_path / "q"), formats.read_model(done.path)
     assert list(ours.layers) == list(theirs.layers)
     for name, layer in ours.layers.items():

@@ -63,7 +63,7 @@ def trained_rows(checkpoint: Path, tokenizer: Tokenizer, context: int) -> tuple[
     run = checkpoint.parent.parent
     if json_of(run / PLAN_FILE, []).get("method") != "sft":
         return None
-    config = build(DataConfig, read_toml(run / "config.toml").get("data"), where=run, recorded=True)
+    config = build(DataConfig, read_toml(run / "config.toml").get("data", {}), where=run, recorded=True)
     if not all(Path(source).exists() for source in config.sources):
         return None
     return list(conversations.read(config, tokenizer, context).train), " ".join(config.sources)

@@ -6,6 +6,7 @@
     adapter ─ read for its base ─ write ─────────────────────────────────────────↗
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,11 @@ from congling.interop.gguf import imatrix
 from congling.interop.gguf.calibrated import Calibration, Rounding
 from congling.interop.gguf.packing import rounded
 from congling.interop.hf.quantised.outgoing import natural
-from congling.interop.source import Source, source_of
+from congling.interop.source import Source, locate_checkpoint, source_of
+from congling.interop.stored_bits import stored_bits
+from congling.methods.evaluation import beside
 from congling.methods.importance import calibration, importance_matrix
+from congling.model.counts import parameters
 from congling.quant.mixtures import COPY, PLAIN, named
 from congling.transform.adapter import common_packing
 from congling.transform.freeze import frozen
@@ -49,7 +53,9 @@ class Conversion:
     limit: str = ""
     """How much a model reads there, in a sentence."""
     next: tuple[str, ...] = ()
-    """Command lines that run it there."""
+    """Command lines that run it there, and one that measures what its fewer bits cost."""
+    bits: float | None = None
+    """That a weight of the whole file or folder takes; None of formats of other programs' own."""
 
 
 def run(
@@ -105,7 +111,25 @@ def run(
     if calibrate is not None:
         weighing, more = calibration(calibrate, model, rounding)
         notes += more
-    return _model(model, to, out, type, version, verify, verify_text, overwrite, notes, weighing)
+    done = _model(model, to, out, type, version, verify, verify_text, overwrite, notes, weighing)
+    return done if to not in ("gguf", "hf") else _sized(done, model, found, _type(model, to, type))
+
+
+def _sized(done: Conversion, model: ForeignModel, source: Source, type: str) -> Conversion:
+    """With the bits of a weight, and how what was lost here is measured."""
+    rounded_here = done.path.is_file() and type not in PLAIN | {COPY}
+    asked = _damage_command(source, done.path) if rounded_here else ()
+    return replace(
+        done, bits=stored_bits(done.path).bits(parameters(model.config)), next=(*done.next, *asked)
+    )
+
+
+def _damage_command(source: Source, out: Path) -> tuple[str, ...]:
+    """The command that says what a quantised file lost, where its source can be compared with it."""
+    if source.kind not in ("run", "checkpoint"):
+        return ()
+    data = [] if beside(locate_checkpoint(source.path), "shards") else ["--data", "TEXT"]
+    return (shlex.join(["congling", "damage", str(source.path), str(out), *data]),)
 
 
 def _check_places(to: str, out: Path, overwrite: bool, *inputs: Path | str | None) -> None:

@@ -80,7 +80,7 @@ class QuantisationPlan:
 def plan_quantisation(
     config: ModelConfig, method: QuantConfig, *, peak: float, tokens: int = TOKENS
 ) -> QuantisationPlan:
-    """Estimate the work; RTN's and GPTQ's within 15 % of what was measured, others by one model each.
+    """Estimate the work: GPTQ's time by models of three sizes, others by one; memory may be a third more.
 
     Args:
         config: the model.

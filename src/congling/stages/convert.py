@@ -117,7 +117,13 @@ def command(
 
 def _print(done: "Conversion", seconds: float) -> bool:
     """The same for a program."""
-    found = {"bytes": _size(done.path), "notes": done.notes, "parity": done.report, "seconds": seconds}
+    found = {
+        "bytes": _size(done.path),
+        "bits": done.bits,
+        "notes": done.notes,
+        "parity": done.report,
+        "seconds": seconds,
+    }
     print_document({"out": done.path, **found})
     return done.report is None or not done.report.misses
 
@@ -128,7 +134,8 @@ def _show(done: "Conversion", seconds: float) -> bool:
 
     for note in done.notes:
         put(f"note: {note}")
-    put(f"wrote {done.path}, {show_bytes(_size(done.path))}, in {show_seconds(seconds)}")
+    bits = "" if done.bits is None else f", {done.bits:.2f} bits a weight"
+    put(f"wrote {done.path}, {show_bytes(_size(done.path))}{bits}, in {show_seconds(seconds)}")
     sound = True
     if done.report is not None:
         from congling.evals.conversion.verdict import show

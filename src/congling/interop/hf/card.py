@@ -1,10 +1,12 @@
 """The model card of a Hugging Face folder: what is known of the model, and what is not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from congling.interop.foreign import ForeignModel
 from congling.model.counts import active_parameters, parameters
 from congling.model.mlp_config import MoEConfig
+from congling.quant.config import FACT
 
 _NEEDED = {
     "GPTQ": "On a CPU with `pip install auto-round auto-round-lib`:\n",
@@ -13,6 +15,15 @@ _NEEDED = {
     "BNB": "With `pip install bitsandbytes`:\n",
 }
 """By the type of the weights: what reads them besides transformers."""
+_SETTINGS = (
+    "bits",
+    "group_size",
+    "sym",
+    "rounding",
+    "damp_percent",
+    "llm_int8_threshold",
+    "smoothing_strength",
+)
 
 
 def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str] = ()) -> str:
@@ -26,6 +37,7 @@ def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str]
         f"# {name}\n",
         _origin(model, notes),
         _sizes(model, architecture, type),
+        *_fewer_bits(model),
         _loading(model, type),
     ]
     parts.append("## Limits\n\n" + _limits(model))
@@ -70,6 +82,24 @@ def _sizes(model: ForeignModel, architecture: str, type: str) -> str:
         )
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"| | |\n|---|---|\n{table}\n"
+
+
+def _fewer_bits(model: ForeignModel) -> list[str]:
+    """How the layers came to be in few bits, and what they were calibrated on, as far as that is known."""
+    made = model.facts.get(FACT)
+    if not model.layers or not isinstance(made, Mapping) or "method" not in made:
+        return []
+    settings = ", ".join(f"{key} {made[key]}" for key in _SETTINGS if key in made)
+    lines = ["## Fewer bits\n", f"By {made['method']} ({settings})." if settings else f"By {made['method']}."]
+    if "tokens" in made:
+        lines.append(
+            f"Calibrated on {made['tokens']} tokens of `{Path(str(made.get('text'))).name}`: "
+            f"script {made.get('script')}, chat template {made.get('template', 'not known')}."
+        )
+    notes = made.get("notes")
+    lines += [f"- {note}" for note in notes] if isinstance(notes, list) else []
+    lines.append("What it lost is measured by `congling damage`; no result is recorded here.\n")
+    return ["\n".join(lines)]
 
 
 def _loading(model: ForeignModel, type: str) -> str:
