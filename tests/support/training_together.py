@@ -23,7 +23,8 @@ from congling.train.loop import Trainer
 from congling.train.optim import muon
 from congling.train.optim.adamw import AdamW
 from congling.train.optim.muon import orthogonalise
-from congling.train.runs.arithmetic import settle
+from congling.train.rl.on_policy_texts import OwnTextBatches
+from congling.train.runs.arithmetic import facts, settle
 from congling.train.runs.checkpoints import save
 from congling.train.runs.guard import SkippedSteps
 from congling.train.runs.metrics import Metrics, MetricScales
@@ -51,6 +52,22 @@ def held_out(windows):
     try:
         with mock.patch.object(loss, "read_rows", counting):
             return held_out_loss(text(windows), settings(), backend)(small_model()), len(read)
+    finally:
+        backend.close()
+
+
+def own_texts():
+    """Weights after three steps on texts that the model writes itself, and the hash of what it wrote."""
+    config = settings(
+        max_steps=3, per_device_train_batch_size=1, gradient_accumulation_steps=8, sums="ordered"
+    )
+    backend, rows = build_backend(config), []
+    try:
+        one = trainer(config, 1, small_model(dropout=0.1), backend=backend)
+        one.batches = OwnTextBatches(one.batches, one.model, share=1.0, prefix=4, seed=0, backend=backend)
+        one.prefetch = 0
+        one.run([lambda found: rows.append(float(found.step_metrics["rows_hash"]))])
+        return {name: value.numpy() for name, value in one.model.state_dict().items()}, rows, facts(one)
     finally:
         backend.close()
 

@@ -13,6 +13,7 @@ from support.training_together import (
     held_out,
     matrices_made,
     metrics,
+    own_texts,
     train_until,
     weights_with,
     whole_run,
@@ -108,6 +109,13 @@ def test_a_whole_run_with_held_out_numbers_has_the_same_bits_and_ends_at_the_sam
     assert ends[0][0] == ends[1][0] == ends[1][1] < 20
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
     assert sum("validation_loss" in row for row in metrics(tmp_path / "1")) > 2
+
+
+def test_texts_that_the_model_writes_itself_are_the_same_too():
+    ((one, hashes, rests_on),) = together(1, own_texts)
+    for other in together(2, own_texts):
+        assert all(np.array_equal(one[name], other[0][name]) for name in one)
+        assert other[1:] == (hashes, rests_on) and "processes" not in rests_on
 
 
 def test_each_matrix_is_made_orthogonal_by_one_process_and_a_stack_is_gathered_once():

@@ -27,6 +27,7 @@ def test_what_changed_is_named_with_the_level_that_holds():
     assert equality(None, now, fixed_rows=False).level == "none"
     assert equality(now | {"processes": 3}, now, fixed_rows=True).level == "order"
     assert equality(now | {"processes": 3}, now, fixed_rows=False).level == "none"
+    assert equality(now | {"threads": 7}, now, fixed_rows=False).level == "none"
     foreign = equality(now | {"torch": "\x1b[2J" + "9" * 1000}, now, fixed_rows=True)
     assert "\x1b" not in str(foreign) and len(str(foreign)) < 300
 

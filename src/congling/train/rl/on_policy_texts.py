@@ -57,7 +57,9 @@ class OwnTextBatches:
         found = self.corpus(step, rank, world)
         if np.random.default_rng([_CHOICE, self.seed, step]).random() >= self.share:
             return found
-        return [self._continued(batch, [step, rank, place]) for place, batch in enumerate(found)]
+        # Where sums are ordered, what is drawn belongs to the micro-batch, and not to the process.
+        rank, first = (0, rank * len(found)) if self.backend.ordered else (rank, 0)
+        return [self._continued(batch, [step, rank, first + place]) for place, batch in enumerate(found)]
 
     def _continued(self, batch: Batch, place: list[int]) -> OwnTexts:
         """The same rows (B, T) from the prefix on in the student's words, drawn at temperature 1."""

@@ -4,7 +4,7 @@
 
     bits     the same weights to the last bit: nothing that bits rest on has changed
     order    the same rows in the same order, rounded otherwise
-    none     not even the rows are known to be the same
+    none     not even the rows are the same: the model writes them itself, and does so by its last bits
 
 Every checkpoint holds what its bits rest on. The number of processes is part of it only where it matters:
 with ``train.sums=ordered`` 1, 2, 4 … processes have the same bits where their number divides the
@@ -40,7 +40,7 @@ class Equality:
     def __str__(self) -> str:
         if self.level == "bits":
             return "bit for bit as if it had never stopped"
-        rows = "with the same rows in the same order" if self.level == "order" else "perhaps with other rows"
+        rows = "with the same rows in the same order" if self.level == "order" else "with other rows"
         return f"{rows}, rounded otherwise ({'; '.join(self.changes)})"
 
 
@@ -58,7 +58,8 @@ def facts(trainer: Trainer) -> dict[str, Any]:
     }
     if cpu:
         found["threads"] = torch.get_num_threads()
-    free = backend.ordered and can_shrink(trainer.batches)
+    cut = getattr(trainer.batches, "corpus", trainer.batches)  # whoever continues a corpus's rows
+    free = backend.ordered and can_shrink(cut)
     free = free and shares_are_nodes(trainer.micro_batch[1], backend.world)
     return found if free else found | {"processes": backend.world}
 
@@ -69,7 +70,7 @@ def equality(then: Mapping[str, Any] | None, now: Mapping[str, Any], *, fixed_ro
     Args:
         then: facts of the checkpoint; None where an earlier program wrote none.
         now: facts of the trainer.
-        fixed_rows: whether rows are a function of the step alone, on any number of processes.
+        fixed_rows: whether rows are a function of the step alone, and not of weights or processes.
     """
     if then is None:
         unknown = "the checkpoint does not say what its bits rest on"
@@ -79,7 +80,7 @@ def equality(then: Mapping[str, Any] | None, now: Mapping[str, Any], *, fixed_ro
     told = tuple(f"{printable(name)}: {_said(then.get(name))} → {_said(now.get(name))}" for name in changed)
     if not told:
         return Equality("bits")
-    return Equality("order" if fixed_rows or "processes" not in changed else "none", told)
+    return Equality("order" if fixed_rows else "none", told)
 
 
 def other_bits(trainer: Trainer) -> str | None:
