@@ -67,6 +67,7 @@ def expected(loaded: Loaded, rows: Path) -> Counter[tuple[int, ...]]:
 def test_conversations_are_read_with_the_ids_of_training(loaded: Loaded, rows: Path):
     found = calibration(loaded, [str(rows)])
     assert texts_of(found.rows) == expected(loaded, rows)
+    assert found.script["guess"] == "hans"  # whatever letters the marks of the template are written in
     assert found.conversations == 12 and found.facts()["template"] == "its own, 12 conversations"
     assert not any("template" in note for note in found.notes)
     less = calibration(loaded, [str(rows)], tokens=40)

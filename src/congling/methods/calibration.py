@@ -182,7 +182,7 @@ def _of_texts(
 
 
 def _script(loaded: Loaded, ids: np.ndarray) -> dict[str, Any]:
-    text = loaded.tokenizer.decode(ids.tolist())
+    text = loaded.tokenizer.decode(ids.tolist(), skip_special=True)  # marks are Latin letters
     return dict(script.describe(np.bincount(codes(text), minlength=SYMBOLS)))
 
 
