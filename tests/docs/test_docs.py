@@ -22,7 +22,7 @@ from congling.data.smallworld.config import SmallWorldConfig
 from congling.llamacpp_trainers import arguments
 from congling.llamacpp_trainers.adapter_options import ExportOptions, FinetuneOptions
 from congling.llamacpp_trainers.options import ScratchOptions
-from congling.methods import distill, grpo, ppo, preferences, reward_model, rewards, sft
+from congling.methods import distill, grpo, ppo, preferences, quantize, reward_model, rewards, sft
 from congling.methods.recipes import (
     ReinforcementRecipe,
     RewardConfig,
@@ -222,8 +222,12 @@ def _parse(words):
     values = read_toml(ROOT / recipes[0]) if recipes else {"data": {"sources": ["book.txt"]}}
     if context.params.get("budget"):
         overrides.append(f'budget="{context.params["budget"]}"')
-    recipe = build(Recipe, with_overrides(values, overrides))
-    planning.make(recipe, BOOK, MACHINE)
+    if verbs[0] == "plan" and [path.parts[0] for path in inputs] == ["runs"]:
+        method = next(one.partition("=")[2] for one in overrides if one.startswith("method="))
+        quantize.chosen(method, [one for one in overrides if not one.startswith("method=")])
+    else:
+        recipe = build(Recipe, with_overrides(values, overrides))
+        planning.make(recipe, BOOK, MACHINE)
 
 
 def _parse_data(verb, params):
