@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from congling.core.errors import UserError
+from congling.data import corpus, shards
 from congling.data.config import DataConfig
 from congling.data.tuning import conversations
 from congling.infer.checkpoints import Loaded, load_checkpoint
@@ -18,6 +19,8 @@ from congling.methods import importance, quantize
 from congling.methods.calibration import calibration
 from congling.quant.config import GptqConfig
 from congling.quant.walk import Rows
+from congling.tokenizer import training
+from congling.tokenizer.config import TokenizerConfig
 from support import tiny_checkpoint
 
 WORDS = "云对雨雪风晚照晴空学而时习之不亦说乎从零开始"
@@ -85,6 +88,18 @@ def test_plain_text_and_templates_where_they_do_not_belong_are_doubted(
     untuned = replace(loaded, checkpoint=replace(loaded.checkpoint, facts={}))
     assert any("new to it" in note for note in calibration(untuned, [str(rows)]).notes)
     assert not any("template" in note for note in calibration(untuned, [str(tmp_path / "text.txt")]).notes)
+
+
+def test_shards_of_other_tokens_beside_the_run_are_no_reason_to_refuse_a_text(loaded: Loaded, tmp_path: Path):
+    text = tmp_path / "text.txt"
+    text.write_text(f"{WORDS}\n" * 20, encoding="utf-8")
+    corpus.make(DataConfig(sources=(str(text),), documents="line"), tmp_path / "documents")
+    training.train(TokenizerConfig(kind="character"), lambda: [WORDS], tmp_path / "tokenizer")
+    shards.write(tmp_path / "documents", tmp_path / "tokenizer", tmp_path / "run" / "shards")
+    with pytest.raises(UserError, match="made with another tokenizer"):
+        calibration(loaded)
+    found = calibration(loaded, [str(text)])
+    assert any(note.startswith("not compared with the shards beside the run") for note in found.notes)
 
 
 def test_a_tuned_run_is_calibrated_on_its_own_rows(loaded: Loaded, rows: Path, tmp_path: Path):

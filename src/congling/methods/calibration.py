@@ -214,7 +214,10 @@ def _doubts(
     if count < wanted // 2:
         notes.append(f"the calibration text has {count:,} tokens, where {wanted:,} were asked for")
     if trained_on is not None:
-        split = open_shards(trained_on, tokenizer=loaded.tokenizer)["train"]
+        try:
+            split = open_shards(trained_on, tokenizer=loaded.tokenizer)["train"]
+        except UserError as error:
+            return [*notes, f"not compared with the shards beside the run: {error.what} ({trained_on})"]
         known = _script(loaded, np.asarray(split.tokens[:_SAMPLE]))["guess"]
         if known != told["guess"]:
             what = f"the calibration text is {told['guess']}, the training text was {known}"
