@@ -26,7 +26,7 @@ class Grid:
     """Scales and zeros of a matrix (O, I)."""
 
     scales: Tensor
-    """(O, G) float32 above 0, holding values of float16."""
+    """(O, G) float32, not 0, holding values of float16; below 0 where the lowest code is for the largest."""
     zeros: Tensor | None
     """(O, G) uint8 codes; None where all are in the middle, at 2^(bits - 1)."""
     bits: int
@@ -67,8 +67,10 @@ class Grid:
 def grid_of(weight: Tensor, bits: int, group_size: int, sym: bool) -> Grid:
     """The grid whose ends are the extremes of each group (min-max), widened to hold 0.
 
-    Symmetric: ``scale = 2 max|w| / (2^bits - 1)`` and the zero in the middle, as GPTQ has it. Else ``scale =
-    (max - min) / (2^bits - 1)`` and ``zero = round(-min / scale)``. Groups of zeros alone get the scale 1.
+    Symmetric: the zero in the middle, and of two scales the one whose nearest codes lose less: ``2 max|w| /
+    (2^bits - 1)``, as GPTQ has it, or ``-w / 2^(bits - 1)`` of the largest weight w, which then has the
+    lowest code, as in ggml's Q4_0 and in AutoRound. Else ``scale = (max - min) / (2^bits - 1)`` and ``zero =
+    round(-min / scale)``. Groups of zeros alone get the scale 1.
 
     Args:
         weight: (O, I), finite.
@@ -88,13 +90,32 @@ def grid_of(weight: Tensor, bits: int, group_size: int, sym: bool) -> Grid:
     if bool((scales > _LARGEST).any()):
         raise UserError("weights of this size have no scale in float16", value=float(reach.max()))
     scales = stored_scales(scales).masked_fill_(reach == 0, 1.0)
-    zeros = None if sym else (-least / scales).round_().clamp_(0, 2**bits - 1).to(torch.uint8)
+    if sym:
+        even = Grid(scales.float(), None, bits, groups.shape[-1])
+        return _better(even, _uneven(groups, even), groups)
+    zeros = (-least / scales).round_().clamp_(0, 2**bits - 1).to(torch.uint8)
     return Grid(scales.float(), zeros, bits, groups.shape[-1])
 
 
+def _uneven(groups: Tensor, even: Grid) -> Grid:
+    """The symmetric grid on which the largest weight of each group (O, G, columns) has the lowest code."""
+    largest = groups.gather(-1, groups.abs().argmax(-1, keepdim=True)).squeeze(-1)
+    scales = stored_scales(-largest / 2 ** (even.bits - 1))
+    return Grid(torch.where(largest == 0, even.scales, scales.float()), None, even.bits, even.group_size)
+
+
+def _better(one: Grid, other: Grid, groups: Tensor) -> Grid:
+    """Of each group the scale whose nearest codes lose less."""
+    weight = groups.flatten(-2)
+    lost = [
+        (grid.value(grid.code(weight)) - weight).square_().view_as(groups).sum(-1) for grid in (one, other)
+    ]
+    return Grid(torch.where(lost[1] < lost[0], other.scales, one.scales), None, one.bits, one.group_size)
+
+
 def stored_scales(scales: Tensor) -> Tensor:
-    """Scales as float16 holds them, at least its smallest number: float64 to float64."""
-    return scales.to(torch.float16).double().clamp_min_(_SMALLEST)
+    """Scales as float16 holds them, no nearer to 0 than its smallest number: float64 to float64."""
+    return scales.to(torch.float16).double().abs_().clamp_min_(_SMALLEST).copysign_(scales)
 
 
 def fitting_group(inputs: int, group_size: int) -> int:

@@ -58,7 +58,7 @@ def _fitted(
     offsets = codes - middles[..., None]
     mass = offsets.square().sum(-1)
     fitted = (offsets * target).sum(-1) / mass.clamp_min(1.0)
-    fitted = torch.where((mass > 0) & (fitted > 0), fitted, scales)
+    fitted = torch.where((mass > 0) & (fitted * scales > 0), fitted, scales)
     return stored_scales(fitted), middles
 
 
