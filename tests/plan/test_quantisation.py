@@ -79,6 +79,8 @@ def test_costs_follow_tokens_sizes_and_the_machine():
     assert more.memory - one.memory == 4 * one.tokens * small.hidden_size
     deep = plan_quantisation(shape(num_hidden_layers=8), method, peak=1e11)
     assert deep.memory == one.memory and deep.seconds == pytest.approx(4 * one.seconds, rel=0.01)
+    tried = plan_quantisation(small, chosen("awq+gptq"), peak=1e11).seconds
+    assert tried > one.seconds + plan_quantisation(small, chosen("awq"), peak=1e11).seconds
     nothing = plan_quantisation(small, chosen("rtn"), peak=1e11)
     assert nothing.tokens == 0 and nothing.seconds < one.seconds and nothing.memory < one.memory
     experts = shape("qwen3-moe")

@@ -36,6 +36,9 @@ TOKENS = 32_768
 AT_ONCE = 2048
 """Tokens of rows that go through the model together."""
 
+TRIED, TRIED_ROWS = 11, 256
+"""Scales that are tried by GPTQ, and rows of what reads a tensor that it rounds for each."""
+
 # Measured with one thread on models of 4, 19 and 85 M weights in the blocks, where a large multiplication of
 # matrices had this speed (docs/log/2026-12-quantisation.md); all times fall with it.
 _PEAK = 1.2e11
@@ -98,6 +101,8 @@ def plan_quantisation(
         seconds += _reading(config, shapes, read, looks_first=_looks_first(method))
     if _feeds_back(method):
         seconds += _feeding_back(shapes)
+    if isinstance(method, AwqConfig) and method.rounding == "gptq":
+        seconds += _trying(shapes)
     return QuantisationPlan(
         method.method,
         weights,
@@ -159,6 +164,12 @@ def _feeding_back(shapes: Shapes) -> float:
     errors = sum(4 * outputs * inputs**2 for outputs, inputs in shapes.values()) / _DOUBLE
     columns = sum(_COLUMN * inputs + _FED_BACK * outputs * inputs for outputs, inputs in shapes.values())
     return (factors + errors) / _PEAK + columns
+
+
+def _trying(shapes: Shapes) -> float:
+    """Seconds of GPTQ on some rows of what reads a tensor, for each scale that AWQ tries."""
+    inputs = {str(read_tensor(place)): size for place, (_, size) in shapes.items()}
+    return TRIED * _feeding_back({name: (TRIED_ROWS, size) for name, size in inputs.items()})
 
 
 def _memory(config: ModelConfig, shapes: Shapes, method: QuantConfig, tokens: int) -> int:
