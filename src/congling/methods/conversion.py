@@ -6,7 +6,6 @@
     adapter ─ read for its base ─ write ─────────────────────────────────────────↗
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,12 @@ from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import imatrix
 from congling.interop.gguf.calibrated import Calibration, Rounding
 from congling.interop.gguf.packing import rounded
+from congling.interop.hf.card import record_damage
 from congling.interop.hf.quantised.outgoing import natural
-from congling.interop.source import Source, locate_checkpoint, source_of
+from congling.interop.source import Source, source_of
 from congling.interop.stored_bits import stored_bits
-from congling.methods.evaluation import beside
+from congling.methods import exported_damage
+from congling.methods.exported_damage import ExportedDamage
 from congling.methods.importance import calibration, importance_matrix
 from congling.model.counts import parameters
 from congling.quant.mixtures import COPY, PLAIN, named
@@ -56,6 +57,8 @@ class Conversion:
     """Command lines that run it there, and one that measures what its fewer bits cost."""
     bits: float | None = None
     """That a weight of the whole file or folder takes; None of formats of other programs' own."""
+    damage: ExportedDamage | None = None
+    """What its fewer bits cost, where that was measured."""
 
 
 def run(
@@ -112,24 +115,38 @@ def run(
         weighing, more = calibration(calibrate, model, rounding)
         notes += more
     done = _model(model, to, out, type, version, verify, verify_text, overwrite, notes, weighing)
-    return done if to not in ("gguf", "hf") else _sized(done, model, found, _type(model, to, type))
+    if to not in ("gguf", "hf"):
+        return done
+    done = replace(done, bits=stored_bits(out).bits(parameters(model.config)))
+    if lora or freeze is not None or not _loses(found, model, _type(model, to, type)):
+        return done
+    return _with_damage(done, found, measure=verify is not False)
 
 
-def _sized(done: Conversion, model: ForeignModel, source: Source, type: str) -> Conversion:
-    """With the bits of a weight, and how what was lost here is measured."""
-    rounded_here = done.path.is_file() and type not in PLAIN | {COPY}
-    asked = _damage_command(source, done.path) if rounded_here else ()
-    return replace(
-        done, bits=stored_bits(done.path).bits(parameters(model.config)), next=(*done.next, *asked)
-    )
+def _loses(source: Source, model: ForeignModel, type: str) -> bool:
+    """Whether a model of ours is put, or was before, in fewer bits than its floats."""
+    fewer = type not in PLAIN and (type != COPY or bool(model.layers))
+    return fewer and source.kind in ("run", "checkpoint")
 
 
-def _damage_command(source: Source, out: Path) -> tuple[str, ...]:
-    """The command that says what a quantised file lost, where its source can be compared with it."""
-    if source.kind not in ("run", "checkpoint"):
-        return ()
-    data = [] if beside(locate_checkpoint(source.path), "shards") else ["--data", "TEXT"]
-    return (shlex.join(["congling", "damage", str(source.path), str(out), *data]),)
+def _with_damage(done: Conversion, source: Source, *, measure: bool) -> Conversion:
+    """With what its fewer bits cost, kept in its card or report, and the command that measures all of it."""
+    base = exported_damage.base_of(source)
+    done = replace(done, next=(*done.next, exported_damage.command(source, done.path, base)))
+    if base is None or not measure:
+        return done
+    try:
+        found = exported_damage.measured(base, done.path)
+    except UserError as error:
+        return replace(done, notes=(*done.notes, f"what its fewer bits cost was not measured: {error}"))
+    except KeyboardInterrupt:
+        what = f"stopped; {done.path} is written, but what its fewer bits cost was not measured"
+        raise Interrupted(what) from None
+    if found is not None:
+        verdict.save(done.report, done.path, found.to_json())
+        if done.path.is_dir():
+            record_damage(done.path, f"What it lost, {found.line}.")
+    return replace(done, damage=found)
 
 
 def _check_places(to: str, out: Path, overwrite: bool, *inputs: Path | str | None) -> None:

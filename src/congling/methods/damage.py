@@ -72,13 +72,7 @@ def run(base: Path | str, quantised: Sequence[Path | str], settings: Settings | 
         hint = f"the base, then one to {MOST_MODELS} others"
         raise UserError("damage takes a base and quantised models", value=len(quantised), hint=hint)
     first = load_checkpoint(base)
-    split, where = held_out_text(first, settings.data)
-    reading = first.reading
-    context = settings.context or reading.context
-    _require_context(first, context)
-    text = held_out_rows(
-        split, context, limit_tokens=settings.limit_tokens, document_mask=reading.document_mask
-    )
+    split, text, told = held_out(first, settings)
     writer = _Writer(first, split, settings)
     names = _names([base, *quantised])
     found, scored = [], list[TokenDamage]()
@@ -92,9 +86,25 @@ def run(base: Path | str, quantised: Sequence[Path | str], settings: Settings | 
         stored_bits(first.checkpoint.path),
         weights_by_part(first.model.config),
         writer.scores(first),
-        f"The same {len(text.unit):,} tokens of {where} for all, in windows of {context:,}.",
+        f"The same {told} for all.",
         tuple(_recovered(found, scored, text, settings.seed)),
     )
+
+
+def held_out(base: Loaded, settings: Settings) -> tuple[TokenSplit, HeldOutRows, str]:
+    """The held-out text, its windows, and what they are in words.
+
+    Raises:
+        UserError: there is none or too little, or the window is longer than the base's context.
+    """
+    split, where = held_out_text(base, settings.data)
+    reading = base.reading
+    context = settings.context or reading.context
+    _require_context(base, context)
+    text = held_out_rows(
+        split, context, limit_tokens=settings.limit_tokens, document_mask=reading.document_mask
+    )
+    return split, text, f"{len(text.unit):,} tokens of {where}, in windows of {context:,},"
 
 
 def _require_context(loaded: Loaded, context: int) -> None:

@@ -50,7 +50,8 @@ def held_out_text(base: Loaded, data: Sequence[str]) -> tuple[TokenSplit, str]:
         if len(data) > 1:
             raise UserError("of shards one directory is read", value=" ".join(data), hint="name one")
         opened = open_shards(shards[0], tokenizer=base.tokenizer, verify=True)
-        return opened[opened.scored], f"the {opened.scored} split of {shards[0]}"
+        place = shards[0].resolve()
+        return opened[opened.scored], f"the {opened.scored} split of {place.parent.name}/{place.name}"
     if not data:
         hint = "name a text, or shards made with its tokenizer: --data FILE"
         raise UserError("no shards beside the base", value=str(base.checkpoint.path), hint=hint)

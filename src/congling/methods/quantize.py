@@ -25,7 +25,7 @@ from congling.plan.corpus_facts import this_machine
 from congling.plan.quantisation import QuantisationPlan, plan_quantisation
 from congling.plan.quantised_formats import formats
 from congling.quant.apply import BlockReport, LayerReport, check_shapes, quantise
-from congling.quant.config import FACT, QuantConfig
+from congling.quant.config import BASE_PATH, FACT, QuantConfig
 from congling.quant.int8 import outliers_found
 from congling.quant.methods import METHODS
 from congling.quant.stored import DESCRIPTION, save_quantised
@@ -179,7 +179,7 @@ def _written(
     found = outliers_found(loaded.model)
     notes = (*(() if found is None else (found,)), *_notes(text, blocks))
     made = settings | ({} if text is None else text.facts()) | ({"notes": list(notes)} if notes else {})
-    facts |= loaded.reading.facts() | {FACT: made}
+    facts |= loaded.reading.facts() | {FACT: made, BASE_PATH: str(loaded.checkpoint.path)}
     parents = {"base": loaded.checkpoint}
     if text is not None and text.shards is not None:
         parents["shards"] = text.shards

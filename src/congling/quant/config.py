@@ -20,6 +20,8 @@ from congling.core.config import Config
 
 FACT = "quantization"
 """Under which a checkpoint says how its layers came to be in few bits."""
+BASE_PATH = "base_path"
+"""Under which it says where the model lay that it was made of; its fingerprint is among the parents."""
 Bits = Literal[2, 3, 4, 8]
 GroupSize = Annotated[int, Field(ge=-1, le=2**20)]
 

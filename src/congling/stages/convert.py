@@ -70,7 +70,10 @@ def command(
     version: Annotated[int, typer.Option(help="Of llama2.c: 0, 1, or 2 with 8-bit weights.")] = 0,
     verify: Annotated[
         bool | None,
-        typer.Option("--verify/--no-verify", help="Check in the program it is for, if installed."),
+        typer.Option(
+            "--verify/--no-verify",
+            help="Check in the program it is for, if installed, and measure fewer bits.",
+        ),
     ] = None,
     verify_text: Annotated[
         Path | None, typer.Option(help="A text to check with besides the built-in.")
@@ -122,6 +125,7 @@ def _print(done: "Conversion", seconds: float) -> bool:
         "bits": done.bits,
         "notes": done.notes,
         "parity": done.report,
+        "damage": done.damage,
         "seconds": seconds,
     }
     print_document({"out": done.path, **found})
@@ -141,6 +145,8 @@ def _show(done: "Conversion", seconds: float) -> bool:
         from congling.evals.conversion.verdict import show
 
         sound = show(done.report)
+    if done.damage is not None:
+        put(f"damage: {done.damage.line}")
     for line in (done.limit, "next:", *(f"  {command}" for command in done.next)):
         if line:
             put(line)

@@ -1,6 +1,7 @@
 """What there is to tell about a model that was checked in another program: numbers, limits, verdict."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,21 +107,23 @@ class Report:
         return rows
 
 
-def save(report: Report | None, path: Path) -> None:
+def save(report: Report | None, path: Path, damage: Mapping[str, Any] | None = None) -> None:
     """Write ``parity.json`` into an exported folder, else ``NAME.parity.json`` beside it.
 
     Beside a file, and beside a checkpoint: what lies in one makes its fingerprint, by which adapters know
-    their base, and the numbers of a comparison are not the same everywhere. ``None``: the numbers of what was
-    there before are removed.
+    their base, and the numbers of a comparison are not the same everywhere. ``damage`` is what fewer bits
+    cost. ``None`` of both: the numbers of what was there before are removed.
     """
     path = path.resolve()
     inside = path.is_dir() and not exists(path)
     file = path / "parity.json" if inside else path.with_name(path.name + ".parity.json")
-    if report is None:
+    if report is None and damage is None:
         with writing_to(file):
             file.unlink(missing_ok=True)
     else:
-        write_text(file, json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n")
+        found = {} if report is None else report.to_json()
+        found |= {} if damage is None else {"damage": damage}
+        write_text(file, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
 
 
 def show(report: Report) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from congling.core import files
+from congling.core.artifact import write_text
 from congling.interop.foreign import ForeignModel
 from congling.model.counts import active_parameters, parameters
 from congling.model.mlp_config import MoEConfig
@@ -26,6 +28,9 @@ _SETTINGS = (
 )
 
 
+NOT_MEASURED = "What it lost is measured by `congling damage`; no result is recorded here."
+
+
 def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str] = ()) -> str:
     """``README.md`` with the front matter of model hubs; numbers are counted, never estimated.
 
@@ -42,6 +47,12 @@ def card(model: ForeignModel, architecture: str, type: str, notes: Sequence[str]
     ]
     parts.append("## Limits\n\n" + _limits(model))
     return "\n".join(parts)
+
+
+def record_damage(folder: Path, measured: str) -> None:
+    """Put into the card of a folder in few bits what it lost, in a sentence."""
+    file = folder / "README.md"
+    write_text(file, files.text(file).replace(NOT_MEASURED, measured))
 
 
 def _front_matter() -> str:
@@ -98,7 +109,7 @@ def _fewer_bits(model: ForeignModel) -> list[str]:
         )
     notes = made.get("notes")
     lines += [f"- {note}" for note in notes] if isinstance(notes, list) else []
-    lines.append("What it lost is measured by `congling damage`; no result is recorded here.\n")
+    lines.append(NOT_MEASURED + "\n")
     return ["\n".join(lines)]
 
 
@@ -132,6 +143,6 @@ def _limits(model: ForeignModel) -> str:
         else "The model continues text; it is not known to have been tuned on conversations."
     )
     return (
-        f"{tuned} No evaluation is recorded here, and no licence: whoever publishes this folder adds both, "
-        "according to the text the model was trained on.\n"
+        f"{tuned} No scores of tasks are recorded here, and no licence: whoever publishes this folder adds "
+        "both, according to the text the model was trained on.\n"
     )
