@@ -123,3 +123,21 @@ def test_a_quantised_checkpoint_and_an_importance_matrix_say_so(loaded: Loaded, 
     assert "conversations in the model's chat template" in note
     (tmp_path / "text.txt").write_text(WORDS * 20, encoding="utf-8")
     assert "no chat template" in importance.importance_matrix(tmp_path / "text.txt", model)[1][0]
+
+
+def test_an_importance_matrix_reads_texts_as_quantize_does(loaded: Loaded, tmp_path: Path):
+    model = formats.read_model(source_of(loaded.checkpoint.path))
+    (tmp_path / "text.txt").write_text(WORDS * 20, encoding="utf-8")
+    (tmp_path / "gbk.txt").write_text(WORDS * 20, encoding="gb18030")
+    record = json.dumps({"text": WORDS * 20}, ensure_ascii=False)
+    (tmp_path / "records.jsonl").write_text(record + "\n", encoding="utf-8")
+    matrices = [
+        importance.importance_matrix(tmp_path / name, model)[0]
+        for name in ("text.txt", "gbk.txt", "records.jsonl")
+    ]
+    for name, entry in matrices[0].tensors.items():
+        for other in matrices[1:]:
+            assert (other.tensors[name].sums == entry.sums).all()
+    (tmp_path / "odd.json").write_text('[{"width": 3}, {"width": 4}]')
+    with pytest.raises(UserError, match="where the text of these records is"):
+        importance.importance_matrix(tmp_path / "odd.json", model)

@@ -41,7 +41,11 @@ def test_a_quantised_checkpoint_is_loaded_converted_and_says_how_it_was_made(bas
     )
     assert found.calibration is not None and found.calibration["tokens"] == 640
     assert found.calibration["script"] == "hans"
-    assert told[0].weights == found.weights and 4 < found.bits < 32 and found.size < found.size_before
+    assert (
+        told[0].weights == found.weights
+        and 4 < found.bits == told[0].bits < 32
+        and found.size < found.size_before
+    )
     assert told[0].tokens == 640 and told[0].file_bytes == sum(stored_bits(found.out).tensor_bytes.values())
     planned, holds = quantize.plan(base, chosen("gptq"), measure=False)
     assert planned.file_bytes == told[0].file_bytes and set(planned.groups) >= {8, 16, 32, -1}
@@ -80,7 +84,9 @@ def test_what_may_be_wrong_with_the_text_is_said(base: Path, tmp_path: Path):
     ).all()  # type: ignore[operator]
 
 
-def test_what_cannot_be_done_is_refused_and_leaves_nothing(base: Path, tmp_path: Path):
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     out = tmp_path / "q"
 
     def refused(match: str, **changes: object) -> None:
@@ -90,18 +96,24 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(base: Path, tmp_path:
         assert not out.exists()
 
     refused("no text is beside the run", config=GptqConfig())
+    (tmp_path / "blank.txt").write_text("\n \n", encoding="utf-8")
+    refused("no text in it to calibrate on", config=GptqConfig(), data=[str(tmp_path / "blank.txt")])
     refused("does not divide", config=RtnConfig(group_size=48))
     with pytest.raises(UserError, match="does not divide"):
         quantize.plan(base, RtnConfig(group_size=48), measure=False)
     refused("not quantised as it is", model=tmp_path / "text.txt")
     with pytest.raises(UserError, match="something already"):
         quantize.run(base, base, RtnConfig())
+    monkeypatch.setattr(quantize, "quantise", lambda *_: pytest.fail("hours of work before the refusal"))
+    refused("cannot be written", out=tmp_path / "text.txt" / "q")
+    monkeypatch.undo()
     quantize.run(base, tmp_path / "first", RtnConfig())
     refused("in few bits already", model=tmp_path / "first")
     with pytest.raises(UserError, match="no such method"):
         chosen("gtpq")
-    with pytest.raises(UserError, match="damp_percent"):
+    with pytest.raises(UserError, match="damp_percent") as unknown:
         chosen("rtn", ["damp_percent=0.1"])
+    assert unknown.value.hint == "it belongs to gptq; known keys: bits, group_size, method, sym"
 
 
 @pytest.mark.parametrize(

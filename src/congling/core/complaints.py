@@ -164,9 +164,13 @@ def _nearest_key(kind: type[BaseModel], keys: Sequence[str], inner: Sequence[Any
     near = difflib.get_close_matches(keys[-1][:100], known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    if (elsewhere := _elsewhere(kind, keys[-1])) is not None:
-        return f"did you mean {f'{under}.{elsewhere}' if under else elsewhere}?"
-    return f"known keys: {', '.join(sorted(known))}"
+    elsewhere, listed = _elsewhere(kind, keys[-1]), f"known keys: {', '.join(sorted(known))}"
+    if elsewhere is None:
+        return listed
+    if elsewhere == ".".join(keys):  # this table has it where it is of another kind
+        others = [str(_tag(one)) for _, one in _tables(kind) if keys[-1] in one.model_fields]
+        return f"it belongs to {', '.join(others)}; {listed}"
+    return f"did you mean {f'{under}.{elsewhere}' if under else elsewhere}?"
 
 
 def _renamed(inner: Sequence[Any], error: Any, values: Mapping[str, Any] | None) -> str | None:

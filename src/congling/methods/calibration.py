@@ -26,7 +26,7 @@ from congling.data.packing import restarts
 from congling.data.shards import Shards, open_shards
 from congling.data.statistics import SYMBOLS
 from congling.data.tuning.examples import Example
-from congling.evals.bench import Bench
+from congling.evals.bench import Bench, draw
 from congling.evals.likelihood import text_ids
 from congling.evals.score_tables import problem_lines
 from congling.infer.checkpoints import Loaded
@@ -161,12 +161,14 @@ def _of_texts(
     """Texts one behind the other, cut into rows; the last, shorter one is read if there is no other."""
     bench = Bench(loaded, files=tuple(data), limit=_TEXTS, seed=seed)
     ids, begins = list[int](), list[int]()
-    for document in bench.held_out():
+    for document in draw(bench.unseen(), bench.limit, seed):
         found = text_ids(loaded.tokenizer, document.text)[: tokens - len(ids)]
         begins += [len(ids)] * len(found)
         ids += found
         if len(ids) >= tokens:
             break
+    if not ids:
+        raise UserError("there is no text in it to calibrate on", value=" ".join(data))
     reading = loaded.reading
     context = min(reading.context, len(ids))
     many = max(1, AT_ONCE // context)

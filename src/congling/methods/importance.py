@@ -11,7 +11,11 @@ from torch import Tensor
 
 from congling.core import files
 from congling.core.errors import UserError
+from congling.data.clean import clean
+from congling.data.config import DataConfig
+from congling.data.problems import ReadingLog
 from congling.data.shards import open_shards
+from congling.data.sources.reading import read
 from congling.interop.assembly import transformer
 from congling.interop.foreign import ForeignModel
 from congling.interop.gguf import imatrix
@@ -27,7 +31,7 @@ ROWS, ROW_TOKENS = 128, 512
 _FEWEST = 16  # tokens
 _TOKENS_PER_INPUT = 4
 """Below, a Hessian has directions that the text never took."""
-_MOST_BYTES, _MOST_CHARACTERS = 2**28, 2**22
+_MOST_CHARACTERS = 2**22
 
 
 def calibration(path: Path, model: ForeignModel, rounding: Rounding) -> tuple[Calibration, list[str]]:
@@ -106,12 +110,14 @@ def _rows(path: Path, model: ForeignModel) -> tuple[Tensor, bool]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return files.text(path, _MOST_BYTES)
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", value=str(path)) from None
-    except UnicodeDecodeError:
-        raise UserError("this text is not UTF-8", value=str(path)) from None
+    """Texts of a file, read and cleaned as for training, one behind the other."""
+    config, found, length = DataConfig(sources=(str(path),)), list[str](), 0
+    for document in read(config.sources, config, ReadingLog()):
+        found.append(clean(document.text, config)[0])
+        length += len(found[-1])
+        if length >= _MOST_CHARACTERS:
+            break
+    return "\n".join(found)
 
 
 def _is_gguf(path: Path) -> bool:

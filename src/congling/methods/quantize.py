@@ -17,6 +17,7 @@ from congling.core.units import some
 from congling.infer.checkpoints import Loaded, load_checkpoint
 from congling.infer.reading import EXTENDED, EXTENSION
 from congling.interop.source import locate_checkpoint
+from congling.interop.stored_bits import stored_bits
 from congling.methods import calibration
 from congling.methods.calibration import Calibration
 from congling.model.checkpoint import load_config
@@ -47,7 +48,7 @@ class Quantised:
     weights: int
     """That are in few bits now."""
     bits: float
-    """A weight of the whole file takes, whatever stayed in floats included."""
+    """A weight of the whole file takes, whatever stayed in floats included, headers not."""
     size: int
     """Bytes of the weights' file."""
     size_before: int
@@ -138,13 +139,7 @@ def run(
         text = calibration.calibration(loaded, data, tokens=tokens, seed=seed)
     tokens = 0 if text is None else text.tokens
     before(plan_quantisation(loaded.model.config, config, peak=_peak(), tokens=tokens), text)
-    with stage("quantising", total=len(loaded.model.blocks), unit="blocks") as progress:
-
-        def step(done: float) -> None:
-            progress.done += done
-
-        blocks = quantise(loaded.model, config, () if text is None else _on_device(text, loaded), step)
-    return _written(loaded, Path(out), config, text, blocks, begun)
+    return _made(loaded, Path(out), config, text, begun)
 
 
 def _require_floats(checkpoint: Artifact) -> None:
@@ -163,27 +158,29 @@ def _on_device(text: Calibration, loaded: Loaded) -> list[Any]:
     return [tuple(None if part is None else part.to(device) for part in row) for row in text.rows]
 
 
-def _written(
-    loaded: Loaded,
-    out: Path,
-    config: QuantConfig,
-    text: Calibration | None,
-    blocks: Sequence[BlockReport],
-    begun: float,
+def _made(
+    loaded: Loaded, out: Path, config: QuantConfig, text: Calibration | None, begun: float
 ) -> Quantised:
-    """Write the checkpoint, and tell what it is."""
+    """Do it, and write the checkpoint; a place that cannot be written to is refused before the work."""
     settings = config.model_dump(mode="json")
     known = loaded.checkpoint.facts
     facts = {key: known[key] for key in ("chat", "name", EXTENDED, EXTENSION) if key in known}
-    layers = tuple(layer for block in blocks for layer in block.layers)
-    found = outliers_found(loaded.model)
-    notes = (*(() if found is None else (found,)), *_notes(text, blocks))
-    made = settings | ({} if text is None else text.facts()) | ({"notes": list(notes)} if notes else {})
-    facts |= loaded.reading.facts() | {FACT: made, BASE_PATH: str(loaded.checkpoint.path)}
+    facts |= loaded.reading.facts() | {BASE_PATH: str(loaded.checkpoint.path)}
     parents = {"base": loaded.checkpoint}
     if text is not None and text.shards is not None:
         parents["shards"] = text.shards
     with artifact.writing(out, "checkpoint", parents=parents, facts=facts) as folder:
+        with stage("quantising", total=len(loaded.model.blocks), unit="blocks") as progress:
+
+            def step(done: float) -> None:
+                progress.done += done
+
+            blocks = quantise(loaded.model, config, () if text is None else _on_device(text, loaded), step)
+        layers = tuple(layer for block in blocks for layer in block.layers)
+        found = outliers_found(loaded.model)
+        notes = (*(() if found is None else (found,)), *_notes(text, blocks))
+        made = settings | ({} if text is None else text.facts()) | ({"notes": list(notes)} if notes else {})
+        facts[FACT] = made
         save_quantised(loaded.model, folder, {FACT: made, "errors": [asdict(layer) for layer in layers]})
         words = artifact.opened(loaded.checkpoint.path / "tokenizer", "tokenizer")
         artifact.copy(words, folder / "tokenizer")
@@ -196,7 +193,7 @@ def _written(
         config.method,
         settings,
         sum(outputs * inputs for outputs, inputs in sizes.values()),
-        8 * size / parameters(loaded.model.config),
+        stored_bits(out).bits(parameters(loaded.model.config)),
         size,
         dense,
         time.monotonic() - begun,

@@ -96,6 +96,9 @@ def quantise(
         UserError: groups that do not divide; weights or inputs that are not finite; no calibration text.
     """
     method = METHODS[config.method]
+    for place, tensor in model.state_dict().items():  # before hours of work on the blocks that come first
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError("weights that are not finite cannot be quantised", where=place)
     model.eval().requires_grad_(False)
     separate_experts(model)
     check_shapes(linear_shapes(model.config), config)

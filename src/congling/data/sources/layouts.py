@@ -89,7 +89,8 @@ def recognised(values: Sequence[Any], file: str, *, table: bool = False) -> Layo
     if not votes:
         keys = sorted({str(key) for value in values if isinstance(value, Mapping) for key in value})
         shown = f"fields {', '.join(keys[:12])}" if keys else "no field names"
-        hint = "say which field holds the text, for example text=content or text='{title}\\n{content}'"
+        hint = "say which field holds the text, for example text=content or text='{title}\\n{content}', or "
+        hint += "call that field text"
         if table:
             hint += "; if the first row is no row of names, add one, such as instruction,output"
         raise UserError(f"cannot tell where the text of these records is ({shown})", where=file, hint=hint)
