@@ -11,12 +11,13 @@ from congling.core.errors import UserError
 from congling.infer.checkpoints import load_checkpoint
 from congling.interop import formats
 from congling.interop.stored_bits import stored_bits
-from congling.methods import conversion, quantize
+from congling.methods import conversion, prune, quantize
 from congling.methods.base_model import open_base
 from congling.methods.quantize import FACT, chosen
 from congling.plan.quantisation import QuantisationPlan
 from congling.quant.coded import CodedLinear
 from congling.quant.config import GptqConfig, GridConfig, RtnConfig
+from congling.transform.prune_sizes import Sizes
 from support import tiny_checkpoint
 
 TEXT = "云对雨雪对风晚照对晴空学而时习之不亦说乎从零开始" * 40
@@ -109,6 +110,8 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     monkeypatch.undo()
     quantize.run(base, tmp_path / "first", RtnConfig())
     refused("in few bits already", model=tmp_path / "first")
+    with pytest.raises(UserError, match="in few bits cannot be pruned"):
+        prune.run(tmp_path / "first", out, Sizes(num_hidden_layers=1))
     with pytest.raises(UserError, match="no such method"):
         chosen("gtpq")
     with pytest.raises(UserError, match="damp_percent") as unknown:

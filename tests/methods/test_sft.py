@@ -331,8 +331,10 @@ def test_whole_weights_can_be_tuned_in_few_bits(base: Path, tmp_path: Path):
 
 
 def test_a_packed_base_takes_an_adapter_and_nothing_else(base: Path, packed: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="GGUF file cannot be trained themselves"):
-        tuned(base, packed, tmp_path / "whole")
+    for force in (False, True):  # forced or not, there is nothing to train
+        with pytest.raises(UserError, match="GGUF file cannot be trained themselves") as refused:
+            tuned(base, packed, tmp_path / "whole", force=force)
+        assert "--force" not in (refused.value.hint or "")
     done = tuned(base, packed, tmp_path / "run", "adapter.r=4")
     assert done.before is not None and done.after is not None and done.after < 0.8 * done.before
     identity = adapter_directory.base_of(adapter_directory.read(tmp_path / "run"))

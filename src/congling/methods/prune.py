@@ -22,6 +22,7 @@ from congling.model.checkpoint import save_model
 from congling.model.config import ModelConfig
 from congling.model.counts import parameters
 from congling.model.transformer import Transformer
+from congling.quant.stored import DESCRIPTION
 from congling.report.checkpoint_content import content_of_checkpoint
 from congling.report.next_steps import Step
 from congling.report.pages import write_content
@@ -84,7 +85,7 @@ def run(
         raise UserError("a GGUF file cannot be pruned", where=model, hint="import it first: congling import")
     if Path(out).exists():
         raise UserError("there is something already", value=str(out), hint="choose another --out")
-    loaded = load_checkpoint(model, "cpu")
+    loaded = _in_floats(model)
     config = loaded.model.config
     check(config, sizes)
     score = score or ("magnitude" if shards is None else "activation")
@@ -118,6 +119,15 @@ def run(
         write_content(described, Path(out) / "report"),
         described.steps,
     )
+
+
+def _in_floats(model: Path | str) -> Loaded:
+    """The model; raises UserError where its layers are codes, which have no rows to leave out."""
+    loaded = load_checkpoint(model, "cpu")
+    if DESCRIPTION in loaded.checkpoint.files:
+        hint = "prune the model it was made of, and quantise what remains"
+        raise UserError("a model in few bits cannot be pruned", where=model, hint=hint)
+    return loaded
 
 
 def _facts(loaded: Loaded, made: Mapping[str, Any]) -> dict[str, Any]:

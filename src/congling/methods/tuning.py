@@ -236,8 +236,7 @@ def tune(
             rows_given="max_length" in prepared.recipe.train,
         )
         findings = [finding for finding in found if finding.code not in prepared.ignored_codes]
-        if not options.get("force", False):
-            require_sound(findings)
+        require_sound(findings, force=options.get("force", False))
         with Session(prepared.opened, config) as session:
             if console is not None and session.backend.rank == 0:
                 show(session, findings, console)

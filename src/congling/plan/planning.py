@@ -256,15 +256,20 @@ def _threads(found: Calibration) -> Choice | None:
     return Choice("threads", f"wait {found.manner} for one another", why)
 
 
-def require_sound(findings: Iterable[Diagnosis]) -> None:
-    """Stop at the first error among findings.
+_IMPOSSIBLE = ("packed-needs-adapter",)
+"""Codes of errors with which no run can begin, forced or not."""
+
+
+def require_sound(findings: Iterable[Diagnosis], *, force: bool = False) -> None:
+    """Stop at the first error among findings; of a forced plan, at what cannot be run at all.
 
     Raises:
         UserError: there is one.
     """
     for finding in findings:
-        if finding.severity == "error":
+        impossible = finding.code in _IMPOSSIBLE
+        if finding.severity == "error" and (impossible or not force):
             raise UserError(
                 f"the plan has an error: {finding.what}; {finding.why}",
-                hint=f"{finding.remedy}; --force runs it all the same",
+                hint=finding.remedy if impossible else f"{finding.remedy}; --force runs it all the same",
             )
