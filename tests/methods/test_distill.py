@@ -47,7 +47,7 @@ def unmeasured() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "probe", lambda *wanted: Probe(1e11, "fp32"))
         patch.setattr(calibrate, "measure", lambda *_, **__: Calibration(1e11, 0.01, 64, 10**8, 0.1))
-        patch.setattr(pretrain, "CALIBRATION", 1024)
+        patch.setattr(pretrain, "TOKENS", 1024)
         yield
 
 
