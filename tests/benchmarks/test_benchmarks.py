@@ -42,6 +42,7 @@ def book(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(900)
 def test_all_run_and_leave_json_and_markdown(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     environment = os.environ | {"CONGLING_CORPORA": str(tmp_path), "OMP_NUM_THREADS": "1"}
