@@ -273,6 +273,28 @@ def test_an_adapter_of_a_packed_base_is_merged_into_the_rounded_weights(checkpoi
     assert "Q4_0" in made.notes[-1]
 
 
+def test_an_adapter_merged_into_layers_in_few_bits_makes_floats_of_them_and_says_so(
+    checkpoint: Path, tmp_path: Path
+):
+    from congling.interop import adapter_directory
+    from congling.methods import quantize
+    from congling.quant.config import RtnConfig
+    from congling.transform.adapter import Adapter, Factors
+
+    base = quantize.run(checkpoint, tmp_path / "q", RtnConfig(), data=()).out
+    loaded = load_checkpoint(base, "cpu")
+    adapter = Adapter(
+        {"blocks.0.attention.query.weight": Factors(torch.randn(4, 64), torch.randn(64, 4), 0.05)}, {}
+    )
+    path = adapter_directory.write(
+        tmp_path / "own", adapter, adapter_directory.Base("0" * 64, "q", loaded.model.config)
+    )
+    made = conversion.run(base, "gguf", tmp_path / "merged.gguf", lora=[(path, 1.0)], verify=False)
+    assert any("merged into layers in few bits" in note for note in made.notes)
+    plain = conversion.run(base, "gguf", tmp_path / "plain.gguf", verify=False)
+    assert not any("merged" in note for note in plain.notes)
+
+
 def test_adapters_of_bases_stretched_otherwise_are_not_merged_into_one(checkpoint: Path, tmp_path: Path):
     from congling.interop import adapter_directory
     from congling.interop.adapters import base_positions

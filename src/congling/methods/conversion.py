@@ -37,6 +37,7 @@ from congling.transform.merge import merged
 Models = Literal["gguf", "hf", "llama2c", "ollama"]
 IMATRIX = "imatrix"
 """A target that is no model, but what a text says of one."""
+_UNPACKED = "an adapter was merged into layers in few bits: they are written as the floats that came of it"
 Adapters = Literal["gguf-lora", "peft", "ggla"]
 Strength = tuple[Path | str, float]
 """An adapter in any format, and how strongly it is merged in."""
@@ -103,10 +104,8 @@ def run(
         return _adapter(found, to, out, base, overwrite)
     _refuse(base=base)
     _check_calibration(to, type, calibrate, rounding)
-    model = _opened(found, tokenizer, lora)
-    notes, weighing = [], None
-    if freeze is not None:
-        model, notes = _frozen(model, freeze)
+    model, notes = _changed(formats.read_model(found, tokenizer), lora, freeze)
+    weighing = None
     if calibrate is not None and to == IMATRIX:
         matrix, more = importance_matrix(calibrate, model)
         imatrix.write(matrix, out, overwrite=overwrite)
@@ -193,18 +192,27 @@ def _refuse(**options: object) -> None:
         raise UserError(what, value=f"--{given.replace('_', '-')}", hint="leave it out")
 
 
-def _opened(source: Source, tokenizer: Path | None, lora: Sequence[Strength]) -> ForeignModel:
-    """The model with its adapters merged in."""
-    model = formats.read_model(source, tokenizer)
-    if not lora:
-        return model
+def _changed(
+    model: ForeignModel, lora: Sequence[Strength], freeze: int | None
+) -> tuple[ForeignModel, list[str]]:
+    """The model with adapters merged in and positions frozen, and what is to be said of that."""
+    notes = [_UNPACKED] if lora and model.layers else []
+    model = _with_adapters(model, lora) if lora else model
+    if freeze is None:
+        return model, notes
+    model, more = _frozen(model, freeze)
+    return model, [*notes, *more]
+
+
+def _with_adapters(model: ForeignModel, lora: Sequence[Strength]) -> ForeignModel:
+    """The model with adapters merged in: in floats, for its codes no longer stand for what it is."""
     architecture = model.facts.get("architecture")
     found = [(adapters.read_any(path, model.config, architecture), strength) for path, strength in lora]
     packing, weights = common_packing(adapter for adapter, _ in found), model.weights
     dense = set(model.facts.get("types", ())) <= PLAIN  # a GGUF file is rounded already
     if packing is not None and dense:  # what an adapter was trained beside is what it is merged into
         weights = rounded(weights, model.config, packing)
-    return replace(model, weights=merged(weights, found), layers={})  # no longer what the codes stand for
+    return replace(model, weights=merged(weights, found), layers={})
 
 
 def _model(
@@ -263,7 +271,7 @@ def _adapter(source: Source, to: str, out: Path, base: Path | str | None, overwr
     """Write an adapter; ours know their base, those of other programs do not."""
     architecture = None
     if base is not None:
-        model = _opened(source_of(base), None, ())
+        model = formats.read_model(source_of(base))
         config, architecture = model.config, model.facts.get("architecture")
     elif source.kind == "adapter":
         config = adapter_directory.base_of(adapter_directory.read(source.path)).model
