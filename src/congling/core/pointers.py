@@ -112,3 +112,11 @@ def _best_step(checkpoint: Artifact) -> int | None:
     state: Any = json.loads(checkpoint.checked(_STATE).read_bytes())
     best = cast(dict[str, Any], state).get("best") if isinstance(state, dict) else None
     return whole(cast(dict[str, Any], best).get("step")) if isinstance(best, dict) else None
+
+
+def leads_to_checkpoint(path: Path | str) -> bool:
+    """Whether ``path`` is a checkpoint, or a run that has one; texts and recipes do not."""
+    path = Path(path)
+    if artifact.exists(path):
+        return (path / "model.json").is_file()
+    return any(pointed(run) or checkpoints(run) for run in (path, path / "run"))

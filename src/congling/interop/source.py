@@ -56,14 +56,6 @@ def source_of(path: "Path | str | Source") -> Source:
     return Source(Path(path), kind_of(path)) if adapter is None else Source(adapter, "adapter")
 
 
-def leads_to_checkpoint(path: Path | str) -> bool:
-    """Whether ``path`` is a checkpoint, or a run that has one; texts and recipes do not."""
-    path = Path(path)
-    if artifact.exists(path):
-        return (path / "model.json").is_file()
-    return any(pointers.pointed(run) or pointers.checkpoints(run) for run in (path, path / "run"))
-
-
 def locate_checkpoint(path: Path | str) -> Path:
     """The checkpoint directory that ``path`` is or leads to; of a run the best one, else the latest.
 

@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Show the plan of a run: what is chosen and why, what it costs, what to beware of."""
     from congling.core.console import Console
-    from congling.interop.source import leads_to_checkpoint
+    from congling.core.pointers import leads_to_checkpoint
     from congling.plan.recipe import separate
     from congling.plan.show import show
 
