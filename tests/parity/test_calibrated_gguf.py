@@ -4,17 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from congling.evals.conversion.parity import logits_of
 from congling.interop.assembly import transformer
 from congling.interop.formats import read_model
 from congling.methods import conversion
 from support import tiny_checkpoint
+from support.divergences import divergence, drawn
 from support.llama_cpp_child import opened_in_a_child
 
 pytest.importorskip("xllamacpp")
-TEXT = "从零开始学而时习之不亦说乎云对雨雪风晚照晴空"
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (made / "text").write_text(drawn(3000, 0), encoding="utf-8")
     return made
-
-
-def drawn(length: int, seed: int) -> str:
-    return "".join(np.random.default_rng(seed).choice(list(TEXT), length))
-
-
-def divergence(ours: np.ndarray, theirs: np.ndarray | None) -> float:
-    assert theirs is not None
-    logs = [torch.from_numpy(each).double().log_softmax(-1) for each in (ours, theirs)]
-    return float((logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean())
 
 
 def test_llama_cpp_computes_them_and_gptq_is_nearest(folder: Path):

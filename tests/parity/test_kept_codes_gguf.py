@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from congling.core.errors import UserError
 from congling.evals.conversion.parity import logits_of
@@ -14,10 +12,10 @@ from congling.interop.formats import read_model
 from congling.interop.gguf.file import GGUFFile
 from congling.methods import conversion, quantize
 from support import tiny_checkpoint
+from support.divergences import divergence, drawn
 from support.llama_cpp_child import opened_in_a_child
 
 pytest.importorskip("xllamacpp")
-TEXT = "从零开始学而时习之不亦说乎云对雨雪风晚照晴空"
 CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "llama": ("llama", {"intermediate_size": 128}, "bits=4", "Q5_0"),
     "fused": ("gpt2", {}, "sym=true", "Q4_0"),
@@ -33,16 +31,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_checkpoint.write(made / name, family, positions, num_hidden_layers=1, **sizes)
         quantize.run(made / name, made / f"{name}-q", quantize.chosen("rtn", [setting]))
     return made
-
-
-def drawn(length: int, seed: int) -> str:
-    return "".join(np.random.default_rng(seed).choice(list(TEXT), length))
-
-
-def divergence(ours: np.ndarray, theirs: np.ndarray | None) -> float:
-    assert theirs is not None
-    logs = [torch.from_numpy(each).double().log_softmax(-1) for each in (ours, theirs)]
-    return float((logs[0].exp() * (logs[0] - logs[1])).sum(-1).mean())
 
 
 def test_llama_cpp_computes_what_the_checkpoint_does(folder: Path):

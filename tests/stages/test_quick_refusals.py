@@ -37,3 +37,12 @@ def test_what_is_typed_is_checked_before_torch_is_loaded(words, tmp_path):
     )
     assert done.stdout.split() == ["1", "False"], done.stderr
     assert done.stderr.startswith("congling: ")
+
+
+@pytest.mark.parametrize("words", [["plan", "nowhere.txt"], ["plan", "run", "--json"]], ids=" ".join)
+def test_a_plan_tells_what_it_is_given_without_torch(words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["1", "False"], done.stderr
+    assert "no such file or folder" in done.stderr
