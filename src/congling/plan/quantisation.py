@@ -16,6 +16,8 @@ from congling.model.counts import linear_shapes, parameters
 from congling.model.mlp_config import MoEConfig
 from congling.quant.config import (
     STAGES,
+    TRIED,
+    TRIED_ROWS,
     AwqConfig,
     GptqConfig,
     GridConfig,
@@ -35,9 +37,6 @@ TOKENS = 32_768
 """Of calibration text that are read where no other number is asked for: 128 rows of 256."""
 AT_ONCE = 2048
 """Tokens of rows that go through the model together."""
-
-TRIED, TRIED_ROWS = 11, 256
-"""Scales that are tried by GPTQ, and rows of what reads a tensor that it rounds for each."""
 
 # Measured with one thread on models of 4, 19 and 85 M weights in the blocks, where a large multiplication of
 # matrices had this speed (docs/log/2026-12-quantisation.md); all times fall with it.

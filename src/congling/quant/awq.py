@@ -21,15 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from congling.quant.config import AwqConfig, GridConfig
+from congling.quant.config import TRIED, TRIED_ROWS, AwqConfig, GridConfig
 from congling.quant.folding import Folding
 from congling.quant.gptq import gptq, output_error
 from congling.quant.grid import fitting_group
 from congling.quant.rtn import round_to_nearest
 
 ALPHAS = tuple(step / 20 for step in range(20))
-_ROWS = 256
-"""Of matrices that GPTQ rounds for every scale that is tried."""
 CLIPS = tuple(1 - step / 20 for step in range(1, 10))
 """Shares of its range that are tried for each group besides the whole."""
 
@@ -66,7 +64,7 @@ def awq_scales(readers: Sequence[Reader], mean_abs: Tensor, folding: Folding, co
     least = error_of(folding.columns(best))
     if not alive.any():
         return best
-    for alpha in ALPHAS[:: 2 if config.rounding == "gptq" else 1]:
+    for alpha in ALPHAS[:: len(ALPHAS) // (TRIED - 1) if config.rounding == "gptq" else 1]:
         scales = inputs.where(alive, 1) ** alpha / columns.where(alive, 1) ** (1 - alpha)
         scales /= (scales[alive].max() * scales[alive].min()).sqrt()
         scales = scales.where(alive, 1).float()
@@ -132,7 +130,7 @@ def _error_of_gptq(readers: Sequence[Reader], config: GridConfig) -> Callable[[T
         name: torch.cat([reader.weight.detach() for reader in readers if id(reader.gram) == name])
         for name in inputs
     }
-    step = max(1, sum(map(len, rows.values())) // _ROWS)
+    step = max(1, sum(map(len, rows.values())) // TRIED_ROWS)
 
     def error(columns: Tensor) -> float:
         columns, total = columns.double(), 0.0

@@ -50,6 +50,10 @@ class GptqConfig(GridConfig):
     """Share of the mean of the Hessian's diagonal that is added to it; raised where that is too little."""
 
 
+TRIED, TRIED_ROWS = 11, 256
+"""Scales that AWQ tries by GPTQ (none, and α = 0, 1/10 … 9/10), and rows that GPTQ rounds for each."""
+
+
 class AwqConfig(GridConfig):
     """AWQ (Lin et al. 2023): columns that meet large inputs are scaled up before rounding."""
 
